@@ -1,0 +1,41 @@
+# Two commands do all the set-up on a fresh machine with Python 3.11 or newer and pip:
+#   make demo    installs into .venv, then runs the whole way on built-in phantoms
+#   make test    installs what the tests need, then runs them
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test check format clean
+
+demo: $(VENV)/.core
+	$(BIN)/taichinet demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Debian's Python comes without ensurepip: then the environment gets its pip from the outer one.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV) 2>/dev/null \
+	|| { $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --python $(VENV)/bin/python install -q pip; }
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -q -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist taichinet-demo .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,77 @@
+"""Batch and Prediction: the only values that cross from data to network to loss to score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images and their targets at network size; every mask is float 0 or 1.
+
+    Shapes: `image` (B, C, H, W) in [0, 1]; `lesion` (B, R, H, W), the ground truth G_p of R regions;
+    `easy` and `hard` (B, R, H, W), the parts E_p and H_p of the lesion (Eq. 23-24), or None where nothing was mined.
+    """
+
+    image: Tensor
+    lesion: Tensor
+    easy: Tensor | None = None
+    hard: Tensor | None = None
+
+    @property
+    def background(self) -> Tensor:
+        """Ground truth G_n, the complement of G_p."""
+        return 1 - self.lesion
+
+    def to(self, device: torch.device, memory_format: torch.memory_format) -> Batch:
+        """This batch on `device`; the image in `memory_format`."""
+        return Batch(
+            image=self.image.to(device, memory_format=memory_format),
+            lesion=self.lesion.to(device),
+            easy=None if self.easy is None else self.easy.to(device),
+            hard=None if self.hard is None else self.hard.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of a batch, as logits (B, R, H, W); probabilities are their sigmoid.
+
+    `positive` is the lesion path's output O_p and `negative` the second path's O_n (None for one-path networks).
+    `negative_sees` says what the second path was asked for: the background (complementary mutual learning) or the
+    lesion once more (consistent mutual learning, Table II). `answer` picks the final probability: O_p, or the mean
+    of both paths (Model 2). `levels` are further supervised lesion outputs, coarse to fine (U-Net++).
+    """
+
+    positive: Tensor
+    negative: Tensor | None = None
+    negative_sees: Literal["background", "lesion"] = "background"
+    answer: Literal["positive", "mean"] = "positive"
+    levels: tuple[Tensor, ...] = ()
+
+    @property
+    def lesion(self) -> Tensor:
+        """The final lesion probability, (B, R, H, W) in [0, 1]."""
+        if self.answer == "mean":
+            second = self.second_opinion
+            if second is not None:
+                return (torch.sigmoid(self.positive.float()) + second) / 2
+        return torch.sigmoid(self.positive.float())
+
+    @property
+    def second_opinion(self) -> Tensor | None:
+        """The lesion probability according to the second path: 1 - O_n, or O_n where it sees the lesion too."""
+        if self.negative is None:
+            return None
+        logits = self.negative.float()
+        return torch.sigmoid(-logits if self.negative_sees == "background" else logits)
+
+    @property
+    def disagreement(self) -> Tensor | None:
+        """Per-pixel |O_p - (1 - O_n)| in [0, 1]: where the two paths contradict each other."""
+        second = self.second_opinion
+        return None if second is None else (torch.sigmoid(self.positive.float()) - second).abs()

@@ -1,0 +1,43 @@
+"""The command `taichinet`: its subcommands, and the one place where errors become exit codes.
+
+Exit codes: 0 done; 1 a defect of taichinet; 2 wrong usage; 3 data; 4 settings; 5 weights or checkpoints; 6 folds or
+leakage; 7 some inputs failed, the others were done; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from taichinet.cli.demo import demo
+from taichinet.cli.evaluate import evaluate
+from taichinet.cli.predict import predict
+from taichinet.cli.report import report
+from taichinet.cli.train import train
+from taichinet.errors import TaiChiNetError
+
+# Each subcommand imports what it needs when it runs: `taichinet --help` must not wait for torch.
+app = typer.Typer(
+    name="taichinet",
+    help="Segment breast lesions in ultrasound with TaiChiNet: train, score, predict.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (demo, train, evaluate, predict, report):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; errors that a user can mend are one message and an exit code, never a traceback."""
+    try:
+        app()
+    except TaiChiNetError as error:
+        Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Interrupted. Finished epochs and files are kept; a training resumes with --resume.")
+        sys.exit(130)

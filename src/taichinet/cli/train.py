@@ -1,0 +1,54 @@
+"""`taichinet train`: a recipe on a BUSI folder, over one fold or all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="Recipe, e.g. cpu-taichinet, cpu-unet, busi-taichinet.")],
+    data: Annotated[Path, typer.Option(help="BUSI as distributed: the folder, or its zip.")],
+    fold: Annotated[list[int] | None, typer.Option(help="Fold to train, repeatable; all folds where left out.")] = None,
+    protocol: Annotated[
+        str, typer.Option(help="grouped: near-duplicates never split; paper: random, stratified by class.")
+    ] = "grouped",
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="Setting as key=value, repeatable, e.g. training.epochs=20.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of all runs.")] = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where a run exists.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Train a recipe on its folds, score each test fold once, and summarise."""
+    from taichinet.cli.printing import print_study
+    from taichinet.cli.progress import training_progress
+    from taichinet.errors import SettingError, unknown_name
+    from taichinet.experiments.cross_validate import Existing, open_study_data, train_folds
+    from taichinet.experiments.experiment import parse_assignments, vary
+    from taichinet.experiments.recipes import get_recipe
+
+    if protocol not in ("grouped", "paper"):
+        raise unknown_name("fold protocol", protocol, ("grouped", "paper"))
+    if resume and overwrite:
+        raise SettingError("--resume and --overwrite contradict each other. Give one of them.")
+    experiment = vary(get_recipe(recipe), parse_assignments(assignments or []))
+    folds = sorted(set(range(experiment.data.folds) if not fold else fold))
+    if folds[0] < 0 or folds[-1] >= experiment.data.folds:
+        raise SettingError(f"--fold must lie in 0..{experiment.data.folds - 1}, got {fold}.")
+    existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"
+    study_data = open_study_data(experiment, data, protocol, out)  # type: ignore[arg-type]
+    with training_progress(quiet=as_json) as progress:
+        study = train_folds(
+            experiment,
+            study_data,
+            folds,
+            out,
+            existing,
+            on_fold=lambda k: progress.begin(f"{experiment.name} fold {k}"),
+            on_epoch=progress.epoch,
+        )
+    print_study(study.folder, study.summary, as_json)

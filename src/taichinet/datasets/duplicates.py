@@ -1,0 +1,170 @@
+"""find_near_duplicates: which pictures show the same scene, so that cross-validation never splits them.
+
+BUSI holds the same picture again and again: at another size, cropped otherwise, with and without calipers,
+even with contradictory labels. A fold that trains on one copy and tests on another scores memory, not skill.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from taichinet.datasets.duplicate_matching import (
+    WORKING_SIDE,
+    Alignment,
+    FloatArray,
+    IntArray,
+    align_crops,
+    reduce_area,
+)
+from taichinet.errors import DataError, SettingError
+
+GreyImage = NDArray[np.uint8]
+Kind = Literal["identical", "altered", "rescaled", "cropped"]
+
+THUMBNAIL_SIDE = 48
+SUSPICION = 0.05  # thumbnails this far below `correlation` are suspected, and handed to the alignment
+FLATTEST = 1.0  # grey levels of standard deviation below which a thumbnail shows nothing
+ROWS_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class DuplicatePair:
+    """Two keys (`first` < `second`) that show one scene.
+
+    `kind`: "identical" pixels; "altered": same size and frame, other pixels (marks, brightness, compression);
+    "rescaled": same frame, other size; "cropped": other frame, whatever the sizes.
+    `score`: 1 for identical; else the correlation of fine detail after alignment, or that of the thumbnails
+    for a pair which only the thumbnails found.
+    """
+
+    first: str
+    second: str
+    kind: Kind
+    score: float
+
+
+@dataclass(frozen=True)
+class DuplicateReport:
+    """Every pair found, sorted by keys, and the groups they join, sorted inside and among themselves."""
+
+    pairs: tuple[DuplicatePair, ...]
+    groups: tuple[tuple[str, ...], ...]
+
+    @property
+    def covered(self) -> int:
+        """How many pictures belong to a group."""
+        return sum(len(group) for group in self.groups)
+
+    @property
+    def largest(self) -> int:
+        """Size of the largest group; 0 where there is none."""
+        return max((len(group) for group in self.groups), default=0)
+
+
+def find_near_duplicates(
+    images: Mapping[str, GreyImage],
+    correlation: float = 0.98,
+    *,
+    crops: bool = True,
+    detail_correlation: float = 0.5,
+) -> DuplicateReport:
+    """Pairs and groups of pictures that show the same scene; grey uint8 `images` (H, W) of any sizes, by key.
+
+    Found: identical pixels; thumbnails (48 x 48, area-averaged) that correlate at `correlation` or more; with
+    `crops`, also pictures whose fine detail correlates at `detail_correlation` or more once aligned:
+    rescaled, cropped, marked or brightened copies, and neighbouring frames of one sweep.
+    Not found: mirrored or rotated copies; crops that keep less than about half of the scene's area; other
+    views of the same lesion or patient, whose speckle differs. A picture of one grey value equals its exact
+    copies only. Where pictures share burnt-in screen furniture (scale bars, text on black) strangers reach
+    0.57: raise `detail_correlation` to 0.6 there.
+    The result depends on neither the order of `images` nor any random number.
+    """
+    _check(images, correlation, detail_correlation)
+    keys = sorted(images)
+    ordered = [images[key] for key in keys]
+    scores = dict.fromkeys(_identical(ordered), 1.0)
+    kinds: dict[tuple[int, int], Kind] = dict.fromkeys(scores, "identical")
+    alike = _similar_thumbnails(ordered, correlation - SUSPICION if crops else correlation)
+    aligned: dict[tuple[int, int], Alignment] = {}
+    if crops and len(keys) > 1:
+        pictures = [reduce_area(image, WORKING_SIDE) for image in ordered]
+        suspects: IntArray = np.array(sorted(alike), dtype=np.intp).reshape(-1, 2)
+        aligned = align_crops(pictures, suspects, detail_correlation)
+    for pair in aligned.keys() | {pair for pair, score in alike.items() if score >= correlation}:
+        if pair in kinds:
+            continue
+        same_frame = pair not in aligned or aligned[pair].same_frame
+        same_size = ordered[pair[0]].shape == ordered[pair[1]].shape
+        kinds[pair] = "cropped" if not same_frame else "altered" if same_size else "rescaled"
+        scores[pair] = aligned[pair].correlation if pair in aligned else alike[pair]
+    pairs = tuple(DuplicatePair(keys[a], keys[b], kinds[a, b], scores[a, b]) for a, b in sorted(kinds))
+    return DuplicateReport(pairs, _groups(keys, sorted(kinds)))
+
+
+def _check(images: Mapping[str, GreyImage], correlation: float, detail_correlation: float) -> None:
+    for name, value in (("correlation", correlation), ("detail_correlation", detail_correlation)):
+        if not 0.3 <= value <= 1:
+            raise SettingError(f"{name} = {value}, but it must lie in 0.3 to 1; lower values join strangers.")
+    problems = [
+        f"{key}: {image.dtype} of shape {image.shape}"
+        for key, image in images.items()
+        if image.dtype != np.uint8 or image.ndim != 2 or image.size == 0
+    ]
+    if problems:
+        raise DataError("Images to compare must be grey: uint8 of shape (height, width).", problems)
+
+
+def _identical(images: Sequence[GreyImage]) -> list[tuple[int, int]]:
+    """Pairs (a < b) of equal shape and pixels; of a set of copies each is paired with each."""
+    copies: dict[tuple[tuple[int, ...], bytes], list[int]] = {}
+    for number, image in enumerate(images):
+        fingerprint = hashlib.sha256(image.tobytes()).digest()
+        copies.setdefault((image.shape, fingerprint), []).append(number)
+    return [(a, b) for same in copies.values() for i, a in enumerate(same) for b in same[i + 1 :]]
+
+
+def _similar_thumbnails(images: Sequence[GreyImage], correlation: float) -> dict[tuple[int, int], float]:
+    """Pairs (a < b) whose thumbnails correlate at `correlation` or more, with their correlation."""
+    if not images:
+        return {}
+    rows = np.stack([_thumbnail(image) for image in images])
+    found: dict[tuple[int, int], float] = {}
+    for begin in range(0, len(rows), ROWS_AT_ONCE):  # a block of rows at a time bounds the memory
+        block = rows[begin : begin + ROWS_AT_ONCE] @ rows.T
+        for a, b in np.argwhere(block >= correlation):
+            if begin + a < b:
+                found[int(begin + a), int(b)] = min(1.0, float(block[a, b]))
+    return found
+
+
+def _thumbnail(image: GreyImage) -> FloatArray:
+    """Area-averaged thumbnail as one row of zero mean and unit norm; all zero where it shows nothing."""
+    grey = Image.fromarray(image.astype(np.float32))
+    side = THUMBNAIL_SIDE
+    row = np.asarray(grey.resize((side, side), Image.Resampling.BOX), dtype=np.float64).ravel()
+    row = row - row.mean()
+    norm = float(np.linalg.norm(row))
+    unit: FloatArray = (row / norm if norm > FLATTEST * side else 0 * row).astype(np.float32)
+    return unit
+
+
+def _groups(keys: Sequence[str], pairs: Sequence[tuple[int, int]]) -> tuple[tuple[str, ...], ...]:
+    """Connected components of two keys or more; `keys` are sorted, so groups and their members are, too."""
+    if not pairs:
+        return ()
+    first, second = np.array(pairs).T
+    links = coo_array((np.ones(len(pairs)), (first, second)), shape=(len(keys), len(keys)))
+    _, labels = connected_components(links, directed=False)
+    members: dict[int, list[str]] = {}
+    for key, label in zip(keys, labels.tolist(), strict=True):
+        members.setdefault(label, []).append(key)
+    return tuple(tuple(group) for group in members.values() if len(group) > 1)

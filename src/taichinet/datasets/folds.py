@@ -1,0 +1,162 @@
+"""Cross-validation folds: drawn once from a seed, written as a readable file, verified by every later run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from taichinet.datasets.manifest import Manifest
+from taichinet.errors import FoldError
+
+Protocol = Literal["grouped", "paper"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Keys of one fold's run. `validation` serves the selection rule, `test` only the reported score."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """Which image is tested in which fold.
+
+    Protocol `paper`: random, stratified by class; near-duplicates may fall on both sides, as in the paper.
+    Protocol `grouped`: the same, but no group of near-duplicates (or patient) is ever split; the honest default.
+    `groups` lists the groups of more than one image, whatever the protocol. `digest` identifies the pictures.
+    """
+
+    dataset: str
+    digest: str
+    protocol: Protocol
+    seed: int
+    count: int
+    groups: tuple[tuple[str, ...], ...]
+    fold_of: dict[str, int]
+
+    def split(self, fold: int, labels: dict[str, str], validation_share: float) -> Split:
+        """Train, inner validation and test keys of `fold`; the inner split obeys the same protocol and seed."""
+        if not 0 <= fold < self.count:
+            raise FoldError(f"Fold {fold} does not exist. This plan has folds 0 to {self.count - 1}.")
+        rest = [key for key, where in self.fold_of.items() if where != fold]
+        test = tuple(key for key, where in self.fold_of.items() if where == fold)
+        if validation_share <= 0:
+            return Split(tuple(rest), (), test)
+        parts = max(2, round(1 / validation_share))
+        inner = _assign(rest, labels, self.groups, self.protocol, parts, self.seed + 1000 * (fold + 1))
+        return Split(
+            train=tuple(key for key in rest if inner[key] != 0),
+            validation=tuple(key for key in rest if inner[key] == 0),
+            test=test,
+        )
+
+
+def make_folds(
+    manifest: Manifest,
+    groups: tuple[tuple[str, ...], ...],
+    protocol: Protocol = "grouped",
+    seed: int = 0,
+    count: int = 5,
+) -> FoldPlan:
+    """Assign every sample of `manifest` to one of `count` folds, stratified by class.
+
+    Raises FoldError where a class has fewer samples than folds.
+    """
+    labels = manifest.labels
+    known = set(labels)
+    present = tuple(g for g in (tuple(k for k in group if k in known) for group in groups) if len(g) > 1)
+    fold_of = _assign(list(manifest.keys), labels, present, protocol, count, seed)
+    return FoldPlan(manifest.name, manifest.digest(), protocol, seed, count, present, fold_of)
+
+
+def write_folds(plan: FoldPlan, path: Path) -> None:
+    """Write `plan` as JSON, one line a key."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def read_folds(path: Path) -> FoldPlan:
+    """Read a plan; FoldError names a file that is torn or of another shape."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw["groups"] = tuple(tuple(group) for group in raw["groups"])
+        plan = FoldPlan(**raw)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise FoldError(f"Fold file {path} cannot be read ({error}). Delete it to have it made anew.") from error
+    return plan
+
+
+def verify_folds(plan: FoldPlan, manifest: Manifest) -> None:
+    """Raise FoldError unless `plan` was made for exactly these pictures, and splits no group if it promises so."""
+    missing = sorted(set(manifest.keys) - set(plan.fold_of))
+    foreign = sorted(set(plan.fold_of) - set(manifest.keys))
+    if missing or foreign:
+        raise FoldError(
+            f"The fold file was made for other images: {len(missing)} here are not in it "
+            f"({', '.join(missing[:3]) or 'none'}), {len(foreign)} of it are not here "
+            f"({', '.join(foreign[:3]) or 'none'}). Use the data it was made for, or delete it."
+        )
+    if plan.digest != manifest.digest():
+        raise FoldError(
+            "The fold file was made for pictures of the same names but other pixels. Use the data it was made "
+            "for, or delete the fold file."
+        )
+    if plan.protocol == "grouped":
+        for group in plan.groups:
+            if len({plan.fold_of[key] for key in group}) > 1:
+                raise FoldError(f"The fold file splits the near-duplicates {', '.join(group)}. Delete it.")
+
+
+def load_or_make_folds(
+    path: Path,
+    manifest: Manifest,
+    groups: tuple[tuple[str, ...], ...],
+    protocol: Protocol,
+    seed: int,
+    count: int,
+) -> FoldPlan:
+    """The plan at `path`, verified against the data; made and written there first where there is none."""
+    if path.exists():
+        plan = read_folds(path)
+        verify_folds(plan, manifest)
+        return plan
+    plan = make_folds(manifest, groups, protocol, seed, count)
+    write_folds(plan, path)
+    return plan
+
+
+def _assign(
+    keys: list[str],
+    labels: dict[str, str],
+    groups: tuple[tuple[str, ...], ...],
+    protocol: Protocol,
+    count: int,
+    seed: int,
+) -> dict[str, int]:
+    # scikit-learn takes a second to import: only where folds are drawn.
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    classes = np.array([labels[key] for key in keys])
+    for name, size in zip(*np.unique(classes, return_counts=True), strict=True):
+        if size < count:
+            raise FoldError(f"Class '{name}' has {size} images, too few for {count} folds. Ask for fewer folds.")
+    group_of = {key: number for number, group in enumerate(groups) for key in group}
+    names = np.array([group_of.get(key, len(groups) + i) for i, key in enumerate(keys)])
+    if protocol == "grouped":
+        parts = StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(keys, classes, names)
+    else:
+        parts = StratifiedKFold(count, shuffle=True, random_state=seed).split(keys, classes)
+    fold_of = {key: 0 for key in keys}
+    for fold, (_, held_out) in enumerate(parts):
+        for row in held_out:
+            fold_of[keys[row]] = fold
+    return fold_of

@@ -1,0 +1,187 @@
+"""Decoding: a file of any mode Pillow knows to a grey, colour or mask array; a sample to its lesion mask."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable
+from importlib.resources.abc import Traversable
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
+
+from taichinet.datasets.manifest import Sample
+from taichinet.errors import DataError
+
+MASK_THRESHOLD = 127
+"""A mask pixel above this grey value is lesion (BUSI's masks hold 0 and 255)."""
+
+MOST_PIXELS = 2**26
+"""A header that claims more pixels than this (8192 x 8192) is refused before anything is decoded."""
+
+_SIXTEEN_BIT = 2**16 - 1
+_TURNED_BY_A_QUARTER = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
+_ORIENTATION_BLOCKS = ("exif", "xmp", "XML:com.adobe.xmp")
+_UNREADABLE = (OSError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+
+
+def read_grey(source: Traversable) -> NDArray[np.uint8]:
+    """The image as grey values, (H, W) in 0..255; colour becomes ITU-R 601 luma, transparency black."""
+    return np.array(_eight_bit(source).convert("L"))
+
+
+def read_rgb(source: Traversable) -> NDArray[np.uint8]:
+    """The image in colour, (H, W, 3) in 0..255; grey is repeated, transparency becomes black."""
+    return np.array(_eight_bit(source).convert("RGB"))
+
+
+def read_mask(source: Traversable) -> NDArray[np.bool_]:
+    """The mask as (H, W), True where the brightest channel exceeds `MASK_THRESHOLD`; transparency is ignored.
+
+    The brightest channel, not luma, so that a mask painted in pure red or blue counts as painted. A mask
+    whose two values both lie at or below the threshold (0 and 1, say) would read as empty: it is refused.
+    """
+    values = np.asarray(_eight_bit(source, ignore_alpha=True))
+    brightness = values if values.ndim == 2 else values.max(axis=2)
+    top = int(brightness.max())
+    if 0 < top <= MASK_THRESHOLD and np.unique(brightness).size <= 2:
+        raise DataError(
+            f"{source}: this mask's brightest value is {top}, so no pixel exceeds {MASK_THRESHOLD}; "
+            "save it with 0 for background and 255 for lesion."
+        )
+    lesion: NDArray[np.bool_] = brightness > MASK_THRESHOLD
+    return lesion
+
+
+def image_size(source: Traversable) -> tuple[int, int]:
+    """(height, width) in pixels as the readers above return them; the header is read, no pixel decoded."""
+    image = _open(source)
+    width, height = image.size
+    if isinstance(image, TiffImageFile):  # whose `size` is turned already in some versions of Pillow
+        width, height = image.tag_v2[ExifTags.Base.ImageWidth], image.tag_v2[ExifTags.Base.ImageLength]
+    # Pillow decodes a whole PNG to look for an orientation behind the pixels: ask only where one is in front.
+    if image.format != "PNG" or not image.info.keys().isdisjoint(_ORIENTATION_BLOCKS):
+        try:
+            orientation = image.getexif().get(ExifTags.Base.Orientation)
+        except _UNDECODABLE as fault:
+            raise _damaged(source, fault) from fault
+        if orientation in _TURNED_BY_A_QUARTER:
+            return width, height
+    return height, width
+
+
+def united_mask(sample: Sample) -> NDArray[np.bool_]:
+    """The lesion mask of `sample`, (H, W): True where any mask is; each must have the image's size."""
+    size = image_size(sample.image)
+    united = np.zeros(size, dtype=np.bool_)
+    for source in sample.masks:
+        mask = read_mask(source)
+        if mask.shape != size:
+            raise DataError(_other_size(source, mask.shape, size))
+        united |= mask
+    return united
+
+
+def problems_in(image: Traversable | None, masks: Iterable[Traversable]) -> list[str]:
+    """Every fault found by decoding the files of one sample whole, one line each; empty where all is well."""
+    problems: list[str] = []
+    size: tuple[int, ...] | None = None
+    if image is not None:
+        try:
+            size = read_grey(image).shape
+        except DataError as fault:
+            problems.append(str(fault))
+    for source in masks:
+        try:
+            mask_size = read_mask(source).shape
+        except DataError as fault:
+            problems.append(str(fault))
+        else:
+            if size is not None and mask_size != size:
+                problems.append(_other_size(source, mask_size, size))
+    return problems
+
+
+def _open(source: Traversable) -> Image.Image:
+    """The image with its header read and its size found bearable."""
+    try:
+        content = source.read_bytes()
+    except _UNREADABLE as fault:
+        raise DataError(
+            f"{source}: cannot be read ({fault}); check that the file is there, whole, and yours."
+        ) from fault
+    if not content:
+        raise DataError(f"{source}: holds zero bytes; copy it again from the original.")
+    try:
+        image = Image.open(BytesIO(content))
+    except UnidentifiedImageError as fault:
+        raise DataError(
+            f"{source}: is no image, or of an unknown kind; save it as PNG, JPEG or TIFF, or remove it."
+        ) from fault
+    except Image.DecompressionBombError as fault:
+        raise _too_large(source, "more pixels than Pillow opens") from fault
+    except _UNDECODABLE as fault:
+        raise _damaged(source, fault) from fault
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise _too_large(source, f"{height} x {width} pixels")
+    return image
+
+
+def _eight_bit(source: Traversable, ignore_alpha: bool = False) -> Image.Image:
+    """The decoded picture (its first frame), upright and opaque, in mode "L" or "RGB"."""
+    image = _open(source)
+    try:
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode.startswith("I") or image.mode == "F":
+            return Image.fromarray(_rescaled(source, np.asarray(image)))
+        if image.has_transparency_data:
+            colour = image.convert("RGBA")
+            if not ignore_alpha:
+                colour = Image.alpha_composite(Image.new("RGBA", colour.size, (0, 0, 0, 255)), colour)
+            return colour.convert("RGB")
+        return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    except _UNDECODABLE as fault:
+        raise _damaged(source, fault) from fault
+
+
+def _rescaled(source: Traversable, values: NDArray[np.integer] | NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Grey values of more than 8 bits, (H, W), as 0..255.
+
+    Integers within 0..65535 are 16-bit (older Pillow opens a 16-bit PNG in mode "I"): their upper byte
+    is kept, so that two images of one device stay comparable. All others have no known range and are
+    stretched from their least to their greatest value; a constant one is black at 0 or below and white above.
+    """
+    if not np.isfinite(values).all():
+        raise DataError(f"{source}: holds values that are not finite; save it with grey values in 0..255.")
+    least, greatest = values.min(), values.max()
+    if np.issubdtype(values.dtype, np.integer) and least >= 0 and greatest <= _SIXTEEN_BIT:
+        return (values.astype(np.uint16) >> 8).astype(np.uint8)
+    if least == greatest:
+        return np.full(values.shape, 255 if greatest > 0 else 0, dtype=np.uint8)
+    share = (values.astype(np.float64) - float(least)) / (float(greatest) - float(least))
+    return np.round(255 * share).astype(np.uint8)
+
+
+def _damaged(source: Traversable, fault: Exception) -> DataError:
+    return DataError(f"{source}: is cut short or damaged ({fault}); copy it again from the original.")
+
+
+def _too_large(source: Traversable, claim: str) -> DataError:
+    return DataError(
+        f"{source}: claims {claim}, more than the limit of {MOST_PIXELS} pixels (a decompression bomb?); "
+        "save a smaller copy, or remove it."
+    )
+
+
+def _other_size(source: Traversable, size: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    return (
+        f"{source}: the mask is {size[0]} x {size[1]} pixels, its image {wanted[0]} x {wanted[1]} "
+        "(height x width); a mask must have its image's size."
+    )

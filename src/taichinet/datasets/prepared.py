@@ -1,0 +1,115 @@
+"""A whole data set at network size in memory, and batches drawn from it: BUSI at 224 px is 80 MB."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from taichinet.batch import Batch
+from taichinet.datasets.images import read_grey, read_rgb, united_mask
+from taichinet.datasets.manifest import Manifest, Sample
+from taichinet.errors import DataError
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Easy and hard parts E_p and H_p of the lesions of `keys`, each uint8 (N, R, S, S)."""
+
+    keys: tuple[str, ...]
+    easy: Tensor
+    hard: Tensor
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Images uint8 (N, C, S, S) and united lesion masks uint8 (N, 1, S, S), in the order of `keys`."""
+
+    keys: tuple[str, ...]
+    labels: tuple[str, ...]
+    image: Tensor
+    lesion: Tensor
+
+    def subset(self, keys: Sequence[str]) -> Prepared:
+        """The samples of `keys`, in that order; KeyError-free because fold files are verified beforehand."""
+        index = {key: i for i, key in enumerate(self.keys)}
+        rows = [index[key] for key in keys]
+        return Prepared(
+            tuple(keys), tuple(self.labels[row] for row in rows), self.image[rows], self.lesion[rows]
+        )
+
+    def batch(self, rows: Tensor, regions: Regions | None = None) -> Batch:
+        """The samples of `rows` as floats; `regions` must hold the same keys in the same order."""
+        if regions is not None and regions.keys != self.keys:
+            raise DataError("Easy and hard regions belong to other images than the batch. Mine them for this fold.")
+        return Batch(
+            image=self.image[rows].float() / 255,
+            lesion=self.lesion[rows].float(),
+            easy=None if regions is None else regions.easy[rows].float(),
+            hard=None if regions is None else regions.hard[rows].float(),
+        )
+
+    def batches(
+        self, batch_size: int, shuffle: torch.Generator | None = None, regions: Regions | None = None
+    ) -> Iterator[Batch]:
+        """All samples once; in order, or shuffled by a generator.
+
+        A last batch of a single image is merged into the one before where batches are shuffled (training):
+        BatchNorm has no variance of one.
+        """
+        count = len(self.keys)
+        order = torch.arange(count) if shuffle is None else torch.randperm(count, generator=shuffle)
+        chunks = list(order.split(batch_size))
+        if shuffle is not None and len(chunks) > 1 and len(chunks[-1]) == 1:
+            chunks[-2:] = [torch.cat(chunks[-2:])]
+        for rows in chunks:
+            yield self.batch(rows, regions)
+
+
+def prepare(manifest: Manifest, size: int, channels: int) -> Prepared:
+    """Decode and resize every sample to size x size (image: antialiased bilinear; mask: nearest).
+
+    `channels` is 1 (grey) or 3 (RGB). Raises DataError naming every file that cannot be read, all at once.
+    """
+    problems: list[str] = []
+
+    def one(sample: Sample) -> tuple[np.ndarray, np.ndarray] | None:
+        try:
+            pixels = read_grey(sample.image) if channels == 1 else read_rgb(sample.image)
+            mask = united_mask(sample)
+        except DataError as error:
+            problems.append(str(error))
+            return None
+        return resize_image(pixels, size), resize_mask(mask, size)
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        decoded = list(pool.map(one, manifest.samples))
+    if problems:
+        raise DataError(f"{len(problems)} files of {manifest.name} cannot be read. Mend or remove them:", problems)
+    pairs = [pair for pair in decoded if pair is not None]
+    image = torch.from_numpy(np.stack([pixels for pixels, _ in pairs]))
+    image = image[:, None] if channels == 1 else image.permute(0, 3, 1, 2).contiguous()
+    lesion = torch.from_numpy(np.stack([mask for _, mask in pairs]))[:, None]
+    return Prepared(manifest.keys, tuple(s.label for s in manifest.samples), image, lesion)
+
+
+def grey_images(manifest: Manifest) -> Mapping[str, np.ndarray]:
+    """Every image of the data set as uint8 (H, W) at native size."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        decoded = pool.map(lambda sample: read_grey(sample.image), manifest.samples)
+        return dict(zip(manifest.keys, decoded, strict=True))
+
+
+def resize_image(pixels: np.ndarray, size: int) -> np.ndarray:
+    """uint8 (H, W) or (H, W, 3) -> the same at size x size."""
+    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
+    """bool (H, W) -> uint8 0 or 1 (size, size), nearest neighbour."""
+    return np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((size, size), Image.Resampling.NEAREST))

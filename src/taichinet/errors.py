@@ -1,0 +1,55 @@
+"""Every error a user can cause: it names the cause, the value and the way out, and sets the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+
+class TaiChiNetError(Exception):
+    """Base of all errors that the user can mend; anything else that escapes is a defect of ours (exit code 1)."""
+
+    exit_code = 2
+
+
+class DataError(TaiChiNetError):
+    """A data set, image or mask that cannot be used. Carries every problem found, not only the first."""
+
+    exit_code = 3
+
+    def __init__(self, summary: str, problems: Iterable[str] = ()) -> None:
+        """`summary` is one sentence with the remedy; each of `problems` names one file and what is wrong."""
+        self.summary = summary
+        self.problems = tuple(problems)
+        super().__init__("\n  - ".join([summary, *self.problems]))
+
+
+class SettingError(TaiChiNetError):
+    """An unknown name or key, or a value outside its range."""
+
+    exit_code = 4
+
+
+class WeightsError(TaiChiNetError):
+    """A weights folder or checkpoint that is absent, torn, or made for another network."""
+
+    exit_code = 5
+
+
+class FoldError(TaiChiNetError):
+    """A fold file that does not fit the data, or a run whose test images took part in its preparation."""
+
+    exit_code = 6
+
+
+class PartialFailureError(TaiChiNetError):
+    """Some of many inputs failed; the others were done and written."""
+
+    exit_code = 7
+
+
+def unknown_name(kind: str, value: str, known: Sequence[str]) -> SettingError:
+    """The error for a name outside `known`, with the nearest match: `Unknown model 'unet+'. Did you mean 'unet'?`."""
+    close = get_close_matches(value, known, n=1, cutoff=0.5)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return SettingError(f"Unknown {kind} '{value}'.{hint} Known: {', '.join(known)}.")

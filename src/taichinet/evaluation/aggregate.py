@@ -1,0 +1,255 @@
+"""From per-image scores to a table's cells: mean and deviation over folds, with and without normal images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isnan, nan
+from typing import Literal, get_args
+
+import numpy as np
+import pandas as pd
+
+from taichinet.errors import DataError, SettingError
+
+EmptyTruthPolicy = Literal["paper", "correct-empty-is-1"]
+ImageSize = Literal["network", "native"]
+
+POLICIES: tuple[EmptyTruthPolicy, ...] = get_args(EmptyTruthPolicy)
+SIZES: tuple[ImageSize, ...] = get_args(ImageSize)
+OVERLAP_SCORES = ("dice", "jaccard", "precision", "sensitivity")
+SCORES = ("dice", "jaccard", "accuracy", "precision", "sensitivity", "hd95", "assd")
+SUFFIX: Mapping[ImageSize, str] = {"network": "", "native": "_native"}
+COLUMNS = (
+    "key",
+    "label",
+    "fold",
+    *(score + suffix for suffix in SUFFIX.values() for score in SCORES),
+    "predicted_pixels",
+    "true_pixels",
+    "pixels",
+)
+DEVIATION = "sample standard deviation over folds (ddof=1)"
+
+
+@dataclass(frozen=True)
+class FoldScore:
+    """One score: the mean of the fold means, and their sample deviation (ddof=1), None with a single fold."""
+
+    mean: float
+    std: float | None
+    per_fold: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class GroupScores:
+    """All scores of one group of images: 'lesion', 'all' or a class.
+
+    `policy` says how images with empty truth were scored; None where the group has no such image.
+    """
+
+    group: str
+    policy: EmptyTruthPolicy | None
+    images: int
+    images_per_fold: Mapping[int, int]
+    scores: Mapping[ImageSize, Mapping[str, FoldScore]]
+
+
+@dataclass(frozen=True)
+class NormalImages:
+    """What the network does where there is nothing to find: over all normal images, NaN where there are none.
+
+    `false_positive_rate` is the share of them with any predicted pixel, `mean_false_positive_area` the mean
+    share of the image's area that was predicted (images without any count as 0).
+    """
+
+    images: int
+    false_positive_rate: float
+    mean_false_positive_area: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a table prints of one run: `lesion` is the headline; no other group stands without `normal`."""
+
+    lesion: GroupScores
+    all_images: Mapping[EmptyTruthPolicy, GroupScores]
+    by_class: tuple[GroupScores, ...]
+    normal: NormalImages
+
+    @property
+    def groups(self) -> tuple[GroupScores, ...]:
+        """Headline first, then all images under each policy, then the classes."""
+        return (self.lesion, *self.all_images.values(), *self.by_class)
+
+    def to_json_dict(self) -> dict[str, object]:
+        """Plain strings, ints and floats, NaN as None, so that strict JSON can hold it."""
+        return {
+            "deviation": DEVIATION,
+            "groups": [_group_json(group) for group in self.groups],
+            "normal_images": {
+                "images": self.normal.images,
+                "false_positive_rate": _number(self.normal.false_positive_rate),
+                "mean_false_positive_area": _number(self.normal.mean_false_positive_area),
+            },
+        }
+
+
+def aggregate(rows: pd.DataFrame) -> Summary:
+    """Summarise `rows`: one per image, with `COLUMNS`, the scores as `score_mask` gives them.
+
+    A normal image is one with empty truth at both sizes. A lesion that resizing lost (`true_pixels` 0, but
+    not empty at native size) stays a lesion image and counts as missed: its undefined scores are 0.
+    ACC, HD95 and ASSD are defined for every image, so no policy touches them.
+    A fold without an image of a group is left out of that group's mean and deviation.
+    """
+    _refuse_unusable(rows)
+    empty = _empty_truth(rows)
+    scored = {policy: _decide_empty_truth(rows, empty, policy) for policy in POLICIES}
+    everything = pd.Series(True, index=rows.index)
+    by_class = [
+        _group(scored, str(label), policy, rows["label"] == label)
+        for label in sorted(rows["label"].unique())
+        for policy in (POLICIES if bool(empty[rows["label"] == label].any()) else (None,))
+    ]
+    return Summary(
+        lesion=_group(scored, "lesion", None, ~empty),
+        all_images={policy: _group(scored, "all", policy, everything) for policy in POLICIES},
+        by_class=tuple(by_class),
+        normal=_normal_images(rows[empty]),
+    )
+
+
+def summary_frame(summary: Summary, size: ImageSize = "network") -> pd.DataFrame:
+    """`summary` as a frame to print: a row a group, each score with its deviation (`dice`, `dice_std`, ...).
+
+    The two columns on normal images are filled in every row that contains normal images, NaN in the others.
+    """
+    if size not in SIZES:
+        raise SettingError(f"Unknown image size '{size}'. Known: {', '.join(SIZES)}.")
+    records = []
+    for group in summary.groups:
+        record: dict[str, object] = {
+            "group": group.group,
+            "policy": group.policy or "",
+            "images": group.images,
+        }
+        for name, score in group.scores[size].items():
+            record[name] = score.mean
+            record[f"{name}_std"] = nan if score.std is None else score.std
+        tells_normal = group.policy is not None
+        record["false_positive_rate"] = summary.normal.false_positive_rate if tells_normal else nan
+        record["false_positive_area"] = summary.normal.mean_false_positive_area if tells_normal else nan
+        records.append(record)
+    return pd.DataFrame.from_records(records)
+
+
+def _empty_truth(rows: pd.DataFrame) -> pd.Series[bool]:
+    return (rows["true_pixels"] == 0) & rows["sensitivity_native"].isna()
+
+
+def _decide_empty_truth(rows: pd.DataFrame, empty: pd.Series[bool], policy: EmptyTruthPolicy) -> pd.DataFrame:
+    """A copy of `rows` without NaN: DI, JA, PR, SE of the `empty` images as `policy` says.
+
+    'paper' gives 0 whatever is predicted, as the paper's own figures do (0.752 * 647/780 = 0.624, Table IV);
+    'correct-empty-is-1' gives 1 to an empty prediction and 0 to any other.
+    """
+    correct = empty & (rows["predicted_pixels"] == 0)
+    reward = 1.0 if policy == "correct-empty-is-1" else 0.0
+    decided = rows.copy()
+    for name in (score + suffix for suffix in SUFFIX.values() for score in OVERLAP_SCORES):
+        # Only a lesion that resizing lost reaches fillna: `_refuse_unusable` lets no other NaN through.
+        decided[name] = np.where(correct, reward, np.where(empty, 0.0, rows[name].fillna(0.0)))
+    return decided
+
+
+def _group(
+    scored: Mapping[EmptyTruthPolicy, pd.DataFrame],
+    name: str,
+    policy: EmptyTruthPolicy | None,
+    members: pd.Series[bool],
+) -> GroupScores:
+    # Without an empty truth both policies agree, so either frame serves.
+    rows = scored[policy or POLICIES[0]][members]
+    return GroupScores(
+        group=name,
+        policy=policy,
+        images=len(rows),
+        images_per_fold={fold: len(part) for fold, part in _by_fold(rows).items()},
+        scores={
+            size: {score: _over_folds(rows, score + suffix) for score in SCORES}
+            for size, suffix in SUFFIX.items()
+        },
+    )
+
+
+def _by_fold(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
+    return {int(fold): rows[rows["fold"] == fold] for fold in sorted(rows["fold"].unique())}
+
+
+def _over_folds(rows: pd.DataFrame, column: str) -> FoldScore:
+    per_fold = {fold: float(part[column].mean()) for fold, part in _by_fold(rows).items()}
+    means = np.array(list(per_fold.values()))
+    return FoldScore(
+        mean=float(means.mean()) if means.size else nan,
+        std=float(means.std(ddof=1)) if means.size > 1 else None,
+        per_fold=per_fold,
+    )
+
+
+def _normal_images(normal: pd.DataFrame) -> NormalImages:
+    return NormalImages(
+        images=len(normal),
+        false_positive_rate=float((normal["predicted_pixels"] > 0).mean()),
+        mean_false_positive_area=float((normal["predicted_pixels"] / normal["pixels"]).mean()),
+    )
+
+
+def _group_json(group: GroupScores) -> dict[str, object]:
+    return {
+        "group": group.group,
+        "policy": group.policy,
+        "images": group.images,
+        "images_per_fold": {str(fold): count for fold, count in group.images_per_fold.items()},
+        **{
+            size: {
+                name: {
+                    "mean": _number(score.mean),
+                    "std": _number(score.std),
+                    "per_fold": {str(fold): _number(mean) for fold, mean in score.per_fold.items()},
+                }
+                for name, score in scores.items()
+            }
+            for size, scores in group.scores.items()
+        },
+    }
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None or isnan(value) else value
+
+
+def _refuse_unusable(rows: pd.DataFrame) -> None:
+    missing = [column for column in COLUMNS if column not in rows.columns]
+    if missing:
+        raise DataError(
+            f"The per-image table lacks the columns {', '.join(missing)}; evaluate the run again."
+        )
+    if rows.empty:
+        raise DataError("The per-image table has no rows; evaluate at least one image.")
+    twice = rows.loc[rows["key"].duplicated(), "key"].unique()
+    if len(twice):
+        raise DataError(
+            "The per-image table has images more than once; each is tested in one fold only.", map(str, twice)
+        )
+    # score_mask leaves an overlap score undefined only where the truth is empty; elsewhere the table is torn.
+    always = rows[[score + suffix for suffix in SUFFIX.values() for score in ("accuracy", "hd95", "assd")]]
+    overlap = rows[[score + suffix for suffix in SUFFIX.values() for score in OVERLAP_SCORES]]
+    counted = rows[["label", "fold", "predicted_pixels", "true_pixels", "pixels"]]
+    torn = always.isna().any(axis=1) | counted.isna().any(axis=1)
+    torn |= overlap.isna().any(axis=1) & (rows["true_pixels"] > 0)
+    if bool(torn.any()):
+        raise DataError(
+            "The per-image table has empty cells where a score is defined; evaluate the run again.",
+            (str(key) for key in rows.loc[torn, "key"]),
+        )

@@ -1,0 +1,147 @@
+"""A recipe over folds: data and folds once, a run folder a fold, a summary over all that are done.
+
+    OUT/folds/<dataset>-<protocol>-...json     the fold plan, written once, verified by every later run
+    OUT/mining/<identity>/                     easy and hard regions, shared by all runs of the same training part
+    OUT/<recipe>/<protocol>/fold-<k>/          one run folder a fold (see run.py)
+    OUT/<recipe>/<protocol>/{scores.csv,summary.json}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from taichinet.datasets.busi import read_busi
+from taichinet.datasets.duplicates import find_near_duplicates
+from taichinet.datasets.folds import FoldPlan, Protocol, load_or_make_folds
+from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.prepared import Prepared, grey_images, prepare
+from taichinet.errors import FoldError
+from taichinet.evaluation.aggregate import Summary, aggregate
+from taichinet.experiments.experiment import Experiment
+from taichinet.experiments.run import FoldResult, OnEpoch, read_fold, run_fold
+
+Existing = Literal["refuse", "resume", "overwrite"]
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """What every fold of a study reads: the samples, their pixels at network size, the fold plan."""
+
+    manifest: Manifest
+    prepared: Prepared
+    plan: FoldPlan
+
+
+@dataclass(frozen=True)
+class Study:
+    """Finished folds of one recipe and protocol, and the summary over them."""
+
+    folder: Path
+    folds: tuple[FoldResult, ...]
+    scores: pd.DataFrame
+    summary: Summary
+
+
+def open_study_data(experiment: Experiment, data: Path, protocol: Protocol, out: Path) -> StudyData:
+    """Read the data set at `data`, verify or draw its folds under `out`/folds, resize it for `experiment`.
+
+    Near-duplicates are searched only where the fold plan does not exist yet (about half a minute for BUSI).
+    """
+    settings = experiment.data
+    manifest = read_busi(data, include_normal=settings.include_normal)
+    normal = "with-normal" if settings.include_normal else "lesions"
+    name = f"{manifest.name}-{normal}-{protocol}-{settings.folds}folds-seed{settings.fold_seed}.json"
+    path = out / "folds" / name
+    groups = () if path.exists() else find_near_duplicates(grey_images(manifest)).groups
+    plan = load_or_make_folds(path, manifest, groups, protocol, settings.fold_seed, settings.folds)
+    return StudyData(manifest, prepare(manifest, settings.size, experiment.channels), plan)
+
+
+def study_folder(experiment: Experiment, protocol: Protocol, out: Path) -> Path:
+    """Where the folds of this recipe and protocol lie."""
+    return out / experiment.name / protocol
+
+
+def train_folds(
+    experiment: Experiment,
+    study: StudyData,
+    folds: Sequence[int],
+    out: Path,
+    existing: Existing = "refuse",
+    on_fold: Callable[[int], None] = lambda fold: None,
+    on_epoch: OnEpoch = lambda phase, row, epochs: None,
+) -> Study:
+    """Train and score `folds` one after the other, then summarise every fold of the study that is done.
+
+    `existing` says what happens to run folders that are there already: refused (nothing is ever lost by a typing
+    error), resumed, or made anew.
+    """
+    folder = study_folder(experiment, study.plan.protocol, out)
+    for fold in folds:
+        if existing == "refuse" and _has_work(folder / f"fold-{fold}"):
+            raise FoldError(
+                f"{folder / f'fold-{fold}'} holds a training already. Add --resume to go on with it, --overwrite to "
+                "begin anew, or give another --out."
+            )
+    for fold in folds:
+        on_fold(fold)
+        run_fold(
+            experiment,
+            study.manifest,
+            study.prepared,
+            study.plan,
+            fold,
+            folder / f"fold-{fold}",
+            out / "mining",
+            existing == "resume",
+            on_epoch,
+        )
+        summarise_study(folder)
+    return summarise_study(folder)
+
+
+def summarise_study(folder: Path) -> Study:
+    """Read every finished fold below `folder`; write scores.csv and summary.json there.
+
+    Raises FoldError where no fold is finished, or where folds were made with different settings: their mean would
+    mean nothing.
+    """
+    results = [read_fold(path.parent) for path in sorted(folder.glob("fold-*/result.json"))]
+    if not results:
+        raise FoldError(f"No finished fold in {folder}. Train one first.")
+    first = results[0].result
+    for other in results[1:]:
+        for key in ("experiment", "dataset_digest", "protocol", "folds", "fold_seed"):
+            if other.result[key] != first[key]:
+                raise FoldError(
+                    f"{results[0].folder} and {other.folder} differ in '{key}' and cannot be summarised together. "
+                    "Train the one that is out of date with --overwrite."
+                )
+    scores = pd.concat([result.scores for result in results], ignore_index=True)
+    summary = aggregate(scores)
+    content: dict[str, Any] = {
+        **{key: first[key] for key in ("experiment", "dataset", "dataset_digest", "protocol", "folds", "fold_seed")},
+        "folds_done": [result.result["fold"] for result in results],
+        **{key: first[key] for key in ("parameters", "placement", "commit", "machine")},
+        "wall_seconds": round(sum(result.result["wall_seconds"] for result in results), 1),
+        "per_fold": [
+            {key: result.result[key] for key in ("fold", "wall_seconds", "images", "selection", "mining", "commit")}
+            for result in results
+        ],
+        "summary": summary.to_json_dict(),
+    }
+    scores.round(6).to_csv(folder / "scores.csv", index=False)
+    temporary = folder / "summary.tmp"
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(folder / "summary.json")
+    return Study(folder, tuple(results), scores, summary)
+
+
+def _has_work(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("result.json", "checkpoint.pt", "history.csv"))

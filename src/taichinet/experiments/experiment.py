@@ -1,0 +1,109 @@
+"""Experiment: everything that decides a run, as one frozen value; varied by replacing fields, never by subclassing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from taichinet.datasets.augmentation import AugmentationSettings
+from taichinet.errors import SettingError, unknown_name
+from taichinet.losses.objective import ObjectiveSettings
+from taichinet.models.catalogue import model_settings
+from taichinet.training.easy_hard import MiningSettings
+from taichinet.training.settings import TrainingSettings
+
+
+class DataSettings(BaseModel):
+    """What of the data a run reads, and how it is split (the fold protocol is the command's)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(default=224, ge=16, multiple_of=16, description="network size in pixels, both sides")
+    include_normal: bool = False
+    folds: int = Field(default=5, ge=2)
+    fold_seed: int = Field(default=0, ge=0)
+    validation_share: float = Field(default=0.125, ge=0, lt=1, description="of the fold's training part")
+    augmentation: AugmentationSettings = AugmentationSettings()
+
+
+class Experiment(BaseModel):
+    """A named recipe. `model` and `options` are checked against the catalogue when the value is made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    model: str = "taichinet"
+    options: dict[str, Any] = Field(default_factory=dict)
+    data: DataSettings = DataSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    training: TrainingSettings = TrainingSettings()
+    mining: MiningSettings = MiningSettings()
+
+    @field_validator("options")
+    @classmethod
+    def _copy(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return dict(value)
+
+    @model_validator(mode="after")
+    def _model_can_be_built(self) -> Experiment:
+        model_settings(self.model, **self.options)
+        return self
+
+    @property
+    def channels(self) -> int:
+        """Input channels of the network: 1 (grey) or 3 (RGB)."""
+        return int(model_settings(self.model, **self.options).in_channels)  # type: ignore[attr-defined]
+
+
+def vary(experiment: Experiment, changes: Mapping[str, object]) -> Experiment:
+    """A copy with dotted keys replaced, validated: `vary(paper, {"training.epochs": 3, "options.head": "none"})`.
+
+    Raises SettingError naming an unknown key (with the nearest match) or the value outside its range.
+    """
+    raw = experiment.model_dump()
+    for key, value in changes.items():
+        place, known = raw, tuple(raw)
+        *parents, last = key.split(".")
+        for parent in parents:
+            if not isinstance(place.get(parent), dict):
+                raise unknown_name("setting", key, _dotted_keys(experiment))
+            place = place[parent]
+            known = tuple(place)
+        if parents != ["options"] and last not in known:
+            raise unknown_name("setting", key, _dotted_keys(experiment))
+        place[last] = value
+    try:
+        return Experiment.model_validate(raw)
+    except ValidationError as error:
+        details = "; ".join(
+            f"{'.'.join(map(str, e['loc']))} = {e.get('input')!r}: {e['msg']}" for e in error.errors()
+        )
+        raise SettingError(f"The experiment is not valid: {details}.") from error
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, object]:
+    """`["training.epochs=3"]` -> {"training.epochs": 3}; values are YAML scalars or lists."""
+    changes: dict[str, object] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise SettingError(f"'{assignment}' is no setting. Write key=value, e.g. --set training.epochs=20.")
+        try:
+            changes[key.strip()] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SettingError(f"The value of '{assignment}' cannot be read: {error}.") from error
+    return changes
+
+
+def _dotted_keys(experiment: Experiment) -> tuple[str, ...]:
+    def walk(prefix: str, value: dict[str, Any]) -> list[str]:
+        keys: list[str] = []
+        for key, inner in value.items():
+            keys += walk(f"{prefix}{key}.", inner) if isinstance(inner, dict) else [f"{prefix}{key}"]
+        return keys
+
+    options = model_settings(experiment.model, **experiment.options).model_dump()
+    return tuple(walk("", {**experiment.model_dump(), "options": options}))

@@ -1,0 +1,56 @@
+"""Where a result comes from: commit, versions, machine; written beside every figure."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import taichinet
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores, memory, accelerator and versions; no names of hosts or users."""
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "taichinet": taichinet.__version__,
+    }
+
+
+def source_commit() -> str | None:
+    """Commit of the checkout that the package runs from, with `+changes` where its tree differs; None outside one."""
+    git = shutil.which("git")
+    here = Path(taichinet.__file__).parent
+    if git is None:
+        return None
+
+    def ask(*arguments: str) -> str | None:
+        done = subprocess.run([git, "-C", str(here), *arguments], capture_output=True, text=True)  # noqa: S603
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = ask("rev-parse", "--short=12", "HEAD")
+    if commit is None:
+        return None
+    return commit + ("+changes" if ask("status", "--porcelain", "--", str(here)) else "")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    flags = " ".join(line for line in lines[:40] if line.startswith("flags"))
+    extensions = [name for name in ("avx512_bf16", "amx_bf16") if f" {name}" in flags]
+    return " ".join([names[0] if names else platform.machine(), *extensions])

@@ -1,0 +1,92 @@
+"""The recipes by name: one function each, each a variation of another.
+
+`busi-*` is the paper's protocol (Sec. V-B); `cpu-*` what two cores finish in an hour; `demo-*` what they finish in
+two minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from taichinet.errors import unknown_name
+from taichinet.experiments.experiment import Experiment, vary
+
+
+def busi_taichinet() -> Experiment:
+    """TaiChiNet as printed: 224 px, width 32, batch 16, Adam 1e-4, 40 epochs."""
+    return Experiment(name="busi-taichinet")
+
+
+def busi_unet() -> Experiment:
+    """Its sub-network alone (Model 1), under the same recipe."""
+    return _plain_unet(busi_taichinet(), "busi-unet")
+
+
+def cpu_taichinet() -> Experiment:
+    """TaiChiNet at 128 px and half width; fewer epochs at a higher, falling rate."""
+    return vary(
+        busi_taichinet(),
+        {
+            "name": "cpu-taichinet",
+            "options.width": 16,
+            "data.size": 128,
+            "training.epochs": 24,
+            "training.learning_rate": 1e-3,
+            "training.schedule": "cosine",
+            "mining.width": 16,
+            "mining.epochs": 10,
+            "mining.learning_rate": 1e-3,
+        },
+    )
+
+
+def cpu_unet() -> Experiment:
+    """The plain U-Net under the recipe of `cpu-taichinet`."""
+    return _plain_unet(cpu_taichinet(), "cpu-unet")
+
+
+def demo_taichinet() -> Experiment:
+    """A narrow TaiChiNet for phantoms."""
+    return vary(
+        cpu_taichinet(),
+        {
+            "name": "demo-taichinet",
+            "options.width": 8,
+            "data.size": 96,
+            "data.include_normal": True,
+            "training.epochs": 12,
+            "training.batch_size": 8,
+            "training.learning_rate": 2e-3,
+            "mining.width": 8,
+            "mining.epochs": 6,
+            "mining.batch_size": 8,
+            "mining.learning_rate": 2e-3,
+        },
+    )
+
+
+def demo_unet() -> Experiment:
+    """The plain U-Net under the recipe of `demo-taichinet`."""
+    return _plain_unet(demo_taichinet(), "demo-unet")
+
+
+def _plain_unet(like: Experiment, name: str) -> Experiment:
+    options = {key: like.options[key] for key in ("width", "in_channels") if key in like.options}
+    return vary(like, {"name": name, "model": "unet", "options": options, "training.strategy": "plain"})
+
+
+RECIPES: dict[str, Callable[[], Experiment]] = {
+    "busi-taichinet": busi_taichinet,
+    "busi-unet": busi_unet,
+    "cpu-taichinet": cpu_taichinet,
+    "cpu-unet": cpu_unet,
+    "demo-taichinet": demo_taichinet,
+    "demo-unet": demo_unet,
+}
+
+
+def get_recipe(name: str) -> Experiment:
+    """The recipe of that name; SettingError suggests the nearest."""
+    if name not in RECIPES:
+        raise unknown_name("recipe", name, tuple(RECIPES))
+    return RECIPES[name]()

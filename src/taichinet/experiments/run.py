@@ -1,0 +1,219 @@
+"""run_fold: one fold from data to scores, with its run folder; the middle of the way from command to backward().
+
+A run folder holds: experiment.yaml (all settings), history.csv (a row an epoch), weights/ (the selected epoch),
+scores.csv (a row a test image), result.json (summary and provenance), and checkpoint.pt until the fold has ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import yaml
+
+from taichinet.datasets.folds import FoldPlan, Split
+from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.prepared import Prepared
+from taichinet.evaluation.aggregate import aggregate
+from taichinet.errors import FoldError
+from taichinet.experiments.experiment import Experiment
+from taichinet.experiments.provenance import describe_machine, source_commit
+from taichinet.experiments.scoring import score_images
+from taichinet.models.catalogue import create_model
+from taichinet.models.weights import WeightsConfig, save_weights
+from taichinet.training.checkpoint import clear_checkpoints
+from taichinet.training.device import choose_placement
+from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
+from taichinet.training.fit import TrainingData, fit
+
+OnEpoch = Callable[[str, dict[str, Any], int], None]
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What a finished fold leaves: its folder, per-image scores, and the content of result.json."""
+
+    folder: Path
+    scores: pd.DataFrame
+    result: dict[str, Any]
+
+
+def run_fold(
+    experiment: Experiment,
+    manifest: Manifest,
+    data: Prepared,
+    plan: FoldPlan,
+    fold: int,
+    folder: Path,
+    mining_cache: Path,
+    resume: bool = False,
+    on_epoch: OnEpoch = lambda phase, row, epochs: None,
+) -> FoldResult:
+    """Train `experiment` on the training part of `fold`, score its test part, write the run folder.
+
+    With `resume`, a finished fold is read back and an interrupted one goes on from its last epoch; without, the
+    folder begins anew. The test images are touched once, after the weights have been selected.
+    """
+    split = plan.split(fold, manifest.labels, experiment.data.validation_share)
+    identity = run_identity(experiment, split, plan)
+    if resume and (folder / "result.json").exists():
+        return read_fold(folder, identity)
+    began = time.perf_counter()
+    earlier_seconds = _elapsed(folder) if resume else 0.0
+    folder.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        for name in ("result.json", "scores.csv", "history.csv"):
+            (folder / name).unlink(missing_ok=True)
+        clear_checkpoints(folder)
+    (folder / "experiment.yaml").write_text(
+        yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
+    )
+
+    train = data.subset(split.train)
+    mined = _mine(experiment, train, split, mining_cache, on_epoch)
+    torch.manual_seed(experiment.training.seed)
+    network = create_model(experiment.model, **experiment.options)
+    placement = choose_placement(experiment.training.precision, experiment.training.channels_last)
+
+    def hear(row: dict[str, Any]) -> None:
+        line = pd.DataFrame([row])
+        history = folder / "history.csv"
+        line.to_csv(history, mode="a", header=not history.exists(), index=False)
+        (folder / "seconds").write_text(f"{earlier_seconds + time.perf_counter() - began:.1f}", encoding="utf-8")
+        on_epoch("train", row, experiment.training.epochs)
+
+    fitted = fit(
+        network,
+        TrainingData(
+            train=train,
+            validation=data.subset(split.validation),
+            regions=None if mined is None else mined.regions,
+            augmentation=experiment.data.augmentation,
+        ),
+        experiment.objective,
+        experiment.training,
+        placement,
+        folder,
+        identity,
+        resume,
+        hear,
+    )
+    pd.DataFrame(fitted.history).to_csv(folder / "history.csv", index=False)
+    scores = score_images(network, manifest, data.subset(split.test), fold, placement)
+    scores.to_csv(folder / "scores.csv", index=False)
+    result = {
+        "identity": identity,
+        "experiment": experiment.model_dump(mode="json"),
+        "dataset": plan.dataset,
+        "dataset_digest": plan.digest,
+        "protocol": plan.protocol,
+        "fold": fold,
+        "folds": plan.count,
+        "fold_seed": plan.seed,
+        "images": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+        "selection": {
+            "rule": experiment.training.selection,
+            "on": "inner validation split, disjoint from the test fold",
+            "epoch": fitted.best_epoch,
+            "validation_dice": _json_number(fitted.best_dice),
+        },
+        "mining": None if mined is None else _mining_summary(mined),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "placement": placement.describe(),
+        "wall_seconds": round(earlier_seconds + time.perf_counter() - began, 1),
+        "commit": source_commit(),
+        "machine": describe_machine(),
+        "summary": aggregate(scores).to_json_dict(),
+    }
+    config = WeightsConfig(
+        model=experiment.model,
+        options=experiment.options,
+        size=experiment.data.size,
+        provenance={
+            "recipe": experiment.name,
+            "dataset": plan.dataset,
+            "dataset_digest": plan.digest,
+            "include_normal": experiment.data.include_normal,
+            "protocol": plan.protocol,
+            "fold": fold,
+            "train_keys": list(split.train),
+            "validation_keys": list(split.validation),
+            "commit": result["commit"],
+        },
+    )
+    save_weights(network, config, folder / "weights")
+    # Last of all: its presence says that the fold is finished.
+    temporary = folder / "result.tmp"
+    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(folder / "result.json")
+    clear_checkpoints(folder)
+    return FoldResult(folder, scores, result)
+
+
+def read_fold(folder: Path, identity: str | None = None) -> FoldResult:
+    """A finished fold; FoldError where it was made with other settings, images or folds than `identity`."""
+    try:
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        scores = pd.read_csv(folder / "scores.csv")
+    except (OSError, ValueError) as error:
+        raise FoldError(f"The finished fold in {folder} cannot be read ({error}). Delete the folder.") from error
+    if identity is not None and result.get("identity") != identity:
+        raise FoldError(
+            f"The finished fold in {folder} was made with other settings, images or folds. Give another --out, or "
+            "train without --resume to replace it."
+        )
+    return FoldResult(folder, scores, result)
+
+
+def run_identity(experiment: Experiment, split: Split, plan: FoldPlan) -> str:
+    """Digest of all that decides the weights: settings (but the recipe's name), images, split."""
+    settings = experiment.model_dump(mode="json", exclude={"name"})
+    content = [settings, plan.digest, plan.protocol, split.train, split.validation, split.test]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _mine(
+    experiment: Experiment, train: Prepared, split: Split, cache: Path, on_epoch: OnEpoch
+) -> MinedRegions | None:
+    if experiment.training.strategy == "plain":
+        return None
+    mined = mine_regions(
+        train,
+        experiment.mining,
+        experiment.data.augmentation,
+        cache,
+        lambda row: on_epoch("mine", row, experiment.mining.epochs),
+    )
+    refuse_leakage(mined.provenance, (*split.validation, *split.test))
+    return mined
+
+
+def _mining_summary(mined: MinedRegions) -> dict[str, Any]:
+    easy = mined.regions.easy.flatten(1).sum(1)
+    hard = mined.regions.hard.flatten(1).sum(1)
+    return {
+        "identity": mined.provenance.identity(),
+        "easy_share_of_lesion": mined.provenance.easy_share_of_lesion,
+        "hard_share_of_lesion": mined.provenance.hard_share_of_lesion,
+        "images_without_easy_part": int((easy == 0).sum()),
+        "images_without_hard_part": int((hard == 0).sum()),
+    }
+
+
+def _elapsed(folder: Path) -> float:
+    try:
+        return float((folder / "seconds").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0.0
+
+
+def _json_number(value: float) -> float | None:
+    return value if value == value else None
+

@@ -1,0 +1,28 @@
+"""The weights that come with the package, so that `taichinet predict` works without a training."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from taichinet.errors import WeightsError
+from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
+
+SHIPPED = "busi-cpu-taichinet"
+"""The weights that a prediction takes where none are named."""
+
+
+def shipped_weights() -> Path:
+    """The folder `taichinet/weights/SHIPPED` of the installed package.
+
+    Raises WeightsError where it holds no weights.
+    """
+    folder = Path(str(files("taichinet"))) / "weights" / SHIPPED
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / name).is_file():
+            raise WeightsError(
+                f"This installation of taichinet has no weights '{SHIPPED}' (no {name} in {folder}). Name "
+                "weights of your own with --weights, such as the weights/ of a run of `taichinet train`, or "
+                "install the package again."
+            )
+    return folder

@@ -1,0 +1,67 @@
+"""The objective of both training steps: Eq. 13 and 20-22."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from taichinet.batch import Batch, Prediction
+from taichinet.losses.complementary import complementary_loss
+from taichinet.losses.segmentation import segmentation_loss
+
+Step = Literal["easy", "hard", "plain"]
+
+
+class ObjectiveSettings(BaseModel):
+    """What enters the loss and with what weight; all ones as printed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    complementary: bool = Field(default=True, description="L_C between the paths (+CLoss of Table I)")
+    positive_weight: float = Field(default=1.0, ge=0)
+    negative_weight: float = Field(default=1.0, ge=0)
+    complementary_weight: float = Field(default=1.0, ge=0)
+    region_weight: float = Field(default=1.0, ge=0, description="of the easy or hard part of the lesion")
+
+
+def objective(prediction: Prediction, batch: Batch, step: Step, settings: ObjectiveSettings) -> Tensor:
+    """The scalar loss of a batch.
+
+    `step` is the curriculum's: "easy" (step 1: + E_p, without L_C), "hard" (step 2: + H_p, with L_C), or "plain"
+    (no learning strategy: Eq. 13). A network without second path has only the lesion's terms; one with `levels`
+    (deep supervision) is trained on their mean instead of the last alone.
+    """
+    outputs = prediction.levels or (prediction.positive,)
+    per_output = torch.stack([segmentation_loss(output, batch.lesion) for output in outputs])
+    loss = settings.positive_weight * per_output.mean()  # Eq. 15
+    region = {"easy": batch.easy, "hard": batch.hard, "plain": None}[step]
+    if region is not None:
+        loss = loss + settings.region_weight * region_loss(prediction.positive, region)  # Eq. 21, 22
+    if prediction.negative is None:
+        return loss
+    sees_background = prediction.negative_sees == "background"
+    target = batch.background if sees_background else batch.lesion
+    loss = loss + settings.negative_weight * segmentation_loss(prediction.negative, target)  # Eq. 14
+    if settings.complementary and step != "easy":  # only in the second step (Sec. IV-C)
+        loss = loss + settings.complementary_weight * complementary_loss(
+            prediction.negative, prediction.positive, sees_background
+        )
+    return loss  # Eq. 13
+
+
+def region_loss(logits: Tensor, region: Tensor) -> Tensor:
+    """L_S(O_p, E_p) or L_S(O_p, H_p), over the images of the batch whose part is not empty.
+
+    An empty part says nothing about the lesion: as a target it would teach "nothing here" against the ground truth
+    beside it. Such images are left out of this term; the divisor stays the batch's, so that a batch with one hard
+    lesion does not weigh it as much as a batch of sixteen.
+    """
+    present = (region.sum(dim=(-3, -2, -1)) > 0).nonzero().flatten()
+    if len(present) == 0:
+        return logits.sum() * 0
+    share = len(present) / len(region)
+    return share * segmentation_loss(logits[present], region[present])
+

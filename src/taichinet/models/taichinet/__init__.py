@@ -1,0 +1,1 @@
+"""TaiChiNet, the network of the paper: settings, cross-attention, complementary head, and their assembly."""

@@ -1,0 +1,75 @@
+"""The sub-network U-Net of Sec. III-A and Fig. 3: 8.64M parameters at width 32.
+
+Model 1 of Table I on its own; each path of TaiChiNet uses its `encode` and `decode` apart, because the two paths
+exchange information at the bottleneck.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from taichinet.batch import Prediction
+from taichinet.models.blocks import DoubleConv, UpConv, downsample, level_widths
+from taichinet.models.input_size import check_input
+
+
+class UNetSettings(BaseModel):
+    """Options of a U-Net. The 3x3 output convolution is the reading that gives all three printed totals."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    in_channels: int = Field(default=1, ge=1)
+    num_classes: int = Field(default=1, ge=1, description="regions R, one sigmoid channel each")
+    width: int = Field(default=32, ge=1, description="channels of the first level")
+    output_kernel: Literal[1, 3] = 3
+
+
+class UNetPath(nn.Module):
+    """One encoder and decoder: image (B, C, H, W) -> logits (B, R, H, W); H and W multiples of 16."""
+
+    def __init__(self, settings: UNetSettings) -> None:
+        super().__init__()
+        widths = level_widths(settings.width)
+        inputs = (settings.in_channels, *widths[:-1])
+        self.encoder = nn.ModuleList(DoubleConv(i, o) for i, o in zip(inputs, widths, strict=True))
+        deep_to_shallow = tuple(zip(widths[:0:-1], widths[-2::-1], strict=True))
+        self.ups = nn.ModuleList(UpConv(deep, shallow) for deep, shallow in deep_to_shallow)
+        self.decoder = nn.ModuleList(DoubleConv(2 * shallow, shallow) for _, shallow in deep_to_shallow)
+        self.output = nn.Conv2d(
+            settings.width, settings.num_classes, settings.output_kernel, padding=settings.output_kernel // 2
+        )
+
+    def encode(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Features of the five levels, shallow to deep; the last is F (Eq. 1-2), (B, 16*width, H/16, W/16)."""
+        features = [self.encoder[0](image)]
+        for level in self.encoder[1:]:
+            features.append(level(downsample(features[-1])))
+        return tuple(features)
+
+    def decode(self, skips: tuple[Tensor, ...], deep: Tensor) -> Tensor:
+        """Logits of O' (Eq. 4-5) from the skips of levels 1 to 4 and the (enhanced) deep features."""
+        features = deep
+        for skip, up, block in zip(reversed(skips), self.ups, self.decoder, strict=True):
+            features = block(torch.cat([skip, up(features)], dim=1))
+        logits: Tensor = self.output(features)
+        return logits
+
+
+class UNet(nn.Module):
+    """The plain U-Net: UNet_p, Model 1 of Table I."""
+
+    def __init__(self, settings: UNetSettings | None = None) -> None:
+        """Build it from `settings` (the paper's network with one input channel where None)."""
+        super().__init__()
+        self.settings = settings or UNetSettings()
+        self.path = UNetPath(self.settings)
+
+    def forward(self, image: Tensor) -> Prediction:
+        """Image (B, C, H, W) in [0, 1] -> Prediction with one path."""
+        check_input(image, self.settings.in_channels)
+        features = self.path.encode(image)
+        return Prediction(positive=self.path.decode(features[:-1], features[-1]).float())

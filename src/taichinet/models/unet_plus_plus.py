@@ -1,0 +1,77 @@
+"""U-Net++ (Zhou et al., TMI 2020), nested and deeply supervised: 9.16M parameters at width 32.
+
+Here twice needed: as a rival of Table IV, and as the one-shot preparation that finds easy and hard pixels (Sec. IV-C).
+Certain: the node graph, widths and totals, which equal the usual PyTorch version (bilinear upsampling without
+parameters, BatchNorm). The authors' own Keras version uses transposed convolutions and dropout instead.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from taichinet.batch import Prediction
+from taichinet.models.blocks import DoubleConv, downsample, level_widths
+from taichinet.models.input_size import check_input
+
+DEPTH = 5
+
+
+class UNetPlusPlusSettings(BaseModel):
+    """Options of a U-Net++; `deep_supervision` gives four outputs instead of one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    in_channels: int = Field(default=1, ge=1)
+    num_classes: int = Field(default=1, ge=1)
+    width: int = Field(default=32, ge=1)
+    deep_supervision: bool = True
+
+
+class UNetPlusPlus(nn.Module):
+    """Nodes X(i, j): level i down, column j right; X(0, j) for j = 1..4 carry the outputs 1 to 4."""
+
+    def __init__(self, settings: UNetPlusPlusSettings | None = None) -> None:
+        """Build it from `settings` (one input channel, four outputs where None)."""
+        super().__init__()
+        self.settings = settings or UNetPlusPlusSettings()
+        widths = level_widths(self.settings.width)
+        nodes = {}
+        for level in range(DEPTH):
+            above = self.settings.in_channels if level == 0 else widths[level - 1]
+            nodes[_name(level, 0)] = DoubleConv(above, widths[level])
+            for column in range(1, DEPTH - level):
+                dense = column * widths[level] + widths[level + 1]
+                nodes[_name(level, column)] = DoubleConv(dense, widths[level])
+        self.nodes = nn.ModuleDict(nodes)
+        outputs = DEPTH - 1 if self.settings.deep_supervision else 1
+        self.outputs = nn.ModuleList(
+            nn.Conv2d(self.settings.width, self.settings.num_classes, kernel_size=1) for _ in range(outputs)
+        )
+
+    def forward(self, image: Tensor) -> Prediction:
+        """Image (B, C, H, W) -> Prediction; `levels` holds the supervised outputs 1 to 4, coarse to fine."""
+        check_input(image, self.settings.in_channels)
+        grid: dict[tuple[int, int], Tensor] = {}
+        for level in range(DEPTH):
+            below = image if level == 0 else downsample(grid[level - 1, 0])
+            grid[level, 0] = self.nodes[_name(level, 0)](below)
+        for column in range(1, DEPTH):
+            for level in range(DEPTH - column):
+                raised = F.interpolate(
+                    grid[level + 1, column - 1], scale_factor=2, mode="bilinear", align_corners=True
+                )
+                dense = torch.cat([*(grid[level, left] for left in range(column)), raised], dim=1)
+                grid[level, column] = self.nodes[_name(level, column)](dense)
+        if not self.settings.deep_supervision:
+            return Prediction(positive=self.outputs[0](grid[0, DEPTH - 1]).float())
+        levels = tuple(
+            output(grid[0, column]).float() for column, output in enumerate(self.outputs, start=1)
+        )
+        return Prediction(positive=levels[-1], levels=levels)
+
+
+def _name(level: int, column: int) -> str:
+    return f"x{level}_{column}"

@@ -1,0 +1,49 @@
+"""Where and in which precision a network runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Device, number format and memory layout of a network and its batches."""
+
+    device: torch.device
+    bf16: bool
+    memory_format: torch.memory_format
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """`network` on the device, in the layout."""
+        network.to(self.device)
+        # The stubs know no memory_format without a device.
+        return network.to(memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the network is called; weights stay float32."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+    def describe(self) -> str:
+        """For manifests: e.g. `cpu bf16 channels-last`."""
+        layout = "channels-last" if self.memory_format == torch.channels_last else "contiguous"
+        return f"{self.device.type} {'bf16' if self.bf16 else 'float32'} {layout}"
+
+
+def choose_placement(
+    precision: Literal["auto", "bf16", "float32"] = "auto", channels_last: bool = True
+) -> Placement:
+    """The GPU where there is one, else the CPU; `auto` takes bf16 only where the hardware has it."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    bf16 = precision == "bf16" or (precision == "auto" and _native_bf16(device))
+    return Placement(device, bf16, torch.channels_last if channels_last else torch.contiguous_format)
+
+
+def _native_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))

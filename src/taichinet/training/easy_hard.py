@@ -1,0 +1,166 @@
+"""Easy and hard parts of the lesions: the one-shot preparation with U-Net++ (Sec. IV-C, Eq. 23-24)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from taichinet.datasets.augmentation import AugmentationSettings
+from taichinet.datasets.prepared import Prepared, Regions
+from taichinet.errors import FoldError, TaiChiNetError
+from taichinet.losses.objective import ObjectiveSettings
+from taichinet.models.unet_plus_plus import UNetPlusPlus, UNetPlusPlusSettings
+from taichinet.training.checkpoint import clear_checkpoints
+from taichinet.training.device import choose_placement
+from taichinet.training.fit import TrainingData, fit
+from taichinet.training.loop import predict_batches
+from taichinet.training.settings import TrainingSettings
+
+THRESHOLD = 0.5
+
+
+class MiningSettings(BaseModel):
+    """The U-Net++ of the preparation; trained on the training part of the fold alone, last epoch kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(default=32, ge=1)
+    epochs: int = Field(default=40, ge=1)
+    batch_size: int = Field(default=16, ge=2)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where regions come from: `keys` are all images that the U-Net++ has seen."""
+
+    settings: dict[str, Any]
+    augmentation: dict[str, Any]
+    size: int
+    channels: int
+    images_digest: str
+    keys: tuple[str, ...]
+    easy_share_of_lesion: float = float("nan")
+    hard_share_of_lesion: float = float("nan")
+
+    def identity(self) -> str:
+        """Digest of everything that decides the regions."""
+        known = {k: v for k, v in asdict(self).items() if not k.endswith("_share_of_lesion")}
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class MinedRegions:
+    """Regions of the training images, with their provenance."""
+
+    regions: Regions
+    provenance: Provenance
+
+
+def split_lesion(first_level: Tensor, fourth_level: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """(E_p, H_p) from the probabilities of U-Net++'s outputs 1 and 4 and the ground truth, all the same shape."""
+    lesion = truth > THRESHOLD
+    easy = (first_level > THRESHOLD) & lesion  # Eq. 23
+    hard = (fourth_level > THRESHOLD) & lesion & ~easy  # Eq. 24
+    return easy, hard
+
+
+def mine_regions(
+    train: Prepared,
+    settings: MiningSettings,
+    augmentation: AugmentationSettings,
+    cache: Path,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> MinedRegions:
+    """E_p and H_p of `train`: from the cache where exactly these were mined before, else trained and kept there.
+
+    An interrupted preparation resumes by itself from its last finished epoch.
+    """
+    provenance = _provenance(train, settings, augmentation)
+    folder = cache / provenance.identity()
+    if (folder / "provenance.json").exists():
+        return read_regions(folder)
+    torch.manual_seed(settings.seed)
+    network = UNetPlusPlus(UNetPlusPlusSettings(in_channels=train.image.shape[1], width=settings.width))
+    placement = choose_placement()
+    training = TrainingSettings(
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        strategy="plain",
+        selection="last",
+        seed=settings.seed,
+    )
+    data = TrainingData(train, train.subset(()), None, augmentation)
+    fit(
+        network, data, ObjectiveSettings(), training, placement, folder, provenance.identity(), True, on_epoch
+    )
+    easy, hard = [], []
+    batches = list(train.batches(settings.batch_size))
+    for batch, prediction in zip(batches, predict_batches(network, batches, placement), strict=True):
+        coarse, *_, fine = (torch.sigmoid(level) for level in prediction.levels)
+        parts = split_lesion(coarse, fine, batch.lesion)
+        easy.append(parts[0].to(torch.uint8))
+        hard.append(parts[1].to(torch.uint8))
+    regions = Regions(train.keys, torch.cat(easy), torch.cat(hard))
+    lesion_pixels = max(int(train.lesion.sum()), 1)
+    measured = Provenance(
+        **{
+            **vars(provenance),
+            "easy_share_of_lesion": int(regions.easy.sum()) / lesion_pixels,
+            "hard_share_of_lesion": int(regions.hard.sum()) / lesion_pixels,
+        }
+    )
+    save_file({"easy": regions.easy, "hard": regions.hard}, folder / "regions.safetensors")
+    # The provenance is written last: its presence says that the regions are whole.
+    temporary = folder / "provenance.tmp"
+    temporary.write_text(json.dumps(asdict(measured), indent=1) + "\n", encoding="utf-8")
+    temporary.replace(folder / "provenance.json")
+    clear_checkpoints(folder)
+    return MinedRegions(regions, measured)
+
+
+def read_regions(folder: Path) -> MinedRegions:
+    """Regions and provenance from a cache folder."""
+    try:
+        raw = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        provenance = Provenance(**{**raw, "keys": tuple(raw["keys"])})
+        tensors = load_file(folder / "regions.safetensors")
+        regions = Regions(provenance.keys, tensors["easy"], tensors["hard"])
+    except Exception as error:  # safetensors raises its own undocumented types
+        raise TaiChiNetError(f"The mined regions in {folder} cannot be read ({error}). Delete that folder.") from error
+    return MinedRegions(regions, provenance)
+
+
+def refuse_leakage(provenance: Provenance, held_out: Iterable[str]) -> None:
+    """Raise FoldError where an image that is validated or tested on took part in the mining."""
+    leaked = sorted(set(provenance.keys) & set(held_out))
+    if leaked:
+        raise FoldError(
+            f"{len(leaked)} held-out images took part in mining the easy and hard regions "
+            f"({', '.join(leaked[:3])}{', ...' if len(leaked) > 3 else ''}): the score would be dishonest. "
+            "Mine anew on the training part of this fold."
+        )
+
+
+def _provenance(train: Prepared, settings: MiningSettings, augmentation: AugmentationSettings) -> Provenance:
+    pixels = hashlib.sha256(train.image.numpy().tobytes())
+    pixels.update(train.lesion.numpy().tobytes())
+    return Provenance(
+        settings=settings.model_dump(mode="json"),
+        augmentation=augmentation.model_dump(mode="json"),
+        size=train.image.shape[-1],
+        channels=train.image.shape[1],
+        images_digest=pixels.hexdigest(),
+        keys=train.keys,
+    )

@@ -1,0 +1,135 @@
+"""A whole training: epochs, the curriculum's step, validation, selection, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from taichinet.batch import Batch
+from taichinet.datasets.augmentation import AugmentationSettings, augment
+from taichinet.datasets.prepared import Prepared, Regions
+from taichinet.evaluation.validation import image_dice
+from taichinet.losses.objective import ObjectiveSettings, objective
+from taichinet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from taichinet.training.device import Placement
+from taichinet.training.loop import predict_batches, train_epoch
+from taichinet.training.settings import TrainingSettings
+
+History = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a training reads: `regions` are E_p and H_p of `train`, None where the strategy needs none."""
+
+    train: Prepared
+    validation: Prepared
+    regions: Regions | None
+    augmentation: AugmentationSettings
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The selected weights' epoch and validation Dice (NaN without validation images), and a row an epoch."""
+
+    best_epoch: int
+    best_dice: float
+    history: History
+
+
+def fit(
+    network: nn.Module,
+    data: TrainingData,
+    loss: ObjectiveSettings,
+    settings: TrainingSettings,
+    placement: Placement,
+    folder: Path,
+    identity: str,
+    resume: bool = False,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> FitResult:
+    """Train `network` in place and leave it with the selected weights.
+
+    Every epoch ends with a checkpoint in `folder`; with `resume` the training goes on from the newest one and ends
+    with the same weights, bit for bit on the same machine and threads, as if it had never stopped. `on_epoch` hears
+    each finished row of the history.
+    """
+    placement.place(network)
+    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    state = load_checkpoint(folder, identity) if resume else None
+    if state is None:
+        state = Checkpoint(identity, 0, {}, {}, {}, -math.inf, 0, [])
+    else:
+        network.load_state_dict(state.network)
+        optimizer.load_state_dict(state.optimizer)
+    for epoch in range(state.epoch, settings.epochs):
+        began = time.perf_counter()
+        step = settings.step(epoch)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(settings, epoch)
+        train_loss = train_epoch(
+            network,
+            epoch_batches(data, settings, epoch),
+            lambda prediction, batch, step=step: objective(prediction, batch, step, loss),  # type: ignore[misc]
+            optimizer,
+            placement,
+        )
+        dice = validation_dice(network, data.validation, settings.batch_size, placement)
+        best = settings.selection == "last" or math.isnan(dice) or dice > state.best_dice
+        row = {
+            "epoch": epoch + 1,
+            "step": step,
+            "loss": train_loss,
+            "validation_dice": dice,
+            "seconds": time.perf_counter() - began,
+        }
+        state = replace(
+            state,
+            epoch=epoch + 1,
+            network=network.state_dict(),
+            optimizer=optimizer.state_dict(),
+            history=[*state.history, row],
+        )
+        if best:
+            weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+            state = replace(state, best=weights, best_dice=dice, best_epoch=epoch + 1)
+        save_checkpoint(state, folder)
+        on_epoch(row)
+    network.load_state_dict(state.best)
+    return FitResult(state.best_epoch, state.best_dice, state.history)
+
+
+def epoch_batches(data: TrainingData, settings: TrainingSettings, epoch: int) -> Iterator[Batch]:
+    """The shuffled, augmented batches of `epoch`, a function of (seed, epoch) alone: resuming repeats nothing."""
+    seed = settings.seed * 1_000_003 + epoch
+    torch.manual_seed(seed)  # for layers that draw, such as dropout
+    generator = torch.Generator().manual_seed(seed)
+    for batch in data.train.batches(settings.batch_size, generator, data.regions):
+        yield augment(batch, data.augmentation, generator)
+
+
+def learning_rate(settings: TrainingSettings, epoch: int) -> float:
+    """Adam's rate in `epoch`: constant as printed, or half a cosine down to a hundredth."""
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    progress = epoch / max(settings.epochs - 1, 1)
+    return settings.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
+
+
+def validation_dice(network: nn.Module, data: Prepared, batch_size: int, placement: Placement) -> float:
+    """Mean Dice over the validation images at network size; NaN without any."""
+    if not data.keys:
+        return math.nan
+    scores = []
+    rows = torch.arange(len(data.keys)).split(batch_size)
+    predictions = predict_batches(network, (data.batch(part) for part in rows), placement)
+    for part, prediction in zip(rows, predictions, strict=True):
+        scores.append(image_dice(prediction.lesion, data.batch(part).lesion))
+    return float(torch.cat(scores).mean())

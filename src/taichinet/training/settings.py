@@ -1,0 +1,37 @@
+"""How a network is trained: epochs, curriculum, optimiser, precision, selection."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from taichinet.losses.objective import Step
+
+
+class TrainingSettings(BaseModel):
+    """The defaults are the paper's (Sec. V-B); what it leaves open is answered in docs/fidelity.md.
+
+    `strategy`: easy-to-hard (E_p for the first `easy_share` of the epochs, then H_p and L_C) or plain.
+    `selection`: weights of the epoch with the best Dice on the inner validation split, or of the last epoch.
+    `precision`: bf16 where the processor computes it natively (auto), or always one of the two.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=40, ge=1)
+    batch_size: int = Field(default=16, ge=2)
+    learning_rate: float = Field(default=1e-4, gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    strategy: Literal["easy-to-hard", "plain"] = "easy-to-hard"
+    easy_share: float = Field(default=0.25, ge=0, le=1)
+    selection: Literal["best-validation-dice", "last"] = "best-validation-dice"
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+    channels_last: bool = True
+    seed: int = Field(default=0, ge=0)
+
+    def step(self, epoch: int) -> Step:
+        """The curriculum's step in `epoch` (from 0)."""
+        if self.strategy == "plain":
+            return "plain"
+        return "easy" if epoch < round(self.easy_share * self.epochs) else "hard"

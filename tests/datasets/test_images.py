@@ -1,0 +1,252 @@
+"""Decoding: every mode gives the same picture, every broken file is named."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from taichinet.datasets import images
+from taichinet.datasets.images import image_size, problems_in, read_grey, read_mask, read_rgb, united_mask
+from taichinet.datasets.manifest import Sample
+from taichinet.errors import DataError
+
+HEIGHT, WIDTH = 12, 17
+RAMP = np.linspace(0, 255, HEIGHT * WIDTH).round().astype(np.uint8).reshape(HEIGHT, WIDTH)
+LESION = np.zeros((HEIGHT, WIDTH), dtype=bool)
+LESION[3:7, 4:13] = True
+
+
+def grey_file(folder: Path, mode: str) -> Path:
+    """The ramp, saved in a file that Pillow opens in `mode`."""
+    image = Image.fromarray(RAMP)
+    wide = RAMP.astype(np.uint16) * 257
+    if mode == "I;16":
+        image = Image.fromarray(wide)
+    elif mode == "I;16B":
+        image = Image.frombytes("I;16B", (WIDTH, HEIGHT), wide.astype(">u2").tobytes())
+    elif mode == "I":
+        image = Image.fromarray(RAMP.astype(np.int32) * 100_000)
+    elif mode == "F":
+        image = Image.fromarray(RAMP.astype(np.float32) / 1000 - 0.1)
+    else:
+        image = image.convert(mode)
+    file = (
+        folder
+        / f"{mode.replace(';', '')}.{'png' if mode in ('LA', 'P', 'RGB', 'RGBA', 'L', '1') else 'tiff'}"
+    )
+    image.save(file)
+    with Image.open(file) as saved:
+        assert saved.mode == mode
+    return file
+
+
+def mask_file(folder: Path, mode: str, name: str = "mask.png", lesion: NDArray[np.bool_] = LESION) -> Path:
+    Image.fromarray(255 * lesion.astype(np.uint8)).convert(mode).save(folder / name)
+    return folder / name
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "I;16", "I;16B", "F"])
+def test_every_mode_gives_the_same_grey_and_colour(mode: str, tmp_path: Path) -> None:
+    file = grey_file(tmp_path, mode)
+    grey, colour = read_grey(file), read_rgb(file)
+    assert grey.dtype == colour.dtype == np.uint8
+    np.testing.assert_array_equal(grey, RAMP)
+    np.testing.assert_array_equal(colour, np.stack([RAMP] * 3, axis=2))
+    assert image_size(file) == (HEIGHT, WIDTH)
+
+
+def test_a_ycbcr_picture_is_read_within_two_grey_levels(tmp_path: Path) -> None:
+    file = tmp_path / "a.tiff"
+    Image.fromarray(RAMP).convert("RGB").convert("YCbCr").save(file)
+    with Image.open(file) as saved:
+        assert saved.mode == "YCbCr"
+    assert np.abs(read_grey(file).astype(int) - RAMP).max() <= 2
+    assert np.abs(read_rgb(file).astype(int) - RAMP[..., None]).max() <= 2
+
+
+def test_a_one_bit_picture_is_black_and_white(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read_grey(mask_file(tmp_path, "1")), 255 * LESION)
+
+
+def test_colours_survive_and_grey_is_their_luma(tmp_path: Path) -> None:
+    Image.new("RGB", (3, 2), (200, 100, 50)).save(tmp_path / "a.png")
+    assert read_rgb(tmp_path / "a.png").tolist() == [[[200, 100, 50]] * 3] * 2
+    assert read_grey(tmp_path / "a.png").tolist() == [[round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)] * 3] * 2
+
+
+def test_a_transparent_part_is_black_in_an_image_and_ignored_in_a_mask(tmp_path: Path) -> None:
+    Image.new("RGBA", (3, 2), (255, 255, 255, 0)).save(tmp_path / "a.png")
+    Image.new("LA", (3, 2), (200, 51)).save(tmp_path / "b.png")
+    assert not read_grey(tmp_path / "a.png").any()
+    assert read_mask(tmp_path / "a.png").all()
+    assert (read_grey(tmp_path / "b.png") == 40).all()
+
+
+def test_a_dark_sixteen_bit_image_is_not_brightened(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 10 * 256 + 7, dtype=np.uint16)).save(tmp_path / "a.png")
+    assert (read_grey(tmp_path / "a.png") == 10).all()
+
+
+def test_a_constant_float_picture_is_black_at_zero_and_white_above(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 4), dtype=np.float32)).save(tmp_path / "a.tiff")
+    Image.fromarray(np.ones((4, 4), dtype=np.float32)).save(tmp_path / "b.tiff")
+    assert not read_mask(tmp_path / "a.tiff").any()
+    assert read_mask(tmp_path / "b.tiff").all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_the_exif_orientation_is_applied(orientation: int, suffix: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / f"a.{suffix}"
+    Image.fromarray(RAMP).save(file, exif=exif)
+    turn = {1: 0, 2: 0, 3: 2, 4: 2, 5: 3, 6: 3, 7: 1, 8: 1}[orientation]  # quarter turns against the clock
+    upright = np.rot90(RAMP, turn)
+    upright = upright[:, ::-1] if orientation in (2, 4, 5, 7) else upright
+    np.testing.assert_array_equal(read_grey(file), upright)
+    assert image_size(file) == upright.shape
+
+
+@pytest.mark.parametrize("read", [read_grey, image_size])
+def test_an_image_whose_orientation_cannot_be_read_is_refused(read: object, tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    Image.fromarray(RAMP).save(file, exif=b"Exif\x00\x00II*\x00\xff\xff\xff")
+    with pytest.raises(DataError, match=r"a\.png: is cut short or damaged"):
+        read(file)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_every_mode_gives_the_same_mask(mode: str, tmp_path: Path) -> None:
+    mask = read_mask(mask_file(tmp_path, mode, "mask.tiff" if mode == "CMYK" else "mask.png"))
+    assert mask.dtype == bool
+    np.testing.assert_array_equal(mask, LESION)
+
+
+def test_a_mask_pixel_is_lesion_only_above_127(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 127, 128, 255]], dtype=np.uint8)).save(tmp_path / "a.png")
+    assert read_mask(tmp_path / "a.png").tolist() == [[False, False, True, True]]
+
+
+@pytest.mark.parametrize("colour", [(255, 0, 0), (128, 0, 0), (0, 0, 255)])
+def test_a_palette_mask_counts_in_any_bright_colour(colour: tuple[int, int, int], tmp_path: Path) -> None:
+    image = Image.fromarray(LESION.astype(np.uint8)).convert("P")
+    image.putpalette([0, 0, 0, *colour])
+    image.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), LESION)
+
+
+def test_a_mask_of_zeros_and_ones_is_refused_not_read_as_empty(tmp_path: Path) -> None:
+    Image.fromarray(LESION.astype(np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png.*brightest value is 1.*255 for lesion"):
+        read_mask(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("read", [read_grey, read_rgb, read_mask, image_size, united_mask])
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", "zero bytes"),
+        (b"not an image", "no image"),
+        (b"\x89PNG\r\n\x1a\n", "no image|cut short"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_file_without_an_image_is_named(
+    read: object, content: bytes | None, fault: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "broken.png"
+    if content is not None:
+        file.write_bytes(content)
+    source = Sample("broken", "benign", file, (file,)) if read is united_mask else file
+    with pytest.raises(DataError, match=rf"broken\.png: .*({fault})"):
+        read(source)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("read", [read_grey, read_rgb, read_mask])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff"])
+def test_a_truncated_image_is_named(read: object, suffix: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, {"png": "PNG", "jpg": "JPEG", "tiff": "TIFF"}[suffix])
+    file = tmp_path / f"torn.{suffix}"
+    file.write_bytes(stream.getvalue()[: len(stream.getvalue()) // 2])
+    with pytest.raises(DataError, match=rf"torn\.{suffix}: .*(cut short|no image).*(copy it again|save it)"):
+        read(file)  # type: ignore[operator]
+
+
+def test_a_truncated_png_still_tells_its_size_for_only_the_header_is_read(tmp_path: Path) -> None:
+    file = grey_file(tmp_path, "L")
+    file.write_bytes(file.read_bytes()[:60])
+    assert image_size(file) == (HEIGHT, WIDTH)
+
+
+def test_a_decompression_bomb_is_refused_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = grey_file(tmp_path, "L")
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "MOST_PIXELS", HEIGHT * WIDTH - 1)
+        with pytest.raises(DataError, match=r"L\.png: claims 12 x 17 pixels.*bomb"):
+            image_size(file)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(DataError, match=r"L\.png: claims more pixels.*bomb"):
+        read_grey(file)
+
+
+def test_a_float_image_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, np.nan]], dtype=np.float32)).save(tmp_path / "a.tiff")
+    with pytest.raises(DataError, match="not finite"):
+        read_grey(tmp_path / "a.tiff")
+
+
+def test_the_arrays_are_the_callers_own_to_write_on(tmp_path: Path) -> None:
+    file = grey_file(tmp_path, "L")
+    for values in (read_grey(file), read_rgb(file), read_mask(file)):
+        assert values.flags.writeable
+
+
+def test_a_file_in_a_zip_reads_as_one_in_a_folder_and_a_flipped_byte_is_named(tmp_path: Path) -> None:
+    file = grey_file(tmp_path, "L")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(file, "in/L.png")
+    member = zipfile.Path(tmp_path / "a.zip") / "in" / "L.png"
+    np.testing.assert_array_equal(read_grey(member), RAMP)
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    content[content.find(b"IDAT") + 10] ^= 255
+    (tmp_path / "b.zip").write_bytes(content)
+    with pytest.raises(DataError, match=r"in/L\.png: cannot be read .*CRC"):
+        read_grey(zipfile.Path(tmp_path / "b.zip") / "in" / "L.png")
+
+
+def test_masks_are_united_and_must_have_the_images_size(tmp_path: Path) -> None:
+    image = grey_file(tmp_path, "L")
+    other = np.roll(LESION, 4, axis=0)
+    masks = (mask_file(tmp_path, "1", "a.png"), mask_file(tmp_path, "RGBA", "b.png", other))
+    np.testing.assert_array_equal(united_mask(Sample("a", "benign", image, masks)), LESION | other)
+    small = mask_file(tmp_path, "L", "small.png", LESION[1:])
+    with pytest.raises(DataError, match=r"small\.png: the mask is 11 x 17 pixels, its image 12 x 17"):
+        united_mask(Sample("a", "benign", image, (*masks, small)))
+
+
+def test_an_image_on_its_side_fits_the_mask_drawn_on_it_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(RAMP).save(tmp_path / "a.jpg", exif=exif)
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert ImageOps.exif_transpose(image).size == (HEIGHT, WIDTH)
+    mask = mask_file(tmp_path, "1", lesion=np.rot90(LESION, 3))
+    assert united_mask(Sample("a", "benign", tmp_path / "a.jpg", (mask,))).shape == (WIDTH, HEIGHT)
+
+
+def test_all_problems_of_a_sample_are_listed(tmp_path: Path) -> None:
+    image = grey_file(tmp_path, "L")
+    small = mask_file(tmp_path, "L", "small.png", LESION[1:])
+    (tmp_path / "empty.png").touch()
+    found = problems_in(image, [small, tmp_path / "empty.png", mask_file(tmp_path, "1")])
+    assert [Path(line.split(":")[0]).name for line in found] == ["small.png", "empty.png"]
+    assert problems_in(None, [small]) == []

@@ -1,0 +1,101 @@
+"""Small data and small trainings that several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from taichinet.datasets.augmentation import AugmentationSettings
+from taichinet.datasets.manifest import Manifest, Sample
+from taichinet.datasets.prepared import Prepared, Regions
+from taichinet.losses.objective import ObjectiveSettings
+from taichinet.models.catalogue import create_model
+from taichinet.training.device import Placement
+from taichinet.training.fit import FitResult, TrainingData, fit
+from taichinet.training.settings import TrainingSettings
+
+FLOAT32_CPU = Placement(torch.device("cpu"), bf16=False, memory_format=torch.channels_last)
+
+
+def discs(count: int, size: int = 32, seed: int = 0, channels: int = 1, name: str = "disc") -> Prepared:
+    """Dark discs on noisy grey, `count` of them, labelled benign and malignant in turn."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:size, :size]
+    images, masks = [], []
+    for _ in range(count):
+        centre = rng.uniform(0.35 * size, 0.65 * size, 2)
+        mask = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 <= rng.uniform(0.15, 0.3) ** 2 * size**2
+        grey = np.clip(np.where(mask, 60, 150) + rng.normal(0, 15, mask.shape), 0, 255).astype(np.uint8)
+        images.append(np.repeat(grey[None], channels, axis=0))
+        masks.append(mask[None].astype(np.uint8))
+    return Prepared(
+        keys=tuple(f"{name} ({i})" for i in range(1, count + 1)),
+        labels=tuple("benign" if i % 2 else "malignant" for i in range(1, count + 1)),
+        image=torch.from_numpy(np.stack(images)),
+        lesion=torch.from_numpy(np.stack(masks)),
+    )
+
+
+def halves(data: Prepared) -> Regions:
+    """Regions by hand: the lesion's upper half is easy, its lower half hard."""
+    upper = torch.zeros_like(data.lesion)
+    upper[:, :, : data.lesion.shape[-1] // 2] = 1
+    return Regions(data.keys, data.lesion * upper, data.lesion * (1 - upper))
+
+
+def tiny_data(validation: int = 3) -> TrainingData:
+    """Seven training images with regions and three others to validate on."""
+    train = discs(7)
+    return TrainingData(train, discs(validation, seed=1, name="other"), halves(train), AugmentationSettings())
+
+
+def tiny_network(model: str = "taichinet", seed: int = 0, **options: object) -> nn.Module:
+    """A network of width 2 whose weights depend on `seed` alone."""
+    torch.manual_seed(seed)
+    return create_model(model, **{"width": 2, **options})
+
+
+def train_tiny(
+    folder: Path,
+    settings: TrainingSettings,
+    data: TrainingData | None = None,
+    network: nn.Module | None = None,
+    resume: bool = False,
+    identity: str = "tiny",
+    on_epoch: Any = lambda row: None,
+) -> tuple[nn.Module, FitResult]:
+    """The trained network and what `fit` says of it."""
+    network = network or tiny_network()
+    data = data or tiny_data()
+    result = fit(
+        network, data, ObjectiveSettings(), settings, FLOAT32_CPU, folder, identity, resume, on_epoch
+    )
+    return network, result
+
+
+def tiny_settings(**changes: object) -> TrainingSettings:
+    """Four epochs of batches of three: one easy, three hard, in float32."""
+    return TrainingSettings.model_validate(
+        {"epochs": 4, "batch_size": 3, "learning_rate": 3e-3, "precision": "float32", **changes}
+    )
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    """Bit for bit: every parameter and every running statistic."""
+    first, second = one.state_dict(), other.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def file_manifest(folder: Path, labels: dict[str, str], salt: str = "") -> Manifest:
+    """A manifest whose images are small files of distinct bytes, enough for everything that decodes nothing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    samples = []
+    for key, label in labels.items():
+        path = folder / f"{key}.png"
+        path.write_bytes(f"{salt}{key}".encode())
+        samples.append(Sample(key, label, path, (path,)))
+    return Manifest("files", tuple(samples))

@@ -1,0 +1,651 @@
+"""TaiChiNet and its relatives: the printed totals, Eq. 6-12 written differently, switches, sizes, files."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from math import erf, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import discs, halves, same_weights, tiny_network
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from taichinet.batch import Batch, Prediction
+from taichinet.errors import SettingError, TaiChiNetError, WeightsError
+from taichinet.losses.objective import ObjectiveSettings, objective
+from taichinet.models.catalogue import create_model, list_models
+from taichinet.models.taichinet.complementary_head import ComplementaryHead
+from taichinet.models.taichinet.cross_attention import CrossAttention, channel_attention
+from taichinet.models.taichinet.settings import TaiChiNetSettings
+from taichinet.models.weights import WeightsConfig, load_weights, save_weights
+
+BARE = {"cross_attention": False, "head": "none"}
+ONE_PATH = {**BARE, "second_path": False}
+TWO_PATHS = [
+    {"cross_attention": attention, "head": head, "head_space": space, "mutual": mutual}
+    for attention, mutual, (head, space) in product(
+        (True, False),
+        ("complementary", "consistent"),
+        [("none", "logit"), *product("abc", ("logit", "squash", "clamp"))],
+    )
+]
+COMBINATIONS: list[dict[str, Any]] = [ONE_PATH, *TWO_PATHS]
+
+
+def name_of(options: dict[str, Any]) -> str:
+    return "-".join(str(value) for value in options.values())
+
+
+def count(model: str, **options: object) -> int:
+    return sum(weight.numel() for weight in create_model(model, **options).parameters())
+
+
+def example(batch: int = 3, size: int = 32, channels: int = 1) -> Tensor:
+    return torch.rand(batch, channels, size, size, generator=torch.Generator().manual_seed(7))
+
+
+# ------------------------------------------------------------------------------------------- printed totals
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "printed"),
+    [
+        ("unet", {}, 8_637_601),
+        ("unet", {"output_kernel": 1}, 8_637_345),
+        ("taichinet", ONE_PATH, 8_637_601),
+        ("taichinet", BARE, 17_275_202),
+        ("taichinet", {"head": "none"}, 18_325_826),
+        ("unet++", {}, 9_163_428),
+        ("unet++", {"deep_supervision": False}, 9_163_329),
+    ],
+    ids=lambda value: name_of(value) if isinstance(value, dict) else str(value),
+)
+def test_parameter_totals_with_rgb_input_are_the_printed_ones(
+    model: str, options: dict[str, Any], printed: int
+) -> None:
+    assert count(model, in_channels=3, **options) == printed
+
+
+def test_one_input_channel_saves_one_kernel_row_in_each_encoder() -> None:
+    saved = 2 * 32 * 9  # two input channels less, 32 kernels of 3x3
+    assert count("unet", output_kernel=1) == 8_636_769
+    assert count("unet", in_channels=3) - count("unet") == saved
+    assert count("taichinet", in_channels=3) - count("taichinet") == 2 * saved
+    assert count("unet++", in_channels=3) - count("unet++") == saved
+
+
+@pytest.mark.parametrize("head", ["a", "b", "c"])
+def test_the_head_is_too_small_to_change_the_printed_millions(head: str) -> None:
+    with_head = count("taichinet", in_channels=3, head=head)
+    assert 0 < with_head - 18_325_826 < 9_000
+    assert f"{with_head / 1e6:.2f}M" == "18.33M"
+
+
+def test_switching_a_part_off_removes_exactly_its_parameters() -> None:
+    width, hidden = 4, 5
+    deep = 16 * width
+    full = count("taichinet", width=width, head_hidden=hidden)
+    head = 2 * ((hidden + hidden) + (hidden + 1))
+    assert full - count("taichinet", width=width, head="none") == head
+    convolutions = 2 * ((9 * hidden + hidden) + (9 * hidden + 1))
+    assert (
+        count("taichinet", width=width, head_hidden=hidden, head="a")
+        - count("taichinet", width=width, head="none")
+        == convolutions
+    )
+    query, key, value = deep * deep + deep, deep * deep // 2 + deep // 2, deep * deep // 2 + deep // 2
+    attention = 2 * (query + key + value)
+    assert full - count("taichinet", width=width, head_hidden=hidden, cross_attention=False) == attention
+    two = count("taichinet", width=width, **BARE)
+    assert two == 2 * count("taichinet", width=width, **ONE_PATH) == 2 * count("unet", width=width)
+    assert full == two + head + attention
+
+
+def test_options_that_only_change_the_reading_add_no_parameter() -> None:
+    options = [{"mutual": "consistent"}, {"answer": "mean"}, {"head": "b"}]
+    options += [{"head_space": space} for space in ("squash", "clamp")]
+    assert {count("taichinet", width=2, **option) for option in options} == {count("taichinet", width=2)}
+
+
+# ------------------------------------------------------------------------------- C2-attention, Eq. 6-9
+
+
+def pixelwise(layer: nn.Conv2d, features: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A 1x1 convolution of one image's (C, N) features, channel by channel."""
+    weight = layer.weight.detach().double().numpy()[:, :, 0, 0]
+    assert layer.bias is not None
+    bias = layer.bias.detach().double().numpy()
+    answer = np.zeros((len(weight), features.shape[1]))
+    for out in range(len(weight)):
+        answer[out] = bias[out]
+        for inside in range(len(features)):
+            answer[out] += weight[out, inside] * features[inside]
+    return answer
+
+
+def attended(
+    features: NDArray[np.float64],
+    query: NDArray[np.float64],
+    keys: list[NDArray[np.float64]],
+    values: list[NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """F + softmax(Q K^T) V, one query channel after the other."""
+    enhanced = features.copy()
+    for channel in range(len(query)):
+        scores = [float(sum(query[channel] * key)) for key in keys]
+        powers = [np.exp(score - max(scores)) for score in scores]
+        for power, value in zip(powers, values, strict=True):
+            enhanced[channel] += power / sum(powers) * value
+    return enhanced
+
+
+def test_cross_attention_equals_loops_over_channels() -> None:
+    torch.manual_seed(1)
+    channels, height, width = 6, 2, 3
+    module = CrossAttention(channels)
+    deep_n, deep_p = torch.randn(2, channels, height, width), torch.randn(2, channels, height, width)
+    enhanced_n, enhanced_p = module(deep_n, deep_p)
+    for image in range(2):
+        flat_n = deep_n[image].double().numpy().reshape(channels, -1)
+        flat_p = deep_p[image].double().numpy().reshape(channels, -1)
+        keys = [*pixelwise(module.key_n, flat_n), *pixelwise(module.key_p, flat_p)]
+        values = [*pixelwise(module.value_n, flat_n), *pixelwise(module.value_p, flat_p)]
+        assert len(keys) == len(values) == channels
+        expected_n = attended(flat_n, pixelwise(module.query_n, flat_n), keys, values)
+        expected_p = attended(flat_p, pixelwise(module.query_p, flat_p), keys, values)
+        got_n = enhanced_n[image].detach().numpy().reshape(channels, -1)
+        got_p = enhanced_p[image].detach().numpy().reshape(channels, -1)
+        np.testing.assert_allclose(got_n, expected_n, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(got_p, expected_p, rtol=1e-5, atol=1e-5)
+
+
+def test_attention_mixes_the_paths_only_when_it_is_on() -> None:
+    for attention in (True, False):
+        network = tiny_network(width=4, cross_attention=attention, head="none").train()
+        image = example()
+        before = network(image)
+        with torch.no_grad():
+            network.negative.encoder[4][3].weight.add_(0.5)  # type: ignore[union-attr, index]
+        after = network(image)
+        assert not torch.equal(before.negative, after.negative)
+        assert torch.equal(before.positive, after.positive) is not attention
+
+
+def test_attention_is_computed_in_float32_within_bf16_surroundings() -> None:
+    torch.manual_seed(0)
+    module = CrossAttention(8)
+    deep = torch.randn(1, 8, 14, 14)
+    query, key = module.query_n(deep), module.key_n(deep)
+    values = torch.cat([key, key], dim=1)
+    plain = channel_attention(query, values, values)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(channel_attention(query, values, values), plain)
+
+
+# --------------------------------------------------------------------------- complementary head, Eq. 10-12
+
+
+def head_of(order: str, space: str = "logit", mutual: str = "complementary") -> ComplementaryHead:
+    torch.manual_seed(3)
+    settings = TaiChiNetSettings.model_validate({"head": order, "head_space": space, "mutual": mutual})
+    head = ComplementaryHead(settings)
+    with torch.no_grad():  # messages large enough to leave [0, 1]
+        for refiner in (head.refine_n, head.refine_p):
+            refiner[2].weight.mul_(8)  # type: ignore[index]
+    return head
+
+
+def logit_maps() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    maps = 4 * torch.randn(2, 2, 1, 6, 6, generator=generator)
+    return maps[0], maps[1]
+
+
+def logistic(value: float) -> float:
+    return float(1 / (1 + np.exp(-value)))
+
+
+def gelu(value: float) -> float:
+    return value * (1 + erf(value / sqrt(2))) / 2
+
+
+def mlp_of(refiner: nn.Module, value: float) -> float:
+    """The perceptron on one number, neuron by neuron."""
+    raising, raised_bias, lowering, lowered_bias = (
+        weight.detach().flatten().tolist() for weight in refiner.parameters()
+    )
+    total = lowered_bias[0]
+    for up, bias, down in zip(raising, raised_bias, lowering, strict=True):
+        total += down * gelu(up * value + bias)
+    return float(total)
+
+
+def refined_probability(own_logit: float, message: float, space: str) -> float:
+    if space == "logit":
+        return logistic(own_logit + message)
+    total = logistic(own_logit) + message
+    return logistic(total) if space == "squash" else min(max(total, 1e-4), 1 - 1e-4)
+
+
+@pytest.mark.parametrize("mutual", ["complementary", "consistent"])
+@pytest.mark.parametrize("space", ["logit", "squash", "clamp"])
+@pytest.mark.parametrize("order", ["b", "c"])
+def test_the_mlp_head_equals_equations_10_to_12_pixel_by_pixel(order: str, space: str, mutual: str) -> None:
+    head = head_of(order, space, mutual)
+    logits_n, logits_p = (maps[:1, :, :3, :3] for maps in logit_maps())
+    got_n, got_p = (torch.sigmoid(logits) for logits in head(logits_n, logits_p))
+    heard = (lambda value: 1 - value) if mutual == "complementary" else (lambda value: value)
+    for row, column in product(range(3), range(3)):
+        n, p = float(logits_n[0, 0, row, column]), float(logits_p[0, 0, row, column])
+        if order == "c":
+            output_n = refined_probability(n, mlp_of(head.refine_n, heard(logistic(p))), space)
+            output_p = refined_probability(p, mlp_of(head.refine_p, heard(output_n)), space)
+        else:
+            output_p = refined_probability(p, mlp_of(head.refine_p, heard(logistic(n))), space)
+            output_n = refined_probability(n, mlp_of(head.refine_n, heard(output_p)), space)
+        assert float(got_n[0, 0, row, column]) == pytest.approx(output_n, abs=1e-5)
+        assert float(got_p[0, 0, row, column]) == pytest.approx(output_p, abs=1e-5)
+
+
+@pytest.mark.parametrize("order", ["a", "b", "c"])
+def test_the_second_refinement_reads_the_first_ones_result(order: str) -> None:
+    """Which MLP reaches which output tells the order: the first one's reaches both, the second one's only its own."""
+    logits_n, logits_p = logit_maps()
+    head = head_of(order)
+    before_n, before_p = head(logits_n, logits_p)
+    first, second = ("refine_p", "refine_n") if order == "b" else ("refine_n", "refine_p")
+    for changed in (first, second):
+        head = head_of(order)
+        with torch.no_grad():
+            getattr(head, changed)[2].bias.add_(1)
+        after_n, after_p = head(logits_n, logits_p)
+        touched = {
+            "refine_n": not torch.equal(before_n, after_n),
+            "refine_p": not torch.equal(before_p, after_p),
+        }
+        assert touched[changed]
+        assert touched[second if changed == first else first] is (changed == first)
+
+
+@pytest.mark.parametrize("order", ["a", "b", "c"])
+@pytest.mark.parametrize("perturbed", ["negative", "positive"])
+def test_one_pixel_of_one_path_reaches_both_outputs_and_with_mlps_only_that_pixel(
+    order: str, perturbed: str
+) -> None:
+    head = head_of(order)
+    logits_n, logits_p = logit_maps()
+    before = head(logits_n, logits_p)
+    moved = (logits_n if perturbed == "negative" else logits_p).clone()
+    moved[0, 0, 2, 2] += 3
+    after = head(moved, logits_p) if perturbed == "negative" else head(logits_n, moved)
+    for old, new in zip(before, after, strict=True):
+        changed = {tuple(place) for place in (old != new).nonzero().tolist()}
+        assert (0, 0, 2, 2) in changed
+        if order != "a":
+            assert changed == {(0, 0, 2, 2)}
+    spread = sum(int((old != new).sum()) for old, new in zip(before, after, strict=True))
+    assert (spread > 2) is (order == "a")
+
+
+@pytest.mark.parametrize("space", ["logit", "squash", "clamp"])
+def test_every_space_keeps_probabilities_within_0_and_1_and_logits_finite(space: str) -> None:
+    head = head_of("c", space)
+    logits_n, logits_p = logit_maps()
+    for scale in (1, 100):
+        for logits in head(scale * logits_n, -scale * logits_p):
+            probability = torch.sigmoid(logits)
+            assert torch.isfinite(logits).all()
+            assert ((probability >= 0) & (probability <= 1)).all()
+
+
+def test_clamping_cuts_the_printed_sum_where_it_leaves_the_range() -> None:
+    head = head_of("c", "clamp")
+    with torch.no_grad():
+        head.refine_n[2].bias.fill_(5)  # type: ignore[index, union-attr]
+        head.refine_p[2].bias.fill_(-5)  # type: ignore[index, union-attr]
+    output_n, output_p = (torch.sigmoid(logits) for logits in head(*logit_maps()))
+    assert torch.allclose(output_n, torch.tensor(1 - 1e-4), atol=1e-6)
+    assert torch.allclose(output_p, torch.tensor(1e-4), atol=1e-6)
+
+
+def test_a_clamped_pixel_teaches_nothing_which_is_why_clamping_is_not_the_default() -> None:
+    generous = head_of("c", "clamp")
+    with torch.no_grad():
+        generous.refine_p[2].bias.fill_(50)  # type: ignore[index, union-attr]
+    for head, learns in ((generous, False), (head_of("c", "logit"), True)):
+        logits_n, logits_p = (maps.clone().requires_grad_() for maps in logit_maps())
+        head(logits_n, logits_p)[1].sum().backward()
+        assert logits_p.grad is not None
+        assert (float(logits_p.grad.abs().max()) > 0) is learns
+    assert TaiChiNetSettings().head_space == "logit"
+
+
+# ------------------------------------------------------------------------------------ mutual learning, answer
+
+
+def test_in_consistent_learning_the_second_path_speaks_of_the_lesion() -> None:
+    complementary = tiny_network(mutual="complementary", head="none").eval()
+    consistent = tiny_network(mutual="consistent", head="none").eval()
+    image = example()
+    one, other = complementary(image), consistent(image)
+    assert torch.equal(one.negative, other.negative)  # the same weights, read differently
+    assert one.negative_sees == "background"
+    assert other.negative_sees == "lesion"
+    assert torch.allclose(one.second_opinion, 1 - torch.sigmoid(one.negative))
+    assert torch.allclose(other.second_opinion, torch.sigmoid(other.negative))
+
+
+def test_the_answer_is_the_lesion_path_or_the_mean_of_both_paths() -> None:
+    image = example()
+    for mutual in ("complementary", "consistent"):
+        plain = tiny_network(mutual=mutual).eval()(image)
+        mean = tiny_network(mutual=mutual, answer="mean").eval()(image)
+        positive, negative = torch.sigmoid(plain.positive), torch.sigmoid(plain.negative)
+        second = 1 - negative if mutual == "complementary" else negative
+        assert torch.allclose(plain.lesion, positive)
+        assert torch.allclose(mean.lesion, (positive + second) / 2)
+        assert torch.allclose(plain.disagreement, (positive - second).abs(), atol=1e-6)
+
+
+def test_opposite_logits_mean_full_agreement_and_equal_ones_full_contradiction() -> None:
+    logits = torch.tensor([[[[20.0, -20.0]]]])
+    agree = Prediction(positive=logits, negative=-logits)
+    contradict = Prediction(positive=logits, negative=logits)
+    assert agree.disagreement is not None
+    assert contradict.disagreement is not None
+    assert float(agree.disagreement.max()) < 1e-6
+    assert float(contradict.disagreement.min()) > 1 - 1e-6
+
+
+def test_one_path_networks_have_no_second_opinion() -> None:
+    for network in (tiny_network("unet"), tiny_network(**ONE_PATH), tiny_network("unet++")):
+        prediction = network.eval()(example())
+        assert prediction.negative is None
+        assert prediction.second_opinion is None
+        assert prediction.disagreement is None
+
+
+# ----------------------------------------------------------------------------------------- shapes and sizes
+
+
+@pytest.mark.parametrize("model", list_models())
+@pytest.mark.parametrize(
+    ("width", "channels", "classes", "size"), [(2, 1, 1, (32, 32)), (4, 3, 2, (16, 48)), (6, 2, 3, (64, 32))]
+)
+def test_outputs_have_the_inputs_size_and_a_channel_a_region(
+    model: str, width: int, channels: int, classes: int, size: tuple[int, int]
+) -> None:
+    network = create_model(model, width=width, in_channels=channels, num_classes=classes).eval()
+    prediction = network(torch.rand(2, channels, *size))
+    assert prediction.lesion.shape == (2, classes, *size)
+    for logits in (prediction.positive, prediction.negative, *prediction.levels):
+        assert logits is None or (logits.shape == (2, classes, *size) and logits.dtype == torch.float32)
+
+
+@pytest.mark.parametrize("model", list_models())
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 33, 32), (1, 1, 32, 40), (1, 1, 8, 8), (1, 1, 0, 32), (1, 3, 32, 32), (1, 32, 32)]
+)
+def test_sizes_and_channels_that_do_not_fit_are_refused_with_the_way_out(
+    model: str, shape: tuple[int, ...]
+) -> None:
+    with pytest.raises(SettingError, match=r"(Resize or pad|another in_channels)") as caught:
+        tiny_network(model)(torch.zeros(shape))
+    assert all(str(side) in str(caught.value) for side in shape[-2:])
+
+
+@pytest.mark.parametrize("model", list_models())
+def test_each_image_is_judged_by_itself_in_evaluation(model: str) -> None:
+    network = tiny_network(model).eval()
+    images = example(batch=4)
+    together = network(images).lesion
+    alone = torch.cat([network(image[None]).lesion for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)
+
+
+def test_unet_plus_plus_answers_with_its_fourth_level() -> None:
+    prediction = tiny_network("unet++").eval()(example())
+    assert len(prediction.levels) == 4
+    assert prediction.positive is prediction.levels[3]
+    assert tiny_network("unet++", deep_supervision=False).eval()(example()).levels == ()
+
+
+def test_the_coarse_level_of_unet_plus_plus_sees_only_the_first_two_encoder_levels() -> None:
+    network = tiny_network("unet++").eval()
+    image = example()
+    before = network(image).levels
+    with torch.no_grad():
+        network.nodes["x2_0"][0].weight.add_(1)  # type: ignore[union-attr, index]
+    after = network(image).levels
+    assert torch.equal(before[0], after[0])
+    assert not any(torch.equal(before[level], after[level]) for level in (1, 2, 3))
+
+
+# ------------------------------------------------------------------------------------------------ gradients
+
+
+def cancelled_by_batch_norm(network: nn.Module) -> set[str]:
+    """Biases of convolutions right before a BatchNorm: the batch's mean is subtracted, so they decide nothing."""
+    names = set()
+    for path, module in network.named_modules():
+        if isinstance(module, nn.Sequential):
+            children = list(module.named_children())
+            for (name, layer), (_, following) in zip(children, children[1:], strict=False):
+                if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
+                    names.add(f"{path}.{name}.bias")
+    return names
+
+
+def gradients(network: nn.Module, step: Any) -> dict[str, Tensor]:
+    data = discs(4)
+    batch = data.batch(torch.arange(4), halves(data))
+    objective(network.train()(batch.image), batch, step, ObjectiveSettings()).backward()
+    found = {}
+    for name, weight in network.named_parameters():
+        assert weight.grad is not None, f"{name} is in no term of the loss"
+        found[name] = weight.grad
+    return found
+
+
+@pytest.mark.parametrize("options", COMBINATIONS, ids=name_of)
+def test_every_weight_learns_in_the_hard_step_under_every_combination_of_switches(
+    options: dict[str, Any],
+) -> None:
+    network = tiny_network(seed=1, width=4, **options)
+    cancelled = cancelled_by_batch_norm(network)
+    found = gradients(network, "hard")
+    assert cancelled < set(found)
+    largest = max(float(gradient.abs().max()) for gradient in found.values())
+    for name, gradient in found.items():
+        assert torch.isfinite(gradient).all(), name
+        if name in cancelled:  # zero but for rounding
+            assert float(gradient.abs().max()) < 1e-5 * largest, name
+        else:
+            assert float(gradient.abs().max()) > 0, name
+
+
+@pytest.mark.parametrize("model", ["unet", "unet++"])
+@pytest.mark.parametrize("step", ["plain", "easy", "hard"])
+def test_every_weight_of_the_one_path_networks_learns(model: str, step: str) -> None:
+    network = tiny_network(model, width=4)
+    cancelled = cancelled_by_batch_norm(network)
+    for name, gradient in gradients(network, step).items():
+        assert torch.isfinite(gradient).all()
+        assert name in cancelled or float(gradient.abs().max()) > 0, name
+
+
+def test_a_bias_before_batch_norm_changes_no_output_in_training() -> None:
+    """Why the gradient test leaves these biases out."""
+    network = tiny_network().train()
+    image = example()
+    before = network(image).positive
+    with torch.no_grad():
+        for name in cancelled_by_batch_norm(network):
+            network.get_parameter(name).add_(0.1)
+    torch.testing.assert_close(network(image).positive, before, rtol=1e-3, atol=1e-3)
+
+
+# -------------------------------------------------------------------------------------- names and options
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("unett", "unet"), ("taichi", "taichinet"), ("unet+", "unet++")])
+def test_an_unknown_model_is_answered_with_the_nearest_and_all_known(typed: str, meant: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        create_model(typed)
+    assert f"Unknown model '{typed}'. Did you mean '{meant}'?" in str(caught.value)
+    assert all(name in str(caught.value) for name in list_models())
+    assert caught.value.exit_code == 4
+
+
+def test_an_unknown_option_is_answered_with_the_nearest() -> None:
+    with pytest.raises(SettingError, match=r"'head_spaces'\. Did you mean 'head_space'\?"):
+        create_model("taichinet", head_spaces="logit")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("width", 3), ("width", 0), ("in_channels", 0), ("num_classes", 0), ("head", "d"), ("head_space", "x")],
+)
+def test_a_value_outside_its_range_is_named_with_its_option(option: str, value: object) -> None:
+    with pytest.raises(SettingError, match=f"'taichinet' cannot be built: {option} = {value!r}"):
+        create_model("taichinet", **{option: value})
+
+
+@pytest.mark.parametrize("kept", [{"cross_attention": True}, {"head": "c"}, {"answer": "mean"}])
+def test_one_path_with_a_part_that_needs_two_is_refused(kept: dict[str, Any]) -> None:
+    with pytest.raises(SettingError, match="leaves nothing to exchange"):
+        create_model("taichinet", **{**ONE_PATH, **kept})
+
+
+@pytest.mark.parametrize("model", list_models())
+def test_the_same_seed_draws_the_same_weights(model: str) -> None:
+    assert same_weights(tiny_network(model, seed=4), tiny_network(model, seed=4))
+    assert not same_weights(tiny_network(model, seed=4), tiny_network(model, seed=5))
+
+
+# ------------------------------------------------------------------------------------- precision and files
+
+
+@pytest.mark.parametrize("model", list_models())
+def test_bf16_autocast_agrees_with_float32(model: str) -> None:
+    network = tiny_network(model, width=8).eval()
+    image = example(size=64)
+    with torch.inference_mode():
+        exact = network(image)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = network(image)
+    assert rounded.positive.dtype == torch.float32
+    assert float((exact.lesion - rounded.lesion).abs().max()) < 0.02
+
+
+def trained_a_little(model: str, **options: object) -> nn.Module:
+    """With running statistics that are no longer 0 and 1."""
+    network = tiny_network(model, **options).train()
+    for _ in range(3):
+        network(example())
+    return network.eval()
+
+
+@pytest.mark.parametrize("model", list_models())
+def test_saved_weights_load_to_identical_outputs(model: str, tmp_path: Path) -> None:
+    network = trained_a_little(model)
+    config = WeightsConfig(model, {"width": 2}, size=32, threshold=0.4, provenance={"fold": 1})
+    folder = save_weights(network, config, tmp_path / "weights")
+    assert {file.name for file in folder.iterdir()} == {"model.safetensors", "config.json"}
+    for path in (folder, folder / "model.safetensors"):
+        loaded = load_weights(path)
+        assert loaded.config == config
+        assert loaded.channels == 1
+        assert not loaded.network.training
+        assert torch.equal(loaded.network(example()).positive, network(example()).positive)
+
+
+def test_float16_weights_are_half_as_large_and_nearly_the_same(tmp_path: Path) -> None:
+    network = trained_a_little("taichinet", width=8)
+    config = WeightsConfig("taichinet", {"width": 8}, size=32)
+    whole = save_weights(network, config, tmp_path / "32") / "model.safetensors"
+    half = save_weights(network, config, tmp_path / "16", torch.float16) / "model.safetensors"
+    assert half.stat().st_size < 0.56 * whole.stat().st_size
+    loaded = load_weights(half.parent).network
+    assert all(weight.dtype == torch.float32 for weight in loaded.parameters())
+    assert float((loaded(example()).lesion - network(example()).lesion).abs().max()) < 0.01
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    return save_weights(tiny_network(), WeightsConfig("taichinet", {"width": 2}, size=32), tmp_path / "weights")
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "config.json"])
+def test_a_missing_file_is_named(saved: Path, missing: str) -> None:
+    (saved / missing).unlink()
+    with pytest.raises(WeightsError, match=f"No {missing} in"):
+        load_weights(saved)
+
+
+def test_a_folder_that_is_not_there_is_a_weights_error(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"No config\.json"):
+        load_weights(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.001, 0.5, 0.999])
+def test_weights_cut_short_are_refused(saved: Path, kept: float) -> None:
+    file = saved / "model.safetensors"
+    content = file.read_bytes()
+    file.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(WeightsError, match=r"cannot be read .* Copy or train them again"):
+        load_weights(saved)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"model": "unet"}', '{"model_type": "bert"}'])
+def test_a_torn_or_foreign_configuration_is_refused(saved: Path, text: str) -> None:
+    (saved / "config.json").write_text(text, encoding="utf-8")
+    with pytest.raises(WeightsError):
+        load_weights(saved)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": "taichinet", "options": None, "size": 32},
+        {"model": "taichinet", "options": [1], "size": 32},
+        {"model": None, "options": {}, "size": 32},
+        {"model": "no-such-network", "options": {}, "size": 32},
+        {"model": "taichinet", "options": {"widht": 2}, "size": 32},
+    ],
+    ids=str,
+)
+def test_a_configuration_that_builds_no_network_is_the_users_error(
+    saved: Path, content: dict[str, Any]
+) -> None:
+    (saved / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(TaiChiNetError):
+        load_weights(saved)
+
+
+@pytest.mark.parametrize("options", [{"width": 4}, {"width": 2, "head": "none"}, {"width": 2, "head": "a"}])
+def test_weights_of_another_network_are_refused_with_the_first_difference(
+    saved: Path, options: dict[str, Any]
+) -> None:
+    content = {"model": "taichinet", "options": options, "size": 32}
+    (saved / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(WeightsError, match=r"do not fit model 'taichinet'.*first '"):
+        load_weights(saved)
+
+
+def test_a_batch_moves_with_all_its_masks() -> None:
+    data = discs(2)
+    whole = data.batch(torch.arange(2), halves(data)).to(torch.device("cpu"), torch.channels_last)
+    assert whole.image.is_contiguous(memory_format=torch.channels_last)
+    assert whole.easy is not None
+    assert whole.hard is not None
+    assert torch.equal(whole.easy + whole.hard, whole.lesion)
+    assert torch.equal(whole.background, 1 - whole.lesion)
+    bare = Batch(whole.image, whole.lesion).to(torch.device("cpu"), torch.contiguous_format)
+    assert bare.easy is None
+    assert bare.hard is None

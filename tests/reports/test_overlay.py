@@ -1,0 +1,139 @@
+"""Overlays pixel by pixel on small masks whose border is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from taichinet.errors import DataError, SettingError
+from taichinet.reports.overlay import PREDICTION, SECOND, TRUTH, colour_map, heat, overlay, strip
+
+GREY = np.full((40, 60), 90, np.uint8)
+
+
+def square() -> np.ndarray:
+    mask = np.zeros(GREY.shape, bool)
+    mask[10:30, 20:40] = True
+    return mask
+
+
+def colours(picture: Image.Image) -> set[tuple[int, ...]]:
+    return {tuple(int(c) for c in colour) for colour in np.asarray(picture).reshape(-1, 3)}
+
+
+def test_without_masks_the_picture_is_the_enlarged_image() -> None:
+    picture = overlay(GREY, scale=3)
+    assert picture.size == (180, 120)
+    assert colours(picture) == {(90, 90, 90)}
+
+
+def test_truth_is_an_unbroken_red_line_along_the_masks_border() -> None:
+    pixels = np.asarray(overlay(GREY, square(), scale=4))
+    for x in range(20 * 4 + 4, 40 * 4 - 4):
+        assert tuple(pixels[10 * 4, x]) == TRUTH.colour
+        assert tuple(pixels[30 * 4 - 1, x]) == TRUTH.colour
+    for y in range(10 * 4 + 4, 30 * 4 - 4):
+        assert tuple(pixels[y, 20 * 4]) == TRUTH.colour
+        assert tuple(pixels[y, 40 * 4 - 1]) == TRUTH.colour
+
+
+def test_inside_and_outside_of_a_contour_keep_the_images_grey() -> None:
+    pixels = np.asarray(overlay(GREY, square(), scale=4))
+    assert (pixels[60:100, 100:140] == 90).all()
+    assert (pixels[:30] == 90).all()
+
+
+def test_the_prediction_is_dashed_in_its_own_colour() -> None:
+    line = np.asarray(overlay(GREY, prediction=square(), scale=4))[40, 84:156]
+    drawn = (line == PREDICTION.colour).all(axis=1)
+    assert 0.4 < drawn.mean() < 0.9
+    assert int(np.diff(drawn.astype(int)).clip(0).sum()) >= 3
+
+
+def test_three_masks_show_three_colours() -> None:
+    masks = [np.roll(square(), shift, axis=1) for shift in (0, 8, 16)]
+    assert {TRUTH.colour, PREDICTION.colour, SECOND.colour} <= colours(overlay(GREY, *masks))
+
+
+def test_the_strokes_differ_in_grey_too() -> None:
+    truth, prediction = (Image.new("RGB", (1, 1), s.colour).convert("L").getpixel((0, 0)) for s in (TRUTH, PREDICTION))
+    assert abs(int(truth) - int(prediction)) > 60  # type: ignore[arg-type]
+
+
+def test_a_lesion_at_the_images_edge_is_closed_along_it() -> None:
+    pixels = np.asarray(overlay(GREY, np.ones(GREY.shape, bool), scale=3))
+    for side in (pixels[1], pixels[-2], pixels[:, 1], pixels[:, -2]):
+        assert (side == TRUTH.colour).all()
+
+
+def test_empty_masks_draw_nothing() -> None:
+    empty = np.zeros(GREY.shape, bool)
+    assert colours(overlay(GREY, empty, empty, empty)) == {(90, 90, 90)}
+
+
+def test_a_single_pixel_is_still_seen() -> None:
+    mask = np.zeros(GREY.shape, bool)
+    mask[5, 5] = True
+    for masks in ((mask, None), (None, mask)):
+        assert len(colours(overlay(GREY, *masks))) > 1
+
+
+@pytest.mark.parametrize(
+    "mask", [np.zeros((3, 3), bool), np.zeros(GREY.shape, np.uint8)], ids=["other size", "other type"]
+)
+def test_a_mask_that_does_not_fit_is_refused_by_name(mask: np.ndarray) -> None:
+    with pytest.raises(DataError, match="prediction"):
+        overlay(GREY, None, mask)
+
+
+def test_a_colour_image_is_refused() -> None:
+    with pytest.raises(DataError, match=r"\(H, W\) of uint8"):
+        overlay(np.zeros((4, 4, 3), np.uint8))
+
+
+def test_heat_runs_from_dark_to_light() -> None:
+    ramp = np.linspace(0, 1, 256)[None]
+    picture = heat(ramp, scale=1)
+    assert (np.asarray(picture) == colour_map(ramp)).all()
+    lightness = np.asarray(picture.convert("L"))[0].astype(int)
+    assert (np.diff(lightness) >= 0).all()
+    assert lightness[-1] - lightness[0] > 150
+
+
+def test_heat_on_an_image_leaves_it_bare_where_the_value_is_0() -> None:
+    values = np.zeros(GREY.shape)
+    values[:, 30:] = 1
+    pixels = np.asarray(heat(values, GREY, scale=1))
+    assert (pixels[:, :30] == 90).all()
+    assert (pixels[:, 30:, 0] > 150).all()
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+def test_heat_refuses_values_that_are_no_share(value: float) -> None:
+    with pytest.raises(DataError, match=r"\[0, 1\]"):
+        heat(np.full((4, 4), value))
+
+
+def test_a_strip_has_every_picture_at_one_height_and_ink_above_each() -> None:
+    sheet = strip([("image", Image.new("RGB", (50, 40), "red")), ("truth", Image.new("L", (30, 60), 128))], height=80)
+    pixels = np.asarray(sheet)
+    red = (pixels == (255, 0, 0)).all(axis=2)
+    grey = (pixels == 128).all(axis=2)
+    assert (red.any(axis=1).sum(), red.any(axis=0).sum()) == (80, 100)
+    assert (grey.any(axis=1).sum(), grey.any(axis=0).sum()) == (80, 40)
+    top = int(np.flatnonzero(red.any(axis=1))[0])
+    for picture in (red, grey):
+        assert pixels[:top, picture.any(axis=0)].min() < 100
+
+
+def test_a_long_caption_breaks_into_lines_and_stays_over_its_picture() -> None:
+    caption = "ground truth as two radiologists drew it, benign"
+    sheet = strip([(caption, Image.new("RGB", (160, 160)))], height=160)
+    assert sheet.width == 160 + 2 * 12
+    assert (np.asarray(sheet)[:, -8:] == 255).all()
+
+
+def test_an_empty_strip_is_refused() -> None:
+    with pytest.raises(SettingError, match="at least one"):
+        strip([])
