@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -106,7 +106,7 @@ def predict(
     for line in found.notes():
         messages.print(line)
     names = _output_names(found.images)
-    _make_output_folder(output, names.values())
+    _make_output_folder(output, names)
     predictor = _load_predictor(weights, threshold)
     rows = _predict_all(predictor, names, output, None if as_json else messages)
     if as_json:
@@ -177,7 +177,7 @@ def _find_images(inputs: Sequence[Path], output: Path, recursive: bool) -> _Foun
 
 
 def _files_in(folder: Path, output: Path, recursive: bool) -> Iterator[Path]:
-    """The files of `folder` by name; `recursive`: those below too, not in hidden folders, links or `output`."""
+    """The files of `folder` by name; `recursive`: also those below, save in hidden folders, links, output."""
     for entry in sorted(folder.iterdir()):
         dangling = entry.is_symlink() and not entry.exists()  # which is reported when it is read
         if entry.is_file() or dangling:
@@ -226,8 +226,8 @@ def _output_files(output: Path, name: str) -> dict[str, Path]:
     return {kind: output / f"{name}_{kind}.png" for kind in OUTPUTS}
 
 
-def _make_output_folder(output: Path, names: Iterable[str]) -> None:
-    """Create `output`; refuse to overwrite what no earlier prediction wrote, such as a data set's masks."""
+def _make_output_folder(output: Path, names: Mapping[Path, str]) -> None:
+    """Create `output`; refuse to overwrite what no earlier prediction wrote (masks of a data set), or an input."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         there = {entry.name for entry in output.iterdir()}
@@ -235,15 +235,16 @@ def _make_output_folder(output: Path, names: Iterable[str]) -> None:
         raise DataError(
             f"The output folder {output} cannot be used ({fault}). Choose another with -o."
         ) from fault
+    inputs = {image.resolve() for image in names}
     foreign = [
         str(path)
-        for name in names
+        for name in names.values()
         for path in _output_files(output, name).values()
-        if path.name in there and not _made_here(path)
+        if path.name in there and (path.resolve() in inputs or not _made_here(path))
     ]
     if foreign:
         raise DataError(
-            f"{len(foreign)} files in {output} would be overwritten, and taichinet did not write them. "
+            f"{len(foreign)} files in {output} would be overwritten, inputs or not of taichinet's making. "
             "Choose another folder with -o:",
             foreign,
         )
@@ -256,7 +257,7 @@ def _made_here(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             return image.info.get(key) == value
-    except OSError:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False
 
 

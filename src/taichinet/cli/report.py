@@ -10,7 +10,8 @@ import typer
 
 def report(
     results: Annotated[
-        Path, typer.Argument(metavar="RESULTS_DIR", help="Folder of all runs: `train`'s --out, or one above it.")
+        Path,
+        typer.Argument(metavar="RESULTS_DIR", help="Folder of all runs: `train`'s --out, or one above it."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.md", help="Markdown file to write.")],
 ) -> None:

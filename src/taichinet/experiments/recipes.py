@@ -30,11 +30,11 @@ def cpu_taichinet() -> Experiment:
             "name": "cpu-taichinet",
             "options.width": 16,
             "data.size": 128,
-            "training.epochs": 24,
+            "training.epochs": 16,
             "training.learning_rate": 1e-3,
             "training.schedule": "cosine",
             "mining.width": 16,
-            "mining.epochs": 10,
+            "mining.epochs": 5,
             "mining.learning_rate": 1e-3,
         },
     )

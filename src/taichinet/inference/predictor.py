@@ -44,7 +44,7 @@ class MaskPrediction:
 
     `lesion_pixels`: area of the mask in pixels; `area_share`: the same as a share of the image, in [0, 1].
     `components`: connected parts of the mask (8-neighbourhood). `bounding_box`: around all of them, None where
-    the mask is empty. `max_probability` and `mean_disagreement` are taken over the whole image.
+    the mask is empty. `max_probability` and `mean_disagreement` are over the whole image.
     """
 
     mask: NDArray[np.bool_]
@@ -115,7 +115,7 @@ class Predictor:
         if pixels.dtype != np.uint8 or not right_shape or not pixels.size:
             raise DataError(
                 "An image must be uint8, (height, width) or (height, width, 3), got "
-                f"{pixels.dtype} {pixels.shape}. Read it with read_grey or read_rgb, which convert every mode."
+                f"{pixels.dtype} {pixels.shape}. Read it with read_grey or read_rgb: they convert every mode."
             )
         wanted = Image.fromarray(pixels).convert("L" if self.channels == 1 else "RGB")
         resized = torch.from_numpy(resize_image(np.asarray(wanted), self.size).copy())

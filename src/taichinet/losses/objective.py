@@ -14,6 +14,8 @@ from taichinet.losses.segmentation import segmentation_loss
 
 Step = Literal["easy", "hard", "plain"]
 
+ABSENT_LOGIT = -30.0  # a probability of 1e-13: no loss against background, and no gradient where it is filled in
+
 
 class ObjectiveSettings(BaseModel):
     """What enters the loss and with what weight; all ones as printed."""
@@ -25,6 +27,10 @@ class ObjectiveSettings(BaseModel):
     negative_weight: float = Field(default=1.0, ge=0)
     complementary_weight: float = Field(default=1.0, ge=0)
     region_weight: float = Field(default=1.0, ge=0, description="of the easy or hard part of the lesion")
+    region_rest: Literal["background", "ignored"] = Field(
+        default="background",
+        description="what the rest of the lesion is to L_S(O_p, E_p) and L_S(O_p, H_p): background as printed, or left out",
+    )
 
 
 def objective(prediction: Prediction, batch: Batch, step: Step, settings: ObjectiveSettings) -> Tensor:
@@ -39,7 +45,9 @@ def objective(prediction: Prediction, batch: Batch, step: Step, settings: Object
     loss = settings.positive_weight * per_output.mean()  # Eq. 15
     region = {"easy": batch.easy, "hard": batch.hard, "plain": None}[step]
     if region is not None:
-        loss = loss + settings.region_weight * region_loss(prediction.positive, region)  # Eq. 21, 22
+        loss = loss + settings.region_weight * region_loss(
+            prediction.positive, region, batch.lesion, settings.region_rest
+        )  # Eq. 21, 22
     if prediction.negative is None:
         return loss
     sees_background = prediction.negative_sees == "background"
@@ -52,8 +60,13 @@ def objective(prediction: Prediction, batch: Batch, step: Step, settings: Object
     return loss  # Eq. 13
 
 
-def region_loss(logits: Tensor, region: Tensor) -> Tensor:
+def region_loss(
+    logits: Tensor, region: Tensor, lesion: Tensor, rest: Literal["background", "ignored"] = "background"
+) -> Tensor:
     """L_S(O_p, E_p) or L_S(O_p, H_p), over the images of the batch whose part is not empty.
+
+    As printed, lesion pixels outside the part count as background here, against L_S(O_p, G_p) beside it; with
+    `rest="ignored"` they take no part in this term.
 
     An empty part says nothing about the lesion: as a target it would teach "nothing here" against the ground truth
     beside it. Such images are left out of this term; the divisor stays the batch's, so that a batch with one hard
@@ -63,5 +76,8 @@ def region_loss(logits: Tensor, region: Tensor) -> Tensor:
     if len(present) == 0:
         return logits.sum() * 0
     share = len(present) / len(region)
-    return share * segmentation_loss(logits[present], region[present])
-
+    part, kept = region[present], logits[present]
+    if rest == "ignored":
+        outside_part = (lesion[present] > 0) & (part == 0)
+        kept = kept.masked_fill(outside_part, ABSENT_LOGIT)
+    return share * segmentation_loss(kept, part)

@@ -29,7 +29,7 @@ HALO_OPACITY = 0.55
 
 @dataclass(frozen=True)
 class Stroke:
-    """How a contour is drawn: widths and lengths in pixels of the finished picture; `dash` is (drawn, left out)."""
+    """How a contour is drawn: lengths in pixels of the finished picture, `dash` as (drawn, left out)."""
 
     colour: Colour
     width: float
@@ -51,8 +51,8 @@ def overlay(
 ) -> Image.Image:
     """`image` (H, W) enlarged `scale` times, with the borders of up to three masks (H, W).
 
-    Truth is a solid red line as in the paper, `prediction` dashed cyan, `second` (another network's) dotted yellow.
-    A mask that is empty or None draws nothing; one that touches the image's edge is closed along it.
+    Truth is a solid red line as in the paper, `prediction` dashed cyan, `second` (another network's) dotted
+    yellow. A mask that is empty or None draws nothing; one that touches the image's edge is closed along it.
     """
     _refuse_image(image)
     picture = _enlarged(Image.fromarray(image), scale, Image.Resampling.BICUBIC).convert("RGB")
@@ -82,7 +82,9 @@ def heat(values: NDArray[np.floating], image: GreyImage | None = None, scale: in
         return colours
     _refuse_image(image)
     if image.shape != values.shape:
-        raise DataError(f"The heat map has shape {values.shape} but the image {image.shape}; resize one of them.")
+        raise DataError(
+            f"The heat map has shape {values.shape} but the image {image.shape}; resize one of them."
+        )
     cover = Image.fromarray(np.rint(255 * 0.85 * np.sqrt(values)).astype(np.uint8))
     below = _enlarged(Image.fromarray(image), scale, Image.Resampling.BICUBIC).convert("RGB")
     return Image.composite(colours, below, _enlarged(cover, scale, Image.Resampling.BILINEAR))
@@ -141,9 +143,14 @@ def _enlarged(picture: Image.Image, scale: int, how: Image.Resampling) -> Image.
 def _draw(picture: Image.Image, mask: Mask, stroke: Stroke, scale: int) -> None:
     """The border of `mask` onto `picture`, over a dark halo that sets it off from bright tissue."""
     lines = [
-        piece for line in _contours(mask, scale) for piece in ([line] if stroke.dash is None else _dashes(line, stroke))
+        piece
+        for line in _contours(mask, scale)
+        for piece in ([line] if stroke.dash is None else _dashes(line, stroke))
     ]
-    for colour, width, opacity in ((HALO, stroke.width + 1.6, HALO_OPACITY), (stroke.colour, stroke.width, 1.0)):
+    for colour, width, opacity in (
+        (HALO, stroke.width + 1.6, HALO_OPACITY),
+        (stroke.colour, stroke.width, 1.0),
+    ):
         large = Image.new("L", (picture.width * OVERSAMPLING, picture.height * OVERSAMPLING))
         pen = ImageDraw.Draw(large)
         for line in lines:
@@ -186,7 +193,8 @@ def _dashes(line: list[Point], stroke: Stroke) -> Iterator[list[Point]]:
     for start in np.arange(0, length - period / 2, period):
         at = np.linspace(start, start + drawn, max(2, round(drawn)))
         yield [
-            (float(x), float(y)) for x, y in zip(np.interp(at, steps, xs), np.interp(at, steps, ys), strict=True)
+            (float(x), float(y))
+            for x, y in zip(np.interp(at, steps, xs), np.interp(at, steps, ys), strict=True)
         ]
 
 

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, pairwise
 from math import isfinite
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from taichinet.reports.overlay import PREDICTION, SECOND, TRUTH, Stroke, colour_map
@@ -43,7 +44,7 @@ class NetworkScore:
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """Validation Dice after each epoch; `hard_from` and `selected` are epochs from 1, None where there is none."""
+    """Validation Dice after each epoch; `hard_from` and `selected` are epochs from 1, or None."""
 
     network: str
     validation_dice: tuple[float, ...]
@@ -62,7 +63,7 @@ class Case:
 
 @dataclass(frozen=True)
 class PageContent:
-    """All that the page says. `cases` are shown as given, worst first; `made` are (name, value) rows of its origin.
+    """All that the page says. `cases` are shown as given: worst first; `made` is its origin, (name, value).
 
     `strokes` says what the contours in the pictures are, in the order truth, prediction, second;
     `heat` what the heat map shows, if there is one.
@@ -133,7 +134,7 @@ COLUMNS: dict[str, _Column] = {
 
 
 def write_page(path: Path, content: PageContent) -> None:
-    """Write `content` to `path`: one file with its pictures inside, without scripts, links or fonts from elsewhere."""
+    """Write `content` to `path`: one file, pictures inside, nothing from elsewhere."""
     html = render_page(content)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.tmp")
@@ -161,7 +162,9 @@ def render_page(content: PageContent) -> str:
         content=content,
         heading=_balanced(content.title),
         columns=_columns(content.scores),
-        rows=[(row.network, cells) for row, cells in zip(content.scores, _cells(content.scores), strict=True)],
+        rows=[
+            (row.network, cells) for row, cells in zip(content.scores, _cells(content.scores), strict=True)
+        ],
         figures=figures,
         curves_text=_curves_in_words(content.curves),
         steps_differ=any(curve.hard_from and curve.hard_from > 1 for curve in content.curves),
@@ -169,20 +172,24 @@ def render_page(content: PageContent) -> str:
             {
                 "caption": case.caption,
                 "dice": [(network, _number(dice, 3)) for network, dice in case.dice.items()],
-                "pictures": [(caption, _jpeg_uri(picture), picture.size) for caption, picture in case.pictures],
+                "pictures": [
+                    (caption, _jpeg_uri(picture), picture.size) for caption, picture in case.pictures
+                ],
             }
             for case in content.cases
         ],
         keys=[
             _Key(text, stroke, line)
-            for text, stroke, line in zip(content.strokes, (TRUTH, PREDICTION, SECOND), CSS_LINES, strict=False)
+            for text, stroke, line in zip(
+                content.strokes, (TRUTH, PREDICTION, SECOND), CSS_LINES, strict=False
+            )
         ],
         ramp=[tuple(int(level) for level in colour) for colour in colour_map(np.linspace(0, 1, 9))],
     )
 
 
 def curves_figure(curves: Sequence[LearningCurve], look: _Look = LIGHT, width: float = 8.4) -> bytes:
-    """PNG of validation Dice by epoch: a labelled line a network, the selected epoch, the step to the hard part.
+    """PNG of validation Dice by epoch: a line a network, its selected epoch, the step from easy to hard.
 
     `width` in inches of 160 pixels; letters keep their size, so a narrow figure is the one for a phone.
     """
@@ -195,7 +202,7 @@ def curves_figure(curves: Sequence[LearningCurve], look: _Look = LIGHT, width: f
     steps = {curve.hard_from for curve in curves if curve.hard_from is not None and curve.hard_from > 1}
     for number, step in enumerate(sorted(steps)):
         axes.axvline(step - 0.5, color=look.ink, linewidth=0.9, linestyle=(0, (1, 2.2)))
-        for text, shift, side in (("easy part", -5, "right"), ("hard part", 5, "left")) if number == 0 else ():
+        for text, shift, side in (("easy", -5, "right"), ("hard", 5, "left")) if number == 0 else ():
             axes.annotate(
                 text,
                 (step - 0.5, 0.0),
@@ -212,7 +219,15 @@ def curves_figure(curves: Sequence[LearningCurve], look: _Look = LIGHT, width: f
         axes.plot(epochs, curve.validation_dice, style, color=colour, linewidth=2.0, solid_capstyle="round")
         if curve.selected is not None and 1 <= curve.selected <= len(curve.validation_dice):
             chosen = curve.validation_dice[curve.selected - 1]
-            axes.plot([curve.selected], [chosen], "o", color=colour, markersize=7.5, markeredgewidth=0, clip_on=False)
+            axes.plot(
+                [curve.selected],
+                [chosen],
+                "o",
+                color=colour,
+                markersize=7.5,
+                markeredgewidth=0,
+                clip_on=False,
+            )
         finite = [dice for dice in curve.validation_dice if isfinite(dice)]
         if finite:
             ends.append((finite[-1], curve.network, colour))
@@ -234,7 +249,7 @@ def curves_figure(curves: Sequence[LearningCurve], look: _Look = LIGHT, width: f
         )
     axes.set_xlabel("epoch", color=look.ink, fontsize=10.5)
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     axes.grid(axis="y", color=look.faint, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=look.ink, labelsize=10, length=0, pad=6)
@@ -251,7 +266,7 @@ def _apart(places: Sequence[float], distance: float) -> list[float]:
     order = sorted(range(len(places)), key=lambda i: places[i])
     moved = list(places)
     for _ in range(50):
-        for below, above in zip(order, order[1:], strict=False):
+        for below, above in pairwise(order):
             overlap = distance - (moved[above] - moved[below])
             if overlap > 1e-6:
                 moved[below] -= overlap / 2
@@ -275,7 +290,7 @@ def _shown(scores: Sequence[NetworkScore]) -> list[str]:
 
 
 def _cells(scores: Sequence[NetworkScore]) -> list[list[_Cell]]:
-    """The table's body, a list a network; the best score of a column is marked where networks differ in print."""
+    """The table's body, a list a network; a column's best score is marked where they differ in print."""
     table = []
     for row in scores:
         cells = [_Cell("Parameters", f"{row.parameters:,}".replace(",", "\u202f"))]
@@ -323,8 +338,8 @@ def _curves_in_words(curves: Sequence[LearningCurve]) -> str:
         finite = [dice for dice in curve.validation_dice if isfinite(dice)]
         if finite:
             said.append(
-                f"{curve.network}: validation Dice {finite[0]:.2f} after the first of {len(curve.validation_dice)} "
-                f"epochs, {finite[-1]:.2f} after the last, {max(finite):.2f} at best."
+                f"{curve.network}: validation Dice {finite[0]:.2f} after the first of "
+                f"{len(curve.validation_dice)} epochs, {finite[-1]:.2f} after the last, {max(finite):.2f} at best."
             )
     return " ".join(said)
 
