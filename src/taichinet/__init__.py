@@ -1,3 +1,31 @@
-"""TaiChiNet: breast-ultrasound lesion segmentation with a positive and a negative path."""
+"""TaiChiNet: breast-ultrasound lesion segmentation with a positive and a negative path.
+
+`taichinet.create_model("taichinet", in_channels=3)` builds a network, `taichinet.list_models()` names them all,
+`taichinet.TaiChiNet` is the paper's. They are imported on first use: torch takes two seconds.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from taichinet.models.catalogue import create_model, list_models
+    from taichinet.models.taichinet.network import TaiChiNet
+    from taichinet.models.taichinet.settings import TaiChiNetSettings
 
 __version__ = "0.1.0"
+__all__ = ["TaiChiNet", "TaiChiNetSettings", "create_model", "list_models"]
+
+_HOMES = {
+    "TaiChiNet": "taichinet.models.taichinet.network",
+    "TaiChiNetSettings": "taichinet.models.taichinet.settings",
+    "create_model": "taichinet.models.catalogue",
+    "list_models": "taichinet.models.catalogue",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    if name not in _HOMES:
+        raise AttributeError(f"module 'taichinet' has no attribute '{name}'")
+    return getattr(import_module(_HOMES[name]), name)

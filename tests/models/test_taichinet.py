@@ -238,7 +238,7 @@ def refined_probability(own_logit: float, message: float, space: str) -> float:
 def test_the_mlp_head_equals_equations_10_to_12_pixel_by_pixel(order: str, space: str, mutual: str) -> None:
     head = head_of(order, space, mutual)
     logits_n, logits_p = (maps[:1, :, :3, :3] for maps in logit_maps())
-    got_n, got_p = (torch.sigmoid(logits) for logits in head(logits_n, logits_p))
+    got_n, got_p = (torch.sigmoid(logits).detach() for logits in head(logits_n, logits_p))
     heard = (lambda value: 1 - value) if mutual == "complementary" else (lambda value: value)
     for row, column in product(range(3), range(3)):
         n, p = float(logits_n[0, 0, row, column]), float(logits_p[0, 0, row, column])

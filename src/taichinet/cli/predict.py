@@ -177,7 +177,7 @@ def _find_images(inputs: Sequence[Path], output: Path, recursive: bool) -> _Foun
 
 
 def _files_in(folder: Path, output: Path, recursive: bool) -> Iterator[Path]:
-    """The files of `folder` by name; `recursive`: also those below, save in hidden folders, links, output."""
+    """The files of `folder` by name; `recursive`: also below, but in no hidden folder, link or `output`."""
     for entry in sorted(folder.iterdir()):
         dangling = entry.is_symlink() and not entry.exists()  # which is reported when it is read
         if entry.is_file() or dangling:
@@ -227,7 +227,7 @@ def _output_files(output: Path, name: str) -> dict[str, Path]:
 
 
 def _make_output_folder(output: Path, names: Mapping[Path, str]) -> None:
-    """Create `output`; refuse to overwrite what no earlier prediction wrote (masks of a data set), or an input."""
+    """Create `output`; refuse to overwrite inputs or what no prediction wrote, like a data set's masks."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         there = {entry.name for entry in output.iterdir()}
@@ -244,8 +244,8 @@ def _make_output_folder(output: Path, names: Mapping[Path, str]) -> None:
     ]
     if foreign:
         raise DataError(
-            f"{len(foreign)} files in {output} would be overwritten, inputs or not of taichinet's making. "
-            "Choose another folder with -o:",
+            f"{len(foreign)} files in {output} that are inputs, or not written by taichinet, would be "
+            "overwritten. Choose another folder with -o:",
             foreign,
         )
 

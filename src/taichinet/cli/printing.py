@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taichinet.evaluation.aggregate import GroupScores, Summary
+from taichinet.experiments.cross_validate import Study
 
 HEADINGS = {"dice": "DI", "jaccard": "JA", "accuracy": "ACC", "precision": "PR", "sensitivity": "SE"}
 POLICY_NAMES = {"paper": "empty truth scores 0", "correct-empty-is-1": "empty on empty scores 1"}
@@ -52,3 +53,23 @@ def _cell(group: GroupScores, size: str, score: str, digits: int = 3) -> str:
     value = group.scores[size][score]  # type: ignore[index]
     deviation = "" if value.std is None else f" ± {value.std:.{digits}f}"
     return f"{value.mean:.{digits}f}{deviation}"
+
+
+def print_demo(page: Path, studies: list[Study], seconds: float, as_json: bool) -> None:
+    """The demo's scores side by side, and what to look at."""
+    if as_json:
+        print(json.dumps({"page": str(page), "results": [study.folds[0].result for study in studies]}))
+        return
+    console = Console()
+    table = Table(title="Test fold of the phantoms (lesion images, network size)")
+    for heading in ("network", "parameters", *HEADINGS.values(), "HD95"):
+        table.add_column(heading, justify="left" if heading == "network" else "right")
+    for study in studies:
+        result = study.folds[0].result
+        lesion = study.summary.lesion
+        cells = [_cell(lesion, "network", score) for score in HEADINGS]
+        table.add_row(
+            result["experiment"]["name"], f"{result['parameters']:,}", *cells, _cell(lesion, "network", "hd95", 1)
+        )
+    console.print(table)
+    console.print(f"Done in {seconds:.0f} s. Look at [bold]{page}[/]", soft_wrap=True)

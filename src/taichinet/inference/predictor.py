@@ -43,8 +43,8 @@ class MaskPrediction:
     networks.
 
     `lesion_pixels`: area of the mask in pixels; `area_share`: the same as a share of the image, in [0, 1].
-    `components`: connected parts of the mask (8-neighbourhood). `bounding_box`: around all of them, None where
-    the mask is empty. `max_probability` and `mean_disagreement` are over the whole image.
+    `components`: connected parts of the mask (8-neighbourhood). `bounding_box`: around all of them, None for
+    an empty mask. `max_probability` and `mean_disagreement` are over the whole image.
     """
 
     mask: NDArray[np.bool_]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, pairwise
@@ -339,7 +338,8 @@ def _curves_in_words(curves: Sequence[LearningCurve]) -> str:
         if finite:
             said.append(
                 f"{curve.network}: validation Dice {finite[0]:.2f} after the first of "
-                f"{len(curve.validation_dice)} epochs, {finite[-1]:.2f} after the last, {max(finite):.2f} at best."
+                f"{len(curve.validation_dice)} epochs, {finite[-1]:.2f} after the last, "
+                f"{max(finite):.2f} at best."
             )
     return " ".join(said)
 
@@ -353,8 +353,3 @@ def _jpeg_uri(picture: Image.Image) -> str:
     # Full colour resolution: thin coloured lines would bleed otherwise.
     picture.convert("RGB").save(memory, format="JPEG", quality=90, subsampling=0, optimize=True)
     return f"data:image/jpeg;base64,{base64.b64encode(memory.getvalue()).decode('ascii')}"
-
-
-def without_pictures(html: str) -> str:
-    """`html` with every embedded picture cut out: what a reader, or a test, reads as text."""
-    return re.sub(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]+", "data:", html)

@@ -110,6 +110,7 @@ class SummaryFile(_Read):
 
     experiment: Experiment
     dataset: str
+    dataset_digest: str = ""
     protocol: str
     folds: int
     folds_done: tuple[int, ...]
@@ -174,11 +175,15 @@ def read_summaries(folder: Path) -> list[SummaryFile]:
 def results_table(results: Sequence[SummaryFile]) -> str:
     """The whole Markdown file: a section for each data set with or without normal images."""
     lines = [HEADER, "", "# Results", "", *_how_to_read()]
-    sections: dict[tuple[str, bool], list[SummaryFile]] = {}
+    sections: dict[tuple[str, bool, str], list[SummaryFile]] = {}
     for result in results:
-        sections.setdefault((result.dataset, result.experiment.data.include_normal), []).append(result)
-    for (dataset, with_normal), members in sections.items():
-        lines += ["", f"## {dataset}, {'with' if with_normal else 'without'} normal images", ""]
+        key = (result.dataset, result.experiment.data.include_normal, result.dataset_digest)
+        sections.setdefault(key, []).append(result)
+    for (dataset, with_normal, digest), members in sections.items():
+        # Pictures of one name that are not the same pictures never share a table.
+        alike = [key for key in sections if key[:2] == (dataset, with_normal)]
+        version = f" (pictures `{digest[:12]}`)" if len(alike) > 1 else ""
+        lines += ["", f"## {dataset}, {'with' if with_normal else 'without'} normal images{version}", ""]
         lines += _recipes(members)
         lines += ["", "### Images with a lesion", "", *_lesion_table(members)]
         if (
@@ -219,10 +224,10 @@ def departures(experiment: Experiment) -> list[str]:
 
 def _how_to_read() -> list[str]:
     return [
-        "Mean ± sample standard deviation over folds of the fold's mean. All scores are at network size, distances",
-        "in its pixels, but *DI native*, which compares with the mask as drawn. Protocol *grouped* never splits",
-        "near-duplicates between training and test, *paper* draws at random and does. The wall time is that of all",
-        "folds done, the preparation included. An empty cell was not run.",
+        "Mean ± sample standard deviation over folds of the fold's mean. All scores are at network size,",
+        "distances in its pixels, but *DI native*, which compares with the mask as drawn. Protocol *grouped*",
+        "never splits near-duplicates between training and test, *paper* draws at random and does. The wall",
+        "time is that of all folds done, the preparation included. An empty cell was not run.",
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +66,7 @@ def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
             continue
         try:
             checkpoint = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
-        except (OSError, RuntimeError, EOFError, TypeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        except Exception as error:  # noqa: BLE001 - bytes of a torn file make torch.load raise almost anything
             torn.append(f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
             continue
         if checkpoint.identity != identity:
@@ -76,6 +75,8 @@ def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
                 "without --resume to begin anew."
             )
         if torn:
+            # Else the next save would rename the torn file over this good one.
+            (folder / CURRENT).unlink(missing_ok=True)
             warnings.warn(f"{folder}: {torn[0]}; going on from {name}, one epoch earlier.", stacklevel=2)
         return checkpoint
     if torn:

@@ -1,0 +1,126 @@
+"""What the demo shows of two trained networks: scores, curves and the test images, as one page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from taichinet.datasets.images import read_grey, united_mask
+from taichinet.datasets.manifest import Manifest, Sample
+from taichinet.experiments.cross_validate import Study
+from taichinet.inference.predictor import Predictor
+from taichinet.models.weights import load_weights
+from taichinet.reports.overlay import heat, overlay
+from taichinet.reports.page import Case, LearningCurve, NetworkScore, PageContent
+from taichinet.reports.tables import NETWORKS
+from taichinet.training.device import choose_placement
+
+CASES_SHOWN = 12
+
+
+def demo_page(manifest: Manifest, studies: list[Study], machine: dict[str, Any]) -> PageContent:
+    """The page of `studies`, each one fold of another network on the same `manifest`; the first one leads."""
+    results = [study.folds[0].result for study in studies]
+    first = results[0]
+    experiment = first["experiment"]
+    return PageContent(
+        title="TaiChiNet on simulated breast ultrasound",
+        lead=(
+            f"Two networks were trained on {first['images']['train']} simulated B-mode phantoms and scored on "
+            f"{first['images']['test']} others that neither training nor selection has seen. Phantoms are far easier "
+            "and far more alike than patients: this page shows that the whole way works, not how well it segments."
+        ),
+        scores=tuple(_score(study, result) for study, result in zip(studies, results, strict=True)),
+        curves=tuple(_curve(result, study) for study, result in zip(studies, results, strict=True)),
+        cases=_cases(manifest, studies),
+        made=(
+            ("recipes", ", ".join(result["experiment"]["name"] for result in results)),
+            ("input", f"{experiment['data']['size']} × {experiment['data']['size']} px"),
+            ("epochs", str(experiment["training"]["epochs"])),
+            ("folds", f"fold 0 of {first['folds']}, protocol {first['protocol']}, seed {first['fold_seed']}"),
+            ("selection", f"{first['selection']['rule']} on the {first['selection']['on']}"),
+            ("seed", str(experiment["training"]["seed"])),
+            ("precision", first["placement"]),
+            ("commit", first["commit"] or "not a checkout"),
+            ("machine", f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}"),
+        ),
+        scores_note="Means over the lesion images of the test fold at network size; one fold, so no deviation.",
+        cases_note=f"The {CASES_SHOWN} test images with lesions on which the leading network does worst, and normal images.",
+        strokes=("ground truth", "prediction"),
+        heat="where the two paths contradict each other, |O_p − (1 − O_n)|",
+    )
+
+
+def _name(result: dict[str, Any]) -> str:
+    model = result["experiment"]["model"]
+    return NETWORKS.get(model, model)
+
+
+def _score(study: Study, result: dict[str, Any]) -> NetworkScore:
+    lesion = {score: value.mean for score, value in study.summary.lesion.scores["network"].items()}
+    return NetworkScore(
+        network=_name(result),
+        parameters=result["parameters"],
+        dice=lesion["dice"],
+        jaccard=lesion["jaccard"],
+        precision=lesion["precision"],
+        sensitivity=lesion["sensitivity"],
+        hd95=lesion["hd95"],
+        false_positive_rate=study.summary.normal.false_positive_rate,
+        seconds=result["wall_seconds"],
+    )
+
+
+def _curve(result: dict[str, Any], study: Study) -> LearningCurve:
+    history = (study.folds[0].folder / "history.csv").read_text(encoding="utf-8").splitlines()
+    header, *rows = (line.split(",") for line in history)
+    dice, step = header.index("validation_dice"), header.index("step")
+    hard = [number for number, row in enumerate(rows, start=1) if row[step] == "hard"]
+    return LearningCurve(
+        network=_name(result),
+        validation_dice=tuple(float(row[dice]) for row in rows),
+        hard_from=hard[0] if hard else None,
+        selected=result["selection"]["epoch"],
+    )
+
+
+def _cases(manifest: Manifest, studies: list[Study]) -> tuple[Case, ...]:
+    samples = {sample.key: sample for sample in manifest.samples}
+    placement = choose_placement("float32")
+    predictors = {
+        _name(study.folds[0].result): Predictor(load_weights(study.folds[0].folder / "weights"), placement)
+        for study in studies
+    }
+    tables = {
+        _name(study.folds[0].result): study.scores.set_index("key")[["dice", "label"]] for study in studies
+    }
+    leading = next(iter(tables.values()))
+    lesions = leading[leading["label"] != "normal"].sort_values("dice").index[:CASES_SHOWN]
+    normals = leading[leading["label"] == "normal"].index[:3]
+    return tuple(
+        _case(samples[str(key)], predictors, {name: float(table.loc[key, "dice"]) for name, table in tables.items()})
+        for key in (*lesions, *normals)
+    )
+
+
+def _case(sample: Sample, predictors: dict[str, Predictor], dice: dict[str, float]) -> Case:
+    image, truth = read_grey(sample.image), united_mask(sample)
+    scale = max(1, round(640 / image.shape[1]))
+    pictures = [("image", overlay(image, scale=scale))]
+    disagreement = None
+    for name, predictor in predictors.items():
+        prediction = predictor.predict(image)
+        pictures.append((name, overlay(image, truth, prediction.mask, scale=scale)))
+        if disagreement is None:
+            disagreement = prediction.disagreement
+    if disagreement is not None:
+        pictures.append(("disagreement of the paths", heat(np.clip(disagreement, 0, 1), scale=scale)))
+    return Case(caption=sample.key, dice=dice, pictures=tuple(pictures))
+
+
+def write_run_record(path: Path, studies: list[Study]) -> None:
+    """The results of `studies` as one JSON beside the page, for programs."""
+    path.write_text(json.dumps([study.folds[0].result for study in studies], indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,391 @@
+"""`taichinet predict`: every kind of image, every kind of failure, nothing lost and nothing overwritten."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import typer
+from click.testing import Result
+from fakes.busi import make_fake_busi
+from numpy.typing import NDArray
+from PIL import Image
+from typer.testing import CliRunner
+
+from taichinet.cli.predict import predict
+from taichinet.errors import DataError, PartialFailureError, SettingError, WeightsError
+from taichinet.inference import shipped
+from taichinet.models.catalogue import create_model
+from taichinet.models.weights import WeightsConfig, save_weights
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_weights(tmp_path_factory.mktemp("weights"), "taichinet")
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    return folder
+
+
+def random_weights(folder: Path, model: str, **options: object) -> Path:
+    torch.manual_seed(0)
+    options = {"width": 2, **options}
+    return save_weights(create_model(model, **options), WeightsConfig(model, options, 32), folder)
+
+
+def picture(height: int = 20, width: int = 30, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8))
+
+
+def run(*arguments: object) -> Result:
+    app = typer.Typer()
+    app.command()(predict)
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def rows_in(folder: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads((folder / "predictions.json").read_text())
+    return rows
+
+
+def read(path: Path) -> NDArray[np.uint8]:
+    with Image.open(path) as image:
+        assert image.mode == "L"
+        return np.asarray(image)
+
+
+def names_in(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()}
+
+
+def test_a_folder_gives_three_maps_an_image_and_one_table(scans: Path, weights: Path, tmp_path: Path) -> None:
+    picture(20, 30).save(scans / "a.png")
+    picture(41, 17).save(scans / "b.JPG")
+    out = tmp_path / "deep" / "out"
+    result = run(scans, "--weights", weights, "-o", out)
+    assert result.exit_code == 0, result.output
+    assert names_in(out) == {
+        *(f"{name}_{kind}.png" for name in "ab" for kind in ("mask", "probability", "disagreement")),
+        "predictions.csv",
+        "predictions.json",
+    }
+    first, second = rows_in(out)
+    assert [first["file"], second["file"]] == [str(scans / "a.png"), str(scans / "b.JPG")]
+    for row, size in ((first, (20, 30)), (second, (41, 17))):
+        assert (row["height"], row["width"]) == size
+        mask = read(out / f"{row['name']}_mask.png")
+        probability = read(out / f"{row['name']}_probability.png")
+        disagreement = read(out / f"{row['name']}_disagreement.png")
+        assert mask.shape == probability.shape == disagreement.shape == size
+        assert set(np.unique(mask)) <= {0, 255}
+        assert row["lesion_pixels"] == np.count_nonzero(mask)
+        assert row["area_share"] == pytest.approx(np.count_nonzero(mask) / mask.size)
+        assert row["max_probability"] == pytest.approx(probability.max() / 255, abs=1 / 255)
+        assert row["mean_disagreement"] == pytest.approx(disagreement.mean() / 255, abs=1 / 255)
+        assert (row["status"], row["error"]) == ("done", None)
+        assert row["seconds"] > 0
+    with (out / "predictions.csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert list(table[0]) == list(first)
+    assert table[0] == {key: "" if value is None else str(value) for key, value in first.items()}
+
+
+def test_the_box_in_the_table_is_that_of_the_mask(scans: Path, weights: Path, tmp_path: Path) -> None:
+    picture(20, 30).save(scans / "a.png")
+    run(scans, "-w", weights, "-o", tmp_path / "all", "--threshold", "0")
+    run(scans, "-w", weights, "-o", tmp_path / "none", "--threshold", "1")
+    box = ("box_top", "box_left", "box_bottom", "box_right")
+    (full,), (empty,) = rows_in(tmp_path / "all"), rows_in(tmp_path / "none")
+    assert [full[key] for key in box] == [0, 0, 20, 30]
+    assert [empty[key] for key in box] == [None] * 4
+    assert (full["components"], empty["components"]) == (1, 0)
+    assert read(tmp_path / "all" / "a_mask.png").min() == 255
+
+
+def test_every_mode_and_size_of_image_is_predicted(scans: Path, weights: Path, tmp_path: Path) -> None:
+    grey = picture(20, 30)
+    wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    grey.save(scans / "turned.jpg", exif=turned)
+    wide.save(scans / "sixteen.tif")
+    wide.save(scans / "sixteen.png")
+    grey.convert("CMYK").save(scans / "cmyk.tiff")
+    grey.convert("RGBA").save(scans / "alpha.webp")
+    grey.convert("P").save(scans / "palette.bmp")
+    picture(1, 1).save(scans / "dot.png")
+    picture(3000, 20).save(scans / "tall.png")
+    result = run(scans, "-w", weights, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    sizes = {Path(row["file"]).name: (row["height"], row["width"]) for row in rows_in(tmp_path / "out")}
+    assert sizes.pop("turned.jpg") == (30, 20)
+    assert sizes.pop("dot.png") == (1, 1)
+    assert sizes.pop("tall.png") == (3000, 20)
+    assert len(sizes) == 5
+    assert set(sizes.values()) == {(20, 30)}
+
+
+def test_a_colour_network_reads_colour(scans: Path, tmp_path: Path) -> None:
+    colour = random_weights(tmp_path / "weights", "unet", in_channels=3)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(scans / "colour.png")
+    Image.fromarray(pixels).convert("L").save(scans / "grey.png")
+    assert run(scans, "-w", colour, "-o", tmp_path / "out").exit_code == 0
+    with_colour, grey = rows_in(tmp_path / "out")
+    assert with_colour["max_probability"] != grey["max_probability"]
+
+
+def test_one_path_writes_no_disagreement_and_removes_a_stale_one(
+    scans: Path, weights: Path, tmp_path: Path
+) -> None:
+    picture().save(scans / "a.png")
+    out = tmp_path / "out"
+    run(scans, "-w", weights, "-o", out)
+    assert (out / "a_disagreement.png").exists()
+    one_path = random_weights(tmp_path / "weights", "unet")
+    assert run(scans, "-w", one_path, "-o", out).exit_code == 0
+    assert not (out / "a_disagreement.png").exists()
+    assert rows_in(out)[0]["mean_disagreement"] is None
+
+
+def test_images_of_one_stem_do_not_overwrite_each_other(scans: Path, weights: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "A.bmp", "a_png.tif", "b.png"):
+        picture().save(scans / name)
+    (scans / "more").mkdir()
+    picture().save(scans / "more" / "a.png")
+    result = run(scans, scans / "more", "-w", weights, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    names = {row["file"]: row["name"] for row in rows_in(tmp_path / "out")}
+    assert len(names) == len({name.casefold() for name in names.values()}) == 6
+    assert names[str(scans / "a.png")] == "a_png"
+    assert names[str(scans / "a.jpg")] == "a_jpg"
+    assert names[str(scans / "b.png")] == "b"
+    assert len(list((tmp_path / "out").glob("*_mask.png"))) == 6
+
+
+def test_masks_hidden_and_other_files_are_skipped_and_said_so(
+    scans: Path, weights: Path, tmp_path: Path
+) -> None:
+    folder = make_fake_busi(scans) / "benign"
+    picture().save(folder / ".hidden.png")
+    (folder / "notes.txt").write_text("no image")
+    result = run(folder, "-w", weights, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert [row["name"] for row in rows_in(tmp_path / "out")] == [f"benign ({n})" for n in range(1, 5)]
+    assert "Skipped 5 files, a mask" in result.stderr
+    assert "notes.txt" in result.stderr
+    assert ".hidden.png" in result.stderr
+
+
+def test_masks_among_the_files_a_shell_lists_are_skipped_but_not_one_asked_for_alone(
+    scans: Path, weights: Path, tmp_path: Path
+) -> None:
+    folder = make_fake_busi(scans) / "benign"
+    run(*sorted(folder.glob("*.png")), "-w", weights, "-o", tmp_path / "out")
+    assert len(rows_in(tmp_path / "out")) == 4
+    run(folder / "benign (1)_mask.png", "-w", weights, "-o", tmp_path / "alone")
+    assert [row["name"] for row in rows_in(tmp_path / "alone")] == ["benign (1)_mask"]
+
+
+def test_subfolders_are_read_only_when_asked_and_never_the_output(
+    scans: Path, weights: Path, tmp_path: Path
+) -> None:
+    folder = make_fake_busi(scans)
+    with pytest.raises(DataError, match="--recursive"):
+        predict([folder], tmp_path / "out", weights)
+    for _ in range(2):
+        predict([folder], folder / "out", weights, recursive=True)
+        assert len(rows_in(folder / "out")) == 9
+
+
+@pytest.mark.parametrize("inside", [".", "out"])
+def test_a_second_run_does_not_read_the_first_ones_output(inside: str, scans: Path, weights: Path) -> None:
+    picture().save(scans / "a.png")
+    picture().save(scans / "a.jpg")
+    out = scans / inside
+    for _ in range(2):
+        result = run(scans, "-w", weights, "-o", out)
+        assert result.exit_code == 0, result.output
+        assert [row["name"] for row in rows_in(out)] == ["a_jpg", "a_png"]
+    images = sorted(path for path in scans.glob("*.[pj][np]g"))
+    run(*images, "-w", weights, "-o", out)
+    assert len(rows_in(out)) == 2
+
+
+def test_the_masks_of_a_data_set_are_never_overwritten(scans: Path, weights: Path) -> None:
+    folder = make_fake_busi(scans) / "benign"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(DataError, match=r"benign \(1\)_mask\.png"):
+        predict([folder], folder, weights)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_an_input_is_never_overwritten_even_if_taichinet_wrote_it(
+    scans: Path, weights: Path, tmp_path: Path
+) -> None:
+    picture().save(scans / "a.png")
+    out = tmp_path / "out"
+    predict([scans], out, weights)
+    before = (out / "a_mask.png").read_bytes()
+    with pytest.raises(DataError, match="overwritten"):
+        predict([out / "a_mask.png", scans / "a.png"], out, weights)
+    assert (out / "a_mask.png").read_bytes() == before
+
+
+def test_bad_files_are_named_at_the_end_and_the_good_ones_done(
+    scans: Path, weights: Path, tmp_path: Path
+) -> None:
+    for name in ("a.png", "d.png"):
+        picture().save(scans / name)
+    (scans / "b.png").write_bytes((scans / "a.png").read_bytes()[:200])
+    (scans / "c.jpg").write_bytes(b"")
+    (scans / "e.tif").symlink_to(scans / "gone.tif")
+    out = tmp_path / "out"
+    result = run(scans, "-w", weights, "-o", out)
+    assert isinstance(result.exception, PartialFailureError)
+    assert result.exception.exit_code == 7
+    assert "3 of 5" in str(result.exception)
+    for name in ("b.png", "c.jpg", "e.tif"):
+        assert str(scans / name) in str(result.exception)
+    rows = rows_in(out)
+    assert [row["status"] for row in rows] == ["done", "failed", "failed", "done", "failed"]
+    assert all(row["error"] and row["height"] is None for row in rows if row["status"] == "failed")
+    assert {path.name for path in out.glob("*_mask.png")} == {"a_mask.png", "d_mask.png"}
+
+
+def test_a_file_that_went_bad_keeps_no_mask_of_its_better_days(
+    scans: Path, weights: Path, tmp_path: Path
+) -> None:
+    for name in ("a.png", "b.png"):
+        picture().save(scans / name)
+    predict([scans], tmp_path / "out", weights)
+    (scans / "b.png").write_bytes(b"torn")
+    with pytest.raises(PartialFailureError):
+        predict([scans], tmp_path / "out", weights)
+    assert not list((tmp_path / "out").glob("b_*.png"))
+
+
+def test_a_name_too_long_for_its_outputs_fails_alone(scans: Path, weights: Path, tmp_path: Path) -> None:
+    picture().save(scans / f"{'x' * 245}.png")
+    picture().save(scans / "a.png")
+    with pytest.raises(PartialFailureError, match="xxx"):
+        predict([scans], tmp_path / "out", weights)
+
+
+def test_a_run_in_which_all_fail_is_a_data_error(scans: Path, weights: Path, tmp_path: Path) -> None:
+    (scans / "a.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"a\.png") as caught:
+        predict([scans], tmp_path / "out", weights)
+    assert caught.value.exit_code == 3
+    assert rows_in(tmp_path / "out")[0]["status"] == "failed"
+
+
+def test_an_interrupted_run_keeps_the_rows_it_has(
+    scans: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from taichinet.datasets import images
+
+    def read_or_interrupt(path: Path) -> NDArray[np.uint8]:
+        if path.name == "b.png":
+            raise KeyboardInterrupt
+        return np.zeros((8, 8), dtype=np.uint8)
+
+    monkeypatch.setattr(images, "read_grey", read_or_interrupt)
+    for name in ("a.png", "b.png"):
+        picture().save(scans / name)
+    with pytest.raises(KeyboardInterrupt):
+        predict([scans], tmp_path / "out", weights)
+    assert [row["name"] for row in rows_in(tmp_path / "out")] == ["a"]
+
+
+def test_paths_that_do_not_exist_are_all_named(tmp_path: Path, weights: Path) -> None:
+    with pytest.raises(DataError, match="spelling") as caught:
+        predict([tmp_path / "one.png", tmp_path / "two"], tmp_path / "out", weights)
+    assert len(caught.value.problems) == 2
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_folder_is_refused_with_a_way_out(scans: Path, weights: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"No image in .*\.png, \.jpg"):
+        predict([scans], tmp_path / "out", weights)
+
+
+def test_an_output_that_is_a_file_is_refused(scans: Path, weights: Path, tmp_path: Path) -> None:
+    picture().save(scans / "a.png")
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(DataError, match="-o"):
+        predict([scans], tmp_path / "out", weights)
+
+
+def test_a_file_named_twice_or_through_its_folder_is_predicted_once(
+    scans: Path, weights: Path, tmp_path: Path
+) -> None:
+    picture().save(scans / "a.png")
+    predict([scans / "a.png", scans, scans / ".." / "scans" / "a.png"], tmp_path / "out", weights)
+    assert len(rows_in(tmp_path / "out")) == 1
+
+
+def test_a_named_file_is_read_whatever_its_ending(scans: Path, weights: Path, tmp_path: Path) -> None:
+    picture().save(scans / "scan.dat", format="PNG")
+    predict([scans / "scan.dat"], tmp_path / "out", weights)
+    assert rows_in(tmp_path / "out")[0]["status"] == "done"
+
+
+def test_json_prints_the_rows_on_stdout_and_nothing_else(scans: Path, weights: Path, tmp_path: Path) -> None:
+    picture().save(scans / "a.png")
+    picture().save(scans / "a_mask.png")
+    out = tmp_path / "out"
+    result = run(scans, "-w", weights, "-o", out, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout) == rows_in(out)
+    assert "Predicting" not in result.stderr
+    (scans / "b.png").write_bytes(b"")
+    result = run(scans, "-w", weights, "-o", out, "--json")
+    assert isinstance(result.exception, PartialFailureError)
+    assert [row["status"] for row in json.loads(result.stdout)] == ["done", "failed"]
+
+
+def test_without_json_a_line_says_what_was_written(scans: Path, weights: Path, tmp_path: Path) -> None:
+    picture().save(scans / "a [b].png")
+    result = run(scans, "-w", weights, "-o", tmp_path / "out")
+    assert "1 of 1 images predicted" in result.stdout
+    assert (tmp_path / "out" / "a [b]_mask.png").exists()
+
+
+def test_wrong_weights_and_thresholds_are_refused_before_anything_is_written(
+    scans: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture().save(scans / "a.png")
+    out = tmp_path / "out"
+    with pytest.raises(WeightsError, match=r"config\.json"):
+        predict([scans], out, tmp_path)
+    with pytest.raises(SettingError, match="threshold"):
+        predict([scans], out, weights, threshold=50)
+    monkeypatch.setattr(shipped, "SHIPPED", "never-trained")
+    with pytest.raises(WeightsError, match="--weights"):
+        predict([scans], out)
+    assert not out.exists() or not names_in(out)
+
+
+def test_without_weights_the_shipped_ones_are_taken(
+    scans: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture().save(scans / "a.png")
+    monkeypatch.setattr(shipped, "shipped_weights", lambda: weights)
+    predict([scans], tmp_path / "out")
+    assert rows_in(tmp_path / "out")[0]["status"] == "done"
+
+
+def test_the_output_option_is_required(scans: Path) -> None:
+    picture().save(scans / "a.png")
+    result = run(scans)
+    assert result.exit_code == 2

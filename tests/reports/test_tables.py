@@ -1,0 +1,301 @@
+"""Markdown tables cell by cell, from summaries written by hand and from one that `aggregate` made."""
+
+from __future__ import annotations
+
+import json
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from taichinet.cli.report import report
+from taichinet.errors import DataError
+from taichinet.evaluation.aggregate import SCORES, aggregate
+from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.recipes import (
+    RECIPES,
+    busi_taichinet,
+    busi_unet,
+    cpu_taichinet,
+    cpu_unet,
+    demo_taichinet,
+)
+from taichinet.reports.tables import HEADER, SummaryFile, departures, read_summaries, results_table
+
+COMMIT = "3f2c1a9be012"
+
+
+def group(
+    name: str, policy: str | None, images: int, dice: float, std: float | None = 0.012
+) -> dict[str, Any]:
+    """Every score but the distances is `dice`; at native size 0.1 less."""
+
+    def at(base: float) -> dict[str, Any]:
+        overlap = {score: {"mean": base, "std": std, "per_fold": {"0": base}} for score in SCORES}
+        return overlap | {"hd95": {"mean": 21.26, "std": 3.04}, "assd": {"mean": 6.5, "std": None}}
+
+    images_per_fold = {"0": images}
+    return {"group": name, "policy": policy, "images": images, "images_per_fold": images_per_fold} | {
+        "network": at(dice),
+        "native": at(dice - 0.1),
+    }
+
+
+def content(
+    experiment: Experiment, folds_done: tuple[int, ...] = (0, 1, 2, 3, 4), **changes: Any
+) -> dict[str, Any]:
+    groups = [
+        group("lesion", None, 647, 0.7251),
+        group("benign", None, 437, 0.75),
+        group("malignant", None, 210, 0.67),
+    ]
+    normal: dict[str, Any] = {"images": 0, "false_positive_rate": None, "mean_false_positive_area": None}
+    if experiment.data.include_normal:
+        groups[1:1] = [group("all", "paper", 780, 0.601), group("all", "correct-empty-is-1", 780, 0.701)]
+        groups += [group("normal", "paper", 133, 0.0), group("normal", "correct-empty-is-1", 133, 0.55)]
+        normal = {"images": 133, "false_positive_rate": 0.4511, "mean_false_positive_area": 0.01234}
+    return {
+        "experiment": experiment.model_dump(mode="json"),
+        "dataset": "busi",
+        "dataset_digest": "d1",
+        "protocol": "grouped",
+        "folds": 5,
+        "folds_done": list(folds_done),
+        "fold_seed": 0,
+        "parameters": 4_590_000,
+        "placement": "cpu bf16 channels-last",
+        "wall_seconds": 8130.0,
+        "commit": COMMIT,
+        "machine": {
+            "processor": "A Processor",
+            "cores": 2,
+            "memory_gib": 8,
+            "accelerator": None,
+            "torch": "2.13.0",
+        },
+        "per_fold": [{"fold": k, "wall_seconds": 1626.0, "commit": COMMIT} for k in folds_done],
+        "summary": {"deviation": "ddof=1", "groups": groups, "normal_images": normal},
+    } | changes
+
+
+def write(folder: Path, summary: dict[str, Any]) -> Path:
+    path = folder / summary["experiment"]["name"] / summary["protocol"] / "summary.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(summary), encoding="utf-8")
+    return path
+
+
+def tables(text: str) -> dict[str, list[dict[str, str]]]:
+    """Rows of the table under each heading of the third level."""
+    found: dict[str, list[dict[str, str]]] = {}
+    heading, head = "", []
+    for line in text.splitlines():
+        if line.startswith("#"):
+            heading, head = line.lstrip("# "), []
+        elif line.startswith("|"):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            if not head:
+                head = cells
+            elif not cells[0].startswith(":-"):
+                found.setdefault(heading, []).append(dict(zip(head, cells, strict=True)))
+    return found
+
+
+def markdown(*summaries: dict[str, Any]) -> str:
+    return results_table([SummaryFile.model_validate(summary) for summary in summaries])
+
+
+def test_the_lesion_row_states_everything_of_the_run() -> None:
+    (row,) = tables(markdown(content(cpu_taichinet())))["Images with a lesion"]
+    assert row == {
+        "Network": "TaiChiNet",
+        "Recipe": "`cpu-taichinet`",
+        "Folds": "5 folds, grouped",
+        "Images": "647",
+        **dict.fromkeys(("DI", "JA", "ACC", "PR", "SE"), "0.725 ± 0.012"),
+        "DI native": "0.625 ± 0.012",
+        "HD95 (px)": "21.3 ± 3.0",
+        "ASSD (px)": "6.5",
+        "Parameters": "4,590,000",
+        "Wall time": "2 h 16 min",
+        "Commit": f"`{COMMIT}`",
+    }
+
+
+def test_folds_that_are_missing_are_said() -> None:
+    (row,) = tables(markdown(content(cpu_unet(), folds_done=(0, 2, 4))))["Images with a lesion"]
+    assert row["Network"] == "U-Net"
+    assert row["Folds"] == "3 of 5 folds, grouped"
+
+
+def test_all_commits_of_a_study_are_named_once() -> None:
+    records = [{"fold": k, "commit": commit} for k, commit in enumerate(("aaa", "bbb", "aaa"))]
+    (row,) = tables(markdown(content(cpu_unet(), per_fold=records)))["Images with a lesion"]
+    assert row["Commit"] == "`aaa`, `bbb`"
+
+
+def test_what_was_not_run_is_an_empty_cell() -> None:
+    summary = content(cpu_unet(), wall_seconds=None, commit=None, per_fold=[])
+    summary["summary"]["groups"][0]["network"]["dice"] = {"mean": None, "std": None}
+    (row,) = tables(markdown(summary))["Images with a lesion"]
+    assert (row["DI"], row["Wall time"], row["Commit"]) == ("", "", "")
+    summary["summary"]["groups"] = []
+    (row,) = tables(markdown(summary))["Images with a lesion"]
+    assert (row["Images"], row["JA"], row["ASSD (px)"]) == ("", "", "")
+
+
+def test_normal_images_come_with_both_policies_and_their_own_report() -> None:
+    found = tables(markdown(content(demo_taichinet())))
+    assert [(row["Empty truth scores"], row["DI"]) for row in found["All images"]] == [
+        ("0, as the paper", "0.601 ± 0.012"),
+        ("1 if left empty", "0.701 ± 0.012"),
+    ]
+    (normal,) = found["Normal images"]
+    assert (normal["Images"], normal["With any false positive"]) == ("133", "45.1 %")
+    assert normal["Mean false-positive area"] == "1.23 %"
+    assert [row["Class"] for row in found["By class"]][:2] == ["benign", "malignant"]
+
+
+def test_without_normal_images_only_lesions_and_classes_have_tables() -> None:
+    found = tables(markdown(content(cpu_taichinet())))
+    assert list(found) == ["Images with a lesion", "By class"]
+    assert [row["Images"] for row in found["By class"]] == ["437", "210"]
+
+
+def test_a_data_set_with_and_without_normal_images_has_two_sections() -> None:
+    text = markdown(content(cpu_taichinet()), content(demo_taichinet()))
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## busi, without normal images",
+        "## busi, with normal images",
+    ]
+
+
+def test_other_pictures_under_the_same_name_have_a_section_of_their_own() -> None:
+    text = markdown(content(cpu_taichinet()), content(cpu_unet(), dataset_digest="d2"))
+    assert [line for line in text.splitlines() if line.startswith("## ")] == [
+        "## busi, without normal images (pictures `d1`)",
+        "## busi, without normal images (pictures `d2`)",
+    ]
+
+
+def test_the_papers_own_recipes_depart_in_nothing() -> None:
+    assert departures(busi_taichinet()) == []
+    assert departures(busi_unet()) == []
+    assert "- `busi-taichinet`, `busi-unet`: none" in markdown(
+        content(busi_taichinet()), content(busi_unet())
+    )
+
+
+def test_departures_name_own_and_papers_value() -> None:
+    changes = {
+        "data.size": 128,
+        "options.width": 16,
+        "training.epochs": 24,
+        "training.learning_rate": 1e-3,
+        "training.schedule": "cosine",
+        "mining.epochs": 10,
+    }
+    found = departures(vary(busi_taichinet(), changes))
+    assert sorted(found) == sorted(
+        (
+            "size 128 px (paper: 224)",
+            "width 16 (paper: 32)",
+            "24 epochs (paper: 40)",
+            "learning rate 0.001 (paper: 0.0001)",
+            "cosine schedule (paper: constant)",
+            "U-Net++ of the preparation: 10 epochs (paper: 40)",
+        )
+    )
+    assert not any("preparation" in text for text in departures(cpu_unet()))
+
+
+def test_a_setting_without_a_word_is_told_by_its_key() -> None:
+    changed = vary(busi_taichinet(), {"options.head": "none", "objective.region_weight": 0.5})
+    assert departures(changed) == [
+        "`options.head` none (paper: c)",
+        "`objective.region_weight` 0.5 (paper: 1)",
+    ]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_can_be_told(name: str) -> None:
+    assert f"`{name}`" in markdown(content(RECIPES[name]()))
+
+
+def test_what_aggregate_writes_can_be_read() -> None:
+    scores = dict.fromkeys(SCORES, 0.5) | {f"{name}_native": 0.25 for name in SCORES}
+    undefined = {
+        f"{name}{size}": nan
+        for name in ("dice", "jaccard", "precision", "sensitivity")
+        for size in ("", "_native")
+    }
+    rows = [
+        {
+            "key": "a",
+            "label": "benign",
+            "fold": 0,
+            "predicted_pixels": 3,
+            "true_pixels": 4,
+            "pixels": 9,
+            **scores,
+        },
+        {"key": "b", "label": "normal", "fold": 0, "predicted_pixels": 0, "true_pixels": 0, "pixels": 9}
+        | scores
+        | undefined,
+    ]
+    summary = aggregate(pd.DataFrame(rows)).to_json_dict()
+    found = tables(markdown(content(demo_taichinet(), folds_done=(0,), summary=summary)))
+    assert found["Images with a lesion"][0]["DI"] == "0.500"
+    assert [row["DI"] for row in found["All images"]] == ["0.250", "0.750"]
+    assert found["Normal images"][0]["With any false positive"] == "0.0 %"
+
+
+def test_summaries_are_found_below_the_folder_and_sorted(tmp_path: Path) -> None:
+    write(tmp_path / "b", content(cpu_unet()))
+    write(tmp_path / "a", content(cpu_taichinet(), protocol="paper"))
+    write(tmp_path / "a", content(cpu_taichinet()))
+    found = [(summary.experiment.name, summary.protocol) for summary in read_summaries(tmp_path)]
+    assert found == [("cpu-taichinet", "grouped"), ("cpu-unet", "grouped"), ("cpu-taichinet", "paper")]
+
+
+def test_an_evaluations_summary_is_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, content(cpu_unet()))
+    other = {"weights": "runs/x", "note": "", "summary": content(cpu_unet())["summary"]}
+    (tmp_path / "summary.json").write_text(json.dumps(other), encoding="utf-8")
+    assert len(read_summaries(tmp_path)) == 1
+
+
+def test_a_folder_without_summaries_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Give the --out folder"):
+        read_summaries(tmp_path)
+
+
+def test_every_torn_summary_is_named_with_what_is_wrong(tmp_path: Path) -> None:
+    torn = write(tmp_path / "a", content(cpu_unet()))
+    torn.write_text(torn.read_text(encoding="utf-8")[:200], encoding="utf-8")
+    lacking = content(cpu_taichinet())
+    del lacking["parameters"]
+    short = write(tmp_path / "b", lacking)
+    unknown = content(cpu_taichinet(), protocol="paper")
+    unknown["experiment"]["model"] = "unett"
+    strange = write(tmp_path / "c", unknown)
+    with pytest.raises(DataError) as caught:
+        read_summaries(tmp_path)
+    first, second, third = caught.value.problems
+    assert str(torn) in first
+    assert str(short) in second
+    assert "parameters" in second
+    assert str(strange) in third
+    assert "unett" in third
+
+
+def test_the_command_writes_the_file_and_says_not_to_edit_it(tmp_path: Path) -> None:
+    write(tmp_path / "runs", content(cpu_taichinet()))
+    out = tmp_path / "docs" / "results.md"
+    report(tmp_path / "runs", out)
+    text = out.read_text(encoding="utf-8")
+    assert text.splitlines()[0] == HEADER
+    assert "Generated by `taichinet report`; do not edit" in HEADER
+    assert text == results_table(read_summaries(tmp_path / "runs"))

@@ -1,0 +1,213 @@
+"""Checkpoints: whole or not at all, the one before kept, never mistaken for another run's."""
+
+from __future__ import annotations
+
+import errno
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from taichinet.errors import WeightsError
+from taichinet.training.checkpoint import (
+    CURRENT,
+    PREVIOUS,
+    Checkpoint,
+    clear_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
+
+IDENTITY = "the run"
+
+
+def checkpoint(epoch: int, numbers: int = 2000) -> Checkpoint:
+    weights = {"weight": torch.full((numbers,), float(epoch))}
+    return Checkpoint(
+        identity=IDENTITY,
+        epoch=epoch,
+        network=weights,
+        optimizer={"state": {0: {"step": torch.tensor(float(epoch))}}, "param_groups": [{"lr": 1e-3}]},
+        best=weights,
+        best_dice=0.5,
+        best_epoch=epoch,
+        history=[{"epoch": e, "loss": 1 / e, "step": "easy"} for e in range(1, epoch + 1)],
+    )
+
+
+def loaded(folder: Path) -> Checkpoint:
+    found = load_checkpoint(folder, IDENTITY)
+    assert found is not None
+    return found
+
+
+@contextmanager
+def files_limited_to(size: int) -> Iterator[None]:
+    """The kernel refuses to let any file grow beyond `size` bytes, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    written = checkpoint(3)
+    save_checkpoint(written, tmp_path / "deep" / "folder")
+    found = loaded(tmp_path / "deep" / "folder")
+    assert (found.identity, found.epoch, found.best_epoch, found.best_dice) == (IDENTITY, 3, 3, 0.5)
+    assert found.history == written.history
+    assert torch.equal(found.network["weight"], written.network["weight"])
+    assert found.optimizer["param_groups"] == [{"lr": 1e-3}]
+
+
+def test_where_there_is_nothing_nothing_is_loaded(tmp_path: Path) -> None:
+    assert load_checkpoint(tmp_path, IDENTITY) is None
+    assert load_checkpoint(tmp_path / "nowhere", IDENTITY) is None
+
+
+def test_only_the_newest_two_are_kept_and_the_newest_is_loaded(tmp_path: Path) -> None:
+    for epoch in (1, 2, 3):
+        save_checkpoint(checkpoint(epoch), tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {CURRENT, PREVIOUS}
+    assert loaded(tmp_path).epoch == 3
+    (tmp_path / CURRENT).unlink()
+    assert loaded(tmp_path).epoch == 2
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.3, 0.6, 0.9, 0.99, 0.9999])
+def test_a_newest_file_cut_short_falls_back_one_epoch_and_says_so(tmp_path: Path, kept: float) -> None:
+    save_checkpoint(checkpoint(1), tmp_path)
+    save_checkpoint(checkpoint(2), tmp_path)
+    content = (tmp_path / CURRENT).read_bytes()
+    (tmp_path / CURRENT).write_bytes(content[: int(kept * len(content))])
+    with pytest.warns(UserWarning, match=f"{CURRENT}: .*going on from {PREVIOUS}, one epoch earlier"):
+        assert loaded(tmp_path).epoch == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\0" * 5000, b"not a checkpoint at all", b"\x80\x02}q\x00.", b"PK\x03\x04" + b"\0" * 100, b"\x80\x05K\x01."],
+    ids=["zeros", "text", "empty pickled dict", "broken zip", "pickled number"],
+)
+def test_a_file_of_anything_else_counts_as_torn(tmp_path: Path, content: bytes) -> None:
+    save_checkpoint(checkpoint(1), tmp_path)
+    save_checkpoint(checkpoint(2), tmp_path)
+    (tmp_path / CURRENT).write_bytes(content)
+    with pytest.warns(UserWarning, match="one epoch earlier"):
+        assert loaded(tmp_path).epoch == 1
+
+
+def test_a_checkpoint_is_data_and_runs_no_code(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "code ran",))
+
+    torch.save({**vars(checkpoint(1)), "history": [Trap()]}, tmp_path / CURRENT)
+    with pytest.raises(WeightsError):
+        load_checkpoint(tmp_path, IDENTITY)
+    assert not (tmp_path / "code ran").exists()
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {"epoch": 3}], ids=["tensor", "list", "too few keys"])
+def test_a_readable_file_of_another_shape_counts_as_torn(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / CURRENT)
+    with pytest.raises(WeightsError, match=r"No checkpoint of .* can be read: .*Train without --resume"):
+        load_checkpoint(tmp_path, IDENTITY)
+
+
+def test_two_torn_files_are_both_named(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        save_checkpoint(checkpoint(epoch), tmp_path)
+    for name in (CURRENT, PREVIOUS):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(WeightsError, match=f"{CURRENT}.*{PREVIOUS}") as caught:
+        load_checkpoint(tmp_path, IDENTITY)
+    assert caught.value.exit_code == 5
+
+
+def test_a_checkpoint_of_other_settings_is_refused_with_both_ways_out(tmp_path: Path) -> None:
+    save_checkpoint(checkpoint(1), tmp_path)
+    with pytest.raises(WeightsError, match=r"other settings or other training images.*--out.*without --resume"):
+        load_checkpoint(tmp_path, "another run")
+    assert loaded(tmp_path).epoch == 1
+
+
+def test_a_full_disk_reported_by_the_system_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(checkpoint(1), tmp_path)
+    before = (tmp_path / CURRENT).read_bytes()
+
+    def full(content: object, file: Any) -> None:
+        file.write(b"the first bytes still fit")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(WeightsError, match=r"epoch 2 .*No space left.*one before is intact.*--resume"):
+        save_checkpoint(checkpoint(2), tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {CURRENT}
+    assert (tmp_path / CURRENT).read_bytes() == before
+
+
+@pytest.mark.parametrize("room", [0, 1000, 20_000])
+def test_a_file_that_really_cannot_grow_leaves_the_last_checkpoint(tmp_path: Path, room: int) -> None:
+    save_checkpoint(checkpoint(1), tmp_path)
+    with files_limited_to(room), pytest.raises(WeightsError, match=r"one before is intact: make room"):
+        save_checkpoint(checkpoint(2, numbers=50_000), tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {CURRENT}
+    assert loaded(tmp_path).epoch == 1
+    save_checkpoint(checkpoint(2), tmp_path)
+    assert loaded(tmp_path).epoch == 2
+
+
+def test_a_crash_between_the_two_renamings_loses_one_epoch_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(checkpoint(1), tmp_path)
+    save_checkpoint(checkpoint(2), tmp_path)
+    rename = Path.replace
+    done: list[str] = []
+
+    def dies_at_the_second(self: Path, target: Path) -> Path:
+        done.append(self.name)
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", dies_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        save_checkpoint(checkpoint(3), tmp_path)
+    monkeypatch.undo()
+    assert loaded(tmp_path).epoch == 2
+    save_checkpoint(checkpoint(3), tmp_path)
+    assert loaded(tmp_path).epoch == 3
+
+
+def test_a_torn_file_never_takes_the_place_of_a_good_one(tmp_path: Path) -> None:
+    """After a fall back, the next checkpoint must not rename the torn file over the only good one."""
+    save_checkpoint(checkpoint(1), tmp_path)
+    save_checkpoint(checkpoint(2), tmp_path)
+    (tmp_path / CURRENT).write_bytes(b"torn")
+    with pytest.warns(UserWarning, match="one epoch earlier"):
+        good = loaded(tmp_path)
+    save_checkpoint(replace(good, epoch=2), tmp_path)
+    (tmp_path / CURRENT).write_bytes(b"torn again")
+    with pytest.warns(UserWarning, match="one epoch earlier"):
+        assert loaded(tmp_path).epoch == 1
+
+
+def test_clearing_removes_every_trace_and_nothing_else(tmp_path: Path) -> None:
+    save_checkpoint(checkpoint(1), tmp_path)
+    save_checkpoint(checkpoint(2), tmp_path)
+    (tmp_path / f"{CURRENT}.tmp").write_bytes(b"torn")
+    (tmp_path / "history.csv").write_text("kept", encoding="utf-8")
+    clear_checkpoints(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"history.csv"}
+    clear_checkpoints(tmp_path)

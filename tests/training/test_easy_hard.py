@@ -1,0 +1,183 @@
+"""Easy and hard parts (Eq. 23-24): what they are, that they are mined once, and never from held-out images."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import discs
+
+from taichinet.datasets.augmentation import AugmentationSettings
+from taichinet.datasets.prepared import Prepared
+from taichinet.errors import DataError, FoldError, TaiChiNetError
+from taichinet.training.easy_hard import (
+    MinedRegions,
+    MiningSettings,
+    mine_regions,
+    read_regions,
+    refuse_leakage,
+    split_lesion,
+)
+
+SETTINGS = MiningSettings(width=2, epochs=3, batch_size=3, learning_rate=1e-2)
+AUGMENTATION = AugmentationSettings()
+
+
+def mine(
+    cache: Path, train: Prepared | None = None, settings: MiningSettings = SETTINGS
+) -> tuple[MinedRegions, list[dict[str, Any]]]:
+    """The regions, and the epochs that had to be trained for them."""
+    epochs: list[dict[str, Any]] = []
+    return mine_regions(train or discs(5), settings, AUGMENTATION, cache, epochs.append), epochs
+
+
+def test_easy_is_what_level_1_finds_of_the_lesion_and_hard_what_only_level_4_adds() -> None:
+    first = torch.tensor([0.9, 0.9, 0.2, 0.2, 0.9, 0.2, 0.5])
+    fourth = torch.tensor([0.9, 0.2, 0.9, 0.2, 0.9, 0.9, 0.5])
+    truth = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0])
+    easy, hard = split_lesion(first, fourth, truth)
+    assert easy.tolist() == [True, True, False, False, False, False, False]
+    assert hard.tolist() == [False, False, True, False, False, False, False]
+
+
+def test_the_split_equals_equations_23_and_24_as_sets_of_pixels() -> None:
+    generator = torch.Generator().manual_seed(0)
+    first, fourth, mask = (torch.rand(2, 1, 8, 8, generator=generator) for _ in range(3))
+    truth = (mask > 0.6).float()
+    easy, hard = split_lesion(first, fourth, truth)
+
+    def places(chosen: torch.Tensor) -> set[tuple[int, ...]]:
+        return {tuple(place) for place in chosen.nonzero().tolist()}
+
+    lesion = places(truth == 1)
+    expected_easy = places(first > 0.5) & lesion  # Eq. 23
+    complement_in_lesion = lesion - expected_easy
+    assert places(easy) == expected_easy
+    assert places(hard) == (places(fourth > 0.5) & lesion) & complement_in_lesion  # Eq. 24
+
+
+def test_mined_parts_are_disjoint_and_within_the_lesion(tmp_path: Path) -> None:
+    train = discs(5)
+    mined, _ = mine(tmp_path, train, replace_settings(epochs=12))
+    easy, hard = mined.regions.easy, mined.regions.hard
+    assert mined.regions.keys == train.keys
+    assert easy.dtype == hard.dtype == torch.uint8
+    assert easy.shape == hard.shape == train.lesion.shape
+    assert int((easy & hard).sum()) == 0
+    assert int(((easy | hard) & (1 - train.lesion)).sum()) == 0
+    assert int(easy.sum() + hard.sum()) > 0
+    lesion = int(train.lesion.sum())
+    assert mined.provenance.easy_share_of_lesion == pytest.approx(int(easy.sum()) / lesion)
+    assert mined.provenance.hard_share_of_lesion == pytest.approx(int(hard.sum()) / lesion)
+
+
+def replace_settings(**changes: object) -> MiningSettings:
+    return MiningSettings.model_validate({**SETTINGS.model_dump(), **changes})
+
+
+def test_the_second_call_trains_nothing_and_gives_the_same_regions(tmp_path: Path) -> None:
+    first, trained = mine(tmp_path)
+    again, nothing = mine(tmp_path)
+    assert [row["epoch"] for row in trained] == [1, 2, 3]
+    assert nothing == []
+    assert again.provenance == replace(first.provenance, settings=again.provenance.settings)
+    assert again.provenance.identity() == first.provenance.identity()
+    assert torch.equal(again.regions.easy, first.regions.easy)
+    assert torch.equal(again.regions.hard, first.regions.hard)
+
+
+def test_the_cache_says_where_the_regions_come_from_and_keeps_no_checkpoint(tmp_path: Path) -> None:
+    mined, _ = mine(tmp_path)
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == mined.provenance.identity()
+    assert {file.name for file in folder.iterdir()} == {"provenance.json", "regions.safetensors"}
+    written = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    assert tuple(written["keys"]) == discs(5).keys
+    assert written["settings"]["epochs"] == 3
+    assert (written["size"], written["channels"]) == (32, 1)
+
+
+@pytest.mark.parametrize("change", ["images", "masks", "keys", "seed", "epochs"])
+def test_anything_else_mines_anew(tmp_path: Path, change: str) -> None:
+    mine(tmp_path, settings=replace_settings(epochs=1))
+    data, settings = discs(5), replace_settings(epochs=1)
+    if change == "images":
+        data = replace(data, image=data.image.clone().add_(1))
+    elif change == "masks":
+        data = replace(data, lesion=data.lesion.flip(-1))
+    elif change == "keys":
+        data = replace(data, keys=tuple(f"{key}'" for key in data.keys))
+    elif change == "seed":
+        settings = replace_settings(epochs=1, seed=1)
+    else:
+        settings = replace_settings(epochs=2)
+    mined, trained = mine(tmp_path, data, settings)
+    assert len(trained) == settings.epochs
+    assert mined.regions.keys == data.keys
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_another_augmentation_mines_anew(tmp_path: Path) -> None:
+    settings = replace_settings(epochs=1)
+    one = mine_regions(discs(5), settings, AUGMENTATION, tmp_path)
+    other = mine_regions(discs(5), settings, AugmentationSettings(gamma=(1.0, 1.0)), tmp_path)
+    assert one.provenance.identity() != other.provenance.identity()
+
+
+def test_mining_is_deterministic(tmp_path: Path) -> None:
+    one, _ = mine(tmp_path / "one")
+    torch.manual_seed(99)  # the global state decides nothing
+    other, _ = mine(tmp_path / "other")
+    assert torch.equal(one.regions.easy, other.regions.easy)
+    assert torch.equal(one.regions.hard, other.regions.hard)
+
+
+def test_an_interrupted_preparation_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
+    class PowerCutError(Exception):
+        pass
+
+    def cut(row: dict[str, Any]) -> None:
+        if row["epoch"] == 2:
+            raise PowerCutError
+
+    whole, _ = mine(tmp_path / "whole")
+    with pytest.raises(PowerCutError):
+        mine_regions(discs(5), SETTINGS, AUGMENTATION, tmp_path / "cut", cut)
+    resumed, trained = mine(tmp_path / "cut")
+    assert [row["epoch"] for row in trained] == [3]
+    assert torch.equal(resumed.regions.easy, whole.regions.easy)
+    assert torch.equal(resumed.regions.hard, whole.regions.hard)
+
+
+@pytest.mark.parametrize("file", ["provenance.json", "regions.safetensors"])
+def test_a_torn_cache_names_the_folder_to_delete(tmp_path: Path, file: str) -> None:
+    mine(tmp_path, settings=replace_settings(epochs=1))
+    (folder,) = tmp_path.iterdir()
+    torn = folder / file
+    torn.write_bytes(torn.read_bytes()[:40])
+    with pytest.raises(TaiChiNetError, match=r"cannot be read .*Delete that folder") as caught:
+        mine(tmp_path, settings=replace_settings(epochs=1))
+    assert str(folder) in str(caught.value)
+    with pytest.raises(TaiChiNetError):
+        read_regions(tmp_path / "nowhere")
+
+
+def test_a_held_out_image_that_took_part_in_the_mining_is_named(tmp_path: Path) -> None:
+    mined, _ = mine(tmp_path, settings=replace_settings(epochs=1))
+    refuse_leakage(mined.provenance, ["somebody else", "other (1)"])
+    with pytest.raises(FoldError, match=r"1 held-out images .*\(disc \(3\)\).*dishonest") as caught:
+        refuse_leakage(mined.provenance, ["other (1)", "disc (3)"])
+    assert caught.value.exit_code == 6
+
+
+def test_regions_of_other_images_are_refused_by_the_batch(tmp_path: Path) -> None:
+    mined, _ = mine(tmp_path, settings=replace_settings(epochs=1))
+    with pytest.raises(DataError, match="belong to other images"):
+        discs(5, name="stranger").batch(torch.arange(2), mined.regions)
+    backwards = discs(5).subset(discs(5).keys[::-1])
+    with pytest.raises(DataError, match="belong to other images"):
+        backwards.batch(torch.arange(2), mined.regions)

@@ -1,0 +1,412 @@
+"""A whole training: deterministic, resumable after any death bit for bit, honest in its selection."""
+
+from __future__ import annotations
+
+import errno
+import math
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import (
+    FLOAT32_CPU,
+    discs,
+    halves,
+    same_weights,
+    tiny_data,
+    tiny_network,
+    tiny_settings,
+    train_tiny,
+)
+from pydantic import ValidationError
+from torch import nn
+
+from taichinet.batch import Batch, Prediction
+from taichinet.datasets.augmentation import AugmentationSettings
+from taichinet.errors import TaiChiNetError, WeightsError
+from taichinet.evaluation.validation import image_dice
+from taichinet.losses.objective import ObjectiveSettings, objective
+from taichinet.training import fit as fit_module
+from taichinet.training.checkpoint import CURRENT, PREVIOUS
+from taichinet.training.device import choose_placement
+from taichinet.training.fit import epoch_batches, learning_rate, validation_dice
+from taichinet.training.loop import predict_batches, train_epoch
+from taichinet.training.settings import TrainingSettings
+
+
+class PowerCutError(Exception):
+    """Stands for the end of the process."""
+
+
+def stop_after(epoch: int) -> Any:
+    def hear(row: dict[str, Any]) -> None:
+        if row["epoch"] == epoch:
+            raise PowerCutError
+
+    return hear
+
+
+def without_seconds(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, Any]:
+    return train_tiny(tmp_path_factory.mktemp("whole"), tiny_settings())
+
+
+# --------------------------------------------------------------------------------------------- determinism
+
+
+def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(
+    uninterrupted: tuple[nn.Module, Any], tmp_path: Path
+) -> None:
+    network = tiny_network()
+    torch.manual_seed(12345)
+    again, result = train_tiny(tmp_path, tiny_settings(), network=network)
+    assert same_weights(again, uninterrupted[0])
+    assert without_seconds(result.history) == without_seconds(uninterrupted[1].history)
+
+
+def test_another_seed_gives_other_weights(uninterrupted: tuple[nn.Module, Any], tmp_path: Path) -> None:
+    other, _ = train_tiny(tmp_path, tiny_settings(seed=1))
+    assert not same_weights(other, uninterrupted[0])
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    _, result = train_tiny(
+        tmp_path, tiny_settings(epochs=12, learning_rate=1e-2, strategy="plain"), network=tiny_network(width=4)
+    )
+    losses = [row["loss"] for row in result.history]
+    assert losses[-1] < 0.8 * losses[0]
+    assert result.best_dice == max(row["validation_dice"] for row in result.history)
+
+
+def test_every_epoch_draws_its_own_batches_from_seed_and_epoch_alone() -> None:
+    settings = tiny_settings()
+    first = [batch.image for batch in epoch_batches(tiny_data(), settings, 0)]
+    torch.rand(100)
+    again = [batch.image for batch in epoch_batches(tiny_data(), settings, 0)]
+    later = [batch.image for batch in epoch_batches(tiny_data(), settings, 1)]
+    other_seed = [batch.image for batch in epoch_batches(tiny_data(), tiny_settings(seed=1), 0)]
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    for different in (later, other_seed):
+        assert not torch.equal(torch.cat(first), torch.cat(different))
+
+
+def test_an_epoch_shows_every_image_once_with_its_own_masks() -> None:
+    train = discs(7)
+    regions = halves(train)
+    data = replace(tiny_data(), train=train, regions=regions, augmentation=AugmentationSettings(probability=0))
+    batches = list(epoch_batches(data, tiny_settings(), 0))
+    assert [len(batch.image) for batch in batches] == [3, 4]  # a lone last image joins the batch before
+    seen = []
+    for batch in batches:
+        assert batch.easy is not None
+        assert batch.hard is not None
+        for i in range(len(batch.image)):
+            (row,) = [r for r in range(7) if torch.equal(train.image[r].float() / 255, batch.image[i])]
+            assert torch.equal(batch.lesion[i], train.lesion[row].float())
+            assert torch.equal(batch.easy[i], regions.easy[row].float())
+            assert torch.equal(batch.hard[i], regions.hard[row].float())
+            seen.append(row)
+    assert sorted(seen) == list(range(7))
+    assert seen != sorted(seen)
+
+
+# ------------------------------------------------------------------------------------- death and resurrection
+
+
+@pytest.mark.parametrize(("death", "last_epoch"), [("after-epoch-2", 2), ("while-saving-3", 2)])
+def test_a_killed_training_resumes_to_bit_identical_weights(
+    uninterrupted: tuple[nn.Module, Any], tmp_path: Path, death: str, last_epoch: int
+) -> None:
+    script = Path(__file__).parent / "killed_run.py"
+    command = [sys.executable, str(script), str(tmp_path), str(torch.get_num_threads()), death]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert (tmp_path / CURRENT).exists()
+    assert (tmp_path / f"{CURRENT}.tmp").exists() is (death == "while-saving-3")
+
+    heard: list[int] = []
+    # Resuming may begin from any network: all its weights come from the checkpoint.
+    resumed, result = train_tiny(
+        tmp_path,
+        tiny_settings(),
+        network=tiny_network(seed=99),
+        resume=True,
+        on_epoch=lambda row: heard.append(row["epoch"]),
+    )
+    assert heard == list(range(last_epoch + 1, 5))
+    assert same_weights(resumed, uninterrupted[0])
+    assert without_seconds(result.history) == without_seconds(uninterrupted[1].history)
+    assert (result.best_epoch, result.best_dice) == (uninterrupted[1].best_epoch, uninterrupted[1].best_dice)
+
+
+@pytest.mark.parametrize("settings", [{"schedule": "cosine"}, {"easy_share": 0.75}, {"selection": "last"}], ids=str)
+def test_schedule_curriculum_and_selection_survive_an_interruption_after_any_epoch(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    whole, result = train_tiny(tmp_path / "whole", tiny_settings(**settings))
+    for epoch in (1, 2, 3):
+        folder = tmp_path / str(epoch)
+        with pytest.raises(PowerCutError):
+            train_tiny(folder, tiny_settings(**settings), on_epoch=stop_after(epoch))
+        resumed, again = train_tiny(folder, tiny_settings(**settings), resume=True)
+        assert same_weights(resumed, whole)
+        assert without_seconds(again.history) == without_seconds(result.history)
+
+
+def test_a_torn_newest_checkpoint_costs_one_epoch_and_no_bit(
+    uninterrupted: tuple[nn.Module, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(PowerCutError):
+        train_tiny(tmp_path, tiny_settings(), on_epoch=stop_after(3))
+    newest = tmp_path / CURRENT
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    heard: list[int] = []
+    with pytest.warns(UserWarning, match=f"going on from {PREVIOUS}, one epoch earlier"):
+        resumed, result = train_tiny(
+            tmp_path, tiny_settings(), resume=True, on_epoch=lambda row: heard.append(row["epoch"])
+        )
+    assert heard == [3, 4]
+    assert same_weights(resumed, uninterrupted[0])
+    assert without_seconds(result.history) == without_seconds(uninterrupted[1].history)
+
+
+def test_a_finished_training_resumes_to_its_selected_weights_without_an_epoch(
+    uninterrupted: tuple[nn.Module, Any], tmp_path: Path
+) -> None:
+    train_tiny(tmp_path, tiny_settings())
+    heard: list[Any] = []
+    resumed, _ = train_tiny(tmp_path, tiny_settings(), resume=True, on_epoch=heard.append)
+    assert heard == []
+    assert same_weights(resumed, uninterrupted[0])
+
+
+def test_a_checkpoint_of_other_settings_is_refused_and_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(PowerCutError):
+        train_tiny(tmp_path, tiny_settings(), on_epoch=stop_after(1))
+    before = (tmp_path / CURRENT).read_bytes()
+    with pytest.raises(WeightsError, match="other settings"):
+        train_tiny(tmp_path, tiny_settings(), resume=True, identity="other settings")
+    assert (tmp_path / CURRENT).read_bytes() == before
+
+
+def test_without_resume_the_training_begins_anew(
+    uninterrupted: tuple[nn.Module, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(PowerCutError):
+        train_tiny(tmp_path, tiny_settings(), on_epoch=stop_after(2))
+    heard: list[int] = []
+    anew, _ = train_tiny(tmp_path, tiny_settings(), on_epoch=lambda row: heard.append(row["epoch"]))
+    assert heard == [1, 2, 3, 4]
+    assert same_weights(anew, uninterrupted[0])
+
+
+def test_a_disk_that_fills_up_costs_no_finished_epoch(
+    uninterrupted: tuple[nn.Module, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole_save = torch.save
+
+    def full_at_the_third(content: dict[str, Any], file: Any) -> None:
+        if content["epoch"] == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        whole_save(content, file)
+
+    monkeypatch.setattr(torch, "save", full_at_the_third)
+    with pytest.raises(WeightsError, match=r"epoch 3 .*No space left on device.*make room.*--resume"):
+        train_tiny(tmp_path, tiny_settings())
+    monkeypatch.undo()
+    heard: list[int] = []
+    resumed, _ = train_tiny(
+        tmp_path, tiny_settings(), resume=True, on_epoch=lambda row: heard.append(row["epoch"])
+    )
+    assert heard == [3, 4]
+    assert same_weights(resumed, uninterrupted[0])
+
+
+# -------------------------------------------------------------------------------------------- loss and loop
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(value: float) -> None:
+    network = tiny_network().train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1.0)
+    before = {name: weight.clone() for name, weight in network.named_parameters()}
+    batches = tiny_data().train.batches(4)
+    with pytest.raises(TaiChiNetError, match=rf"loss became {value}\. Lower training\.learning_rate.*float32"):
+        train_epoch(network, batches, lambda p, b: p.positive.sum() * value, optimizer, FLOAT32_CPU)
+    assert all(torch.equal(weight, before[name]) for name, weight in network.named_parameters())
+
+
+def test_an_epoch_of_training_equals_the_textbook_loop() -> None:
+    data, settings = tiny_data(), tiny_settings()
+    ours, theirs = tiny_network(), tiny_network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ours = FLOAT32_CPU.place(ours)
+
+    def loss_of(prediction: Prediction, batch: Batch) -> torch.Tensor:
+        return objective(prediction, batch, "hard", ObjectiveSettings())
+
+    optimizer = torch.optim.Adam(ours.parameters(), lr=1e-3)
+    mean = train_epoch(ours, epoch_batches(data, settings, 0), loss_of, optimizer, FLOAT32_CPU)
+
+    optimizer = torch.optim.Adam(theirs.parameters(), lr=1e-3)
+    theirs.train()
+    total = 0.0
+    for batch in epoch_batches(data, settings, 0):
+        optimizer.zero_grad()
+        loss = loss_of(theirs(batch.image.to(memory_format=torch.channels_last)), batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += float(loss.detach()) * len(batch.image)
+    assert mean == pytest.approx(total / 7)
+    assert same_weights(ours, theirs)
+
+
+def test_prediction_leaves_the_network_as_it_is_and_keeps_the_order() -> None:
+    network = tiny_network()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    data = discs(5)
+    predictions = predict_batches(network, data.batches(2), FLOAT32_CPU)
+    assert [len(prediction.positive) for prediction in predictions] == [2, 2, 1]
+    together = network.eval()(data.batch(torch.arange(5)).image)
+    torch.testing.assert_close(torch.cat([p.positive for p in predictions]), together.positive)
+    torch.testing.assert_close(torch.cat([p.lesion for p in predictions]), together.lesion)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+# -------------------------------------------------------------------------- schedule, curriculum, selection
+
+
+def test_the_printed_rate_is_constant_and_the_cosine_falls_to_a_hundredth() -> None:
+    constant = TrainingSettings()
+    assert {learning_rate(constant, epoch) for epoch in range(40)} == {1e-4}
+    cosine = TrainingSettings(epochs=11, schedule="cosine", learning_rate=2.0)
+    rates = [learning_rate(cosine, epoch) for epoch in range(11)]
+    assert rates[0] == pytest.approx(2)
+    assert rates[5] == pytest.approx((2 + 0.02) / 2)
+    assert rates[10] == pytest.approx(0.02)
+    assert rates == sorted(rates, reverse=True)
+    assert learning_rate(TrainingSettings(epochs=1, schedule="cosine"), 0) == pytest.approx(1e-4)
+
+
+def test_the_optimiser_gets_each_epochs_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    epoch_of_training = fit_module.train_epoch
+
+    def spy(network: Any, batches: Any, loss: Any, optimizer: Any, placement: Any) -> float:
+        rates.extend(group["lr"] for group in optimizer.param_groups)
+        return epoch_of_training(network, batches, loss, optimizer, placement)
+
+    monkeypatch.setattr(fit_module, "train_epoch", spy)
+    settings = tiny_settings(schedule="cosine")
+    train_tiny(tmp_path, settings)
+    assert rates == [learning_rate(settings, epoch) for epoch in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("share", "epochs", "easy"), [(0.25, 40, 10), (0.5, 40, 20), (0.0, 5, 0), (1.0, 5, 5), (0.3, 10, 3), (0.25, 4, 1)]
+)
+def test_the_easy_step_takes_its_share_of_the_epochs_and_comes_first(share: float, epochs: int, easy: int) -> None:
+    settings = TrainingSettings(epochs=epochs, easy_share=share)
+    assert [settings.step(epoch) for epoch in range(epochs)] == ["easy"] * easy + ["hard"] * (epochs - easy)
+    plain = TrainingSettings(epochs=epochs, easy_share=share, strategy="plain")
+    assert {plain.step(epoch) for epoch in range(epochs)} == {"plain"}
+
+
+def test_the_loss_of_each_epoch_is_that_of_its_step(
+    uninterrupted: tuple[nn.Module, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [row["step"] for row in uninterrupted[1].history] == ["easy", "hard", "hard", "hard"]
+    steps: list[str] = []
+
+    def spy(prediction: Any, batch: Any, step: Any, loss: Any) -> torch.Tensor:
+        steps.append(step)
+        return objective(prediction, batch, step, loss)
+
+    monkeypatch.setattr(fit_module, "objective", spy)
+    train_tiny(tmp_path, tiny_settings(easy_share=0.5))
+    assert steps == ["easy"] * 4 + ["hard"] * 4  # two batches an epoch
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
+    """Let validation say these scores, one an epoch."""
+    told = iter(scores)
+    monkeypatch.setattr(fit_module, "validation_dice", lambda *_: next(told))
+
+
+@pytest.mark.parametrize(
+    ("scores", "chosen"), [([0.1, 0.7, 0.3, 0.6], 2), ([0.4, 0.4, 0.4, 0.4], 1), ([0.0, 0.0, 0.0, 0.1], 4)], ids=str
+)
+def test_the_epoch_with_the_best_validation_dice_is_selected_the_earliest_of_equals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: list[float], chosen: int
+) -> None:
+    scripted(monkeypatch, scores)
+    selected, result = train_tiny(tmp_path / "selected", tiny_settings(strategy="plain"))
+    assert (result.best_epoch, result.best_dice) == (chosen, scores[chosen - 1])
+    monkeypatch.undo()
+    short, _ = train_tiny(tmp_path / "short", tiny_settings(strategy="plain", epochs=chosen, selection="last"))
+    assert same_weights(selected, short)
+
+
+def test_the_last_epoch_is_selected_where_that_is_the_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, [0.9, 0.8, 0.7, 0.6])
+    _, result = train_tiny(tmp_path, tiny_settings(selection="last"))
+    assert (result.best_epoch, result.best_dice) == (4, 0.6)
+
+
+def test_without_validation_images_the_score_is_nan_and_the_last_epoch_is_kept(tmp_path: Path) -> None:
+    data = tiny_data()
+    empty = replace(data, validation=data.validation.subset(()))
+    trained, result = train_tiny(tmp_path, tiny_settings(), data=empty)
+    assert math.isnan(result.best_dice)
+    assert all(math.isnan(row["validation_dice"]) for row in result.history)
+    assert result.best_epoch == 4
+    last, _ = train_tiny(tmp_path / "last", tiny_settings(selection="last"))
+    assert same_weights(trained, last)
+    resumed, _ = train_tiny(tmp_path, tiny_settings(), data=empty, resume=True)
+    assert same_weights(resumed, trained)
+
+
+def test_validation_dice_is_the_mean_of_each_images_own_dice() -> None:
+    network, data = tiny_network(width=4).train(), discs(5, seed=3)
+    network(data.batch(torch.arange(5)).image)
+    with torch.no_grad():
+        probability = network.eval()(data.batch(torch.arange(5)).image).lesion.numpy()
+    scores = []
+    for row in range(5):
+        predicted = {(i, j) for i in range(32) for j in range(32) if probability[row, 0, i, j] > 0.5}
+        truth = {(i, j) for i in range(32) for j in range(32) if data.lesion[row, 0, i, j] == 1}
+        scores.append(2 * len(predicted & truth) / (len(predicted) + len(truth)))
+    for batch_size in (2, 5, 16):
+        assert validation_dice(network, data, batch_size, FLOAT32_CPU) == pytest.approx(sum(scores) / 5)
+
+
+def test_selection_rewards_silence_on_a_normal_image() -> None:
+    nothing = torch.zeros(1, 1, 4, 4)
+    something = torch.ones(1, 1, 4, 4)
+    assert image_dice(nothing, nothing).tolist() == [[1.0]]
+    assert image_dice(something, nothing).tolist() == [[0.0]]
+    assert image_dice(nothing, something).tolist() == [[0.0]]
+    assert image_dice(something, something).tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"batch_size": 1}, {"learning_rate": 0}, {"easy_share": 1.1}, {"schedule": "step"}], ids=str
+)
+def test_settings_outside_their_range_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        TrainingSettings.model_validate(wrong)
+
+
+def test_the_placement_follows_the_wanted_precision() -> None:
+    assert not choose_placement("float32").bf16
+    assert choose_placement("bf16").bf16
+    assert choose_placement("float32", channels_last=False).describe().endswith("float32 contiguous")
+    assert choose_placement("bf16").describe().endswith("bf16 channels-last")
