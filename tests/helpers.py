@@ -91,7 +91,7 @@ def same_weights(one: nn.Module, other: nn.Module) -> bool:
 
 
 def file_manifest(folder: Path, labels: dict[str, str], salt: str = "") -> Manifest:
-    """A manifest whose images are small files of distinct bytes, enough for everything that decodes nothing."""
+    """A manifest whose images are small files of distinct bytes: enough for what decodes nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     samples = []
     for key, label in labels.items():

@@ -39,7 +39,9 @@ def l_s(logits: Tensor, target: Tensor) -> float:
     """Eq. 14 and 16-17 in numpy, mean over the images; empty targets have no Dice term."""
     losses = []
     for estimate, truth in zip(probability(logits), target.double().numpy(), strict=True):
-        dice = 1 - 2 * (truth * estimate).sum() / ((truth**2).sum() + (estimate**2).sum()) if truth.any() else 0
+        dice = (
+            1 - 2 * (truth * estimate).sum() / ((truth**2).sum() + (estimate**2).sum()) if truth.any() else 0
+        )
         losses.append(dice - np.where(truth == 1, np.log(estimate), np.log(1 - estimate)).mean())
     return float(np.mean(losses))
 
@@ -133,10 +135,8 @@ def test_images_with_an_empty_part_are_left_out_and_the_divisor_stays_the_batch(
     assert batch.hard is not None
     hard = batch.hard.clone()
     hard[[0, 2]] = 0
-    expected = (
-        l_s(prediction.positive[1:2], hard[1:2]) + 0 + l_s(prediction.positive[3:], hard[3:]) + 0
-    ) / 4
-    assert float(region_loss(prediction.positive, hard)) == pytest.approx(expected, abs=1e-6)
+    expected = (l_s(prediction.positive[1:2], hard[1:2]) + 0 + l_s(prediction.positive[3:], hard[3:]) + 0) / 4
+    assert float(region_loss(prediction.positive, hard, batch.lesion)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_an_image_with_an_empty_part_gets_no_gradient_from_that_term() -> None:
@@ -145,7 +145,7 @@ def test_an_image_with_an_empty_part_gets_no_gradient_from_that_term() -> None:
     easy = batch.easy.clone()
     easy[1] = 0
     logits = maps(0).requires_grad_()
-    region_loss(logits, easy).backward()
+    region_loss(logits, easy, batch.lesion).backward()
     assert logits.grad is not None
     assert torch.equal(logits.grad[1], torch.zeros_like(logits[1]))
     assert (logits.grad[[0, 2]].abs().amax(dim=(1, 2, 3)) > 0).all()
@@ -156,7 +156,9 @@ def test_a_batch_without_any_part_has_the_loss_without_the_region_term(step: Ste
     prediction, batch = example()
     logits = prediction.positive.clone().requires_grad_()
     nothing = torch.zeros_like(batch.lesion)
-    loss = objective(replace(prediction, positive=logits), replace(batch, easy=nothing, hard=nothing), step, PAPER)
+    loss = objective(
+        replace(prediction, positive=logits), replace(batch, easy=nothing, hard=nothing), step, PAPER
+    )
     each = terms(prediction, batch)
     expected = each["positive"] + each["negative"] + (each["complementary"] if step == "hard" else 0)
     assert float(loss.detach()) == pytest.approx(expected, abs=1e-5)
@@ -170,8 +172,38 @@ def test_one_hard_lesion_weighs_no_more_in_a_large_batch_than_its_share() -> Non
     assert batch.hard is not None
     only_one = batch.hard.clone()
     only_one[1:] = 0
-    alone = float(region_loss(prediction.positive[:1], only_one[:1]))
-    assert float(region_loss(prediction.positive, only_one)) == pytest.approx(alone / 8, abs=1e-6)
+    alone = float(region_loss(prediction.positive[:1], only_one[:1], batch.lesion[:1]))
+    assert float(region_loss(prediction.positive, only_one, batch.lesion)) == pytest.approx(
+        alone / 8, abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("step", ["easy", "hard"])
+def test_as_printed_the_rest_of_the_lesion_is_background_to_the_region_term_and_can_be_left_out(
+    step: Step,
+) -> None:
+    """With `region_rest="ignored"` the term and its gradient do not depend on the lesion outside the part."""
+    _, batch = example()
+    region = batch.easy if step == "easy" else batch.hard
+    assert region is not None
+    rest = (batch.lesion == 1) & (region == 0)
+    for choice, hears in (("background", True), ("ignored", False)):
+        logits = maps(0).requires_grad_()
+        loss = region_loss(logits, region, batch.lesion, choice)  # type: ignore[arg-type]
+        loss.backward()
+        assert logits.grad is not None
+        assert bool((logits.grad[rest] != 0).any()) is hears
+        assert bool((logits.grad[~rest] != 0).all())
+        if not hears:
+            silent = np.where(rest.numpy(), 0.0, probability(logits.detach()))
+            expected = []
+            for estimate, truth in zip(silent, region.double().numpy(), strict=True):
+                dice = 1 - 2 * (truth * estimate).sum() / ((truth**2).sum() + (estimate**2).sum())
+                expected.append(
+                    dice
+                    - np.where(truth == 1, np.log(np.maximum(estimate, 1e-300)), np.log(1 - estimate)).mean()
+                )
+            assert float(loss.detach()) == pytest.approx(float(np.mean(expected)), abs=1e-5)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -203,7 +235,7 @@ def test_the_objective_is_finite_at_saturated_logits(step: Step, level: float) -
 
 
 def test_the_two_steps_together_teach_the_easy_and_the_hard_part_each_once() -> None:
-    """Eq. 20: summed over the steps, the lesion's constraint is twice L_S(O_p, G_p), once E_p and once H_p."""
+    """Eq. 20: over both steps the lesion's constraint is twice L_S(O_p, G_p), once E_p and once H_p."""
     prediction, batch = example()
     each = terms(prediction, batch)
     settings = ObjectiveSettings(complementary=False, negative_weight=0)

@@ -139,8 +139,8 @@ def test_an_empty_target_has_no_dice_term_and_only_the_cross_entropy_teaches() -
         dice_loss(logits, empty).sum().backward()
         assert logits.grad is not None
         assert torch.equal(logits.grad, torch.zeros_like(logits))
-        loss = float(segmentation_loss(logits, empty))
-        assert loss == pytest.approx(float(cross_entropy(logits, empty).mean()))
+        loss = segmentation_loss(logits, empty).item()
+        assert loss == pytest.approx(cross_entropy(logits, empty).mean().item())
     assert float(segmentation_loss(torch.full_like(empty, -100), empty)) == pytest.approx(0, abs=1e-6)
 
 

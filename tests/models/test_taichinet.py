@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import product
+from itertools import pairwise, product
 from math import erf, sqrt
 from pathlib import Path
 from typing import Any
@@ -254,7 +254,7 @@ def test_the_mlp_head_equals_equations_10_to_12_pixel_by_pixel(order: str, space
 
 @pytest.mark.parametrize("order", ["a", "b", "c"])
 def test_the_second_refinement_reads_the_first_ones_result(order: str) -> None:
-    """Which MLP reaches which output tells the order: the first one's reaches both, the second one's only its own."""
+    """What an MLP reaches tells the order: the first one reaches both outputs, the second only its own."""
     logits_n, logits_p = logit_maps()
     head = head_of(order)
     before_n, before_p = head(logits_n, logits_p)
@@ -430,12 +430,12 @@ def test_the_coarse_level_of_unet_plus_plus_sees_only_the_first_two_encoder_leve
 
 
 def cancelled_by_batch_norm(network: nn.Module) -> set[str]:
-    """Biases of convolutions right before a BatchNorm: the batch's mean is subtracted, so they decide nothing."""
+    """Biases right before a BatchNorm, which subtracts the mean over the batch: they decide nothing."""
     names = set()
     for path, module in network.named_modules():
         if isinstance(module, nn.Sequential):
             children = list(module.named_children())
-            for (name, layer), (_, following) in zip(children, children[1:], strict=False):
+            for (name, layer), (_, following) in pairwise(children):
                 if isinstance(layer, nn.Conv2d) and isinstance(following, nn.BatchNorm2d):
                     names.add(f"{path}.{name}.bias")
     return names
@@ -493,7 +493,9 @@ def test_a_bias_before_batch_norm_changes_no_output_in_training() -> None:
 # -------------------------------------------------------------------------------------- names and options
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("unett", "unet"), ("taichi", "taichinet"), ("unet+", "unet++")])
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("unett", "unet"), ("taichi", "taichinet"), ("unet+", "unet++")]
+)
 def test_an_unknown_model_is_answered_with_the_nearest_and_all_known(typed: str, meant: str) -> None:
     with pytest.raises(SettingError) as caught:
         create_model(typed)
@@ -573,12 +575,15 @@ def test_float16_weights_are_half_as_large_and_nearly_the_same(tmp_path: Path) -
     assert half.stat().st_size < 0.56 * whole.stat().st_size
     loaded = load_weights(half.parent).network
     assert all(weight.dtype == torch.float32 for weight in loaded.parameters())
-    assert float((loaded(example()).lesion - network(example()).lesion).abs().max()) < 0.01
+    with torch.inference_mode():
+        assert float((loaded(example()).lesion - network(example()).lesion).abs().max()) < 0.01
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    return save_weights(tiny_network(), WeightsConfig("taichinet", {"width": 2}, size=32), tmp_path / "weights")
+    return save_weights(
+        tiny_network(), WeightsConfig("taichinet", {"width": 2}, size=32), tmp_path / "weights"
+    )
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "config.json"])

@@ -93,7 +93,13 @@ def test_a_newest_file_cut_short_falls_back_one_epoch_and_says_so(tmp_path: Path
 
 @pytest.mark.parametrize(
     "content",
-    [b"\0" * 5000, b"not a checkpoint at all", b"\x80\x02}q\x00.", b"PK\x03\x04" + b"\0" * 100, b"\x80\x05K\x01."],
+    [
+        b"\0" * 5000,
+        b"not a checkpoint at all",
+        b"\x80\x02}q\x00.",
+        b"PK\x03\x04" + b"\0" * 100,
+        b"\x80\x02K\x01.",
+    ],
     ids=["zeros", "text", "empty pickled dict", "broken zip", "pickled number"],
 )
 def test_a_file_of_anything_else_counts_as_torn(tmp_path: Path, content: bytes) -> None:
@@ -115,7 +121,9 @@ def test_a_checkpoint_is_data_and_runs_no_code(tmp_path: Path) -> None:
     assert not (tmp_path / "code ran").exists()
 
 
-@pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {"epoch": 3}], ids=["tensor", "list", "too few keys"])
+@pytest.mark.parametrize(
+    "content", [torch.zeros(3), [1, 2], {"epoch": 3}], ids=["tensor", "list", "too few keys"]
+)
 def test_a_readable_file_of_another_shape_counts_as_torn(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / CURRENT)
     with pytest.raises(WeightsError, match=r"No checkpoint of .* can be read: .*Train without --resume"):
@@ -134,7 +142,9 @@ def test_two_torn_files_are_both_named(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_other_settings_is_refused_with_both_ways_out(tmp_path: Path) -> None:
     save_checkpoint(checkpoint(1), tmp_path)
-    with pytest.raises(WeightsError, match=r"other settings or other training images.*--out.*without --resume"):
+    with pytest.raises(
+        WeightsError, match=r"other settings or other training images.*--out.*without --resume"
+    ):
         load_checkpoint(tmp_path, "another run")
     assert loaded(tmp_path).epoch == 1
 

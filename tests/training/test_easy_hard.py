@@ -1,4 +1,4 @@
-"""Easy and hard parts (Eq. 23-24): what they are, that they are mined once, and never from held-out images."""
+"""Easy and hard parts (Eq. 23-24): what they are, mined once, and never from held-out images."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_the_split_equals_equations_23_and_24_as_sets_of_pixels() -> None:
 
 def test_mined_parts_are_disjoint_and_within_the_lesion(tmp_path: Path) -> None:
     train = discs(5)
-    mined, _ = mine(tmp_path, train, replace_settings(epochs=12))
+    mined, _ = mine(tmp_path, train, replace_settings(epochs=6))
     easy, hard = mined.regions.easy, mined.regions.hard
     assert mined.regions.keys == train.keys
     assert easy.dtype == hard.dtype == torch.uint8

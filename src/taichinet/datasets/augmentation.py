@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -26,6 +26,13 @@ class AugmentationSettings(BaseModel):
     max_degrees: float = Field(default=10.0, ge=0, le=180)
     gamma: tuple[float, float] = (0.5, 1.5)
     stretch: tuple[float, float] = (0.6, 1.3)
+
+    @field_validator("gamma", "stretch")
+    @classmethod
+    def _positive_and_in_order(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < bounds[0] <= bounds[1] < math.inf:
+            raise ValueError("give [least, greatest], both above 0")
+        return bounds
 
 
 def augment(batch: Batch, settings: AugmentationSettings, generator: torch.Generator) -> Batch:

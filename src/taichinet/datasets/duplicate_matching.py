@@ -2,7 +2,7 @@
 
 Why two steps. Tissue looks alike at low resolution (dark lesion, bright layers), so a coarse patch alone
 proves nothing; speckle does not repeat, so the fine detail of two aligned pictures correlates only where they
-show the same scene. On BUSI the aligned correlation has two humps with almost nothing between: below 0.4
+show the same scene. On BUSI the aligned correlation has two humps with almost nothing between: below 0.42
 strangers, above 0.85 copies; the few pairs from 0.45 to 0.85 are neighbouring frames of one sweep.
 Only upright copies are looked for.
 """
@@ -10,6 +10,7 @@ Only upright copies are looked for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,6 +77,13 @@ def align_crops(
 
     `similar` (pairs, 2) are pairs already suspected of showing the same frame: tried without a shift, too.
     """
+    with _one_thread():
+        return _align_crops(pictures, similar, threshold)
+
+
+def _align_crops(
+    pictures: Sequence[FloatArray], similar: IntArray, threshold: float
+) -> dict[tuple[int, int], Alignment]:
     shared = find_shared_patches(pictures)
     unshifted = np.tile(np.float32([1, 0, 1, 0]), (len(similar), 1))
     starts = Candidates(
@@ -127,6 +135,17 @@ def find_shared_patches(pictures: Sequence[FloatArray]) -> Candidates:
     fresh[1:] = (np.diff(low[order]) != 0) | (np.diff(high[order]) != 0)
     chosen = order[fresh]
     return Candidates(first[chosen], second[chosen], np.concatenate(transforms)[chosen])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread for thousands of small products: more gain little, and on busy cores they stall."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _probes(pictures: Sequence[FloatArray]) -> tuple[Tensor, FloatArray]:

@@ -110,8 +110,13 @@ def verify_folds(plan: FoldPlan, manifest: Manifest) -> None:
             "The fold file was made for pictures of the same names but other pixels. Use the data it was made "
             "for, or delete the fold file."
         )
+    unknown = sorted({str(where) for where in plan.fold_of.values() if where not in range(plan.count)})
+    if unknown:
+        raise FoldError(f"The fold file has folds 0 to {plan.count - 1}, but names {', '.join(unknown)}. Delete it.")
     if plan.protocol == "grouped":
         for group in plan.groups:
+            if not plan.fold_of.keys() >= set(group):
+                raise FoldError(f"The fold file groups images that are not in it: {', '.join(group)}. Delete it.")
             if len({plan.fold_of[key] for key in group}) > 1:
                 raise FoldError(f"The fold file splits the near-duplicates {', '.join(group)}. Delete it.")
 
@@ -128,6 +133,11 @@ def load_or_make_folds(
     if path.exists():
         plan = read_folds(path)
         verify_folds(plan, manifest)
+        if (plan.protocol, plan.seed, plan.count) != (protocol, seed, count):
+            raise FoldError(
+                f"{path} holds {plan.count} {plan.protocol} folds of seed {plan.seed}, asked for are {count} {protocol} "
+                f"folds of seed {seed}. Move the file away, or ask for what it holds."
+            )
         return plan
     plan = make_folds(manifest, groups, protocol, seed, count)
     write_folds(plan, path)
@@ -152,10 +162,12 @@ def _assign(
     group_of = {key: number for number, group in enumerate(groups) for key in group}
     names = np.array([group_of.get(key, len(groups) + i) for i, key in enumerate(keys)])
     if protocol == "grouped":
+        if len(set(names.tolist())) < count:
+            raise FoldError(f"Only {len(set(names.tolist()))} groups for {count} folds. Ask for fewer folds.")
         parts = StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(keys, classes, names)
     else:
         parts = StratifiedKFold(count, shuffle=True, random_state=seed).split(keys, classes)
-    fold_of = {key: 0 for key in keys}
+    fold_of = dict.fromkeys(keys, 0)
     for fold, (_, held_out) in enumerate(parts):
         for row in held_out:
             fold_of[keys[row]] = fold

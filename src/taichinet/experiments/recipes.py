@@ -23,18 +23,22 @@ def busi_unet() -> Experiment:
 
 
 def cpu_taichinet() -> Experiment:
-    """TaiChiNet at 128 px and half width; fewer epochs at a higher, falling rate."""
+    """TaiChiNet at 128 px and half width; fewer epochs at a higher, falling rate.
+
+    `region_rest` departs from the print because at this budget it must: see docs/fidelity.md, "The rest of the lesion".
+    """
     return vary(
         busi_taichinet(),
         {
             "name": "cpu-taichinet",
             "options.width": 16,
             "data.size": 128,
-            "training.epochs": 16,
+            "objective.region_rest": "ignored",
+            "training.epochs": 12,
             "training.learning_rate": 1e-3,
             "training.schedule": "cosine",
             "mining.width": 16,
-            "mining.epochs": 5,
+            "mining.epochs": 4,
             "mining.learning_rate": 1e-3,
         },
     )

@@ -32,8 +32,8 @@ def train_epoch(
         value = loss.item()
         if not torch.isfinite(loss):
             raise TaiChiNetError(
-                f"The loss became {value}. Lower training.learning_rate, or train with training.precision=float32; "
-                "--resume goes on from the last epoch."
+                f"The loss became {value}. Begin anew with a lower training.learning_rate, or with "
+                "training.precision=float32 (resuming would end here again)."
             )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

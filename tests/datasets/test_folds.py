@@ -1,0 +1,288 @@
+"""Folds: stratified, groups whole, written once, and refused where they do not fit the data."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.busi import make_fake_busi
+from helpers import file_manifest
+
+from taichinet.datasets.busi import read_busi
+from taichinet.datasets.folds import (
+    FoldPlan,
+    Protocol,
+    load_or_make_folds,
+    make_folds,
+    read_folds,
+    verify_folds,
+    write_folds,
+)
+from taichinet.datasets.manifest import Manifest
+from taichinet.errors import FoldError
+
+LABELS = {
+    f"{label} ({n})": label for label, size in (("benign", 40), ("malignant", 20)) for n in range(1, size + 1)
+}
+# Pairs, a triple, a larger family, and two pairs with contradictory labels.
+GROUPS = (
+    ("benign (1)", "benign (2)"),
+    ("benign (3)", "benign (4)", "benign (5)"),
+    ("malignant (1)", "malignant (2)"),
+    tuple(f"benign ({n})" for n in range(10, 17)),
+    ("benign (20)", "malignant (7)"),
+    ("malignant (9)", "benign (30)", "malignant (11)"),
+)
+PROTOCOLS: tuple[Protocol, ...] = ("grouped", "paper")
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    return file_manifest(tmp_path / "data", LABELS)
+
+
+@pytest.fixture
+def plan(manifest: Manifest) -> FoldPlan:
+    return make_folds(manifest, GROUPS)
+
+
+def split_groups(where: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The groups whose members are in more than one part."""
+    return [group for group in GROUPS if len({where[key] for key in group if key in where}) > 1]
+
+
+# ------------------------------------------------------------------------------------------------- drawing
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_image_is_tested_in_exactly_one_fold(manifest: Manifest, protocol: Protocol) -> None:
+    plan = make_folds(manifest, GROUPS, protocol)
+    tested = [key for fold in range(5) for key in plan.split(fold, LABELS, 0.125).test]
+    assert sorted(tested) == sorted(LABELS)
+    assert set(plan.fold_of.values()) == set(range(5))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("fold", range(5))
+def test_the_three_parts_of_a_split_are_disjoint_and_complete(
+    manifest: Manifest, protocol: Protocol, fold: int
+) -> None:
+    split = make_folds(manifest, GROUPS, protocol).split(fold, LABELS, 0.125)
+    parts = Counter([*split.train, *split.validation, *split.test])
+    assert parts == Counter(LABELS.keys())
+    assert len(split.train) > len(split.test) > len(split.validation) > 0
+
+
+def test_paper_folds_have_the_classes_in_equal_shares(manifest: Manifest) -> None:
+    plan = make_folds(manifest, GROUPS, "paper")
+    shares = Counter((plan.fold_of[key], label) for key, label in LABELS.items())
+    assert {shares[fold, "benign"] for fold in range(5)} == {8}
+    assert {shares[fold, "malignant"] for fold in range(5)} == {4}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_grouped_folds_have_nearly_equal_shares_of_the_classes(manifest: Manifest, seed: int) -> None:
+    plan = make_folds(manifest, GROUPS, "grouped", seed)
+    shares = Counter((plan.fold_of[key], label) for key, label in LABELS.items())
+    assert all(6 <= shares[fold, "benign"] <= 10 for fold in range(5))
+    assert all(2 <= shares[fold, "malignant"] <= 6 for fold in range(5))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_grouped_folds_split_no_group_not_even_in_the_inner_validation(manifest: Manifest, seed: int) -> None:
+    plan = make_folds(manifest, GROUPS, "grouped", seed)
+    assert split_groups(plan.fold_of) == []
+    for fold in range(5):
+        split = plan.split(fold, LABELS, 0.125)
+        parts = {"train": split.train, "validation": split.validation, "test": split.test}
+        assert split_groups({key: part for part, keys in parts.items() for key in keys}) == []
+
+
+def test_paper_folds_do_split_groups_as_the_paper_did(manifest: Manifest) -> None:
+    plan = make_folds(manifest, GROUPS, "paper")
+    assert split_groups(plan.fold_of)
+    assert plan.groups == GROUPS  # listed all the same
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_same_seed_draws_the_same_folds_and_another_seed_others(
+    manifest: Manifest, protocol: Protocol
+) -> None:
+    one, again = (make_folds(manifest, GROUPS, protocol, seed=3) for _ in range(2))
+    other = make_folds(manifest, GROUPS, protocol, seed=4)
+    assert one == again
+    assert one.fold_of != other.fold_of
+    assert one.split(2, LABELS, 0.125) == again.split(2, LABELS, 0.125)
+
+
+def test_the_inner_split_differs_from_fold_to_fold_and_holds_about_its_share(plan: FoldPlan) -> None:
+    splits = [plan.split(fold, LABELS, 0.125) for fold in range(5)]
+    assert len({split.validation for split in splits}) == 5
+    for split in splits:
+        rest = len(split.train) + len(split.validation)
+        assert 0.05 < len(split.validation) / rest < 0.25  # a group of seven cannot be cut to size
+        assert {LABELS[key] for key in split.validation} == {"benign", "malignant"}
+
+
+def test_without_a_validation_share_all_the_rest_is_trained_on(plan: FoldPlan) -> None:
+    split = plan.split(1, LABELS, 0.0)
+    assert split.validation == ()
+    assert set(split.train) == set(LABELS) - set(split.test)
+
+
+def test_keys_that_a_group_names_but_the_data_lack_are_passed_over(manifest: Manifest) -> None:
+    foreign = (("benign (1)", "normal (34)"), ("normal (1)", "normal (2)"), ("benign (2)", "x", "benign (3)"))
+    plan = make_folds(manifest, foreign)
+    assert plan.groups == (("benign (2)", "benign (3)"),)
+    verify_folds(plan, manifest)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_class_with_fewer_images_than_folds_is_named(tmp_path: Path, protocol: Protocol) -> None:
+    labels = {**{f"b{n}": "benign" for n in range(9)}, **{f"m{n}": "malignant" for n in range(4)}}
+    with pytest.raises(FoldError, match=r"Class 'malignant' has 4 images, too few for 5 folds"):
+        make_folds(file_manifest(tmp_path, labels), (), protocol)
+
+
+def test_fewer_groups_than_folds_are_refused(tmp_path: Path) -> None:
+    labels = {**{f"b{n}": "benign" for n in range(9)}, **{f"m{n}": "malignant" for n in range(6)}}
+    families = (tuple(f"b{n}" for n in range(8)), tuple(f"m{n}" for n in range(6)))
+    manifest = file_manifest(tmp_path, labels)
+    with pytest.raises(FoldError, match=r"Only 3 groups for 5 folds"):
+        make_folds(manifest, families)
+    assert set(make_folds(manifest, families, "paper").fold_of.values()) == set(range(5))
+
+
+@pytest.mark.parametrize("fold", [-1, 5, 99])
+def test_a_fold_that_does_not_exist_is_refused_with_the_known_ones(plan: FoldPlan, fold: int) -> None:
+    with pytest.raises(FoldError, match=rf"Fold {fold} does not exist.*folds 0 to 4"):
+        plan.split(fold, LABELS, 0.125)
+
+
+# ------------------------------------------------------------------------------------------ writing, reading
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_plan_reads_back_as_it_was_written(tmp_path: Path, manifest: Manifest, protocol: Protocol) -> None:
+    plan = make_folds(manifest, GROUPS, protocol, seed=7)
+    path = tmp_path / "deep" / "folds.json"
+    write_folds(plan, path)
+    assert read_folds(path) == plan
+    verify_folds(read_folds(path), manifest)
+    assert [file.name for file in path.parent.iterdir()] == ["folds.json"]
+    assert '"benign (1)": ' in path.read_text(encoding="utf-8")
+
+
+def test_the_file_is_made_once_and_then_only_read(tmp_path: Path, manifest: Manifest) -> None:
+    path = tmp_path / "folds.json"
+    made = load_or_make_folds(path, manifest, GROUPS, "grouped", 0, 5)
+    written = path.read_bytes()
+    assert load_or_make_folds(path, manifest, GROUPS, "grouped", 0, 5) == made
+    assert path.read_bytes() == written
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"groups": []}', '{"groups": 3}', "null"])
+def test_a_torn_file_is_refused_with_the_way_out(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "folds.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(FoldError, match=r"cannot be read .*Delete it to have it made anew") as caught:
+        read_folds(path)
+    assert caught.value.exit_code == 6
+
+
+def edited(plan: FoldPlan, path: Path, edit: Callable[[dict[str, Any]], object]) -> FoldPlan:
+    """The plan after somebody has changed its file by hand."""
+    write_folds(plan, path)
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    edit(raw)
+    path.write_text(json.dumps(raw), encoding="utf-8")
+    return read_folds(path)
+
+
+def test_a_hand_edited_file_that_splits_a_group_is_refused(
+    tmp_path: Path, plan: FoldPlan, manifest: Manifest
+) -> None:
+    def move(raw: dict[str, Any]) -> None:
+        raw["fold_of"]["malignant (2)"] = (raw["fold_of"]["malignant (1)"] + 1) % 5
+
+    with pytest.raises(FoldError, match=r"splits the near-duplicates malignant \(1\), malignant \(2\)"):
+        verify_folds(edited(plan, tmp_path / "folds.json", move), manifest)
+
+
+def test_moving_a_lone_image_by_hand_is_allowed(tmp_path: Path, plan: FoldPlan, manifest: Manifest) -> None:
+    def move(raw: dict[str, Any]) -> None:
+        raw["fold_of"]["benign (40)"] = (raw["fold_of"]["benign (40)"] + 1) % 5
+
+    verify_folds(edited(plan, tmp_path / "folds.json", move), manifest)
+
+
+@pytest.mark.parametrize("number", [5, -1, 1.5, "0", None])
+def test_a_fold_number_outside_the_plan_is_refused(
+    tmp_path: Path, plan: FoldPlan, manifest: Manifest, number: object
+) -> None:
+    """An image in fold 7 of 5 would be trained on in every fold and never tested."""
+    with pytest.raises(FoldError):
+        verify_folds(
+            edited(plan, tmp_path / "folds.json", lambda raw: raw["fold_of"].update({"benign (40)": number})),
+            manifest,
+        )
+
+
+def test_a_group_of_unknown_images_is_refused(tmp_path: Path, plan: FoldPlan, manifest: Manifest) -> None:
+    with pytest.raises(FoldError):
+        verify_folds(
+            edited(plan, tmp_path / "folds.json", lambda raw: raw["groups"].append(["benign (1)", "nobody"])),
+            manifest,
+        )
+
+
+def test_other_keys_are_refused_and_counted_on_both_sides(
+    tmp_path: Path, plan: FoldPlan, manifest: Manifest
+) -> None:
+    with pytest.raises(
+        FoldError, match=r"0 here are not in it \(none\), 2 of it are not here \(benign \(1\), "
+    ):
+        verify_folds(plan, manifest.subset(set(LABELS) - {"benign (1)", "malignant (3)"}))
+    more = file_manifest(tmp_path / "more", {**LABELS, "benign (99)": "benign"})
+    with pytest.raises(FoldError, match=r"1 here are not in it \(benign \(99\)\), 0 of it"):
+        verify_folds(plan, more)
+
+
+def test_other_pixels_under_the_same_names_are_refused(
+    tmp_path: Path, plan: FoldPlan, manifest: Manifest
+) -> None:
+    verify_folds(plan, file_manifest(tmp_path / "copy", LABELS))  # the same bytes elsewhere are the same data
+    other = file_manifest(tmp_path / "other", LABELS, salt="other pixels ")
+    with pytest.raises(FoldError, match="same names but other pixels"):
+        verify_folds(plan, other)
+    path = tmp_path / "folds.json"
+    write_folds(plan, path)
+    with pytest.raises(FoldError, match="same names but other pixels"):
+        load_or_make_folds(path, other, GROUPS, "grouped", 0, 5)
+
+
+@pytest.mark.parametrize("asked", [("paper", 0, 5), ("grouped", 1, 5), ("grouped", 0, 4)], ids=str)
+def test_a_file_of_another_protocol_seed_or_count_is_never_taken_for_the_one_asked(
+    tmp_path: Path, plan: FoldPlan, manifest: Manifest, asked: tuple[Protocol, int, int]
+) -> None:
+    """A run that names its protocol must have been split by it."""
+    path = tmp_path / "folds.json"
+    write_folds(plan, path)
+    with pytest.raises(FoldError):
+        load_or_make_folds(path, manifest, GROUPS, *asked)
+
+
+def test_a_real_reader_feeds_the_folds(tmp_path: Path) -> None:
+    manifest = read_busi(make_fake_busi(tmp_path / "data", benign=6, malignant=4, normal=4))
+    plan = make_folds(manifest, (("benign (1)", "benign (2)"),), count=2)
+    tested = [key for fold in (0, 1) for key in plan.split(fold, manifest.labels, 0.5).test]
+    assert sorted(tested) == sorted(manifest.keys)
+    verify_folds(plan, read_busi(make_fake_busi(tmp_path / "copy", benign=6, malignant=4, normal=4)))
+    with pytest.raises(FoldError, match="other pixels"):
+        verify_folds(
+            plan, read_busi(make_fake_busi(tmp_path / "other", benign=6, malignant=4, normal=4, seed=1))
+        )

@@ -1,0 +1,222 @@
+"""Experiments: varied by dotted keys, refused where a key or value is wrong, and every recipe valid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from taichinet.batch import Prediction
+from taichinet.errors import SettingError
+from taichinet.experiments.experiment import Experiment, parse_assignments, vary
+from taichinet.experiments.recipes import RECIPES, get_recipe
+from taichinet.models.catalogue import create_model
+
+PAPER = get_recipe("busi-taichinet")
+
+
+# ----------------------------------------------------------------------------------------------- variation
+
+
+def test_a_variation_changes_its_keys_and_nothing_else() -> None:
+    changes = {
+        "training.epochs": 3,
+        "data.augmentation.gamma": [0.9, 1.1],
+        "options.head": "none",
+        "name": "mine",
+    }
+    varied = vary(PAPER, changes)
+    expected = PAPER.model_dump()
+    expected["training"]["epochs"] = 3
+    expected["data"]["augmentation"]["gamma"] = (0.9, 1.1)
+    expected["options"]["head"] = "none"
+    expected["name"] = "mine"
+    assert varied.model_dump() == expected
+
+
+def test_the_original_stays_as_it_was() -> None:
+    before = PAPER.model_dump()
+    vary(PAPER, {"options.width": 4, "training.epochs": 1})
+    assert PAPER.model_dump() == before
+    assert vary(PAPER, {}) == PAPER
+
+
+def test_an_experiment_cannot_be_changed_in_place() -> None:
+    with pytest.raises(ValidationError):
+        PAPER.name = "other"
+    with pytest.raises(ValidationError):
+        PAPER.training.epochs = 1
+
+
+def test_the_options_given_are_copied() -> None:
+    options = {"width": 4}
+    experiment = Experiment(name="mine", options=options)
+    options["width"] = 3
+    assert experiment.options == {"width": 4}
+
+
+def test_model_and_options_can_be_changed_together_but_must_fit() -> None:
+    unet = vary(PAPER, {"model": "unet", "options": {"width": 8}})
+    assert (unet.model, unet.options) == ("unet", {"width": 8})
+    with pytest.raises(SettingError, match="option of model 'unet' 'head'"):
+        vary(PAPER, {"model": "unet", "options": {"head": "c"}})
+
+
+def test_an_experiment_survives_its_own_yaml_form() -> None:
+    for name in RECIPES:
+        experiment = get_recipe(name)
+        assert Experiment.model_validate(experiment.model_dump(mode="json")) == experiment
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("training.epoch", "training.epochs"),
+        ("trainig.epochs", "training.epochs"),
+        ("data.augmentation.gama", "data.augmentation.gamma"),
+        ("objective.complementry", "objective.complementary"),
+        ("mining.wdth", "mining.width"),
+        ("epochs", None),
+        ("", None),
+        ("training.epochs.more", "training.epochs"),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_nearest(key: str, meant: str | None) -> None:
+    with pytest.raises(SettingError, match=f"Unknown setting '{key}'") as caught:
+        vary(PAPER, {key: 1})
+    assert "Known: " in str(caught.value)
+    assert "training.epochs" in str(caught.value)
+    if meant is not None:
+        assert f"Did you mean '{meant}'?" in str(caught.value)
+
+
+def test_an_unknown_option_of_the_network_is_answered_with_the_nearest() -> None:
+    with pytest.raises(SettingError, match=r"'head_spce'\. Did you mean 'head_space'\?"):
+        vary(PAPER, {"options.head_spce": "logit"})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("training.epochs", 0, "training.epochs = 0"),
+        ("training.epochs", "many", "training.epochs = 'many'"),
+        ("training.learning_rate", -1, "training.learning_rate = -1"),
+        ("data.size", 100, "data.size = 100"),
+        ("data.folds", 1, "data.folds = 1"),
+        ("data.validation_share", 1, "data.validation_share = 1"),
+        ("data.augmentation.probability", 2, "data.augmentation.probability = 2"),
+        ("data.augmentation.stretch", [0, 1], "data.augmentation.stretch"),
+        ("training", 3, "training = 3"),
+        ("options", 3, "options = 3"),
+        ("options.width", 3, "width = 3"),
+        ("options.head", "d", "head = 'd'"),
+        ("model", "unet+", "Did you mean 'unet"),
+    ],
+)
+def test_a_value_outside_its_range_is_named_with_its_key(key: str, value: object, named: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        vary(PAPER, {key: value})
+    assert named in str(caught.value)
+    assert caught.value.exit_code == 4
+
+
+# ------------------------------------------------------------------------------------------- the command line
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("training.epochs=3", {"training.epochs": 3}),
+        ("training.easy_share=0.5", {"training.easy_share": 0.5}),
+        ("data.include_normal=true", {"data.include_normal": True}),
+        ("options.head=none", {"options.head": "none"}),
+        ("data.augmentation.gamma=[0.8, 1.2]", {"data.augmentation.gamma": [0.8, 1.2]}),
+        ("name=a=b", {"name": "a=b"}),
+        (" name = mine ", {"name": "mine"}),
+    ],
+)
+def test_an_assignment_is_a_key_and_a_yaml_value(text: str, expected: dict[str, Any]) -> None:
+    assert parse_assignments([text]) == expected
+
+
+def test_several_assignments_add_up_and_the_last_of_one_key_counts() -> None:
+    parsed = parse_assignments(["training.epochs=3", "name=mine", "training.epochs=5"])
+    assert parsed == {"training.epochs": 5, "name": "mine"}
+    assert parse_assignments([]) == {}
+
+
+@pytest.mark.parametrize("text", ["1e-3", "0.001", "1.0e-3"])
+def test_a_rate_may_be_written_with_an_exponent(text: str) -> None:
+    """YAML 1.1 reads 1e-3 as text; the setting's type makes it a number all the same."""
+    varied = vary(PAPER, parse_assignments([f"training.learning_rate={text}"]))
+    assert varied.training.learning_rate == pytest.approx(1e-3)
+
+
+@pytest.mark.parametrize("text", ["training.epochs", "", "=3", "training.epochs 3"])
+def test_text_without_key_and_value_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(
+        SettingError, match=r"is no setting\. Write key=value, e\.g\. --set training\.epochs=20"
+    ):
+        parse_assignments([text])
+
+
+@pytest.mark.parametrize("text", ["name=[1, 2", "name={", "name=a: b: c", "name=@x"])
+def test_a_value_that_is_no_yaml_is_refused(text: str) -> None:
+    with pytest.raises(SettingError, match="cannot be read"):
+        parse_assignments([text])
+
+
+def test_an_assignment_of_nothing_is_refused_by_the_settings() -> None:
+    with pytest.raises(SettingError, match=r"training\.epochs = None"):
+        vary(PAPER, parse_assignments(["training.epochs="]))
+
+
+# -------------------------------------------------------------------------------------------------- recipes
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_bears_its_name_and_its_network_can_be_built(name: str) -> None:
+    experiment = get_recipe(name)
+    assert experiment.name == name
+    assert experiment.channels in (1, 3)
+    torch.manual_seed(0)
+    network = create_model(experiment.model, **{**experiment.options, "width": 2}).eval()
+    prediction = network(torch.rand(1, experiment.channels, 32, 32))
+    assert isinstance(prediction, Prediction)
+    assert prediction.lesion.shape == (1, 1, 32, 32)
+
+
+def test_the_papers_recipe_has_the_printed_settings() -> None:
+    assert (PAPER.data.size, PAPER.data.folds) == (224, 5)
+    training = PAPER.training
+    assert (training.epochs, training.batch_size, training.learning_rate) == (40, 16, 1e-4)
+    assert (training.schedule, training.strategy) == ("constant", "easy-to-hard")
+    objective = PAPER.objective
+    weights = {objective.positive_weight, objective.negative_weight}
+    assert weights | {objective.complementary_weight, objective.region_weight} == {1.0}
+    assert objective.complementary
+    assert PAPER.data.augmentation.gamma == (0.5, 1.5)
+    assert PAPER.data.augmentation.stretch == (0.6, 1.3)
+    assert PAPER.data.augmentation.max_degrees == 10
+    assert PAPER.model == "taichinet"
+
+
+@pytest.mark.parametrize(
+    "family", sorted({name.rpartition("-")[0] for name in RECIPES if name.endswith("-unet")})
+)
+def test_a_plain_unet_differs_from_its_taichinet_in_model_and_strategy_alone(family: str) -> None:
+    unet, taichinet = get_recipe(f"{family}-unet"), get_recipe(f"{family}-taichinet")
+    assert unet.training.strategy == "plain"
+    same = {"name", "model", "options", "training"}
+    assert unet.model_dump(exclude=same) == taichinet.model_dump(exclude=same)
+    assert unet.training.model_dump(exclude={"strategy"}) == taichinet.training.model_dump(
+        exclude={"strategy"}
+    )
+    assert unet.options == {k: v for k, v in taichinet.options.items() if k in ("width", "in_channels")}
+
+
+def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
+    with pytest.raises(SettingError, match=r"Unknown recipe 'busi-taichi'\. Did you mean 'busi-taichinet'\?"):
+        get_recipe("busi-taichi")
