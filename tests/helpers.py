@@ -71,9 +71,7 @@ def train_tiny(
     """The trained network and what `fit` says of it."""
     network = network or tiny_network()
     data = data or tiny_data()
-    result = fit(
-        network, data, ObjectiveSettings(), settings, FLOAT32_CPU, folder, identity, resume, on_epoch
-    )
+    result = fit(network, data, ObjectiveSettings(), settings, FLOAT32_CPU, folder, identity, resume, on_epoch)
     return network, result
 
 

@@ -25,7 +25,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401
+def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'taichinet' has no attribute '{name}'")
     return getattr(import_module(_HOMES[name]), name)

@@ -144,9 +144,7 @@ def test_a_colour_network_reads_colour(scans: Path, tmp_path: Path) -> None:
     assert with_colour["max_probability"] != grey["max_probability"]
 
 
-def test_one_path_writes_no_disagreement_and_removes_a_stale_one(
-    scans: Path, weights: Path, tmp_path: Path
-) -> None:
+def test_one_path_writes_no_disagreement_and_removes_a_stale_one(scans: Path, weights: Path, tmp_path: Path) -> None:
     picture().save(scans / "a.png")
     out = tmp_path / "out"
     run(scans, "-w", weights, "-o", out)
@@ -172,9 +170,7 @@ def test_images_of_one_stem_do_not_overwrite_each_other(scans: Path, weights: Pa
     assert len(list((tmp_path / "out").glob("*_mask.png"))) == 6
 
 
-def test_masks_hidden_and_other_files_are_skipped_and_said_so(
-    scans: Path, weights: Path, tmp_path: Path
-) -> None:
+def test_masks_hidden_and_other_files_are_skipped_and_said_so(scans: Path, weights: Path, tmp_path: Path) -> None:
     folder = make_fake_busi(scans) / "benign"
     picture().save(folder / ".hidden.png")
     (folder / "notes.txt").write_text("no image")
@@ -196,9 +192,7 @@ def test_masks_among_the_files_a_shell_lists_are_skipped_but_not_one_asked_for_a
     assert [row["name"] for row in rows_in(tmp_path / "alone")] == ["benign (1)_mask"]
 
 
-def test_subfolders_are_read_only_when_asked_and_never_the_output(
-    scans: Path, weights: Path, tmp_path: Path
-) -> None:
+def test_subfolders_are_read_only_when_asked_and_never_the_output(scans: Path, weights: Path, tmp_path: Path) -> None:
     folder = make_fake_busi(scans)
     with pytest.raises(DataError, match="--recursive"):
         predict([folder], tmp_path / "out", weights)
@@ -229,9 +223,7 @@ def test_the_masks_of_a_data_set_are_never_overwritten(scans: Path, weights: Pat
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_an_input_is_never_overwritten_even_if_taichinet_wrote_it(
-    scans: Path, weights: Path, tmp_path: Path
-) -> None:
+def test_an_input_is_never_overwritten_even_if_taichinet_wrote_it(scans: Path, weights: Path, tmp_path: Path) -> None:
     picture().save(scans / "a.png")
     out = tmp_path / "out"
     predict([scans], out, weights)
@@ -241,9 +233,7 @@ def test_an_input_is_never_overwritten_even_if_taichinet_wrote_it(
     assert (out / "a_mask.png").read_bytes() == before
 
 
-def test_bad_files_are_named_at_the_end_and_the_good_ones_done(
-    scans: Path, weights: Path, tmp_path: Path
-) -> None:
+def test_bad_files_are_named_at_the_end_and_the_good_ones_done(scans: Path, weights: Path, tmp_path: Path) -> None:
     for name in ("a.png", "d.png"):
         picture().save(scans / name)
     (scans / "b.png").write_bytes((scans / "a.png").read_bytes()[:200])
@@ -262,9 +252,7 @@ def test_bad_files_are_named_at_the_end_and_the_good_ones_done(
     assert {path.name for path in out.glob("*_mask.png")} == {"a_mask.png", "d_mask.png"}
 
 
-def test_a_file_that_went_bad_keeps_no_mask_of_its_better_days(
-    scans: Path, weights: Path, tmp_path: Path
-) -> None:
+def test_a_file_that_went_bad_keeps_no_mask_of_its_better_days(scans: Path, weights: Path, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         picture().save(scans / name)
     predict([scans], tmp_path / "out", weights)
@@ -326,9 +314,7 @@ def test_an_output_that_is_a_file_is_refused(scans: Path, weights: Path, tmp_pat
         predict([scans], tmp_path / "out", weights)
 
 
-def test_a_file_named_twice_or_through_its_folder_is_predicted_once(
-    scans: Path, weights: Path, tmp_path: Path
-) -> None:
+def test_a_file_named_twice_or_through_its_folder_is_predicted_once(scans: Path, weights: Path, tmp_path: Path) -> None:
     picture().save(scans / "a.png")
     predict([scans / "a.png", scans, scans / ".." / "scans" / "a.png"], tmp_path / "out", weights)
     assert len(rows_in(tmp_path / "out")) == 1

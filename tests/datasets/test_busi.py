@@ -64,9 +64,7 @@ def test_a_lesion_image_has_a_lesion_and_a_normal_one_none(busi: Path) -> None:
 def test_further_masks_are_kept_in_order_and_united(busi: Path) -> None:
     sample = read_busi(busi).samples[0]
     assert [mask.name for mask in sample.masks] == ["benign (1)_mask.png", "benign (1)_mask_1.png"]
-    first, second = (
-        np.asarray(Image.open(busi / "benign" / mask.name).convert("L")) > 127 for mask in sample.masks
-    )
+    first, second = (np.asarray(Image.open(busi / "benign" / mask.name).convert("L")) > 127 for mask in sample.masks)
     assert first.any()
     assert second.any()
     np.testing.assert_array_equal(united_mask(sample), first | second)
@@ -145,9 +143,7 @@ def test_a_missing_mask_shows_unverified_too(busi: Path) -> None:
     assert len(problems_of(busi, verify=False)) == 1
 
 
-@pytest.mark.parametrize(
-    "name", ["benign.png", "benign (01).png", "benign (1) copy.png", "benign (1)_mask_0.png"]
-)
+@pytest.mark.parametrize("name", ["benign.png", "benign (01).png", "benign (1) copy.png", "benign (1)_mask_0.png"])
 def test_a_foreign_file_name_is_refused(name: str, busi: Path) -> None:
     shutil.copy(busi / "benign" / "benign (1).png", busi / "benign" / name)
     (problem,) = problems_of(busi)
@@ -203,9 +199,7 @@ def test_a_file_that_is_no_zip_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_fake_is_the_same_for_the_same_seed_only(tmp_path: Path) -> None:
-    digests = [
-        read_busi(make_fake_busi(tmp_path / str(i), seed=seed)).digest() for i, seed in enumerate((0, 0, 1))
-    ]
+    digests = [read_busi(make_fake_busi(tmp_path / str(i), seed=seed)).digest() for i, seed in enumerate((0, 0, 1))]
     assert digests[0] == digests[1] != digests[2]
 
 

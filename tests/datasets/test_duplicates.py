@@ -103,18 +103,14 @@ def test_two_overlapping_crops_of_one_scene_are_grouped_though_neither_holds_the
 
 def test_copies_of_a_copy_form_one_group() -> None:
     whole = scene(1)
-    report = find_near_duplicates(
-        {"a": whole, "b": cropped(whole), "c": rescaled(cropped(whole)), "d": scene(2)}
-    )
+    report = find_near_duplicates({"a": whole, "b": cropped(whole), "c": rescaled(cropped(whole)), "d": scene(2)})
     assert report.groups == (("a", "b", "c"),)
     assert (report.covered, report.largest) == (3, 3)
 
 
 def test_thumbnails_alone_find_rescaled_copies_but_miss_crops() -> None:
     whole = scene(1)
-    report = find_near_duplicates(
-        {"crop": cropped(whole), "small": rescaled(whole), "whole": whole}, crops=False
-    )
+    report = find_near_duplicates({"crop": cropped(whole), "small": rescaled(whole), "whole": whole}, crops=False)
     assert report.groups == (("small", "whole"),)
 
 
@@ -191,12 +187,8 @@ def test_the_known_duplicates_of_busi_are_grouped_and_no_group_is_a_chain() -> N
     )
     for scene_keys in known:
         assert any(set(scene_keys) <= set(group) for group in report.groups), scene_keys
-    assert {pair for pair in pairs(report) if "malignant (145)" in pair} == {
-        ("benign (433)", "malignant (145)")
-    }
-    assert [(p.first, p.second) for p in report.pairs if p.kind == "identical"] == [
-        ("benign (433)", "malignant (145)")
-    ]
+    assert {pair for pair in pairs(report) if "malignant (145)" in pair} == {("benign (433)", "malignant (145)")}
+    assert [(p.first, p.second) for p in report.pairs if p.kind == "identical"] == [("benign (433)", "malignant (145)")]
     together = {pair for group in report.groups for pair in combinations(group, 2)}
     assert pairs(by_thumbnail) <= pairs(report) <= together
     # Measured: 153 groups, 346 pictures; a few borderline pairs may fall either way with other libraries.

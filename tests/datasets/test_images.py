@@ -36,10 +36,7 @@ def grey_file(folder: Path, mode: str) -> Path:
         image = Image.fromarray(RAMP.astype(np.float32) / 1000 - 0.1)
     else:
         image = image.convert(mode)
-    file = (
-        folder
-        / f"{mode.replace(';', '')}.{'png' if mode in ('LA', 'P', 'RGB', 'RGBA', 'L', '1') else 'tiff'}"
-    )
+    file = folder / f"{mode.replace(';', '')}.{'png' if mode in ('LA', 'P', 'RGB', 'RGBA', 'L', '1') else 'tiff'}"
     image.save(file)
     with Image.open(file) as saved:
         assert saved.mode == mode
@@ -158,9 +155,7 @@ def test_a_mask_of_zeros_and_ones_is_refused_not_read_as_empty(tmp_path: Path) -
         (None, "cannot be read"),
     ],
 )
-def test_a_file_without_an_image_is_named(
-    read: object, content: bytes | None, fault: str, tmp_path: Path
-) -> None:
+def test_a_file_without_an_image_is_named(read: object, content: bytes | None, fault: str, tmp_path: Path) -> None:
     file = tmp_path / "broken.png"
     if content is not None:
         file.write_bytes(content)

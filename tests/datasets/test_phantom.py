@@ -11,16 +11,9 @@ from PIL import Image
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
-from taichinet.datasets.phantom import (
-    LABELS,
-    MARKER,
-    Label,
-    Phantom,
-    log_compress,
-    make_phantom,
-    speckle_envelope,
-    write_phantom_busi,
-)
+from taichinet.datasets.phantom import Phantom, log_compress, make_phantom, speckle_envelope
+from taichinet.datasets.phantom_anatomy import LABELS, Label
+from taichinet.datasets.phantom_folder import MARKER, write_phantom_busi
 from taichinet.errors import DataError, SettingError
 
 
@@ -108,9 +101,7 @@ def test_compounding_looks_smooths_speckle_by_the_root_of_their_number() -> None
 
 
 def test_ten_decibels_in_the_tissue_are_ten_decibels_in_the_envelope() -> None:
-    weak, strong = (
-        speckle_envelope(np.random.default_rng(3), np.full((96, 128), level)) for level in (-10.0, 0.0)
-    )
+    weak, strong = (speckle_envelope(np.random.default_rng(3), np.full((96, 128), level)) for level in (-10.0, 0.0))
     np.testing.assert_allclose(20 * np.log10(strong / weak), 10.0, atol=1e-6)
 
 

@@ -83,9 +83,7 @@ def test_overlap_scores_equal_counting_pixel_by_pixel(seed: int) -> None:
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0)])
 @pytest.mark.parametrize("seed", SEEDS[:3])
-def test_distances_equal_looking_at_every_pair_of_border_pixels(
-    seed: int, spacing: tuple[float, float]
-) -> None:
+def test_distances_equal_looking_at_every_pair_of_border_pixels(seed: int, spacing: tuple[float, float]) -> None:
     rng = np.random.default_rng(seed)
     prediction, truth = blob(rng, (14, 18)), blob(rng, (14, 18))
     there = distances_by_loops(prediction, truth, spacing)

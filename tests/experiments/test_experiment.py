@@ -156,9 +156,7 @@ def test_a_rate_may_be_written_with_an_exponent(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["training.epochs", "", "=3", "training.epochs 3"])
 def test_text_without_key_and_value_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(
-        SettingError, match=r"is no setting\. Write key=value, e\.g\. --set training\.epochs=20"
-    ):
+    with pytest.raises(SettingError, match=r"is no setting\. Write key=value, e\.g\. --set training\.epochs=20"):
         parse_assignments([text])
 
 
@@ -203,17 +201,13 @@ def test_the_papers_recipe_has_the_printed_settings() -> None:
     assert PAPER.model == "taichinet"
 
 
-@pytest.mark.parametrize(
-    "family", sorted({name.rpartition("-")[0] for name in RECIPES if name.endswith("-unet")})
-)
+@pytest.mark.parametrize("family", sorted({name.rpartition("-")[0] for name in RECIPES if name.endswith("-unet")}))
 def test_a_plain_unet_differs_from_its_taichinet_in_model_and_strategy_alone(family: str) -> None:
     unet, taichinet = get_recipe(f"{family}-unet"), get_recipe(f"{family}-taichinet")
     assert unet.training.strategy == "plain"
     same = {"name", "model", "options", "training"}
     assert unet.model_dump(exclude=same) == taichinet.model_dump(exclude=same)
-    assert unet.training.model_dump(exclude={"strategy"}) == taichinet.training.model_dump(
-        exclude={"strategy"}
-    )
+    assert unet.training.model_dump(exclude={"strategy"}) == taichinet.training.model_dump(exclude={"strategy"})
     assert unet.options == {k: v for k, v in taichinet.options.items() if k in ("width", "in_channels")}
 
 

@@ -64,9 +64,7 @@ def _ellipse(shape: tuple[int, int], rng: np.random.Generator, left_half: bool) 
     return inside
 
 
-def _speckle(
-    shape: tuple[int, int], lesions: list[NDArray[np.bool_]], rng: np.random.Generator
-) -> Image.Image:
+def _speckle(shape: tuple[int, int], lesions: list[NDArray[np.bool_]], rng: np.random.Generator) -> Image.Image:
     """Grey tissue with multiplicative noise, darker where a lesion is."""
     tissue = np.full(shape, 130.0)
     for lesion in lesions:

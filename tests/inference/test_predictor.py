@@ -51,9 +51,7 @@ class Brightness(nn.Module):
 
 
 def brightness_predictor(agrees: bool = True) -> Predictor:
-    return Predictor(
-        LoadedWeights(Brightness(agrees), WeightsConfig("unet", {"width": 2}, SIZE)), FLOAT32_CPU
-    )
+    return Predictor(LoadedWeights(Brightness(agrees), WeightsConfig("unet", {"width": 2}, SIZE)), FLOAT32_CPU)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3000, 20), (20, 3000), (32, 32), (45, 71)])
@@ -97,9 +95,7 @@ def test_grey_and_grey_repeated_in_colour_are_one_image() -> None:
     repeated = np.stack([grey] * 3, axis=2)
     for in_channels in (1, 3):
         predictor = Predictor(random_weights(in_channels=in_channels), FLOAT32_CPU)
-        np.testing.assert_array_equal(
-            predictor.predict(grey).probability, predictor.predict(repeated).probability
-        )
+        np.testing.assert_array_equal(predictor.predict(grey).probability, predictor.predict(repeated).probability)
 
 
 def test_many_images_give_what_each_gives_alone_in_their_order() -> None:

@@ -39,9 +39,7 @@ def l_s(logits: Tensor, target: Tensor) -> float:
     """Eq. 14 and 16-17 in numpy, mean over the images; empty targets have no Dice term."""
     losses = []
     for estimate, truth in zip(probability(logits), target.double().numpy(), strict=True):
-        dice = (
-            1 - 2 * (truth * estimate).sum() / ((truth**2).sum() + (estimate**2).sum()) if truth.any() else 0
-        )
+        dice = 1 - 2 * (truth * estimate).sum() / ((truth**2).sum() + (estimate**2).sum()) if truth.any() else 0
         losses.append(dice - np.where(truth == 1, np.log(estimate), np.log(1 - estimate)).mean())
     return float(np.mean(losses))
 
@@ -85,9 +83,7 @@ def test_each_weight_scales_its_own_term_alone(step: Step) -> None:
     each = terms(prediction, batch)
     region = {"plain": 0.0, "easy": each["easy"], "hard": each["hard"]}[step]
     complementary = 0.0 if step == "easy" else each["complementary"]
-    settings = ObjectiveSettings(
-        positive_weight=2, negative_weight=3, complementary_weight=5, region_weight=7
-    )
+    settings = ObjectiveSettings(positive_weight=2, negative_weight=3, complementary_weight=5, region_weight=7)
     expected = 2 * each["positive"] + 3 * each["negative"] + 5 * complementary + 7 * region
     assert float(objective(prediction, batch, step, settings)) == pytest.approx(expected, abs=1e-4)
 
@@ -156,9 +152,7 @@ def test_a_batch_without_any_part_has_the_loss_without_the_region_term(step: Ste
     prediction, batch = example()
     logits = prediction.positive.clone().requires_grad_()
     nothing = torch.zeros_like(batch.lesion)
-    loss = objective(
-        replace(prediction, positive=logits), replace(batch, easy=nothing, hard=nothing), step, PAPER
-    )
+    loss = objective(replace(prediction, positive=logits), replace(batch, easy=nothing, hard=nothing), step, PAPER)
     each = terms(prediction, batch)
     expected = each["positive"] + each["negative"] + (each["complementary"] if step == "hard" else 0)
     assert float(loss.detach()) == pytest.approx(expected, abs=1e-5)
@@ -173,9 +167,7 @@ def test_one_hard_lesion_weighs_no_more_in_a_large_batch_than_its_share() -> Non
     only_one = batch.hard.clone()
     only_one[1:] = 0
     alone = float(region_loss(prediction.positive[:1], only_one[:1], batch.lesion[:1]))
-    assert float(region_loss(prediction.positive, only_one, batch.lesion)) == pytest.approx(
-        alone / 8, abs=1e-6
-    )
+    assert float(region_loss(prediction.positive, only_one, batch.lesion)) == pytest.approx(alone / 8, abs=1e-6)
 
 
 @pytest.mark.parametrize("step", ["easy", "hard"])
@@ -200,8 +192,7 @@ def test_as_printed_the_rest_of_the_lesion_is_background_to_the_region_term_and_
             for estimate, truth in zip(silent, region.double().numpy(), strict=True):
                 dice = 1 - 2 * (truth * estimate).sum() / ((truth**2).sum() + (estimate**2).sum())
                 expected.append(
-                    dice
-                    - np.where(truth == 1, np.log(np.maximum(estimate, 1e-300)), np.log(1 - estimate)).mean()
+                    dice - np.where(truth == 1, np.log(np.maximum(estimate, 1e-300)), np.log(1 - estimate)).mean()
                 )
             assert float(loss.detach()) == pytest.approx(float(np.mean(expected)), abs=1e-5)
 

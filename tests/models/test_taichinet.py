@@ -94,8 +94,7 @@ def test_switching_a_part_off_removes_exactly_its_parameters() -> None:
     assert full - count("taichinet", width=width, head="none") == head
     convolutions = 2 * ((9 * hidden + hidden) + (9 * hidden + 1))
     assert (
-        count("taichinet", width=width, head_hidden=hidden, head="a")
-        - count("taichinet", width=width, head="none")
+        count("taichinet", width=width, head_hidden=hidden, head="a") - count("taichinet", width=width, head="none")
         == convolutions
     )
     query, key, value = deep * deep + deep, deep * deep // 2 + deep // 2, deep * deep // 2 + deep // 2
@@ -274,9 +273,7 @@ def test_the_second_refinement_reads_the_first_ones_result(order: str) -> None:
 
 @pytest.mark.parametrize("order", ["a", "b", "c"])
 @pytest.mark.parametrize("perturbed", ["negative", "positive"])
-def test_one_pixel_of_one_path_reaches_both_outputs_and_with_mlps_only_that_pixel(
-    order: str, perturbed: str
-) -> None:
+def test_one_pixel_of_one_path_reaches_both_outputs_and_with_mlps_only_that_pixel(order: str, perturbed: str) -> None:
     head = head_of(order)
     logits_n, logits_p = logit_maps()
     before = head(logits_n, logits_p)
@@ -391,9 +388,7 @@ def test_outputs_have_the_inputs_size_and_a_channel_a_region(
 @pytest.mark.parametrize(
     "shape", [(1, 1, 33, 32), (1, 1, 32, 40), (1, 1, 8, 8), (1, 1, 0, 32), (1, 3, 32, 32), (1, 32, 32)]
 )
-def test_sizes_and_channels_that_do_not_fit_are_refused_with_the_way_out(
-    model: str, shape: tuple[int, ...]
-) -> None:
+def test_sizes_and_channels_that_do_not_fit_are_refused_with_the_way_out(model: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(SettingError, match=r"(Resize or pad|another in_channels)") as caught:
         tiny_network(model)(torch.zeros(shape))
     assert all(str(side) in str(caught.value) for side in shape[-2:])
@@ -493,9 +488,7 @@ def test_a_bias_before_batch_norm_changes_no_output_in_training() -> None:
 # -------------------------------------------------------------------------------------- names and options
 
 
-@pytest.mark.parametrize(
-    ("typed", "meant"), [("unett", "unet"), ("taichi", "taichinet"), ("unet+", "unet++")]
-)
+@pytest.mark.parametrize(("typed", "meant"), [("unett", "unet"), ("taichi", "taichinet"), ("unet+", "unet++")])
 def test_an_unknown_model_is_answered_with_the_nearest_and_all_known(typed: str, meant: str) -> None:
     with pytest.raises(SettingError) as caught:
         create_model(typed)
@@ -581,9 +574,7 @@ def test_float16_weights_are_half_as_large_and_nearly_the_same(tmp_path: Path) -
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    return save_weights(
-        tiny_network(), WeightsConfig("taichinet", {"width": 2}, size=32), tmp_path / "weights"
-    )
+    return save_weights(tiny_network(), WeightsConfig("taichinet", {"width": 2}, size=32), tmp_path / "weights")
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "config.json"])
@@ -625,18 +616,14 @@ def test_a_torn_or_foreign_configuration_is_refused(saved: Path, text: str) -> N
     ],
     ids=str,
 )
-def test_a_configuration_that_builds_no_network_is_the_users_error(
-    saved: Path, content: dict[str, Any]
-) -> None:
+def test_a_configuration_that_builds_no_network_is_the_users_error(saved: Path, content: dict[str, Any]) -> None:
     (saved / "config.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(TaiChiNetError):
         load_weights(saved)
 
 
 @pytest.mark.parametrize("options", [{"width": 4}, {"width": 2, "head": "none"}, {"width": 2, "head": "a"}])
-def test_weights_of_another_network_are_refused_with_the_first_difference(
-    saved: Path, options: dict[str, Any]
-) -> None:
+def test_weights_of_another_network_are_refused_with_the_first_difference(saved: Path, options: dict[str, Any]) -> None:
     content = {"model": "taichinet", "options": options, "size": 32}
     (saved / "config.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(WeightsError, match=r"do not fit model 'taichinet'.*first '"):

@@ -57,9 +57,7 @@ def test_three_masks_show_three_colours() -> None:
 
 
 def test_the_strokes_differ_in_grey_too() -> None:
-    truth, prediction = (
-        Image.new("RGB", (1, 1), s.colour).convert("L").getpixel((0, 0)) for s in (TRUTH, PREDICTION)
-    )
+    truth, prediction = (Image.new("RGB", (1, 1), s.colour).convert("L").getpixel((0, 0)) for s in (TRUTH, PREDICTION))
     assert abs(int(truth) - int(prediction)) > 60  # type: ignore[arg-type]
 
 
@@ -118,9 +116,7 @@ def test_heat_refuses_values_that_are_no_share(value: float) -> None:
 
 
 def test_a_strip_has_every_picture_at_one_height_and_ink_above_each() -> None:
-    sheet = strip(
-        [("image", Image.new("RGB", (50, 40), "red")), ("truth", Image.new("L", (30, 60), 128))], height=80
-    )
+    sheet = strip([("image", Image.new("RGB", (50, 40), "red")), ("truth", Image.new("L", (30, 60), 128))], height=80)
     pixels = np.asarray(sheet)
     red = (pixels == (255, 0, 0)).all(axis=2)
     grey = (pixels == 128).all(axis=2)

@@ -27,9 +27,7 @@ from taichinet.reports.tables import HEADER, SummaryFile, departures, read_summa
 COMMIT = "3f2c1a9be012"
 
 
-def group(
-    name: str, policy: str | None, images: int, dice: float, std: float | None = 0.012
-) -> dict[str, Any]:
+def group(name: str, policy: str | None, images: int, dice: float, std: float | None = 0.012) -> dict[str, Any]:
     """Every score but the distances is `dice`; at native size 0.1 less."""
 
     def at(base: float) -> dict[str, Any]:
@@ -43,9 +41,7 @@ def group(
     }
 
 
-def content(
-    experiment: Experiment, folds_done: tuple[int, ...] = (0, 1, 2, 3, 4), **changes: Any
-) -> dict[str, Any]:
+def content(experiment: Experiment, folds_done: tuple[int, ...] = (0, 1, 2, 3, 4), **changes: Any) -> dict[str, Any]:
     groups = [
         group("lesion", None, 647, 0.7251),
         group("benign", None, 437, 0.75),
@@ -183,9 +179,7 @@ def test_other_pictures_under_the_same_name_have_a_section_of_their_own() -> Non
 def test_the_papers_own_recipes_depart_in_nothing() -> None:
     assert departures(busi_taichinet()) == []
     assert departures(busi_unet()) == []
-    assert "- `busi-taichinet`, `busi-unet`: none" in markdown(
-        content(busi_taichinet()), content(busi_unet())
-    )
+    assert "- `busi-taichinet`, `busi-unet`: none" in markdown(content(busi_taichinet()), content(busi_unet()))
 
 
 def test_departures_name_own_and_papers_value() -> None:
@@ -227,9 +221,7 @@ def test_every_recipe_can_be_told(name: str) -> None:
 def test_what_aggregate_writes_can_be_read() -> None:
     scores = dict.fromkeys(SCORES, 0.5) | {f"{name}_native": 0.25 for name in SCORES}
     undefined = {
-        f"{name}{size}": nan
-        for name in ("dice", "jaccard", "precision", "sensitivity")
-        for size in ("", "_native")
+        f"{name}{size}": nan for name in ("dice", "jaccard", "precision", "sensitivity") for size in ("", "_native")
     }
     rows = [
         {

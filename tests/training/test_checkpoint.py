@@ -121,12 +121,10 @@ def test_a_checkpoint_is_data_and_runs_no_code(tmp_path: Path) -> None:
     assert not (tmp_path / "code ran").exists()
 
 
-@pytest.mark.parametrize(
-    "content", [torch.zeros(3), [1, 2], {"epoch": 3}], ids=["tensor", "list", "too few keys"]
-)
+@pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {"epoch": 3}], ids=["tensor", "list", "too few keys"])
 def test_a_readable_file_of_another_shape_counts_as_torn(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / CURRENT)
-    with pytest.raises(WeightsError, match=r"No checkpoint of .* can be read: .*Train without --resume"):
+    with pytest.raises(WeightsError, match=r"No checkpoint of .* can be read: .*Begin anew with --overwrite"):
         load_checkpoint(tmp_path, IDENTITY)
 
 
@@ -142,9 +140,7 @@ def test_two_torn_files_are_both_named(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_other_settings_is_refused_with_both_ways_out(tmp_path: Path) -> None:
     save_checkpoint(checkpoint(1), tmp_path)
-    with pytest.raises(
-        WeightsError, match=r"other settings or other training images.*--out.*without --resume"
-    ):
+    with pytest.raises(WeightsError, match=r"other settings or other training images.*--out.*--overwrite"):
         load_checkpoint(tmp_path, "another run")
     assert loaded(tmp_path).epoch == 1
 

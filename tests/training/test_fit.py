@@ -104,9 +104,7 @@ def test_every_epoch_draws_its_own_batches_from_seed_and_epoch_alone() -> None:
 def test_an_epoch_shows_every_image_once_with_its_own_masks() -> None:
     train = discs(7)
     regions = halves(train)
-    data = replace(
-        tiny_data(), train=train, regions=regions, augmentation=AugmentationSettings(probability=0)
-    )
+    data = replace(tiny_data(), train=train, regions=regions, augmentation=AugmentationSettings(probability=0))
     batches = list(epoch_batches(data, tiny_settings(), 0))
     assert [len(batch.image) for batch in batches] == [3, 4]  # a lone last image joins the batch before
     seen = []
@@ -152,12 +150,8 @@ def test_a_killed_training_resumes_to_bit_identical_weights(
     assert (result.best_epoch, result.best_dice) == (uninterrupted[1].best_epoch, uninterrupted[1].best_dice)
 
 
-@pytest.mark.parametrize(
-    "settings", [{"schedule": "cosine"}, {"easy_share": 0.75}, {"selection": "last"}], ids=str
-)
-def test_schedule_curriculum_and_selection_survive_an_interruption(
-    tmp_path: Path, settings: dict[str, Any]
-) -> None:
+@pytest.mark.parametrize("settings", [{"schedule": "cosine"}, {"easy_share": 0.75}, {"selection": "last"}], ids=str)
+def test_schedule_curriculum_and_selection_survive_an_interruption(tmp_path: Path, settings: dict[str, Any]) -> None:
     whole, result = train_tiny(tmp_path / "whole", tiny_settings(**settings))
     folder = tmp_path / "cut"
     with pytest.raises(PowerCutError):
@@ -203,9 +197,7 @@ def test_a_checkpoint_of_other_settings_is_refused_and_left_alone(tmp_path: Path
     assert (tmp_path / CURRENT).read_bytes() == before
 
 
-def test_without_resume_the_training_begins_anew(
-    uninterrupted: tuple[nn.Module, Any], tmp_path: Path
-) -> None:
+def test_without_resume_the_training_begins_anew(uninterrupted: tuple[nn.Module, Any], tmp_path: Path) -> None:
     with pytest.raises(PowerCutError):
         train_tiny(tmp_path, tiny_settings(), on_epoch=stop_after(2))
     heard: list[int] = []
@@ -229,9 +221,7 @@ def test_a_disk_that_fills_up_costs_no_finished_epoch(
         train_tiny(tmp_path, tiny_settings())
     monkeypatch.undo()
     heard: list[int] = []
-    resumed, _ = train_tiny(
-        tmp_path, tiny_settings(), resume=True, on_epoch=lambda row: heard.append(row["epoch"])
-    )
+    resumed, _ = train_tiny(tmp_path, tiny_settings(), resume=True, on_epoch=lambda row: heard.append(row["epoch"]))
     assert heard == [3, 4]
     assert same_weights(resumed, uninterrupted[0])
 
@@ -245,9 +235,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(value: f
     optimizer = torch.optim.Adam(network.parameters(), lr=1.0)
     before = {name: weight.clone() for name, weight in network.named_parameters()}
     batches = tiny_data().train.batches(4)
-    with pytest.raises(
-        TaiChiNetError, match=rf"loss became {value}\. Begin anew .*training\.learning_rate.*float32"
-    ):
+    with pytest.raises(TaiChiNetError, match=rf"loss became {value}\. Begin anew .*training\.learning_rate.*float32"):
         train_epoch(network, batches, lambda p, b: p.positive.sum() * value, optimizer, FLOAT32_CPU)
     assert all(torch.equal(weight, before[name]) for name, weight in network.named_parameters())
 
@@ -321,9 +309,7 @@ def test_the_optimiser_gets_each_epochs_rate(tmp_path: Path, monkeypatch: pytest
     ("share", "epochs", "easy"),
     [(0.25, 40, 10), (0.5, 40, 20), (0.0, 5, 0), (1.0, 5, 5), (0.3, 10, 3), (0.25, 4, 1)],
 )
-def test_the_easy_step_takes_its_share_of_the_epochs_and_comes_first(
-    share: float, epochs: int, easy: int
-) -> None:
+def test_the_easy_step_takes_its_share_of_the_epochs_and_comes_first(share: float, epochs: int, easy: int) -> None:
     settings = TrainingSettings(epochs=epochs, easy_share=share)
     assert [settings.step(epoch) for epoch in range(epochs)] == ["easy"] * easy + ["hard"] * (epochs - easy)
     plain = TrainingSettings(epochs=epochs, easy_share=share, strategy="plain")
@@ -363,15 +349,11 @@ def test_the_epoch_with_the_best_validation_dice_is_selected_the_earliest_of_equ
     selected, result = train_tiny(tmp_path / "selected", tiny_settings(strategy="plain"))
     assert (result.best_epoch, result.best_dice) == (chosen, scores[chosen - 1])
     monkeypatch.undo()
-    short, _ = train_tiny(
-        tmp_path / "short", tiny_settings(strategy="plain", epochs=chosen, selection="last")
-    )
+    short, _ = train_tiny(tmp_path / "short", tiny_settings(strategy="plain", epochs=chosen, selection="last"))
     assert same_weights(selected, short)
 
 
-def test_the_last_epoch_is_selected_where_that_is_the_rule(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_epoch_is_selected_where_that_is_the_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scripted(monkeypatch, [0.9, 0.8, 0.7, 0.6])
     _, result = train_tiny(tmp_path, tiny_settings(selection="last"))
     assert (result.best_epoch, result.best_dice) == (4, 0.6)

@@ -20,11 +20,11 @@ def demo(
     import time
 
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
     from taichinet.cli.printing import print_demo
     from taichinet.cli.progress import training_progress
-    from taichinet.datasets.phantom import write_phantom_busi
+    from taichinet.datasets.phantom_folder import write_phantom_busi
     from taichinet.experiments.cross_validate import open_study_data, train_folds
     from taichinet.experiments.provenance import describe_machine
     from taichinet.experiments.recipes import get_recipe
@@ -34,14 +34,15 @@ def demo(
     began = time.perf_counter()
     console = Console(stderr=True, quiet=as_json)
     total = sum(PHANTOMS.values())
-    steps = iter(
-        track(range(total), description=f"simulating {total} phantoms", console=console, disable=as_json)
-    )
-    data = write_phantom_busi(
-        out / "phantoms", **PHANTOMS, seed=seed, on_progress=lambda done, all_images: next(steps, None)
-    )
-    for _ in steps:  # a set that was there already is drawn to its end
-        pass
+    with Progress(console=console, disable=as_json) as bar:
+        task = bar.add_task(f"simulating {total} phantoms", total=total)
+        data = write_phantom_busi(
+            out / "phantoms",
+            **PHANTOMS,
+            seed=seed,
+            on_progress=lambda done, _: bar.update(task, completed=done),
+        )
+        bar.update(task, completed=total)  # a set that was there already
     console.print("reading, searching near-duplicates, drawing folds")
     studies = []
     with training_progress(quiet=as_json) as progress:
@@ -49,9 +50,7 @@ def demo(
             experiment = get_recipe(name)
             study_data = open_study_data(experiment, data, "grouped", out)
             progress.begin(name)
-            studies.append(
-                train_folds(experiment, study_data, [0], out, "overwrite", on_epoch=progress.epoch)
-            )
+            studies.append(train_folds(experiment, study_data, [0], out, "overwrite", on_epoch=progress.epoch))
     console.print("drawing the page")
     page = out / "index.html"
     write_page(page, demo_page(study_data.manifest, studies, describe_machine()))

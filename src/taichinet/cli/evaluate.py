@@ -9,15 +9,15 @@ import typer
 
 
 def evaluate(
-    weights: Annotated[
-        Path, typer.Argument(metavar="RUN|WEIGHTS", help="A study, a run folder or a weights folder.")
-    ],
+    weights: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="A study, a run folder or a weights folder.")],
     data: Annotated[Path, typer.Option(help="Data set in BUSI's layout: the folder, or its zip.")],
     normal: Annotated[
-        bool | None, typer.Option("--normal/--no-normal", help="With or without normal images; as trained by default.")
+        bool | None,
+        typer.Option("--normal/--no-normal", help="With or without normal images; as trained by default."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for scores.csv (a row an image) and summary.json.")
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for scores.csv (a row an image) and summary.json."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -34,7 +34,11 @@ def evaluate(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         evaluation.scores.round(6).to_csv(out / "scores.csv", index=False)
-        content = {"weights": str(weights), "note": evaluation.note, "summary": evaluation.summary.to_json_dict()}
+        content = {
+            "weights": str(weights),
+            "note": evaluation.note,
+            "summary": evaluation.summary.to_json_dict(),
+        }
         (out / "summary.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     Console(stderr=True, quiet=as_json).print(evaluation.note, soft_wrap=True)
     print_study(folder, evaluation.summary, as_json)

@@ -63,9 +63,7 @@ class Row:
 
 
 def predict(
-    inputs: Annotated[
-        list[Path], typer.Argument(metavar="FILES|FOLDER...", help="Images, or folders of images.")
-    ],
+    inputs: Annotated[list[Path], typer.Argument(metavar="FILES|FOLDER...", help="Images, or folders of images.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for masks, maps and the table.")
     ],
@@ -86,9 +84,7 @@ def predict(
             help="A pixel is lesion above this probability (0..1); default: that of the weights.",
         ),
     ] = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Read the subfolders of a folder too.")
-    ] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Read the subfolders of a folder too.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the rows as JSON on stdout, and nothing else there.")
     ] = False,
@@ -164,9 +160,7 @@ def _find_images(inputs: Sequence[Path], output: Path, recursive: bool) -> _Foun
                 target.setdefault(file.parent.resolve() / file.name, file)
     except OSError as fault:
         raise DataError(f"The inputs cannot be listed ({fault}). Check that you may read them.") from fault
-    found = _Found(
-        tuple(images.values()), {reason: tuple(files.values()) for reason, files in skipped.items()}
-    )
+    found = _Found(tuple(images.values()), {reason: tuple(files.values()) for reason, files in skipped.items()})
     if not found.images:
         raise DataError(
             f"No image in {', '.join(map(str, inputs))}. Pass image files, or a folder with files ending in "
@@ -232,9 +226,7 @@ def _make_output_folder(output: Path, names: Mapping[Path, str]) -> None:
         output.mkdir(parents=True, exist_ok=True)
         there = {entry.name for entry in output.iterdir()}
     except OSError as fault:
-        raise DataError(
-            f"The output folder {output} cannot be used ({fault}). Choose another with -o."
-        ) from fault
+        raise DataError(f"The output folder {output} cannot be used ({fault}). Choose another with -o.") from fault
     inputs = {image.resolve() for image in names}
     foreign = [
         str(path)
@@ -270,9 +262,7 @@ def _load_predictor(weights: Path | None, threshold: float | None) -> Predictor:
     return Predictor(load_weights(weights or shipped_weights()), choose_placement(), threshold)
 
 
-def _predict_all(
-    predictor: Predictor, names: Mapping[Path, str], output: Path, messages: Console | None
-) -> list[Row]:
+def _predict_all(predictor: Predictor, names: Mapping[Path, str], output: Path, messages: Console | None) -> list[Row]:
     """A row for each image of `names`; the table is written even when the user interrupts. Bar on `messages`.
 
     One image at a time: its result depends on no other file of the run, and a bad one spoils no batch.
@@ -356,9 +346,7 @@ def _write_table(rows: Sequence[Row], output: Path) -> None:
     try:
         (output / f"{TABLE}.json").write_text(_as_json(rows) + "\n", encoding="utf-8")
         # A file name that is no valid text still gets its row.
-        with (output / f"{TABLE}.csv").open(
-            "w", encoding="utf-8", errors="backslashreplace", newline=""
-        ) as stream:
+        with (output / f"{TABLE}.csv").open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
             table = csv.DictWriter(stream, [field.name for field in fields(Row)])
             table.writeheader()
             table.writerows(asdict(row) for row in rows)

@@ -69,7 +69,10 @@ def print_demo(page: Path, studies: list[Study], seconds: float, as_json: bool) 
         lesion = study.summary.lesion
         cells = [_cell(lesion, "network", score) for score in HEADINGS]
         table.add_row(
-            result["experiment"]["name"], f"{result['parameters']:,}", *cells, _cell(lesion, "network", "hd95", 1)
+            result["experiment"]["name"],
+            f"{result['parameters']:,}",
+            *cells,
+            _cell(lesion, "network", "hd95", 1),
         )
     console.print(table)
     console.print(f"Done in {seconds:.0f} s. Look at [bold]{page}[/]", soft_wrap=True)

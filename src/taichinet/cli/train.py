@@ -16,7 +16,8 @@ def train(
         str, typer.Option(help="grouped: near-duplicates never split; paper: random, stratified by class.")
     ] = "grouped",
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="Setting as key=value, repeatable, e.g. training.epochs=20.")
+        list[str] | None,
+        typer.Option("--set", help="Setting as key=value, repeatable, e.g. training.epochs=20."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of all runs.")] = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch.")] = False,
@@ -36,7 +37,7 @@ def train(
     if resume and overwrite:
         raise SettingError("--resume and --overwrite contradict each other. Give one of them.")
     experiment = vary(get_recipe(recipe), parse_assignments(assignments or []))
-    folds = sorted(set(range(experiment.data.folds) if not fold else fold))
+    folds = sorted(set(fold or range(experiment.data.folds)))
     if folds[0] < 0 or folds[-1] >= experiment.data.folds:
         raise SettingError(f"--fold must lie in 0..{experiment.data.folds - 1}, got {fold}.")
     existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"

@@ -51,7 +51,7 @@ def augment(batch: Batch, settings: AugmentationSettings, generator: torch.Gener
     grid = F.affine_grid(matrix, list(stack.shape), align_corners=False)
     moved = F.grid_sample(stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     channels = [batch.image.shape[1], *(mask.shape[1] for mask in masks)]
-    image, *moved_masks = moved.split(channels, dim=1)
+    image, *moved_masks = torch.split(moved, channels, dim=1)
     parts = iter((mask > 0.5).float() for mask in moved_masks)
     return Batch(
         image=image.clamp(0, 1) ** gamma.view(-1, 1, 1, 1),
@@ -72,7 +72,10 @@ def _draw_affine(count: int, settings: AugmentationSettings, generator: torch.Ge
     scale_x = torch.where(horizontal, 1 / factor, torch.ones(count))
     scale_y = torch.where(horizontal, torch.ones(count), 1 / factor)
     cos, sin, zero = torch.cos(angle), torch.sin(angle), torch.zeros(count)
-    rows = [torch.stack([cos * scale_x, -sin * scale_x, zero], 1), torch.stack([sin * scale_y, cos * scale_y, zero], 1)]
+    rows = [
+        torch.stack([cos * scale_x, -sin * scale_x, zero], 1),
+        torch.stack([sin * scale_y, cos * scale_y, zero], 1),
+    ]
     return torch.stack(rows, dim=1)
 
 

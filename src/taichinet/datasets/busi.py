@@ -101,9 +101,7 @@ def _dataset_folder(top: Traversable, root: Path) -> Traversable:
     for folder in (top, top / FOLDER):
         if any((folder / label).is_dir() for label in (*LESION_CLASSES, NORMAL_CLASS)):
             return folder
-    raise DataError(
-        f"{root} holds no image of BUSI: no class folder (benign, malignant, normal) is in it. {_REMEDY}"
-    )
+    raise DataError(f"{root} holds no image of BUSI: no class folder (benign, malignant, normal) is in it. {_REMEDY}")
 
 
 def _list_class(folder: Traversable, label: str) -> tuple[dict[int, _Entry], list[str]]:

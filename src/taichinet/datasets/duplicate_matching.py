@@ -85,7 +85,7 @@ def _align_crops(
     pictures: Sequence[FloatArray], similar: IntArray, threshold: float
 ) -> dict[tuple[int, int], Alignment]:
     shared = find_shared_patches(pictures)
-    unshifted = np.tile(np.float32([1, 0, 1, 0]), (len(similar), 1))
+    unshifted = np.tile(np.array([1, 0, 1, 0], dtype=np.float32), (len(similar), 1))
     starts = Candidates(
         np.concatenate([shared.first, similar[:, 0]]),
         np.concatenate([shared.second, similar[:, 1]]),
@@ -190,9 +190,7 @@ def _unit_rows(patches: FloatArray) -> Tensor:
     rows = patches.reshape(-1, PATCH_SIDE * PATCH_SIDE)
     rows = rows - rows.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    return torch.from_numpy(
-        (rows / np.maximum(norm, PATCH_SIDE)).astype(np.float32)
-    )  # flat: below 1 grey level
+    return torch.from_numpy((rows / np.maximum(norm, PATCH_SIDE)).astype(np.float32))  # flat: below 1 grey level
 
 
 def _resize(image: FloatArray, width: int, height: int) -> FloatArray:
@@ -252,9 +250,7 @@ def _align_batch(fixed: Tensor, moving: Tensor, transform: Tensor) -> tuple[Tens
             break
         columns = torch.stack([value, inside, dx * x, dx, dy * y, dy], dim=-1).flatten(1, 2)
         normal = columns.mT @ columns
-        ridge = torch.diag_embed(
-            1e-3 * normal.diagonal(dim1=1, dim2=2) + 1e-3
-        )  # solvable for empty overlaps, too
+        ridge = torch.diag_embed(1e-3 * normal.diagonal(dim1=1, dim2=2) + 1e-3)  # solvable for empty overlaps, too
         solved = torch.linalg.solve(normal + ridge, columns.mT @ target.flatten(1)[..., None])[..., 0]
         change = solved[:, 2:] / solved[:, :1].clamp(min=0.2)
         transform = transform + change.clamp(-0.05, 0.05)  # a longer step leaves the reach of the gradient

@@ -135,8 +135,8 @@ def load_or_make_folds(
         verify_folds(plan, manifest)
         if (plan.protocol, plan.seed, plan.count) != (protocol, seed, count):
             raise FoldError(
-                f"{path} holds {plan.count} {plan.protocol} folds of seed {plan.seed}, asked for are {count} {protocol} "
-                f"folds of seed {seed}. Move the file away, or ask for what it holds."
+                f"{path} holds {plan.count} {plan.protocol} folds of seed {plan.seed}, asked for are {count} "
+                f"{protocol} folds of seed {seed}. Move the file away, or ask for what it holds."
             )
         return plan
     plan = make_folds(manifest, groups, protocol, seed, count)
@@ -158,7 +158,10 @@ def _assign(
     classes = np.array([labels[key] for key in keys])
     for name, size in zip(*np.unique(classes, return_counts=True), strict=True):
         if size < count:
-            raise FoldError(f"Class '{name}' has {size} images, too few for {count} folds. Ask for fewer folds.")
+            raise FoldError(
+                f"Class '{name}' has {size} images, too few to be dealt over {count} parts. "
+                "Ask for fewer folds, or a larger inner validation split (data.validation_share)."
+            )
     group_of = {key: number for number, group in enumerate(groups) for key in group}
     names = np.array([group_of.get(key, len(groups) + i) for i, key in enumerate(keys)])
     if protocol == "grouped":

@@ -39,9 +39,7 @@ class Prepared:
         """The samples of `keys`, in that order; KeyError-free because fold files are verified beforehand."""
         index = {key: i for i, key in enumerate(self.keys)}
         rows = [index[key] for key in keys]
-        return Prepared(
-            tuple(keys), tuple(self.labels[row] for row in rows), self.image[rows], self.lesion[rows]
-        )
+        return Prepared(tuple(keys), tuple(self.labels[row] for row in rows), self.image[rows], self.lesion[rows])
 
     def batch(self, rows: Tensor, regions: Regions | None = None) -> Batch:
         """The samples of `rows` as floats; `regions` must hold the same keys in the same order."""
@@ -64,7 +62,7 @@ class Prepared:
         """
         count = len(self.keys)
         order = torch.arange(count) if shuffle is None else torch.randperm(count, generator=shuffle)
-        chunks = list(order.split(batch_size))
+        chunks = list(torch.split(order, batch_size))
         if shuffle is not None and len(chunks) > 1 and len(chunks[-1]) == 1:
             chunks[-2:] = [torch.cat(chunks[-2:])]
         for rows in chunks:

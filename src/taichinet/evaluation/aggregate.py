@@ -177,8 +177,7 @@ def _group(
         images=len(rows),
         images_per_fold={fold: len(part) for fold, part in _by_fold(rows).items()},
         scores={
-            size: {score: _over_folds(rows, score + suffix) for score in SCORES}
-            for size, suffix in SUFFIX.items()
+            size: {score: _over_folds(rows, score + suffix) for score in SCORES} for size, suffix in SUFFIX.items()
         },
     )
 
@@ -232,9 +231,7 @@ def _number(value: float | None) -> float | None:
 def _refuse_unusable(rows: pd.DataFrame) -> None:
     missing = [column for column in COLUMNS if column not in rows.columns]
     if missing:
-        raise DataError(
-            f"The per-image table lacks the columns {', '.join(missing)}; evaluate the run again."
-        )
+        raise DataError(f"The per-image table lacks the columns {', '.join(missing)}; evaluate the run again.")
     if rows.empty:
         raise DataError("The per-image table has no rows; evaluate at least one image.")
     twice = rows.loc[rows["key"].duplicated(), "key"].unique()

@@ -107,9 +107,7 @@ def _distances_to(border: Mask, spacing: tuple[float, float]) -> NDArray[np.floa
 def _refuse_unusable(prediction: Mask, truth: Mask, spacing_mm: tuple[float, float] | None) -> None:
     for role, mask in (("prediction", prediction), ("truth", truth)):
         if mask.dtype != np.bool_:
-            raise TypeError(
-                f"The {role} has dtype {mask.dtype}; score_mask takes bool, so threshold it first."
-            )
+            raise TypeError(f"The {role} has dtype {mask.dtype}; score_mask takes bool, so threshold it first.")
         if mask.ndim != 2 or mask.size == 0:
             raise DataError(f"The {role} has shape {mask.shape}; a mask is (H, W) with at least one pixel.")
     if prediction.shape != truth.shape:

@@ -1,9 +1,9 @@
 """A recipe over folds: data and folds once, a run folder a fold, a summary over all that are done.
 
-    OUT/folds/<dataset>-<protocol>-...json     the fold plan, written once, verified by every later run
-    OUT/mining/<identity>/                     easy and hard regions, shared by all runs of the same training part
-    OUT/<recipe>/<protocol>/fold-<k>/          one run folder a fold (see run.py)
-    OUT/<recipe>/<protocol>/{scores.csv,summary.json}
+OUT/folds/<dataset>-<protocol>-...json     the fold plan, written once, verified by every later run
+OUT/mining/<identity>/                     easy and hard regions, shared by all runs of the same training part
+OUT/<recipe>/<protocol>/fold-<k>/          one run folder a fold (see run.py)
+OUT/<recipe>/<protocol>/{scores.csv,summary.json}
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class DataSettings(BaseModel):
     include_normal: bool = False
     folds: int = Field(default=5, ge=2)
     fold_seed: int = Field(default=0, ge=0)
-    validation_share: float = Field(default=0.125, ge=0, lt=1, description="of the fold's training part")
+    validation_share: float = Field(default=0.125, ge=0, le=0.5, description="of the fold's training part")
     augmentation: AugmentationSettings = AugmentationSettings()
 
 
@@ -78,9 +78,7 @@ def vary(experiment: Experiment, changes: Mapping[str, object]) -> Experiment:
     try:
         return Experiment.model_validate(raw)
     except ValidationError as error:
-        details = "; ".join(
-            f"{'.'.join(map(str, e['loc']))} = {e.get('input')!r}: {e['msg']}" for e in error.errors()
-        )
+        details = "; ".join(f"{'.'.join(map(str, e['loc']))} = {e.get('input')!r}: {e['msg']}" for e in error.errors())
         raise SettingError(f"The experiment is not valid: {details}.") from error
 
 

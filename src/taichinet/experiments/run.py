@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,14 +22,14 @@ import yaml
 from taichinet.datasets.folds import FoldPlan, Split
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared
+from taichinet.errors import FoldError, SettingError
 from taichinet.evaluation.aggregate import aggregate
-from taichinet.errors import FoldError
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.experiments.scoring import score_images
-from taichinet.models.catalogue import create_model
+from taichinet.models.catalogue import create_model, model_settings
 from taichinet.models.weights import WeightsConfig, save_weights
-from taichinet.training.checkpoint import clear_checkpoints
+from taichinet.training.checkpoint import clear_checkpoints, load_checkpoint
 from taichinet.training.device import choose_placement
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
 from taichinet.training.fit import TrainingData, fit
@@ -62,15 +63,22 @@ def run_fold(
     folder begins anew. The test images are touched once, after the weights have been selected.
     """
     split = plan.split(fold, manifest.labels, experiment.data.validation_share)
-    identity = run_identity(experiment, split, plan)
+    placement = choose_placement(experiment.training.precision, experiment.training.channels_last)
+    identity = run_identity(experiment, data, split, plan, placement.bf16)
     if resume and (folder / "result.json").exists():
         return read_fold(folder, identity)
+    regions = data.lesion.shape[1]
+    if (asked := model_settings(experiment.model, **experiment.options).num_classes) != regions:  # type: ignore[attr-defined]
+        raise SettingError(f"options.num_classes is {asked}, but {plan.dataset} has {regions} region. Leave it out.")
+    if resume:
+        load_checkpoint(folder, identity)  # refuses a foreign one before anything is written
     began = time.perf_counter()
     earlier_seconds = _elapsed(folder) if resume else 0.0
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
-        for name in ("result.json", "scores.csv", "history.csv"):
+        for name in ("result.json", "scores.csv", "history.csv", "seconds"):
             (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "weights", ignore_errors=True)
         clear_checkpoints(folder)
     (folder / "experiment.yaml").write_text(
         yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
@@ -80,7 +88,6 @@ def run_fold(
     mined = _mine(experiment, train, split, mining_cache, on_epoch)
     torch.manual_seed(experiment.training.seed)
     network = create_model(experiment.model, **experiment.options)
-    placement = choose_placement(experiment.training.precision, experiment.training.channels_last)
 
     def hear(row: dict[str, Any]) -> None:
         line = pd.DataFrame([row])
@@ -167,21 +174,20 @@ def read_fold(folder: Path, identity: str | None = None) -> FoldResult:
     if identity is not None and result.get("identity") != identity:
         raise FoldError(
             f"The finished fold in {folder} was made with other settings, images or folds. Give another --out, or "
-            "train without --resume to replace it."
+            "replace it with --overwrite instead of --resume."
         )
     return FoldResult(folder, scores, result)
 
 
-def run_identity(experiment: Experiment, split: Split, plan: FoldPlan) -> str:
-    """Digest of all that decides the weights: settings (but the recipe's name), images, split."""
+def run_identity(experiment: Experiment, data: Prepared, split: Split, plan: FoldPlan, bf16: bool) -> str:
+    """Digest of all that decides the result: settings (but the recipe's name), images, masks, split, number format."""
     settings = experiment.model_dump(mode="json", exclude={"name"})
-    content = [settings, plan.digest, plan.protocol, split.train, split.validation, split.test]
+    masks = hashlib.sha256(data.lesion.numpy().tobytes()).hexdigest()
+    content = [settings, plan.digest, masks, plan.protocol, split.train, split.validation, split.test, bf16]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _mine(
-    experiment: Experiment, train: Prepared, split: Split, cache: Path, on_epoch: OnEpoch
-) -> MinedRegions | None:
+def _mine(experiment: Experiment, train: Prepared, split: Split, cache: Path, on_epoch: OnEpoch) -> MinedRegions | None:
     if experiment.training.strategy == "plain":
         return None
     mined = mine_regions(
@@ -216,4 +222,3 @@ def _elapsed(folder: Path) -> float:
 
 def _json_number(value: float) -> float | None:
     return value if value == value else None
-

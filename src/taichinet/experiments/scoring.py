@@ -32,7 +32,8 @@ def score_images(
 
     Unsuffixed columns compare the thresholded probability with the resized mask at network size, as the paper does;
     `*_native` resize the probability (bilinear) to the image's own size and compare with the mask as drawn.
-    `second_path_dice` is what the second path alone would score, `mean_dice` the mean of both (NaN for one path).
+    Networks of two paths have three columns more: `positive_dice`, `second_path_dice` and `mean_dice` are what O_p, the
+    second path alone, and the mean of both would score.
     """
     samples = {sample.key: sample for sample in manifest.samples}
     batches = list(data.batches(batch_size))
@@ -57,7 +58,9 @@ def score_images(
             row |= {f"{name}{AT_NATIVE_SIZE}": value for name, value in native.items()}
             if second is not None:
                 mean = (torch.sigmoid(prediction.positive[i, 0]) + second[i, 0]) / 2
-                row["positive_dice"] = score_mask(prediction.positive[i, 0].numpy() > 0, truth).dice
+                row["positive_dice"] = score_mask(
+                    torch.sigmoid(prediction.positive[i, 0]).numpy() > threshold, truth
+                ).dice
                 row["second_path_dice"] = score_mask(second[i, 0].numpy() > threshold, truth).dice
                 row["mean_dice"] = score_mask(mean.numpy() > threshold, truth).dice
             rows.append(row)

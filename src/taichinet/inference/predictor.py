@@ -80,9 +80,7 @@ class Predictor:
             )
         self.threshold = weights.config.threshold if threshold is None else threshold
         if not 0 <= self.threshold <= 1:
-            raise SettingError(
-                f"The threshold is {self.threshold}, but probabilities lie in 0..1. Choose one between."
-            )
+            raise SettingError(f"The threshold is {self.threshold}, but probabilities lie in 0..1. Choose one between.")
         self.size = size
         self.channels = weights.channels
         self._placement = placement
@@ -92,9 +90,7 @@ class Predictor:
         """The lesion in one image: uint8 (H, W) grey or (H, W, 3) RGB, of any size from 1 x 1."""
         return next(self.predict_many([pixels]))
 
-    def predict_many(
-        self, images: Iterable[NDArray[np.uint8]], batch_size: int = 8
-    ) -> Iterator[MaskPrediction]:
+    def predict_many(self, images: Iterable[NDArray[np.uint8]], batch_size: int = 8) -> Iterator[MaskPrediction]:
         """One prediction for each of `images`, in order; grey and RGB and all sizes may be mixed.
 
         Lazy: `batch_size` images at a time are drawn and pass the network together.
@@ -102,9 +98,7 @@ class Predictor:
         if batch_size < 1:
             raise SettingError(f"batch_size is {batch_size}; it must be at least 1.")
         remaining = iter(images)
-        while chunk := [
-            (self._prepare(pixels), pixels.shape[:2]) for pixels in islice(remaining, batch_size)
-        ]:
+        while chunk := [(self._prepare(pixels), pixels.shape[:2]) for pixels in islice(remaining, batch_size)]:
             yield from self._predict_chunk(
                 torch.stack([prepared for prepared, _ in chunk]), [size for _, size in chunk]
             )
@@ -122,9 +116,7 @@ class Predictor:
         resized = resized[None] if self.channels == 1 else resized.permute(2, 0, 1)
         return resized.float() / 255
 
-    def _predict_chunk(
-        self, image: torch.Tensor, native_sizes: list[tuple[int, ...]]
-    ) -> Iterator[MaskPrediction]:
+    def _predict_chunk(self, image: torch.Tensor, native_sizes: list[tuple[int, ...]]) -> Iterator[MaskPrediction]:
         """Predictions for `image` (B, C, size, size), each at its (height, width) of `native_sizes`."""
         batch = Batch(image=image, lesion=torch.zeros(len(image), 1, self.size, self.size))
         (prediction,) = predict_batches(self._network, [batch], self._placement)
@@ -160,6 +152,4 @@ def _box_around(mask: NDArray[np.bool_]) -> BoundingBox | None:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         return None
-    return BoundingBox(
-        top=int(rows[0]), left=int(columns[0]), bottom=int(rows[-1]) + 1, right=int(columns[-1]) + 1
-    )
+    return BoundingBox(top=int(rows[0]), left=int(columns[0]), bottom=int(rows[-1]) + 1, right=int(columns[-1]) + 1)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from taichinet.batch import Batch, Prediction
 from taichinet.losses.complementary import complementary_loss
-from taichinet.losses.segmentation import segmentation_loss
+from taichinet.losses.segmentation import cross_entropy, dice_loss, segmentation_loss
 
 Step = Literal["easy", "hard", "plain"]
 
@@ -29,7 +29,7 @@ class ObjectiveSettings(BaseModel):
     region_weight: float = Field(default=1.0, ge=0, description="of the easy or hard part of the lesion")
     region_rest: Literal["background", "ignored"] = Field(
         default="background",
-        description="what the rest of the lesion is to L_S(O_p, E_p) and L_S(O_p, H_p): background as printed, or left out",
+        description="what lesion outside E_p or H_p is in their terms: background, as printed, or left out",
     )
 
 
@@ -63,7 +63,7 @@ def objective(prediction: Prediction, batch: Batch, step: Step, settings: Object
 def region_loss(
     logits: Tensor, region: Tensor, lesion: Tensor, rest: Literal["background", "ignored"] = "background"
 ) -> Tensor:
-    """L_S(O_p, E_p) or L_S(O_p, H_p), over the images of the batch whose part is not empty.
+    """L_S(O_p, E_p) or L_S(O_p, H_p) of those images and regions whose part is not empty.
 
     As printed, lesion pixels outside the part count as background here, against L_S(O_p, G_p) beside it; with
     `rest="ignored"` they take no part in this term.
@@ -72,12 +72,7 @@ def region_loss(
     beside it. Such images are left out of this term; the divisor stays the batch's, so that a batch with one hard
     lesion does not weigh it as much as a batch of sixteen.
     """
-    present = (region.sum(dim=(-3, -2, -1)) > 0).nonzero().flatten()
-    if len(present) == 0:
-        return logits.sum() * 0
-    share = len(present) / len(region)
-    part, kept = region[present], logits[present]
     if rest == "ignored":
-        outside_part = (lesion[present] > 0) & (part == 0)
-        kept = kept.masked_fill(outside_part, ABSENT_LOGIT)
-    return share * segmentation_loss(kept, part)
+        logits = logits.masked_fill((lesion > 0) & (region == 0), ABSENT_LOGIT)
+    present = region.sum(dim=(-2, -1)) > 0
+    return (present * (dice_loss(logits, region) + cross_entropy(logits, region))).mean()

@@ -60,16 +60,12 @@ class UNetPlusPlus(nn.Module):
             grid[level, 0] = self.nodes[_name(level, 0)](below)
         for column in range(1, DEPTH):
             for level in range(DEPTH - column):
-                raised = F.interpolate(
-                    grid[level + 1, column - 1], scale_factor=2, mode="bilinear", align_corners=True
-                )
+                raised = F.interpolate(grid[level + 1, column - 1], scale_factor=2, mode="bilinear", align_corners=True)
                 dense = torch.cat([*(grid[level, left] for left in range(column)), raised], dim=1)
                 grid[level, column] = self.nodes[_name(level, column)](dense)
         if not self.settings.deep_supervision:
             return Prediction(positive=self.outputs[0](grid[0, DEPTH - 1]).float())
-        levels = tuple(
-            output(grid[0, column]).float() for column, output in enumerate(self.outputs, start=1)
-        )
+        levels = tuple(output(grid[0, column]).float() for column, output in enumerate(self.outputs, start=1))
         return Prediction(positive=levels[-1], levels=levels)
 
 

@@ -1,4 +1,4 @@
-"""Trained weights on disk: model.safetensors and config.json in one folder (the Hugging Face layout), never a pickle."""
+"""Trained weights on disk: model.safetensors and config.json in one folder, the Hugging Face layout; never a pickle."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from taichinet.errors import WeightsError
+from taichinet.errors import SettingError, WeightsError
 from taichinet.models.catalogue import create_model
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
@@ -39,12 +39,10 @@ class LoadedWeights:
     @property
     def channels(self) -> int:
         """Input channels of the network."""
-        return int(self.network.settings.in_channels)  # type: ignore[union-attr]
+        return int(self.network.settings.in_channels)  # type: ignore[union-attr, arg-type]
 
 
-def save_weights(
-    network: nn.Module, config: WeightsConfig, folder: Path, dtype: torch.dtype = torch.float32
-) -> Path:
+def save_weights(network: nn.Module, config: WeightsConfig, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
     """Write both files into `folder`; floating-point tensors in `dtype` (float16 halves the size)."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
@@ -53,7 +51,8 @@ def save_weights(
     }
     save_file(tensors, folder / f"{WEIGHTS_FILE}.tmp")
     (folder / f"{WEIGHTS_FILE}.tmp").replace(folder / WEIGHTS_FILE)
-    (folder / CONFIG_FILE).write_text(json.dumps(asdict(config), indent=1) + "\n", encoding="utf-8")
+    (folder / f"{CONFIG_FILE}.tmp").write_text(json.dumps(asdict(config), indent=1) + "\n", encoding="utf-8")
+    (folder / f"{CONFIG_FILE}.tmp").replace(folder / CONFIG_FILE)
     return folder
 
 
@@ -76,7 +75,10 @@ def load_weights(path: Path) -> LoadedWeights:
         tensors = load_file(folder / WEIGHTS_FILE)
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise WeightsError(f"The weights in {folder} cannot be read ({error}). Copy or train them again.") from error
-    network = create_model(config.model, **config.options)
+    try:
+        network = create_model(config.model, **config.options)
+    except SettingError as error:
+        raise WeightsError(f"{folder / CONFIG_FILE} describes a network that cannot be built. {error}") from error
     expected = network.state_dict()
     wrong = sorted(set(expected) ^ set(tensors)) or [
         name for name, value in expected.items() if value.shape != tensors[name].shape

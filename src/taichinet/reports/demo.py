@@ -48,14 +48,14 @@ def demo_page(manifest: Manifest, studies: list[Study], machine: dict[str, Any])
             ("machine", f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}"),
         ),
         scores_note="Means over the lesion images of the test fold at network size; one fold, so no deviation.",
-        cases_note=f"The {CASES_SHOWN} test images with lesions on which the leading network does worst, and normal images.",
+        cases_note=f"The {CASES_SHOWN} lesion images on which the leading network does worst, and normal images.",
         strokes=("ground truth", "prediction"),
         heat="where the two paths contradict each other, |O_p − (1 − O_n)|",
     )
 
 
 def _name(result: dict[str, Any]) -> str:
-    model = result["experiment"]["model"]
+    model = str(result["experiment"]["model"])
     return NETWORKS.get(model, model)
 
 
@@ -94,14 +94,16 @@ def _cases(manifest: Manifest, studies: list[Study]) -> tuple[Case, ...]:
         _name(study.folds[0].result): Predictor(load_weights(study.folds[0].folder / "weights"), placement)
         for study in studies
     }
-    tables = {
-        _name(study.folds[0].result): study.scores.set_index("key")[["dice", "label"]] for study in studies
-    }
+    tables = {_name(study.folds[0].result): study.scores.set_index("key")[["dice", "label"]] for study in studies}
     leading = next(iter(tables.values()))
     lesions = leading[leading["label"] != "normal"].sort_values("dice").index[:CASES_SHOWN]
     normals = leading[leading["label"] == "normal"].index[:3]
     return tuple(
-        _case(samples[str(key)], predictors, {name: float(table.loc[key, "dice"]) for name, table in tables.items()})
+        _case(
+            samples[str(key)],
+            predictors,
+            {name: float(table.loc[key, "dice"]) for name, table in tables.items()},
+        )
         for key in (*lesions, *normals)
     )
 

@@ -82,9 +82,7 @@ def heat(values: NDArray[np.floating], image: GreyImage | None = None, scale: in
         return colours
     _refuse_image(image)
     if image.shape != values.shape:
-        raise DataError(
-            f"The heat map has shape {values.shape} but the image {image.shape}; resize one of them."
-        )
+        raise DataError(f"The heat map has shape {values.shape} but the image {image.shape}; resize one of them.")
     cover = Image.fromarray(np.rint(255 * 0.85 * np.sqrt(values)).astype(np.uint8))
     below = _enlarged(Image.fromarray(image), scale, Image.Resampling.BICUBIC).convert("RGB")
     return Image.composite(colours, below, _enlarged(cover, scale, Image.Resampling.BILINEAR))
@@ -116,9 +114,7 @@ def strip(
         )
         for _, picture in images
     ]
-    captions = [
-        _broken(caption, font, picture.width) for (caption, _), picture in zip(images, resized, strict=True)
-    ]
+    captions = [_broken(caption, font, picture.width) for (caption, _), picture in zip(images, resized, strict=True)]
     line = round(1.35 * text_size)
     head = line * max(len(lines) for lines in captions) + gap // 2
     width = sum(picture.width for picture in resized) + gap * (len(images) + 1)
@@ -143,9 +139,7 @@ def _enlarged(picture: Image.Image, scale: int, how: Image.Resampling) -> Image.
 def _draw(picture: Image.Image, mask: Mask, stroke: Stroke, scale: int) -> None:
     """The border of `mask` onto `picture`, over a dark halo that sets it off from bright tissue."""
     lines = [
-        piece
-        for line in _contours(mask, scale)
-        for piece in ([line] if stroke.dash is None else _dashes(line, stroke))
+        piece for line in _contours(mask, scale) for piece in ([line] if stroke.dash is None else _dashes(line, stroke))
     ]
     for colour, width, opacity in (
         (HALO, stroke.width + 1.6, HALO_OPACITY),
@@ -192,10 +186,7 @@ def _dashes(line: list[Point], stroke: Stroke) -> Iterator[list[Point]]:
     xs, ys = np.array([p[0] for p in line]), np.array([p[1] for p in line])
     for start in np.arange(0, length - period / 2, period):
         at = np.linspace(start, start + drawn, max(2, round(drawn)))
-        yield [
-            (float(x), float(y))
-            for x, y in zip(np.interp(at, steps, xs), np.interp(at, steps, ys), strict=True)
-        ]
+        yield [(float(x), float(y)) for x, y in zip(np.interp(at, steps, xs), np.interp(at, steps, ys), strict=True)]
 
 
 def _broken(caption: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
@@ -212,8 +203,7 @@ def _broken(caption: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]
 def _refuse_image(image: GreyImage) -> None:
     if image.dtype != np.uint8 or image.ndim != 2 or image.size == 0:
         raise DataError(
-            f"The image has shape {image.shape} and type {image.dtype}; an overlay takes grey values, "
-            "(H, W) of uint8."
+            f"The image has shape {image.shape} and type {image.dtype}; an overlay takes grey values, (H, W) of uint8."
         )
 
 

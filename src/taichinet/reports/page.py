@@ -161,9 +161,7 @@ def render_page(content: PageContent) -> str:
         content=content,
         heading=_balanced(content.title),
         columns=_columns(content.scores),
-        rows=[
-            (row.network, cells) for row, cells in zip(content.scores, _cells(content.scores), strict=True)
-        ],
+        rows=[(row.network, cells) for row, cells in zip(content.scores, _cells(content.scores), strict=True)],
         figures=figures,
         curves_text=_curves_in_words(content.curves),
         steps_differ=any(curve.hard_from and curve.hard_from > 1 for curve in content.curves),
@@ -171,17 +169,13 @@ def render_page(content: PageContent) -> str:
             {
                 "caption": case.caption,
                 "dice": [(network, _number(dice, 3)) for network, dice in case.dice.items()],
-                "pictures": [
-                    (caption, _jpeg_uri(picture), picture.size) for caption, picture in case.pictures
-                ],
+                "pictures": [(caption, _jpeg_uri(picture), picture.size) for caption, picture in case.pictures],
             }
             for case in content.cases
         ],
         keys=[
             _Key(text, stroke, line)
-            for text, stroke, line in zip(
-                content.strokes, (TRUTH, PREDICTION, SECOND), CSS_LINES, strict=False
-            )
+            for text, stroke, line in zip(content.strokes, (TRUTH, PREDICTION, SECOND), CSS_LINES, strict=False)
         ],
         ramp=[tuple(int(level) for level in colour) for colour in colour_map(np.linspace(0, 1, 9))],
     )
@@ -282,9 +276,7 @@ def _columns(scores: Sequence[NetworkScore]) -> list[_Cell]:
 def _shown(scores: Sequence[NetworkScore]) -> list[str]:
     """The score columns; false alarms only where some network was tried on normal images."""
     return [
-        name
-        for name in COLUMNS
-        if name != "false_positive_rate" or any(_exists(getattr(row, name)) for row in scores)
+        name for name in COLUMNS if name != "false_positive_rate" or any(_exists(getattr(row, name)) for row in scores)
     ]
 
 

@@ -164,12 +164,8 @@ def read_summaries(folder: Path) -> list[SummaryFile]:
             problems,
         )
     if not summaries:
-        raise DataError(
-            f"No {NAME} of a training lies under '{folder}'. Give the --out folder of `taichinet train`."
-        )
-    return sorted(
-        summaries, key=lambda s: (s.dataset, s.experiment.data.include_normal, s.protocol, s.experiment.name)
-    )
+        raise DataError(f"No {NAME} of a training lies under '{folder}'. Give the --out folder of `taichinet train`.")
+    return sorted(summaries, key=lambda s: (s.dataset, s.experiment.data.include_normal, s.protocol, s.experiment.name))
 
 
 def results_table(results: Sequence[SummaryFile]) -> str:
@@ -186,10 +182,7 @@ def results_table(results: Sequence[SummaryFile]) -> str:
         lines += ["", f"## {dataset}, {'with' if with_normal else 'without'} normal images{version}", ""]
         lines += _recipes(members)
         lines += ["", "### Images with a lesion", "", *_lesion_table(members)]
-        if (
-            any(group.group == "all" and group.policy for m in members for group in _filled(m))
-            and with_normal
-        ):
+        if any(group.group == "all" and group.policy for m in members for group in _filled(m)) and with_normal:
             lines += ["", "### All images", "", *_all_table(members)]
             lines += ["", "### Normal images", "", *_normal_table(members)]
         lines += ["", "### By class", "", *_class_table(members)]
@@ -207,11 +200,7 @@ def departures(experiment: Experiment) -> list[str]:
     other_network = experiment.model != busi_taichinet().model
     found = []
     for key, value in own.items():
-        if (
-            key in NO_DEPARTURE
-            or value == paper.get(key)
-            or (key.startswith("options.") and key not in paper)
-        ):
+        if key in NO_DEPARTURE or value == paper.get(key) or (key.startswith("options.") and key not in paper):
             continue
         if other_network and key == "training.strategy":
             continue
@@ -305,14 +294,10 @@ def _machines(members: Sequence[SummaryFile]) -> list[str]:
         machine = member.machine
         parts = [machine.get("accelerator"), machine.get("processor")]
         parts += [
-            f"{machine[key]} {word}"
-            for key, word in (("cores", "cores"), ("memory_gib", "GiB"))
-            if key in machine
+            f"{machine[key]} {word}" for key, word in (("cores", "cores"), ("memory_gib", "GiB")) if key in machine
         ]
         parts += [
-            f"{word} {machine[key]}"
-            for key, word in (("python", "Python"), ("torch", "torch"))
-            if key in machine
+            f"{word} {machine[key]}" for key, word in (("python", "Python"), ("torch", "torch")) if key in machine
         ]
         text = ", ".join(str(part) for part in (*parts, member.placement) if part)
         name = f"`{member.experiment.name}` ({member.protocol})"

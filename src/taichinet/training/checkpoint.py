@@ -71,8 +71,8 @@ def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
             continue
         if checkpoint.identity != identity:
             raise WeightsError(
-                f"{path} was made with other settings or other training images. Give another --out, or train "
-                "without --resume to begin anew."
+                f"{path} was made with other settings or other training images. Give another --out, or begin "
+                "anew with --overwrite instead of --resume."
             )
         if torn:
             # Else the next save would rename the torn file over this good one.
@@ -80,7 +80,7 @@ def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
             warnings.warn(f"{folder}: {torn[0]}; going on from {name}, one epoch earlier.", stacklevel=2)
         return checkpoint
     if torn:
-        raise WeightsError(f"No checkpoint of {folder} can be read: {'; '.join(torn)}. Train without --resume.")
+        raise WeightsError(f"No checkpoint of {folder} can be read: {'; '.join(torn)}. Begin anew with --overwrite.")
     return None
 
 

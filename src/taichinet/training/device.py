@@ -20,8 +20,7 @@ class Placement:
     def place(self, network: nn.Module) -> nn.Module:
         """`network` on the device, in the layout."""
         network.to(self.device)
-        # The stubs know no memory_format without a device.
-        return network.to(memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
+        return network.to(memory_format=self.memory_format)
 
     def autocast(self) -> torch.autocast:
         """The context in which the network is called; weights stay float32."""
@@ -33,9 +32,7 @@ class Placement:
         return f"{self.device.type} {'bf16' if self.bf16 else 'float32'} {layout}"
 
 
-def choose_placement(
-    precision: Literal["auto", "bf16", "float32"] = "auto", channels_last: bool = True
-) -> Placement:
+def choose_placement(precision: Literal["auto", "bf16", "float32"] = "auto", channels_last: bool = True) -> Placement:
     """The GPU where there is one, else the CPU; `auto` takes bf16 only where the hardware has it."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bf16 = precision == "bf16" or (precision == "auto" and _native_bf16(device))
@@ -44,6 +41,6 @@ def choose_placement(
 
 def _native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))

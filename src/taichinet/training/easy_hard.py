@@ -36,7 +36,7 @@ class MiningSettings(BaseModel):
     width: int = Field(default=32, ge=1)
     epochs: int = Field(default=40, ge=1)
     batch_size: int = Field(default=16, ge=2)
-    learning_rate: float = Field(default=1e-4, gt=0)
+    learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
     seed: int = Field(default=0, ge=0)
 
 
@@ -102,9 +102,7 @@ def mine_regions(
         seed=settings.seed,
     )
     data = TrainingData(train, train.subset(()), None, augmentation)
-    fit(
-        network, data, ObjectiveSettings(), training, placement, folder, provenance.identity(), True, on_epoch
-    )
+    fit(network, data, ObjectiveSettings(), training, placement, folder, provenance.identity(), True, on_epoch)
     easy, hard = [], []
     batches = list(train.batches(settings.batch_size))
     for batch, prediction in zip(batches, predict_batches(network, batches, placement), strict=True):

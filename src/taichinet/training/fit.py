@@ -15,6 +15,7 @@ from torch import nn
 from taichinet.batch import Batch
 from taichinet.datasets.augmentation import AugmentationSettings, augment
 from taichinet.datasets.prepared import Prepared, Regions
+from taichinet.errors import SettingError
 from taichinet.evaluation.validation import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -61,6 +62,8 @@ def fit(
     with the same weights, bit for bit on the same machine and threads, as if it had never stopped. `on_epoch` hears
     each finished row of the history.
     """
+    if settings.strategy == "easy-to-hard" and data.regions is None:
+        raise SettingError("training.strategy=easy-to-hard needs mined regions. Mine them, or train with 'plain'.")
     placement.place(network)
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     state = load_checkpoint(folder, identity) if resume else None
@@ -128,7 +131,7 @@ def validation_dice(network: nn.Module, data: Prepared, batch_size: int, placeme
     if not data.keys:
         return math.nan
     scores = []
-    rows = torch.arange(len(data.keys)).split(batch_size)
+    rows = torch.split(torch.arange(len(data.keys)), batch_size)
     predictions = predict_batches(network, (data.batch(part) for part in rows), placement)
     for part, prediction in zip(rows, predictions, strict=True):
         scores.append(image_dice(prediction.lesion, data.batch(part).lesion))

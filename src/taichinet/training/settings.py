@@ -21,7 +21,7 @@ class TrainingSettings(BaseModel):
 
     epochs: int = Field(default=40, ge=1)
     batch_size: int = Field(default=16, ge=2)
-    learning_rate: float = Field(default=1e-4, gt=0)
+    learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
     schedule: Literal["constant", "cosine"] = "constant"
     strategy: Literal["easy-to-hard", "plain"] = "easy-to-hard"
     easy_share: float = Field(default=0.25, ge=0, le=1)

@@ -66,7 +66,7 @@ class ComplementaryHead(nn.Module):
 
     def _refine(self, own: Tensor, other: Tensor, refiner: nn.Module) -> Tensor:
         heard = torch.sigmoid(other)
-        message = refiner(complement(heard) if self.complementary else heard)
+        message: Tensor = refiner(complement(heard) if self.complementary else heard)
         if self.space == "logit":
             return own + message
         total = torch.sigmoid(own) + message

@@ -1,0 +1,97 @@
+"""A folder of phantoms in BUSI's layout, each drawn from its own seed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from taichinet.datasets.phantom import Phantom, check_size, make_phantom
+from taichinet.datasets.phantom_anatomy import EIGHT_NEIGHBOURS, LABELS, Label
+from taichinet.errors import DataError, SettingError
+
+MARKER = "phantoms.json"
+RECIPE = 1  # raise when the pictures of a seed change, so that old folders are not reused
+
+
+def write_phantom_busi(
+    root: Path,
+    benign: int,
+    malignant: int,
+    normal: int,
+    seed: int,
+    height: int = 192,
+    width: int = 256,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write a phantom data set in BUSI's layout and return `root`; `on_progress` gets (images done, all).
+
+    Image k of a class depends on `seed` and the size, not on how many others there are. An identical finished
+    set is left as it is, another phantom set is replaced, any other non-empty folder is refused.
+    """
+    check_size(height, width)
+    counts: dict[Label, int] = {"benign": benign, "malignant": malignant, "normal": normal}
+    wanted: dict[str, int] = {"benign": benign, "malignant": malignant, "normal": normal, "seed": seed}
+    for name, value in wanted.items():
+        if value < 0:
+            raise SettingError(f"Phantoms cannot be written with {name}={value}. Give 0 or more.")
+    wanted |= {"height": height, "width": width, "recipe": RECIPE}
+    previous = _read_marker(root)
+    files = _own_files(root) if previous else []
+    if previous == {**wanted, "files": len(files)}:
+        return root
+    for path in files:
+        path.unlink()
+    root.mkdir(parents=True, exist_ok=True)
+    _write_marker(root, {**wanted, "files": None})  # unfinished
+    total, done = sum(counts.values()), 0
+    for label, label_seed in zip(LABELS, np.random.SeedSequence(seed).spawn(len(LABELS)), strict=True):
+        (root / label).mkdir(exist_ok=True)
+        for number, image_seed in enumerate(label_seed.spawn(counts[label]), start=1):
+            phantom = make_phantom(np.random.default_rng(image_seed), label, height, width)
+            _write_one(phantom, root / label / f"{label} ({number})")
+            done += 1
+            if on_progress is not None:
+                on_progress(done, total)
+    _write_marker(root, {**wanted, "files": len(_own_files(root))})
+    return root
+
+
+def _write_one(phantom: Phantom, stem: Path) -> None:
+    """`stem.png`, and for each lesion `stem_mask.png`, `stem_mask_1.png`; a normal mask is black."""
+    Image.fromarray(phantom.image).save(stem.with_name(f"{stem.name}.png"))
+    pieces, count = ndimage.label(phantom.lesion, EIGHT_NEIGHBOURS)
+    for index in range(max(count, 1)):
+        suffix = "_mask" if index == 0 else f"_mask_{index}"
+        Image.fromarray(pieces == index + 1).save(stem.with_name(f"{stem.name}{suffix}.png"))
+
+
+def _own_files(root: Path) -> list[Path]:
+    """The pictures and masks a phantom set consists of, never a stranger's file."""
+    own = re.compile(rf"({'|'.join(LABELS)}) \(\d+\)(_mask(_\d+)?)?\.png")
+    return [path for label in LABELS for path in (root / label).glob("*.png") if own.fullmatch(path.name)]
+
+
+def _write_marker(root: Path, content: Mapping[str, int | None]) -> None:
+    (root / MARKER).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_marker(root: Path) -> dict[str, object] | None:
+    """What a previous phantom set in `root` says of itself; None for an absent or empty folder."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return None
+    try:
+        marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        marker = None
+    if isinstance(marker, dict) and "recipe" in marker:
+        return marker
+    raise DataError(
+        f"'{root}' is not empty and holds no phantom set ({MARKER} is absent or unreadable). "
+        "Give a new or empty folder, or empty this one yourself."
+    )
