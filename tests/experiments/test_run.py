@@ -345,16 +345,19 @@ def test_a_torn_finished_fold_is_refused(finished: FoldResult, tmp_path: Path, f
 
 def test_the_identity_is_of_settings_pictures_and_split_but_not_of_the_name(study: Study) -> None:
     split = study.plan.split(0, study.manifest.labels, 0.5)
-    identity = run_identity(TINY, split, study.plan)
-    assert run_identity(vary(TINY, {"name": "other"}), split, study.plan) == identity
+    data, plan = study.data, study.plan
+    identity = run_identity(TINY, data, split, plan, bf16=False)
+    assert run_identity(vary(TINY, {"name": "other"}), data, split, plan, bf16=False) == identity
     others = [
-        run_identity(vary(TINY, {"training.learning_rate": 0.5}), split, study.plan),
-        run_identity(vary(TINY, {"data.augmentation.probability": 0.4}), split, study.plan),
-        run_identity(TINY, study.plan.split(1, study.manifest.labels, 0.5), study.plan),
-        run_identity(TINY, split, replace(study.plan, digest="other pixels")),
-        run_identity(TINY, split, replace(study.plan, protocol="paper")),
+        run_identity(vary(TINY, {"training.learning_rate": 0.5}), data, split, plan, bf16=False),
+        run_identity(vary(TINY, {"data.augmentation.probability": 0.4}), data, split, plan, bf16=False),
+        run_identity(TINY, data, plan.split(1, study.manifest.labels, 0.5), plan, bf16=False),
+        run_identity(TINY, data, split, replace(plan, digest="other pixels"), bf16=False),
+        run_identity(TINY, data, split, replace(plan, protocol="paper"), bf16=False),
+        run_identity(TINY, replace(data, lesion=1 - data.lesion), split, plan, bf16=False),
+        run_identity(TINY, data, split, plan, bf16=True),
     ]
-    assert len({identity, *others}) == 6
+    assert len({identity, *others}) == 8
 
 
 # ------------------------------------------------------------------------------------------------- scoring

@@ -22,7 +22,8 @@ from taichinet.experiments.recipes import (
     cpu_unet,
     demo_taichinet,
 )
-from taichinet.reports.tables import HEADER, SummaryFile, departures, read_summaries, results_table
+from taichinet.reports.summaries import SummaryFile, read_summaries
+from taichinet.reports.tables import HEADER, departures, results_table
 
 COMMIT = "3f2c1a9be012"
 

@@ -28,7 +28,7 @@ def demo(
     from taichinet.experiments.cross_validate import open_study_data, train_folds
     from taichinet.experiments.provenance import describe_machine
     from taichinet.experiments.recipes import get_recipe
-    from taichinet.reports.demo import demo_page, write_run_record
+    from taichinet.reports.demo import demo_page, demo_picture, write_run_record
     from taichinet.reports.page import write_page
 
     began = time.perf_counter()
@@ -53,6 +53,8 @@ def demo(
             studies.append(train_folds(experiment, study_data, [0], out, "overwrite", on_epoch=progress.epoch))
     console.print("drawing the page")
     page = out / "index.html"
-    write_page(page, demo_page(study_data.manifest, studies, describe_machine()))
+    content = demo_page(study_data.manifest, studies, describe_machine())
+    write_page(page, content)
+    demo_picture(content).save(out / "cases.png", optimize=True)
     write_run_record(out / "results.json", studies)
     print_demo(page, studies, time.perf_counter() - began, as_json)

@@ -18,7 +18,8 @@ def report(
     """Write the tables of every summary.json under RESULTS_DIR."""
     from rich.console import Console
 
-    from taichinet.reports.tables import read_summaries, results_table
+    from taichinet.reports.summaries import read_summaries
+    from taichinet.reports.tables import results_table
 
     summaries = read_summaries(results)
     text = results_table(summaries)

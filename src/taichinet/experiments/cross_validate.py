@@ -134,6 +134,7 @@ def summarise_study(folder: Path) -> Study:
             {key: result.result[key] for key in ("fold", "wall_seconds", "images", "selection", "mining", "commit")}
             for result in results
         ],
+        "outputs": _dice_of_outputs(scores),
         "summary": summary.to_json_dict(),
     }
     scores.round(6).to_csv(folder / "scores.csv", index=False)
@@ -141,6 +142,17 @@ def summarise_study(folder: Path) -> Study:
     temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     temporary.replace(folder / "summary.json")
     return Study(folder, tuple(results), scores, summary)
+
+
+def _dice_of_outputs(scores: pd.DataFrame) -> dict[str, float]:
+    """Mean over folds of the lesion images' Dice, for each output of a two-path network; empty for one path."""
+    lesions = scores[scores["true_pixels"] > 0]
+    names = ("positive", "second_path", "mean")
+    return {
+        name: round(float(lesions.groupby("fold")[f"{name}_dice"].mean().mean()), 6)
+        for name in names
+        if f"{name}_dice" in scores
+    }
 
 
 def _has_work(folder: Path) -> bool:

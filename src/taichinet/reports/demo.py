@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from taichinet.datasets.images import read_grey, united_mask
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.experiments.cross_validate import Study
 from taichinet.inference.predictor import Predictor
 from taichinet.models.weights import load_weights
-from taichinet.reports.overlay import heat, overlay
+from taichinet.reports.overlay import heat, overlay, strip
 from taichinet.reports.page import Case, LearningCurve, NetworkScore, PageContent
-from taichinet.reports.tables import NETWORKS
+from taichinet.reports.summaries import NETWORKS
 from taichinet.training.device import choose_placement
 
 CASES_SHOWN = 12
@@ -48,7 +49,7 @@ def demo_page(manifest: Manifest, studies: list[Study], machine: dict[str, Any])
             ("machine", f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}"),
         ),
         scores_note="Means over the lesion images of the test fold at network size; one fold, so no deviation.",
-        cases_note=f"The {CASES_SHOWN} lesion images on which the leading network does worst, and normal images.",
+        cases_note="Lesion images from the worst of the leading network to its best, then normal images.",
         strokes=("ground truth", "prediction"),
         heat="where the two paths contradict each other, |O_p − (1 − O_n)|",
     )
@@ -96,7 +97,12 @@ def _cases(manifest: Manifest, studies: list[Study]) -> tuple[Case, ...]:
     }
     tables = {_name(study.folds[0].result): study.scores.set_index("key")[["dice", "label"]] for study in studies}
     leading = next(iter(tables.values()))
-    lesions = leading[leading["label"] != "normal"].sort_values("dice").index[:CASES_SHOWN]
+    ranked = leading[leading["label"] != "normal"].sort_values("dice").index
+    # The worst half of those shown, then even steps up to the best: failures first, but not only failures.
+    worst = list(ranked[: CASES_SHOWN // 2])
+    rest = ranked[CASES_SHOWN // 2 :]
+    even = np.linspace(0, len(rest) - 1, min(CASES_SHOWN // 2, len(rest))).round().astype(int)
+    lesions = [*worst, *(rest[step] for step in even)]
     normals = leading[leading["label"] == "normal"].index[:3]
     return tuple(
         _case(
@@ -126,3 +132,22 @@ def _case(sample: Sample, predictors: dict[str, Predictor], dice: dict[str, floa
 def write_run_record(path: Path, studies: list[Study]) -> None:
     """The results of `studies` as one JSON beside the page, for programs."""
     path.write_text(json.dumps([study.folds[0].result for study in studies], indent=1) + "\n", encoding="utf-8")
+
+
+def demo_picture(page: PageContent, rows: int = 3) -> Image.Image:
+    """Lesion cases of `page` from its worst to its best, one strip below the other: one picture for a README."""
+    lesions = [case for case in page.cases if not case.caption.startswith("normal")]
+    chosen = [lesions[round(i * (len(lesions) - 1) / max(rows - 1, 1))] for i in range(min(rows, len(lesions)))]
+    strips = [
+        strip([(_caption(name, case), picture) for name, picture in case.pictures], height=220) for case in chosen
+    ]
+    sheet = Image.new("RGB", (max(s.width for s in strips), sum(s.height for s in strips)), "white")
+    top = 0
+    for row in strips:
+        sheet.paste(row, (0, top))
+        top += row.height
+    return sheet
+
+
+def _caption(name: str, case: Case) -> str:
+    return f"{name}, Dice {case.dice[name]:.2f}" if name in case.dice else name

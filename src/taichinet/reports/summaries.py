@@ -1,0 +1,149 @@
+"""Reading the summary.json files that trainings wrote: typed, and every torn one named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from taichinet.errors import DataError, SettingError
+from taichinet.evaluation.aggregate import SCORES, EmptyTruthPolicy, ImageSize
+from taichinet.experiments.experiment import Experiment
+
+NAME = "summary.json"
+NETWORKS = {"taichinet": "TaiChiNet", "unet": "U-Net", "unet++": "U-Net++"}
+
+
+class _Read(BaseModel):
+    """Part of a summary.json; keys that no table needs are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Score(_Read):
+    """Mean over folds and deviation over folds; None where it does not exist."""
+
+    mean: float | None
+    std: float | None
+
+
+def _with_every_score(scores: dict[str, Score]) -> dict[str, Score]:
+    missing = [name for name in SCORES if name not in scores]
+    if missing:
+        raise ValueError(f"lacks the scores {', '.join(missing)}")
+    return scores
+
+
+Scores = Annotated[dict[str, Score], AfterValidator(_with_every_score)]
+
+
+class Group(_Read):
+    """Scores of the images of one group, see `GroupScores`."""
+
+    group: str
+    policy: EmptyTruthPolicy | None
+    images: int
+    network: Scores
+    native: Scores
+
+    def score(self, name: str, size: ImageSize = "network") -> Score:
+        """The score `name` at `size`."""
+        return (self.network if size == "network" else self.native)[name]
+
+
+class Normals(_Read):
+    """What was found in normal images, see `NormalImages`."""
+
+    images: int
+    false_positive_rate: float | None
+    mean_false_positive_area: float | None
+
+
+class SummaryContent(_Read):
+    """`Summary` as its to_json_dict wrote it."""
+
+    groups: tuple[Group, ...]
+    normal_images: Normals
+
+
+class FoldRecord(_Read):
+    """One finished fold."""
+
+    fold: int
+    commit: str | None = None
+
+
+class SummaryFile(_Read):
+    """The summary.json of one recipe under one fold protocol."""
+
+    experiment: Experiment
+    dataset: str
+    dataset_digest: str = ""
+    protocol: str
+    folds: int
+    folds_done: tuple[int, ...]
+    fold_seed: int
+    parameters: int
+    placement: str
+    wall_seconds: float | None
+    commit: str | None
+    machine: dict[str, Any]
+    per_fold: tuple[FoldRecord, ...] = ()
+    outputs: dict[str, float | None] = {}
+    summary: SummaryContent
+
+    @property
+    def network(self) -> str:
+        """The network's name as the tables print it."""
+        return NETWORKS.get(self.experiment.model, self.experiment.model)
+
+    @property
+    def commits(self) -> tuple[str, ...]:
+        """Every commit that took part, in the order of the folds."""
+        commits: list[str | None] = [record.commit for record in self.per_fold]
+        if not any(commits):
+            commits = [self.commit]
+        return tuple(dict.fromkeys(commit for commit in commits if commit))
+
+
+def read_summaries(folder: Path) -> list[SummaryFile]:
+    """Every summary.json below `folder` that a training wrote, sorted by data set, protocol and recipe.
+
+    Those that `taichinet evaluate` wrote tell no recipe and are passed over. DataError names every torn file.
+    """
+    paths = sorted(folder.rglob(NAME))
+    summaries: list[SummaryFile] = []
+    problems: list[str] = []
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8")
+            if _is_evaluation(text):
+                continue
+            summaries.append(SummaryFile.model_validate_json(text))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            problems.append(f"{path}: {place + ': ' if place else ''}{first['msg']}")
+        except (OSError, UnicodeDecodeError, SettingError) as error:
+            problems.append(f"{path}: {error}")
+    if problems:
+        raise DataError(
+            f"{len(problems)} of {len(paths)} summaries under '{folder}' cannot be read. Train their recipes "
+            "again with --resume, which rewrites the summary, or move them away.",
+            problems,
+        )
+    if not summaries:
+        raise DataError(f"No {NAME} of a training lies under '{folder}'. Give the --out folder of `taichinet train`.")
+    return sorted(summaries, key=lambda s: (s.dataset, s.experiment.data.include_normal, s.protocol, s.experiment.name))
+
+
+def _is_evaluation(text: str) -> bool:
+    """Whether `taichinet evaluate` wrote it: weights, but no experiment."""
+
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and "weights" in content and "experiment" not in content
