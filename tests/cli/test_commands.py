@@ -1,0 +1,179 @@
+"""The commands as a user types them: train, evaluate, report; what is refused, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from taichinet.cli import app as command_line
+from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.errors import FoldError, SettingError
+
+TINY = {
+    "options.width": 2,
+    "data.size": 32,
+    "data.folds": 2,
+    "data.validation_share": 0.25,
+    "training.epochs": 2,
+    "mining.epochs": 1,
+    "mining.width": 2,
+}
+
+
+def run(*words: object) -> str:
+    """Standard output of `taichinet WORDS`; errors of the command are raised."""
+    result = CliRunner().invoke(command_line.app, [str(word) for word in words], catch_exceptions=True)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def settings(**changes: object) -> list[str]:
+    return [word for key, value in {**TINY, **changes}.items() for word in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 12, 10, 8, seed=1, height=96, width=128)
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("runs")
+    printed = run("train", "cpu-taichinet", "--data", data, "--out", out, "--json", *settings())
+    return out, json.loads(printed)
+
+
+def test_training_without_a_fold_trains_all_and_prints_one_json(trained: tuple[Path, dict[str, Any]]) -> None:
+    out, printed = trained
+    folder = out / "cpu-taichinet" / "grouped"
+    assert Path(printed["folder"]) == folder
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["folds_done"] == [0, 1]
+    assert summary["summary"] == printed["summary"]
+    scores = pd.read_csv(folder / "scores.csv")
+    assert scores["key"].is_unique
+    assert len(scores) == 22  # lesions only: the recipe leaves normal images out
+
+
+def test_a_fold_that_is_there_is_refused_and_left_alone(trained: tuple[Path, dict[str, Any]], data: Path) -> None:
+    out, _ = trained
+    before = (out / "cpu-taichinet/grouped/fold-0/result.json").read_bytes()
+    with pytest.raises(FoldError, match=r"--resume.*--overwrite.*--out"):
+        run("train", "cpu-taichinet", "--data", data, "--out", out, "--fold", 0, *settings())
+    assert (out / "cpu-taichinet/grouped/fold-0/result.json").read_bytes() == before
+
+
+def test_resuming_finished_folds_trains_nothing(trained: tuple[Path, dict[str, Any]], data: Path) -> None:
+    out, printed = trained
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    again = json.loads(run("train", "cpu-taichinet", "--data", data, "--out", out, "--resume", "--json", *settings()))
+    assert again == printed
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
+
+
+def test_evaluating_a_study_repeats_its_scores(
+    trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
+) -> None:
+    out, printed = trained
+    study = out / "cpu-taichinet/grouped"
+    again = json.loads(run("evaluate", study, "--data", data, "--out", tmp_path, "--json"))
+    assert again["summary"] == printed["summary"]
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores.csv"), pd.read_csv(study / "scores.csv"), atol=1e-5)
+
+
+def test_evaluating_one_fold_scores_only_what_its_training_has_not_seen(
+    trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
+) -> None:
+    out, _ = trained
+    run("evaluate", out / "cpu-taichinet/grouped/fold-1", "--data", data, "--out", tmp_path)
+    config = json.loads((out / "cpu-taichinet/grouped/fold-1/weights/config.json").read_text())
+    seen = {*config["provenance"]["train_keys"], *config["provenance"]["validation_keys"]}
+    scored = set(pd.read_csv(tmp_path / "scores.csv")["key"])
+    assert scored
+    assert not scored & seen
+
+
+def test_another_edition_of_the_training_set_is_refused(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    out, _ = trained
+    other = write_phantom_busi(tmp_path / "other", 12, 10, 8, seed=2, height=96, width=128)
+    with pytest.raises(FoldError, match="another edition"):
+        run("evaluate", out / "cpu-taichinet/grouped/fold-0", "--data", other)
+
+
+def test_normal_images_are_reported_with_their_false_positives(
+    trained: tuple[Path, dict[str, Any]], data: Path
+) -> None:
+    out, _ = trained
+    weights = out / "cpu-taichinet/grouped/fold-0/weights"
+    summary = json.loads(run("evaluate", weights, "--data", data, "--normal", "--json"))["summary"]
+    assert summary["normal_images"]["images"] == 8
+    policies = {group["policy"] for group in summary["groups"] if group["group"] == "all"}
+    assert policies == {"paper", "correct-empty-is-1"}
+
+
+def test_the_report_tells_the_study(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    out, printed = trained
+    run("report", out, "--out", tmp_path / "results.md")
+    text = (tmp_path / "results.md").read_text()
+    lesion = next(group for group in printed["summary"]["groups"] if group["group"] == "lesion")
+    assert f"{lesion['network']['dice']['mean']:.3f}" in text
+    assert "size 32 px (paper: 224)" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "says"),
+    [
+        (["cpu-taichine"], SettingError, "Did you mean 'cpu-taichinet'"),
+        (["cpu-unet", "--protocol", "group"], SettingError, "Did you mean 'grouped'"),
+        (["cpu-unet", "--set", "training.epoch=3"], SettingError, "Did you mean 'training.epochs'"),
+        (["cpu-unet", "--set", "training.epochs=0"], SettingError, "training.epochs = 0"),
+        (["cpu-unet", "--fold", "5"], SettingError, r"0\.\.4"),
+        (["cpu-unet", "--resume", "--overwrite"], SettingError, "contradict"),
+    ],
+)
+def test_what_training_cannot_do_is_said_before_it_reads_any_data(
+    words: list[str], error: type[Exception], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=says):
+        run("train", *words, "--data", tmp_path / "nowhere", "--out", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["train", "cpu-unet", "--data", "nowhere"], 3),
+        (["train", "no-recipe", "--data", "nowhere"], 4),
+        (["evaluate", "nowhere", "--data", "nowhere"], 5),
+        (["train"], 2),
+        (["--help"], 0),
+    ],
+)
+def test_the_exit_code_tells_the_kind_of_error_and_no_traceback_is_shown(
+    words: list[str], code: int, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from taichinet.cli.app import main; main()", *words],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_waits_for_no_heavy_library() -> None:
+    probe = (
+        "import sys, taichinet.cli.app; print(sorted({'torch', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,32 @@
+"""The demo, with a smaller budget: all the way to its page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from taichinet.cli import demo as demo_command
+from taichinet.experiments import recipes
+from taichinet.experiments.experiment import Experiment, vary
+
+
+def test_the_demo_ends_with_a_page_of_both_networks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def small(name: str) -> Experiment:
+        changes = {"options.width": 2, "data.size": 32, "training.epochs": 1, "mining.epochs": 1, "mining.width": 2}
+        return vary(recipes.RECIPES[name](), changes)
+
+    monkeypatch.setattr(recipes, "get_recipe", small)
+    monkeypatch.setattr(demo_command, "PHANTOMS", {"benign": 14, "malignant": 14, "normal": 12})
+    demo_command.demo(out=tmp_path / "demo", seed=3, as_json=True)
+    printed = json.loads(capsys.readouterr().out)
+    assert Path(printed["page"]) == tmp_path / "demo" / "index.html"
+    assert [result["experiment"]["model"] for result in printed["results"]] == ["taichinet", "unet"]
+    page = (tmp_path / "demo" / "index.html").read_text(encoding="utf-8")
+    assert "TaiChiNet" in page
+    assert "U-Net" in page
+    assert (tmp_path / "demo" / "cases.png").stat().st_size > 10_000
+    assert json.loads((tmp_path / "demo" / "results.json").read_text()) == printed["results"]
