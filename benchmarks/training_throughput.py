@@ -2,9 +2,10 @@
 
     python benchmarks/training_throughput.py -o results/benchmarks/training_throughput.json
 
-Both train the same weights on the same batches with the same loss, in turn, in one process: A B A B ... The ratio is that of the
-medians. Ours is timed end to end, with the data pipeline (drawing the batch, augmentation) inside; the plain one without, so that the
-comparison cannot flatter. The pipeline's share is the median time of drawing and augmenting a batch over that of our whole step.
+Both train the same weights on the same batches with the same loss, in turn, in one process: A B A B ... The ratio
+is that of the medians. Ours is timed end to end, with the data pipeline (drawing the batch, augmentation) inside;
+the plain one without, so that the comparison cannot flatter. The pipeline's share is the median time of drawing and
+augmenting a batch over that of our whole step.
 """
 
 from __future__ import annotations

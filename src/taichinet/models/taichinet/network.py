@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,13 @@ class TaiChiNet(nn.Module):
         path = self.settings.path_settings()
         self.positive = UNetPath(path)
         self.negative = UNetPath(path) if self.settings.second_path else None
+        if (
+            self.negative is not None
+            and self.settings.mutual == "complementary"
+            and self.settings.background_prior > 0.5
+        ):
+            prior = self.settings.background_prior
+            nn.init.constant_(self.negative.output.bias, math.log(prior / (1 - prior)))  # type: ignore[arg-type]
         deep_channels = level_widths(self.settings.width)[-1]
         self.cross_attention = CrossAttention(deep_channels) if self.settings.cross_attention else None
         self.head = ComplementaryHead(self.settings) if self.settings.head != "none" else None

@@ -18,6 +18,8 @@ class TaiChiNetSettings(BaseModel):
     `head`: Fig. 10 (a) convolutions p' -> n -> p, (b) MLPs n' -> p -> n, (c) MLPs p' -> n -> p, or none.
     `head_space`: where the sum O' + MLP(.) of Eq. 10-11 is made, see docs/fidelity.md.
     `mutual`: whether the second path learns the background (Comp-ML) or the lesion too (Cons-ML, Table II).
+    `background_prior`: the background's share of the image that O_n' expects before it has learned anything; without
+    it the second path answers "background" everywhere for hundreds of steps, see docs/fidelity.md.
     `answer`: the final probability, O_p or the mean of both paths (Model 2).
     """
 
@@ -33,6 +35,7 @@ class TaiChiNetSettings(BaseModel):
     head_hidden: int = Field(default=16, ge=1, description="hidden width of the head's per-pixel MLPs")
     head_space: HeadSpace = "logit"
     mutual: Literal["complementary", "consistent"] = "complementary"
+    background_prior: float = Field(default=0.9, ge=0.5, lt=1, description="0.5: no special start of the second path")
     answer: Literal["positive", "mean"] = "positive"
 
     @model_validator(mode="after")
