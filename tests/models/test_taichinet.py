@@ -326,8 +326,8 @@ def test_a_clamped_pixel_teaches_nothing_which_is_why_clamping_is_not_the_defaul
 
 
 def test_in_consistent_learning_the_second_path_speaks_of_the_lesion() -> None:
-    complementary = tiny_network(mutual="complementary", head="none").eval()
-    consistent = tiny_network(mutual="consistent", head="none").eval()
+    complementary = tiny_network(mutual="complementary", head="none", background_prior=0.5).eval()
+    consistent = tiny_network(mutual="consistent", head="none", background_prior=0.5).eval()
     image = example()
     one, other = complementary(image), consistent(image)
     assert torch.equal(one.negative, other.negative)  # the same weights, read differently
@@ -335,6 +335,18 @@ def test_in_consistent_learning_the_second_path_speaks_of_the_lesion() -> None:
     assert other.negative_sees == "lesion"
     assert torch.allclose(one.second_opinion, 1 - torch.sigmoid(one.negative))
     assert torch.allclose(other.second_opinion, torch.sigmoid(other.negative))
+
+
+def test_the_second_path_starts_at_the_background_prior_only_where_it_learns_the_background() -> None:
+    """Otherwise nothing but the bias differs: the other weights are drawn as before."""
+    for prior in (0.75, 0.9):
+        network = tiny_network(background_prior=prior)
+        assert torch.allclose(torch.sigmoid(network.negative.output.bias), torch.tensor(prior))
+    unbiased = tiny_network(background_prior=0.5).state_dict()
+    for name, value in tiny_network().state_dict().items():
+        assert torch.equal(value, unbiased[name]) == (name != "negative.output.bias")
+    consistent = tiny_network(mutual="consistent").state_dict()
+    assert torch.equal(consistent["negative.output.bias"], unbiased["negative.output.bias"])
 
 
 def test_the_answer_is_the_lesion_path_or_the_mean_of_both_paths() -> None:
