@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from taichinet.cli import app as command_line
 from taichinet.datasets.phantom_folder import write_phantom_busi
-from taichinet.errors import FoldError, SettingError
+from taichinet.errors import FoldError, SettingError, WeightsError
 
 TINY = {
     "options.width": 2,
@@ -127,6 +127,25 @@ def test_the_report_tells_the_study(trained: tuple[Path, dict[str, Any]], tmp_pa
     lesion = next(group for group in printed["summary"]["groups"] if group["group"] == "lesion")
     assert f"{lesion['network']['dice']['mean']:.3f}" in text
     assert "size 32 px (paper: 224)" in text
+
+
+def test_packed_weights_are_half_the_size_predict_alike_and_carry_a_card(
+    trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
+) -> None:
+    out, _ = trained
+    fold = out / "cpu-taichinet/grouped/fold-0"
+    run("pack", fold, "--out", tmp_path)
+    packed, full = (folder / "model.safetensors" for folder in (tmp_path, fold / "weights"))
+    assert packed.stat().st_size < 0.7 * full.stat().st_size
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "not a medical device" in card
+    assert "size 32 px (paper: 224)" in card
+    result = json.loads((fold / "result.json").read_text())
+    lesion = next(group for group in result["summary"]["groups"] if group["group"] == "lesion")
+    assert f"| Dice | {lesion['network']['dice']['mean']:.3f} |" in card
+    with pytest.raises(WeightsError, match="finished fold"):
+        run("pack", fold / "weights", "--out", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 @pytest.mark.parametrize(

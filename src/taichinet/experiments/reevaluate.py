@@ -39,6 +39,11 @@ def evaluate_weights(path: Path, data: Path, include_normal: bool | None = None)
         origin = loaded.config.provenance
         trained_on_normal = bool(origin.get("include_normal", False))
         with_normal = trained_on_normal if include_normal is None else include_normal
+        if with_normal and not trained_on_normal and len(folders) > 1:
+            raise FoldError(
+                f"The {len(folders)} networks of {path} were trained without normal images, so no fold holds them out. "
+                f"Choose one network, e.g. {folders[0]}, or leave --normal out."
+            )
         manifest = read_busi(data, include_normal=with_normal)
         own = set(manifest.keys)
         seen = _seen_images(origin)
