@@ -13,13 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from taichinet.reports.curves import DARK, LearningCurve, curves_figure
 from taichinet.reports.page import (
-    DARK,
     Case,
-    LearningCurve,
     NetworkScore,
     PageContent,
-    curves_figure,
     duration,
     render_page,
     write_page,

@@ -39,6 +39,3 @@ def main() -> None:
     except TaiChiNetError as error:
         Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("Interrupted. Finished epochs and files are kept; a training resumes with --resume.")
-        sys.exit(130)

@@ -2,64 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import re
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taichinet.errors import DataError, PartialFailureError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from rich.console import Console
 
+    from taichinet.inference.outputs import Row
     from taichinet.inference.predictor import Predictor
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-TABLE = "predictions"
-OUTPUTS = ("mask", "probability", "disagreement")
 
-_MADE_BY = ("Software", "taichinet predict")  # a text chunk of every PNG written here
 _DERIVED = re.compile(r".+_(mask.*|probability|disagreement)\.png", re.IGNORECASE | re.DOTALL)
 _HIDDEN = "hidden"
 _MASK = "a mask or an earlier prediction by name (*_mask*.png, *_probability.png, *_disagreement.png)"
 _OTHER_TYPE = "no image by its ending"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of predictions.csv and predictions.json; what a file has not is None (empty in the CSV).
-
-    `name` is NAME of the written NAME_mask.png and so on. `status` is "done" or "failed", with the reason in
-    `error`. Height, width and the box are in pixels (bottom and right exclusive; None for an empty mask),
-    `area_share`, `max_probability` and `mean_disagreement` in [0, 1]. `seconds` covers reading, network and
-    writing.
-    """
-
-    file: str
-    name: str
-    status: str
-    height: int | None = None
-    width: int | None = None
-    lesion_pixels: int | None = None
-    area_share: float | None = None
-    components: int | None = None
-    box_top: int | None = None
-    box_left: int | None = None
-    box_bottom: int | None = None
-    box_right: int | None = None
-    max_probability: float | None = None
-    mean_disagreement: float | None = None
-    seconds: float | None = None
-    error: str | None = None
 
 
 def predict(
@@ -97,16 +62,18 @@ def predict(
     """
     from rich.console import Console
 
+    from taichinet.inference.outputs import TABLE, make_output_folder, output_names, rows_as_json
+
     found = _find_images(inputs, output, recursive)
     messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     for line in found.notes():
         messages.print(line)
-    names = _output_names(found.images)
-    _make_output_folder(output, names)
+    names = output_names(found.images)
+    make_output_folder(output, names)
     predictor = _load_predictor(weights, threshold)
     rows = _predict_all(predictor, names, output, None if as_json else messages)
     if as_json:
-        typer.echo(_as_json(rows))
+        typer.echo(rows_as_json(rows))
     failed = [str(row.error) for row in rows if row.error is not None]
     done = len(rows) - len(failed)
     if failed and not done:
@@ -196,63 +163,6 @@ def _derived_from_another(file: Path, inputs: Sequence[Path]) -> bool:
     )
 
 
-def _output_names(images: Sequence[Path]) -> dict[Path, str]:
-    """NAME for every image: its stem; where several share one, `a_png` and `a_jpg`, and then `a_png_2`.
-
-    Upper and lower case count as the same: some file systems do not tell them apart.
-    """
-    shared = Counter(image.stem.casefold() for image in images)
-    names: dict[Path, str] = {}
-    used: set[str] = set()
-    for image in images:
-        alone = shared[image.stem.casefold()] == 1
-        base = image.stem if alone else f"{image.stem}_{image.suffix.removeprefix('.')}"
-        name, number = base, 1
-        while name.casefold() in used:
-            number += 1
-            name = f"{base}_{number}"
-        used.add(name.casefold())
-        names[image] = name
-    return names
-
-
-def _output_files(output: Path, name: str) -> dict[str, Path]:
-    return {kind: output / f"{name}_{kind}.png" for kind in OUTPUTS}
-
-
-def _make_output_folder(output: Path, names: Mapping[Path, str]) -> None:
-    """Create `output`; refuse to overwrite inputs or what no prediction wrote, like a data set's masks."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        there = {entry.name for entry in output.iterdir()}
-    except OSError as fault:
-        raise DataError(f"The output folder {output} cannot be used ({fault}). Choose another with -o.") from fault
-    inputs = {image.resolve() for image in names}
-    foreign = [
-        str(path)
-        for name in names.values()
-        for path in _output_files(output, name).values()
-        if path.name in there and (path.resolve() in inputs or not _made_here(path))
-    ]
-    if foreign:
-        raise DataError(
-            f"{len(foreign)} files in {output} that are inputs, or not written by taichinet, would be "
-            "overwritten. Choose another folder with -o:",
-            foreign,
-        )
-
-
-def _made_here(path: Path) -> bool:
-    from PIL import Image
-
-    key, value = _MADE_BY
-    try:
-        with Image.open(path) as image:
-            return image.info.get(key) == value
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False
-
-
 def _load_predictor(weights: Path | None, threshold: float | None) -> Predictor:
     from taichinet.inference.predictor import Predictor
     from taichinet.inference.shipped import shipped_weights
@@ -269,6 +179,8 @@ def _predict_all(predictor: Predictor, names: Mapping[Path, str], output: Path, 
     """
     from rich.progress import track
 
+    from taichinet.inference.outputs import write_table
+
     rows: list[Row] = []
     images = list(names)
     try:
@@ -277,24 +189,22 @@ def _predict_all(predictor: Predictor, names: Mapping[Path, str], output: Path, 
         ):
             rows.append(_predict_file(predictor, image, names[image], output))
     finally:
-        _write_table(rows, output)
+        write_table(rows, output)
     return rows
 
 
 def _predict_file(predictor: Predictor, file: Path, name: str, output: Path) -> Row:
     """Read, predict and write one image; a fault of the file becomes the row's error."""
     from taichinet.datasets.images import read_grey, read_rgb
+    from taichinet.inference.outputs import Row, output_files, write_maps
 
     started = time.perf_counter()
-    targets = _output_files(output, name)
+    targets = output_files(output, name)
     try:
         for stale in targets.values():
             stale.unlink(missing_ok=True)
         result = predictor.predict(read_grey(file) if predictor.channels == 1 else read_rgb(file))
-        _write_png(result.mask, targets["mask"])
-        _write_png(result.probability, targets["probability"])
-        if result.disagreement is not None:
-            _write_png(result.disagreement, targets["disagreement"])
+        write_maps(result, targets)
     except DataError as fault:
         return Row(str(file), name, "failed", seconds=_since(started), error=str(fault))
     except (OSError, MemoryError) as fault:
@@ -321,36 +231,3 @@ def _predict_file(predictor: Predictor, file: Path, name: str, output: Path) -> 
 
 def _since(started: float) -> float:
     return round(time.perf_counter() - started, 4)
-
-
-def _write_png(values: NDArray[np.bool_] | NDArray[np.float32], path: Path) -> None:
-    """(H, W) in 0..1 as an 8-bit grey PNG, 0..255; never half a file under its final name."""
-    import numpy as np
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    text = PngInfo()
-    text.add_text(*_MADE_BY)
-    pixels = np.round(values * np.float32(255)).astype(np.uint8)
-    unfinished = path.with_name(f".{path.name}.tmp")
-    Image.fromarray(pixels).save(unfinished, format="PNG", pnginfo=text)
-    unfinished.replace(path)
-
-
-def _as_json(rows: Sequence[Row]) -> str:
-    plain: list[dict[str, Any]] = [asdict(row) for row in rows]
-    return json.dumps(plain, indent=1, allow_nan=False)
-
-
-def _write_table(rows: Sequence[Row], output: Path) -> None:
-    try:
-        (output / f"{TABLE}.json").write_text(_as_json(rows) + "\n", encoding="utf-8")
-        # A file name that is no valid text still gets its row.
-        with (output / f"{TABLE}.csv").open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            table = csv.DictWriter(stream, [field.name for field in fields(Row)])
-            table.writeheader()
-            table.writerows(asdict(row) for row in rows)
-    except OSError as fault:
-        raise DataError(
-            f"The table of predictions cannot be written to {output} ({fault}). Choose another with -o."
-        ) from fault

@@ -14,8 +14,9 @@ from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.experiments.cross_validate import Study
 from taichinet.inference.predictor import Predictor
 from taichinet.models.weights import load_weights
+from taichinet.reports.curves import LearningCurve
 from taichinet.reports.overlay import heat, overlay, strip
-from taichinet.reports.page import Case, LearningCurve, NetworkScore, PageContent
+from taichinet.reports.page import Case, NetworkScore, PageContent
 from taichinet.reports.summaries import NETWORKS
 from taichinet.training.device import choose_placement
 
