@@ -9,7 +9,7 @@ from difflib import get_close_matches
 class TaiChiNetError(Exception):
     """Base of all errors that the user can mend; anything else that escapes is a defect of ours (exit code 1)."""
 
-    exit_code = 2
+    exit_code = 1
 
 
 class DataError(TaiChiNetError):

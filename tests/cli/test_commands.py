@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -102,11 +103,51 @@ def test_evaluating_one_fold_scores_only_what_its_training_has_not_seen(
     assert not scored & seen
 
 
-def test_another_edition_of_the_training_set_is_refused(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_foreign_pictures_of_the_same_names_are_all_scored(
+    trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
     out, _ = trained
     other = write_phantom_busi(tmp_path / "other", 12, 10, 8, seed=2, height=96, width=128)
-    with pytest.raises(FoldError, match="another edition"):
-        run("evaluate", out / "cpu-taichinet/grouped/fold-0", "--data", other)
+    run("evaluate", out / "cpu-taichinet/grouped/fold-0", "--data", other, "--out", tmp_path / "scores")
+    assert len(pd.read_csv(tmp_path / "scores/scores.csv")) == 22
+    with pytest.raises(FoldError, match="Choose one network"):
+        run("evaluate", out / "cpu-taichinet/grouped", "--data", other)
+
+
+def test_pictures_of_the_training_are_known_again_under_other_names(
+    trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
+) -> None:
+    out, _ = trained
+    fold = out / "cpu-taichinet/grouped/fold-0"
+    seen = json.loads((fold / "weights/config.json").read_text())["provenance"]["train_keys"]
+    other = tmp_path / "other"
+    for label in ("benign", "malignant", "normal"):
+        (other / label).mkdir(parents=True)
+    key = next(key for key in seen if key.startswith("benign"))
+    for name, source in (("1", key), ("2", "normal (1)")):
+        folder = data / source.split()[0]
+        shutil.copy(folder / f"{source}.png", other / f"benign/benign ({name}).png")
+        shutil.copy(folder / f"{source}_mask.png", other / f"benign/benign ({name})_mask.png")
+    for label in ("malignant", "normal"):
+        shutil.copy(data / "normal/normal (2).png", other / f"{label}/{label} (1).png")
+        shutil.copy(data / "normal/normal (2)_mask.png", other / f"{label}/{label} (1)_mask.png")
+    run("evaluate", fold, "--data", other, "--normal", "--out", tmp_path / "scores")
+    assert "benign (1)" not in set(pd.read_csv(tmp_path / "scores/scores.csv")["key"])
+
+
+def test_other_settings_beside_finished_folds_are_refused_before_training_and_overwritten_together(
+    data: Path, tmp_path: Path
+) -> None:
+    words = ("train", "cpu-unet", "--data", data, "--out", tmp_path, "--json")
+    small = settings()
+    run(*words, *small, "--fold", 0)
+    with pytest.raises(FoldError, match="another experiment"):
+        run(*words, *small, "--set", "training.epochs=1", "--fold", 1)
+    assert not (tmp_path / "cpu-unet/grouped/fold-1").exists()
+    run(*words, *small, "--set", "training.epochs=1", "--overwrite")
+    summary = json.loads((tmp_path / "cpu-unet/grouped/summary.json").read_text())
+    assert summary["folds_done"] == [0, 1]
+    assert summary["experiment"]["training"]["epochs"] == 1
 
 
 def test_normal_images_are_reported_with_their_false_positives(

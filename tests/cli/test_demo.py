@@ -30,3 +30,7 @@ def test_the_demo_ends_with_a_page_of_both_networks(
     assert "U-Net" in page
     assert (tmp_path / "demo" / "cases.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "demo" / "results.json").read_text()) == printed["results"]
+    demo_command.demo(out=tmp_path / "demo", seed=4, as_json=True)  # other phantoms in the same folder
+    assert (
+        json.loads(capsys.readouterr().out)["results"][0]["dataset_digest"] != printed["results"][0]["dataset_digest"]
+    )

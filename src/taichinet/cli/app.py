@@ -39,3 +39,10 @@ def main() -> None:
     except TaiChiNetError as error:
         Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        message = f"{error.strerror or error} ({error.filename})" if error.filename else str(error)
+        Console(stderr=True).print(
+            f"[bold red]Error:[/] {escape(message)}. Check the path, its rights and the room on the disk.",
+            soft_wrap=True,
+        )
+        sys.exit(3)

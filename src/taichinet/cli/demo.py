@@ -43,6 +43,8 @@ def demo(
             on_progress=lambda done, _: bar.update(task, completed=done),
         )
         bar.update(task, completed=total)  # a set that was there already
+    for plan in (out / "folds").glob("*.json"):  # of phantoms that another seed has replaced
+        plan.unlink()
     console.print("reading, searching near-duplicates, drawing folds")
     studies = []
     with training_progress(quiet=as_json) as progress:

@@ -30,7 +30,6 @@ def evaluate(
     from taichinet.experiments.reevaluate import evaluate_weights
 
     evaluation = evaluate_weights(weights, data, normal)
-    folder = out or weights
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         evaluation.scores.round(6).to_csv(out / "scores.csv", index=False)
@@ -41,4 +40,4 @@ def evaluate(
         }
         (out / "summary.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     Console(stderr=True, quiet=as_json).print(evaluation.note, soft_wrap=True)
-    print_study(folder, evaluation.summary, as_json)
+    print_study(out, evaluation.summary, as_json)

@@ -15,10 +15,10 @@ HEADINGS = {"dice": "DI", "jaccard": "JA", "accuracy": "ACC", "precision": "PR",
 POLICY_NAMES = {"paper": "empty truth scores 0", "correct-empty-is-1": "empty on empty scores 1"}
 
 
-def print_study(folder: Path, summary: Summary, as_json: bool) -> None:
-    """The scores of a study and where its files lie."""
+def print_study(folder: Path | None, summary: Summary, as_json: bool) -> None:
+    """The scores of a study and where its files lie, if any were written."""
     if as_json:
-        print(json.dumps({"folder": str(folder), "summary": summary.to_json_dict()}))
+        print(json.dumps({"folder": None if folder is None else str(folder), "summary": summary.to_json_dict()}))
         return
     console = Console()
     console.print(summary_table(summary))
@@ -28,7 +28,8 @@ def print_study(folder: Path, summary: Summary, as_json: bool) -> None:
             f"Normal images: {normal.images}; false-positive rate {normal.false_positive_rate:.3f}, "
             f"mean false-positive area {normal.mean_false_positive_area:.4f} of the image."
         )
-    console.print(f"Scores, weights and settings: {folder}", soft_wrap=True)
+    if folder is not None:
+        console.print(f"Written to {folder}", soft_wrap=True)
 
 
 def summary_table(summary: Summary) -> Table:

@@ -132,7 +132,10 @@ def load_or_make_folds(
     """The plan at `path`, verified against the data; made and written there first where there is none."""
     if path.exists():
         plan = read_folds(path)
-        verify_folds(plan, manifest)
+        try:
+            verify_folds(plan, manifest)
+        except FoldError as error:
+            raise FoldError(f"{path}: {error}") from error
         if (plan.protocol, plan.seed, plan.count) != (protocol, seed, count):
             raise FoldError(
                 f"{path} holds {plan.count} {plan.protocol} folds of seed {plan.seed}, asked for are {count} "

@@ -46,6 +46,10 @@ class Manifest:
             total.update(hashlib.sha256(sample.image.read_bytes()).digest())
         return total.hexdigest()
 
+    def image_digests(self) -> list[str]:
+        """Of each image file the first 16 hexadecimal digits of its SHA-256, in order: to know it again elsewhere."""
+        return [hashlib.sha256(sample.image.read_bytes()).hexdigest()[:16] for sample in self.samples]
+
     def subset(self, keys: set[str]) -> Manifest:
         """The samples whose key is in `keys`, order kept."""
         return Manifest(self.name, tuple(s for s in self.samples if s.key in keys))

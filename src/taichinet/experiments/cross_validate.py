@@ -89,6 +89,10 @@ def train_folds(
                 f"{folder / f'fold-{fold}'} holds a training already. Add --resume to go on with it, --overwrite to "
                 "begin anew, or give another --out."
             )
+    if existing == "overwrite":
+        for fold in folds:
+            (folder / f"fold-{fold}" / "result.json").unlink(missing_ok=True)
+    _refuse_other_study(folder, experiment, study.plan)
     for fold in folds:
         on_fold(fold)
         run_fold(
@@ -142,6 +146,25 @@ def summarise_study(folder: Path) -> Study:
     temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     temporary.replace(folder / "summary.json")
     return Study(folder, tuple(results), scores, summary)
+
+
+def _refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan) -> None:
+    """FoldError, before hours of training, where a finished fold of `folder` could not be summarised with new ones."""
+    own = {
+        "experiment": experiment.model_dump(mode="json"),
+        "dataset_digest": plan.digest,
+        "protocol": plan.protocol,
+        "folds": plan.count,
+        "fold_seed": plan.seed,
+    }
+    for path in sorted(folder.glob("fold-*/result.json")):
+        other = read_fold(path.parent).result
+        different = [key for key, value in own.items() if other.get(key) != value]
+        if different:
+            raise FoldError(
+                f"{path.parent} was trained with another {' and '.join(different)} than asked for now. Give another "
+                "--out, or a name of its own (--set name=...), or train all folds anew with --overwrite."
+            )
 
 
 def _dice_of_outputs(scores: pd.DataFrame) -> dict[str, float]:

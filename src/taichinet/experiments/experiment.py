@@ -25,7 +25,9 @@ class DataSettings(BaseModel):
     include_normal: bool = False
     folds: int = Field(default=5, ge=2)
     fold_seed: int = Field(default=0, ge=0)
-    validation_share: float = Field(default=0.125, ge=0, le=0.5, description="of the fold's training part")
+    validation_share: float = Field(
+        default=0.125, ge=0, le=0.5, description="of the fold's training part, to the nearest 1/n"
+    )
     augmentation: AugmentationSettings = AugmentationSettings()
 
 
@@ -34,7 +36,7 @@ class Experiment(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
+    name: str = Field(pattern=r"^\w[\w.+-]*$", description="names the folder of its runs")
     model: str = "taichinet"
     options: dict[str, Any] = Field(default_factory=dict)
     data: DataSettings = DataSettings()

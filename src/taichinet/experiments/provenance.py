@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,12 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+@cache
 def source_commit() -> str | None:
-    """Commit of the checkout that the package runs from, with `+changes` where its tree differs; None outside one."""
+    """Commit of the checkout that the package runs from, with `+changes` where its tree differs; None outside one.
+
+    Asked once, when the first run begins: the tree may move on while the loaded code trains.
+    """
     git = shutil.which("git")
     here = Path(taichinet.__file__).parent
     if git is None:
@@ -39,6 +44,8 @@ def source_commit() -> str | None:
         done = subprocess.run([git, "-C", str(here), *arguments], capture_output=True, text=True)  # noqa: S603
         return done.stdout.strip() if done.returncode == 0 else None
 
+    if ask("ls-files", "--error-unmatch", "__init__.py") is None:  # installed beside, not in, somebody's repository
+        return None
     commit = ask("rev-parse", "--short=12", "HEAD")
     if commit is None:
         return None

@@ -8,11 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from taichinet.datasets.busi import read_busi
+from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import prepare
 from taichinet.errors import FoldError, WeightsError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.experiments.scoring import score_images
-from taichinet.models.weights import CONFIG_FILE, load_weights
+from taichinet.models.weights import CONFIG_FILE, LoadedWeights, load_weights
 from taichinet.training.device import choose_placement
 
 
@@ -28,49 +29,53 @@ class Evaluation:
 def evaluate_weights(path: Path, data: Path, include_normal: bool | None = None) -> Evaluation:
     """Score the weights of `path` (a study, a run folder, or a weights folder) on the BUSI-like set at `data`.
 
-    On the pictures that the weights were trained with, only the test images of their fold are scored; on other data,
-    all. `include_normal` None means as in training. Raises FoldError where pictures of the training are among
-    `data` without being the same set, or where several folds' weights meet data that has no folds.
+    Pictures that took part in a network's training or selection are known by their bytes, whatever their names, and
+    left out: on its own data set each network is scored on its test fold, on foreign data on all. `include_normal` None
+    means as in training. Altered copies of training pictures are not recognised; the folds' groups keep them apart
+    where the data set is the training's. Raises FoldError where nothing is left, or folds overlap.
     """
     folders = find_weights(path)
     frames, notes = [], []
+    manifests: dict[bool, Manifest] = {}
     for folder in folders:
         loaded = load_weights(folder)
         origin = loaded.config.provenance
         trained_on_normal = bool(origin.get("include_normal", False))
         with_normal = trained_on_normal if include_normal is None else include_normal
-        if with_normal and not trained_on_normal and len(folders) > 1:
-            raise FoldError(
-                f"The {len(folders)} networks of {path} were trained without normal images, so no fold holds them out. "
-                f"Choose one network, e.g. {folders[0]}, or leave --normal out."
-            )
-        manifest = read_busi(data, include_normal=with_normal)
-        own = set(manifest.keys)
-        seen = _seen_images(origin)
-        same_pictures = seen is not None and origin.get("dataset") == manifest.name and bool(seen & own)
-        if same_pictures:
-            if origin.get("dataset_digest") != read_busi(data, trained_on_normal, verify=False).digest():
-                raise FoldError(
-                    f"{data} shares names with the training images of {folder} but is another edition: some of its "
-                    "pictures may have been trained on. Evaluate on the set of the training, or on foreign data."
-                )
-            fold = int(origin["fold"])
-            keys = [key for key in manifest.keys if key not in (seen or set())]
-            notes.append(f"fold {fold}: {len(keys)} images that took no part in the training")
+        if with_normal not in manifests:
+            manifests[with_normal] = read_busi(data, include_normal=with_normal)
+        manifest = manifests[with_normal]
+        seen = origin.get("seen_images")
+        known = set(seen) if isinstance(seen, list) else set()
+        unseen = [key for key, it in zip(manifest.keys, manifest.image_digests(), strict=True) if it not in known]
+        fold = 0
+        if not isinstance(seen, list):
+            notes.append(f"all {len(unseen)} images; these weights do not tell what they were trained on")
+        elif len(unseen) == len(manifest.keys):
+            notes.append(f"all {len(unseen)} images, none of them a picture of the training")
         else:
-            if len(folders) > 1:
-                raise FoldError(
-                    f"{path} holds the weights of {len(folders)} folds, and {data} is not what they were trained on. "
-                    f"Choose one of them, e.g. {folders[0]}."
-                )
-            fold, keys = 0, list(manifest.keys)
-            notes.append(f"all {len(keys)} images of foreign data")
-        prepared = prepare(manifest.subset(set(keys)), loaded.config.size, loaded.channels)
-        placement = choose_placement()
-        network = placement.place(loaded.network)
-        frames.append(score_images(network, manifest, prepared, fold, placement, loaded.config.threshold))
+            fold = int(origin.get("fold", 0))
+            notes.append(f"fold {fold}: the {len(unseen)} images that took no part in the training")
+        if not unseen:
+            raise FoldError(f"Every picture of {data} took part in the training of {folder}: nothing can be scored.")
+        frames.append(_score(loaded, manifest, unseen, fold))
+    if len(folders) > 1:
+        scored = [key for frame in frames for key in frame["key"]]
+        if len(scored) != len(set(scored)):
+            raise FoldError(
+                f"Several of the {len(folders)} networks of {path} hold out the same pictures of {data}, so their "
+                f"folds do not add up to one score. Choose one network, e.g. {folders[0]}."
+            )
     scores = pd.concat(frames, ignore_index=True)
     return Evaluation(scores, aggregate(scores), "Scored " + "; ".join(notes) + ".")
+
+
+def _score(loaded: LoadedWeights, manifest: Manifest, keys: list[str], fold: int) -> pd.DataFrame:
+    precision = loaded.config.provenance.get("precision", "auto")
+    placement = choose_placement(precision)
+    prepared = prepare(manifest.subset(set(keys)), loaded.config.size, loaded.channels)
+    network = placement.place(loaded.network)
+    return score_images(network, manifest, prepared, fold, placement, loaded.config.threshold)
 
 
 def find_weights(path: Path) -> tuple[Path, ...]:
@@ -88,10 +93,3 @@ def find_weights(path: Path) -> tuple[Path, ...]:
             "(RUNS/recipe/protocol)."
         )
     return folds
-
-
-def _seen_images(origin: dict[str, object]) -> set[str] | None:
-    train, validation = origin.get("train_keys"), origin.get("validation_keys")
-    if not isinstance(train, list) or not isinstance(validation, list):
-        return None
-    return {*train, *validation}

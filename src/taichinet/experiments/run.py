@@ -30,7 +30,7 @@ from taichinet.experiments.scoring import score_images
 from taichinet.models.catalogue import create_model, model_settings
 from taichinet.models.weights import WeightsConfig, save_weights
 from taichinet.training.checkpoint import clear_checkpoints, load_checkpoint
-from taichinet.training.device import choose_placement
+from taichinet.training.device import Placement, choose_placement
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
 from taichinet.training.fit import TrainingData, fit
 
@@ -73,6 +73,7 @@ def run_fold(
     if resume:
         load_checkpoint(folder, identity)  # refuses a foreign one before anything is written
     began = time.perf_counter()
+    commit = source_commit()
     earlier_seconds = _elapsed(folder) if resume else 0.0
     folder.mkdir(parents=True, exist_ok=True)
     if not resume:
@@ -85,7 +86,7 @@ def run_fold(
     )
 
     train = data.subset(split.train)
-    mined = _mine(experiment, train, split, mining_cache, on_epoch)
+    mined = _mine(experiment, train, split, mining_cache, placement, on_epoch)
     torch.manual_seed(experiment.training.seed)
     network = create_model(experiment.model, **experiment.options)
 
@@ -127,7 +128,7 @@ def run_fold(
         "images": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
         "selection": {
             "rule": experiment.training.selection,
-            "on": "inner validation split, disjoint from the test fold",
+            "on": "inner validation split, disjoint from the test fold" if split.validation else "nothing",
             "epoch": fitted.best_epoch,
             "validation_dice": _json_number(fitted.best_dice),
         },
@@ -135,7 +136,7 @@ def run_fold(
         "parameters": sum(p.numel() for p in network.parameters()),
         "placement": placement.describe(),
         "wall_seconds": round(earlier_seconds + time.perf_counter() - began, 1),
-        "commit": source_commit(),
+        "commit": commit,
         "machine": describe_machine(),
         "summary": aggregate(scores).to_json_dict(),
     }
@@ -152,7 +153,9 @@ def run_fold(
             "fold": fold,
             "train_keys": list(split.train),
             "validation_keys": list(split.validation),
-            "commit": result["commit"],
+            "commit": commit,
+            "precision": experiment.training.precision,
+            "seen_images": manifest.subset({*split.train, *split.validation}).image_digests(),
         },
     )
     save_weights(network, config, folder / "weights")
@@ -187,7 +190,9 @@ def run_identity(experiment: Experiment, data: Prepared, split: Split, plan: Fol
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _mine(experiment: Experiment, train: Prepared, split: Split, cache: Path, on_epoch: OnEpoch) -> MinedRegions | None:
+def _mine(
+    experiment: Experiment, train: Prepared, split: Split, cache: Path, placement: Placement, on_epoch: OnEpoch
+) -> MinedRegions | None:
     if experiment.training.strategy == "plain":
         return None
     mined = mine_regions(
@@ -196,6 +201,7 @@ def _mine(experiment: Experiment, train: Prepared, split: Split, cache: Path, on
         experiment.data.augmentation,
         cache,
         lambda row: on_epoch("mine", row, experiment.mining.epochs),
+        placement,
     )
     refuse_leakage(mined.provenance, (*split.validation, *split.test))
     return mined
@@ -206,6 +212,7 @@ def _mining_summary(mined: MinedRegions) -> dict[str, Any]:
     hard = mined.regions.hard.flatten(1).sum(1)
     return {
         "identity": mined.provenance.identity(),
+        "seconds": mined.provenance.seconds,
         "easy_share_of_lesion": mined.provenance.easy_share_of_lesion,
         "hard_share_of_lesion": mined.provenance.hard_share_of_lesion,
         "images_without_easy_part": int((easy == 0).sum()),

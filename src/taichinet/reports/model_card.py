@@ -65,8 +65,8 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
             "",
             "## What it is not for",
             "",
-            "A research tool, not a medical device: no diagnosis, no treatment decision. It was trained on one "
-            "hospital's pictures, of two machines"
+            f"A research tool, not a medical device: no diagnosis, no treatment decision. It has seen "
+            f"{result['dataset']} alone"
             + (
                 "."
                 if experiment["data"]["include_normal"]

@@ -91,7 +91,8 @@ def _how_to_read() -> list[str]:
         "Mean ± sample standard deviation over folds of the fold's mean. All scores are at network size,",
         "distances in its pixels, but *DI native*, which compares with the mask as drawn. Protocol *grouped*",
         "never splits near-duplicates between training and test, *paper* draws at random and does. The wall",
-        "time is that of all folds done, the preparation included. An empty cell was not run.",
+        "time is that of all folds done; mining counts for the run that did it, others take its regions from the",
+        "cache. An empty cell was not run.",
     ]
 
 

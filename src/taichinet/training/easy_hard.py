@@ -16,11 +16,11 @@ from torch import Tensor
 
 from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.datasets.prepared import Prepared, Regions
-from taichinet.errors import FoldError, TaiChiNetError
+from taichinet.errors import FoldError, WeightsError
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.unet_plus_plus import UNetPlusPlus, UNetPlusPlusSettings
 from taichinet.training.checkpoint import clear_checkpoints
-from taichinet.training.device import choose_placement
+from taichinet.training.device import Placement, choose_placement
 from taichinet.training.fit import TrainingData, fit
 from taichinet.training.loop import predict_batches
 from taichinet.training.settings import TrainingSettings
@@ -50,12 +50,15 @@ class Provenance:
     channels: int
     images_digest: str
     keys: tuple[str, ...]
+    bf16: bool = False
+    seconds: float = float("nan")
     easy_share_of_lesion: float = float("nan")
     hard_share_of_lesion: float = float("nan")
 
     def identity(self) -> str:
         """Digest of everything that decides the regions."""
-        known = {k: v for k, v in asdict(self).items() if not k.endswith("_share_of_lesion")}
+        measured = ("seconds", "easy_share_of_lesion", "hard_share_of_lesion")
+        known = {key: value for key, value in asdict(self).items() if key not in measured}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -81,18 +84,19 @@ def mine_regions(
     augmentation: AugmentationSettings,
     cache: Path,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
+    placement: Placement | None = None,
 ) -> MinedRegions:
     """E_p and H_p of `train`: from the cache where exactly these were mined before, else trained and kept there.
 
     An interrupted preparation resumes by itself from its last finished epoch.
     """
-    provenance = _provenance(train, settings, augmentation)
+    placement = placement or choose_placement()
+    provenance = _provenance(train, settings, augmentation, placement.bf16)
     folder = cache / provenance.identity()
     if (folder / "provenance.json").exists():
         return read_regions(folder)
     torch.manual_seed(settings.seed)
     network = UNetPlusPlus(UNetPlusPlusSettings(in_channels=train.image.shape[1], width=settings.width))
-    placement = choose_placement()
     training = TrainingSettings(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
@@ -102,7 +106,7 @@ def mine_regions(
         seed=settings.seed,
     )
     data = TrainingData(train, train.subset(()), None, augmentation)
-    fit(network, data, ObjectiveSettings(), training, placement, folder, provenance.identity(), True, on_epoch)
+    fitted = fit(network, data, ObjectiveSettings(), training, placement, folder, provenance.identity(), True, on_epoch)
     easy, hard = [], []
     batches = list(train.batches(settings.batch_size))
     for batch, prediction in zip(batches, predict_batches(network, batches, placement), strict=True):
@@ -115,6 +119,7 @@ def mine_regions(
     measured = Provenance(
         **{
             **vars(provenance),
+            "seconds": round(sum(row["seconds"] for row in fitted.history), 1),
             "easy_share_of_lesion": int(regions.easy.sum()) / lesion_pixels,
             "hard_share_of_lesion": int(regions.hard.sum()) / lesion_pixels,
         }
@@ -136,7 +141,7 @@ def read_regions(folder: Path) -> MinedRegions:
         tensors = load_file(folder / "regions.safetensors")
         regions = Regions(provenance.keys, tensors["easy"], tensors["hard"])
     except Exception as error:  # safetensors raises its own undocumented types
-        raise TaiChiNetError(f"The mined regions in {folder} cannot be read ({error}). Delete that folder.") from error
+        raise WeightsError(f"The mined regions in {folder} cannot be read ({error}). Delete that folder.") from error
     return MinedRegions(regions, provenance)
 
 
@@ -151,7 +156,9 @@ def refuse_leakage(provenance: Provenance, held_out: Iterable[str]) -> None:
         )
 
 
-def _provenance(train: Prepared, settings: MiningSettings, augmentation: AugmentationSettings) -> Provenance:
+def _provenance(
+    train: Prepared, settings: MiningSettings, augmentation: AugmentationSettings, bf16: bool
+) -> Provenance:
     pixels = hashlib.sha256(train.image.numpy().tobytes())
     pixels.update(train.lesion.numpy().tobytes())
     return Provenance(
@@ -161,4 +168,5 @@ def _provenance(train: Prepared, settings: MiningSettings, augmentation: Augment
         channels=train.image.shape[1],
         images_digest=pixels.hexdigest(),
         keys=train.keys,
+        bf16=bf16,
     )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from taichinet.batch import Batch, Prediction
-from taichinet.errors import TaiChiNetError
+from taichinet.errors import SettingError
 from taichinet.training.device import Placement
 
 BatchLoss = Callable[[Prediction, Batch], Tensor]
@@ -31,9 +31,10 @@ def train_epoch(
         loss = loss_of(prediction, batch)
         value = loss.item()
         if not torch.isfinite(loss):
-            raise TaiChiNetError(
-                f"The loss became {value}. Begin anew with a lower training.learning_rate, or with "
-                "training.precision=float32 (resuming would end here again)."
+            raise SettingError(
+                f"The loss became {value}. Lower the learning rate (training.learning_rate, or while mining "
+                "mining.learning_rate), or set training.precision=float32; begin anew with --overwrite, since settings "
+                "change."
             )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
