@@ -33,20 +33,25 @@ def print_study(folder: Path | None, summary: Summary, as_json: bool) -> None:
 
 
 def summary_table(summary: Summary) -> Table:
-    """Mean and standard deviation over folds of every group, at network and at native size."""
+    """A column a group, a row a score: mean ± deviation over folds, at network size and at the image's own.
+
+    The groups of all images stand there only where normal images make them differ from the lesion images.
+    """
+    groups = [
+        group
+        for group in summary.groups
+        if group.images and (summary.normal.images or group.group != "all") and group.group != "normal"
+    ]
     table = Table(title="Mean ± standard deviation over folds")
-    table.add_column("images")
-    table.add_column("n", justify="right")
-    for heading in (*HEADINGS.values(), "HD95", "ASSD", "DI native", "HD95 native"):
-        table.add_column(heading, justify="right")
-    for group in summary.groups:
-        if not group.images:
-            continue
-        name = group.group if group.policy is None else f"{group.group} ({POLICY_NAMES[group.policy]})"
-        cells = [_cell(group, "network", score) for score in HEADINGS]
-        cells += [_cell(group, "network", "hd95", 1), _cell(group, "network", "assd", 1)]
-        cells += [_cell(group, "native", "dice"), _cell(group, "native", "hd95", 1)]
-        table.add_row(name, str(group.images), *cells)
+    table.add_column("")
+    for group in groups:
+        policy = "" if group.policy is None else f"\n{POLICY_NAMES[group.policy]}"
+        table.add_column(f"{group.group} images{policy}\nn = {group.images}", justify="right")
+    for score, heading in (*HEADINGS.items(), ("hd95", "HD95 (px)"), ("assd", "ASSD (px)")):
+        digits = 1 if score in ("hd95", "assd") else 3
+        table.add_row(heading, *(_cell(group, "network", score, digits) for group in groups))
+    for score, heading, digits in (("dice", "DI, native size", 3), ("hd95", "HD95, native size", 1)):
+        table.add_row(heading, *(_cell(group, "native", score, digits) for group in groups))
     return table
 
 

@@ -1,0 +1,31 @@
+"""README and docs: every relative link leads somewhere, and what they promise to be installed is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from taichinet.inference.shipped import shipped_weights
+from taichinet.models.weights import load_weights
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_relative_link_leads_somewhere(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text(encoding="utf-8"))
+    for link in links:
+        if not re.match(r"[a-z]+:", link):
+            assert (document.parent / link).exists(), f"{document.name} links to {link}"
+
+
+def test_the_shipped_weights_load_are_small_and_tell_their_origin() -> None:
+    folder = shipped_weights()
+    assert sum(path.stat().st_size for path in folder.parent.rglob("*") if path.is_file()) < 10e6
+    config = load_weights(folder).config
+    assert config.provenance["dataset"] == "busi"
+    assert config.provenance["seen_images"]
+    assert "not a medical device" in (folder / "README.md").read_text(encoding="utf-8")
