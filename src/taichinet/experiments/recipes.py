@@ -25,7 +25,7 @@ def busi_unet() -> Experiment:
 def cpu_taichinet() -> Experiment:
     """TaiChiNet at 128 px and half width; fewer epochs at a higher, falling rate.
 
-    `region_rest` departs from the print because at this budget it must: see docs/fidelity.md, "The rest of the lesion".
+    `region_rest` departs from the print for the reason in docs/fidelity.md, "The rest of the lesion".
     """
     return vary(
         busi_taichinet(),

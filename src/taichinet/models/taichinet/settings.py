@@ -19,7 +19,7 @@ class TaiChiNetSettings(BaseModel):
     `head_space`: where the sum O' + MLP(.) of Eq. 10-11 is made, see docs/fidelity.md.
     `mutual`: whether the second path learns the background (Comp-ML) or the lesion too (Cons-ML, Table II).
     `background_prior`: the background's share of the image that O_n' expects before it has learned anything; without
-    it the second path answers "background" everywhere for hundreds of steps, see docs/fidelity.md.
+    it the second path often answers "background" everywhere for hundreds of steps, see docs/fidelity.md.
     `answer`: the final probability, O_p or the mean of both paths (Model 2).
     """
 
