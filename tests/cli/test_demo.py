@@ -17,7 +17,7 @@ def test_the_demo_ends_with_a_page_of_both_networks(
 ) -> None:
     def small(name: str) -> Experiment:
         changes = {"options.width": 2, "data.size": 32, "training.epochs": 1, "mining.epochs": 1, "mining.width": 2}
-        return vary(recipes.RECIPES[name](), changes)
+        return vary(recipes.get_recipe(name), changes)
 
     monkeypatch.setattr(recipes, "get_recipe", small)
     monkeypatch.setattr(demo_command, "PHANTOMS", {"benign": 14, "malignant": 14, "normal": 12})

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from taichinet.batch import Prediction
 from taichinet.errors import SettingError
 from taichinet.experiments.experiment import Experiment, parse_assignments, vary
-from taichinet.experiments.recipes import RECIPES, get_recipe
+from taichinet.experiments.recipes import FULL, get_recipe, list_recipes
 from taichinet.models.catalogue import create_model
 
 PAPER = get_recipe("busi-taichinet")
@@ -65,7 +65,7 @@ def test_model_and_options_can_be_changed_together_but_must_fit() -> None:
 
 
 def test_an_experiment_survives_its_own_yaml_form() -> None:
-    for name in RECIPES:
+    for name in list_recipes():
         experiment = get_recipe(name)
         assert Experiment.model_validate(experiment.model_dump(mode="json")) == experiment
 
@@ -174,7 +174,7 @@ def test_an_assignment_of_nothing_is_refused_by_the_settings() -> None:
 # -------------------------------------------------------------------------------------------------- recipes
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", list_recipes())
 def test_every_recipe_bears_its_name_and_its_network_can_be_built(name: str) -> None:
     experiment = get_recipe(name)
     assert experiment.name == name
@@ -201,7 +201,7 @@ def test_the_papers_recipe_has_the_printed_settings() -> None:
     assert PAPER.model == "taichinet"
 
 
-@pytest.mark.parametrize("family", sorted({name.rpartition("-")[0] for name in RECIPES if name.endswith("-unet")}))
+@pytest.mark.parametrize("family", FULL)
 def test_a_plain_unet_differs_from_its_taichinet_in_model_and_strategy_alone(family: str) -> None:
     unet, taichinet = get_recipe(f"{family}-unet"), get_recipe(f"{family}-taichinet")
     assert unet.training.strategy == "plain"

@@ -15,12 +15,13 @@ from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import SCORES, aggregate
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.recipes import (
-    RECIPES,
     busi_taichinet,
     busi_unet,
     cpu_taichinet,
     cpu_unet,
     demo_taichinet,
+    get_recipe,
+    list_recipes,
 )
 from taichinet.reports.summaries import SummaryFile, read_summaries
 from taichinet.reports.tables import HEADER, departures, results_table
@@ -214,9 +215,9 @@ def test_a_setting_without_a_word_is_told_by_its_key() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", list_recipes())
 def test_every_recipe_can_be_told(name: str) -> None:
-    assert f"`{name}`" in markdown(content(RECIPES[name]()))
+    assert f"`{name}`" in markdown(content(get_recipe(name)))
 
 
 def test_what_aggregate_writes_can_be_read() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from taichinet.errors import unknown_name
+from taichinet.experiments.ablations import ABLATIONS, model_1
 from taichinet.experiments.experiment import Experiment, vary
 
 
@@ -75,22 +76,26 @@ def demo_unet() -> Experiment:
 
 
 def _plain_unet(like: Experiment, name: str) -> Experiment:
-    options = {key: like.options[key] for key in ("width", "in_channels") if key in like.options}
-    return vary(like, {"name": name, "model": "unet", "options": options, "training.strategy": "plain"})
+    return vary(model_1(like), {"name": name})
 
 
-RECIPES: dict[str, Callable[[], Experiment]] = {
-    "busi-taichinet": busi_taichinet,
-    "busi-unet": busi_unet,
-    "cpu-taichinet": cpu_taichinet,
-    "cpu-unet": cpu_unet,
-    "demo-taichinet": demo_taichinet,
-    "demo-unet": demo_unet,
-}
+FULL: dict[str, Callable[[], Experiment]] = {"busi": busi_taichinet, "cpu": cpu_taichinet, "demo": demo_taichinet}
+UNETS: dict[str, Callable[[], Experiment]] = {"busi-unet": busi_unet, "cpu-unet": cpu_unet, "demo-unet": demo_unet}
+
+
+def list_recipes() -> tuple[str, ...]:
+    """Every recipe's name: `<scale>-taichinet`, `<scale>-unet`, `<scale>-<row of Tables I to III>`."""
+    names = [f"{scale}-taichinet" for scale in FULL]
+    names += list(UNETS)
+    return (*names, *(f"{scale}-{row}" for scale in FULL for row in ABLATIONS))
 
 
 def get_recipe(name: str) -> Experiment:
     """The recipe of that name; SettingError suggests the nearest."""
-    if name not in RECIPES:
-        raise unknown_name("recipe", name, tuple(RECIPES))
-    return RECIPES[name]()
+    if name not in list_recipes():
+        raise unknown_name("recipe", name, list_recipes())
+    if name in UNETS:
+        return UNETS[name]()
+    scale, _, row = name.partition("-")
+    full = FULL[scale]()
+    return full if row == "taichinet" else vary(ABLATIONS[row](full), {"name": name})
