@@ -38,13 +38,36 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class Feedback:
+    """What a network of two passes says on the way (RF-Net): logits of its first pass and of the residual map.
+
+    `first_pass` is (B, R, H, W); `residual`, (B, R, h, w) at the size the network makes it, says where the final
+    answer is expected to be wrong.
+    """
+
+    first_pass: Tensor
+    residual: Tensor
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """What a variational branch says (X-Net): the image drawn again, (B, C, H, W), and its latent normal (B, L)."""
+
+    image: Tensor
+    mean: Tensor
+    log_variance: Tensor
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What a network says of a batch, as logits (B, R, H, W); probabilities are their sigmoid.
 
     `positive` is the lesion path's output O_p and `negative` the second path's O_n (None for one-path networks).
     `negative_sees` says what the second path was asked for: the background (complementary mutual learning) or the
     lesion once more (consistent mutual learning, Table II). `answer` picks the final probability: O_p, or the mean
-    of both paths (Model 2). `levels` are further supervised lesion outputs, coarse to fine (U-Net++).
+    of both paths (Model 2). `levels` are the lesion outputs under deep supervision, coarse to fine, `positive` the last
+    (U-Net++, DE-ResUnet); `feedback` and `reconstruction` are what single networks add. Nothing but their own loss
+    terms reads these three.
     """
 
     positive: Tensor
@@ -52,6 +75,8 @@ class Prediction:
     negative_sees: Literal["background", "lesion"] = "background"
     answer: Literal["positive", "mean"] = "positive"
     levels: tuple[Tensor, ...] = ()
+    feedback: Feedback | None = None
+    reconstruction: Reconstruction | None = None
 
     @property
     def lesion(self) -> Tensor:

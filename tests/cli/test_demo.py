@@ -15,9 +15,11 @@ from taichinet.experiments.experiment import Experiment, vary
 def test_the_demo_ends_with_a_page_of_both_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    recipe_of = recipes.get_recipe
+
     def small(name: str) -> Experiment:
         changes = {"options.width": 2, "data.size": 32, "training.epochs": 1, "mining.epochs": 1, "mining.width": 2}
-        return vary(recipes.get_recipe(name), changes)
+        return vary(recipe_of(name), changes)
 
     monkeypatch.setattr(recipes, "get_recipe", small)
     monkeypatch.setattr(demo_command, "PHANTOMS", {"benign": 14, "malignant": 14, "normal": 12})

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from taichinet.batch import Prediction
 from taichinet.errors import SettingError
 from taichinet.experiments.experiment import Experiment, parse_assignments, vary
-from taichinet.experiments.recipes import FULL, get_recipe, list_recipes
+from taichinet.experiments.recipes import SCALES, get_recipe, list_recipes
 from taichinet.models.catalogue import create_model
 
 PAPER = get_recipe("busi-taichinet")
@@ -201,7 +201,7 @@ def test_the_papers_recipe_has_the_printed_settings() -> None:
     assert PAPER.model == "taichinet"
 
 
-@pytest.mark.parametrize("family", FULL)
+@pytest.mark.parametrize("family", SCALES)
 def test_a_plain_unet_differs_from_its_taichinet_in_model_and_strategy_alone(family: str) -> None:
     unet, taichinet = get_recipe(f"{family}-unet"), get_recipe(f"{family}-taichinet")
     assert unet.training.strategy == "plain"

@@ -115,14 +115,6 @@ def test_in_consistent_learning_the_second_path_is_taught_the_lesion() -> None:
     assert float(objective(consistent, batch, "plain", PAPER)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_deep_supervision_trains_the_mean_over_the_levels() -> None:
-    _, batch = example()
-    levels = tuple(maps(seed) for seed in (4, 5, 6, 7))
-    prediction = Prediction(levels[-1], levels=levels)
-    expected = float(np.mean([l_s(level, batch.lesion) for level in levels]))
-    assert float(objective(prediction, batch, "plain", PAPER)) == pytest.approx(expected, abs=1e-5)
-
-
 # ------------------------------------------------------------------------------------------------ empty parts
 
 

@@ -16,9 +16,7 @@ from taichinet.evaluation.aggregate import SCORES, aggregate
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.recipes import (
     busi_taichinet,
-    busi_unet,
     cpu_taichinet,
-    cpu_unet,
     demo_taichinet,
     get_recipe,
     list_recipes,
@@ -123,19 +121,19 @@ def test_the_lesion_row_states_everything_of_the_run() -> None:
 
 
 def test_folds_that_are_missing_are_said() -> None:
-    (row,) = tables(markdown(content(cpu_unet(), folds_done=(0, 2, 4))))["Images with a lesion"]
+    (row,) = tables(markdown(content(get_recipe("cpu-unet"), folds_done=(0, 2, 4))))["Images with a lesion"]
     assert row["Network"] == "U-Net"
     assert row["Folds"] == "3 of 5 folds, grouped"
 
 
 def test_all_commits_of_a_study_are_named_once() -> None:
     records = [{"fold": k, "commit": commit} for k, commit in enumerate(("aaa", "bbb", "aaa"))]
-    (row,) = tables(markdown(content(cpu_unet(), per_fold=records)))["Images with a lesion"]
+    (row,) = tables(markdown(content(get_recipe("cpu-unet"), per_fold=records)))["Images with a lesion"]
     assert row["Commit"] == "`aaa`, `bbb`"
 
 
 def test_what_was_not_run_is_an_empty_cell() -> None:
-    summary = content(cpu_unet(), wall_seconds=None, commit=None, per_fold=[])
+    summary = content(get_recipe("cpu-unet"), wall_seconds=None, commit=None, per_fold=[])
     summary["summary"]["groups"][0]["network"]["dice"] = {"mean": None, "std": None}
     (row,) = tables(markdown(summary))["Images with a lesion"]
     assert (row["DI"], row["Wall time"], row["Commit"]) == ("", "", "")
@@ -171,7 +169,7 @@ def test_a_data_set_with_and_without_normal_images_has_two_sections() -> None:
 
 
 def test_other_pictures_under_the_same_name_have_a_section_of_their_own() -> None:
-    text = markdown(content(cpu_taichinet()), content(cpu_unet(), dataset_digest="d2"))
+    text = markdown(content(cpu_taichinet()), content(get_recipe("cpu-unet"), dataset_digest="d2"))
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
         "## busi, without normal images (pictures `d1`)",
         "## busi, without normal images (pictures `d2`)",
@@ -180,8 +178,10 @@ def test_other_pictures_under_the_same_name_have_a_section_of_their_own() -> Non
 
 def test_the_papers_own_recipes_depart_in_nothing() -> None:
     assert departures(busi_taichinet()) == []
-    assert departures(busi_unet()) == []
-    assert "- `busi-taichinet`, `busi-unet`: none" in markdown(content(busi_taichinet()), content(busi_unet()))
+    assert departures(get_recipe("busi-unet")) == []
+    assert "- `busi-taichinet`, `busi-unet`: none" in markdown(
+        content(busi_taichinet()), content(get_recipe("busi-unet"))
+    )
 
 
 def test_departures_name_own_and_papers_value() -> None:
@@ -204,7 +204,7 @@ def test_departures_name_own_and_papers_value() -> None:
             "U-Net++ of the preparation: 10 epochs (paper: 40)",
         )
     )
-    assert not any("preparation" in text for text in departures(cpu_unet()))
+    assert not any("preparation" in text for text in departures(get_recipe("cpu-unet")))
 
 
 def test_a_setting_without_a_word_is_told_by_its_key() -> None:
@@ -247,7 +247,7 @@ def test_what_aggregate_writes_can_be_read() -> None:
 
 
 def test_summaries_are_found_below_the_folder_and_sorted(tmp_path: Path) -> None:
-    write(tmp_path / "b", content(cpu_unet()))
+    write(tmp_path / "b", content(get_recipe("cpu-unet")))
     write(tmp_path / "a", content(cpu_taichinet(), protocol="paper"))
     write(tmp_path / "a", content(cpu_taichinet()))
     found = [(summary.experiment.name, summary.protocol) for summary in read_summaries(tmp_path)]
@@ -255,8 +255,8 @@ def test_summaries_are_found_below_the_folder_and_sorted(tmp_path: Path) -> None
 
 
 def test_an_evaluations_summary_is_passed_over(tmp_path: Path) -> None:
-    write(tmp_path, content(cpu_unet()))
-    other = {"weights": "runs/x", "note": "", "summary": content(cpu_unet())["summary"]}
+    write(tmp_path, content(get_recipe("cpu-unet")))
+    other = {"weights": "runs/x", "note": "", "summary": content(get_recipe("cpu-unet"))["summary"]}
     (tmp_path / "summary.json").write_text(json.dumps(other), encoding="utf-8")
     assert len(read_summaries(tmp_path)) == 1
 
@@ -267,7 +267,7 @@ def test_a_folder_without_summaries_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_torn_summary_is_named_with_what_is_wrong(tmp_path: Path) -> None:
-    torn = write(tmp_path / "a", content(cpu_unet()))
+    torn = write(tmp_path / "a", content(get_recipe("cpu-unet")))
     torn.write_text(torn.read_text(encoding="utf-8")[:200], encoding="utf-8")
     lacking = content(cpu_taichinet())
     del lacking["parameters"]

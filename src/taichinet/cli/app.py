@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from taichinet.cli.demo import demo
 from taichinet.cli.evaluate import evaluate
+from taichinet.cli.models import models
 from taichinet.cli.pack import pack
 from taichinet.cli.predict import predict
 from taichinet.cli.report import report
@@ -28,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, train, evaluate, predict, pack, report):
+for command in (demo, train, evaluate, predict, pack, report, models):
     app.command()(command)
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from taichinet.evaluation.aggregate import GroupScores, Summary
 from taichinet.experiments.cross_validate import Study
+from taichinet.reports.networks import NetworkRow
 
 HEADINGS = {"dice": "DI", "jaccard": "JA", "accuracy": "ACC", "precision": "PR", "sensitivity": "SE"}
 POLICY_NAMES = {"paper": "empty truth scores 0", "correct-empty-is-1": "empty on empty scores 1"}
@@ -82,3 +83,18 @@ def print_demo(page: Path, studies: list[Study], seconds: float, as_json: bool) 
         )
     console.print(table)
     console.print(f"Done in {seconds:.0f} s. Look at [bold]{page}[/]", soft_wrap=True)
+
+
+def print_networks(rows: list[NetworkRow], size: int, channels: int) -> None:
+    """The catalogue as a table, what is not certain below it."""
+    console = Console()
+    table = Table(title=f"Networks at {size} x {size} pixels, {channels} input channel(s)")
+    for heading in ("name", "parameters", "GFLOPs", "ImageNet", "confidence", "paper"):
+        table.add_column(heading, justify="right" if heading in ("parameters", "GFLOPs") else "left")
+    for row in rows:
+        table.add_row(row.name, f"{row.parameters:,}", f"{row.gflops:.2f}", row.pretrained, row.confidence, row.paper)
+    console.print(table)
+    console.print("ImageNet: 'file' networks start from the backbone's weights with options.pretrained=FILE.")
+    for row in rows:
+        if row.note:
+            console.print(f"[bold]{row.name}[/]: {row.note}")

@@ -132,7 +132,7 @@ def summarise_study(folder: Path) -> Study:
     content: dict[str, Any] = {
         **{key: first[key] for key in ("experiment", "dataset", "dataset_digest", "protocol", "folds", "fold_seed")},
         "folds_done": [result.result["fold"] for result in results],
-        **{key: first[key] for key in ("parameters", "placement", "commit", "machine")},
+        **{key: first.get(key) for key in ("parameters", "gflops", "placement", "commit", "machine")},
         "wall_seconds": round(sum(result.result["wall_seconds"] for result in results), 1),
         "per_fold": [
             {key: result.result[key] for key in ("fold", "wall_seconds", "images", "selection", "mining", "commit")}

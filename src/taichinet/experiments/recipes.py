@@ -1,4 +1,4 @@
-"""The recipes by name: one function each, each a variation of another.
+"""The recipes by name: a full recipe for each scale, and every row of the tables as a variation of it.
 
 `busi-*` is the paper's protocol (Sec. V-B); `cpu-*` what two cores finish in an hour; `demo-*` what they finish in
 two minutes.
@@ -9,18 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from taichinet.errors import unknown_name
-from taichinet.experiments.ablations import ABLATIONS, model_1
+from taichinet.experiments.ablations import ABLATIONS, Row
 from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.rivals import OWN_TERMS, RIVALS, rival, with_own_terms, with_second_path, with_strategy
 
 
 def busi_taichinet() -> Experiment:
     """TaiChiNet as printed: 224 px, width 32, batch 16, Adam 1e-4, 40 epochs."""
     return Experiment(name="busi-taichinet")
-
-
-def busi_unet() -> Experiment:
-    """Its sub-network alone (Model 1), under the same recipe."""
-    return _plain_unet(busi_taichinet(), "busi-unet")
 
 
 def cpu_taichinet() -> Experiment:
@@ -45,11 +41,6 @@ def cpu_taichinet() -> Experiment:
     )
 
 
-def cpu_unet() -> Experiment:
-    """The plain U-Net under the recipe of `cpu-taichinet`."""
-    return _plain_unet(cpu_taichinet(), "cpu-unet")
-
-
 def demo_taichinet() -> Experiment:
     """A narrow TaiChiNet for phantoms."""
     return vary(
@@ -70,32 +61,35 @@ def demo_taichinet() -> Experiment:
     )
 
 
-def demo_unet() -> Experiment:
-    """The plain U-Net under the recipe of `demo-taichinet`."""
-    return _plain_unet(demo_taichinet(), "demo-unet")
+SCALES: dict[str, Callable[[], Experiment]] = {"busi": busi_taichinet, "cpu": cpu_taichinet, "demo": demo_taichinet}
 
 
-def _plain_unet(like: Experiment, name: str) -> Experiment:
-    return vary(model_1(like), {"name": name})
+def _rows_of(model: str) -> dict[str, Row]:
+    """The rival `model` and its variations, by the part of the name after the scale."""
+
+    def then(variation: Callable[[Experiment], Experiment]) -> Row:
+        return lambda full: variation(rival(full, model))
+
+    rows: dict[str, Row] = {
+        model: lambda full: rival(full, model),
+        f"{model}-second-path": then(with_second_path),
+        f"{model}-strategy": then(with_strategy),
+    }
+    return rows | ({f"{model}-own-loss": then(with_own_terms)} if model in OWN_TERMS else {})
 
 
-FULL: dict[str, Callable[[], Experiment]] = {"busi": busi_taichinet, "cpu": cpu_taichinet, "demo": demo_taichinet}
-UNETS: dict[str, Callable[[], Experiment]] = {"busi-unet": busi_unet, "cpu-unet": cpu_unet, "demo-unet": demo_unet}
+VARIATIONS: dict[str, Row] = {row: vary_it for model in RIVALS for row, vary_it in _rows_of(model).items()} | ABLATIONS
 
 
 def list_recipes() -> tuple[str, ...]:
-    """Every recipe's name: `<scale>-taichinet`, `<scale>-unet`, `<scale>-<row of Tables I to III>`."""
-    names = [f"{scale}-taichinet" for scale in FULL]
-    names += list(UNETS)
-    return (*names, *(f"{scale}-{row}" for scale in FULL for row in ABLATIONS))
+    """Every recipe's name: `<scale>-taichinet`, `<scale>-<rival>[-<variation>]`, `<scale>-<row of Tables I to III>`."""
+    return tuple(f"{scale}-{row}" for scale in SCALES for row in ("taichinet", *VARIATIONS))
 
 
 def get_recipe(name: str) -> Experiment:
     """The recipe of that name; SettingError suggests the nearest."""
-    if name not in list_recipes():
-        raise unknown_name("recipe", name, list_recipes())
-    if name in UNETS:
-        return UNETS[name]()
     scale, _, row = name.partition("-")
-    full = FULL[scale]()
-    return full if row == "taichinet" else vary(ABLATIONS[row](full), {"name": name})
+    if scale not in SCALES or row not in ("taichinet", *VARIATIONS):
+        raise unknown_name("recipe", name, list_recipes())
+    full = SCALES[scale]()
+    return full if row == "taichinet" else vary(VARIATIONS[row](full), {"name": name})

@@ -11,7 +11,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,9 @@ from taichinet.evaluation.aggregate import aggregate
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.experiments.scoring import score_images
+from taichinet.models.backbones import architecture, pretrained_digests
 from taichinet.models.catalogue import create_model, model_settings
+from taichinet.models.complexity import measure_complexity
 from taichinet.models.weights import WeightsConfig, save_weights
 from taichinet.training.checkpoint import clear_checkpoints, load_checkpoint
 from taichinet.training.device import Placement, choose_placement
@@ -133,7 +135,7 @@ def run_fold(
             "validation_dice": _json_number(fitted.best_dice),
         },
         "mining": None if mined is None else _mining_summary(mined),
-        "parameters": sum(p.numel() for p in network.parameters()),
+        **asdict(measure_complexity(experiment.model, experiment.data.size, **architecture(experiment.options))),
         "placement": placement.describe(),
         "wall_seconds": round(earlier_seconds + time.perf_counter() - began, 1),
         "commit": commit,
@@ -142,7 +144,7 @@ def run_fold(
     }
     config = WeightsConfig(
         model=experiment.model,
-        options=experiment.options,
+        options=architecture(experiment.options),
         size=experiment.data.size,
         provenance={
             "recipe": experiment.name,
@@ -187,6 +189,8 @@ def run_identity(experiment: Experiment, data: Prepared, split: Split, plan: Fol
     settings = experiment.model_dump(mode="json", exclude={"name"})
     masks = hashlib.sha256(data.lesion.numpy().tobytes()).hexdigest()
     content = [settings, plan.digest, masks, plan.protocol, split.train, split.validation, split.test, bf16]
+    if pretrained := pretrained_digests(experiment.options):
+        content.append(pretrained)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from taichinet.batch import Batch, Prediction
+from taichinet.losses.auxiliary import AuxiliarySettings, auxiliary_loss, lesion_loss
 from taichinet.losses.complementary import complementary_loss
 from taichinet.losses.segmentation import cross_entropy, dice_loss, segmentation_loss
 
@@ -31,18 +31,18 @@ class ObjectiveSettings(BaseModel):
         default="background",
         description="what lesion outside E_p or H_p is in their terms: background, as printed, or left out",
     )
+    auxiliary: AuxiliarySettings = AuxiliarySettings()
 
 
 def objective(prediction: Prediction, batch: Batch, step: Step, settings: ObjectiveSettings) -> Tensor:
     """The scalar loss of a batch.
 
     `step` is the curriculum's: "easy" (step 1: + E_p, without L_C), "hard" (step 2: + H_p, with L_C), or "plain"
-    (no learning strategy: Eq. 13). A network without second path has only the lesion's terms; one with `levels`
-    (deep supervision) is trained on their mean instead of the last alone.
+    (no learning strategy: Eq. 13). A network without second path has only the lesion's terms; `settings.auxiliary`
+    adds what single networks supervise besides.
     """
-    outputs = prediction.levels or (prediction.positive,)
-    per_output = torch.stack([segmentation_loss(output, batch.lesion) for output in outputs])
-    loss = settings.positive_weight * per_output.mean()  # Eq. 15
+    loss = settings.positive_weight * lesion_loss(prediction, batch.lesion, settings.auxiliary)  # Eq. 15
+    loss = loss + auxiliary_loss(prediction, batch, settings.auxiliary)
     region = {"easy": batch.easy, "hard": batch.hard, "plain": None}[step]
     if region is not None:
         loss = loss + settings.region_weight * region_loss(

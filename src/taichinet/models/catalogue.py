@@ -1,34 +1,182 @@
-"""The networks by name: create_model and list_models."""
+"""The networks by name: create_model and list_models, and what is certain of each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from torch import nn
 
 from taichinet.errors import SettingError, unknown_name
+from taichinet.models.baselines import (
+    aau_net,
+    attention_unet,
+    ce_net,
+    de_resunet,
+    deeplabv3,
+    deeplabv3_plus,
+    fat_net,
+    rf_net,
+    unet_plus_plus,
+    x_net,
+)
+from taichinet.models.input_size import SIZE_MULTIPLE
+from taichinet.models.settings import BaselineSettings, NetworkSettings
 from taichinet.models.taichinet.network import TaiChiNet
 from taichinet.models.taichinet.settings import TaiChiNetSettings
+from taichinet.models.two_paths import TwoPaths
 from taichinet.models.unet import UNet, UNetSettings
-from taichinet.models.unet_plus_plus import UNetPlusPlus, UNetPlusPlusSettings
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the source of a network measures, or the paper prints, for RGB images of 224 px and these options.
+
+    `repeated_gflops` are spent by the source on computing the same features again, which ours keeps.
+    """
+
+    parameters: int
+    gflops: float | None
+    repeated_gflops: float = 0.0
+    options: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One network of the catalogue: how to build it, and what its options are."""
+    """One network of the catalogue.
 
-    settings: type[BaseModel]
+    `confidence` is how sure we are that this is the network meant by its paper; `note` says what is not certain and
+    stands wherever a user reads the network's scores. `size_multiple` divides both sides of every image it takes.
+    """
+
+    title: str
+    settings: type[NetworkSettings]
     build: Callable[[Any], nn.Module]
     paper: str
+    confidence: Literal["high", "medium", "low"]
+    source: Source
+    note: str = ""
+    size_multiple: int = SIZE_MULTIPLE
+
+    @property
+    def has_pretrained(self) -> bool:
+        """Whether a backbone's ImageNet weights can be given."""
+        return "pretrained" in self.settings.model_fields
 
 
 CATALOGUE: dict[str, Entry] = {
-    "taichinet": Entry(TaiChiNetSettings, TaiChiNet, "Wang et al., TaiChiNet"),
-    "unet": Entry(UNetSettings, UNet, "Ronneberger et al., MICCAI 2015"),
-    "unet++": Entry(UNetPlusPlusSettings, UNetPlusPlus, "Zhou et al., TMI 2020"),
+    "taichinet": Entry(
+        "TaiChiNet",
+        TaiChiNetSettings,
+        TaiChiNet,
+        "Wang et al., TaiChiNet",
+        "high",
+        Source(18_325_826, None, options=(("head", "none"),)),
+    ),
+    "unet": Entry(
+        "U-Net",
+        UNetSettings,
+        UNet,
+        "Ronneberger et al., MICCAI 2015",
+        "high",
+        Source(8_637_345, 25.06, options=(("output_kernel", 1),)),
+        note="Table IV's base width is unknown; this is the paper's own sub-network, width=64 the published one.",
+    ),
+    "unet++": Entry(
+        "U-Net++",
+        unet_plus_plus.UNetPlusPlusSettings,
+        unet_plus_plus.UNetPlusPlus,
+        "Zhou et al., TMI 2020",
+        "high",
+        Source(9_163_428, 52.82),
+    ),
+    "attention-unet": Entry(
+        "Attention U-Net",
+        attention_unet.AttentionUNetSettings,
+        attention_unet.AttentionUNet,
+        "Oktay et al., MIDL 2018",
+        "high",
+        Source(8_726_077, 25.48),
+        note="The usual two-dimensional version; Table IV's base width is unknown.",
+    ),
+    "deeplabv3": Entry(
+        "DeepLabv3",
+        deeplabv3.DeepLabV3Settings,
+        deeplabv3.DeepLabV3,
+        "Chen et al., arXiv 2017",
+        "medium",
+        Source(39_633_729, 62.61),
+        note='Table IV says "deeplabv3" and cites DeepLabv3+; which of the two, and its backbone, are unknown.',
+        size_multiple=deeplabv3.SIZE_MULTIPLE,
+    ),
+    "deeplabv3+": Entry(
+        "DeepLabv3+",
+        deeplabv3_plus.DeepLabV3PlusSettings,
+        deeplabv3_plus.DeepLabV3Plus,
+        "Chen et al., ECCV 2018",
+        "medium",
+        Source(40_347_041, 26.47),
+        note='Table IV says "deeplabv3" and cites DeepLabv3+; which of the two, and its backbone, are unknown.',
+        size_multiple=deeplabv3_plus.SIZE_MULTIPLE,
+    ),
+    "ce-net": Entry(
+        "CE-Net",
+        ce_net.CENetSettings,
+        ce_net.CENet,
+        "Gu et al., TMI 2019",
+        "high",
+        Source(29_003_093, 10.95, repeated_gflops=0.694),
+        size_multiple=ce_net.SIZE_MULTIPLE,
+    ),
+    "fat-net": Entry(
+        "FAT-Net",
+        fat_net.FATNetSettings,
+        fat_net.FATNet,
+        "Wu et al., MedIA 2022",
+        "high",
+        Source(28_758_657, 45.85),
+        size_multiple=fat_net.SIZE_MULTIPLE,
+    ),
+    "x-net": Entry(
+        "X-Net (reconstruction)",
+        x_net.XNetSettings,
+        x_net.XNet,
+        "Li et al., The Visual Computer 2021",
+        "low",
+        Source(17_363_988, 28.84),
+        note="No code is public and only the abstract was available: every width and depth is our reconstruction.",
+        size_multiple=x_net.SIZE_MULTIPLE,
+    ),
+    "rf-net": Entry(
+        "RF-Net",
+        rf_net.RFNetSettings,
+        rf_net.RFNet,
+        "Wang et al., MICCAI 2021",
+        "high",
+        Source(22_011_970, 24.79, repeated_gflops=0.236),
+        size_multiple=rf_net.SIZE_MULTIPLE,
+    ),
+    "de-resunet": Entry(
+        "DE-ResUnet (2-D port)",
+        de_resunet.DEResUNetSettings,
+        de_resunet.DEResUNet,
+        "Wu et al., BSPC 2022",
+        "medium",
+        Source(3_133_101, 24.07),
+        note="The published network is three-dimensional, for four tissues of the brain; the 2-D port is ours.",
+        size_multiple=de_resunet.SIZE_MULTIPLE,
+    ),
+    "aau-net": Entry(
+        "AAU-Net",
+        aau_net.AAUNetSettings,
+        aau_net.AAUNet,
+        "Chen et al., TMI 2023",
+        "medium",
+        Source(48_979_155, 124.48),
+        note="Only its attention module was released; how the modules are assembled is inferred.",
+    ),
 }
 
 
@@ -37,11 +185,16 @@ def list_models() -> tuple[str, ...]:
     return tuple(CATALOGUE)
 
 
-def model_settings(name: str, **options: object) -> BaseModel:
-    """The validated options of network `name`; SettingError names an unknown network, option or value."""
+def find_entry(name: str) -> Entry:
+    """The catalogue's entry of network `name`; SettingError suggests the nearest."""
     if name not in CATALOGUE:
         raise unknown_name("model", name, list_models())
-    settings = CATALOGUE[name].settings
+    return CATALOGUE[name]
+
+
+def model_settings(name: str, **options: object) -> NetworkSettings:
+    """The validated options of network `name`; SettingError names an unknown network, option or value."""
+    settings = find_entry(name).settings
     for option in options:
         if option not in settings.model_fields:
             raise unknown_name(f"option of model '{name}'", option, tuple(settings.model_fields))
@@ -61,4 +214,9 @@ def create_model(name: str, **options: object) -> nn.Module:
     generator: seed that first. Raises SettingError for an unknown name, option or value.
     """
     settings = model_settings(name, **options)
-    return CATALOGUE[name].build(settings)
+    build = CATALOGUE[name].build
+    coupling = settings.second_path if isinstance(settings, BaselineSettings) else None
+    if coupling is None:
+        return build(settings)
+    path = settings.model_copy(update={"second_path": None})
+    return TwoPaths(lambda: build(path), path, coupling)

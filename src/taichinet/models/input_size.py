@@ -1,4 +1,4 @@
-"""The one check every network of five levels makes of its input."""
+"""The one check every network makes of its input."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from taichinet.errors import SettingError
 SIZE_MULTIPLE = 16  # four poolings by two
 
 
-def check_input(image: Tensor, in_channels: int) -> None:
-    """Raise SettingError unless `image` is (B, in_channels, H, W) with H and W multiples of 16."""
+def check_input(image: Tensor, in_channels: int, multiple: int = SIZE_MULTIPLE) -> None:
+    """Raise SettingError unless `image` is (B, in_channels, H, W) with H and W multiples of `multiple`."""
     if image.ndim != 4 or image.shape[1] != in_channels:
         raise SettingError(
             f"The network takes images (batch, {in_channels}, height, width), got {tuple(image.shape)}. "
             "Convert the image, or build the network with another in_channels."
         )
     height, width = image.shape[-2:]
-    if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE or not height or not width:
+    if height % multiple or width % multiple or not height or not width:
         raise SettingError(
-            f"Image size {height} x {width} is not a multiple of {SIZE_MULTIPLE}. Resize or pad the image "
+            f"Image size {height} x {width} is not a multiple of {multiple}. Resize or pad the image "
             "(the predictor does it by itself)."
         )

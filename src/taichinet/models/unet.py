@@ -9,21 +9,18 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from taichinet.batch import Prediction
 from taichinet.models.blocks import DoubleConv, UpConv, downsample, level_widths
 from taichinet.models.input_size import check_input
+from taichinet.models.settings import BaselineSettings
 
 
-class UNetSettings(BaseModel):
+class UNetSettings(BaselineSettings):
     """Options of a U-Net. The 3x3 output convolution is the reading that gives all three printed totals."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    in_channels: int = Field(default=1, ge=1)
-    num_classes: int = Field(default=1, ge=1, description="regions R, one sigmoid channel each")
     width: int = Field(default=32, ge=1, description="channels of the first level")
     output_kernel: Literal[1, 3] = 3
 

@@ -17,7 +17,7 @@ from taichinet.models.weights import load_weights
 from taichinet.reports.curves import LearningCurve
 from taichinet.reports.overlay import heat, overlay, strip
 from taichinet.reports.page import Case, NetworkScore, PageContent
-from taichinet.reports.summaries import NETWORKS
+from taichinet.reports.summaries import network_title
 from taichinet.training.device import choose_placement
 
 CASES_SHOWN = 12
@@ -58,7 +58,7 @@ def demo_page(manifest: Manifest, studies: list[Study], machine: dict[str, Any])
 
 def _name(result: dict[str, Any]) -> str:
     model = str(result["experiment"]["model"])
-    return NETWORKS.get(model, model)
+    return network_title(model)
 
 
 def _score(study: Study, result: dict[str, Any]) -> NetworkScore:

@@ -8,7 +8,7 @@ from typing import Any
 
 from taichinet.errors import WeightsError
 from taichinet.experiments.experiment import Experiment
-from taichinet.reports.summaries import NETWORKS
+from taichinet.reports.summaries import network_title
 from taichinet.reports.tables import departures
 
 SCORES = {"dice": "Dice", "jaccard": "Jaccard", "precision": "precision", "sensitivity": "sensitivity"}
@@ -24,7 +24,7 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
             "grouped/fold-0."
         ) from error
     experiment = result["experiment"]
-    network = NETWORKS.get(experiment["model"], experiment["model"])
+    network = network_title(experiment["model"])
     size = experiment["data"]["size"]
     lesion = next(group for group in result["summary"]["groups"] if group["group"] == "lesion")
     rows = [

@@ -11,9 +11,14 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from taichinet.errors import DataError, SettingError
 from taichinet.evaluation.aggregate import SCORES, EmptyTruthPolicy, ImageSize
 from taichinet.experiments.experiment import Experiment
+from taichinet.models.catalogue import CATALOGUE
 
 NAME = "summary.json"
-NETWORKS = {"taichinet": "TaiChiNet", "unet": "U-Net", "unet++": "U-Net++"}
+
+
+def network_title(model: str) -> str:
+    """The name that tables print for a network of the catalogue."""
+    return CATALOGUE[model].title if model in CATALOGUE else model
 
 
 class _Read(BaseModel):
@@ -86,6 +91,7 @@ class SummaryFile(_Read):
     folds_done: tuple[int, ...]
     fold_seed: int
     parameters: int
+    gflops: float | None = None
     placement: str
     wall_seconds: float | None
     commit: str | None
@@ -97,7 +103,8 @@ class SummaryFile(_Read):
     @property
     def network(self) -> str:
         """The network's name as the tables print it."""
-        return NETWORKS.get(self.experiment.model, self.experiment.model)
+        title = network_title(self.experiment.model)
+        return f"Two-path {title}" if self.experiment.options.get("second_path") and title != "TaiChiNet" else title
 
     @property
     def commits(self) -> tuple[str, ...]:

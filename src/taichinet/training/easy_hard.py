@@ -17,8 +17,9 @@ from torch import Tensor
 from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.datasets.prepared import Prepared, Regions
 from taichinet.errors import FoldError, WeightsError
+from taichinet.losses.auxiliary import AuxiliarySettings
 from taichinet.losses.objective import ObjectiveSettings
-from taichinet.models.unet_plus_plus import UNetPlusPlus, UNetPlusPlusSettings
+from taichinet.models.baselines.unet_plus_plus import UNetPlusPlus, UNetPlusPlusSettings
 from taichinet.training.checkpoint import clear_checkpoints
 from taichinet.training.device import Placement, choose_placement
 from taichinet.training.fit import TrainingData, fit
@@ -106,7 +107,8 @@ def mine_regions(
         seed=settings.seed,
     )
     data = TrainingData(train, train.subset(()), None, augmentation)
-    fitted = fit(network, data, ObjectiveSettings(), training, placement, folder, provenance.identity(), True, on_epoch)
+    objective = ObjectiveSettings(auxiliary=AuxiliarySettings(levels=1))  # output 1 must learn as much as output 4
+    fitted = fit(network, data, objective, training, placement, folder, provenance.identity(), True, on_epoch)
     easy, hard = [], []
     batches = list(train.batches(settings.batch_size))
     for batch, prediction in zip(batches, predict_batches(network, batches, placement), strict=True):

@@ -53,6 +53,7 @@ def predict_batches(network: nn.Module, batches: Iterable[Batch], placement: Pla
         batch = cpu_batch.to(placement.device, placement.memory_format)
         with placement.autocast():
             prediction: Prediction = network(batch.image)
+        # What the loss terms alone read (feedback, reconstruction) is not carried on.
         predictions.append(
             Prediction(
                 positive=prediction.positive.cpu(),

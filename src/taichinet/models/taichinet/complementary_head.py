@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from taichinet.models.taichinet.settings import HeadSpace, TaiChiNetSettings
+from taichinet.models.settings import CouplingSettings, HeadSpace
 
 CLAMP_MARGIN = 1e-4  # keeps the logit of a clamped probability finite
 
@@ -46,12 +46,12 @@ class ConvRefiner(nn.Sequential):
 class ComplementaryHead(nn.Module):
     """Logits of (O_n', O_p') -> logits of (O_n, O_p), each (B, R, H, W), in the order of Fig. 10."""
 
-    def __init__(self, settings: TaiChiNetSettings) -> None:
-        """`settings.head` must be a, b or c."""
+    def __init__(self, settings: CouplingSettings, regions: int) -> None:
+        """`settings.head` must be a, b or c; `regions` is R."""
         super().__init__()
         block = ConvRefiner if settings.head == "a" else PixelMLP
-        self.refine_n = block(settings.num_classes, settings.head_hidden)
-        self.refine_p = block(settings.num_classes, settings.head_hidden)
+        self.refine_n = block(regions, settings.head_hidden)
+        self.refine_p = block(regions, settings.head_hidden)
         self.positive_first = settings.head == "b"
         self.space: HeadSpace = settings.head_space
         self.complementary = settings.mutual == "complementary"

@@ -35,7 +35,9 @@ class TaiChiNet(nn.Module):
             nn.init.constant_(self.negative.output.bias, math.log(prior / (1 - prior)))  # type: ignore[arg-type]
         deep_channels = level_widths(self.settings.width)[-1]
         self.cross_attention = CrossAttention(deep_channels) if self.settings.cross_attention else None
-        self.head = ComplementaryHead(self.settings) if self.settings.head != "none" else None
+        self.head = (
+            ComplementaryHead(self.settings, self.settings.num_classes) if self.settings.head != "none" else None
+        )
 
     def forward(self, image: Tensor) -> Prediction:
         """Image (B, C, H, W) in [0, 1], H and W multiples of 16 -> Prediction of both paths."""

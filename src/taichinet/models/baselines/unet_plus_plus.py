@@ -8,24 +8,21 @@ parameters, BatchNorm). The authors' own Keras version uses transposed convoluti
 from __future__ import annotations
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from taichinet.batch import Prediction
 from taichinet.models.blocks import DoubleConv, downsample, level_widths
 from taichinet.models.input_size import check_input
+from taichinet.models.settings import BaselineSettings
 
 DEPTH = 5
 
 
-class UNetPlusPlusSettings(BaseModel):
+class UNetPlusPlusSettings(BaselineSettings):
     """Options of a U-Net++; `deep_supervision` gives four outputs instead of one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    in_channels: int = Field(default=1, ge=1)
-    num_classes: int = Field(default=1, ge=1)
     width: int = Field(default=32, ge=1)
     deep_supervision: bool = True
 

@@ -1,0 +1,54 @@
+"""Table IV: every network of the catalogue under the recipe of TaiChiNet.
+
+The paper trains its rivals with "the same implementation details"; so do we: the same images, epochs, optimiser and
+Dice + cross-entropy on the answer, no learning strategy. Two variations go with every rival: the loss terms of its own
+paper, and what TaiChiNet adds (`with_second_path`, `with_strategy`), which any network can have.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taichinet.experiments.experiment import Experiment, vary
+from taichinet.models.catalogue import CATALOGUE, model_settings
+
+RIVALS = tuple(name for name in CATALOGUE if name != "taichinet")
+
+# Outputs that only a network's own loss terms read are left out where those terms are off.
+WITHOUT_OWN_TERMS: dict[str, dict[str, Any]] = {"unet++": {"deep_supervision": False}, "x-net": {"variational": False}}
+
+# In the proportions of the sources; the variational weights are those usual for such a regulariser.
+OWN_TERMS: dict[str, dict[str, float]] = {
+    "unet++": {"levels": 1},
+    "de-resunet": {"levels": 1},
+    "rf-net": {"first_pass": 1, "residual": 1},
+    "x-net": {"reconstruction": 0.1, "divergence": 0.1},
+}
+
+
+def rival(full: Experiment, model: str) -> Experiment:
+    """Network `model` under the recipe `full`, trained plainly; where it has a width, scaled as TaiChiNet's is."""
+    options = {key: full.options[key] for key in ("in_channels", "num_classes") if key in full.options}
+    options |= WITHOUT_OWN_TERMS.get(model, {})
+    if "width" in full.options and "width" in CATALOGUE[model].settings.model_fields:
+        own = model_settings(model).width  # type: ignore[attr-defined]
+        options["width"] = max(full.options["width"] * own // model_settings("taichinet").width, 2)  # type: ignore[attr-defined]
+    return vary(full, {"model": model, "options": options, "training.strategy": "plain"})
+
+
+def with_own_terms(recipe: Experiment) -> Experiment:
+    """The rival with the further loss terms of its own paper."""
+    left_out = WITHOUT_OWN_TERMS.get(recipe.model, {})
+    options = {key: value for key, value in recipe.options.items() if key not in left_out}
+    terms = {f"objective.auxiliary.{term}": weight for term, weight in OWN_TERMS[recipe.model].items()}
+    return vary(recipe, {"options": options, **terms})
+
+
+def with_second_path(recipe: Experiment) -> Experiment:
+    """The rival with a twin that learns the background, the complementary head and the complementary loss."""
+    return vary(recipe, {"options.second_path": {"head": "c"}})
+
+
+def with_strategy(recipe: Experiment) -> Experiment:
+    """The rival trained from easy to hard."""
+    return vary(recipe, {"training.strategy": "easy-to-hard"})

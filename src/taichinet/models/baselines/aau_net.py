@@ -1,0 +1,130 @@
+"""AAU-Net (Chen et al., "AAU-Net: An Adaptive Attention U-Net for Breast Lesions Segmentation in Ultrasound Images",
+TMI 2023).
+
+Certain: the hybrid adaptive attention module (HAAM), which is all that the authors released; its parameter formula
+equals the released module's. Inferred: the assembly. U-Net has two convolutions a stage and the release says to
+replace each, so there are two modules a stage; the kernels of the last fusion alternate 1, 3, 1, 3, 1 down and
+3, 1, 3, 1 up, as the same authors' next network lists them. The paper's text describes three parallel convolutions and
+additive fusion; the released module, which we follow, does not. The most expensive network of the ten.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from taichinet.batch import Prediction
+from taichinet.errors import SettingError
+from taichinet.models.blocks import UpConv, downsample, level_widths
+from taichinet.models.input_size import SIZE_MULTIPLE, check_input
+from taichinet.models.settings import BaselineSettings
+
+KERNELS_DOWN, KERNELS_UP = (1, 3, 1, 3, 1), (3, 1, 3, 1)
+
+
+class AAUNetSettings(BaselineSettings):
+    """Options of an AAU-Net; the defaults are the most likely assembly, 48.98M with RGB input."""
+
+    width: int = Field(default=32, ge=1, description="channels of the first level")
+    modules_per_stage: int = Field(default=2, ge=1, le=2, description="attention modules in the place of convolutions")
+    up_convolution: bool = Field(default=False, description="a 3x3 convolution after each upsampling")
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution of the same size, BatchNorm, ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, dilation: int = 1) -> None:
+        padding = dilation * (kernel // 2)
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class ChannelAttention(nn.Module):
+    """Chooses, channel by channel, between a dilated 3x3 and a 5x5 view: (B, C, H, W) -> (B, f, H, W)."""
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.dilated = ConvBlock(in_channels, channels, kernel=3, dilation=3)
+        self.wide = ConvBlock(in_channels, channels, kernel=5)
+        self.squeeze = nn.Sequential(nn.Linear(2 * channels, channels), nn.BatchNorm1d(channels), nn.ReLU(inplace=True))
+        self.excite = nn.Linear(channels, channels)
+        self.merge = ConvBlock(2 * channels, channels, kernel=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Steps 1 to 3 of the module."""
+        dilated, wide = self.dilated(features), self.wide(features)
+        pooled = torch.cat([dilated, wide], dim=1).mean(dim=(-2, -1))
+        alpha = torch.sigmoid(self.excite(self.squeeze(pooled)))[:, :, None, None]
+        merged: Tensor = self.merge(torch.cat([alpha * dilated, (1 - alpha) * wide], dim=1))
+        return merged
+
+
+class HybridAdaptiveAttention(nn.Module):
+    """HAAM: chooses pixel by pixel between the channel attention and a plain view; no final ReLU.
+
+    (B, C, H, W) -> (B, f, H, W) with 43 C f + (6 + 2 k^2) f^2 + 23 f + 1 parameters for fusion kernel k.
+    """
+
+    def __init__(self, in_channels: int, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.channel = ChannelAttention(in_channels, channels)
+        self.spatial = nn.Sequential(
+            ConvBlock(in_channels, channels, kernel=3), ConvBlock(channels, channels, kernel=1)
+        )
+        self.beta = nn.Conv2d(channels, 1, kernel_size=1)
+        self.fuse = nn.Sequential(
+            nn.Conv2d(2 * channels, channels, kernel, padding=kernel // 2), nn.BatchNorm2d(channels)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Steps 4 to 6 of the module."""
+        by_channel, by_pixel = self.channel(features), self.spatial(features)
+        beta = torch.sigmoid(self.beta(torch.relu(by_channel + by_pixel)))
+        fused: Tensor = self.fuse(torch.cat([beta * by_channel, (1 - beta) * by_pixel], dim=1))
+        return fused
+
+
+class AAUNet(nn.Module):
+    """U-Net with HAAMs for convolutions: image (B, C, H, W) -> Prediction."""
+
+    def __init__(self, settings: AAUNetSettings | None = None) -> None:
+        """Build it from `settings` (two modules a stage, one input channel where None)."""
+        super().__init__()
+        self.settings = settings or AAUNetSettings()
+        widths = level_widths(self.settings.width)
+        inputs = (self.settings.in_channels, *widths[:-1])
+        self.encoder = nn.ModuleList(self._stage(i, o, k) for i, o, k in zip(inputs, widths, KERNELS_DOWN, strict=True))
+        deep_to_shallow = tuple(zip(widths[:0:-1], widths[-2::-1], strict=True))
+        self.ups = nn.ModuleList(
+            UpConv(deep, shallow) if self.settings.up_convolution else nn.Upsample(scale_factor=2, mode="nearest")
+            for deep, shallow in deep_to_shallow
+        )
+        self.decoder = nn.ModuleList(
+            self._stage(shallow + (shallow if self.settings.up_convolution else deep), shallow, kernel)
+            for (deep, shallow), kernel in zip(deep_to_shallow, KERNELS_UP, strict=True)
+        )
+        self.output = nn.Conv2d(self.settings.width, self.settings.num_classes, kernel_size=1)
+
+    def forward(self, image: Tensor) -> Prediction:
+        """Image (B, C, H, W) in [0, 1], H and W multiples of 16 -> Prediction with one path."""
+        check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
+        if self.training and len(image) == 1:
+            raise SettingError(
+                "AAU-Net normalises one pooled value a channel and image over the batch, so it cannot be trained on a "
+                "batch of one image. Give batches of two or more."
+            )
+        skips = [self.encoder[0](image)]
+        for stage in self.encoder[1:]:
+            skips.append(stage(downsample(skips[-1])))
+        features = skips.pop()
+        for up, stage in zip(self.ups, self.decoder, strict=True):
+            features = stage(torch.cat([skips.pop(), up(features)], dim=1))
+        return Prediction(positive=self.output(features).float())
+
+    def _stage(self, in_channels: int, channels: int, kernel: int) -> nn.Sequential:
+        inputs = (in_channels, *(channels,) * (self.settings.modules_per_stage - 1))
+        return nn.Sequential(*(HybridAdaptiveAttention(i, channels, kernel) for i in inputs))

@@ -1,0 +1,94 @@
+"""CE-Net (Gu et al., "CE-Net: Context Encoder Network for 2D Medical Image Segmentation", TMI 2019).
+
+Certain: everything, from the official code. The paper draws the branches of both context modules without a word on
+sharing; the code ties their weights, and so do we. One departure for small images: a pooling window larger than the
+deepest map is cut to it, so that sizes below 192 pixels work; at 192 and above nothing is cut.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from taichinet.batch import Prediction
+from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
+from taichinet.models.baselines.bottleneck_decoder import BottleneckUp, TransposedHead
+from taichinet.models.input_size import check_input
+
+SIZE_MULTIPLE = 32
+POOL_WINDOWS = (2, 3, 5, 6)
+DEEP_CHANNELS = 512
+
+
+class CENetSettings(PretrainedSettings):
+    """Options of a CE-Net; its widths are ResNet-34's."""
+
+
+class DenseAtrousConvolution(nn.Module):
+    """DAC: four branches of growing reach over shared convolutions, added to the input, whose shape stays."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.reach_1 = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.reach_3 = nn.Conv2d(channels, channels, kernel_size=3, padding=3, dilation=3)
+        self.reach_5 = nn.Conv2d(channels, channels, kernel_size=3, padding=5, dilation=5)
+        self.project = nn.Conv2d(channels, channels, kernel_size=1)
+        for convolution in (self.reach_1, self.reach_3, self.reach_5, self.project):
+            nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """One ReLU ends each branch; nothing stands between its convolutions."""
+        near = self.reach_1(features)
+        further = self.reach_3(near)
+        branches = (
+            near,
+            self.project(self.reach_3(features)),
+            self.project(further),
+            self.project(self.reach_5(further)),
+        )
+        enriched = features
+        for branch in branches:
+            enriched = enriched + F.relu(branch)
+        return enriched
+
+
+class ResidualMultiKernelPooling(nn.Module):
+    """RMP: one map a pooling window beside the features; (B, C, H, W) -> (B, C + 4, H, W)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(channels, 1, kernel_size=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The four maps, widest window last, then the features."""
+        height, width = features.shape[-2:]
+        maps = []
+        for window in POOL_WINDOWS:
+            pooled = F.max_pool2d(features, (min(window, height), min(window, width)))
+            maps.append(F.interpolate(self.squeeze(pooled), size=(height, width), mode="bilinear"))
+        return torch.cat([*maps, features], dim=1)
+
+
+class CENet(nn.Module):
+    """ResNet-34, context modules, bottleneck decoder: image (B, C, H, W), sides multiples of 32 -> Prediction."""
+
+    def __init__(self, settings: CENetSettings | None = None) -> None:
+        """Build it from `settings` (one input channel, random weights where None)."""
+        super().__init__()
+        self.settings = settings or CENetSettings()
+        self.encoder = ResNetEncoder("resnet34", self.settings.in_channels, self.settings.pretrained)
+        self.atrous = DenseAtrousConvolution(DEEP_CHANNELS)
+        self.pooling = ResidualMultiKernelPooling(DEEP_CHANNELS)
+        deep = DEEP_CHANNELS + len(POOL_WINDOWS)
+        self.decoder = nn.ModuleList(BottleneckUp(i, o) for i, o in ((deep, 256), (256, 128), (128, 64), (64, 64)))
+        self.head = TransposedHead(64, self.settings.num_classes)
+
+    def forward(self, image: Tensor) -> Prediction:
+        """Image in [0, 1] -> Prediction with one path."""
+        check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
+        first, second, third, deep = self.encoder(image)
+        features = self.pooling(self.atrous(deep))
+        for block, skip in zip(self.decoder, (third, second, first), strict=False):
+            features = block(features) + skip
+        return Prediction(positive=self.head(self.decoder[-1](features)).float())

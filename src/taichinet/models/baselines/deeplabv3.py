@@ -1,0 +1,51 @@
+"""DeepLabv3 (Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", arXiv 2017).
+
+Certain: the structure, on which the two usual libraries agree. Unknown is what Table IV means: its text says
+"deeplabv3" and its reference is DeepLabv3+ (`deeplabv3_plus.py`); backbone and output stride are not told either. The
+auxiliary head that some libraries train beside is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from taichinet.batch import Prediction
+from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
+from taichinet.models.baselines.aspp import PYRAMID_CHANNELS, AtrousSpatialPyramidPooling, ConvBlock, resize
+from taichinet.models.input_size import check_input
+
+SIZE_MULTIPLE = 16
+DILATIONS = {8: (12, 24, 36), 16: (6, 12, 18)}  # by output stride, Sec. 3.3 of the paper
+
+
+class DeepLabV3Settings(PretrainedSettings):
+    """Options of a DeepLabv3; output stride 8 costs three times as much as 16 and is the usual one."""
+
+    backbone: Literal["resnet50", "resnet101"] = "resnet50"
+    output_stride: Literal[8, 16] = 8
+    dropout: float = Field(default=0.5, ge=0, lt=1)
+
+
+class DeepLabV3(nn.Module):
+    """Dilated ResNet, ASPP, one 3x3 convolution: image (B, C, H, W), sides multiples of 16 -> Prediction."""
+
+    def __init__(self, settings: DeepLabV3Settings | None = None) -> None:
+        """Build it from `settings` (ResNet-50, stride 8, one input channel, random weights where None)."""
+        super().__init__()
+        self.settings = settings or DeepLabV3Settings()
+        stride = self.settings.output_stride
+        self.encoder = ResNetEncoder(
+            self.settings.backbone, self.settings.in_channels, self.settings.pretrained, output_stride=stride
+        )
+        self.pyramid = AtrousSpatialPyramidPooling(2048, DILATIONS[stride], self.settings.dropout)
+        self.decoder = ConvBlock(PYRAMID_CHANNELS, PYRAMID_CHANNELS, kernel=3)
+        self.head = nn.Conv2d(PYRAMID_CHANNELS, self.settings.num_classes, kernel_size=1)
+
+    def forward(self, image: Tensor) -> Prediction:
+        """Image in [0, 1] -> Prediction with one path."""
+        check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
+        logits = self.head(self.decoder(self.pyramid(self.encoder(image)[-1])))
+        return Prediction(positive=resize(logits.float(), like=image))

@@ -1,0 +1,141 @@
+"""FAT-Net (Wu et al., "FAT-Net: Feature Adaptive Transformers for Automated Skin Lesion Segmentation", MedIA 2022).
+
+Certain: the structure, from the official code: ResNet-34 without its max-pooling beside the blocks of DeiT-tiny, fused
+by squeeze and excitation, with feature adaptation modules on the skips. The code puts one module object into a list
+six, four and two times, so weights are shared; the figures usually quoted, 30M and 23G, fit modules of their own
+(`shared_adaptation=false`), so paper and code probably disagree. The code reshapes tokens to 14 x 14 and so takes
+224 px alone; since it uses no position embedding, any multiple of 16 works here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from taichinet.batch import Prediction
+from taichinet.models.backbones import (
+    ImageNetScale,
+    PretrainedSettings,
+    ResNetEncoder,
+    load_backbone,
+    with_input_channels,
+)
+from taichinet.models.baselines.bottleneck_decoder import BottleneckUp, TransposedHead
+from taichinet.models.input_size import SIZE_MULTIPLE, check_input
+
+DEIT_TINY = "deit_tiny_distilled_patch16_224"
+ADAPTATIONS = ((64, 6), (128, 4), (256, 2))  # channels of a skip, shallow to deep, and how often it is adapted
+
+
+class FATNetSettings(PretrainedSettings):
+    """Options of a FAT-Net; its widths are those of its two backbones. `pretrained` is ResNet-34's file."""
+
+    pretrained_transformer: str | None = Field(default=None, description="file with DeiT-tiny's ImageNet weights")
+    shared_adaptation: bool = Field(default=True, description="one module a skip as coded, or one for each time")
+
+
+class TokenEncoder(nn.Module):
+    """Patch embedding and the twelve blocks of DeiT-tiny, without position embedding, tokens or final norm.
+
+    (B, C, H, W) -> (B, 192, H/16, W/16).
+    """
+
+    def __init__(self, in_channels: int, pretrained: str | None) -> None:
+        super().__init__()
+        from timm.models import create_model as create_timm_model  # two seconds that other networks need not wait for
+
+        transformer = create_timm_model(DEIT_TINY, pretrained=False, num_classes=0)
+        self.patches = nn.ModuleDict({"proj": transformer.patch_embed.proj})
+        self.blocks = transformer.blocks
+        for block in self.blocks:
+            block.attn.fused_attn = False  # counted, captured and exported like every other product of matrices
+        if pretrained is not None:
+            load_backbone(
+                nn.ModuleDict({"patch_embed": self.patches, "blocks": self.blocks}), Path(pretrained), DEIT_TINY
+            )
+        if in_channels != 3:
+            self.patches["proj"] = with_input_channels(transformer.patch_embed.proj, in_channels)
+        self.scale = ImageNetScale(in_channels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """The last block's tokens as a map."""
+        embedded = self.patches["proj"](self.scale(image))
+        tokens = self.blocks(embedded.flatten(start_dim=2).transpose(1, 2))
+        return tokens.transpose(1, 2).reshape(embedded.shape)
+
+
+class FeatureAdaptation(nn.Module):
+    """FAM: ReLU of a 3x3 plus ReLU of a 1x1 convolution; (B, C, H, W) stays its shape."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.wide = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.narrow = nn.Conv2d(channels, channels, kernel_size=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The adapted features."""
+        return F.relu(self.wide(features)) + F.relu(self.narrow(features))
+
+
+class AdaptedSkip(nn.Module):
+    """A skip adapted `times` times in a row, by one module of shared weights or by as many modules."""
+
+    def __init__(self, channels: int, times: int, shared: bool) -> None:
+        super().__init__()
+        self.times = times
+        self.modules_in_turn = nn.ModuleList(FeatureAdaptation(channels) for _ in range(1 if shared else times))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) stays its shape."""
+        for turn in range(self.times):
+            features = self.modules_in_turn[turn % len(self.modules_in_turn)](features)
+        return features
+
+
+class SqueezeExcitation(nn.Module):
+    """Weights the channels by what the whole map holds; no biases, reduction 16."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // 16, bias=False)
+        self.excite = nn.Linear(channels // 16, channels, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, H, W) times a weight a channel."""
+        weight = torch.sigmoid(self.excite(F.relu(self.squeeze(features.mean(dim=(-2, -1))))))
+        return features * weight[:, :, None, None]
+
+
+class FATNet(nn.Module):
+    """Two encoders, adapted skips, bottleneck decoder: image (B, C, H, W), sides multiples of 16 -> Prediction."""
+
+    def __init__(self, settings: FATNetSettings | None = None) -> None:
+        """Build it from `settings` (one input channel, random weights where None)."""
+        super().__init__()
+        self.settings = settings or FATNetSettings()
+        channels = self.settings.in_channels
+        self.encoder = ResNetEncoder("resnet34", channels, self.settings.pretrained, max_pool=False)
+        self.tokens = TokenEncoder(channels, self.settings.pretrained_transformer)
+        self.widen = nn.Conv2d(192, 512, kernel_size=1)
+        self.fusion = nn.Sequential(SqueezeExcitation(1024), nn.Conv2d(1024, 512, kernel_size=1))
+        self.adaptation = nn.ModuleList(
+            AdaptedSkip(width, times, self.settings.shared_adaptation) for width, times in ADAPTATIONS
+        )
+        self.decoder = nn.ModuleList(BottleneckUp(i, o) for i, o in ((512, 256), (256, 128), (128, 64)))
+        self.head = TransposedHead(64, self.settings.num_classes)
+        # The official code creates this block and never calls it. It is kept for its total, and cannot learn.
+        self.unused = BottleneckUp(64, 64).requires_grad_(False)
+
+    def forward(self, image: Tensor) -> Prediction:
+        """Image in [0, 1] -> Prediction with one path."""
+        check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
+        *skips, deep = self.encoder(image)
+        features = self.fusion(torch.cat([deep, self.widen(self.tokens(image))], dim=1))
+        adapted = [adapt(skip) for adapt, skip in zip(self.adaptation, skips, strict=True)]
+        for block, skip in zip(self.decoder, reversed(adapted), strict=True):
+            features = block(features) + skip
+        return Prediction(positive=self.head(features).float())

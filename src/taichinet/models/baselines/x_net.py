@@ -1,0 +1,194 @@
+"""X-Net, a reconstruction (Li et al., "X-Net: a dual encoding-decoding method in medical image segmentation",
+The Visual Computer 2021).
+
+No code is public and only the abstract was available to us. From it: two encoders on the same image, a convolutional
+one (local) and a Transformer (global), merged through the skip connections; two decoders, one for the segmentation and
+a variational one that draws the input again, as a regulariser for small data. Everything else, every width, depth,
+scale of fusion and the size of the latent, is ours: do not read its scores as those of the published network.
+
+At sizes other than 224 px the position embedding is interpolated, and the variational branch sees the fused map pooled
+to 14 x 14; at 224 px both are the identity.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from taichinet.batch import Prediction, Reconstruction
+from taichinet.models.blocks import DoubleConv, UpConv, downsample, level_widths
+from taichinet.models.input_size import SIZE_MULTIPLE, check_input
+from taichinet.models.settings import BaselineSettings
+
+PATCH = 16
+GRID = 14  # patches a side of a 224 px image
+HEADS = 8
+BLOCKS_PER_LEVEL = 2
+LATENT = 128
+# Beyond this the exponential overflows or the latent is one point; no trained network comes near it.
+LOG_VARIANCE_LIMIT = 10.0
+
+
+class XNetSettings(BaselineSettings):
+    """Options of an X-Net; the Transformer (8 x width) and the variational branch scale with `width`."""
+
+    width: int = Field(default=32, ge=2, multiple_of=2, description="channels of the first level")
+    variational: bool = Field(default=True, description="the branch that draws the input again, in training only")
+
+
+class PointwiseBlock(nn.Sequential):
+    """1x1 convolution, BatchNorm, ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, kernel_size=1), nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
+        )
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm self-attention of eight heads and an MLP of four times the width; (B, N, C) stays its shape."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm_attention = nn.LayerNorm(width)
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+        self.norm_mlp = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """The tokens after attention and MLP."""
+        batch, count, width = tokens.shape
+        packed = self.query_key_value(self.norm_attention(tokens))
+        query, key, value = packed.reshape(batch, count, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4)
+        scores = torch.softmax(query @ key.transpose(-2, -1) * (width // HEADS) ** -0.5, dim=-1)
+        attended = (scores @ value).transpose(1, 2).reshape(batch, count, width)
+        tokens = tokens + self.project(attended)
+        out: Tensor = tokens + self.mlp(self.norm_mlp(tokens))
+        return out
+
+
+class TransformerEncoder(nn.Module):
+    """Patches of 16 px through eight blocks: (B, C, H, W) -> four maps (B, 8 w, H/16, W/16), one every two blocks."""
+
+    def __init__(self, in_channels: int, width: int, levels: int) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(in_channels, width, kernel_size=PATCH, stride=PATCH)
+        self.position = nn.Parameter(torch.empty(1, width, GRID, GRID))
+        nn.init.trunc_normal_(self.position, std=0.02)
+        self.blocks = nn.ModuleList(TransformerBlock(width) for _ in range(BLOCKS_PER_LEVEL * levels))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """The states shallow to deep; the last one normalised."""
+        embedded = self.patches(image)
+        position = self.position
+        if embedded.shape[-2:] != position.shape[-2:]:
+            position = F.interpolate(position, size=embedded.shape[-2:], mode="bilinear", align_corners=False)
+        tokens = (embedded + position).flatten(start_dim=2).transpose(1, 2)
+        states = []
+        for index, block in enumerate(self.blocks, start=1):
+            tokens = block(tokens)
+            if index % BLOCKS_PER_LEVEL == 0:
+                state = self.norm(tokens) if index == len(self.blocks) else tokens
+                states.append(state.transpose(1, 2).reshape(embedded.shape))
+        return tuple(states)
+
+
+class Fusion(nn.Module):
+    """Brings a Transformer state to a level of the convolutional encoder: (B, C, h, w) stays its shape."""
+
+    def __init__(self, token_width: int, channels: int) -> None:
+        super().__init__()
+        self.adapt = PointwiseBlock(token_width, channels)
+        self.merge = PointwiseBlock(2 * channels, channels)
+
+    def forward(self, local: Tensor, state: Tensor) -> Tensor:
+        """The merged features of both encoders."""
+        distant = F.interpolate(self.adapt(state), size=local.shape[-2:], mode="bilinear", align_corners=False)
+        merged: Tensor = self.merge(torch.cat([local, distant], dim=1))
+        return merged
+
+
+class VariationalBranch(nn.Module):
+    """Draws the image from the deepest fused map (B, 16 w, h, w), through a normal latent of 128 values."""
+
+    def __init__(self, settings: XNetSettings) -> None:
+        super().__init__()
+        deep, narrow = level_widths(settings.width)[-1], max(settings.width // 2, 1)
+        self.narrow, self.side = narrow, GRID // 2
+        self.squeeze = nn.Sequential(
+            nn.BatchNorm2d(deep), nn.ReLU(), nn.Conv2d(deep, narrow, kernel_size=3, stride=2, padding=1)
+        )
+        flat = narrow * self.side**2
+        self.mean = nn.Linear(flat, LATENT)
+        self.log_variance = nn.Linear(flat, LATENT)
+        self.expand = nn.Linear(LATENT, flat)
+        widths = (narrow, *(narrow * factor for factor in (16, 8, 4, 2, 1)))
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                PointwiseBlock(before, after),
+                nn.Conv2d(after, after, kernel_size=3, padding=1),
+                nn.BatchNorm2d(after),
+                nn.ReLU(inplace=True),
+            )
+            for before, after in pairwise(widths)
+        )
+        self.output = nn.Conv2d(narrow, settings.in_channels, kernel_size=1)
+
+    def forward(self, fused: Tensor, size: tuple[int, int]) -> Reconstruction:
+        """The drawn image at `size`, with the latent's mean and log-variance (B, 128)."""
+        pooled = F.adaptive_avg_pool2d(fused, GRID) if fused.shape[-2:] != (GRID, GRID) else fused
+        flat = self.squeeze(pooled).flatten(start_dim=1)
+        with torch.autocast(device_type=fused.device.type, enabled=False):  # exponentials want float32
+            mean = self.mean(flat.float())
+            log_variance = self.log_variance(flat.float()).clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
+            latent = mean + torch.randn_like(mean) * (log_variance / 2).exp()
+        drawn = self.expand(latent).reshape(-1, self.narrow, self.side, self.side)
+        for stage in self.stages:
+            drawn = stage(F.interpolate(drawn, scale_factor=2, mode="bilinear", align_corners=False))
+        drawn = self.output(drawn).float()
+        if drawn.shape[-2:] != size:
+            drawn = F.interpolate(drawn, size=size, mode="bilinear", align_corners=False)
+        return Reconstruction(drawn, mean, log_variance)
+
+
+class XNet(nn.Module):
+    """Two encoders, two decoders: image (B, C, H, W), sides multiples of 16 -> Prediction."""
+
+    def __init__(self, settings: XNetSettings | None = None) -> None:
+        """Build it from `settings` (width 32, one input channel where None)."""
+        super().__init__()
+        self.settings = settings or XNetSettings()
+        widths = level_widths(self.settings.width)
+        inputs = (self.settings.in_channels, *widths[:-1])
+        self.encoder = nn.ModuleList(DoubleConv(i, o) for i, o in zip(inputs, widths, strict=True))
+        token_width = HEADS * self.settings.width
+        self.transformer = TransformerEncoder(self.settings.in_channels, token_width, levels=len(widths) - 1)
+        self.fusions = nn.ModuleList(Fusion(token_width, channels) for channels in widths[1:])
+        deep_to_shallow = tuple(zip(widths[:0:-1], widths[-2::-1], strict=True))
+        self.ups = nn.ModuleList(UpConv(deep, shallow) for deep, shallow in deep_to_shallow)
+        self.decoder = nn.ModuleList(DoubleConv(2 * shallow, shallow) for _, shallow in deep_to_shallow)
+        self.output = nn.Conv2d(self.settings.width, self.settings.num_classes, kernel_size=1)
+        self.variational = VariationalBranch(self.settings) if self.settings.variational else None
+
+    def forward(self, image: Tensor) -> Prediction:
+        """Image in [0, 1] -> Prediction; `reconstruction` in training only."""
+        check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
+        local = [self.encoder[0](image)]
+        for level in self.encoder[1:]:
+            local.append(level(downsample(local[-1])))
+        states = self.transformer(image)
+        fused = [fuse(features, state) for fuse, features, state in zip(self.fusions, local[1:], states, strict=True)]
+        skips = [local[0], *fused[:-1]]  # at full size the convolutional encoder speaks alone
+        features = fused[-1]
+        for up, block in zip(self.ups, self.decoder, strict=True):
+            features = block(torch.cat([skips.pop(), up(features)], dim=1))
+        drawn = None
+        if self.variational is not None and self.training:
+            drawn = self.variational(fused[-1], (image.shape[-2], image.shape[-1]))
+        return Prediction(positive=self.output(features).float(), reconstruction=drawn)

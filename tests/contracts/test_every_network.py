@@ -1,0 +1,371 @@
+"""What holds for every network of the catalogue: sizes, learning, files, number formats, capture, export."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from helpers import discs, halves, same_weights
+from torch import Tensor, nn
+
+from taichinet.batch import Batch, Prediction
+from taichinet.errors import SettingError, WeightsError
+from taichinet.experiments.recipes import get_recipe, list_recipes
+from taichinet.experiments.rivals import OWN_TERMS, RIVALS
+from taichinet.losses.auxiliary import AuxiliarySettings
+from taichinet.losses.objective import ObjectiveSettings, objective
+from taichinet.models.backbones import architecture, pretrained_digests
+from taichinet.models.catalogue import CATALOGUE, create_model, list_models, model_settings
+from taichinet.models.complexity import measure_complexity
+from taichinet.models.weights import WeightsConfig, load_weights, save_weights
+
+# The narrowest of each; those on ImageNet backbones have one width.
+NARROW: dict[str, dict[str, Any]] = {
+    "taichinet": {"width": 4},
+    "unet": {"width": 4},
+    "unet++": {"width": 4},
+    "attention-unet": {"width": 4},
+    "x-net": {"width": 4},
+    "de-resunet": {"width": 4},
+    "aau-net": {"width": 4},
+}
+WITH_BACKBONE = [name for name, entry in CATALOGUE.items() if entry.has_pretrained]
+SIZE = 64  # a multiple that every network takes
+every_network = pytest.mark.parametrize("model", list_models())
+
+
+def build(model: str, seed: int = 0, **options: object) -> nn.Module:
+    torch.manual_seed(seed)
+    return create_model(model, **{**NARROW.get(model, {}), **options})
+
+
+def example(batch: int = 2, size: int = SIZE, channels: int = 1) -> Tensor:
+    return torch.rand(batch, channels, size, size, generator=torch.Generator().manual_seed(7))
+
+
+def nested_batch(regions: int = 2, count: int = 3, channels: int = 1) -> Batch:
+    """Discs, the inner region half of the outer one, with easy and hard halves."""
+    data = discs(count, size=SIZE, channels=channels)
+    batch = data.batch(torch.arange(count), halves(data))
+    assert batch.easy is not None
+    assert batch.hard is not None
+    if regions == 1:
+        return batch
+    inner = batch.lesion.clone()
+    inner[..., : SIZE // 2] = 0
+    nested = torch.cat([batch.lesion, inner], dim=1)
+    return Batch(batch.image, nested, nested * batch.easy, nested * batch.hard)
+
+
+def own_terms(model: str) -> ObjectiveSettings:
+    return ObjectiveSettings(auxiliary=AuxiliarySettings.model_validate(OWN_TERMS.get(model, {})))
+
+
+# ---------------------------------------------------------------------------------------------- size and cost
+
+
+@every_network
+def test_parameters_and_operations_are_the_sources(model: str) -> None:
+    source = CATALOGUE[model].source
+    cost = measure_complexity(model, 224, in_channels=3, **dict(source.options))
+    assert cost.parameters == source.parameters
+    if source.gflops is not None:
+        assert cost.gflops == pytest.approx(source.gflops - source.repeated_gflops, abs=0.011)
+
+
+@every_network
+def test_what_is_not_the_papers_own_network_is_said(model: str) -> None:
+    entry = CATALOGUE[model]
+    assert (entry.confidence == "high") or entry.note
+    assert entry.title
+    assert entry.paper
+
+
+# ------------------------------------------------------------------------------------------- shapes and sizes
+
+
+@every_network
+@pytest.mark.parametrize(("channels", "classes", "scale"), [(1, 1, (2, 1)), (3, 2, (1, 3)), (2, 3, (2, 2))])
+def test_outputs_have_the_inputs_size_and_a_channel_a_region(
+    model: str, channels: int, classes: int, scale: tuple[int, int]
+) -> None:
+    network = build(model, in_channels=channels, num_classes=classes).eval()
+    size = (CATALOGUE[model].size_multiple * scale[0], CATALOGUE[model].size_multiple * scale[1])
+    with torch.inference_mode():
+        prediction = network(torch.rand(2, channels, *size))
+    assert isinstance(prediction, Prediction)
+    assert prediction.lesion.shape == (2, classes, *size)
+    for logits in (prediction.positive, prediction.negative, *prediction.levels):
+        assert logits is None or (logits.shape == (2, classes, *size) and logits.dtype == torch.float32)
+
+
+@every_network
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 33, 32), (1, 1, 32, 40), (1, 1, 8, 8), (1, 1, 0, 32), (1, 5, 32, 32), (1, 32, 32)]
+)
+def test_sizes_and_channels_that_do_not_fit_are_refused_with_the_way_out(model: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(SettingError, match=r"(Resize or pad|another in_channels)") as caught:
+        build(model).eval()(torch.zeros(shape))
+    assert all(str(side) in str(caught.value) for side in shape[-2:])
+
+
+@every_network
+def test_each_image_is_judged_by_itself_in_evaluation(model: str) -> None:
+    network = build(model).eval()
+    images = example(batch=3)
+    with torch.inference_mode():
+        together = network(images).lesion
+        alone = torch.cat([network(image[None]).lesion for image in images])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------------------------- learning
+
+
+def cancelled_by_batch_norm(network: nn.Module) -> set[str]:
+    """Biases right before a BatchNorm, which subtracts the mean over the batch: they decide nothing."""
+    names = set()
+    for path, module in network.named_modules():
+        if isinstance(module, nn.Sequential):
+            for (name, layer), (_, following) in pairwise(list(module.named_children())):
+                if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and isinstance(
+                    following, nn.BatchNorm2d | nn.BatchNorm1d
+                ):
+                    names.add(f"{path}.{name}.bias")
+    return names
+
+
+@every_network
+@pytest.mark.parametrize("step", ["plain", "hard"])
+def test_every_weight_learns_with_the_networks_own_terms_and_the_learning_strategy(model: str, step: Any) -> None:
+    network = build(model, num_classes=2).train()
+    batch = nested_batch()
+    loss = objective(network(batch.image), batch, step, own_terms(model))
+    assert torch.isfinite(loss)
+    loss.backward()  # type: ignore[no-untyped-call]
+    cancelled = cancelled_by_batch_norm(network)
+    for name, weight in network.named_parameters():
+        if not weight.requires_grad:
+            continue
+        assert weight.grad is not None, f"{name} is in no term of the loss"
+        assert torch.isfinite(weight.grad).all(), name
+        assert name in cancelled or float(weight.grad.abs().max()) > 0, f"{name} does not learn"
+
+
+@every_network
+def test_the_common_loss_reaches_every_weight_that_a_recipe_builds(model: str) -> None:
+    recipe = get_recipe(f"cpu-{model}")
+    network = build(model, **{**recipe.options, **NARROW.get(model, {})}).train()
+    batch = nested_batch(regions=1)
+    objective(network(batch.image), batch, "plain", recipe.objective).backward()  # type: ignore[no-untyped-call]
+    forgotten = [name for name, weight in network.named_parameters() if weight.requires_grad and weight.grad is None]
+    assert forgotten == []
+
+
+@pytest.mark.parametrize("model", RIVALS)
+def test_any_network_can_have_a_second_path_that_learns_the_background(model: str) -> None:
+    network = build(model, num_classes=2, second_path={"head": "c", "background_prior": 0.8}).train()
+    batch = nested_batch()
+    prediction = network(batch.image)
+    assert prediction.negative is not None
+    assert prediction.negative.shape == prediction.positive.shape
+    assert prediction.negative_sees == "background"
+    if prediction.levels:
+        assert prediction.levels[-1] is prediction.positive
+    objective(prediction, batch, "hard", own_terms(model)).backward()  # type: ignore[no-untyped-call]
+    learned = {
+        path: any(weight.grad is not None and float(weight.grad.abs().max()) > 0 for weight in part.parameters())
+        for path, part in network.named_children()
+    }
+    assert learned == {"positive": True, "negative": True, "head": True}
+    one = sum(weight.numel() for weight in build(model, num_classes=2).parameters())
+    head = sum(weight.numel() for weight in network.head.parameters())  # type: ignore[union-attr]
+    assert sum(weight.numel() for weight in network.parameters()) == 2 * one + head
+
+
+def test_without_a_head_the_twin_adds_nothing_but_its_own_opinion() -> None:
+    network = build("unet", second_path={"head": "none", "background_prior": 0.9, "answer": "mean"}).eval()
+    image = example()
+    prediction = network(image)
+    twin = network.negative(image).positive  # type: ignore[operator]
+    assert torch.equal(prediction.positive, network.positive(image).positive)  # type: ignore[operator]
+    torch.testing.assert_close(prediction.negative, twin + float(np.log(9)))
+    expected = (torch.sigmoid(prediction.positive) + torch.sigmoid(-prediction.negative)) / 2
+    torch.testing.assert_close(prediction.lesion, expected)
+
+
+def test_consistent_twins_both_see_the_lesion() -> None:
+    network = build("unet", second_path={"head": "none", "mutual": "consistent"}).eval()
+    prediction = network(example())
+    assert prediction.negative_sees == "lesion"
+    assert torch.equal(prediction.negative, network.negative(example()).positive)  # type: ignore[operator]
+
+
+def test_a_wrong_setting_of_the_second_path_is_named() -> None:
+    with pytest.raises(SettingError, match=r"second_path\.head = 'd'"):
+        create_model("unet", second_path={"head": "d"})
+
+
+# ------------------------------------------------------------------------------------------- seeds and files
+
+
+@every_network
+def test_the_same_seed_draws_the_same_weights(model: str) -> None:
+    assert same_weights(build(model, seed=4), build(model, seed=4))
+    assert not same_weights(build(model, seed=4), build(model, seed=5))
+
+
+@every_network
+def test_saved_weights_load_to_identical_outputs(model: str, tmp_path: Path) -> None:
+    network = build(model).train()
+    with torch.no_grad():
+        network(example())  # running statistics that are no longer 0 and 1
+    network.eval()
+    config = WeightsConfig(model, NARROW.get(model, {}), size=SIZE, threshold=0.4, provenance={"fold": 1})
+    folder = save_weights(network, config, tmp_path / "weights")
+    loaded = load_weights(folder)
+    assert loaded.config == config
+    assert not loaded.network.training
+    with torch.inference_mode():
+        assert torch.equal(loaded.network(example()).positive, network(example()).positive)
+
+
+def test_a_network_of_two_paths_can_be_saved_and_loaded(tmp_path: Path) -> None:
+    options = {"width": 2, "second_path": {"head": "a"}}
+    network = create_model("attention-unet", **options).eval()
+    folder = save_weights(network, WeightsConfig("attention-unet", options, size=SIZE), tmp_path)
+    loaded = load_weights(folder)
+    assert loaded.channels == 1
+    assert torch.equal(loaded.network(example()).negative, network(example()).negative)
+
+
+# -------------------------------------------------------------------------- number formats, capture and export
+
+
+@every_network
+def test_bf16_autocast_agrees_with_float32(model: str) -> None:
+    network = build(model).eval()
+    image = example()
+    with torch.inference_mode():
+        exact = network(image)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = network(image)
+    assert rounded.positive.dtype == torch.float32
+    assert float((exact.lesion - rounded.lesion).abs().max()) < 0.03
+
+
+class Lesion(nn.Module):
+    """The network as an exporter wants it: image in, probability out."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        lesion: Tensor = self.network(image).lesion
+        return lesion
+
+
+@every_network
+def test_the_network_is_captured_as_one_graph(model: str) -> None:
+    network = Lesion(build(model)).eval()
+    image = example()
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(image), network(image), rtol=1e-4, atol=1e-5)
+
+
+@every_network
+def test_the_exported_network_answers_the_same(model: str, tmp_path: Path) -> None:
+    network = Lesion(build(model)).eval()
+    image = example(batch=1)
+    path = tmp_path / "network.onnx"
+    torch.onnx.export(network, (image,), path, dynamo=True, input_names=["image"], verbose=False)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (answer,) = session.run(None, {"image": image.numpy()})
+    with torch.no_grad():
+        np.testing.assert_allclose(answer, network(image).numpy(), rtol=1e-3, atol=1e-4)
+
+
+# ------------------------------------------------------------------------------------------- ImageNet weights
+
+
+def backbone_file(model: str, folder: Path) -> Path:
+    """A file as timm distributes it: the backbone with its classifier, random numbers for weights."""
+    import timm
+
+    name = getattr(model_settings(model), "backbone", "resnet34")
+    torch.manual_seed(11)
+    path = folder / f"{name}.pth"
+    torch.save(timm.create_model(name, pretrained=False).state_dict(), path)
+    return path
+
+
+def resnet_weights(network: nn.Module) -> dict[str, Tensor]:
+    """Convolutions of the third stage by their name within the stage."""
+    return {
+        name.split("stages.2.")[1]: value
+        for name, value in network.state_dict().items()
+        if "stages.2." in name and "conv" in name
+    }
+
+
+@pytest.mark.parametrize("model", WITH_BACKBONE)
+def test_imagenet_weights_come_from_a_local_file(model: str, tmp_path: Path) -> None:
+    path = backbone_file(model, tmp_path)
+    network = build(model, pretrained=str(path))
+    given = {
+        name.removeprefix("layer3."): value
+        for name, value in torch.load(path, weights_only=True).items()
+        if name.startswith("layer3.") and "conv" in name
+    }
+    loaded = resnet_weights(network)
+    assert loaded.keys() == given.keys()
+    assert all(torch.equal(loaded[name], given[name]) for name in given)
+    options = {"pretrained": str(path), "num_classes": 1}
+    assert architecture(options) == {"num_classes": 1}
+    assert len(pretrained_digests(options)["pretrained"]) == 64
+
+
+@pytest.mark.parametrize("model", WITH_BACKBONE)
+def test_missing_torn_and_foreign_imagenet_weights_are_refused(model: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"no file .*missing\.pth.*nothing is downloaded"):
+        create_model(model, pretrained=str(tmp_path / "missing.pth"))
+    torn = tmp_path / "torn.safetensors"
+    torn.write_bytes(b"not weights")
+    with pytest.raises(WeightsError, match=r"torn\.safetensors cannot be read"):
+        create_model(model, pretrained=str(torn))
+    foreign = tmp_path / "foreign.pth"
+    torch.save({"conv1.weight": torch.zeros(3, 3)}, foreign)
+    with pytest.raises(WeightsError, match=r"foreign\.pth are not those of resnet"):
+        create_model(model, pretrained=str(foreign))
+
+
+def test_weights_that_hold_code_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "code.pth"
+    torch.save({"conv1.weight": Path("x")}, path)  # any object but tensors and plain values
+    with pytest.raises(WeightsError, match="cannot be read"):
+        create_model("ce-net", pretrained=str(path))
+
+
+# ----------------------------------------------------------------------------------------------------- recipes
+
+
+@pytest.mark.parametrize("name", [name for name in list_recipes() if name.startswith("cpu-")])
+def test_every_recipe_can_take_a_training_step(name: str) -> None:
+    recipe = get_recipe(name)
+    network = build(recipe.model, **{**recipe.options, **NARROW.get(recipe.model, {})}).train()
+    batch = nested_batch(regions=1, count=2)
+    step = recipe.training.step(epoch=recipe.training.epochs - 1)
+    before = [weight.detach().clone() for weight in network.parameters()]
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    loss = objective(network(batch.image), batch, step, recipe.objective)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    assert torch.isfinite(loss)
+    assert any(not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))

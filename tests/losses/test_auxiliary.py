@@ -1,0 +1,109 @@
+"""What single networks supervise besides the answer: off by default, and each term by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from scipy.stats import norm
+from torch import Tensor
+
+from taichinet.batch import Batch, Feedback, Prediction, Reconstruction
+from taichinet.losses.auxiliary import AuxiliarySettings, auxiliary_loss, divergence_loss, lesion_loss, residual_loss
+from taichinet.losses.objective import ObjectiveSettings, objective
+from taichinet.losses.segmentation import segmentation_loss
+
+
+def maps(seed: int, size: int = 6) -> Tensor:
+    return 2 * torch.randn(3, 1, size, size, generator=torch.Generator().manual_seed(seed))
+
+
+def example() -> tuple[Prediction, Batch]:
+    lesion = torch.zeros(3, 1, 6, 6)
+    lesion[..., 1:5, 1:5] = 1
+    levels = tuple(maps(seed) for seed in (4, 5, 6, 7))
+    prediction = Prediction(
+        levels[-1],
+        levels=levels,
+        feedback=Feedback(maps(1), maps(2, size=3)),
+        reconstruction=Reconstruction(maps(3).sigmoid(), torch.full((3, 4), 0.5), torch.full((3, 4), -1.0)),
+    )
+    return prediction, Batch(torch.full((3, 1, 6, 6), 0.25), lesion)
+
+
+def test_by_default_every_network_learns_by_dice_and_cross_entropy_on_its_answer_alone() -> None:
+    prediction, batch = example()
+    plain = objective(Prediction(prediction.positive), batch, "plain", ObjectiveSettings())
+    torch.testing.assert_close(objective(prediction, batch, "plain", ObjectiveSettings()), plain)
+    torch.testing.assert_close(plain, segmentation_loss(prediction.positive, batch.lesion))
+
+
+@pytest.mark.parametrize(("weight", "weights"), [(1.0, (1, 1, 1, 1)), (0.5, (0.5, 0.5, 0.5, 1)), (0.0, (0, 0, 0, 1))])
+def test_deep_supervision_is_the_weighted_mean_over_the_levels(weight: float, weights: tuple[float, ...]) -> None:
+    prediction, batch = example()
+    each = [float(segmentation_loss(level, batch.lesion)) for level in prediction.levels]
+    got = lesion_loss(prediction, batch.lesion, AuxiliarySettings(levels=weight))
+    assert float(got) == pytest.approx(float(np.average(each, weights=weights)), rel=1e-5)
+
+
+@pytest.mark.parametrize("term", ["first_pass", "residual", "reconstruction", "divergence"])
+def test_each_term_enters_the_objective_with_its_weight(term: str) -> None:
+    prediction, batch = example()
+    assert prediction.feedback is not None
+    assert prediction.reconstruction is not None
+    alone = {
+        "first_pass": segmentation_loss(prediction.feedback.first_pass, batch.lesion),
+        "residual": residual_loss(prediction.feedback, prediction.positive, batch.lesion),
+        "reconstruction": ((prediction.reconstruction.image - batch.image) ** 2).mean(),
+        "divergence": divergence_loss(prediction.reconstruction),
+    }[term]
+    without = objective(prediction, batch, "plain", ObjectiveSettings())
+    settings = ObjectiveSettings(auxiliary=AuxiliarySettings.model_validate({term: 0.7}))
+    torch.testing.assert_close(objective(prediction, batch, "plain", settings) - without, 0.7 * alone)
+    assert float(alone) > 0
+
+
+def test_terms_of_outputs_that_a_network_does_not_have_are_nothing() -> None:
+    prediction, batch = example()
+    every = AuxiliarySettings(levels=1, first_pass=1, residual=1, reconstruction=1, divergence=1)
+    assert auxiliary_loss(Prediction(prediction.positive), batch, every) == 0
+    one = lesion_loss(Prediction(prediction.positive), batch.lesion, every)
+    torch.testing.assert_close(one, segmentation_loss(prediction.positive, batch.lesion))
+
+
+def test_the_residual_map_is_asked_for_the_answers_error_which_learns_nothing_from_it() -> None:
+    answer = maps(7).requires_grad_()
+    lesion = (maps(8) > 0).float()
+    residual = maps(9).requires_grad_()  # at full size: no resizing
+    loss = residual_loss(Feedback(maps(1), residual), answer, lesion)
+    error = np.abs(lesion.numpy() - 1 / (1 + np.exp(-answer.detach().numpy())))
+    chance = 1 / (1 + np.exp(-residual.detach().numpy()))
+    assert loss.item() == pytest.approx(
+        float(-(error * np.log(chance) + (1 - error) * np.log(1 - chance)).mean()), 1e-5
+    )
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert answer.grad is None
+    assert residual.grad is not None
+
+
+def test_the_divergence_equals_the_integral() -> None:
+    mean, log_variance = 0.5, -1.0
+    at = np.linspace(-12, 12, 200_001)
+    given, standard = norm(mean, np.exp(log_variance / 2)), norm(0, 1)
+    integral = np.trapezoid(given.pdf(at) * (given.logpdf(at) - standard.logpdf(at)), at)
+    drawn = Reconstruction(torch.zeros(1), torch.full((2, 3), mean), torch.full((2, 3), log_variance))
+    assert float(divergence_loss(drawn)) == pytest.approx(float(integral), rel=1e-5)
+    assert float(divergence_loss(Reconstruction(torch.zeros(1), torch.zeros(2, 3), torch.zeros(2, 3)))) == 0
+
+
+def test_a_perfect_reconstruction_costs_nothing() -> None:
+    _, batch = example()
+    drawn = Reconstruction(batch.image.clone(), torch.zeros(3, 4), torch.zeros(3, 4))
+    settings = AuxiliarySettings(reconstruction=1, divergence=1)
+    assert float(auxiliary_loss(Prediction(maps(0), reconstruction=drawn), batch, settings)) == 0
+
+
+def test_negative_weights_are_refused() -> None:
+    with pytest.raises(ValidationError, match="divergence"):
+        AuxiliarySettings(divergence=-1)

@@ -1,0 +1,80 @@
+"""AAU-Net: the released module's parameter formula, the assemblies' totals, the module by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from taichinet.errors import SettingError
+from taichinet.models.baselines.aau_net import AAUNet, AAUNetSettings, HybridAdaptiveAttention
+
+
+def count(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("c", "f", "k", "total"),
+    [
+        (3, 32, 1, 13_057),
+        (32, 32, 1, 52_961),
+        (32, 64, 3, 187_841),
+        (64, 64, 3, 275_905),
+        (256, 512, 1, 7_745_025),
+        (512, 512, 1, 13_381_121),
+    ],
+)
+def test_a_module_has_the_released_ones_size(c: int, f: int, k: int, total: int) -> None:
+    assert count(HybridAdaptiveAttention(c, f, k)) == total == 43 * c * f + (6 + 2 * k * k) * f * f + 23 * f + 1
+
+
+@pytest.mark.parametrize(
+    ("modules", "up_convolution", "total"),
+    [(2, False, 48_979_155), (2, True, 46_804_595), (1, False, 24_469_642), (1, True, 22_295_082)],
+)
+def test_each_assembly_has_the_sources_total(modules: int, up_convolution: bool, total: int) -> None:
+    settings = AAUNetSettings(in_channels=3, modules_per_stage=modules, up_convolution=up_convolution)
+    with torch.device("meta"):
+        assert count(AAUNet(settings)) == total
+
+
+def test_the_fusion_kernels_alternate() -> None:
+    network = AAUNet(AAUNetSettings(width=2))
+
+    def kernels(stages: nn.ModuleList) -> list[set[int]]:
+        return [{module.fuse[0].kernel_size[0] for module in stage} for stage in stages]  # type: ignore[union-attr]
+
+    assert kernels(network.encoder) == [{1}, {3}, {1}, {3}, {1}]
+    assert kernels(network.decoder) == [{3}, {1}, {3}, {1}]
+
+
+def test_the_module_chooses_between_its_views_and_does_not_end_with_a_relu() -> None:
+    torch.manual_seed(0)
+    module = HybridAdaptiveAttention(2, 4, 1).eval()
+    features = torch.randn(3, 2, 8, 8)
+    channel = module.channel
+    dilated, wide = channel.dilated(features), channel.wide(features)
+    pooled = torch.cat([dilated.mean((2, 3)), wide.mean((2, 3))], dim=1)
+    alpha = channel.excite(channel.squeeze(pooled)).sigmoid().reshape(3, 4, 1, 1)
+    by_channel = channel.merge(torch.cat([dilated * alpha, wide - wide * alpha], dim=1))
+    by_pixel = module.spatial(features)
+    beta = module.beta((by_channel + by_pixel).clamp(min=0)).sigmoid()
+    expected = module.fuse(torch.cat([by_channel * beta, by_pixel - by_pixel * beta], dim=1))
+    answer = module(features)
+    torch.testing.assert_close(answer, expected)
+    assert float(answer.min()) < 0
+
+
+def test_views_are_a_dilated_and_a_wide_one() -> None:
+    channel = HybridAdaptiveAttention(1, 1, 1).channel
+    dilated, wide = channel.dilated[0], channel.wide[0]
+    assert (dilated.kernel_size, dilated.dilation) == ((3, 3), (3, 3))
+    assert (wide.kernel_size, wide.dilation) == ((5, 5), (1, 1))
+
+
+def test_a_batch_of_one_image_cannot_be_trained_on_but_can_be_predicted() -> None:
+    network = AAUNet(AAUNetSettings(width=2))
+    with pytest.raises(SettingError, match="batches of two or more"):
+        network.train()(torch.rand(1, 1, 16, 16))
+    assert network.eval()(torch.rand(1, 1, 16, 16)).lesion.shape == (1, 1, 16, 16)
