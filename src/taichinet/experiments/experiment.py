@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.errors import SettingError, unknown_name
 from taichinet.losses.objective import ObjectiveSettings
-from taichinet.models.catalogue import model_settings
+from taichinet.models.catalogue import find_entry, model_settings
 from taichinet.training.easy_hard import MiningSettings
 from taichinet.training.settings import TrainingSettings
 
@@ -52,12 +52,17 @@ class Experiment(BaseModel):
     @model_validator(mode="after")
     def _model_can_be_built(self) -> Experiment:
         model_settings(self.model, **self.options)
+        multiple = find_entry(self.model).size_multiple
+        if self.data.size % multiple:
+            raise ValueError(
+                f"data.size {self.data.size} does not fit model '{self.model}', which takes multiples of {multiple}"
+            )
         return self
 
     @property
     def channels(self) -> int:
         """Input channels of the network: 1 (grey) or 3 (RGB)."""
-        return int(model_settings(self.model, **self.options).in_channels)  # type: ignore[attr-defined]
+        return int(model_settings(self.model, **self.options).in_channels)
 
 
 def vary(experiment: Experiment, changes: Mapping[str, object]) -> Experiment:

@@ -11,6 +11,7 @@ from typing import Any
 
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.models.catalogue import CATALOGUE, model_settings
+from taichinet.models.taichinet.settings import TaiChiNetSettings
 
 RIVALS = tuple(name for name in CATALOGUE if name != "taichinet")
 
@@ -28,11 +29,11 @@ OWN_TERMS: dict[str, dict[str, float]] = {
 
 def rival(full: Experiment, model: str) -> Experiment:
     """Network `model` under the recipe `full`, trained plainly; where it has a width, scaled as TaiChiNet's is."""
-    options = {key: full.options[key] for key in ("in_channels", "num_classes") if key in full.options}
+    options: dict[str, Any] = {key: full.options[key] for key in ("in_channels", "num_classes") if key in full.options}
     options |= WITHOUT_OWN_TERMS.get(model, {})
-    if "width" in full.options and "width" in CATALOGUE[model].settings.model_fields:
-        own = model_settings(model).width  # type: ignore[attr-defined]
-        options["width"] = max(full.options["width"] * own // model_settings("taichinet").width, 2)  # type: ignore[attr-defined]
+    own = getattr(model_settings(model), "width", None)
+    if "width" in full.options and own is not None:
+        options["width"] = max(full.options["width"] * own // TaiChiNetSettings().width, 2)
     return vary(full, {"model": model, "options": options, "training.strategy": "plain"})
 
 

@@ -70,7 +70,7 @@ def run_fold(
     if resume and (folder / "result.json").exists():
         return read_fold(folder, identity)
     regions = data.lesion.shape[1]
-    if (asked := model_settings(experiment.model, **experiment.options).num_classes) != regions:  # type: ignore[attr-defined]
+    if (asked := model_settings(experiment.model, **experiment.options).num_classes) != regions:
         raise SettingError(f"options.num_classes is {asked}, but {plan.dataset} has {regions} region. Leave it out.")
     if resume:
         load_checkpoint(folder, identity)  # refuses a foreign one before anything is written

@@ -83,7 +83,10 @@ class ResNetEncoder(nn.Module):
         super().__init__()
         from timm.models import create_model as create_timm_model  # two seconds that other networks need not wait for
 
-        resnet = create_timm_model(name, pretrained=False, num_classes=0, output_stride=output_stride)
+        # As in torchvision, whose ResNets the sources use, no residual branch starts at zero.
+        resnet: Any = create_timm_model(
+            name, pretrained=False, num_classes=0, output_stride=output_stride, zero_init_last=False
+        )
         if pretrained is not None:
             load_backbone(resnet, Path(pretrained), name)
         self.scale = ImageNetScale(in_channels)
@@ -91,7 +94,7 @@ class ResNetEncoder(nn.Module):
         if in_channels != 3:
             convolution = with_input_channels(convolution, in_channels)
         self.stem = nn.Sequential(convolution, resnet.bn1, nn.ReLU(inplace=True))
-        self.pool = resnet.maxpool if max_pool else nn.Identity()
+        self.pool: nn.Module = resnet.maxpool if max_pool else nn.Identity()
         self.stages = nn.ModuleList([resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4])
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:

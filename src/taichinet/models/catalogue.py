@@ -109,7 +109,6 @@ CATALOGUE: dict[str, Entry] = {
         "medium",
         Source(39_633_729, 62.61),
         note='Table IV says "deeplabv3" and cites DeepLabv3+; which of the two, and its backbone, are unknown.',
-        size_multiple=deeplabv3.SIZE_MULTIPLE,
     ),
     "deeplabv3+": Entry(
         "DeepLabv3+",
@@ -119,7 +118,6 @@ CATALOGUE: dict[str, Entry] = {
         "medium",
         Source(40_347_041, 26.47),
         note='Table IV says "deeplabv3" and cites DeepLabv3+; which of the two, and its backbone, are unknown.',
-        size_multiple=deeplabv3_plus.SIZE_MULTIPLE,
     ),
     "ce-net": Entry(
         "CE-Net",
@@ -137,7 +135,6 @@ CATALOGUE: dict[str, Entry] = {
         "Wu et al., MedIA 2022",
         "high",
         Source(28_758_657, 45.85),
-        size_multiple=fat_net.SIZE_MULTIPLE,
     ),
     "x-net": Entry(
         "X-Net (reconstruction)",
@@ -147,7 +144,6 @@ CATALOGUE: dict[str, Entry] = {
         "low",
         Source(17_363_988, 28.84),
         note="No code is public and only the abstract was available: every width and depth is our reconstruction.",
-        size_multiple=x_net.SIZE_MULTIPLE,
     ),
     "rf-net": Entry(
         "RF-Net",
@@ -166,7 +162,6 @@ CATALOGUE: dict[str, Entry] = {
         "medium",
         Source(3_133_101, 24.07),
         note="The published network is three-dimensional, for four tissues of the brain; the 2-D port is ours.",
-        size_multiple=de_resunet.SIZE_MULTIPLE,
     ),
     "aau-net": Entry(
         "AAU-Net",
@@ -215,8 +210,7 @@ def create_model(name: str, **options: object) -> nn.Module:
     """
     settings = model_settings(name, **options)
     build = CATALOGUE[name].build
-    coupling = settings.second_path if isinstance(settings, BaselineSettings) else None
-    if coupling is None:
-        return build(settings)
-    path = settings.model_copy(update={"second_path": None})
-    return TwoPaths(lambda: build(path), path, coupling)
+    if isinstance(settings, BaselineSettings) and settings.second_path is not None:
+        path = settings.model_copy(update={"second_path": None})
+        return TwoPaths(lambda: build(path), path, settings.second_path)
+    return build(settings)

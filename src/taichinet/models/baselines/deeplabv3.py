@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from taichinet.batch import Prediction
 from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
 from taichinet.models.baselines.aspp import PYRAMID_CHANNELS, AtrousSpatialPyramidPooling, ConvBlock, resize
-from taichinet.models.input_size import check_input
+from taichinet.models.input_size import SIZE_MULTIPLE, check_input
 
-SIZE_MULTIPLE = 16
 DILATIONS = {8: (12, 24, 36), 16: (6, 12, 18)}  # by output stride, Sec. 3.3 of the paper
 
 

@@ -10,6 +10,7 @@ six, four and two times, so weights are shared; the figures usually quoted, 30M 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import Field
@@ -48,10 +49,10 @@ class TokenEncoder(nn.Module):
         super().__init__()
         from timm.models import create_model as create_timm_model  # two seconds that other networks need not wait for
 
-        transformer = create_timm_model(DEIT_TINY, pretrained=False, num_classes=0)
+        transformer: Any = create_timm_model(DEIT_TINY, pretrained=False, num_classes=0)
         self.patches = nn.ModuleDict({"proj": transformer.patch_embed.proj})
-        self.blocks = transformer.blocks
-        for block in self.blocks:
+        self.blocks: nn.Module = transformer.blocks
+        for block in transformer.blocks:
             block.attn.fused_attn = False  # counted, captured and exported like every other product of matrices
         if pretrained is not None:
             load_backbone(
@@ -65,7 +66,8 @@ class TokenEncoder(nn.Module):
         """The last block's tokens as a map."""
         embedded = self.patches["proj"](self.scale(image))
         tokens = self.blocks(embedded.flatten(start_dim=2).transpose(1, 2))
-        return tokens.transpose(1, 2).reshape(embedded.shape)
+        out: Tensor = tokens.transpose(1, 2).reshape(embedded.shape)
+        return out
 
 
 class FeatureAdaptation(nn.Module):

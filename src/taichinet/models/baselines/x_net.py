@@ -86,7 +86,7 @@ class TransformerEncoder(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """The states shallow to deep; the last one normalised."""
         embedded = self.patches(image)
-        position = self.position
+        position: Tensor = self.position
         if embedded.shape[-2:] != position.shape[-2:]:
             position = F.interpolate(position, size=embedded.shape[-2:], mode="bilinear", align_corners=False)
         tokens = (embedded + position).flatten(start_dim=2).transpose(1, 2)

@@ -1,0 +1,86 @@
+"""CE-Net: sub-totals of the source, tied weights, both context modules by hand, small images."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from taichinet.models.baselines.ce_net import CENet, CENetSettings, DenseAtrousConvolution, ResidualMultiKernelPooling
+
+
+def count(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+@pytest.fixture(scope="module")
+def network() -> CENet:
+    torch.manual_seed(0)
+    return CENet(CENetSettings(in_channels=3)).eval()
+
+
+def test_every_part_has_the_sources_size(network: CENet) -> None:
+    assert count(network) == 29_003_093
+    assert [count(part) for part in network.encoder.stem] == [9_408, 128, 0]
+    assert [count(stage) for stage in network.encoder.stages] == [221_952, 1_116_416, 6_822_400, 13_114_368]
+    assert (count(network.atrous), count(network.pooling)) == (7_342_080, 513)
+    assert [count(block) for block in network.decoder] == [250_899, 62_208, 15_744, 4_640]
+    assert [count(part) for part in network.head] == [32_800, 0, 9_248, 0, 289]
+
+
+def test_the_branches_of_the_atrous_module_are_stacked_on_shared_convolutions() -> None:
+    torch.manual_seed(1)
+    module = DenseAtrousConvolution(4)
+    for convolution in (module.reach_1, module.reach_3, module.reach_5, module.project):
+        assert float(convolution.bias.abs().max()) == 0  # type: ignore[union-attr]
+        nn.init.normal_(convolution.bias)
+    x = torch.randn(2, 4, 7, 7)
+
+    def apply(*names: tuple[str, int]) -> torch.Tensor:
+        features = x
+        for name, dilation in names:
+            layer = getattr(module, name)
+            padding = dilation * (layer.kernel_size[0] // 2)
+            features = F.conv2d(features, layer.weight, layer.bias, padding=padding, dilation=dilation)
+        return features.clamp(min=0)
+
+    d1, d3, d5, p = ("reach_1", 1), ("reach_3", 3), ("reach_5", 5), ("project", 1)
+    expected = x + apply(d1) + apply(d3, p) + apply(d1, d3, p) + apply(d1, d3, d5, p)
+    torch.testing.assert_close(module(x), expected)
+
+
+def test_the_pooling_module_puts_one_map_a_window_before_the_features() -> None:
+    torch.manual_seed(2)
+    module = ResidualMultiKernelPooling(4)
+    x = torch.randn(1, 4, 12, 12)
+    out = module(x)
+    assert out.shape == (1, 8, 12, 12)
+    assert torch.equal(out[:, 4:], x)
+    weight, bias = module.squeeze.weight[0, :, 0, 0], module.squeeze.bias[0]  # type: ignore[index]
+    for index, window in enumerate((2, 3, 5, 6)):
+        side = 12 // window
+        small = torch.zeros(1, 1, side, side)
+        for row in range(side):
+            for column in range(side):
+                patch = x[0, :, row * window : (row + 1) * window, column * window : (column + 1) * window]
+                small[0, 0, row, column] = patch.amax(dim=(1, 2)) @ weight + bias
+        expected = F.interpolate(small, size=(12, 12), mode="bilinear")
+        torch.testing.assert_close(out[:, index : index + 1], expected)
+
+
+def test_windows_are_cut_to_a_map_that_is_smaller_than_they_are(network: CENet) -> None:
+    pooled = network.pooling(torch.randn(1, 512, 2, 4))
+    assert pooled.shape == (1, 516, 2, 4)
+    assert network(torch.rand(1, 3, 64, 96)).lesion.shape == (1, 1, 64, 96)
+
+
+def test_each_skip_reaches_the_output(network: CENet) -> None:
+    image = torch.rand(1, 3, 64, 64)
+    before = network(image).positive
+    for stage in network.encoder.stages:
+        handle = stage.register_forward_hook(lambda module, inputs, output: output + 1)
+        after = network(image).positive
+        handle.remove()
+        assert not torch.equal(before, after)
+    assert torch.equal(before, network(image).positive)

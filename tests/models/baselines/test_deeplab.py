@@ -1,0 +1,96 @@
+"""DeepLabv3 and v3+: the sources' variants, strides and dilations, the pyramid by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from taichinet.errors import SettingError
+from taichinet.models.baselines.aspp import AtrousSpatialPyramidPooling
+from taichinet.models.baselines.deeplabv3 import DeepLabV3, DeepLabV3Settings
+from taichinet.models.baselines.deeplabv3_plus import DeepLabV3Plus, DeepLabV3PlusSettings
+from taichinet.models.complexity import measure_complexity
+
+VARIANTS = [
+    ("deeplabv3+", {}, 40_347_041, 26.47),
+    ("deeplabv3+", {"decoder_convolutions": 1}, 39_756_705, 22.77),
+    ("deeplabv3+", {"decoder_convolutions": 1, "output_stride": 8}, 39_756_705, 66.16),
+    ("deeplabv3+", {"backbone": "resnet101"}, 59_339_169, 33.89),
+    ("deeplabv3+", {"backbone": "resnet101", "decoder_convolutions": 1}, 58_748_833, 30.19),
+    ("deeplabv3", {}, 39_633_729, 62.61),
+    ("deeplabv3", {"output_stride": 16}, 39_633_729, 18.53),
+    ("deeplabv3", {"backbone": "resnet101"}, 58_625_857, 92.31),
+]
+
+
+def count(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+@pytest.mark.parametrize(("model", "options", "total", "gflops"), VARIANTS)
+def test_every_variant_costs_what_its_source_does(
+    model: str, options: dict[str, Any], total: int, gflops: float
+) -> None:
+    cost = measure_complexity(model, 224, in_channels=3, **options)
+    assert cost.parameters == total
+    assert cost.gflops == pytest.approx(gflops, abs=0.011)
+
+
+def test_the_parts_have_the_sources_sizes() -> None:
+    network = DeepLabV3Plus(DeepLabV3PlusSettings(in_channels=3))
+    assert count(network.encoder) == 23_508_032
+    assert count(network.pyramid) == 15_535_104
+    assert count(network.low_level) == 12_384
+
+
+@pytest.mark.parametrize(
+    ("network", "stride", "dilations"),
+    [
+        (DeepLabV3Plus(), 16, [6, 12, 18]),
+        (DeepLabV3Plus(DeepLabV3PlusSettings(output_stride=8)), 8, [12, 24, 36]),
+        (DeepLabV3(), 8, [12, 24, 36]),
+        (DeepLabV3(DeepLabV3Settings(output_stride=16)), 16, [6, 12, 18]),
+    ],
+    ids=["plus-16", "plus-8", "v3-8", "v3-16"],
+)
+def test_the_backbones_stride_and_the_pyramids_dilations_go_together(
+    network: DeepLabV3 | DeepLabV3Plus, stride: int, dilations: list[int]
+) -> None:
+    deep = network.eval().encoder(torch.rand(1, 1, 64, 64))[-1]
+    assert deep.shape == (1, 2048, 64 // stride, 64 // stride)
+    assert [view[0].dilation[0] for view in network.pyramid.views] == [1, *dilations]  # type: ignore[union-attr, index]
+
+
+def test_the_pyramid_sees_five_views() -> None:
+    torch.manual_seed(0)
+    pyramid = AtrousSpatialPyramidPooling(3, (1, 2, 3), dropout=0.5).eval()
+    x = torch.randn(2, 3, 6, 6)
+    views = [pyramid.views[0](x)]
+    for dilation, view in zip((1, 2, 3), list(pyramid.views)[1:], strict=True):
+        convolved = F.conv2d(x, view[0].weight, padding=dilation, dilation=dilation)  # type: ignore[index]
+        views.append(view[1](convolved).clamp(min=0))  # type: ignore[index]
+    pooled = pyramid.pooled(F.adaptive_avg_pool2d(x, 1))
+    views.append(F.interpolate(pooled, size=(6, 6), mode="bilinear"))
+    torch.testing.assert_close(pyramid(x), pyramid.merge(torch.cat(views, dim=1)))
+
+
+def test_only_the_plus_has_a_skip_of_its_own() -> None:
+    for network in (DeepLabV3Plus().eval(), DeepLabV3().eval()):
+        image = torch.rand(1, 1, 32, 32)
+        before = network(image).positive
+        blank = network.encoder.stages[3].register_forward_hook(lambda m, i, output: torch.zeros_like(output))
+        first, other = network(image).positive, network(torch.rand(1, 1, 32, 32)).positive
+        blank.remove()
+        assert torch.equal(first, other) is isinstance(network, DeepLabV3)
+        assert torch.equal(before, network(image).positive)
+
+
+@pytest.mark.parametrize("network", [DeepLabV3Plus(), DeepLabV3()], ids=["plus", "v3"])
+def test_a_batch_of_one_image_cannot_be_trained_on_but_can_be_predicted(network: nn.Module) -> None:
+    with pytest.raises(SettingError, match="batches of two or more"):
+        network.train()(torch.rand(1, 1, 32, 32))
+    assert network.eval()(torch.rand(1, 1, 32, 32)).lesion.shape == (1, 1, 32, 32)

@@ -1,0 +1,104 @@
+"""FAT-Net: sub-totals of the source, shared adaptation, what DeiT lends and what it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from taichinet.errors import WeightsError
+from taichinet.models.baselines.fat_net import (
+    DEIT_TINY,
+    AdaptedSkip,
+    FATNet,
+    FATNetSettings,
+    FeatureAdaptation,
+    SqueezeExcitation,
+)
+
+
+def count(module: nn.Module) -> int:
+    return sum(weight.numel() for weight in module.parameters())
+
+
+@pytest.fixture(scope="module")
+def network() -> FATNet:
+    torch.manual_seed(0)
+    return FATNet(FATNetSettings(in_channels=3)).eval()
+
+
+def test_every_part_has_the_sources_size(network: FATNet) -> None:
+    assert count(network) == 28_758_657
+    assert (count(network.tokens.patches), count(network.tokens.blocks)) == (147_648, 5_338_368)
+    assert count(network.widen) == 98_816
+    assert [count(part) for part in network.fusion] == [131_072, 524_800]
+    assert [count(skip) for skip in network.adaptation] == [41_088, 164_096, 655_872]
+    assert [count(block) for block in network.decoder] == [247_296, 62_208, 15_744]
+    assert count(network.head) == 32_800 + 9_248 + 289
+    assert count(network.unused) == 4_640
+
+
+def test_modules_of_their_own_give_the_total_that_the_paper_is_quoted_with() -> None:
+    assert count(FATNet(FATNetSettings(in_channels=3, shared_adaptation=False))) == 30_112_257
+
+
+def test_the_block_that_the_official_code_never_calls_cannot_learn(network: FATNet) -> None:
+    frozen = {name for name, weight in network.named_parameters() if not weight.requires_grad}
+    assert frozen == {f"unused.{name}" for name, _ in network.unused.named_parameters()}
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_skip_is_adapted_that_many_times(shared: bool) -> None:
+    torch.manual_seed(0)
+    skip = AdaptedSkip(3, times=4, shared=shared)
+    features = torch.randn(1, 3, 5, 5)
+    expected = features
+    for turn in range(4):
+        module = skip.modules_in_turn[0 if shared else turn]
+        assert isinstance(module, FeatureAdaptation)
+        expected = module.wide(expected).clamp(min=0) + module.narrow(expected).clamp(min=0)
+    torch.testing.assert_close(skip(features), expected)
+
+
+def test_squeeze_and_excitation_weighs_channels_by_their_mean() -> None:
+    torch.manual_seed(0)
+    module = SqueezeExcitation(32)
+    features = torch.randn(2, 32, 4, 4)
+    weight = module.excite.weight @ (module.squeeze.weight @ features.mean((2, 3)).T).clamp(min=0)
+    torch.testing.assert_close(module(features), features * weight.sigmoid().T[:, :, None, None])
+
+
+def test_tokens_have_no_position_and_keep_their_places(network: FATNet) -> None:
+    """Without position embedding, tokens of equal patches are equal, and shuffled patches give shuffled tokens."""
+    image = torch.rand(1, 3, 32, 32)
+    turned = torch.cat([image[..., 16:], image[..., :16]], dim=-1)
+    tokens, shuffled = network.tokens(image), network.tokens(turned)
+    torch.testing.assert_close(shuffled, tokens.flip(-1), rtol=1e-4, atol=1e-5)
+
+
+def test_both_encoders_reach_the_output(network: FATNet) -> None:
+    image = torch.rand(1, 3, 32, 48)
+    before = network(image).positive
+    assert before.shape == (1, 1, 32, 48)
+    for part in (network.tokens, network.encoder.stages[3], *network.adaptation):
+        handle = part.register_forward_hook(lambda module, inputs, output: output + 1)
+        assert not torch.equal(before, network(image).positive)
+        handle.remove()
+
+
+def test_the_transformers_imagenet_weights_come_from_a_local_file(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    given = timm.create_model(DEIT_TINY, pretrained=False).state_dict()
+    path = tmp_path / "deit.pth"
+    torch.save(given, path)
+    network = FATNet(FATNetSettings(in_channels=1, pretrained_transformer=str(path)))
+    loaded = network.tokens.blocks.state_dict()
+    assert all(torch.equal(value, given[f"blocks.{name}"]) for name, value in loaded.items())
+    kernel = network.tokens.patches["proj"].weight
+    torch.testing.assert_close(kernel, given["patch_embed.proj.weight"].sum(dim=1, keepdim=True))
+    torch.save({"other": torch.zeros(1)}, path)
+    with pytest.raises(WeightsError, match=DEIT_TINY):
+        FATNet(FATNetSettings(pretrained_transformer=str(path)))

@@ -1,0 +1,60 @@
+"""Co-occurrence maps against loops over pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from taichinet.models.baselines.texture import texture_maps
+
+
+def by_loops(image: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The four maps of one grey image (H, W) in [0, 1]."""
+    height, width = image.shape
+    level = np.minimum((image * 255) // 32, 7).astype(int)
+    maps = np.zeros((4, height, width))
+    for row in range(height):
+        for column in range(width):
+            table = np.zeros((8, 8))
+            for r in range(max(row - 2, 0), min(row + 3, height)):
+                for c in range(max(column - 2, 0), min(column + 3, width)):
+                    table[level[r, c], level[r, min(c + 1, width - 1)]] += 1
+            i, j = np.indices((8, 8))
+            mean = (i * table).sum() / 64
+            maps[:, row, column] = (
+                mean,
+                np.sqrt(((i * table - mean) ** 2).sum()),
+                ((i - j) ** 2 * table).sum(),
+                (np.abs(i - j) * table).sum(),
+            )
+    return maps / 255
+
+
+@pytest.mark.parametrize("shape", [(7, 9), (16, 16)])
+def test_the_maps_equal_loops_over_pixels_and_pairs(shape: tuple[int, int]) -> None:
+    image = torch.rand(2, 1, *shape, generator=torch.Generator().manual_seed(3))
+    maps = texture_maps(image)
+    for one, given in zip(maps, image, strict=True):
+        np.testing.assert_allclose(one.numpy(), by_loops(given[0].double().numpy()), rtol=1e-4, atol=1e-5)
+
+
+def test_a_flat_image_has_no_contrast() -> None:
+    maps = texture_maps(torch.full((1, 1, 8, 8), 0.5))
+    assert float(maps[:, 2:].abs().max()) == 0
+    assert maps[0, 0, 4, 4] == pytest.approx(3 * 25 / 64 / 255)
+
+
+def test_channels_are_averaged_and_number_formats_change_nothing() -> None:
+    image = torch.rand(1, 3, 16, 16)
+    expected = texture_maps(image.mean(dim=1, keepdim=True))
+    assert torch.equal(texture_maps(image), expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(texture_maps(image), expected)
+
+
+def test_white_and_black_are_the_last_and_the_first_level() -> None:
+    white, black = (texture_maps(torch.full((1, 1, 8, 8), value))[0, 0, 4, 4] for value in (1.0, 0.0))
+    assert white == pytest.approx(7 * 25 / 64 / 255)
+    assert black == 0

@@ -1,0 +1,116 @@
+"""X-Net: the reconstruction's own sub-totals, position, fusion, and the variational branch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from taichinet.models.baselines.x_net import HEADS, TransformerBlock, XNet, XNetSettings
+
+
+def count(*modules: nn.Module) -> int:
+    return sum(weight.numel() for module in modules for weight in module.parameters())
+
+
+def small(**options: object) -> XNet:
+    torch.manual_seed(0)
+    return XNet(XNetSettings.model_validate({"width": 4, **options}))
+
+
+def test_every_part_has_the_stated_size() -> None:
+    network = XNet(XNetSettings(in_channels=3))
+    assert count(network) == 17_363_988
+    assert count(network.encoder) == 4_716_192
+    transformer = network.transformer
+    assert (count(transformer.patches), transformer.position.numel()) == (196_864, 50_176)
+    assert (count(transformer.blocks), count(transformer.norm)) == (6_318_080, 512)
+    assert sum(count(fusion.adapt) for fusion in network.fusions) == 248_640  # type: ignore[arg-type]
+    assert sum(count(fusion.merge) for fusion in network.fusions) == 699_200  # type: ignore[arg-type]
+    assert (count(network.ups), count(network.decoder), count(network.output)) == (1_568_160, 2_352_960, 33)
+    branch = network.variational
+    assert branch is not None
+    assert count(branch.squeeze) == 74_768
+    assert (count(branch.mean), count(branch.log_variance), count(branch.expand)) == (100_480, 100_480, 101_136)
+    assert (count(branch.stages), count(branch.output)) == (836_256, 51)
+    assert count(network) - count(branch) == 16_150_817
+    assert count(XNet(XNetSettings(in_channels=3, variational=False))) == 16_150_817
+
+
+def test_a_block_is_pre_norm_attention_by_hand() -> None:
+    torch.manual_seed(0)
+    width = 2 * HEADS
+    block = TransformerBlock(width)
+    tokens = torch.randn(2, 5, width)
+    reference = nn.MultiheadAttention(width, HEADS, batch_first=True)
+    with torch.no_grad():
+        reference.in_proj_weight.copy_(block.query_key_value.weight)
+        reference.in_proj_bias.copy_(block.query_key_value.bias)
+        reference.out_proj.weight.copy_(block.project.weight)
+        reference.out_proj.bias.copy_(block.project.bias)
+    normed = block.norm_attention(tokens)
+    middle = tokens + reference(normed, normed, normed, need_weights=False)[0]
+    expected = middle + block.mlp(block.norm_mlp(middle))
+    torch.testing.assert_close(block(tokens), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_position_embedding_is_used_as_it_is_at_224_pixels_and_interpolated_elsewhere() -> None:
+    transformer = small().transformer
+    seen = []
+    transformer.blocks[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    for side in (224, 64):
+        image = torch.zeros(1, 1, side, side)
+        transformer(image)
+        place = (seen[-1].transpose(1, 2) - transformer.patches(image).flatten(2)).reshape(
+            1, -1, side // 16, side // 16
+        )
+        if side == 224:
+            torch.testing.assert_close(place, transformer.position.detach(), rtol=1e-4, atol=1e-5)
+        assert place.shape[-1] == side // 16
+        assert float(place.std()) > 0
+
+
+def test_both_encoders_feed_every_fused_skip_but_the_one_of_full_size() -> None:
+    network = small().eval()
+    image = torch.rand(1, 1, 64, 64)
+    inputs: list[torch.Tensor] = []
+    for block in network.decoder:
+        block.register_forward_pre_hook(lambda module, given: inputs.append(given[0]))
+    network(image)
+    before, inputs[:] = list(inputs), []
+    with torch.no_grad():
+        network.transformer.patches.weight.mul_(3)
+    network(image)
+    own = [block[0].in_channels // 2 for block in network.decoder]  # type: ignore[index, operator]
+    changed = [not torch.equal(a[:, :n], b[:, :n]) for a, b, n in zip(before, inputs, own, strict=True)]
+    assert changed == [True, True, True, False]
+
+
+@pytest.mark.parametrize("side", [64, 224])
+def test_the_variational_branch_draws_the_image_in_training_alone(side: int) -> None:
+    network = small(in_channels=2)
+    image = torch.rand(2, 2, side, side)
+    drawn = network.train()(image).reconstruction
+    assert drawn is not None
+    assert drawn.image.shape == image.shape
+    assert drawn.mean.shape == drawn.log_variance.shape == (2, 128)
+    assert network.eval()(image).reconstruction is None
+    assert small(variational=False).train()(image[:, :1]).reconstruction is None
+
+
+def test_its_gradient_reaches_both_encoders() -> None:
+    network = small().train()
+    drawn = network(torch.rand(2, 1, 64, 64)).reconstruction
+    assert drawn is not None
+    drawn.image.square().mean().backward()
+    for part in (network.encoder[0], network.transformer.patches):
+        assert any(float(weight.grad.abs().max()) > 0 for weight in part.parameters() if weight.grad is not None)
+    assert all(weight.grad is None for weight in network.decoder.parameters())
+
+
+def test_the_latent_is_drawn_anew_each_time() -> None:
+    network = small().train()
+    image = torch.rand(2, 1, 64, 64)
+    one, other = (network(image).reconstruction for _ in range(2))
+    assert not torch.equal(one.image, other.image)
+    torch.testing.assert_close(one.mean, other.mean, rtol=1e-4, atol=1e-5)
