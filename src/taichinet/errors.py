@@ -48,8 +48,11 @@ class PartialFailureError(TaiChiNetError):
     exit_code = 7
 
 
-def unknown_name(kind: str, value: str, known: Sequence[str]) -> SettingError:
-    """The error for a name outside `known`, with the nearest match: `Unknown model 'unet+'. Did you mean 'unet'?`."""
+def unknown_name(kind: str, value: str, known: Sequence[str], listing: str = "") -> SettingError:
+    """The error for a name outside `known`, with the nearest match: `Unknown model 'unet+'. Did you mean 'unet'?`.
+
+    `listing` tells the known names where there are too many to be listed.
+    """
     close = get_close_matches(value, known, n=1, cutoff=0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    return SettingError(f"Unknown {kind} '{value}'.{hint} Known: {', '.join(known)}.")
+    return SettingError(f"Unknown {kind} '{value}'.{hint} Known: {listing or ', '.join(known)}.")

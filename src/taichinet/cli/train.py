@@ -9,7 +9,7 @@ import typer
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Recipe, e.g. cpu-taichinet, cpu-unet, busi-taichinet.")],
+    recipe: Annotated[str, typer.Argument(help="Recipe, e.g. cpu-taichinet, busi-taichinet, cpu-rf-net, cpu-model-6.")],
     data: Annotated[Path, typer.Option(help="BUSI as distributed: the folder, or its zip.")],
     fold: Annotated[list[int] | None, typer.Option(help="Fold to train, repeatable; all folds where left out.")] = None,
     protocol: Annotated[

@@ -90,6 +90,11 @@ def get_recipe(name: str) -> Experiment:
     """The recipe of that name; SettingError suggests the nearest."""
     scale, _, row = name.partition("-")
     if scale not in SCALES or row not in ("taichinet", *VARIATIONS):
-        raise unknown_name("recipe", name, list_recipes())
+        grammar = (
+            f"SCALE-ROW, where SCALE is {', '.join(SCALES)} and ROW is taichinet, {', '.join(ABLATIONS)}, or a rival "
+            f"({', '.join(RIVALS)}), alone or with -second-path, -strategy or, where its paper has further loss terms "
+            f"({', '.join(OWN_TERMS)}), -own-loss"
+        )
+        raise unknown_name("recipe", name, list_recipes(), grammar)
     full = SCALES[scale]()
     return full if row == "taichinet" else vary(VARIATIONS[row](full), {"name": name})

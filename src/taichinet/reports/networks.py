@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from taichinet.errors import SettingError
+from taichinet.experiments.ablations import ABLATIONS, PRINTED_PARAMETERS
+from taichinet.experiments.experiment import vary
+from taichinet.experiments.recipes import busi_taichinet
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.models.complexity import measure_complexity
 
@@ -84,8 +87,19 @@ def networks_page(rows: list[NetworkRow], size: int, channels: int) -> str:
         f"{_figure(row.source_gflops)} | {row.pretrained} | {row.confidence} | {row.paper} |"
         for row in rows
     ]
+    lines += ["", "Table I of the paper, its parts under the same measure:", "", *_ablations(size, channels)]
     lines += ["", "Not certain:", "", *(f"- {row.title}: {row.note}" for row in rows if row.note)]
     return "\n".join(lines) + "\n"
+
+
+def _ablations(size: int, channels: int) -> list[str]:
+    full = vary(busi_taichinet(), {"options.in_channels": channels})
+    lines = ["| Row | Parameters | GFLOPs | Printed parameters |", "| :-- | --: | --: | --: |"]
+    for row, printed in PRINTED_PARAMETERS.items():
+        recipe = ABLATIONS[row](full) if row in ABLATIONS else full
+        cost = measure_complexity(recipe.model, size, **recipe.options)
+        lines.append(f"| `{row}` | {cost.parameters:,} | {cost.gflops:.2f} | {printed} |")
+    return lines
 
 
 def _figure(value: float | None) -> str:

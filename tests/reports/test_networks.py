@@ -1,0 +1,46 @@
+"""The table of networks: measured, beside its sources, with what is not certain."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from taichinet.cli.app import app
+from taichinet.errors import SettingError
+from taichinet.models.catalogue import CATALOGUE, create_model, list_models
+from taichinet.models.complexity import count_parameters
+from taichinet.reports.networks import network_rows, networks_page
+
+
+def test_the_command_prints_every_network_for_programs() -> None:
+    result = CliRunner().invoke(app, ["models", "--size", "64", "--channels", "1", "--json"])
+    assert result.exit_code == 0
+    rows = {row["name"]: row for row in json.loads(result.stdout)}
+    assert tuple(rows) == list_models()
+    assert rows["unet"]["parameters"] == count_parameters(create_model("unet"))
+    assert rows["ce-net"]["pretrained"] == "file"
+    assert rows["x-net"]["confidence"] == "low"
+    assert "reconstruction" in rows["x-net"]["note"]
+
+
+def test_the_page_names_every_doubt_and_the_printed_parameters() -> None:
+    rows = network_rows(64, 3)
+    page = networks_page(rows, 64, 3)
+    for entry in CATALOGUE.values():
+        assert f"| {entry.title} | " in page
+        assert entry.note in page
+    assert "| `model-4` | 18,325,826 |" in page
+
+
+def test_gflops_grow_with_the_area() -> None:
+    small, large = ({row.name: row.gflops for row in network_rows(size, 1)} for size in (64, 128))
+    assert small["unet"] * 4 == pytest.approx(large["unet"])
+
+
+def test_a_size_that_not_every_network_takes_is_refused_with_the_way_out() -> None:
+    with pytest.raises(SettingError, match="multiple of 32"):
+        network_rows(80, 1)
+    with pytest.raises(SettingError, match="multiples of 16, not 0"):
+        network_rows(0, 1)
