@@ -18,6 +18,16 @@ from taichinet.training.device import Placement
 from taichinet.training.fit import FitResult, TrainingData, fit
 from taichinet.training.settings import TrainingSettings
 
+# The narrowest options of each network; those on ImageNet backbones have one width.
+NARROW: dict[str, dict[str, Any]] = {
+    "taichinet": {"width": 4},
+    "unet": {"width": 4},
+    "unet++": {"width": 4},
+    "attention-unet": {"width": 4},
+    "x-net": {"width": 4},
+    "de-resunet": {"width": 8},
+    "aau-net": {"width": 4},
+}
 FLOAT32_CPU = Placement(torch.device("cpu"), bf16=False, memory_format=torch.channels_last)
 
 

@@ -61,6 +61,7 @@ def content(experiment: Experiment, folds_done: tuple[int, ...] = (0, 1, 2, 3, 4
         "folds_done": list(folds_done),
         "fold_seed": 0,
         "parameters": 4_590_000,
+        "gflops": 4.153,
         "placement": "cpu bf16 channels-last",
         "wall_seconds": 8130.0,
         "commit": COMMIT,
@@ -115,6 +116,7 @@ def test_the_lesion_row_states_everything_of_the_run() -> None:
         "HD95 (px)": "21.3 ± 3.0",
         "ASSD (px)": "6.5",
         "Parameters": "4,590,000",
+        "GFLOPs": "4.15",
         "Wall time": "2 h 16 min",
         "Commit": f"`{COMMIT}`",
     }
