@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from taichinet.datasets.augmentation import AugmentationSettings
-from taichinet.datasets.manifest import Manifest, Sample
+from taichinet.datasets.manifest import Manifest, Mask, Sample
 from taichinet.datasets.prepared import Prepared, Regions
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.catalogue import create_model
@@ -105,5 +105,5 @@ def file_manifest(folder: Path, labels: dict[str, str], salt: str = "") -> Manif
     for key, label in labels.items():
         path = folder / f"{key}.png"
         path.write_bytes(f"{salt}{key}".encode())
-        samples.append(Sample(key, label, path, (path,)))
+        samples.append(Sample(key, label, path, (Mask(path),)))
     return Manifest("files", tuple(samples))

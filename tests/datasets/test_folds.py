@@ -12,7 +12,6 @@ import pytest
 from fakes.busi import make_fake_busi
 from helpers import file_manifest
 
-from taichinet.datasets.busi import read_busi
 from taichinet.datasets.folds import (
     FoldPlan,
     Protocol,
@@ -23,6 +22,7 @@ from taichinet.datasets.folds import (
     write_folds,
 )
 from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.readers.busi import read_busi
 from taichinet.errors import FoldError
 
 LABELS = {f"{label} ({n})": label for label, size in (("benign", 40), ("malignant", 20)) for n in range(1, size + 1)}

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from taichinet.datasets import images
 from taichinet.datasets.images import image_size, problems_in, read_grey, read_mask, read_rgb, united_mask
-from taichinet.datasets.manifest import Sample
+from taichinet.datasets.manifest import Mask, Sample
 from taichinet.errors import DataError
 
 HEIGHT, WIDTH = 12, 17
@@ -159,7 +159,7 @@ def test_a_file_without_an_image_is_named(read: object, content: bytes | None, f
     file = tmp_path / "broken.png"
     if content is not None:
         file.write_bytes(content)
-    source = Sample("broken", "benign", file, (file,)) if read is united_mask else file
+    source = Sample("broken", "benign", file, (Mask(file),)) if read is united_mask else file
     with pytest.raises(DataError, match=rf"broken\.png: .*({fault})"):
         read(source)  # type: ignore[operator]
 
@@ -221,9 +221,9 @@ def test_a_file_in_a_zip_reads_as_one_in_a_folder_and_a_flipped_byte_is_named(tm
 def test_masks_are_united_and_must_have_the_images_size(tmp_path: Path) -> None:
     image = grey_file(tmp_path, "L")
     other = np.roll(LESION, 4, axis=0)
-    masks = (mask_file(tmp_path, "1", "a.png"), mask_file(tmp_path, "RGBA", "b.png", other))
+    masks = (Mask(mask_file(tmp_path, "1", "a.png")), Mask(mask_file(tmp_path, "RGBA", "b.png", other)))
     np.testing.assert_array_equal(united_mask(Sample("a", "benign", image, masks)), LESION | other)
-    small = mask_file(tmp_path, "L", "small.png", LESION[1:])
+    small = Mask(mask_file(tmp_path, "L", "small.png", LESION[1:]))
     with pytest.raises(DataError, match=r"small\.png: the mask is 11 x 17 pixels, its image 12 x 17"):
         united_mask(Sample("a", "benign", image, (*masks, small)))
 
@@ -235,13 +235,13 @@ def test_an_image_on_its_side_fits_the_mask_drawn_on_it_upright(tmp_path: Path) 
     with Image.open(tmp_path / "a.jpg") as image:
         assert ImageOps.exif_transpose(image).size == (HEIGHT, WIDTH)
     mask = mask_file(tmp_path, "1", lesion=np.rot90(LESION, 3))
-    assert united_mask(Sample("a", "benign", tmp_path / "a.jpg", (mask,))).shape == (WIDTH, HEIGHT)
+    assert united_mask(Sample("a", "benign", tmp_path / "a.jpg", (Mask(mask),))).shape == (WIDTH, HEIGHT)
 
 
 def test_all_problems_of_a_sample_are_listed(tmp_path: Path) -> None:
     image = grey_file(tmp_path, "L")
     small = mask_file(tmp_path, "L", "small.png", LESION[1:])
     (tmp_path / "empty.png").touch()
-    found = problems_in(image, [small, tmp_path / "empty.png", mask_file(tmp_path, "1")])
+    found = problems_in(image, [Mask(small), Mask(tmp_path / "empty.png"), Mask(mask_file(tmp_path, "1"))])
     assert [Path(line.split(":")[0]).name for line in found] == ["small.png", "empty.png"]
-    assert problems_in(None, [small]) == []
+    assert problems_in(None, [Mask(small)]) == []

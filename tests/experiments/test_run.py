@@ -19,11 +19,11 @@ from helpers import FLOAT32_CPU, same_weights
 from PIL import Image
 
 from taichinet.batch import Prediction
-from taichinet.datasets.busi import read_busi
 from taichinet.datasets.folds import FoldPlan, make_folds
 from taichinet.datasets.images import united_mask
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared, prepare
+from taichinet.datasets.readers.busi import read_busi
 from taichinet.errors import FoldError, WeightsError
 from taichinet.evaluation.aggregate import COLUMNS
 from taichinet.experiments import run as run_module

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fakes.pictures import ellipse, speckle
+
 FOLDER = "Dataset_BUSI_with_GT"
 IMAGE_MODES = ("RGB", "L")
 LESION_MASK_MODES = ("1", "L", "RGBA")
@@ -36,10 +38,10 @@ def make_fake_busi(
             stem = f"{label} ({number})"
             lesions: list[NDArray[np.bool_]] = []
             if label != "normal":
-                lesions.append(_ellipse(shape, rng, left_half=True))
+                lesions.append(ellipse(shape, rng, left_half=True))
             if stem == "benign (1)":
-                lesions.append(_ellipse(shape, rng, left_half=False))
-            image = _speckle(shape, lesions, rng)
+                lesions.append(ellipse(shape, rng, left_half=False))
+            image = speckle(shape, lesions, rng)
             image.convert(IMAGE_MODES[written % len(IMAGE_MODES)]).save(folder / label / f"{stem}.png")
             for index, lesion in enumerate(lesions):
                 mode = LESION_MASK_MODES[(written + index) % len(LESION_MASK_MODES)]
@@ -50,23 +52,3 @@ def make_fake_busi(
                 Image.new("RGB", (shape[1], shape[0])).save(folder / label / f"{stem}_mask.png")
             written += 1
     return folder
-
-
-def _ellipse(shape: tuple[int, int], rng: np.random.Generator, left_half: bool) -> NDArray[np.bool_]:
-    """One ellipse within the left or the right half of an image of `shape`."""
-    height, width = shape
-    row = height * rng.uniform(0.4, 0.6)
-    column = width * (rng.uniform(0.22, 0.28) + (0 if left_half else 0.5))
-    rows, columns = np.mgrid[:height, :width]
-    squared = ((rows - row) / (height * rng.uniform(0.15, 0.3))) ** 2
-    squared += ((columns - column) / (width * rng.uniform(0.1, 0.2))) ** 2
-    inside: NDArray[np.bool_] = squared <= 1
-    return inside
-
-
-def _speckle(shape: tuple[int, int], lesions: list[NDArray[np.bool_]], rng: np.random.Generator) -> Image.Image:
-    """Grey tissue with multiplicative noise, darker where a lesion is."""
-    tissue = np.full(shape, 130.0)
-    for lesion in lesions:
-        tissue[lesion] = 50.0
-    return Image.fromarray(np.clip(tissue * rng.gamma(9, 1 / 9, shape), 0, 255).astype(np.uint8))

@@ -14,11 +14,8 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from taichinet.datasets.manifest import Sample
+from taichinet.datasets.manifest import BRIGHT, Mask, MaskRule, Sample
 from taichinet.errors import DataError
-
-MASK_THRESHOLD = 127
-"""A mask pixel above this grey value is lesion (BUSI's masks hold 0 and 255)."""
 
 MOST_PIXELS = 2**26
 """A header that claims more pixels than this (8192 x 8192) is refused before anything is decoded."""
@@ -40,22 +37,22 @@ def read_rgb(source: Traversable) -> NDArray[np.uint8]:
     return np.array(_eight_bit(source).convert("RGB"))
 
 
-def read_mask(source: Traversable) -> NDArray[np.bool_]:
-    """The mask as (H, W), True where the brightest channel exceeds `MASK_THRESHOLD`; transparency is ignored.
+def read_mask(source: Traversable, rule: MaskRule = BRIGHT) -> NDArray[np.bool_]:
+    """The mask as (H, W), True where the brightest channel lies in the `rule`'s range; transparency is ignored.
 
-    The brightest channel, not luma, so that a mask painted in pure red or blue counts as painted. A mask
-    whose two values both lie at or below the threshold (0 and 1, say) would read as empty: it is refused.
+    The brightest channel, not luma, so that a mask painted in pure red or blue counts as painted. A mask read by
+    `BRIGHT` whose two values both lie below the range (0 and 1, say) would read as empty: it is refused.
     """
     values = np.asarray(_eight_bit(source, ignore_alpha=True))
     brightness = values if values.ndim == 2 else values.max(axis=2)
     top = int(brightness.max())
-    if 0 < top <= MASK_THRESHOLD and np.unique(brightness).size <= 2:
+    if rule == BRIGHT and 0 < top < rule.low and np.unique(brightness).size <= 2:
         raise DataError(
-            f"{source}: this mask's brightest value is {top}, so no pixel exceeds {MASK_THRESHOLD}; "
+            f"{source}: this mask's brightest value is {top}, so no pixel exceeds {rule.low - 1}; "
             "save it with 0 for background and 255 for lesion."
         )
-    lesion: NDArray[np.bool_] = brightness > MASK_THRESHOLD
-    return lesion
+    painted: NDArray[np.bool_] = (brightness >= rule.low) & (brightness <= rule.high)
+    return painted
 
 
 def image_size(source: Traversable) -> tuple[int, int]:
@@ -75,19 +72,28 @@ def image_size(source: Traversable) -> tuple[int, int]:
     return height, width
 
 
-def united_mask(sample: Sample) -> NDArray[np.bool_]:
-    """The lesion mask of `sample`, (H, W): True where any mask is; each must have the image's size."""
+def united_mask(sample: Sample, region: int = 0) -> NDArray[np.bool_]:
+    """The mask of one region of `sample`, (H, W): True where any of its masks is; each must have the image's size."""
     size = image_size(sample.image)
     united = np.zeros(size, dtype=np.bool_)
-    for source in sample.masks:
-        mask = read_mask(source)
-        if mask.shape != size:
-            raise DataError(_other_size(source, mask.shape, size))
-        united |= mask
+    for mask in sample.masks:
+        if mask.region != region:
+            continue
+        painted = read_mask(mask.file, mask.rule)
+        if painted.shape != size:
+            raise DataError(_other_size(mask.file, painted.shape, size))
+        united |= painted
     return united
 
 
-def problems_in(image: Traversable | None, masks: Iterable[Traversable]) -> list[str]:
+def region_masks(sample: Sample, regions: int) -> NDArray[np.bool_]:
+    """All regions of `sample`, (R, H, W), outer before inner; an inner one counts as part of every outer one."""
+    masks = np.stack([united_mask(sample, region) for region in range(regions)])
+    nested: NDArray[np.bool_] = np.logical_or.accumulate(masks[::-1], axis=0)[::-1]
+    return nested
+
+
+def problems_in(image: Traversable | None, masks: Iterable[Mask]) -> list[str]:
     """Every fault found by decoding the files of one sample whole, one line each; empty where all is well."""
     problems: list[str] = []
     size: tuple[int, ...] | None = None
@@ -96,14 +102,14 @@ def problems_in(image: Traversable | None, masks: Iterable[Traversable]) -> list
             size = read_grey(image).shape
         except DataError as fault:
             problems.append(str(fault))
-    for source in masks:
+    for mask in masks:
         try:
-            mask_size = read_mask(source).shape
+            mask_size = read_mask(mask.file, mask.rule).shape
         except DataError as fault:
             problems.append(str(fault))
         else:
             if size is not None and mask_size != size:
-                problems.append(_other_size(source, mask_size, size))
+                problems.append(_other_size(mask.file, mask_size, size))
     return problems
 
 

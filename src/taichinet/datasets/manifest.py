@@ -3,30 +3,65 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from importlib.resources.abc import Traversable
+from typing import Literal
+
+Part = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """Which pixels of a mask file are painted: those whose brightest channel lies in `low`..`high`, ends included."""
+
+    low: int = 128
+    high: int = 255
+
+
+BRIGHT = MaskRule()
+"""The usual mask: 0 and 255, or the agreement of graders, of which at least half must have painted."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A mask file, the region that it paints (0 is the outermost), and how."""
+
+    file: Traversable
+    region: int = 0
+    rule: MaskRule = BRIGHT
 
 
 @dataclass(frozen=True)
 class Sample:
     """One image and its masks, not yet decoded; files lie in a folder or inside a zip alike.
 
-    `key` names the sample uniquely and stably ("benign (12)"); `label` is its class; `masks` are united into one
-    lesion mask. An empty `masks` never happens: a normal image has its (empty) mask file.
+    `key` names the sample uniquely and stably ("benign (12)"); `label` is its class. Masks of one region are united;
+    a region without a mask is empty. `patient` is whom the image shows, where the names tell; `part` and `fold` are
+    the split that the data set's authors distribute, where they do.
     """
 
     key: str
     label: str
     image: Traversable
-    masks: tuple[Traversable, ...]
+    masks: tuple[Mask, ...]
+    patient: str | None = None
+    part: Part | None = None
+    fold: int | None = None
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """All samples of one data set in a fixed order (by label, then number)."""
+    """All samples of one data set in a fixed order (by label, then number).
+
+    `regions` are nested, outer before inner. `left_out` has a line for each sample that the reader passed over for a
+    fault which the distribution itself has, such as a mask of another size.
+    """
 
     name: str
     samples: tuple[Sample, ...]
+    regions: tuple[str, ...] = ("lesion",)
+    left_out: tuple[str, ...] = ()
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -38,6 +73,15 @@ class Manifest:
         """Class of each key."""
         return {sample.key: sample.label for sample in self.samples}
 
+    @property
+    def patients(self) -> tuple[tuple[str, ...], ...]:
+        """The keys of every patient with more than one image, where names tell patients."""
+        members: dict[str, list[str]] = {}
+        for sample in self.samples:
+            if sample.patient is not None:
+                members.setdefault(sample.patient, []).append(sample.key)
+        return tuple(tuple(keys) for keys in members.values() if len(keys) > 1)
+
     def digest(self) -> str:
         """SHA-256 over keys and image bytes: two folders with the same pictures have the same digest."""
         total = hashlib.sha256()
@@ -46,10 +90,24 @@ class Manifest:
             total.update(hashlib.sha256(sample.image.read_bytes()).digest())
         return total.hexdigest()
 
+    def content_digest(self) -> str:
+        """SHA-256 over all that decides the decoded pixels: keys, images, masks, and how the masks are read."""
+        total = hashlib.sha256(repr(self.regions).encode())
+        for sample in self.samples:
+            total.update(repr((sample.key, sample.label)).encode())
+            total.update(hashlib.sha256(sample.image.read_bytes()).digest())
+            for mask in sample.masks:
+                total.update(repr((mask.region, mask.rule)).encode())
+                total.update(hashlib.sha256(mask.file.read_bytes()).digest())
+        return total.hexdigest()
+
     def image_digests(self) -> list[str]:
         """Of each image file the first 16 hexadecimal digits of its SHA-256, in order: to know it again elsewhere."""
         return [hashlib.sha256(sample.image.read_bytes()).hexdigest()[:16] for sample in self.samples]
 
     def subset(self, keys: set[str]) -> Manifest:
         """The samples whose key is in `keys`, order kept."""
-        return Manifest(self.name, tuple(s for s in self.samples if s.key in keys))
+        return replace(self, samples=tuple(s for s in self.samples if s.key in keys))
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from taichinet.batch import Batch
-from taichinet.datasets.images import read_grey, read_rgb, united_mask
+from taichinet.datasets.images import read_grey, read_rgb, region_masks
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.errors import DataError
 
@@ -28,7 +28,7 @@ class Regions:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Images uint8 (N, C, S, S) and united lesion masks uint8 (N, 1, S, S), in the order of `keys`."""
+    """Images uint8 (N, C, S, S) and masks of the R regions uint8 (N, R, S, S), in the order of `keys`."""
 
     keys: tuple[str, ...]
     labels: tuple[str, ...]
@@ -79,11 +79,11 @@ def prepare(manifest: Manifest, size: int, channels: int) -> Prepared:
     def one(sample: Sample) -> tuple[np.ndarray, np.ndarray] | None:
         try:
             pixels = read_grey(sample.image) if channels == 1 else read_rgb(sample.image)
-            mask = united_mask(sample)
+            masks = region_masks(sample, len(manifest.regions))
         except DataError as error:
             problems.append(str(error))
             return None
-        return resize_image(pixels, size), resize_mask(mask, size)
+        return resize_image(pixels, size), np.stack([resize_mask(mask, size) for mask in masks])
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         decoded = list(pool.map(one, manifest.samples))
@@ -92,7 +92,7 @@ def prepare(manifest: Manifest, size: int, channels: int) -> Prepared:
     pairs = [pair for pair in decoded if pair is not None]
     image = torch.from_numpy(np.stack([pixels for pixels, _ in pairs]))
     image = image[:, None] if channels == 1 else image.permute(0, 3, 1, 2).contiguous()
-    lesion = torch.from_numpy(np.stack([mask for _, mask in pairs]))[:, None]
+    lesion = torch.from_numpy(np.stack([masks for _, masks in pairs]))
     return Prepared(manifest.keys, tuple(s.label for s in manifest.samples), image, lesion)
 
 

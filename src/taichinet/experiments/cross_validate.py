@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from taichinet.datasets.busi import read_busi
 from taichinet.datasets.duplicates import find_near_duplicates
 from taichinet.datasets.folds import FoldPlan, Protocol, load_or_make_folds
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared, grey_images, prepare
+from taichinet.datasets.readers.busi import read_busi
 from taichinet.errors import FoldError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.experiments.experiment import Experiment

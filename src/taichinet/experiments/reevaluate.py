@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from taichinet.datasets.busi import read_busi
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import prepare
+from taichinet.datasets.readers.busi import read_busi
 from taichinet.errors import FoldError, WeightsError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.experiments.scoring import score_images

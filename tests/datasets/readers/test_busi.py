@@ -12,8 +12,8 @@ import pytest
 from fakes.busi import FOLDER, make_fake_busi
 from PIL import Image
 
-from taichinet.datasets.busi import read_busi
 from taichinet.datasets.images import read_grey, read_rgb, united_mask
+from taichinet.datasets.readers.busi import read_busi
 from taichinet.errors import DataError
 
 
@@ -63,8 +63,10 @@ def test_a_lesion_image_has_a_lesion_and_a_normal_one_none(busi: Path) -> None:
 
 def test_further_masks_are_kept_in_order_and_united(busi: Path) -> None:
     sample = read_busi(busi).samples[0]
-    assert [mask.name for mask in sample.masks] == ["benign (1)_mask.png", "benign (1)_mask_1.png"]
-    first, second = (np.asarray(Image.open(busi / "benign" / mask.name).convert("L")) > 127 for mask in sample.masks)
+    assert [mask.file.name for mask in sample.masks] == ["benign (1)_mask.png", "benign (1)_mask_1.png"]
+    first, second = (
+        np.asarray(Image.open(busi / "benign" / mask.file.name).convert("L")) > 127 for mask in sample.masks
+    )
     assert first.any()
     assert second.any()
     np.testing.assert_array_equal(united_mask(sample), first | second)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +10,10 @@ from dataclasses import dataclass, field
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.images import problems_in
-from taichinet.datasets.manifest import Manifest, Sample
+from taichinet.datasets.manifest import Manifest, Mask, Sample
+from taichinet.datasets.readers.layout import is_clutter, open_top
 from taichinet.errors import DataError
 
 NAME = "busi"
@@ -27,7 +28,6 @@ _REMEDY = (
 _FILE_NAME = re.compile(
     r"(?P<label>[a-z]+) \((?P<number>[1-9][0-9]*)\)(?P<mask>_mask(?:_(?P<further>[1-9][0-9]*))?)?\.png"
 )
-_CLUTTER = ("__macosx", "thumbs.db", "desktop.ini")
 
 
 @dataclass
@@ -38,8 +38,8 @@ class _Entry:
     masks: dict[int, Traversable] = field(default_factory=dict)
 
     @property
-    def ordered_masks(self) -> tuple[Traversable, ...]:
-        return tuple(mask for _, mask in sorted(self.masks.items()))
+    def ordered_masks(self) -> tuple[Mask, ...]:
+        return tuple(Mask(file) for _, file in sorted(self.masks.items()))
 
 
 def read_busi(root: Path, include_normal: bool = True, verify: bool = True) -> Manifest:
@@ -50,13 +50,8 @@ def read_busi(root: Path, include_normal: bool = True, verify: bool = True) -> M
     `include_normal=False` leaves out the class without lesions, unread. `verify` decodes every file, for a
     PNG that is cut short shows it only then; without it only names and pairs are checked. All problems are
     in one DataError.
-
-    Source: Al-Dhabyani, Gomaa, Khaled, Fahmy: Dataset of breast ultrasound images, Data in Brief 28, 104863,
-    2020 (https://doi.org/10.1016/j.dib.2019.104863), which names the authors' download page at Cairo
-    University. The authors state no licence formally. Nothing is downloaded here: users fetch the data set
-    themselves, from that page or a mirror of it.
     """
-    folder = _dataset_folder(_top(root), root)
+    folder = _dataset_folder(open_top(root, _REMEDY), root)
     labels = (*LESION_CLASSES, NORMAL_CLASS) if include_normal else LESION_CLASSES
     samples: list[Sample] = []
     entries: list[_Entry] = []
@@ -83,17 +78,9 @@ def read_busi(root: Path, include_normal: bool = True, verify: bool = True) -> M
     return Manifest(NAME, tuple(samples))
 
 
-def _top(root: Path) -> Traversable:
-    """The folder or the inside of the zip at `root`."""
-    if root.is_dir():
-        return root
-    if not root.exists():
-        raise DataError(f"There is no {root}. {_REMEDY}")
-    try:
-        return zipfile.Path(root)
-    except (zipfile.BadZipFile, OSError) as fault:
-        kind = "a zip cut short or damaged" if root.suffix.lower() == ".zip" else "neither a folder nor a zip"
-        raise DataError(f"{root} is {kind} ({fault}). {_REMEDY}") from fault
+def recognises(folder: Traversable) -> bool:
+    """Whether a class folder, or the folder that holds them, is in `folder`."""
+    return any((folder / label).is_dir() for label in (*LESION_CLASSES, NORMAL_CLASS)) or (folder / FOLDER).is_dir()
 
 
 def _dataset_folder(top: Traversable, root: Path) -> Traversable:
@@ -115,7 +102,7 @@ def _list_class(folder: Traversable, label: str) -> tuple[dict[int, _Entry], lis
     entries: dict[int, _Entry] = defaultdict(_Entry)
     problems: list[str] = []
     for file in files:
-        if file.name.startswith(".") or file.name.lower() in _CLUTTER:
+        if is_clutter(file.name):
             continue
         match = _FILE_NAME.fullmatch(file.name)
         if match is None or match["label"] != label or not file.is_file():
@@ -135,7 +122,7 @@ def _list_class(folder: Traversable, label: str) -> tuple[dict[int, _Entry], lis
 def _pairing_problems(folder: Traversable, key: str, entry: _Entry) -> Iterator[str]:
     """What is missing of one entry: its image, its mask, or one mask before another."""
     if entry.image is None:
-        names = ", ".join(mask.name for mask in entry.ordered_masks)
+        names = ", ".join(mask.file.name for mask in entry.ordered_masks)
         yield f"{folder / f'{key}.png'}: this image is missing, but its mask is there ({names})."
     elif not entry.masks:
         yield f"{entry.image}: has no mask '{key}_mask.png'."
@@ -143,3 +130,20 @@ def _pairing_problems(folder: Traversable, key: str, entry: _Entry) -> Iterator[
         if number not in entry.masks:
             name = f"{key}_mask_{number}.png" if number else f"{key}_mask.png"
             yield f"{folder / name}: this mask is missing, but a later one is there."
+
+
+DATASET = Dataset(
+    name=NAME,
+    title="BUSI",
+    read=read_busi,
+    recognises=recognises,
+    licence="not formally stated by its authors",
+    source="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
+    citation=(
+        "Al-Dhabyani, Gomaa, Khaled, Fahmy: Dataset of breast ultrasound images. Data in Brief 28, 104863, 2020, "
+        "https://doi.org/10.1016/j.dib.2019.104863"
+    ),
+    folders=(FOLDER,),
+    has_normal=True,
+    images=780,
+)

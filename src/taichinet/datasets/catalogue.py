@@ -1,0 +1,71 @@
+"""The data sets by name: list_datasets, find_dataset, and open_dataset for a folder or zip of a known layout."""
+
+from __future__ import annotations
+
+import zipfile
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from taichinet.datasets.dataset import Dataset
+from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.readers import busi, ddti
+from taichinet.datasets.readers.layout import find_folder, open_top
+from taichinet.errors import DataError, unknown_name
+
+CATALOGUE: dict[str, Dataset] = {reader.DATASET.name: reader.DATASET for reader in (busi, ddti)}
+
+_REMEDY = "Pass a data set's folder or zip as its authors distribute it, or NAME=FOLDER (see `taichinet data list`)."
+
+
+def list_datasets() -> tuple[str, ...]:
+    """Names that `open_dataset` takes before the equals sign."""
+    return tuple(CATALOGUE)
+
+
+def find_dataset(name: str) -> Dataset:
+    """The catalogue's entry of data set `name`; SettingError suggests the nearest."""
+    if name not in CATALOGUE:
+        raise unknown_name("data set", name, list_datasets())
+    return CATALOGUE[name]
+
+
+def split_spec(spec: str | Path) -> tuple[Dataset, Path]:
+    """The data set and the path of `spec`: "NAME=PATH", or a path whose layout only one data set has.
+
+    A path that exists is taken as it stands, whatever signs are in it. Where several data sets have the layout, the
+    folder's own name decides; DataError asks for NAME= where it does not, and says so of an unknown layout.
+    """
+    text = str(spec)
+    name, equals, path = text.partition("=")
+    if equals and not Path(text).exists():
+        return find_dataset(name), Path(path)
+    return recognise(Path(text)), Path(text)
+
+
+def recognise(root: Path) -> Dataset:
+    """The one data set whose layout the folder or zip at `root` has."""
+    top = open_top(root, _REMEDY)
+    alike = [entry for entry in CATALOGUE.values() if find_folder(top, entry.folders, entry.recognises) is not None]
+    if len(alike) > 1:
+        names = _folder_names(root, top)
+        alike = [entry for entry in alike if names & {folder.lower() for folder in entry.folders}] or alike
+    if not alike:
+        raise DataError(f"{root} has the layout of no known data set ({', '.join(list_datasets())}). {_REMEDY}")
+    if len(alike) > 1:
+        raise DataError(
+            f"{root} has a layout that several data sets share ({', '.join(entry.name for entry in alike)}). "
+            f"Say which, e.g. {alike[0].name}={root}."
+        )
+    return alike[0]
+
+
+def open_dataset(spec: str | Path, include_normal: bool = True, verify: bool = True) -> Manifest:
+    """Read the data set of `spec` (see `split_spec`); the reader's DataError names every fault at once."""
+    dataset, path = split_spec(spec)
+    return dataset.read(path, include_normal, verify)
+
+
+def _folder_names(root: Path, top: Traversable) -> set[str]:
+    """The names by which `root` may be known: its own, and those of the folders in it."""
+    inside = () if isinstance(top, zipfile.Path) and not top.is_dir() else top.iterdir()
+    return {root.resolve().name.lower(), root.stem.lower(), *(entry.name.lower() for entry in inside)}

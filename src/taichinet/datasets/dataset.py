@@ -1,0 +1,46 @@
+"""Dataset: what the catalogue knows of a data set, and how its reader is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Protocol
+
+from taichinet.datasets.manifest import Manifest
+
+
+class Reader(Protocol):
+    """Reads the data set under `root`, a folder or a zip, as its authors distribute it.
+
+    `include_normal` keeps images without any region where the data set has such a class. `verify` decodes every file;
+    without it only names and pairs are checked. All problems are in one DataError.
+    """
+
+    def __call__(self, root: Path, include_normal: bool = True, verify: bool = True) -> Manifest:
+        """The samples in a fixed order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One entry of the catalogue.
+
+    `folders` are the names under which the authors' folder is usually found; `recognises` says whether a folder (or
+    the inside of a zip) looks like this data set by its layout, without opening any picture. `licence` and `source`
+    say on what terms and where users get it; nothing is downloaded here.
+    """
+
+    name: str
+    title: str
+    read: Reader
+    recognises: Callable[[Traversable], bool]
+    licence: str
+    source: str
+    citation: str
+    folders: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ("lesion",)
+    colour: bool = False
+    has_normal: bool = False
+    images: int | None = None

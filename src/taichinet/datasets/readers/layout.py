@@ -1,0 +1,117 @@
+"""What the layouts of all data sets have in common: a top, folders of images, masks paired by name, one verdict."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from taichinet.datasets.images import problems_in
+from taichinet.datasets.manifest import Sample
+from taichinet.errors import DataError
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+
+_CLUTTER = ("__macosx", "thumbs.db", "desktop.ini")
+
+
+def open_top(root: Path, remedy: str) -> Traversable:
+    """The folder or the inside of the zip at `root`; DataError, ending with `remedy`, where it is neither."""
+    if root.is_dir():
+        return root
+    if not root.exists():
+        raise DataError(f"There is no {root}. {remedy}")
+    try:
+        return zipfile.Path(root)
+    except (zipfile.BadZipFile, OSError) as fault:
+        kind = "a zip cut short or damaged" if root.suffix.lower() == ".zip" else "neither a folder nor a zip"
+        raise DataError(f"{root} is {kind} ({fault}). {remedy}") from fault
+
+
+def find_folder(
+    top: Traversable, names: Iterable[str], recognises: Callable[[Traversable], bool]
+) -> Traversable | None:
+    """The folder that `recognises` knows: `top` itself, one of `names` in it, or its only folder."""
+    candidates = [top, *(top / name for name in names)]
+    inside = [entry for entry in listing(top) if entry.is_dir()]
+    if len(inside) == 1:
+        candidates.append(inside[0])
+    return next((folder for folder in candidates if folder.is_dir() and recognises(folder)), None)
+
+
+def listing(folder: Traversable) -> list[Traversable]:
+    """What lies in `folder`, by name; what an operating system leaves behind is passed over."""
+    if not folder.is_dir():
+        return []
+    return sorted((entry for entry in folder.iterdir() if not is_clutter(entry.name)), key=lambda entry: entry.name)
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file of this name is an operating system's, nobody's data."""
+    return name.startswith(".") or name.lower() in _CLUTTER
+
+
+def image_files(folder: Traversable, problems: list[str]) -> dict[str, Traversable]:
+    """The images of `folder` by stem, numbers in their order; a stem that is there twice goes to `problems`.
+
+    Files of other kinds (a readme, a table) are passed over.
+    """
+    found: dict[str, Traversable] = {}
+    for file in listing(folder):
+        stem, dot, suffix = file.name.rpartition(".")
+        if not dot or f".{suffix.lower()}" not in IMAGE_SUFFIXES or not file.is_file():
+            continue
+        if stem in found:
+            problems.append(f"{file}: {found[stem].name} has the same name. Keep one of them.")
+        found.setdefault(stem, file)
+    return dict(sorted(found.items(), key=lambda item: natural_order(item[0])))
+
+
+def natural_order(name: str) -> tuple[object, ...]:
+    """A sorting key under which "img 2" comes before "img 10"."""
+    parts: list[object] = []
+    digits = ""
+    for character in name:
+        if character.isdecimal() and character.isascii():
+            digits += character
+            continue
+        if digits:
+            parts.append((0, int(digits), ""))
+            digits = ""
+        parts.append((1, 0, character))
+    if digits:
+        parts.append((0, int(digits), ""))
+    return (*parts, (2, 0, name))
+
+
+def pair_by_stem(
+    images: Mapping[str, Traversable], masks: Mapping[str, Traversable], folder: Traversable, problems: list[str]
+) -> Iterator[tuple[str, Traversable, Traversable]]:
+    """(stem, image, mask) of all that have both; what has only one goes to `problems`. `folder` is the masks'."""
+    for stem, image in images.items():
+        if stem in masks:
+            yield stem, image, masks[stem]
+        else:
+            problems.append(f"{image}: has no mask '{stem}' in {folder}.")
+    problems += [f"{mask}: has no image '{stem}'." for stem, mask in masks.items() if stem not in images]
+
+
+def verified(
+    title: str, root: Path, samples: Sequence[Sample], problems: Sequence[str], remedy: str, verify: bool = True
+) -> tuple[Sample, ...]:
+    """`samples`, or one DataError with `problems` and, with `verify`, every fault that decoding finds."""
+    found = list(problems)
+    if verify:
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            for faults in pool.map(lambda sample: problems_in(sample.image, sample.masks), samples):
+                found += faults
+    if not samples and not found:
+        found = [f"{root}: holds no image at all."]
+    if found:
+        count = "1 problem" if len(found) == 1 else f"{len(found)} problems"
+        raise DataError(
+            f"{root} is not a whole {title}: {count}. Mend each, or fetch the data set anew. {remedy}", found
+        )
+    return tuple(samples)

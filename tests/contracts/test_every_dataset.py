@@ -1,0 +1,127 @@
+"""What holds for every data set of the catalogue, shown on its fake."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes.catalogue import FAKES
+
+from taichinet.datasets.catalogue import CATALOGUE, find_dataset, list_datasets, open_dataset, recognise
+from taichinet.datasets.images import read_grey, region_masks
+from taichinet.datasets.prepared import prepare
+from taichinet.errors import DataError, SettingError
+
+every_dataset = pytest.mark.parametrize("name", list_datasets())
+
+
+def test_every_data_set_has_a_fake() -> None:
+    assert FAKES.keys() == CATALOGUE.keys()
+
+
+@every_dataset
+def test_the_entry_says_where_and_on_what_terms_users_get_it(name: str) -> None:
+    entry = find_dataset(name)
+    assert entry.name == name
+    assert entry.licence
+    assert entry.source
+    assert entry.citation
+    assert entry.regions
+
+
+@every_dataset
+def test_the_layout_is_recognised_and_read(name: str, tmp_path: Path) -> None:
+    entry, folder = find_dataset(name), FAKES[name](tmp_path)
+    try:
+        assert recognise(folder) == entry
+    except DataError as error:  # a layout that several share is asked for by name
+        assert f"{name}=" in str(error) or name in str(error)  # noqa: PT017
+    manifest = open_dataset(f"{name}={folder}")
+    assert manifest.name == name
+    assert manifest.regions == entry.regions
+    assert len(manifest.samples) >= 4
+    assert len(set(manifest.keys)) == len(manifest.keys)
+    assert all(sample.key and "/" not in sample.key and sample.label for sample in manifest)
+
+
+@every_dataset
+def test_masks_fit_their_images_and_inner_regions_lie_in_outer_ones(name: str, tmp_path: Path) -> None:
+    manifest = open_dataset(f"{name}={FAKES[name](tmp_path)}")
+    painted = np.zeros(len(manifest.regions), dtype=bool)
+    for sample in manifest:
+        masks = region_masks(sample, len(manifest.regions))
+        assert masks.shape == (len(manifest.regions), *read_grey(sample.image).shape)
+        for outer, inner in pairwise(masks):
+            assert not (inner & ~outer).any()
+        painted |= masks.any(axis=(1, 2))
+        assert not masks.all()
+    assert painted.all()
+
+
+@every_dataset
+def test_a_zip_and_the_folder_above_read_as_the_folder_does(name: str, tmp_path: Path) -> None:
+    folder = FAKES[name](tmp_path / "plain")
+    expected = open_dataset(f"{name}={folder}")
+    archive = tmp_path / "data.zip"
+    with zipfile.ZipFile(archive, "w") as target:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                target.write(file, file.relative_to(folder.parent))
+    for other in (open_dataset(f"{name}={archive}"), open_dataset(f"{name}={folder.parent}")):
+        assert other.keys == expected.keys
+        assert other.content_digest() == expected.content_digest()
+
+
+@every_dataset
+def test_a_reader_does_not_depend_on_the_order_of_files(name: str, tmp_path: Path) -> None:
+    folder = FAKES[name](tmp_path / "a")
+    copied = tmp_path / "b" / folder.name
+    for file in sorted((f for f in folder.rglob("*") if f.is_file()), reverse=True):
+        target = copied / file.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
+    first, second = open_dataset(f"{name}={folder}"), open_dataset(f"{name}={copied}")
+    assert first.keys == second.keys
+    assert first.content_digest() == second.content_digest()
+
+
+@every_dataset
+def test_a_damaged_image_and_a_damaged_mask_are_named_together(name: str, tmp_path: Path) -> None:
+    folder = FAKES[name](tmp_path)
+    sample = next(sample for sample in open_dataset(f"{name}={folder}") if sample.masks)
+    for file in (Path(str(sample.image)), Path(str(sample.masks[0].file))):
+        file.write_bytes(file.read_bytes()[:-20][:60])
+    with pytest.raises(DataError) as caught:
+        open_dataset(f"{name}={folder}")
+    told = " ".join(caught.value.problems)
+    assert Path(str(sample.image)).name in told
+    assert Path(str(sample.masks[0].file)).name in told
+
+
+@every_dataset
+def test_an_empty_folder_and_a_missing_one_are_refused_with_the_way_out(name: str, tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(DataError, match="Pass "):
+            open_dataset(f"{name}={path}")
+
+
+@every_dataset
+def test_it_is_prepared_for_a_network(name: str, tmp_path: Path) -> None:
+    manifest = open_dataset(f"{name}={FAKES[name](tmp_path)}")
+    prepared = prepare(manifest, 32, 3 if find_dataset(name).colour else 1)
+    assert prepared.lesion.shape == (len(manifest.samples), len(manifest.regions), 32, 32)
+
+
+def test_an_unknown_name_suggests_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="Did you mean 'busi'"):
+        open_dataset(f"bsi={tmp_path}")
+
+
+def test_an_unknown_layout_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing here")
+    with pytest.raises(DataError, match="layout of no known data set"):
+        open_dataset(tmp_path)

@@ -1,0 +1,14 @@
+"""A fake of every data set in the catalogue: name -> (folder to write under) -> the data set's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fakes.busi import make_fake_busi
+from fakes.ddti import make_fake_ddti
+
+FAKES: dict[str, Callable[[Path], Path]] = {
+    "busi": make_fake_busi,
+    "ddti": make_fake_ddti,
+}

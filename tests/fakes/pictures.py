@@ -1,0 +1,29 @@
+"""Drawn pictures for the fakes of all data sets: ellipses for lesions, speckle for tissue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def ellipse(shape: tuple[int, int], rng: np.random.Generator, left_half: bool) -> NDArray[np.bool_]:
+    """One ellipse within the left or the right half of an image of `shape`."""
+    height, width = shape
+    row = height * rng.uniform(0.4, 0.6)
+    column = width * (rng.uniform(0.22, 0.28) + (0 if left_half else 0.5))
+    rows, columns = np.mgrid[:height, :width]
+    squared = ((rows - row) / (height * rng.uniform(0.15, 0.3))) ** 2
+    squared += ((columns - column) / (width * rng.uniform(0.1, 0.2))) ** 2
+    inside: NDArray[np.bool_] = squared <= 1
+    return inside
+
+
+def speckle(shape: tuple[int, int], lesions: Sequence[NDArray[np.bool_]], rng: np.random.Generator) -> Image.Image:
+    """Grey tissue with multiplicative noise, darker where a lesion is."""
+    tissue = np.full(shape, 130.0)
+    for lesion in lesions:
+        tissue[lesion] = 50.0
+    return Image.fromarray(np.clip(tissue * rng.gamma(9, 1 / 9, shape), 0, 255).astype(np.uint8))
