@@ -55,6 +55,20 @@ def read_mask(source: Traversable, rule: MaskRule = BRIGHT) -> NDArray[np.bool_]
     return painted
 
 
+def label_values(source: Traversable) -> frozenset[int]:
+    """The values that a label map holds; it must be a file of 8-bit grey, or of one bit (then 0 and 255).
+
+    Colours, palettes and 16 bits are refused: `read_mask` would see other numbers than whoever wrote them meant.
+    """
+    mode = _open(source).mode
+    if mode not in ("1", "L"):
+        raise DataError(
+            f"{source}: is of mode {mode}, but a label map holds small whole numbers; save it as 8-bit grey, "
+            "0 for background."
+        )
+    return frozenset(np.unique(np.asarray(_eight_bit(source))).tolist())
+
+
 def image_size(source: Traversable) -> tuple[int, int]:
     """(height, width) in pixels as the readers above return them; the header is read, no pixel decoded."""
     image = _open(source)

@@ -109,6 +109,7 @@ def verified(
                 found += faults
     if not samples and not found:
         found = [f"{root}: holds no image at all."]
+    found = list(dict.fromkeys(found))  # a file that paints several regions is told once
     if found:
         count = "1 problem" if len(found) == 1 else f"{len(found)} problems"
         raise DataError(

@@ -1,0 +1,106 @@
+"""Label maps: nested regions in one file, read by their declaration or refused with the way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from taichinet.datasets.images import label_values, region_masks
+from taichinet.datasets.label_map import declare, encode, read_scheme
+from taichinet.datasets.manifest import MaskRule, Sample
+from taichinet.errors import DataError
+
+HERE = Path("dataset.json")
+
+
+def nested(regions: int, seed: int = 0) -> np.ndarray:
+    """Random masks (R, 9, 11), each inside the one before."""
+    masks = np.random.default_rng(seed).random((regions, 9, 11)) < 0.7
+    for region in range(1, regions):
+        masks[region] &= masks[region - 1]
+    return masks
+
+
+@pytest.mark.parametrize("regions", [1, 2, 3, 4])
+def test_what_is_encoded_and_declared_is_read_back_as_the_same_regions(regions: int, tmp_path: Path) -> None:
+    names = ("whole", "middle", "core", "spot")[:regions]
+    masks = nested(regions)
+    Image.fromarray(encode(masks)).save(tmp_path / "labels.png")
+    Image.new("L", (11, 9)).save(tmp_path / "image.png")
+    scheme = read_scheme(declare(names), HERE)
+    sample = Sample("a", "lesion", tmp_path / "image.png", scheme.masks(tmp_path / "labels.png"))
+    assert scheme.names == names
+    assert scheme.values == set(range(regions + 1))
+    np.testing.assert_array_equal(region_masks(sample, regions), masks)
+
+
+def test_a_pixel_has_the_number_of_regions_around_it() -> None:
+    labels = encode(nested(3))
+    for row, column in np.ndindex(labels.shape):
+        assert labels[row, column] == sum(bool(mask[row, column]) for mask in nested(3))
+
+
+def test_two_regions_are_declared_as_nnunet_writes_them() -> None:
+    assert declare(("disc", "cup")) == {"background": 0, "disc": [1, 2], "cup": 2}
+    assert declare(("lesion",)) == {"background": 0, "lesion": 1}
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "rules"),
+    [
+        ({"background": 0, "lesion": 1}, ("lesion",), (MaskRule(1, 1),)),
+        ({"background": 0, "cup": 2, "disc": [1, 2]}, ("disc", "cup"), (MaskRule(1, 2), MaskRule(2, 2))),
+        ({"disc": [2, 1], "cup": [2]}, ("disc", "cup"), (MaskRule(1, 2), MaskRule(2, 2))),
+        ({"0": "background", "1": "nodule"}, ("nodule",), (MaskRule(1, 1),)),
+        ({"background": 0, "whole": [1, 2, 3], "core": [1, 2]}, ("whole", "core"), (MaskRule(1, 3), MaskRule(1, 2))),
+    ],
+)
+def test_regions_are_ordered_from_the_outside_whatever_the_order_of_names(
+    labels: dict[str, Any], names: tuple[str, ...], rules: tuple[MaskRule, ...]
+) -> None:
+    scheme = read_scheme(labels, HERE)
+    assert (scheme.names, scheme.rules) == (names, rules)
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        ({"background": 0, "a": 1, "b": 2}, r"no part of 'a'.*\"a\": \[1, 2\], \"b\": 2"),
+        ({"background": 0, "a": [1, 2], "b": [2, 3]}, "'b' .* is no part of 'a'"),
+        ({"background": 0, "a": [1, 2], "b": [1, 2]}, "no part of"),
+        ({"background": 0, "a": [1, 3], "b": 2}, r"'a' leave a gap \(\[1, 3\]\).*Renumber"),
+        ({"background": 0, "a": 1, "ignore": 2}, "'ignore'.*every pixel counts"),
+        ({"background": 1, "a": 2}, "'background' must be 0"),
+        ({"background": 0, "a": [0, 1]}, "'a' holds 0"),
+        ({"background": 0, "a": "1"}, "'a' must be a whole number.*'1'"),
+        ({"background": 0, "a": True}, "must be a whole number"),
+        ({"background": 0, "a": 256}, r"0\.\.255"),
+        ({"background": 0, "a": []}, "must be a whole number"),
+        ({"background": 0}, "names no region"),
+        ({}, "names no region"),
+        (["background", "a"], "must be like"),
+        (None, "must be like"),
+    ],
+)
+def test_a_declaration_that_cannot_be_kept_is_refused_with_file_value_and_way_out(labels: object, says: str) -> None:
+    with pytest.raises(DataError, match=rf"dataset\.json: .*{says}"):
+        read_scheme(labels, HERE)
+
+
+@pytest.mark.parametrize("mode", ["P", "RGB", "I;16", "LA"])
+def test_a_label_map_whose_numbers_would_change_in_reading_is_refused(mode: str, tmp_path: Path) -> None:
+    labels = Image.fromarray(np.eye(5, dtype=np.uint16 if mode == "I;16" else np.uint8))
+    (labels if mode == "I;16" else labels.convert(mode)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=rf"a\.png: is of mode {mode}.*8-bit grey"):
+        label_values(tmp_path / "a.png")
+
+
+def test_the_values_of_a_label_map_are_told(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 2, 7]], dtype=np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(np.array([[0, 2, 7]]) > 0).save(tmp_path / "b.png")
+    assert label_values(tmp_path / "a.png") == {0, 2, 7}
+    assert label_values(tmp_path / "b.png") == {0, 255}
