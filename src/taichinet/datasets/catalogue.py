@@ -8,11 +8,11 @@ from pathlib import Path
 
 from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.readers import busi, ddti, nnunet
+from taichinet.datasets.readers import busi, ddti, monai, nnunet
 from taichinet.datasets.readers.layout import find_folder, open_top
 from taichinet.errors import DataError, unknown_name
 
-CATALOGUE: dict[str, Dataset] = {reader.DATASET.name: reader.DATASET for reader in (busi, ddti, nnunet)}
+CATALOGUE: dict[str, Dataset] = {reader.DATASET.name: reader.DATASET for reader in (busi, ddti, nnunet, monai)}
 
 _REMEDY = "Pass a data set's folder or zip as its authors distribute it, or NAME=FOLDER (see `taichinet data list`)."
 
@@ -43,7 +43,11 @@ def split_spec(spec: str | Path) -> tuple[Dataset, Path]:
 
 
 def recognise(root: Path) -> Dataset:
-    """The one data set whose layout the folder or zip at `root` has."""
+    """The one data set whose layout the folder or zip at `root` has, or whose kind of index file `root` is."""
+    if root.is_file():
+        indexed = [entry for entry in CATALOGUE.values() if root.suffix.lower() in entry.index_endings]
+        if len(indexed) == 1:
+            return indexed[0]
     top = open_top(root, _REMEDY)
     alike = [entry for entry in CATALOGUE.values() if find_folder(top, entry.folders, entry.recognises) is not None]
     if len(alike) > 1:

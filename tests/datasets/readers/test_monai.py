@@ -1,0 +1,154 @@
+"""MONAI's datalist: as MONAI itself reads it, by folder, zip or file; and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes.monai import make_fake_monai
+from fakes.nnunet import make_fake_nnunet
+from monai.data import load_decathlon_datalist
+from PIL import Image
+
+from taichinet.datasets.catalogue import open_dataset, recognise
+from taichinet.datasets.images import region_masks
+from taichinet.datasets.readers.monai import read_monai
+from taichinet.errors import DataError
+
+
+def problems_of(folder: Path) -> str:
+    with pytest.raises(DataError, match="not a whole MONAI datalist") as caught:
+        read_monai(folder)
+    return "\n".join(caught.value.problems)
+
+
+def entries_of(folder: Path) -> list[dict[str, Any]]:
+    return list(json.loads((folder / "datalist.json").read_text())["training"])
+
+
+def test_files_folds_and_parts_are_those_that_monai_reads(tmp_path: Path) -> None:
+    folder = make_fake_monai(tmp_path)
+    manifest = read_monai(folder)
+    for name, part in (("training", "train"), ("test", "test")):
+        theirs = load_decathlon_datalist(folder / "datalist.json", data_list_key=name)
+        ours = [sample for sample in manifest if sample.part == part]
+        theirs = [entry for entry in theirs if "label" in entry]
+        assert [str(sample.image) for sample in ours] == [entry["image"] for entry in theirs]
+        assert [str(sample.masks[0].file) for sample in ours] == [entry["label"] for entry in theirs]
+        assert [sample.fold for sample in ours] == [entry.get("fold") for entry in theirs]
+
+
+def test_an_image_without_label_is_left_out_and_told(tmp_path: Path) -> None:
+    folder = make_fake_monai(tmp_path / "a")
+    paths = make_fake_monai(tmp_path / "b", test=["images/unlabelled.png"])  # as the Decathlon lists its test images
+    for manifest in (read_monai(folder), read_monai(paths)):
+        assert len(manifest.left_out) == 1
+        assert "images/unlabelled.png" in manifest.left_out[0]
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_without_labels_everything_but_0_is_lesion(white: int, tmp_path: Path) -> None:
+    folder = make_fake_monai(tmp_path, white=white)
+    for sample in read_monai(folder):
+        labels = np.asarray(Image.open(folder / "labels" / f"{sample.key}.png"))
+        np.testing.assert_array_equal(region_masks(sample, 1), [labels > 0])
+        assert labels.any()
+
+
+def test_with_labels_other_values_are_refused(tmp_path: Path) -> None:
+    folder = make_fake_monai(tmp_path, white=255, labels={"0": "background", "1": "nodule"})
+    assert "holds the label 255, declared are 0, 1." in problems_of(folder)
+
+
+def test_labels_name_nested_regions_of_one_map(tmp_path: Path) -> None:
+    folder = make_fake_monai(tmp_path, white=2, labels={"background": 0, "cup": 2, "disc": [1, 2]})
+    manifest = read_monai(folder)
+    assert manifest.regions == ("disc", "cup")
+    masks = region_masks(manifest.samples[0], 2)
+    np.testing.assert_array_equal(masks[0], masks[1])
+    assert masks.any()
+
+
+def test_a_list_of_masks_is_one_region_each(tmp_path: Path) -> None:
+    folder = make_fake_monai(tmp_path)
+    for file in sorted((folder / "labels").iterdir()):
+        shutil.copy(file, file.with_name(f"inner-{file.name}"))
+        Image.fromarray(np.ones_like(np.asarray(Image.open(file)))[:, ::-1] * 255).save(file)
+    entries = [
+        {**entry, "label": [entry["label"], entry["label"].replace("labels/", "labels/inner-")]}
+        for entry in entries_of(folder)
+    ]
+    (folder / "datalist.json").write_text(json.dumps({"training": entries}))
+    manifest = read_monai(folder)
+    assert manifest.regions == ("region-1", "region-2")
+    outer, inner = region_masks(manifest.samples[0], 2)
+    assert outer.all()
+    assert inner.any()
+    assert not inner.all()
+    named = {"labels": {"background": 0, "disc": [1, 2], "cup": 2}, "training": entries}
+    (folder / "datalist.json").write_text(json.dumps(named))
+    assert read_monai(folder).regions == ("disc", "cup")
+    entries[2]["label"] = entries[2]["label"][:1]
+    (folder / "datalist.json").write_text(json.dumps({"training": entries}))
+    assert "scan-2.png: has 1 masks, others 2" in problems_of(folder)
+
+
+def test_images_of_one_name_in_several_folders_are_told_apart_by_their_path(tmp_path: Path) -> None:
+    folder = make_fake_monai(tmp_path)
+    (folder / "other").mkdir()
+    shutil.copy(folder / "images" / "scan-0.png", folder / "other" / "scan-0.png")
+    entries = entries_of(folder)
+    entries.append({**entries[0], "image": "other/scan-0.png"})
+    (folder / "datalist.json").write_text(json.dumps({"training": entries}))
+    assert {"images__scan-0", "other__scan-0"} <= set(read_monai(folder).keys)
+    (folder / "datalist.json").write_text(json.dumps({"training": entries + entries[-1:]}))
+    assert "'other__scan-0' is listed 2 times" in problems_of(folder)
+
+
+def test_the_file_itself_may_be_passed_and_must_be_where_there_are_several(tmp_path: Path) -> None:
+    folder = make_fake_monai(tmp_path)
+    expected = read_monai(folder).content_digest()
+    (folder / "dataset_fold0.json").write_text(json.dumps({"training": entries_of(folder)[:2]}))
+    assert recognise(folder / "datalist.json").name == "monai"
+    assert open_dataset(folder / "datalist.json").content_digest() == expected
+    assert len(open_dataset(f"monai={folder / 'dataset_fold0.json'}").samples) == 2
+    with pytest.raises(DataError, match=r"several datalists \(datalist\.json, dataset_fold0\.json\)\. Pass the file"):
+        open_dataset(folder)
+
+
+def test_an_index_of_nnunet_is_not_taken_for_a_datalist(tmp_path: Path) -> None:
+    folder = make_fake_nnunet(tmp_path)
+    assert recognise(folder).name == "nnunet"
+    with pytest.raises(DataError, match=r"no list 'training'.*nnU-Net's format pass the folder"):
+        open_dataset(folder / "dataset.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"image": "../scan.png"}, "'../scan.png' must be relative to the JSON's folder"),
+        ({"image": "/scan.png"}, "'/scan.png' must be relative"),
+        ({"label": "images\\scan.png"}, "with forward slashes"),
+        ({"image": ""}, "'' must be relative"),
+        ({"image": "scan.nii.gz"}, "no flat image"),
+        ({"image": "images/gone.png"}, "gone.png: is listed, but not there"),
+        ({"image": ["a.png", "b.png"]}, "'image' must be one path"),
+        ({"label": 1}, "'label' must be the path"),
+        ({"fold": "0"}, "'fold' must be a whole number from 0, not '0'"),
+    ],
+)
+def test_an_entry_that_cannot_be_read_is_told_with_the_others(
+    change: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    folder = make_fake_monai(tmp_path)
+    entries = entries_of(folder)
+    entries[1] = {**entries[1], **change}
+    entries[3] = {**entries[3], "label": "labels/absent.png"}
+    (folder / "datalist.json").write_text(json.dumps({"training": entries}))
+    told = problems_of(folder)
+    assert says in told
+    assert "absent.png: is listed, but not there" in told
