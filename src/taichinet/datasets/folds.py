@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -74,6 +75,16 @@ def make_folds(
     present = tuple(g for g in (tuple(k for k in group if k in known) for group in groups) if len(g) > 1)
     fold_of = _assign(list(manifest.keys), labels, present, protocol, count, seed)
     return FoldPlan(manifest.name, manifest.digest(), protocol, seed, count, present, fold_of)
+
+
+def unite_groups(groups: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    """Groups that share a key as one, sorted: patients and near-duplicates overlap, the groups of a plan must not."""
+    united: list[set[str]] = []
+    for group in groups:
+        met = [other for other in united if not other.isdisjoint(group)]
+        united = [other for other in united if other not in met]
+        united.append(set(group).union(*met))
+    return tuple(sorted(tuple(sorted(group)) for group in united))
 
 
 def write_folds(plan: FoldPlan, path: Path) -> None:

@@ -1,0 +1,121 @@
+"""What both exports do: a folder that becomes whole at once, pictures as PNG, and the folds to tell."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from taichinet.datasets.cases import read_index, record, recorded_cases
+from taichinet.datasets.folds import FoldPlan, verify_folds
+from taichinet.datasets.images import read_grey, read_rgb, region_masks
+from taichinet.datasets.label_map import encode
+from taichinet.datasets.manifest import Manifest, Sample
+from taichinet.datasets.readers.layout import is_clutter, listing
+from taichinet.errors import DataError
+
+PARTIAL = ".taichinet-export"  # hidden: no reader, ours or nnU-Net's, looks into it
+
+
+@contextmanager
+def whole_folder(target: Path, index: str, others: Sequence[str] = ()) -> Iterator[Path]:
+    """A folder to write into, whose content becomes that of `target` when the block ends, `index` last.
+
+    Until then `target` is left as it is: an export that fails or is interrupted changes nothing. DataError where
+    `target` holds anything but an earlier export (`index`, the cases that it records, files called as `others`).
+    """
+    target = target.resolve()
+    _refuse_foreign(target, index, others)
+    new_target = not target.exists()
+    partial = target / PARTIAL  # inside, for a folder beside it may lie on another disk
+    shutil.rmtree(partial, ignore_errors=True)  # of an export that was killed
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        (target / index).unlink(missing_ok=True)  # no export until the new index is there
+        for old in (Path(str(entry)) for entry in listing(target)):
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+        for new in sorted(partial.iterdir(), key=lambda path: path.name == index):
+            new.replace(target / new.name)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if new_target and not any(target.iterdir()):
+            target.rmdir()
+
+
+def write_pictures(manifest: Manifest, files: Sequence[tuple[Path, Path]], colour: bool) -> None:
+    """Each sample's image and label map as 8-bit PNG at native size; `files` are the two paths, parallel to samples.
+
+    Images are grey, or RGB with `colour`. Raises DataError naming every file that cannot be read, all at once.
+    """
+    problems: list[str] = []
+    for folder in {path.parent for pair in files for path in pair}:
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def write(job: tuple[Sample, tuple[Path, Path]]) -> None:
+        sample, (image, labels) = job
+        try:
+            pixels = read_rgb(sample.image) if colour else read_grey(sample.image)
+            regions = region_masks(sample, len(manifest.regions))
+        except DataError as error:
+            problems.append(str(error))
+            return
+        Image.fromarray(pixels).save(image)
+        Image.fromarray(encode(regions)).save(labels)
+
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        list(pool.map(write, zip(manifest.samples, files, strict=True)))
+    if problems:
+        raise DataError(
+            f"{len(problems)} files of {manifest.name} cannot be exported. Mend or remove them:", sorted(problems)
+        )
+
+
+def told_folds(manifest: Manifest, plan: FoldPlan | None) -> dict[str, int]:
+    """The fold of each key: the plan's, verified against the pictures, else those that the data set comes with."""
+    if not manifest.samples:
+        raise DataError(f"There is nothing to export: {manifest.name} holds no sample.")
+    if plan is not None:
+        verify_folds(plan, manifest)
+        return dict(plan.fold_of)
+    return {sample.key: sample.fold for sample in manifest if sample.fold is not None}
+
+
+def our_record(manifest: Manifest, names: dict[str, str], plan: FoldPlan | None) -> dict[str, Any]:
+    """The entry of the index that only we read: the cases as they were, and how their folds were drawn."""
+    folds = {} if plan is None else {"protocol": plan.protocol, "seed": plan.seed, "count": plan.count}
+    return {**record(manifest, names), **({"folds": folds} if folds else {})}
+
+
+def write_json(content: object, file: Path) -> None:
+    """`content` as readable JSON."""
+    file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _refuse_foreign(target: Path, index: str, others: Sequence[str]) -> None:
+    """Raise DataError unless `target` is absent, empty, or holds an earlier export and nothing else."""
+    if not target.exists():
+        return
+    remedy = "Give another folder, or empty this one."
+    if not target.is_dir():
+        raise DataError(f"{target} is a file, not a folder to export into. {remedy}")
+    if not listing(target):
+        return
+    try:
+        cases = recorded_cases(read_index(target / index), target / index)
+    except DataError:
+        cases = {}
+    if not cases:
+        raise DataError(f"{target} is not empty and holds no earlier export. {remedy}")
+    own = {target / name for name in (index, *others)}
+    for file in sorted(target.rglob("*")):
+        if any(is_clutter(name) for name in file.relative_to(target).parts) or file in own or file.is_dir():
+            continue
+        if file.stem.removesuffix("_0000") not in cases:
+            raise DataError(f"{target} holds an earlier export, but {file} is none of it and would be lost. {remedy}")

@@ -1,0 +1,269 @@
+"""Export and back: keys, classes, patients, folds, pixels and regions survive; nothing else is overwritten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes.busi import make_fake_busi
+from fakes.ddti import make_fake_ddti
+from fakes.monai import make_fake_monai
+from fakes.nnunet import make_fake_nnunet
+from monai.auto3dseg import datafold_read
+from monai.data import load_decathlon_datalist
+from monai.transforms import LoadImage
+from PIL import Image
+
+from taichinet.datasets.cases import case_names
+from taichinet.datasets.catalogue import open_dataset, recognise
+from taichinet.datasets.export.monai import export_monai
+from taichinet.datasets.export.nnunet import export_nnunet
+from taichinet.datasets.folds import FoldPlan, make_folds, unite_groups
+from taichinet.datasets.images import read_grey, read_rgb, region_masks
+from taichinet.datasets.manifest import Manifest, Part, Sample
+from taichinet.datasets.readers.busi import read_busi
+from taichinet.datasets.readers.nnunet import read_nnunet
+from taichinet.errors import DataError, FoldError, SettingError, TaiChiNetError
+
+Export = Callable[..., Path]
+both_formats = pytest.mark.parametrize("export", [export_nnunet, export_monai])
+GROUPS = (("benign (1)", "malignant (1)"), ("benign (2)", "benign (3)"))
+
+
+def busi_with_patients(folder: Path) -> Manifest:
+    """The fake BUSI, its images given to three patients."""
+    manifest = read_busi(make_fake_busi(folder))
+    return replace(manifest, samples=tuple(replace(s, patient=f"P{n % 3}") for n, s in enumerate(manifest.samples)))
+
+
+def nested(folder: Path) -> Manifest:
+    return read_nnunet(make_fake_nnunet(folder, nested=True))
+
+
+def plan_of(manifest: Manifest, groups: tuple[tuple[str, ...], ...] = ()) -> FoldPlan:
+    return make_folds(manifest, groups, "grouped", seed=1, count=2)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def facts(sample: Sample) -> tuple[Any, ...]:
+    return (sample.key, sample.label, sample.patient, sample.part)
+
+
+@both_formats
+@pytest.mark.parametrize("make", [busi_with_patients, nested])
+@pytest.mark.parametrize("with_plan", [True, False])
+def test_what_is_exported_comes_back_the_same(
+    export: Export, make: Callable[[Path], Manifest], with_plan: bool, tmp_path: Path
+) -> None:
+    manifest = make(tmp_path / "source")
+    plan = plan_of(manifest) if with_plan else None
+    written = export(manifest, tmp_path / "out", plan=plan)
+    again = open_dataset(written)
+    assert again.regions == manifest.regions
+    assert [facts(sample) for sample in again] == [facts(sample) for sample in manifest]
+    assert {s.key: s.fold for s in again} == (dict.fromkeys(manifest.keys) if plan is None else plan.fold_of)
+    assert again.patients == manifest.patients
+    for ours, theirs in zip(manifest, again, strict=True):
+        np.testing.assert_array_equal(read_grey(ours.image), read_grey(theirs.image))
+        regions = len(manifest.regions)
+        np.testing.assert_array_equal(region_masks(ours, regions), region_masks(theirs, regions))
+
+
+@both_formats
+def test_colour_survives_where_it_is_asked_for(export: Export, tmp_path: Path) -> None:
+    folder = make_fake_ddti(tmp_path / "source")
+    pixels = np.random.default_rng(0).integers(0, 256, (*read_grey(folder / "image" / "1.PNG").shape, 3), np.uint8)
+    Image.fromarray(pixels).save(folder / "image" / "1.PNG")
+    again = open_dataset(export(open_dataset(f"ddti={folder}"), tmp_path / "out", colour=True))
+    np.testing.assert_array_equal(read_rgb(again.samples[0].image), pixels)
+    grey = open_dataset(export(open_dataset(f"ddti={folder}"), tmp_path / "grey"))
+    with Image.open(str(grey.samples[0].image)) as image:
+        assert image.mode == "L"
+
+
+@both_formats
+def test_the_same_samples_give_the_same_bytes_also_over_an_earlier_export(export: Export, tmp_path: Path) -> None:
+    manifest = busi_with_patients(tmp_path / "source")
+    plan = plan_of(manifest)
+    export(manifest.subset(set(manifest.keys[:7])), tmp_path / "a")
+    for name in ("a", "b"):
+        export(manifest, tmp_path / name, plan=plan)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+@both_formats
+def test_folders_parts_and_folds_of_the_data_set_itself_are_kept(export: Export, tmp_path: Path) -> None:
+    own = read_busi(make_fake_busi(tmp_path / "source"))
+    parts: tuple[Part, ...] = ("train", "validation", "test")
+    split = tuple(replace(s, part=parts[n % 3]) for n, s in enumerate(own.samples))
+    again = open_dataset(export(replace(own, samples=split), tmp_path / "a"))
+    assert [sample.part for sample in again] == [parts[n % 3] for n in range(len(split))]
+    dealt = tuple(replace(s, fold=n % 3) for n, s in enumerate(own.samples))
+    again = open_dataset(export(replace(own, samples=dealt), tmp_path / "b"))
+    assert [sample.fold for sample in again] == [n % 3 for n in range(len(dealt))]
+
+
+@both_formats
+def test_a_folder_of_other_things_is_refused_and_left_alone(export: Export, tmp_path: Path) -> None:
+    manifest = busi_with_patients(tmp_path / "source")
+    written = export(manifest, tmp_path / "out")
+    folder = written if written.is_dir() else written.parent
+    (folder / "notes.txt").write_text("mine")
+    before = contents(tmp_path / "out")
+    with pytest.raises(DataError, match=r"notes\.txt is none of it.*another folder"):
+        export(manifest, tmp_path / "out")
+    (folder / written.name if written.is_file() else folder / "dataset.json").unlink()
+    with pytest.raises(DataError, match=r"not empty and holds no earlier export.*another folder"):
+        export(manifest, tmp_path / "out")
+    assert len(contents(tmp_path / "out")) == len(before) - 1
+
+
+@both_formats
+def test_an_export_that_fails_changes_nothing_and_names_every_file(export: Export, tmp_path: Path) -> None:
+    manifest = busi_with_patients(tmp_path / "source")
+    torn = [Path(str(manifest.samples[0].image)), Path(str(manifest.samples[4].masks[0].file))]
+    export(manifest, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    for file in torn:
+        file.write_bytes(file.read_bytes()[:60])
+    for out in ("out", "new"):
+        with pytest.raises(DataError, match="2 files of busi cannot be exported") as caught:
+            export(manifest, tmp_path / out)
+        assert all(any(file.name in problem for problem in caught.value.problems) for file in torn)
+    assert contents(tmp_path / "out") == before
+    assert not contents(tmp_path / "new")
+
+
+@both_formats
+def test_folds_of_other_pictures_are_refused(export: Export, tmp_path: Path) -> None:
+    manifest = busi_with_patients(tmp_path / "source")
+    plan = plan_of(manifest.subset(set(manifest.keys[:7])))
+    with pytest.raises(FoldError, match="made for other images"):
+        export(manifest, tmp_path / "out", plan=plan)
+    with pytest.raises(DataError, match="nothing to export"):
+        export(manifest.subset(set()), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nnunet_finds_its_folders_labels_and_folds(tmp_path: Path) -> None:
+    manifest = busi_with_patients(tmp_path / "source")
+    plan = plan_of(manifest, GROUPS)
+    folder = export_nnunet(manifest, tmp_path / "raw", 7, plan)
+    assert folder == tmp_path / "raw" / "Dataset007_busi"
+    index = json.loads((folder / "dataset.json").read_text())
+    assert index["labels"] == {"background": 0, "lesion": 1}
+    assert index["numTraining"] == len(list((folder / "imagesTr").iterdir())) == 9
+    assert (index["channel_names"], index["file_ending"]) == ({"0": "grey"}, ".png")
+    assert "dataset" not in index  # nnU-Net would look for lists of files there
+    case_of = {entry["key"]: case for case, entry in index["taichinet"]["cases"].items()}
+    splits = json.loads((folder / "splits_final.json").read_text())
+    assert len(splits) == 2
+    for fold, split in enumerate(splits):
+        assert set(split["val"]) == {case_of[key] for key, where in plan.fold_of.items() if where == fold}
+        assert set(split["train"]) == set(case_of.values()) - set(split["val"])
+        for group in GROUPS:
+            assert len({case_of[key] in split["val"] for key in group}) == 1
+    for case in case_of.values():
+        assert (folder / "imagesTr" / f"{case}_0000.png").is_file()
+        assert set(np.unique(Image.open(folder / "labelsTr" / f"{case}.png"))) <= {0, 1}
+
+
+def test_nnunet_trains_nested_regions_as_regions(tmp_path: Path) -> None:
+    manifest = nested(tmp_path)
+    folder = export_nnunet(manifest, tmp_path / "raw")
+    index = json.loads((folder / "dataset.json").read_text())
+    assert index["labels"] == {"background": 0, "whole": [1, 2], "core": 2}
+    assert index["regions_class_order"] == [1, 2]
+    assert sorted(file.name for file in (folder / "labelsTs").iterdir()) == ["case-5.png", "case-6.png"]
+    for sample in manifest:
+        name = f"{sample.key.replace('_', '-')}.png"
+        written = np.asarray(Image.open(folder / ("labelsTs" if sample.part == "test" else "labelsTr") / name))
+        outer, inner = region_masks(sample, 2)
+        assert (written[outer & ~inner] == 1).all()
+        assert (written[inner] == 2).all()
+        assert not written[~outer].any()
+
+
+def test_a_number_that_nnunet_cannot_use_is_refused(tmp_path: Path) -> None:
+    manifest = busi_with_patients(tmp_path / "source")
+    for number in (0, 1000):
+        with pytest.raises(SettingError, match=f"1 to 999, not {number}"):
+            export_nnunet(manifest, tmp_path / "raw", number)
+    export_nnunet(manifest, tmp_path / "raw", 500)
+    with pytest.raises(SettingError, match="Dataset500_busi has the number 500 already"):
+        export_nnunet(replace(manifest, name="other"), tmp_path / "raw", 500)
+
+
+def test_monai_reads_the_pairs_pixels_and_folds(tmp_path: Path) -> None:
+    manifest = read_nnunet(make_fake_nnunet(tmp_path / "source", nested=True))
+    plan = plan_of(manifest)
+    file = export_monai(manifest, tmp_path / "out", plan)
+    entries = load_decathlon_datalist(file)
+    assert len(entries) == len(manifest.samples)
+    load = LoadImage(image_only=True, dtype=np.uint8)
+    for sample, entry in zip(manifest, entries, strict=True):
+        assert entry["fold"] == plan.fold_of[sample.key]
+        image, labels = (np.asarray(load(entry[name])).T for name in ("image", "label"))  # MONAI puts width first
+        np.testing.assert_array_equal(image, read_grey(sample.image))
+        outer, inner = region_masks(sample, 2)
+        np.testing.assert_array_equal(labels, outer.astype(int) + inner)
+    train, held_out = datafold_read(str(file), str(tmp_path / "out"), fold=1)
+    assert len(held_out) == sum(fold == 1 for fold in plan.fold_of.values())
+    assert len(train) == len(entries) - len(held_out)
+    assert all(Path(entry[name]).is_file() for entry in train for name in ("image", "label"))
+
+
+def test_an_export_is_recognised_for_what_it_is(tmp_path: Path) -> None:
+    manifest = read_nnunet(make_fake_nnunet(tmp_path / "source"))
+    assert recognise(export_nnunet(manifest, tmp_path / "a")).name == "nnunet"
+    assert recognise(export_monai(manifest, tmp_path / "b").parent).name == "monai"
+
+
+def test_an_export_of_a_datalist_with_gaps_keeps_what_is_labelled(tmp_path: Path) -> None:
+    manifest = open_dataset(make_fake_monai(tmp_path / "source"))
+    again = open_dataset(export_monai(manifest, tmp_path / "out"))
+    assert [(facts(s), s.fold) for s in again] == [(facts(s), s.fold) for s in manifest]
+    assert again.left_out == ()
+
+
+def test_case_names_are_safe_and_distinct_on_every_file_system() -> None:
+    keys = ["benign (12)", "benign 12", "Benign (12)", "benign-12-2", "_", "läsion", "a/../b", "x" * 300, "x" * 301]
+    names = case_names(keys)
+    assert names["benign (12)"] == "benign-12"
+    assert len({name.lower() for name in names.values()}) == len(keys)
+    assert all(name.replace("-", "").isalnum() and name.isascii() and len(name) < 90 for name in names.values())
+    assert case_names(keys) == names
+
+
+def test_an_export_killed_halfway_is_written_over(tmp_path: Path) -> None:
+    manifest = busi_with_patients(tmp_path / "source")
+    stale = tmp_path / "out" / ".taichinet-export" / "images"
+    stale.mkdir(parents=True)
+    (stale / "half.png").write_bytes(b"")
+    export_monai(manifest, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["datalist.json", "images", "labels"]
+
+
+def test_a_case_that_is_gone_from_an_export_is_missed(tmp_path: Path) -> None:
+    manifest = busi_with_patients(tmp_path / "source")
+    folder = export_nnunet(manifest, tmp_path / "raw")
+    (folder / "imagesTr" / "benign-1_0000.png").unlink()
+    (folder / "labelsTr" / "benign-1.png").unlink()
+    with pytest.raises(TaiChiNetError, match="its case 'benign-1' is not here"):
+        read_nnunet(folder)
+
+
+def test_groups_that_share_a_key_become_one() -> None:
+    assert unite_groups([("d", "e"), ("a", "b"), ("f", "g"), ("c", "b"), ("e", "f", "h")]) == (
+        ("a", "b", "c"),
+        ("d", "e", "f", "g", "h"),
+    )
+    assert unite_groups([]) == ()
