@@ -1,0 +1,91 @@
+"""`taichinet data export`: a data set as nnU-Net or MONAI wants it, with folds that split no near-duplicates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from taichinet.datasets.folds import FoldPlan
+    from taichinet.datasets.manifest import Manifest
+
+FORMATS = ("nnunet", "monai")
+PROTOCOLS = ("grouped", "paper", "own")
+
+
+def export_data(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Data set: its folder or zip, or NAME=PATH.")],
+    form: Annotated[str, typer.Option("--format", help="nnunet or monai.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="nnunet: the folder nnUNet_raw. monai: the new folder.")],
+    folds: Annotated[Path | None, typer.Option(help="Fold file to use, as written by `taichinet train`.")] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Folds to draw: grouped (near-duplicates never split) or paper (random); own: only the split that the "
+            "data set comes with. Left out: own where it comes with one, else grouped."
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the folds to draw.")] = 0,
+    count: Annotated[int, typer.Option("--fold-count", min=2, help="How many folds to draw.")] = 5,
+    dataset_id: Annotated[int, typer.Option("--dataset-id", help="nnU-Net's number of the data set, 1 to 999.")] = 500,
+    normal: Annotated[bool, typer.Option("--normal/--no-normal", help="With or without normal images.")] = True,
+    colour: Annotated[
+        bool | None, typer.Option("--colour/--grey", help="RGB or grey images; as the data set is by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
+) -> None:
+    """Export a data set for nnU-Net or MONAI; keys, classes and patients survive the way back."""
+    import json
+
+    from rich.console import Console
+
+    from taichinet.datasets.catalogue import split_spec
+    from taichinet.datasets.export.monai import export_monai
+    from taichinet.datasets.export.nnunet import export_nnunet
+    from taichinet.errors import SettingError, unknown_name
+
+    if form not in FORMATS:
+        raise unknown_name("export format", form, FORMATS)
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise unknown_name("fold protocol", protocol, PROTOCOLS)
+    if folds is not None and protocol is not None:
+        raise SettingError("--folds and --protocol contradict each other: a fold file has its protocol. Give one.")
+    dataset, path = split_spec(data)
+    manifest = dataset.read(path, normal)
+    plan = _plan(manifest, folds, protocol, seed, count)
+    in_colour = dataset.colour if colour is None else colour
+    if form == "nnunet":
+        written = export_nnunet(manifest, out, dataset_id, plan, in_colour)
+    else:
+        written = export_monai(manifest, out, plan, in_colour)
+    split = "own" if plan is None else plan.protocol
+    if as_json:
+        told = {"written": str(written), "format": form, "images": len(manifest.samples), "regions": manifest.regions}
+        print(json.dumps({**told, "protocol": split, "folds": None if plan is None else plan.count}))
+        return
+    console = Console()
+    dealt = "the split that the data set comes with, if any" if plan is None else f"{plan.count} {plan.protocol} folds"
+    console.print(f"{len(manifest.samples)} images, {dealt}, written to {written}", soft_wrap=True)
+    if form == "nnunet":
+        console.print(
+            "nnU-Net takes splits_final.json over when it plans; where it does not (older versions), copy it to "
+            f"nnUNet_preprocessed/{written.name} before training.",
+            soft_wrap=True,
+        )
+
+
+def _plan(manifest: Manifest, folds: Path | None, protocol: str | None, seed: int, count: int) -> FoldPlan | None:
+    """The plan of the fold file, or one drawn as `taichinet train` draws it; None for the data set's own split."""
+    from taichinet.datasets.duplicates import find_near_duplicates
+    from taichinet.datasets.folds import make_folds, read_folds, unite_groups
+    from taichinet.datasets.prepared import grey_images
+
+    if folds is not None:
+        return read_folds(folds)
+    has_own = any(sample.fold is not None or sample.part in ("validation", "test") for sample in manifest)
+    if protocol == "own" or (protocol is None and has_own):
+        return None
+    groups = unite_groups((*find_near_duplicates(grey_images(manifest)).groups, *manifest.patients))
+    return make_folds(manifest, groups, "paper" if protocol == "paper" else "grouped", seed, count)

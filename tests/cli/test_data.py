@@ -1,0 +1,98 @@
+"""`taichinet data`: the list, and an export from the command to the files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakes.busi import make_fake_busi
+from fakes.ddti import make_fake_ddti
+from fakes.nnunet import make_fake_nnunet
+from typer.testing import CliRunner
+
+from taichinet.cli.app import app
+from taichinet.datasets.catalogue import list_datasets, open_dataset
+from taichinet.datasets.folds import make_folds, write_folds
+from taichinet.errors import DataError, FoldError, SettingError
+
+
+def run(*words: object) -> str:
+    """Standard output of `taichinet data WORDS`; errors of the command are raised."""
+    result = CliRunner().invoke(app, ["data", *map(str, words)])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_list_has_every_data_set_with_terms_and_source() -> None:
+    rows = json.loads(run("list", "--json"))
+    assert [row["name"] for row in rows] == list(list_datasets())
+    assert all(row["licence"] and row["source"] and row["regions"] for row in rows)
+    table = run("list")
+    assert all(name in table for name in list_datasets())
+
+
+def test_an_export_draws_folds_that_split_no_near_duplicates(tmp_path: Path) -> None:
+    folder = make_fake_ddti(tmp_path / "source", count=10)
+    (folder / "image" / "4.PNG").write_bytes((folder / "image" / "1.PNG").read_bytes())
+    (folder / "mask" / "4.PNG").write_bytes((folder / "mask" / "1.PNG").read_bytes())
+    for seed in range(3):
+        out = tmp_path / f"raw{seed}"
+        words = ("export", folder, "--format", "nnunet", "-o", out, "--seed", seed, "--fold-count", 2)
+        told = json.loads(run(*words, "--dataset-id", 12, "--json"))
+        assert told["written"] == str(out / "Dataset012_ddti")
+        assert (told["protocol"], told["folds"], told["images"]) == ("grouped", 2, 10)
+        folds = {sample.key: sample.fold for sample in open_dataset(told["written"])}
+        assert folds["1"] == folds["4"]
+        assert set(folds.values()) == {0, 1}
+
+
+def test_an_export_takes_the_folds_of_a_file(tmp_path: Path) -> None:
+    folder = make_fake_busi(tmp_path / "source")
+    plan = make_folds(open_dataset(folder, include_normal=False), (), "paper", seed=3, count=3)
+    write_folds(plan, tmp_path / "folds.json")
+    words = ("export", folder, "--format", "monai", "-o", tmp_path / "out", "--folds", tmp_path / "folds.json")
+    with pytest.raises(FoldError, match="other images"):
+        run(*words)
+    assert "7 images, 3 paper folds" in run(*words, "--no-normal")
+    assert {sample.key: sample.fold for sample in open_dataset(tmp_path / "out")} == plan.fold_of
+
+
+def test_a_data_set_with_a_split_of_its_own_keeps_it_unless_folds_are_asked_for(tmp_path: Path) -> None:
+    folder = make_fake_nnunet(tmp_path / "source", count=6, tested=2)
+    words = ("export", folder, "--format", "monai", "--json")
+    assert json.loads(run(*words, "-o", tmp_path / "a"))["protocol"] == "own"
+    assert [s.part for s in open_dataset(tmp_path / "a")] == ["train"] * 6 + ["test"] * 2
+    told = json.loads(run(*words, "-o", tmp_path / "b", "--protocol", "paper", "--fold-count", 2))
+    assert (told["protocol"], told["folds"]) == ("paper", 2)
+    assert {s.fold for s in open_dataset(tmp_path / "b")} == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "says"),
+    [
+        (("--format", "nnunt"), SettingError, "Did you mean 'nnunet'"),
+        (("--format", "nnunet", "--protocol", "group"), SettingError, "Did you mean 'grouped'"),
+        (("--format", "monai", "--protocol", "paper", "--folds", "f.json"), SettingError, "contradict"),
+        (("--format", "monai"), DataError, "There is no"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_before_anything_is_written(
+    words: tuple[str, ...], error: type[Exception], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=says):
+        run("export", tmp_path / "nowhere", "-o", tmp_path / "out", *words)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_list_waits_for_no_heavy_library() -> None:
+    probe = (
+        "import sys; from taichinet.cli.data_list import list_data; list_data(as_json=True); "
+        "print(sorted({'torch', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
