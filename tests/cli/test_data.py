@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from typer.testing import CliRunner
 
 from taichinet.cli.app import app
 from taichinet.datasets.catalogue import list_datasets, open_dataset
+from taichinet.datasets.export.monai import export_monai
 from taichinet.datasets.folds import make_folds, write_folds
 from taichinet.errors import DataError, FoldError, SettingError
 
@@ -38,8 +40,10 @@ def test_the_list_has_every_data_set_with_terms_and_source() -> None:
 
 def test_an_export_draws_folds_that_split_no_near_duplicates(tmp_path: Path) -> None:
     folder = make_fake_ddti(tmp_path / "source", count=10)
-    (folder / "image" / "4.PNG").write_bytes((folder / "image" / "1.PNG").read_bytes())
-    (folder / "mask" / "4.PNG").write_bytes((folder / "mask" / "1.PNG").read_bytes())
+    copies = {"1": "4", "7": "10", "13": "16", "19": "22"}
+    for one, other in copies.items():
+        for kind in ("image", "mask"):
+            (folder / kind / f"{other}.PNG").write_bytes((folder / kind / f"{one}.PNG").read_bytes())
     for seed in range(3):
         out = tmp_path / f"raw{seed}"
         words = ("export", folder, "--format", "nnunet", "-o", out, "--seed", seed, "--fold-count", 2)
@@ -47,8 +51,22 @@ def test_an_export_draws_folds_that_split_no_near_duplicates(tmp_path: Path) -> 
         assert told["written"] == str(out / "Dataset012_ddti")
         assert (told["protocol"], told["folds"], told["images"]) == ("grouped", 2, 10)
         folds = {sample.key: sample.fold for sample in open_dataset(told["written"])}
-        assert folds["1"] == folds["4"]
+        assert all(folds[one] == folds[other] for one, other in copies.items())
         assert set(folds.values()) == {0, 1}
+
+
+def test_an_export_splits_no_patient(tmp_path: Path) -> None:
+    own = open_dataset(make_fake_ddti(tmp_path / "source", count=12))
+    patients = [replace(sample, patient=f"P{number % 4}") for number, sample in enumerate(own.samples)]
+    export_monai(replace(own, samples=tuple(patients)), tmp_path / "known")
+    for seed in range(3):
+        out = tmp_path / f"out{seed}"
+        run("export", tmp_path / "known", "--format", "monai", "-o", out, "--seed", seed, "--fold-count", 2)
+        folds: dict[str | None, set[int | None]] = {}
+        for sample in open_dataset(out):
+            folds.setdefault(sample.patient, set()).add(sample.fold)
+        assert len(folds) == 4
+        assert all(len(where) == 1 for where in folds.values())
 
 
 def test_an_export_takes_the_folds_of_a_file(tmp_path: Path) -> None:

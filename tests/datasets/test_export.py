@@ -252,6 +252,24 @@ def test_an_export_killed_halfway_is_written_over(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["datalist.json", "images", "labels"]
 
 
+@both_formats
+def test_an_export_whose_files_cannot_be_moved_has_no_index(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = busi_with_patients(tmp_path / "source")
+    export(manifest, tmp_path / "out")
+
+    def full_disk(self: Path, target: Path) -> Path:
+        if Path(target).name.startswith("labels"):
+            raise OSError("no space left")
+        return self.rename(target)
+
+    monkeypatch.setattr(Path, "replace", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        export(manifest, tmp_path / "out")
+    assert not [name for name in contents(tmp_path / "out") if name.endswith(("dataset.json", "datalist.json"))]
+
+
 def test_a_case_that_is_gone_from_an_export_is_missed(tmp_path: Path) -> None:
     manifest = busi_with_patients(tmp_path / "source")
     folder = export_nnunet(manifest, tmp_path / "raw")

@@ -109,6 +109,13 @@ def test_all_that_does_not_fit_is_told_together(tmp_path: Path) -> None:
     assert "'numTraining' is 5, but labelsTr has 4" in told
 
 
+def test_a_damaged_label_map_of_several_regions_is_told_once(tmp_path: Path) -> None:
+    folder = make_fake_nnunet(tmp_path, nested=True)
+    file = folder / "labelsTr" / "case_0.png"
+    file.write_bytes(file.read_bytes()[:-30])
+    assert problems_of(folder).count("case_0.png: is cut short") == 1
+
+
 def test_files_of_other_endings_are_passed_over_as_nnunet_does(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path)
     expected = read_nnunet(folder).content_digest()
