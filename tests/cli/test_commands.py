@@ -55,7 +55,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 def test_training_without_a_fold_trains_all_and_prints_one_json(trained: tuple[Path, dict[str, Any]]) -> None:
     out, printed = trained
-    folder = out / "cpu-taichinet" / "grouped"
+    folder = out / "busi" / "cpu-taichinet" / "grouped"
     assert Path(printed["folder"]) == folder
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["folds_done"] == [0, 1]
@@ -67,10 +67,10 @@ def test_training_without_a_fold_trains_all_and_prints_one_json(trained: tuple[P
 
 def test_a_fold_that_is_there_is_refused_and_left_alone(trained: tuple[Path, dict[str, Any]], data: Path) -> None:
     out, _ = trained
-    before = (out / "cpu-taichinet/grouped/fold-0/result.json").read_bytes()
+    before = (out / "busi/cpu-taichinet/grouped/fold-0/result.json").read_bytes()
     with pytest.raises(FoldError, match=r"--resume.*--overwrite.*--out"):
         run("train", "cpu-taichinet", "--data", data, "--out", out, "--fold", 0, *settings())
-    assert (out / "cpu-taichinet/grouped/fold-0/result.json").read_bytes() == before
+    assert (out / "busi/cpu-taichinet/grouped/fold-0/result.json").read_bytes() == before
 
 
 def test_resuming_finished_folds_trains_nothing(trained: tuple[Path, dict[str, Any]], data: Path) -> None:
@@ -85,7 +85,7 @@ def test_evaluating_a_study_repeats_its_scores(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     out, printed = trained
-    study = out / "cpu-taichinet/grouped"
+    study = out / "busi/cpu-taichinet/grouped"
     again = json.loads(run("evaluate", study, "--data", data, "--out", tmp_path, "--json"))
     assert again["summary"] == printed["summary"]
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores.csv"), pd.read_csv(study / "scores.csv"), atol=1e-5)
@@ -95,8 +95,8 @@ def test_evaluating_one_fold_scores_only_what_its_training_has_not_seen(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     out, _ = trained
-    run("evaluate", out / "cpu-taichinet/grouped/fold-1", "--data", data, "--out", tmp_path)
-    config = json.loads((out / "cpu-taichinet/grouped/fold-1/weights/config.json").read_text())
+    run("evaluate", out / "busi/cpu-taichinet/grouped/fold-1", "--data", data, "--out", tmp_path)
+    config = json.loads((out / "busi/cpu-taichinet/grouped/fold-1/weights/config.json").read_text())
     seen = {*config["provenance"]["train_keys"], *config["provenance"]["validation_keys"]}
     scored = set(pd.read_csv(tmp_path / "scores.csv")["key"])
     assert scored
@@ -108,17 +108,17 @@ def test_foreign_pictures_of_the_same_names_are_all_scored(
 ) -> None:
     out, _ = trained
     other = write_phantom_busi(tmp_path / "other", 12, 10, 8, seed=2, height=96, width=128)
-    run("evaluate", out / "cpu-taichinet/grouped/fold-0", "--data", other, "--out", tmp_path / "scores")
+    run("evaluate", out / "busi/cpu-taichinet/grouped/fold-0", "--data", other, "--out", tmp_path / "scores")
     assert len(pd.read_csv(tmp_path / "scores/scores.csv")) == 22
     with pytest.raises(FoldError, match="Choose one network"):
-        run("evaluate", out / "cpu-taichinet/grouped", "--data", other)
+        run("evaluate", out / "busi/cpu-taichinet/grouped", "--data", other)
 
 
 def test_pictures_of_the_training_are_known_again_under_other_names(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     out, _ = trained
-    fold = out / "cpu-taichinet/grouped/fold-0"
+    fold = out / "busi/cpu-taichinet/grouped/fold-0"
     seen = json.loads((fold / "weights/config.json").read_text())["provenance"]["train_keys"]
     other = tmp_path / "other"
     for label in ("benign", "malignant", "normal"):
@@ -154,7 +154,7 @@ def test_normal_images_are_reported_with_their_false_positives(
     trained: tuple[Path, dict[str, Any]], data: Path
 ) -> None:
     out, _ = trained
-    weights = out / "cpu-taichinet/grouped/fold-0/weights"
+    weights = out / "busi/cpu-taichinet/grouped/fold-0/weights"
     summary = json.loads(run("evaluate", weights, "--data", data, "--normal", "--json"))["summary"]
     assert summary["normal_images"]["images"] == 8
     policies = {group["policy"] for group in summary["groups"] if group["group"] == "all"}
@@ -174,7 +174,7 @@ def test_packed_weights_are_half_the_size_predict_alike_and_carry_a_card(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     out, _ = trained
-    fold = out / "cpu-taichinet/grouped/fold-0"
+    fold = out / "busi/cpu-taichinet/grouped/fold-0"
     run("pack", fold, "--out", tmp_path)
     packed, full = (folder / "model.safetensors" for folder in (tmp_path, fold / "weights"))
     assert packed.stat().st_size < 0.7 * full.stat().st_size

@@ -10,7 +10,9 @@ import typer
 
 def evaluate(
     weights: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="A study, a run folder or a weights folder.")],
-    data: Annotated[Path, typer.Option(help="Data set in BUSI's layout: the folder, or its zip.")],
+    data: Annotated[
+        str, typer.Option(help="A data set as distributed, its folder or zip; NAME=PATH where the layout is shared.")
+    ],
     normal: Annotated[
         bool | None,
         typer.Option("--normal/--no-normal", help="With or without normal images; as trained by default."),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import prepare
-from taichinet.datasets.readers.busi import read_busi
 from taichinet.errors import FoldError, WeightsError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.experiments.scoring import score_images
@@ -26,8 +26,8 @@ class Evaluation:
     note: str
 
 
-def evaluate_weights(path: Path, data: Path, include_normal: bool | None = None) -> Evaluation:
-    """Score the weights of `path` (a study, a run folder, or a weights folder) on the BUSI-like set at `data`.
+def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None = None) -> Evaluation:
+    """Score the weights of `path` (a study, a run folder, or a weights folder) on the data set at `data`.
 
     Pictures that took part in a network's training or selection are known by their bytes, whatever their names, and
     left out: on its own data set each network is scored on its test fold, on foreign data on all. `include_normal` None
@@ -43,8 +43,13 @@ def evaluate_weights(path: Path, data: Path, include_normal: bool | None = None)
         trained_on_normal = bool(origin.get("include_normal", False))
         with_normal = trained_on_normal if include_normal is None else include_normal
         if with_normal not in manifests:
-            manifests[with_normal] = read_busi(data, include_normal=with_normal)
+            manifests[with_normal] = open_dataset(data, include_normal=with_normal)
         manifest = manifests[with_normal]
+        if (regions := int(loaded.config.options.get("num_classes", 1))) != len(manifest.regions):
+            raise WeightsError(
+                f"The weights in {folder} find {regions} region(s), {manifest.name} has {len(manifest.regions)} "
+                f"({', '.join(manifest.regions)}). Evaluate them on a data set with as many."
+            )
         seen = origin.get("seen_images")
         known = set(seen) if isinstance(seen, list) else set()
         unseen = [key for key, it in zip(manifest.keys, manifest.image_digests(), strict=True) if it not in known]
@@ -89,7 +94,7 @@ def find_weights(path: Path) -> tuple[Path, ...]:
     folds = tuple(sorted(config.parent for config in path.glob(f"fold-*/weights/{CONFIG_FILE}")))
     if not folds:
         raise WeightsError(
-            f"No weights at {path}. Give a weights folder, a run folder (RUNS/recipe/protocol/fold-0), or a study "
-            "(RUNS/recipe/protocol)."
+            f"No weights at {path}. Give a weights folder, a run folder (RUNS/dataset/recipe/protocol/fold-0), or a "
+            "study (RUNS/dataset/recipe/protocol)."
         )
     return folds

@@ -97,7 +97,9 @@ def mine_regions(
     if (folder / "provenance.json").exists():
         return read_regions(folder)
     torch.manual_seed(settings.seed)
-    network = UNetPlusPlus(UNetPlusPlusSettings(in_channels=train.image.shape[1], width=settings.width))
+    network = UNetPlusPlus(
+        UNetPlusPlusSettings(in_channels=train.image.shape[1], num_classes=train.lesion.shape[1], width=settings.width)
+    )
     training = TrainingSettings(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
