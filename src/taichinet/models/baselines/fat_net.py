@@ -55,9 +55,9 @@ class TokenEncoder(nn.Module):
         for block in transformer.blocks:
             block.attn.fused_attn = False  # counted, captured and exported like every other product of matrices
         if pretrained is not None:
-            load_backbone(
-                nn.ModuleDict({"patch_embed": self.patches, "blocks": self.blocks}), Path(pretrained), DEIT_TINY
-            )
+            used = nn.ModuleDict({"patch_embed": self.patches, "blocks": self.blocks})
+            unused = ("cls_token", "dist_token", "pos_embed", "norm.", "head.", "head_dist.")
+            load_backbone(used, Path(pretrained), DEIT_TINY, unused)
         if in_channels != 3:
             self.patches["proj"] = with_input_channels(transformer.patch_embed.proj, in_channels)
         self.scale = ImageNetScale(in_channels)
