@@ -7,8 +7,10 @@ from pathlib import Path
 
 from fakes.busi import make_fake_busi
 from fakes.ddti import make_fake_ddti
+from fakes.udiat import make_fake_udiat
 
 FAKES: dict[str, Callable[[Path], Path]] = {
     "busi": make_fake_busi,
     "ddti": make_fake_ddti,
+    "udiat": make_fake_udiat,
 }
