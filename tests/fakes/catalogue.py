@@ -7,10 +7,12 @@ from pathlib import Path
 
 from fakes.busi import make_fake_busi
 from fakes.ddti import make_fake_ddti
+from fakes.tn_scui2020 import make_fake_tn_scui2020
 from fakes.udiat import make_fake_udiat
 
 FAKES: dict[str, Callable[[Path], Path]] = {
     "busi": make_fake_busi,
     "ddti": make_fake_ddti,
     "udiat": make_fake_udiat,
+    "tn-scui2020": make_fake_tn_scui2020,
 }
