@@ -8,12 +8,12 @@ from pathlib import Path
 
 from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.readers import busi, ddti, stu_hospital, tn_scui2020, udiat
+from taichinet.datasets.readers import busi, ddti, stu_hospital, tn3k, tn_scui2020, udiat
 from taichinet.datasets.readers.layout import find_folder, open_top
 from taichinet.errors import DataError, unknown_name
 
 CATALOGUE: dict[str, Dataset] = {
-    reader.DATASET.name: reader.DATASET for reader in (busi, udiat, stu_hospital, ddti, tn_scui2020)
+    reader.DATASET.name: reader.DATASET for reader in (busi, udiat, stu_hospital, ddti, tn3k, tn_scui2020)
 }
 
 _REMEDY = "Pass a data set's folder or zip as its authors distribute it, or NAME=FOLDER (see `taichinet data list`)."
