@@ -21,6 +21,12 @@ def ellipse(shape: tuple[int, int], rng: np.random.Generator, left_half: bool) -
     return inside
 
 
+def lesion_and_mask(shape: tuple[int, int], rng: np.random.Generator) -> tuple[Image.Image, Image.Image]:
+    """A grey image of `shape` with one lesion, and its mask of 0 and 255."""
+    lesion = ellipse(shape, rng, left_half=True)
+    return speckle(shape, [lesion], rng), Image.fromarray(255 * lesion.astype(np.uint8))
+
+
 def speckle(shape: tuple[int, int], lesions: Sequence[NDArray[np.bool_]], rng: np.random.Generator) -> Image.Image:
     """Grey tissue with multiplicative noise, darker where a lesion is."""
     tissue = np.full(shape, 130.0)

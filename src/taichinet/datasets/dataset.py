@@ -29,7 +29,8 @@ class Dataset:
 
     `folders` are the names under which the authors' folder is usually found; `recognises` says whether a folder (or
     the inside of a zip) looks like this data set by its layout, without opening any picture. `licence` and `source`
-    say on what terms and where users get it; nothing is downloaded here.
+    say on what terms and where users get it; nothing is downloaded here. A `fallback` has a layout so common that it is
+    recognised only where no other entry is.
     """
 
     name: str
@@ -44,3 +45,4 @@ class Dataset:
     colour: bool = False
     has_normal: bool = False
     images: int | None = None
+    fallback: bool = False
