@@ -117,7 +117,7 @@ def deit_block(p: Parts, tokens: Tensor) -> Tensor:
     batch, count, width = tokens.shape
     packed = p["attn"].linear("qkv", p.layer_norm("norm1", tokens, eps=1e-6))
     q, k, v = (part.reshape(batch, count, 3, 64).transpose(1, 2) for part in packed.chunk(3, dim=-1))
-    attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, count, width)
+    attended = (F.softmax(q @ k.mT / 8, dim=-1) @ v).transpose(1, 2).reshape(batch, count, width)
     tokens = tokens + p["attn"].linear("proj", attended)
     hidden = F.gelu(p["mlp"].linear("fc1", p.layer_norm("norm2", tokens, eps=1e-6)))
     return tokens + p["mlp"].linear("fc2", hidden)
