@@ -49,7 +49,7 @@ def train(
     if protocol != "official":  # before the data are read, which takes a while
         _refuse_unknown_folds(fold, experiment.data.folds)
     existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"
-    study_data = open_study_data(experiment, data, protocol, out)  # type: ignore[arg-type]
+    study_data = open_study_data(experiment, data, protocol, out)
     for line in study_data.manifest.left_out:
         Console(stderr=True).print(f"Left out: {line}", soft_wrap=True, markup=False, highlight=False)
     _refuse_unknown_folds(fold, study_data.plan.count)
