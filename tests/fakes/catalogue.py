@@ -8,9 +8,11 @@ from pathlib import Path
 from fakes.busi import make_fake_busi
 from fakes.ddti import make_fake_ddti
 from fakes.drishti_gs import make_fake_drishti_gs
+from fakes.refuge import make_fake_refuge
 
 FAKES: dict[str, Callable[[Path], Path]] = {
     "busi": make_fake_busi,
     "ddti": make_fake_ddti,
     "drishti-gs": make_fake_drishti_gs,
+    "refuge": make_fake_refuge,
 }
