@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from fakes.bus_bra import make_fake_bus_bra
 from fakes.busi import make_fake_busi
 from fakes.ddti import make_fake_ddti
 from fakes.drishti_gs import make_fake_drishti_gs
 from fakes.refuge import make_fake_refuge
 
 FAKES: dict[str, Callable[[Path], Path]] = {
+    "bus-bra": make_fake_bus_bra,
     "busi": make_fake_busi,
     "ddti": make_fake_ddti,
     "drishti-gs": make_fake_drishti_gs,
