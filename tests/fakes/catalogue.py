@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fakes.bus_bra import make_fake_bus_bra
+from fakes.bus_uclm import make_fake_bus_uclm
 from fakes.busi import make_fake_busi
 from fakes.ddti import make_fake_ddti
 from fakes.drishti_gs import make_fake_drishti_gs
@@ -13,6 +14,7 @@ from fakes.refuge import make_fake_refuge
 
 FAKES: dict[str, Callable[[Path], Path]] = {
     "bus-bra": make_fake_bus_bra,
+    "bus-uclm": make_fake_bus_uclm,
     "busi": make_fake_busi,
     "ddti": make_fake_ddti,
     "drishti-gs": make_fake_drishti_gs,
