@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from fakes.breast import make_fake_breast
 from fakes.bus_bra import make_fake_bus_bra
 from fakes.bus_uclm import make_fake_bus_uclm
 from fakes.busi import make_fake_busi
@@ -13,6 +14,7 @@ from fakes.drishti_gs import make_fake_drishti_gs
 from fakes.refuge import make_fake_refuge
 
 FAKES: dict[str, Callable[[Path], Path]] = {
+    "breast": make_fake_breast,
     "bus-bra": make_fake_bus_bra,
     "bus-uclm": make_fake_bus_uclm,
     "busi": make_fake_busi,

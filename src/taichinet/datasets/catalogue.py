@@ -8,12 +8,12 @@ from pathlib import Path
 
 from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.readers import bus_bra, bus_uclm, busi, ddti, drishti_gs, refuge
+from taichinet.datasets.readers import breast, bus_bra, bus_uclm, busi, ddti, drishti_gs, refuge
 from taichinet.datasets.readers.layout import find_folder, open_top
 from taichinet.errors import DataError, unknown_name
 
 CATALOGUE: dict[str, Dataset] = {
-    reader.DATASET.name: reader.DATASET for reader in (busi, bus_bra, bus_uclm, ddti, drishti_gs, refuge)
+    reader.DATASET.name: reader.DATASET for reader in (busi, bus_bra, bus_uclm, breast, ddti, drishti_gs, refuge)
 }
 
 _REMEDY = "Pass a data set's folder or zip as its authors distribute it, or NAME=FOLDER (see `taichinet data list`)."
