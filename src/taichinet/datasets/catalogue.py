@@ -8,13 +8,30 @@ from pathlib import Path
 
 from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.readers import busi, ddti, folder, stu_hospital, tn3k, tn_scui2020, udiat
+from taichinet.datasets.readers import (
+    breast,
+    bus_bra,
+    bus_uclm,
+    busi,
+    ddti,
+    drishti_gs,
+    folder,
+    refuge,
+    stu_hospital,
+    tn3k,
+    tn_scui2020,
+    udiat,
+)
 from taichinet.datasets.readers.layout import find_folder, open_top
 from taichinet.errors import DataError, unknown_name
 
-CATALOGUE: dict[str, Dataset] = {
-    reader.DATASET.name: reader.DATASET for reader in (busi, udiat, stu_hospital, ddti, tn3k, tn_scui2020, folder)
-}
+_READERS = (
+    *(busi, udiat, bus_bra, bus_uclm, breast, stu_hospital),  # breast ultrasound
+    *(ddti, tn_scui2020, tn3k),  # thyroid ultrasound
+    *(refuge, drishti_gs),  # fundus
+    folder,
+)
+CATALOGUE: dict[str, Dataset] = {reader.DATASET.name: reader.DATASET for reader in _READERS}
 
 _REMEDY = "Pass a data set's folder or zip as its authors distribute it, or NAME=FOLDER (see `taichinet data list`)."
 

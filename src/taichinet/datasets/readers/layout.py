@@ -121,6 +121,7 @@ def verified(
         with ThreadPoolExecutor(max_workers=2) as pool:
             for faults in pool.map(lambda sample: problems_in(sample.image, sample.masks), samples):
                 found += faults
+    found = list(dict.fromkeys(found))  # a file that paints two regions is decoded, and may fail, twice
     if not samples and not found:
         found = [f"{root}: holds no image at all."]
     if found:
