@@ -84,3 +84,12 @@ def test_each_skip_reaches_the_output(network: CENet) -> None:
         handle.remove()
         assert not torch.equal(before, after)
     assert torch.equal(before, network(image).positive)
+
+
+@pytest.mark.parametrize("model", ["ce-net", "fat-net"])
+def test_the_output_starts_at_the_lesions_prior_and_the_twins_at_one_half(model: str) -> None:
+    network = create_model(model, num_classes=2, lesion_prior=0.2, second_path={})
+    assert torch.sigmoid(network.positive.head[-1].bias).tolist() == pytest.approx([0.2, 0.2])  # type: ignore[union-attr, index]
+    for usual in (network.negative, create_model(model, lesion_prior=0.5)):
+        bias = usual.head[-1].bias  # type: ignore[union-attr, index]
+        assert float(bias.abs().max()) < 1 / (32 * 9) ** 0.5  # torch's own bound
