@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from taichinet.models.baselines.ce_net import CENet, CENetSettings, DenseAtrousConvolution, ResidualMultiKernelPooling
+from taichinet.models.catalogue import create_model
 
 
 def count(module: nn.Module) -> int:
