@@ -45,6 +45,6 @@ class BaselineSettings(NetworkSettings):
 
     second_path: CouplingSettings | None = None
 
-    def without_auxiliary(self) -> Self:
-        """These settings without the outputs that only the positive path's own loss terms read."""
+    def for_second_path(self) -> Self:
+        """These settings for the twin: without what only the lesion's own path has, or only its loss terms read."""
         return self

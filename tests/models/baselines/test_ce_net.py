@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from written_out import Parts, assert_agree, weathered
 
 from taichinet.models.baselines.ce_net import CENet, CENetSettings, DenseAtrousConvolution, ResidualMultiKernelPooling
+from taichinet.models.catalogue import create_model
 
 
 def count(module: nn.Module) -> int:
@@ -115,3 +116,12 @@ def test_the_network_equals_its_description_written_out() -> None:
     with torch.no_grad():
         assert_agree(network(image).positive, written_out(parts, image))
     assert not parts.left
+
+
+@pytest.mark.parametrize("model", ["ce-net", "fat-net"])
+def test_the_output_starts_at_the_lesions_prior_and_the_twins_at_one_half(model: str) -> None:
+    network = create_model(model, num_classes=2, lesion_prior=0.2, second_path={})
+    assert torch.sigmoid(network.positive.head[-1].bias).tolist() == pytest.approx([0.2, 0.2])  # type: ignore[union-attr, index]
+    for usual in (network.negative, create_model(model, lesion_prior=0.5)):
+        bias = usual.head[-1].bias  # type: ignore[union-attr, index]
+        assert float(bias.abs().max()) < 1 / (32 * 9) ** 0.5  # torch's own bound

@@ -28,7 +28,7 @@ class UNetPlusPlusSettings(BaselineSettings):
     width: int = Field(default=32, ge=1)
     deep_supervision: bool = True
 
-    def without_auxiliary(self) -> Self:
+    def for_second_path(self) -> Self:
         """One output."""
         return self.model_copy(update={"deep_supervision": False})
 

@@ -40,7 +40,7 @@ class XNetSettings(BaselineSettings):
     width: int = Field(default=32, ge=2, multiple_of=2, description="channels of the first level")
     variational: bool = Field(default=True, description="the branch that draws the input again, in training only")
 
-    def without_auxiliary(self) -> Self:
+    def for_second_path(self) -> Self:
         """Without the variational branch."""
         return self.model_copy(update={"variational": False})
 
