@@ -148,8 +148,9 @@ def test_the_network_equals_its_description_written_out(places: int, contrast: b
     network = weathered(RFNet(settings), channels=1, size=64)
     image = torch.rand(2, 1, 64, 96)
     with torch.no_grad():  # a map that says yes here and no there, also when it is pooled
-        network.residual.output.weight.mul_(30)
-        network.residual.output.bias.sub_(network(image).feedback.residual.median())
+        logits = network(image).feedback.residual
+        network.residual.output.weight.mul_(10 / logits.std())
+        network.residual.output.bias.sub_(logits.median()).mul_(10 / logits.std())
     p = Parts(network.state_dict())
     with torch.no_grad():
         prediction = network(image)
