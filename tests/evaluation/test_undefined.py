@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from fakes.scores import lesion_row, lost_row, normal_row
 
-from taichinet.evaluation.aggregate import OVERLAP_SCORES, POLICIES, SCORES, SUFFIX, aggregate
+from taichinet.evaluation.aggregate import POLICIES, SCORES, SUFFIX, aggregate
 from taichinet.evaluation.undefined import decided_scores, empty_truth
-from tests.evaluation.test_aggregate import lesion, normal
 
 
 def one_fold() -> pd.DataFrame:
     """Two lesions, one that resizing lost, a normal image left empty and one with a false alarm."""
-    lost = lesion("lost", 0, 0.0) | dict.fromkeys(OVERLAP_SCORES, float("nan")) | {"true_pixels": 0}
-    lost |= {f"{name}_native": 0.0 for name in OVERLAP_SCORES} | {"predicted_pixels": 0}
-    rows = [lesion("a", 0, 0.8), lesion("b", 0, 0.6), lost, normal("c", 0, 0), normal("d", 0, 20)]
+    rows = [lesion_row("a", 0.8), lesion_row("b", 0.6), lost_row("lost"), normal_row("c", 0), normal_row("d", 20)]
     return pd.DataFrame(rows)
 
 
