@@ -118,7 +118,8 @@ def mine_regions(
         parts = split_lesion(coarse, fine, batch.lesion)
         easy.append(parts[0].to(torch.uint8))
         hard.append(parts[1].to(torch.uint8))
-    regions = Regions(train.keys, torch.cat(easy), torch.cat(hard))
+    # Contiguous: of several regions the network answers in its own memory layout.
+    regions = Regions(train.keys, torch.cat(easy).contiguous(), torch.cat(hard).contiguous())
     lesion_pixels = max(int(train.lesion.sum()), 1)
     measured = Provenance(
         **{
