@@ -8,7 +8,7 @@ from taichinet.errors import SettingError
 from taichinet.evaluation.calibration import Calibration
 from taichinet.experiments.card import ValidationCard
 from taichinet.reports.curves import DARK, FIGURE_WIDTHS, LIGHT
-from taichinet.reports.html import balanced, png_uri, render, write_whole
+from taichinet.reports.html import png_uri, render, write_whole
 from taichinet.reports.plain_reading import NOT_A_DEVICE
 from taichinet.reports.reliability import (
     calibration_rows,
@@ -40,7 +40,6 @@ def card_html(card: ValidationCard) -> str:
     return render(
         TEMPLATE,
         title=card_title(card),
-        heading=balanced(card_title(card)),
         lead=card_lead(card),
         caveat=NOT_A_DEVICE,
         sections=[(section, _figures(section.figure)) for section in sections],

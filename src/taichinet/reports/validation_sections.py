@@ -209,7 +209,7 @@ def _calibration(card: ValidationCard) -> Section | None:
             "squared error; 0 is best for both. Most pixels are certain background and make both look good, so both "
             f"also stand for the pixels in doubt alone, those with a probability of {band}."
         ),
-        table=Table(("Images", "ECE", "Brier", "ECE in doubt", "Brier in doubt", "share in doubt"), tuple(rows)),
+        table=Table(("Images", "ECE", "Brier", "ECE in doubt", "Brier in doubt", "Share in doubt"), tuple(rows)),
         figure=overall.whole,
     )
 
