@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
@@ -53,6 +54,9 @@ def unknown_name(kind: str, value: str, known: Sequence[str], listing: str = "")
 
     `listing` tells the known names where there are too many to be listed.
     """
-    close = get_close_matches(value, known, n=1, cutoff=0.5)
+    # Letters' case and hyphens are the usual slips: "U-Net" means unet, not x-net.
+    plain = {re.sub(r"[-_ ]", "", name.lower()): name for name in reversed(known)}
+    written = re.sub(r"[-_ ]", "", str(value).lower())
+    close = [plain[match] for match in get_close_matches(written, plain, n=1, cutoff=0.5)]
     hint = f" Did you mean '{close[0]}'?" if close else ""
     return SettingError(f"Unknown {kind} '{value}'.{hint} Known: {listing or ', '.join(known)}.")

@@ -11,11 +11,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from fakes.ddti import make_fake_ddti
+from fakes.drishti_gs import make_fake_drishti_gs
 from typer.testing import CliRunner
 
 from taichinet.cli import app as command_line
+from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.phantom_folder import write_phantom_busi
-from taichinet.errors import FoldError, SettingError, WeightsError
+from taichinet.errors import DataError, FoldError, SettingError, WeightsError
 
 TINY = {
     "options.width": 2,
@@ -55,7 +58,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 def test_training_without_a_fold_trains_all_and_prints_one_json(trained: tuple[Path, dict[str, Any]]) -> None:
     out, printed = trained
-    folder = out / "cpu-taichinet" / "grouped"
+    folder = out / "busi" / "cpu-taichinet" / "grouped"
     assert Path(printed["folder"]) == folder
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["folds_done"] == [0, 1]
@@ -67,10 +70,10 @@ def test_training_without_a_fold_trains_all_and_prints_one_json(trained: tuple[P
 
 def test_a_fold_that_is_there_is_refused_and_left_alone(trained: tuple[Path, dict[str, Any]], data: Path) -> None:
     out, _ = trained
-    before = (out / "cpu-taichinet/grouped/fold-0/result.json").read_bytes()
+    before = (out / "busi/cpu-taichinet/grouped/fold-0/result.json").read_bytes()
     with pytest.raises(FoldError, match=r"--resume.*--overwrite.*--out"):
         run("train", "cpu-taichinet", "--data", data, "--out", out, "--fold", 0, *settings())
-    assert (out / "cpu-taichinet/grouped/fold-0/result.json").read_bytes() == before
+    assert (out / "busi/cpu-taichinet/grouped/fold-0/result.json").read_bytes() == before
 
 
 def test_resuming_finished_folds_trains_nothing(trained: tuple[Path, dict[str, Any]], data: Path) -> None:
@@ -85,7 +88,7 @@ def test_evaluating_a_study_repeats_its_scores(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     out, printed = trained
-    study = out / "cpu-taichinet/grouped"
+    study = out / "busi/cpu-taichinet/grouped"
     again = json.loads(run("evaluate", study, "--data", data, "--out", tmp_path, "--json"))
     assert again["summary"] == printed["summary"]
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores.csv"), pd.read_csv(study / "scores.csv"), atol=1e-5)
@@ -95,8 +98,8 @@ def test_evaluating_one_fold_scores_only_what_its_training_has_not_seen(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     out, _ = trained
-    run("evaluate", out / "cpu-taichinet/grouped/fold-1", "--data", data, "--out", tmp_path)
-    config = json.loads((out / "cpu-taichinet/grouped/fold-1/weights/config.json").read_text())
+    run("evaluate", out / "busi/cpu-taichinet/grouped/fold-1", "--data", data, "--out", tmp_path)
+    config = json.loads((out / "busi/cpu-taichinet/grouped/fold-1/weights/config.json").read_text())
     seen = {*config["provenance"]["train_keys"], *config["provenance"]["validation_keys"]}
     scored = set(pd.read_csv(tmp_path / "scores.csv")["key"])
     assert scored
@@ -108,17 +111,17 @@ def test_foreign_pictures_of_the_same_names_are_all_scored(
 ) -> None:
     out, _ = trained
     other = write_phantom_busi(tmp_path / "other", 12, 10, 8, seed=2, height=96, width=128)
-    run("evaluate", out / "cpu-taichinet/grouped/fold-0", "--data", other, "--out", tmp_path / "scores")
+    run("evaluate", out / "busi/cpu-taichinet/grouped/fold-0", "--data", other, "--out", tmp_path / "scores")
     assert len(pd.read_csv(tmp_path / "scores/scores.csv")) == 22
     with pytest.raises(FoldError, match="Choose one network"):
-        run("evaluate", out / "cpu-taichinet/grouped", "--data", other)
+        run("evaluate", out / "busi/cpu-taichinet/grouped", "--data", other)
 
 
 def test_pictures_of_the_training_are_known_again_under_other_names(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     out, _ = trained
-    fold = out / "cpu-taichinet/grouped/fold-0"
+    fold = out / "busi/cpu-taichinet/grouped/fold-0"
     seen = json.loads((fold / "weights/config.json").read_text())["provenance"]["train_keys"]
     other = tmp_path / "other"
     for label in ("benign", "malignant", "normal"):
@@ -154,7 +157,7 @@ def test_normal_images_are_reported_with_their_false_positives(
     trained: tuple[Path, dict[str, Any]], data: Path
 ) -> None:
     out, _ = trained
-    weights = out / "cpu-taichinet/grouped/fold-0/weights"
+    weights = out / "busi/cpu-taichinet/grouped/fold-0/weights"
     summary = json.loads(run("evaluate", weights, "--data", data, "--normal", "--json"))["summary"]
     assert summary["normal_images"]["images"] == 8
     policies = {group["policy"] for group in summary["groups"] if group["group"] == "all"}
@@ -174,7 +177,7 @@ def test_packed_weights_are_half_the_size_predict_alike_and_carry_a_card(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     out, _ = trained
-    fold = out / "cpu-taichinet/grouped/fold-0"
+    fold = out / "busi/cpu-taichinet/grouped/fold-0"
     run("pack", fold, "--out", tmp_path)
     packed, full = (folder / "model.safetensors" for folder in (tmp_path, fold / "weights"))
     assert packed.stat().st_size < 0.7 * full.stat().st_size
@@ -237,3 +240,60 @@ def test_help_waits_for_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+# ------------------------------------------------------------------------------------------- other data sets, cards
+
+
+def test_a_network_is_trained_on_an_official_split_of_nested_regions(tmp_path: Path) -> None:
+    data = make_fake_drishti_gs(tmp_path)
+    official = settings(**{"training.batch_size": 2, "data.validation_share": 0.5})
+    words = ("train", "cpu-taichinet", "--data", data, "--protocol", "official", "--out", tmp_path / "runs")
+    printed = json.loads(run(*words, "--json", *official))
+    study = tmp_path / "runs/drishti-gs/cpu-taichinet/official"
+    assert Path(printed["folder"]) == study
+    groups = {group["group"] for group in printed["summary"]["groups"]}
+    assert {"disc", "cup"} <= groups
+    scores = pd.read_csv(study / "scores.csv")
+    parts = {sample.key: sample.part for sample in open_dataset(data)}
+    assert {parts[key] for key in scores["key"]} == {"test"}
+    assert list(scores["region"].unique()) == ["disc", "cup"]
+    config = json.loads((study / "fold-0/weights/config.json").read_text())
+    assert config["options"]["num_classes"] == 2
+    again = json.loads(run("evaluate", study, "--data", data, "--json"))
+    assert again["summary"] == printed["summary"]
+    with pytest.raises(WeightsError, match=r"2 region\(s\), ddti has 1"):
+        run("evaluate", study, "--data", f"ddti={make_fake_ddti(tmp_path / 'other')}")
+
+
+def test_a_data_set_whose_layout_is_shared_is_given_by_name(tmp_path: Path) -> None:
+    data = make_fake_ddti(tmp_path).rename(tmp_path / "unnamed")
+    with pytest.raises(DataError, match="ddti="):
+        run("train", "cpu-unet", "--data", data, "--out", tmp_path / "runs", *settings())
+    run("train", "cpu-unet", "--data", f"ddti={data}", "--fold", 1, "--out", tmp_path / "runs", *settings())
+    assert (tmp_path / "runs/ddti/cpu-unet/grouped/fold-1/result.json").is_file()
+
+
+def test_a_protocol_that_the_data_do_not_have_is_refused(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(FoldError, match="no official split"):
+        run("train", "cpu-unet", "--data", data, "--protocol", "official", "--out", tmp_path, *settings())
+    with pytest.raises(SettingError, match="Did you mean 'official'"):
+        run("train", "cpu-unet", "--data", data, "--protocol", "offical", "--out", tmp_path, *settings())
+
+
+@pytest.mark.parametrize("name", ["card.html", "card.md"])
+def test_a_card_is_written_of_one_network_on_foreign_pictures(
+    trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path, name: str
+) -> None:
+    out, _ = trained
+    other = write_phantom_busi(tmp_path / "other", 4, 4, 2, seed=5, height=96, width=128)
+    fold = out / "busi/cpu-taichinet/grouped/fold-0"
+    run("evaluate", fold, "--data", other, "--normal", "--card", tmp_path / name)
+    card = (tmp_path / name).read_text(encoding="utf-8")
+    assert "not a medical device" in card
+    assert "cpu-taichinet" in card
+    assert ("data:image/png" in card) == (name == "card.html")
+    with pytest.raises(SettingError, match="A card is of one network"):
+        run("evaluate", fold.parent, "--data", data, "--card", tmp_path / name)
+    with pytest.raises(SettingError, match=r"\.html for a page or \.md"):
+        run("evaluate", fold, "--data", other, "--card", tmp_path / "card.pdf")

@@ -83,11 +83,14 @@ def test_an_export_takes_the_folds_of_a_file(tmp_path: Path) -> None:
 def test_a_data_set_with_a_split_of_its_own_keeps_it_unless_folds_are_asked_for(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path / "source", count=6, tested=2)
     words = ("export", folder, "--format", "monai", "--json")
-    assert json.loads(run(*words, "-o", tmp_path / "a"))["protocol"] == "own"
+    assert json.loads(run(*words, "-o", tmp_path / "a"))["protocol"] == "official"
     assert [s.part for s in open_dataset(tmp_path / "a")] == ["train"] * 6 + ["test"] * 2
     told = json.loads(run(*words, "-o", tmp_path / "b", "--protocol", "paper", "--fold-count", 2))
     assert (told["protocol"], told["folds"]) == ("paper", 2)
     assert {s.fold for s in open_dataset(tmp_path / "b")} == {0, 1}
+    plain = make_fake_ddti(tmp_path / "plain")
+    with pytest.raises(FoldError, match="no official split"):
+        run("export", plain, "--format", "monai", "-o", tmp_path / "c", "--protocol", "official")
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,13 @@ def test_what_is_not_the_papers_own_network_is_said(model: str) -> None:
     assert entry.paper
 
 
+@pytest.mark.parametrize(("written", "meant"), [("U-Net", "unet"), ("UNet++", "unet++"), ("RFNet", "rf-net"), (3, "")])
+def test_an_unknown_network_suggests_the_nearest(written: object, meant: str) -> None:
+    with pytest.raises(SettingError, match=f"Unknown model '{written}'".replace("+", r"\+")) as caught:
+        create_model(written)  # type: ignore[arg-type]
+    assert (f"Did you mean '{meant}'?" in str(caught.value)) == bool(meant)
+
+
 # ------------------------------------------------------------------------------------------- shapes and sizes
 
 
@@ -202,14 +209,28 @@ def test_any_network_can_have_a_second_path_that_learns_the_background(model: st
     if prediction.levels:
         assert prediction.levels[-1] is prediction.positive
     objective(prediction, batch, "hard", own_terms(model)).backward()  # type: ignore[no-untyped-call]
+    assert prediction.negative.isfinite().all()
+    forgotten = [name for name, weight in network.named_parameters() if weight.requires_grad and weight.grad is None]
+    assert forgotten == []
     learned = {
         path: any(weight.grad is not None and float(weight.grad.abs().max()) > 0 for weight in part.parameters())
         for path, part in network.named_children()
     }
     assert learned == {"positive": True, "negative": True, "head": True}
     one = sum(weight.numel() for weight in build(model, num_classes=2).parameters())
-    head = sum(weight.numel() for weight in network.head.parameters())  # type: ignore[union-attr]
-    assert sum(weight.numel() for weight in network.parameters()) == 2 * one + head
+    assert sum(weight.numel() for weight in network.positive.parameters()) == one  # type: ignore[union-attr]
+
+
+def test_the_background_of_an_inner_region_holds_that_of_the_outer_one() -> None:
+    """DE-ResUnet nests its regions by construction; its twin must be able to nest them the other way."""
+    network = build("de-resunet", num_classes=3, second_path={"head": "none"}).eval()
+    with torch.no_grad():
+        prediction = network(example())
+    outer, *inner = torch.sigmoid(prediction.negative).unbind(dim=1)
+    for region in inner:
+        assert (region >= outer).all()
+        outer = region
+    assert (prediction.positive.diff(dim=1) <= 0).all()
 
 
 def test_without_a_head_the_twin_adds_nothing_but_its_own_opinion() -> None:
@@ -358,6 +379,29 @@ def test_imagenet_weights_come_from_a_local_file(model: str, tmp_path: Path) -> 
     options = {"pretrained": str(path), "num_classes": 1}
     assert architecture(options) == {"num_classes": 1}
     assert len(pretrained_digests(options)["pretrained"]) == 64
+
+
+def test_a_deeper_resnets_weights_are_refused_although_they_hold_every_tensor(tmp_path: Path) -> None:
+    import timm
+
+    path = tmp_path / "deeper.pth"
+    torch.save(timm.create_model("resnet101", pretrained=False).state_dict(), path)
+    with pytest.raises(WeightsError, match=r"not those of resnet50, but of a larger network.*layer3\.6"):
+        create_model("deeplabv3+", pretrained=str(path))
+    create_model("deeplabv3+", pretrained=str(path), backbone="resnet101")
+
+
+def test_a_wrapped_file_is_unwrapped_and_one_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    import timm
+
+    state = timm.create_model("resnet34", pretrained=False).state_dict()
+    torch.save({"model": state, "epoch": 3}, tmp_path / "wrapped.pth")
+    create_model("ce-net", pretrained=str(tmp_path / "wrapped.pth"))
+    torch.save({**state, "conv1.weight": state["conv1.weight"] * float("nan")}, tmp_path / "nan.pth")
+    with pytest.raises(WeightsError, match=r"not finite, first in 'conv1\.weight'"):
+        create_model("ce-net", pretrained=str(tmp_path / "nan.pth"))
+    with pytest.raises(SettingError, match="a folder, no file"):
+        create_model("ce-net", pretrained=str(tmp_path))
 
 
 @pytest.mark.parametrize("model", WITH_BACKBONE)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes.busi import make_fake_busi
+from fakes.catalogue import FAKES
 from fakes.ddti import make_fake_ddti
 from fakes.monai import make_fake_monai
 from fakes.nnunet import make_fake_nnunet
@@ -20,10 +21,10 @@ from monai.transforms import LoadImage
 from PIL import Image
 
 from taichinet.datasets.cases import case_names
-from taichinet.datasets.catalogue import open_dataset, recognise
+from taichinet.datasets.catalogue import find_dataset, list_datasets, open_dataset, recognise
 from taichinet.datasets.export.monai import export_monai
 from taichinet.datasets.export.nnunet import export_nnunet
-from taichinet.datasets.folds import FoldPlan, make_folds, unite_groups
+from taichinet.datasets.folds import FoldPlan, make_folds
 from taichinet.datasets.images import read_grey, read_rgb, region_masks
 from taichinet.datasets.manifest import Manifest, Part, Sample
 from taichinet.datasets.readers.busi import read_busi
@@ -78,6 +79,25 @@ def test_what_is_exported_comes_back_the_same(
 
 
 @both_formats
+@pytest.mark.parametrize("name", list_datasets())
+def test_every_data_set_comes_back_with_its_regions_classes_patients_and_split(
+    export: Export, name: str, tmp_path: Path
+) -> None:
+    manifest = open_dataset(f"{name}={FAKES[name](tmp_path / 'source')}")
+    colour = find_dataset(name).colour
+    again = open_dataset(export(manifest, tmp_path / "out", colour=colour))
+    assert again.regions == manifest.regions
+    assert {facts(sample) for sample in again} == {facts(sample) for sample in manifest}
+    assert {s.key: s.fold for s in again} == {s.key: s.fold for s in manifest}
+    theirs = {sample.key: sample for sample in again}
+    for ours in manifest.samples[:3]:
+        read = read_rgb if colour else read_grey
+        np.testing.assert_array_equal(read(theirs[ours.key].image), read(ours.image))
+        masks = region_masks(theirs[ours.key], len(manifest.regions))
+        np.testing.assert_array_equal(masks, region_masks(ours, len(manifest.regions)))
+
+
+@both_formats
 def test_colour_survives_where_it_is_asked_for(export: Export, tmp_path: Path) -> None:
     folder = make_fake_ddti(tmp_path / "source")
     pixels = np.random.default_rng(0).integers(0, 256, (*read_grey(folder / "image" / "1.PNG").shape, 3), np.uint8)
@@ -109,6 +129,14 @@ def test_folders_parts_and_folds_of_the_data_set_itself_are_kept(export: Export,
     dealt = tuple(replace(s, fold=n % 3) for n, s in enumerate(own.samples))
     again = open_dataset(export(replace(own, samples=dealt), tmp_path / "b"))
     assert [sample.fold for sample in again] == [n % 3 for n in range(len(dealt))]
+
+
+@both_formats
+def test_an_official_plan_keeps_the_parts_apart(export: Export, tmp_path: Path) -> None:
+    manifest = nested(tmp_path / "source")
+    written = export(manifest, tmp_path / "out", plan=make_folds(manifest, (), "official"))
+    assert contents(written.parent) == contents(export(manifest, tmp_path / "other").parent)
+    assert [sample.part for sample in open_dataset(written)] == [sample.part for sample in manifest]
 
 
 @both_formats
@@ -154,7 +182,7 @@ def test_folds_of_other_pictures_are_refused(export: Export, tmp_path: Path) -> 
 
 
 def test_nnunet_finds_its_folders_labels_and_folds(tmp_path: Path) -> None:
-    manifest = busi_with_patients(tmp_path / "source")
+    manifest = read_busi(make_fake_busi(tmp_path / "source"))
     plan = plan_of(manifest, GROUPS)
     folder = export_nnunet(manifest, tmp_path / "raw", 7, plan)
     assert folder == tmp_path / "raw" / "Dataset007_busi"
@@ -277,11 +305,3 @@ def test_a_case_that_is_gone_from_an_export_is_missed(tmp_path: Path) -> None:
     (folder / "labelsTr" / "benign-1.png").unlink()
     with pytest.raises(TaiChiNetError, match="its case 'benign-1' is not here"):
         read_nnunet(folder)
-
-
-def test_groups_that_share_a_key_become_one() -> None:
-    assert unite_groups([("d", "e"), ("a", "b"), ("f", "g"), ("c", "b"), ("e", "f", "h")]) == (
-        ("a", "b", "c"),
-        ("d", "e", "f", "g", "h"),
-    )
-    assert unite_groups([]) == ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from helpers import file_manifest
 from taichinet.datasets.folds import (
     FoldPlan,
     Protocol,
+    join_groups,
     load_or_make_folds,
     make_folds,
     read_folds,
@@ -272,3 +274,66 @@ def test_a_real_reader_feeds_the_folds(tmp_path: Path) -> None:
     verify_folds(plan, read_busi(make_fake_busi(tmp_path / "copy", benign=6, malignant=4, normal=4)))
     with pytest.raises(FoldError, match="other pixels"):
         verify_folds(plan, read_busi(make_fake_busi(tmp_path / "other", benign=6, malignant=4, normal=4, seed=1)))
+
+
+# ----------------------------------------------------------------------------------- patients, official splits
+
+
+def with_samples(manifest: Manifest, **of: Callable[[int, str], object]) -> Manifest:
+    """`manifest` with fields of its samples set from their place and key."""
+    samples = (
+        replace(sample, **{name: value(i, sample.key) for name, value in of.items()})
+        for i, sample in enumerate(manifest)
+    )
+    return replace(manifest, samples=tuple(samples))
+
+
+def test_images_of_one_patient_are_never_split_and_join_near_duplicates(manifest: Manifest) -> None:
+    patients = with_samples(manifest, patient=lambda i, key: f"p{i // 3}")
+    plan = make_folds(patients, GROUPS)
+    where: dict[str, set[int]] = {}
+    for sample in patients:
+        where.setdefault(str(sample.patient), set()).add(plan.fold_of[sample.key])
+    assert all(len(folds) == 1 for folds in where.values())
+    assert not split_groups(plan.fold_of)
+
+
+def test_groups_that_share_a_picture_become_one() -> None:
+    joined = join_groups((("a", "b"), ("x", "y")), (("b", "c"), ("z",)), (("d", "c"),))
+    assert joined == (("a", "b", "c", "d"), ("x", "y"))
+    assert join_groups() == ()
+
+
+def test_an_official_test_part_is_the_one_fold(manifest: Manifest, tmp_path: Path) -> None:
+    parts = with_samples(manifest, part=lambda i, key: "test" if i % 4 == 0 else "train")
+    plan = make_folds(parts, GROUPS, "official")
+    assert plan.count == 1
+    split = plan.split(0, parts.labels, 0.125)
+    assert set(split.test) == {sample.key for sample in parts if sample.part == "test"}
+    assert sorted([*split.train, *split.validation, *split.test]) == sorted(parts.keys)
+    assert split.validation
+    assert not split_groups({key: key in split.validation for key in (*split.train, *split.validation)})
+    path = tmp_path / "folds.json"
+    write_folds(plan, path)
+    assert load_or_make_folds(path, parts, (), "official", 0, 5) == plan
+
+
+def test_an_official_validation_part_selects(manifest: Manifest) -> None:
+    names = ("train", "validation", "test")
+    parts = with_samples(manifest, part=lambda i, key: names[i % 3])
+    split = make_folds(parts, (), "official").split(0, parts.labels, 0.125)
+    for name in names:
+        assert set(getattr(split, name)) == {sample.key for sample in parts if sample.part == name}
+
+
+def test_official_folds_are_taken_as_numbered(manifest: Manifest) -> None:
+    numbered = with_samples(manifest, fold=lambda i, key: 1 + i % 4)
+    plan = make_folds(numbered, GROUPS, "official")
+    assert plan.count == 4
+    assert all(plan.fold_of[sample.key] + 1 == sample.fold for sample in numbered)
+    verify_folds(plan, numbered)
+
+
+def test_a_data_set_without_official_split_says_so(manifest: Manifest) -> None:
+    with pytest.raises(FoldError, match=r"no official split.*grouped or paper"):
+        make_folds(manifest, (), "official")

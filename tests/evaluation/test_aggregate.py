@@ -249,3 +249,18 @@ def test_an_empty_cell_of_a_lesion_image_is_refused(column: str) -> None:
     with pytest.raises(DataError, match="empty cells") as caught:
         aggregate(rows)
     assert caught.value.problems == ("e",)
+
+
+def test_several_regions_are_scored_apart_and_the_outermost_leads() -> None:
+    disc = pd.DataFrame([lesion("a", 0, 0.9), lesion("b", 1, 0.7)]).assign(region="disc")
+    cup = pd.DataFrame([lesion("a", 0, 0.5), lesion("b", 1, 0.3)]).assign(region="cup")
+    summary = aggregate(pd.concat([disc, cup], ignore_index=True))
+    assert dice(summary.lesion).mean == pytest.approx(0.8)
+    assert [(scores.group, dice(scores).mean) for scores in summary.by_region] == [
+        ("disc", pytest.approx(0.8)),
+        ("cup", pytest.approx(0.4)),
+    ]
+    assert summary.lesion.images == 2
+    assert aggregate(disc).by_region == ()
+    with pytest.raises(DataError, match="more than once"):
+        aggregate(pd.concat([disc, disc], ignore_index=True))

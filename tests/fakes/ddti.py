@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from fakes.pictures import ellipse, speckle
+from fakes.pictures import lesion_and_mask
 
 
 def make_fake_ddti(root: Path, count: int = 8, seed: int = 0, size: tuple[int, int] = (48, 64)) -> Path:
@@ -18,9 +17,9 @@ def make_fake_ddti(root: Path, count: int = 8, seed: int = 0, size: tuple[int, i
     (folder / "mask").mkdir()
     for number in range(count):
         shape = (size[0] + 2 * (number % 3), size[1] + number % 4)
-        nodule = ellipse(shape, rng, left_half=True)
+        image, mask = lesion_and_mask(shape, rng)
         name = f"{3 * number + 1}.PNG"
-        speckle(shape, [nodule], rng).convert("RGB").save(folder / "image" / name)
-        Image.fromarray(255 * nodule.astype(np.uint8)).save(folder / "mask" / name)
+        image.convert("RGB").save(folder / "image" / name)
+        mask.save(folder / "mask" / name)
     (folder / "category.csv").write_text("ID,CATE\n1,0\n", encoding="utf-8")
     return folder

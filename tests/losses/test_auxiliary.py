@@ -87,6 +87,16 @@ def test_the_residual_map_is_asked_for_the_answers_error_which_learns_nothing_fr
     assert residual.grad is not None
 
 
+def test_a_smaller_residual_map_is_resized_as_probabilities_pixel_areas_aligned() -> None:
+    residual = torch.tensor([[[[-4.0, 4.0]]]])
+    answer, lesion = torch.full((1, 1, 1, 4), -9.0), torch.tensor([[[[0.0, 0.0, 1.0, 1.0]]]])
+    low, high = (1 / (1 + np.exp(-value)) for value in (-4.0, 4.0))
+    chance = np.array([low, 0.75 * low + 0.25 * high, 0.25 * low + 0.75 * high, high])
+    error = np.abs(lesion.numpy().ravel() - 1 / (1 + np.exp(9.0)))
+    expected = -(error * np.log(chance) + (1 - error) * np.log(1 - chance)).mean()
+    assert residual_loss(Feedback(answer, residual), answer, lesion).item() == pytest.approx(expected, 1e-5)
+
+
 def test_the_divergence_equals_the_integral() -> None:
     mean, log_variance = 0.5, -1.0
     at = np.linspace(-12, 12, 200_001)

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from taichinet.datasets.manifest import Manifest
 
 FORMATS = ("nnunet", "monai")
-PROTOCOLS = ("grouped", "paper", "own")
 
 
 def export_data(
@@ -23,8 +22,8 @@ def export_data(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="Folds to draw: grouped (near-duplicates never split) or paper (random); own: only the split that the "
-            "data set comes with. Left out: own where it comes with one, else grouped."
+            help="grouped: folds that split no near-duplicates and no patient; paper: random ones, stratified by "
+            "class; official: the authors' own split, which is kept by default where there is one."
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the folds to draw.")] = 0,
@@ -44,6 +43,7 @@ def export_data(
     from taichinet.datasets.catalogue import split_spec
     from taichinet.datasets.export.monai import export_monai
     from taichinet.datasets.export.nnunet import export_nnunet
+    from taichinet.datasets.folds import PROTOCOLS
     from taichinet.errors import SettingError, unknown_name
 
     if form not in FORMATS:
@@ -60,13 +60,13 @@ def export_data(
         written = export_nnunet(manifest, out, dataset_id, plan, in_colour)
     else:
         written = export_monai(manifest, out, plan, in_colour)
-    split = "own" if plan is None else plan.protocol
+    split = "official" if plan is None else plan.protocol
     if as_json:
         told = {"written": str(written), "format": form, "images": len(manifest.samples), "regions": manifest.regions}
         print(json.dumps({**told, "protocol": split, "folds": None if plan is None else plan.count}))
         return
     console = Console()
-    dealt = "the split that the data set comes with, if any" if plan is None else f"{plan.count} {plan.protocol} folds"
+    dealt = "the official split" if plan is None else f"{plan.count} {plan.protocol} folds"
     console.print(f"{len(manifest.samples)} images, {dealt}, written to {written}", soft_wrap=True)
     if form == "nnunet":
         console.print(
@@ -77,15 +77,16 @@ def export_data(
 
 
 def _plan(manifest: Manifest, folds: Path | None, protocol: str | None, seed: int, count: int) -> FoldPlan | None:
-    """The plan of the fold file, or one drawn as `taichinet train` draws it; None for the data set's own split."""
+    """The plan of the fold file, or one drawn as `taichinet train` draws it; None for the official split."""
     from taichinet.datasets.duplicates import find_near_duplicates
-    from taichinet.datasets.folds import make_folds, read_folds, unite_groups
+    from taichinet.datasets.folds import make_folds, read_folds
     from taichinet.datasets.prepared import grey_images
 
     if folds is not None:
         return read_folds(folds)
-    has_own = any(sample.fold is not None or sample.part in ("validation", "test") for sample in manifest)
-    if protocol == "own" or (protocol is None and has_own):
+    split = any(sample.fold is not None or sample.part in ("validation", "test") for sample in manifest)
+    if protocol == "official" or (protocol is None and split):
+        make_folds(manifest, (), "official")  # refuses where there is none
         return None
-    groups = unite_groups((*find_near_duplicates(grey_images(manifest)).groups, *manifest.patients))
+    groups = find_near_duplicates(grey_images(manifest)).groups
     return make_folds(manifest, groups, "paper" if protocol == "paper" else "grouped", seed, count)

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from taichinet.errors import SettingError
+
+if TYPE_CHECKING:
+    from taichinet.experiments.reevaluate import Evaluation
+
+CARD_ENDINGS = (".html", ".htm", ".md")
 
 
 def evaluate(
     weights: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="A study, a run folder or a weights folder.")],
-    data: Annotated[Path, typer.Option(help="Data set in BUSI's layout: the folder, or its zip.")],
+    data: Annotated[
+        str, typer.Option(help="A data set as distributed, its folder or zip; NAME=PATH where the layout is shared.")
+    ],
     normal: Annotated[
         bool | None,
         typer.Option("--normal/--no-normal", help="With or without normal images; as trained by default."),
@@ -18,6 +27,14 @@ def evaluate(
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for scores.csv (a row an image) and summary.json."),
+    ] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CARD.html|.md",
+            help="External-validation card of one network: intervals, calibration, worst cases. An .html page holds "
+            "pictures of the images.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -29,6 +46,8 @@ def evaluate(
     from taichinet.cli.printing import print_study
     from taichinet.experiments.reevaluate import evaluate_weights
 
+    if card is not None and card.suffix.lower() not in CARD_ENDINGS:
+        raise SettingError(f"The card {card} ends in '{card.suffix}'. Name it .html for a page or .md for Markdown.")
     evaluation = evaluate_weights(weights, data, normal)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -40,4 +59,38 @@ def evaluate(
         }
         (out / "summary.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     Console(stderr=True, quiet=as_json).print(evaluation.note, soft_wrap=True)
+    if card is not None:
+        _write_card(card, evaluation)
+        Console(stderr=True, quiet=as_json).print(f"Card in {card}", soft_wrap=True, markup=False)
     print_study(out, evaluation.summary, as_json)
+
+
+def _write_card(path: Path, evaluation: Evaluation) -> None:
+    """The card of the one network of `evaluation`, on its outermost region."""
+    from taichinet.datasets.catalogue import find_dataset
+    from taichinet.experiments.external import Extras, measure_network, read_internal, validation_card, worst_keys
+    from taichinet.inference.predictor import Predictor
+    from taichinet.reports.case_pictures import case_pictures
+    from taichinet.reports.validation_card import write_card
+
+    if len(evaluation.networks) > 1:
+        raise SettingError(
+            f"A card is of one network, and {len(evaluation.networks)} were scored. Give one of them, e.g. "
+            f"{evaluation.networks[0].folder}."
+        )
+    (scored,) = evaluation.networks
+    rows = evaluation.scores
+    rows = rows[rows["region"] == scored.manifest.regions[0]].reset_index(drop=True)
+    placement = scored.placement
+    network = placement.place(scored.loaded.network)
+    pictures = {}
+    if path.suffix.lower() != ".md" and len(scored.manifest.regions) == 1:
+        pictures = case_pictures(worst_keys(rows), scored.manifest, Predictor(scored.loaded, placement))
+    extras = Extras(
+        confidences=measure_network(network, scored.prepare(), placement),
+        internal=read_internal(scored.folder),
+        pictures=pictures,
+        note=evaluation.note,
+    )
+    card = validation_card(rows, scored.loaded.config, scored.manifest, find_dataset(scored.manifest.name), extras)
+    write_card(path, card)

@@ -1,4 +1,4 @@
-"""`taichinet train`: a recipe on a BUSI folder, over one fold or all."""
+"""`taichinet train`: a recipe on a data set, over one fold or all."""
 
 from __future__ import annotations
 
@@ -10,10 +10,16 @@ import typer
 
 def train(
     recipe: Annotated[str, typer.Argument(help="Recipe, e.g. cpu-taichinet, busi-taichinet, cpu-rf-net, cpu-model-6.")],
-    data: Annotated[Path, typer.Option(help="BUSI as distributed: the folder, or its zip.")],
+    data: Annotated[
+        str, typer.Option(help="A data set as distributed, its folder or zip; NAME=PATH where the layout is shared.")
+    ],
     fold: Annotated[list[int] | None, typer.Option(help="Fold to train, repeatable; all folds where left out.")] = None,
     protocol: Annotated[
-        str, typer.Option(help="grouped: near-duplicates never split; paper: random, stratified by class.")
+        str,
+        typer.Option(
+            help="grouped: near-duplicates and patients never split; paper: random, stratified by class; official: "
+            "the authors' own split."
+        ),
     ] = "grouped",
     assignments: Annotated[
         list[str] | None,
@@ -25,23 +31,29 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Train a recipe on its folds, score each test fold once, and summarise."""
+    from rich.console import Console
+
     from taichinet.cli.printing import print_study
     from taichinet.cli.progress import training_progress
+    from taichinet.datasets.folds import PROTOCOLS
     from taichinet.errors import SettingError, unknown_name
     from taichinet.experiments.cross_validate import Existing, open_study_data, train_folds
     from taichinet.experiments.experiment import parse_assignments, vary
     from taichinet.experiments.recipes import get_recipe
 
-    if protocol not in ("grouped", "paper"):
-        raise unknown_name("fold protocol", protocol, ("grouped", "paper"))
+    if protocol not in PROTOCOLS:
+        raise unknown_name("fold protocol", protocol, PROTOCOLS)
     if resume and overwrite:
         raise SettingError("--resume and --overwrite contradict each other. Give one of them.")
     experiment = vary(get_recipe(recipe), parse_assignments(assignments or []))
-    folds = sorted(set(fold or range(experiment.data.folds)))
-    if folds[0] < 0 or folds[-1] >= experiment.data.folds:
-        raise SettingError(f"--fold must lie in 0..{experiment.data.folds - 1}, got {fold}.")
+    if protocol != "official":  # before the data are read, which takes a while
+        _refuse_unknown_folds(fold, experiment.data.folds)
     existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"
-    study_data = open_study_data(experiment, data, protocol, out)  # type: ignore[arg-type]
+    study_data = open_study_data(experiment, data, protocol, out)
+    for line in study_data.manifest.left_out:
+        Console(stderr=True).print(f"Left out: {line}", soft_wrap=True, markup=False, highlight=False)
+    _refuse_unknown_folds(fold, study_data.plan.count)
+    folds = sorted(set(fold or range(study_data.plan.count)))
     with training_progress(quiet=as_json) as progress:
         study = train_folds(
             experiment,
@@ -53,3 +65,10 @@ def train(
             on_epoch=progress.epoch,
         )
     print_study(study.folder, study.summary, as_json)
+
+
+def _refuse_unknown_folds(asked: list[int] | None, count: int) -> None:
+    from taichinet.errors import SettingError
+
+    if any(not 0 <= number < count for number in asked or ()):
+        raise SettingError(f"--fold must lie in 0..{count - 1}, got {asked}.")

@@ -8,11 +8,33 @@ from pathlib import Path
 
 from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.readers import busi, ddti, monai, nnunet
+from taichinet.datasets.readers import (
+    breast,
+    bus_bra,
+    bus_uclm,
+    busi,
+    ddti,
+    drishti_gs,
+    folder,
+    monai,
+    nnunet,
+    refuge,
+    stu_hospital,
+    tn3k,
+    tn_scui2020,
+    udiat,
+)
 from taichinet.datasets.readers.layout import find_folder, open_top
 from taichinet.errors import DataError, unknown_name
 
-CATALOGUE: dict[str, Dataset] = {reader.DATASET.name: reader.DATASET for reader in (busi, ddti, nnunet, monai)}
+_READERS = (
+    *(busi, udiat, bus_bra, bus_uclm, breast, stu_hospital),  # breast ultrasound
+    *(ddti, tn_scui2020, tn3k),  # thyroid ultrasound
+    *(refuge, drishti_gs),  # fundus
+    *(nnunet, monai),  # formats of other toolkits
+    folder,
+)
+CATALOGUE: dict[str, Dataset] = {reader.DATASET.name: reader.DATASET for reader in _READERS}
 
 _REMEDY = "Pass a data set's folder or zip as its authors distribute it, or NAME=FOLDER (see `taichinet data list`)."
 
@@ -43,24 +65,28 @@ def split_spec(spec: str | Path) -> tuple[Dataset, Path]:
 
 
 def recognise(root: Path) -> Dataset:
-    """The one data set whose layout the folder or zip at `root` has, or whose kind of index file `root` is."""
+    """The one data set whose layout the folder or zip at `root` has, or whose kind of index file `root` is.
+
+    A fallback is taken only where no other has the layout.
+    """
     if root.is_file():
         indexed = [entry for entry in CATALOGUE.values() if root.suffix.lower() in entry.index_endings]
         if len(indexed) == 1:
             return indexed[0]
     top = open_top(root, _REMEDY)
     alike = [entry for entry in CATALOGUE.values() if find_folder(top, entry.folders, entry.recognises) is not None]
-    if len(alike) > 1:
+    likely = [entry for entry in alike if not entry.fallback] or alike
+    if len(likely) > 1:
         names = _folder_names(root, top)
-        alike = [entry for entry in alike if names & {folder.lower() for folder in entry.folders}] or alike
-    if not alike:
+        likely = [entry for entry in likely if names & {folder.lower() for folder in entry.folders}] or likely
+    if not likely:
         raise DataError(f"{root} has the layout of no known data set ({', '.join(list_datasets())}). {_REMEDY}")
-    if len(alike) > 1:
+    if len(likely) > 1:
         raise DataError(
             f"{root} has a layout that several data sets share ({', '.join(entry.name for entry in alike)}). "
-            f"Say which, e.g. {alike[0].name}={root}."
+            f"Say which, e.g. {likely[0].name}={root}."
         )
-    return alike[0]
+    return likely[0]
 
 
 def open_dataset(spec: str | Path, include_normal: bool = True, verify: bool = True) -> Manifest:

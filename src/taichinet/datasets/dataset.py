@@ -29,8 +29,9 @@ class Dataset:
 
     `folders` are the names under which the authors' folder is usually found; `recognises` says whether a folder (or
     the inside of a zip) looks like this data set by its layout, without opening any picture. `licence` and `source`
-    say on what terms and where users get it; nothing is downloaded here. `index_endings` are those of a file that
-    lists the data set and may be given in its folder's place.
+    say on what terms and where users get it; nothing is downloaded here. A `fallback` has a layout so common that it is
+    recognised only where no other entry is. `index_endings` are those of a file that lists the data set and may be
+    given in its folder's place.
     """
 
     name: str
@@ -45,4 +46,5 @@ class Dataset:
     colour: bool = False
     has_normal: bool = False
     images: int | None = None
+    fallback: bool = False
     index_endings: tuple[str, ...] = ()

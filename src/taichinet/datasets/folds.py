@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import FoldError
 
-Protocol = Literal["grouped", "paper"]
+Protocol = Literal["grouped", "paper", "official"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+
+NEVER_TESTED = -1
+"""The fold of an image that an official split only trains or validates on."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,9 @@ class FoldPlan:
 
     Protocol `paper`: random, stratified by class; near-duplicates may fall on both sides, as in the paper.
     Protocol `grouped`: the same, but no group of near-duplicates (or patient) is ever split; the honest default.
+    Protocol `official`: the split that the data set's authors distribute, folds or fixed parts, as it is.
     `groups` lists the groups of more than one image, whatever the protocol. `digest` identifies the pictures.
+    `validation` are the keys that an official split selects on; empty where an inner split is drawn.
     """
 
     dataset: str
@@ -41,13 +46,19 @@ class FoldPlan:
     count: int
     groups: tuple[tuple[str, ...], ...]
     fold_of: dict[str, int]
+    validation: tuple[str, ...] = ()
 
     def split(self, fold: int, labels: dict[str, str], validation_share: float) -> Split:
-        """Train, inner validation and test keys of `fold`; the inner split obeys the same protocol and seed."""
+        """Train, validation and test keys of `fold`.
+
+        The inner validation split obeys the same protocol and seed; within an official one, no group is split.
+        """
         if not 0 <= fold < self.count:
             raise FoldError(f"Fold {fold} does not exist. This plan has folds 0 to {self.count - 1}.")
         rest = [key for key, where in self.fold_of.items() if where != fold]
         test = tuple(key for key, where in self.fold_of.items() if where == fold)
+        if self.validation:
+            return Split(tuple(key for key in rest if key not in self.validation), self.validation, test)
         if validation_share <= 0:
             return Split(tuple(rest), (), test)
         parts = max(2, round(1 / validation_share))
@@ -68,23 +79,55 @@ def make_folds(
 ) -> FoldPlan:
     """Assign every sample of `manifest` to one of `count` folds, stratified by class.
 
-    Raises FoldError where a class has fewer samples than folds.
+    Patients, where the manifest tells them, are joined with `groups`. An official split has its own number of folds.
+    Raises FoldError where a class has fewer samples than folds, or no official split exists.
     """
     labels = manifest.labels
     known = set(labels)
-    present = tuple(g for g in (tuple(k for k in group if k in known) for group in groups) if len(g) > 1)
+    joined = join_groups(groups, manifest.patients) if manifest.patients else groups  # their order decides the draw
+    present = tuple(g for g in (tuple(k for k in group if k in known) for group in joined) if len(g) > 1)
+    if protocol == "official":
+        return _official_plan(manifest, present, seed)
     fold_of = _assign(list(manifest.keys), labels, present, protocol, count, seed)
     return FoldPlan(manifest.name, manifest.digest(), protocol, seed, count, present, fold_of)
 
 
-def unite_groups(groups: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    """Groups that share a key as one, sorted: patients and near-duplicates overlap, the groups of a plan must not."""
-    united: list[set[str]] = []
-    for group in groups:
-        met = [other for other in united if not other.isdisjoint(group)]
-        united = [other for other in united if other not in met]
-        united.append(set(group).union(*met))
-    return tuple(sorted(tuple(sorted(group)) for group in united))
+def join_groups(*groupings: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+    """Groups that share a key are one group: near-duplicates and patients together, sorted."""
+    leader: dict[str, str] = {}
+
+    def find(key: str) -> str:
+        while leader.setdefault(key, key) != key:
+            leader[key] = leader[leader[key]]
+            key = leader[key]
+        return key
+
+    for group in (group for grouping in groupings for group in grouping):
+        for key in group[1:]:
+            first, second = sorted((find(group[0]), find(key)))
+            leader[second] = first
+    members: dict[str, list[str]] = {}
+    for key in sorted(leader):
+        members.setdefault(find(key), []).append(key)
+    return tuple(tuple(keys) for keys in members.values() if len(keys) > 1)
+
+
+def _official_plan(manifest: Manifest, groups: tuple[tuple[str, ...], ...], seed: int) -> FoldPlan:
+    """The split that the samples themselves carry: numbered folds, or the parts train, validation and test."""
+    folds = {sample.fold for sample in manifest if sample.fold is not None}
+    tests = any(sample.part == "test" for sample in manifest)
+    if tests:  # fixed parts; numbered folds beside them only divide the training part
+        fold_of = {sample.key: 0 if sample.part == "test" else NEVER_TESTED for sample in manifest}
+        validation = tuple(sample.key for sample in manifest if sample.part == "validation")
+        return FoldPlan(manifest.name, manifest.digest(), "official", seed, 1, groups, fold_of, validation)
+    if not folds:
+        raise FoldError(
+            f"{manifest.name} has no official split in these files. Ask for protocol grouped or paper, or get the "
+            "split that its authors distribute beside the images."
+        )
+    numbered = {number: index for index, number in enumerate(sorted(folds))}
+    fold_of = {sample.key: NEVER_TESTED if sample.fold is None else numbered[sample.fold] for sample in manifest}
+    return FoldPlan(manifest.name, manifest.digest(), "official", seed, len(folds), groups, fold_of)
 
 
 def write_folds(plan: FoldPlan, path: Path) -> None:
@@ -100,6 +143,7 @@ def read_folds(path: Path) -> FoldPlan:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         raw["groups"] = tuple(tuple(group) for group in raw["groups"])
+        raw["validation"] = tuple(raw.get("validation", ()))
         plan = FoldPlan(**raw)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise FoldError(f"Fold file {path} cannot be read ({error}). Delete it to have it made anew.") from error
@@ -121,7 +165,8 @@ def verify_folds(plan: FoldPlan, manifest: Manifest) -> None:
             "The fold file was made for pictures of the same names but other pixels. Use the data it was made "
             "for, or delete the fold file."
         )
-    unknown = sorted({str(where) for where in plan.fold_of.values() if where not in range(plan.count)})
+    least = NEVER_TESTED if plan.protocol == "official" else 0
+    unknown = sorted({str(where) for where in plan.fold_of.values() if where not in range(least, plan.count)})
     if unknown:
         raise FoldError(f"The fold file has folds 0 to {plan.count - 1}, but names {', '.join(unknown)}. Delete it.")
     if plan.protocol == "grouped":
@@ -147,7 +192,8 @@ def load_or_make_folds(
             verify_folds(plan, manifest)
         except FoldError as error:
             raise FoldError(f"{path}: {error}") from error
-        if (plan.protocol, plan.seed, plan.count) != (protocol, seed, count):
+        wanted = (protocol, seed, plan.count if protocol == "official" else count)
+        if (plan.protocol, plan.seed, plan.count) != wanted:
             raise FoldError(
                 f"{path} holds {plan.count} {plan.protocol} folds of seed {plan.seed}, asked for are {count} "
                 f"{protocol} folds of seed {seed}. Move the file away, or ask for what it holds."
@@ -178,7 +224,7 @@ def _assign(
             )
     group_of = {key: number for number, group in enumerate(groups) for key in group}
     names = np.array([group_of.get(key, len(groups) + i) for i, key in enumerate(keys)])
-    if protocol == "grouped":
+    if protocol != "paper":
         if len(set(names.tolist())) < count:
             raise FoldError(f"Only {len(set(names.tolist()))} groups for {count} folds. Ask for fewer folds.")
         parts = StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(keys, classes, names)

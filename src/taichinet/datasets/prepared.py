@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import torch
 from PIL import Image
+from PIL import __version__ as pillow_version
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from taichinet.batch import Batch
 from taichinet.datasets.images import read_grey, read_rgb, region_masks
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.errors import DataError
+
+RECIPE = 1  # raise when the same files give other pixels, so that old cache entries are not read
 
 
 @dataclass(frozen=True)
@@ -69,11 +77,44 @@ class Prepared:
             yield self.batch(rows, regions)
 
 
-def prepare(manifest: Manifest, size: int, channels: int) -> Prepared:
+def prepare(manifest: Manifest, size: int, channels: int, cache: Path | None = None) -> Prepared:
     """Decode and resize every sample to size x size (image: antialiased bilinear; mask: nearest).
 
-    `channels` is 1 (grey) or 3 (RGB). Raises DataError naming every file that cannot be read, all at once.
+    `channels` is 1 (grey) or 3 (RGB). With `cache`, a folder, the pixels are read from it where exactly these files
+    were prepared in this way before, else written there. The entry's name is a digest of every image and mask byte
+    and of the settings, so it is never stale; it appears whole or not at all, so that several processes may share the
+    folder. Raises DataError naming every file that cannot be read, all at once.
     """
+    if cache is None:
+        return _decode(manifest, size, channels)
+    entry = cache / f"{_identity(manifest, size, channels)}.safetensors"
+    kept = _read_entry(entry)
+    if kept is not None:
+        return Prepared(manifest.keys, tuple(sample.label for sample in manifest), kept["image"], kept["lesion"])
+    prepared = _decode(manifest, size, channels)
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = entry.with_name(f"{entry.name}.{uuid4().hex}.tmp")
+    save_file({"image": prepared.image.contiguous(), "lesion": prepared.lesion.contiguous()}, temporary)
+    temporary.replace(entry)
+    return prepared
+
+
+def _identity(manifest: Manifest, size: int, channels: int) -> str:
+    content = [RECIPE, pillow_version, size, channels, manifest.content_digest()]
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:32]
+
+
+def _read_entry(entry: Path) -> dict[str, Tensor] | None:
+    """The tensors of a cache entry; None where there is none, or a torn one that must be made again."""
+    if not entry.is_file():
+        return None
+    try:
+        return load_file(entry)
+    except (OSError, ValueError, SafetensorError):
+        return None
+
+
+def _decode(manifest: Manifest, size: int, channels: int) -> Prepared:
     problems: list[str] = []
 
     def one(sample: Sample) -> tuple[np.ndarray, np.ndarray] | None:

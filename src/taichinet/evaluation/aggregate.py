@@ -43,7 +43,7 @@ class FoldScore:
 
 @dataclass(frozen=True)
 class GroupScores:
-    """All scores of one group of images: 'lesion', 'all' or a class.
+    """All scores of one group of images: 'lesion', 'all', a class, or one region of several ('cup').
 
     `policy` says how images with empty truth were scored; None where the group has no such image.
     """
@@ -70,17 +70,21 @@ class NormalImages:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a table prints of one run: `lesion` is the headline; no other group stands without `normal`."""
+    """What a table prints of one run: `lesion` is the headline; no other group stands without `normal`.
+
+    Where images have several regions, all but `by_region` is of the first, outermost one.
+    """
 
     lesion: GroupScores
     all_images: Mapping[EmptyTruthPolicy, GroupScores]
     by_class: tuple[GroupScores, ...]
     normal: NormalImages
+    by_region: tuple[GroupScores, ...] = ()
 
     @property
     def groups(self) -> tuple[GroupScores, ...]:
-        """Headline first, then all images under each policy, then the classes."""
-        return (self.lesion, *self.all_images.values(), *self.by_class)
+        """Headline first, then all images under each policy, then the classes, then the regions."""
+        return (self.lesion, *self.all_images.values(), *self.by_class, *self.by_region)
 
     def to_json_dict(self) -> dict[str, object]:
         """Plain strings, ints and floats, NaN as None, so that strict JSON can hold it."""
@@ -96,14 +100,27 @@ class Summary:
 
 
 def aggregate(rows: pd.DataFrame) -> Summary:
-    """Summarise `rows`: one per image, with `COLUMNS`, the scores as `score_mask` gives them.
+    """Summarise `rows`: one per image and region, with `COLUMNS`, the scores as `score_mask` gives them.
+
+    A table without a column "region" is of one region.
 
     A normal image is one with empty truth at both sizes. A lesion that resizing lost (`true_pixels` 0, but
     not empty at native size) stays a lesion image and counts as missed: its undefined scores are 0.
     ACC, HD95 and ASSD are defined for every image, so no policy touches them.
     A fold without an image of a group is left out of that group's mean and deviation.
     """
+    if "region" not in rows:
+        rows = rows.assign(region="lesion")
     _refuse_unusable(rows)
+    by_region: list[GroupScores] = []
+    regions = list(rows["region"].unique())
+    if len(regions) > 1:
+        for region in regions:
+            part = rows[rows["region"] == region].reset_index(drop=True)
+            found = _empty_truth(part)
+            decided = {policy: _decide_empty_truth(part, found, policy) for policy in POLICIES}
+            by_region.append(_group(decided, str(region), None, ~found))
+        rows = rows[rows["region"] == regions[0]].reset_index(drop=True)
     empty = _empty_truth(rows)
     scored = {policy: _decide_empty_truth(rows, empty, policy) for policy in POLICIES}
     everything = pd.Series(True, index=rows.index)
@@ -117,6 +134,7 @@ def aggregate(rows: pd.DataFrame) -> Summary:
         all_images={policy: _group(scored, "all", policy, everything) for policy in POLICIES},
         by_class=tuple(by_class),
         normal=_normal_images(rows[empty]),
+        by_region=tuple(by_region),
     )
 
 
@@ -234,7 +252,7 @@ def _refuse_unusable(rows: pd.DataFrame) -> None:
         raise DataError(f"The per-image table lacks the columns {', '.join(missing)}; evaluate the run again.")
     if rows.empty:
         raise DataError("The per-image table has no rows; evaluate at least one image.")
-    twice = rows.loc[rows["key"].duplicated(), "key"].unique()
+    twice = rows.loc[rows.duplicated(["key", "region"]), "key"].unique()
     if len(twice):
         raise DataError(
             "The per-image table has images more than once; each is tested in one fold only.", map(str, twice)

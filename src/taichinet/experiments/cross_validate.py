@@ -1,9 +1,10 @@
 """A recipe over folds: data and folds once, a run folder a fold, a summary over all that are done.
 
-OUT/folds/<dataset>-<protocol>-...json     the fold plan, written once, verified by every later run
-OUT/mining/<identity>/                     easy and hard regions, shared by all runs of the same training part
-OUT/<recipe>/<protocol>/fold-<k>/          one run folder a fold (see run.py)
-OUT/<recipe>/<protocol>/{scores.csv,summary.json}
+OUT/folds/<dataset>-<protocol>-...json            the fold plan, written once, verified by every later run
+OUT/prepared/<identity>.safetensors               the images and masks at network size, shared by all runs
+OUT/mining/<identity>/                            easy and hard regions, shared by all runs of the same training part
+OUT/<dataset>/<recipe>/<protocol>/fold-<k>/       one run folder a fold (see run.py)
+OUT/<dataset>/<recipe>/<protocol>/{scores.csv,summary.json}
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from taichinet.datasets.catalogue import find_dataset, open_dataset
 from taichinet.datasets.duplicates import find_near_duplicates
 from taichinet.datasets.folds import FoldPlan, Protocol, load_or_make_folds
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared, grey_images, prepare
-from taichinet.datasets.readers.busi import read_busi
 from taichinet.errors import FoldError
 from taichinet.evaluation.aggregate import Summary, aggregate
-from taichinet.experiments.experiment import Experiment
+from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.run import FoldResult, OnEpoch, read_fold, run_fold
 
 Existing = Literal["refuse", "resume", "overwrite"]
@@ -48,24 +49,34 @@ class Study:
     summary: Summary
 
 
-def open_study_data(experiment: Experiment, data: Path, protocol: Protocol, out: Path) -> StudyData:
-    """Read the data set at `data`, verify or draw its folds under `out`/folds, resize it for `experiment`.
+def open_study_data(experiment: Experiment, data: Path | str, protocol: Protocol, out: Path) -> StudyData:
+    """Read the data set at `data` (a path or NAME=PATH), verify or draw its folds under `out`/folds, resize it.
 
     Near-duplicates are searched only where the fold plan does not exist yet (about half a minute for BUSI).
     """
     settings = experiment.data
-    manifest = read_busi(data, include_normal=settings.include_normal)
-    normal = "with-normal" if settings.include_normal else "lesions"
-    name = f"{manifest.name}-{normal}-{protocol}-{settings.folds}folds-seed{settings.fold_seed}.json"
-    path = out / "folds" / name
+    manifest = open_dataset(data, include_normal=settings.include_normal)
+    dataset = find_dataset(manifest.name)
+    content = ("-with-normal" if settings.include_normal else "-lesions") if dataset.has_normal else ""
+    folds = "" if protocol == "official" else f"-{settings.folds}folds-seed{settings.fold_seed}"
+    path = out / "folds" / f"{manifest.name}{content}-{protocol}{folds}.json"
     groups = () if path.exists() else find_near_duplicates(grey_images(manifest)).groups
     plan = load_or_make_folds(path, manifest, groups, protocol, settings.fold_seed, settings.folds)
-    return StudyData(manifest, prepare(manifest, settings.size, experiment.channels), plan)
+    prepared = prepare(manifest, settings.size, experiment.channels, out / "prepared")
+    return StudyData(manifest, prepared, plan)
 
 
-def study_folder(experiment: Experiment, protocol: Protocol, out: Path) -> Path:
-    """Where the folds of this recipe and protocol lie."""
-    return out / experiment.name / protocol
+def fitted_to(experiment: Experiment, manifest: Manifest) -> Experiment:
+    """`experiment` with the number of regions that `manifest` has, where its options leave that open."""
+    regions = len(manifest.regions)
+    if regions == 1 or "num_classes" in experiment.options:
+        return experiment
+    return vary(experiment, {"options.num_classes": regions})
+
+
+def study_folder(experiment: Experiment, plan: FoldPlan, out: Path) -> Path:
+    """Where the folds of this recipe on this data set under this protocol lie."""
+    return out / plan.dataset / experiment.name / plan.protocol
 
 
 def train_folds(
@@ -82,7 +93,8 @@ def train_folds(
     `existing` says what happens to run folders that are there already: refused (nothing is ever lost by a typing
     error), resumed, or made anew.
     """
-    folder = study_folder(experiment, study.plan.protocol, out)
+    experiment = fitted_to(experiment, study.manifest)
+    folder = study_folder(experiment, study.plan, out)
     for fold in folds:
         if existing == "refuse" and _has_work(folder / f"fold-{fold}"):
             raise FoldError(

@@ -85,8 +85,16 @@ def vary(experiment: Experiment, changes: Mapping[str, object]) -> Experiment:
     try:
         return Experiment.model_validate(raw)
     except ValidationError as error:
-        details = "; ".join(f"{'.'.join(map(str, e['loc']))} = {e.get('input')!r}: {e['msg']}" for e in error.errors())
+        details = "; ".join(
+            f"{'.'.join(map(str, e['loc']))} = {e.get('input')!r}: {e['msg']}" if e["loc"] else _message(e["msg"])
+            for e in error.errors()
+        )
         raise SettingError(f"The experiment is not valid: {details}.") from error
+
+
+def _message(text: str) -> str:
+    """Of a check of the whole value, whose input would be all settings: the message alone."""
+    return text.removeprefix("Value error, ")
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, object]:

@@ -7,14 +7,33 @@ from pathlib import Path
 
 import pandas as pd
 
+from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.prepared import prepare
-from taichinet.datasets.readers.busi import read_busi
+from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.errors import FoldError, WeightsError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.experiments.scoring import score_images
 from taichinet.models.weights import CONFIG_FILE, LoadedWeights, load_weights
-from taichinet.training.device import choose_placement
+from taichinet.training.device import Placement, choose_placement
+
+
+@dataclass(frozen=True)
+class ScoredNetwork:
+    """One network of an evaluation: the weights of `folder`, and the images of `manifest` that it was scored on."""
+
+    folder: Path
+    loaded: LoadedWeights
+    manifest: Manifest
+    keys: tuple[str, ...]
+
+    @property
+    def placement(self) -> Placement:
+        """Where it runs, in the number format of its training."""
+        return choose_placement(self.loaded.config.provenance.get("precision", "auto"))
+
+    def prepare(self) -> Prepared:
+        """The scored images at network size."""
+        return prepare(self.manifest.subset(set(self.keys)), self.loaded.config.size, self.loaded.channels)
 
 
 @dataclass(frozen=True)
@@ -24,10 +43,11 @@ class Evaluation:
     scores: pd.DataFrame
     summary: Summary
     note: str
+    networks: tuple[ScoredNetwork, ...]
 
 
-def evaluate_weights(path: Path, data: Path, include_normal: bool | None = None) -> Evaluation:
-    """Score the weights of `path` (a study, a run folder, or a weights folder) on the BUSI-like set at `data`.
+def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None = None) -> Evaluation:
+    """Score the weights of `path` (a study, a run folder, or a weights folder) on the data set at `data`.
 
     Pictures that took part in a network's training or selection are known by their bytes, whatever their names, and
     left out: on its own data set each network is scored on its test fold, on foreign data on all. `include_normal` None
@@ -35,7 +55,7 @@ def evaluate_weights(path: Path, data: Path, include_normal: bool | None = None)
     where the data set is the training's. Raises FoldError where nothing is left, or folds overlap.
     """
     folders = find_weights(path)
-    frames, notes = [], []
+    frames, notes, networks = [], [], []
     manifests: dict[bool, Manifest] = {}
     for folder in folders:
         loaded = load_weights(folder)
@@ -43,8 +63,13 @@ def evaluate_weights(path: Path, data: Path, include_normal: bool | None = None)
         trained_on_normal = bool(origin.get("include_normal", False))
         with_normal = trained_on_normal if include_normal is None else include_normal
         if with_normal not in manifests:
-            manifests[with_normal] = read_busi(data, include_normal=with_normal)
+            manifests[with_normal] = open_dataset(data, include_normal=with_normal)
         manifest = manifests[with_normal]
+        if (regions := int(loaded.config.options.get("num_classes", 1))) != len(manifest.regions):
+            raise WeightsError(
+                f"The weights in {folder} find {regions} region(s), {manifest.name} has {len(manifest.regions)} "
+                f"({', '.join(manifest.regions)}). Evaluate them on a data set with as many."
+            )
         seen = origin.get("seen_images")
         known = set(seen) if isinstance(seen, list) else set()
         unseen = [key for key, it in zip(manifest.keys, manifest.image_digests(), strict=True) if it not in known]
@@ -58,7 +83,8 @@ def evaluate_weights(path: Path, data: Path, include_normal: bool | None = None)
             notes.append(f"fold {fold}: the {len(unseen)} images that took no part in the training")
         if not unseen:
             raise FoldError(f"Every picture of {data} took part in the training of {folder}: nothing can be scored.")
-        frames.append(_score(loaded, manifest, unseen, fold))
+        networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen)))
+        frames.append(_score(networks[-1], fold))
     if len(folders) > 1:
         scored = [key for frame in frames for key in frame["key"]]
         if len(scored) != len(set(scored)):
@@ -67,15 +93,14 @@ def evaluate_weights(path: Path, data: Path, include_normal: bool | None = None)
                 f"folds do not add up to one score. Choose one network, e.g. {folders[0]}."
             )
     scores = pd.concat(frames, ignore_index=True)
-    return Evaluation(scores, aggregate(scores), "Scored " + "; ".join(notes) + ".")
+    return Evaluation(scores, aggregate(scores), "Scored " + "; ".join(notes) + ".", tuple(networks))
 
 
-def _score(loaded: LoadedWeights, manifest: Manifest, keys: list[str], fold: int) -> pd.DataFrame:
-    precision = loaded.config.provenance.get("precision", "auto")
-    placement = choose_placement(precision)
-    prepared = prepare(manifest.subset(set(keys)), loaded.config.size, loaded.channels)
-    network = placement.place(loaded.network)
-    return score_images(network, manifest, prepared, fold, placement, loaded.config.threshold)
+def _score(scored: ScoredNetwork, fold: int) -> pd.DataFrame:
+    placement = scored.placement
+    network = placement.place(scored.loaded.network)
+    threshold = scored.loaded.config.threshold
+    return score_images(network, scored.manifest, scored.prepare(), fold, placement, threshold)
 
 
 def find_weights(path: Path) -> tuple[Path, ...]:
@@ -89,7 +114,7 @@ def find_weights(path: Path) -> tuple[Path, ...]:
     folds = tuple(sorted(config.parent for config in path.glob(f"fold-*/weights/{CONFIG_FILE}")))
     if not folds:
         raise WeightsError(
-            f"No weights at {path}. Give a weights folder, a run folder (RUNS/recipe/protocol/fold-0), or a study "
-            "(RUNS/recipe/protocol)."
+            f"No weights at {path}. Give a weights folder, a run folder (RUNS/dataset/recipe/protocol/fold-0), or a "
+            "study (RUNS/dataset/recipe/protocol)."
         )
     return folds

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from taichinet.errors import SettingError
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.models.catalogue import CATALOGUE, model_settings
 from taichinet.models.taichinet.settings import TaiChiNetSettings
@@ -18,10 +19,12 @@ RIVALS = tuple(name for name in CATALOGUE if name != "taichinet")
 # Outputs that only a network's own loss terms read are left out where those terms are off.
 WITHOUT_OWN_TERMS: dict[str, dict[str, Any]] = {"unet++": {"deep_supervision": False}, "x-net": {"variational": False}}
 
-# In the proportions of the sources; the variational weights are those usual for such a regulariser.
+# The sources' further outputs, the common Dice + cross-entropy standing in for their own kinds of loss. DE-ResUnet sums
+# six maps and, for one region, its final map once more: 1:1:1:1:1:2. The variational weights are those usual for such a
+# regulariser.
 OWN_TERMS: dict[str, dict[str, float]] = {
     "unet++": {"levels": 1},
-    "de-resunet": {"levels": 1},
+    "de-resunet": {"levels": 0.5},
     "rf-net": {"first_pass": 1, "residual": 1},
     "x-net": {"reconstruction": 0.1, "divergence": 0.1},
 }
@@ -31,6 +34,8 @@ def rival(full: Experiment, model: str) -> Experiment:
     """Network `model` under the recipe `full`, trained plainly; where it has a width, scaled as TaiChiNet's is."""
     options: dict[str, Any] = {key: full.options[key] for key in ("in_channels", "num_classes") if key in full.options}
     options |= WITHOUT_OWN_TERMS.get(model, {})
+    if model == "unet" and "output_kernel" in full.options:  # TaiChiNet's own sub-network
+        options["output_kernel"] = full.options["output_kernel"]
     own = getattr(model_settings(model), "width", None)
     if "width" in full.options and own is not None:
         options["width"] = max(full.options["width"] * own // TaiChiNetSettings().width, 2)
@@ -38,7 +43,12 @@ def rival(full: Experiment, model: str) -> Experiment:
 
 
 def with_own_terms(recipe: Experiment) -> Experiment:
-    """The rival with the further loss terms of its own paper."""
+    """The rival with the further loss terms of its own paper; SettingError for one whose paper has none."""
+    if recipe.model not in OWN_TERMS:
+        raise SettingError(
+            f"Network '{recipe.model}' has no loss terms of its own beside Dice + cross-entropy. "
+            f"Those that have: {', '.join(OWN_TERMS)}."
+        )
     left_out = WITHOUT_OWN_TERMS.get(recipe.model, {})
     options = {key: value for key, value in recipe.options.items() if key not in left_out}
     terms = {f"objective.auxiliary.{term}": weight for term, weight in OWN_TERMS[recipe.model].items()}

@@ -71,7 +71,7 @@ def run_fold(
         return read_fold(folder, identity)
     regions = data.lesion.shape[1]
     if (asked := model_settings(experiment.model, **experiment.options).num_classes) != regions:
-        raise SettingError(f"options.num_classes is {asked}, but {plan.dataset} has {regions} region. Leave it out.")
+        raise SettingError(f"options.num_classes is {asked}, but {plan.dataset} has {regions} region(s). Leave it out.")
     if resume:
         load_checkpoint(folder, identity)  # refuses a foreign one before anything is written
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Scores of a network on images: one row per image, at network size and at native size."""
+"""Scores of a network on images: one row per image and region, at network size and at native size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from taichinet.datasets.images import united_mask
+from taichinet.datasets.images import region_masks
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared
 from taichinet.evaluation.metrics import score_mask
@@ -28,7 +28,7 @@ def score_images(
     threshold: float = 0.5,
     batch_size: int = 16,
 ) -> pd.DataFrame:
-    """A row for each sample of `data`: key, label, fold and every score of `score_mask`, twice.
+    """A row for each sample of `data` and region: key, label, fold, region and every score of `score_mask`, twice.
 
     Unsuffixed columns compare the thresholded probability with the resized mask at network size, as the paper does;
     `*_native` resize the probability (bilinear) to the image's own size and compare with the mask as drawn.
@@ -44,25 +44,30 @@ def score_images(
         second = prediction.second_opinion
         for i in range(len(batch.image)):
             key = data.keys[position]
-            truth = batch.lesion[i, 0].numpy() > 0.5
-            mask = prediction.lesion[i, 0].numpy() > threshold
-            native_truth = united_mask(samples[key])
-            native_mask = resize_probability(prediction.lesion[i : i + 1], native_truth.shape) > threshold
-            row = {
-                "key": key,
-                "label": data.labels[position],
-                "fold": fold,
-                **asdict(score_mask(mask, truth)),
-            }
-            native = asdict(score_mask(native_mask, native_truth))
-            row |= {f"{name}{AT_NATIVE_SIZE}": value for name, value in native.items()}
-            if second is not None:
-                mean = (torch.sigmoid(prediction.positive[i, 0]) + second[i, 0]) / 2
-                row["positive_dice"] = score_mask(
-                    torch.sigmoid(prediction.positive[i, 0]).numpy() > threshold, truth
-                ).dice
-                row["second_path_dice"] = score_mask(second[i, 0].numpy() > threshold, truth).dice
-                row["mean_dice"] = score_mask(mean.numpy() > threshold, truth).dice
-            rows.append(row)
+            drawn = region_masks(samples[key], len(manifest.regions))
+            for r, region in enumerate(manifest.regions):
+                probability = prediction.lesion[i : i + 1, r : r + 1]
+                truth = batch.lesion[i, r].numpy() > 0.5
+                native_mask = resize_probability(probability, drawn[r].shape) > threshold
+                native = asdict(score_mask(native_mask, drawn[r]))
+                row = {
+                    "key": key,
+                    "label": data.labels[position],
+                    "fold": fold,
+                    "region": region,
+                    **asdict(score_mask(probability[0, 0].numpy() > threshold, truth)),
+                    **{f"{name}{AT_NATIVE_SIZE}": value for name, value in native.items()},
+                }
+                if second is not None:
+                    outputs = {
+                        "positive": torch.sigmoid(prediction.positive[i, r].float()),
+                        "second_path": second[i, r],
+                    }
+                    outputs["mean"] = (outputs["positive"] + outputs["second_path"]) / 2
+                    row |= {
+                        f"{name}_dice": score_mask(output.numpy() > threshold, truth).dice
+                        for name, output in outputs.items()
+                    }
+                rows.append(row)
             position += 1
     return pd.DataFrame(rows)

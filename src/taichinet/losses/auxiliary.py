@@ -6,6 +6,7 @@ same Dice + cross-entropy on the answer. The catalogue names the weights that ea
 
 from __future__ import annotations
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
@@ -53,13 +54,14 @@ def auxiliary_loss(prediction: Prediction, batch: Batch, settings: AuxiliarySett
 
 
 def residual_loss(feedback: Feedback, answer: Tensor, lesion: Tensor) -> Tensor:
-    """Cross-entropy of the residual map, resized to the mask, with the answer's error |G - P|; a scalar.
+    """Cross-entropy of the residual probabilities, resized to the mask, with the answer's error |G - P|; a scalar.
 
     The answer is a target here and learns nothing from it, as in RF-Net's published code.
     """
     error = (lesion - answer.detach().sigmoid()).abs()
-    residual = F.interpolate(feedback.residual.float(), size=lesion.shape[-2:], mode="bilinear", align_corners=True)
-    return F.binary_cross_entropy_with_logits(residual, error)
+    residual = F.interpolate(feedback.residual.float().sigmoid(), size=lesion.shape[-2:], mode="bilinear")
+    with torch.autocast(device_type=residual.device.type, enabled=False):  # this loss has no half precision
+        return F.binary_cross_entropy(residual, error)
 
 
 def divergence_loss(drawn: Reconstruction) -> Tensor:

@@ -88,7 +88,7 @@ class ResNetEncoder(nn.Module):
             name, pretrained=False, num_classes=0, output_stride=output_stride, zero_init_last=False
         )
         if pretrained is not None:
-            load_backbone(resnet, Path(pretrained), name)
+            load_backbone(resnet, Path(pretrained), name, unused=("fc.",))
         self.scale = ImageNetScale(in_channels)
         convolution = resnet.conv1
         if in_channels != 3:
@@ -108,9 +108,10 @@ class ResNetEncoder(nn.Module):
 
 
 def with_input_channels(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
-    """The same convolution for `channels` input channels: each kernel is the mean over the given ones, times 3/C.
+    """The same convolution for another number of input channels than its three.
 
-    Then a grey image gives what the same image repeated in three channels would give.
+    One channel gets the sum of the three kernels: an image then gives what it would give repeated in three channels.
+    Of several, channel c gets kernel c mod 3, as RF-Net's official stem of two channels has it.
     """
     adapted = nn.Conv2d(
         channels,
@@ -121,28 +122,24 @@ def with_input_channels(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
         bias=convolution.bias is not None,
     )
     with torch.no_grad():
-        total = convolution.weight.sum(dim=1, keepdim=True)
-        adapted.weight.copy_((total / channels).expand_as(adapted.weight))
-        if channels > 1:  # equal kernels would stay equal for ever
-            adapted.weight.add_(torch.randn_like(adapted.weight) * convolution.weight.std() / channels)
+        if channels == 1:
+            adapted.weight.copy_(convolution.weight.sum(dim=1, keepdim=True))
+        else:
+            adapted.weight.copy_(convolution.weight[:, torch.arange(channels) % convolution.in_channels])
         if convolution.bias is not None and adapted.bias is not None:
             adapted.bias.copy_(convolution.bias)
     return adapted
 
 
-def load_backbone(backbone: nn.Module, path: Path, name: str) -> None:
-    """Load the ImageNet weights at `path` into `backbone`; a classifier in the file is passed over.
+def load_backbone(backbone: nn.Module, path: Path, name: str, unused: tuple[str, ...]) -> None:
+    """Load the ImageNet weights at `path` into `backbone`; tensors whose names begin as in `unused` are passed over.
 
-    Files of timm and of torchvision name a ResNet's tensors alike. Raises SettingError for a missing file and
-    WeightsError for one that is torn or belongs to another network.
+    Files of timm, of torchvision and of DeiT's authors (who wrap theirs in "model") name their tensors alike. Raises
+    SettingError for a missing file and WeightsError for one that is torn, not finite, or of another network: a deeper
+    ResNet holds every tensor of a shallower one, so what the file has beyond the network is refused too.
     """
     _existing(path, f"ImageNet weights of {name}")
-    safe = path.suffix == ".safetensors"
-    try:
-        state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-        tensors = {key: value for key, value in dict(state).items() if isinstance(value, Tensor)}
-    except Exception as error:  # both loaders raise undocumented types, and torch's refuses pickles that hold code
-        raise WeightsError(f"The ImageNet weights in {path} cannot be read ({error}). Get the file again.") from error
+    tensors = _tensors_in(path)
     expected = backbone.state_dict()
     wrong = [key for key, value in expected.items() if key not in tensors or tensors[key].shape != value.shape]
     wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]
@@ -151,13 +148,38 @@ def load_backbone(backbone: nn.Module, path: Path, name: str) -> None:
             f"The weights in {path} are not those of {name}: {len(wrong)} of its tensors are missing or of another "
             f"shape, first '{wrong[0]}'. Give {name}'s own file."
         )
+    beyond = [key for key in tensors if key not in expected and not key.startswith(unused)]
+    if beyond:
+        raise WeightsError(
+            f"The weights in {path} are not those of {name}, but of a larger network: {len(beyond)} further tensors, "
+            f"first '{beyond[0]}'. Give {name}'s own file."
+        )
+    broken = [key for key in expected if key in tensors and not torch.isfinite(tensors[key]).all()]
+    if broken:
+        raise WeightsError(f"The weights in {path} hold values that are not finite, first in '{broken[0]}'.")
     backbone.load_state_dict({key: tensors.get(key, value) for key, value in expected.items()})
+
+
+def _tensors_in(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors or .pth file by name, out of a wrapper called "model" or "state_dict"."""
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        for wrapper in ("model", "state_dict"):
+            if isinstance(state.get(wrapper), Mapping):
+                state = state[wrapper]
+        return {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    except Exception as error:  # both loaders raise undocumented types, and torch's refuses pickles that hold code
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"The ImageNet weights in {path} cannot be read ({reason}). Get the file again.") from error
 
 
 def _existing(path: Path, what: str) -> Path:
     if not path.is_file():
+        found = "a folder, no file," if path.is_dir() else "no file"
         raise SettingError(
-            f"{what}: no file {path}. Give the path of a file of ImageNet weights (timm's model.safetensors or "
+            f"{what}: {found} {path}. Give the path of a file of ImageNet weights (timm's model.safetensors or "
             "torchvision's .pth), or leave the option out to train from scratch; nothing is downloaded."
         )
     return path

@@ -82,7 +82,10 @@ CATALOGUE: dict[str, Entry] = {
         "Ronneberger et al., MICCAI 2015",
         "high",
         Source(8_637_345, 25.06, options=(("output_kernel", 1),)),
-        note="Table IV's base width is unknown; this is the paper's own sub-network, width=64 the published one.",
+        note=(
+            "Table IV's base width is unknown; this is the paper's own sub-network. With width=64 and output_kernel=1 "
+            "it is the usual public re-implementation."
+        ),
     ),
     "unet++": Entry(
         "U-Net++",
@@ -91,6 +94,7 @@ CATALOGUE: dict[str, Entry] = {
         "Zhou et al., TMI 2020",
         "high",
         Source(9_163_428, 52.82),
+        note="The usual PyTorch version; the authors' own has transposed convolutions and dropout, no BatchNorm.",
     ),
     "attention-unet": Entry(
         "Attention U-Net",
@@ -135,6 +139,7 @@ CATALOGUE: dict[str, Entry] = {
         "Wu et al., MedIA 2022",
         "high",
         Source(28_758_657, 45.85),
+        note="The adaptation modules share their weights, as coded; the usually quoted 30M fits independent ones.",
     ),
     "x-net": Entry(
         "X-Net (reconstruction)",
@@ -152,6 +157,7 @@ CATALOGUE: dict[str, Entry] = {
         "Wang et al., MICCAI 2021",
         "high",
         Source(22_011_970, 24.79, repeated_gflops=0.236),
+        note="As coded: feedback at five places where the paper draws four; the stem takes the image alone.",
         size_multiple=rf_net.SIZE_MULTIPLE,
     ),
     "de-resunet": Entry(
@@ -161,7 +167,7 @@ CATALOGUE: dict[str, Entry] = {
         "Wu et al., BSPC 2022",
         "medium",
         Source(3_133_101, 24.07),
-        note="The published network is three-dimensional, for four tissues of the brain; the 2-D port is ours.",
+        note="The published network is three-dimensional, for three tissues of the brain; the 2-D port is ours.",
     ),
     "aau-net": Entry(
         "AAU-Net",
@@ -197,7 +203,10 @@ def model_settings(name: str, **options: object) -> NetworkSettings:
         return settings.model_validate(options)
     except ValidationError as error:
         details = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or name} = {e.get('input')!r}: {e['msg']}" for e in error.errors()
+            f"{'.'.join(map(str, e['loc']))} = {e.get('input')!r}: {e['msg']}"
+            if e["loc"]
+            else e["msg"].removeprefix("Value error, ")
+            for e in error.errors()
         )
         raise SettingError(f"Model '{name}' cannot be built: {details}.") from error
 
@@ -212,5 +221,5 @@ def create_model(name: str, **options: object) -> nn.Module:
     build = CATALOGUE[name].build
     if isinstance(settings, BaselineSettings) and settings.second_path is not None:
         path = settings.model_copy(update={"second_path": None})
-        return TwoPaths(lambda: build(path), path, settings.second_path)
+        return TwoPaths(lambda: build(path), lambda: build(path.for_second_path()), path, settings.second_path)
     return build(settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,3 +44,7 @@ class BaselineSettings(NetworkSettings):
     """Options of a rival network; `second_path` gives it a twin that learns the background, see `TwoPaths`."""
 
     second_path: CouplingSettings | None = None
+
+    def for_second_path(self) -> Self:
+        """These settings for the twin: without what only the lesion's own path has, or only its loss terms read."""
+        return self

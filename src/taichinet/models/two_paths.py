@@ -22,13 +22,19 @@ from taichinet.models.taichinet.complementary_head import ComplementaryHead
 class TwoPaths(nn.Module):
     """Two networks of the same kind with opposite eyes: image (B, C, H, W) -> Prediction of both."""
 
-    def __init__(self, build: Callable[[], nn.Module], settings: BaselineSettings, coupling: CouplingSettings) -> None:
-        """`build` is called twice; `settings` are those of each path."""
+    def __init__(
+        self,
+        build: Callable[[], nn.Module],
+        build_negative: Callable[[], nn.Module],
+        settings: BaselineSettings,
+        coupling: CouplingSettings,
+    ) -> None:
+        """`settings` are those of the positive path; the negative one may lack outputs that no loss asks of it."""
         super().__init__()
         self.settings = settings
         self.coupling = coupling
         self.positive = build()
-        self.negative = build()
+        self.negative = build_negative()
         self.head = ComplementaryHead(coupling, settings.num_classes) if coupling.head != "none" else None
         complementary = coupling.mutual == "complementary"
         prior = coupling.background_prior if complementary else 0.5
@@ -39,8 +45,13 @@ class TwoPaths(nn.Module):
         found: Prediction = self.positive(image)
         opposite: Prediction = self.negative(image)
         positive = found.positive
+        heard = opposite.positive
+        if self.settings.num_classes > 1 and self.coupling.mutual == "complementary":
+            # The background of an inner region holds that of the outer one: a network that nests its regions by
+            # construction (DE-ResUnet) can say so only in the opposite order.
+            heard = heard.flip(1)
         # The constant is the output bias of TaiChiNet's second path: a start at the background's share of the image.
-        negative = opposite.positive + self.prior_logit
+        negative = heard + self.prior_logit
         if self.head is not None:
             with torch.autocast(device_type=image.device.type, enabled=False):
                 negative, positive = self.head(negative.float(), positive.float())

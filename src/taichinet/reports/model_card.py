@@ -20,7 +20,7 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
         result: dict[str, Any] = json.loads((run / "result.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(
-            f"No result.json in {run} ({error}). Give the folder of one finished fold, e.g. runs/cpu-taichinet/"
+            f"No result.json in {run} ({error}). Give the folder of one finished fold, e.g. runs/busi/cpu-taichinet/"
             "grouped/fold-0."
         ) from error
     experiment = result["experiment"]

@@ -97,7 +97,9 @@ def mine_regions(
     if (folder / "provenance.json").exists():
         return read_regions(folder)
     torch.manual_seed(settings.seed)
-    network = UNetPlusPlus(UNetPlusPlusSettings(in_channels=train.image.shape[1], width=settings.width))
+    network = UNetPlusPlus(
+        UNetPlusPlusSettings(in_channels=train.image.shape[1], num_classes=train.lesion.shape[1], width=settings.width)
+    )
     training = TrainingSettings(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
@@ -116,7 +118,8 @@ def mine_regions(
         parts = split_lesion(coarse, fine, batch.lesion)
         easy.append(parts[0].to(torch.uint8))
         hard.append(parts[1].to(torch.uint8))
-    regions = Regions(train.keys, torch.cat(easy), torch.cat(hard))
+    # Contiguous: of several regions the network answers in its own memory layout.
+    regions = Regions(train.keys, torch.cat(easy).contiguous(), torch.cat(hard).contiguous())
     lesion_pixels = max(int(train.lesion.sum()), 1)
     measured = Provenance(
         **{

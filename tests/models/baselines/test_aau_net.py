@@ -1,10 +1,12 @@
-"""AAU-Net: the released module's parameter formula, the assemblies' totals, the module by hand."""
+"""AAU-Net: the released module's parameter formula, the assemblies' totals, module and network by hand."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from written_out import Parts, assert_agree, gflops, weathered
 
 from taichinet.errors import SettingError
 from taichinet.models.baselines.aau_net import AAUNet, AAUNetSettings, HybridAdaptiveAttention
@@ -78,3 +80,53 @@ def test_a_batch_of_one_image_cannot_be_trained_on_but_can_be_predicted() -> Non
     with pytest.raises(SettingError, match="batches of two or more"):
         network.train()(torch.rand(1, 1, 16, 16))
     assert network.eval()(torch.rand(1, 1, 16, 16)).lesion.shape == (1, 1, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("modules", "up_convolution", "stated"), [(2, True, 114.20), (1, False, 73.50), (1, True, 63.22)]
+)
+def test_each_assembly_costs_what_the_source_measures(modules: int, up_convolution: bool, stated: float) -> None:
+    settings = AAUNetSettings(in_channels=3, modules_per_stage=modules, up_convolution=up_convolution)
+    assert gflops(AAUNet(settings).eval(), channels=3) == pytest.approx(stated, abs=0.011)
+
+
+def haam(p: Parts, x: Tensor) -> Tensor:
+    channel, spatial = p["channel"], p["spatial"]
+    a = channel["dilated"].conv_norm_relu(0, x, dilation=3)
+    b = channel["wide"].conv_norm_relu(0, x)
+    pooled = torch.cat([a, b], dim=1).flatten(2).mean(2)
+    squeezed = F.relu(channel["squeeze"].norm(1, channel["squeeze"].linear("0", pooled)))
+    alpha = channel.linear("excite", squeezed).sigmoid()[:, :, None, None]
+    ch = channel["merge"].conv_norm_relu(0, torch.cat([alpha * a, (1 - alpha) * b], dim=1))
+    sp = spatial[1].conv_norm_relu(0, spatial[0].conv_norm_relu(0, x))
+    beta = p.conv("beta", F.relu(ch + sp)).sigmoid()
+    return p["fuse"].norm(1, p["fuse"].conv(0, torch.cat([beta * ch, (1 - beta) * sp], dim=1)))
+
+
+def written_out(p: Parts, image: Tensor, modules: int) -> Tensor:
+    def stage(part: Parts, x: Tensor) -> Tensor:
+        for number in range(modules):
+            x = haam(part[number], x)
+        return x
+
+    skips = [stage(p["encoder"][0], image)]
+    for level in range(1, 5):
+        skips.append(stage(p["encoder"][level], F.max_pool2d(skips[-1], 2)))
+    x = skips[4]
+    for turn, skip in enumerate(skips[3::-1]):
+        up = p["ups"][turn]
+        raised = up.up_conv(x) if up.has("") else x.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+        x = stage(p["decoder"][turn], torch.cat([skip, raised], dim=1))
+    return p.conv("output", x)
+
+
+@pytest.mark.parametrize(("modules", "up_convolution"), [(2, False), (1, True)])
+def test_the_network_equals_its_description_written_out(modules: int, up_convolution: bool) -> None:
+    torch.manual_seed(0)
+    settings = AAUNetSettings(width=2, modules_per_stage=modules, up_convolution=up_convolution)
+    network = weathered(AAUNet(settings), channels=1, size=32)
+    image = torch.rand(2, 1, 32, 48)
+    parts = Parts(network.state_dict())
+    with torch.no_grad():
+        assert_agree(network(image).positive, written_out(parts, image, modules))
+    assert not parts.left

@@ -1,10 +1,12 @@
-"""Attention U-Net: totals, gates by hand, and what a closed gate means."""
+"""Attention U-Net: totals, gates by hand, what a closed gate means, and the whole of it written out once more."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from written_out import Parts, assert_agree, gflops, weathered
 
 from taichinet.models.baselines.attention_unet import AttentionGate, AttentionUNet, AttentionUNetSettings
 from taichinet.models.unet import UNet, UNetSettings
@@ -63,3 +65,32 @@ def test_with_all_gates_closed_the_skips_no_longer_reach_the_output() -> None:
     other = network(torch.rand(1, 1, 32, 32)).positive
     assert torch.equal(first, other)  # with the deepest features silenced too, nothing of the image is left
     assert not torch.equal(before, first)
+
+
+def test_at_twice_the_width_it_costs_what_the_published_implementation_does() -> None:
+    cost = gflops(AttentionUNet(AttentionUNetSettings(in_channels=3, width=64)).eval(), channels=3)
+    assert cost == pytest.approx(101.71, abs=0.011)
+
+
+def written_out(p: Parts, image: Tensor) -> Tensor:
+    skips = [p["encoder"][0].double_conv(image)]
+    for level in range(1, 5):
+        skips.append(p["encoder"][level].double_conv(F.max_pool2d(skips[-1], 2)))
+    x = skips[4]
+    for turn, skip in enumerate(skips[3::-1]):
+        g, gate = p["ups"][turn].up_conv(x), p["gates"][turn]
+        of_g = gate["of_gating"].norm(1, gate["of_gating"].conv(0, g))
+        of_x = gate["of_skip"].norm(1, gate["of_skip"].conv(0, skip))
+        psi = gate["psi"].norm(1, gate["psi"].conv(0, F.relu(of_g + of_x))).sigmoid()
+        x = p["decoder"][turn].double_conv(torch.cat([psi * skip, g], dim=1))
+    return p.conv("output", x)
+
+
+def test_the_network_equals_its_description_written_out() -> None:
+    torch.manual_seed(0)
+    network = weathered(AttentionUNet(AttentionUNetSettings(width=4)), channels=1, size=32)
+    image = torch.rand(2, 1, 32, 48)
+    parts = Parts(network.state_dict())
+    with torch.no_grad():
+        assert_agree(network(image).positive, written_out(parts, image))
+    assert not parts.left

@@ -1,13 +1,15 @@
-"""CE-Net: sub-totals of the source, tied weights, both context modules by hand, small images."""
+"""CE-Net: sub-totals of the source, tied weights, both context modules and the whole by hand, small images."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
+from written_out import Parts, assert_agree, weathered
 
 from taichinet.models.baselines.ce_net import CENet, CENetSettings, DenseAtrousConvolution, ResidualMultiKernelPooling
+from taichinet.models.catalogue import create_model
 
 
 def count(module: nn.Module) -> int:
@@ -84,3 +86,42 @@ def test_each_skip_reaches_the_output(network: CENet) -> None:
         handle.remove()
         assert not torch.equal(before, after)
     assert torch.equal(before, network(image).positive)
+
+
+def written_out(p: Parts, image: Tensor) -> Tensor:
+    stages, dac = p["encoder"]["stages"], p["atrous"]
+    e1 = stages[0].resnet_layer(F.max_pool2d(p["encoder"]["stem"].resnet_stem(image), 3, 2, 1), stride=1)
+    e2 = stages[1].resnet_layer(e1, stride=2)
+    e3 = stages[2].resnet_layer(e2, stride=2)
+    e4 = stages[3].resnet_layer(e3, stride=2)
+    once, thrice = dac.conv("reach_1", e4), dac.conv("reach_3", e4, dilation=3)
+    both = dac.conv("reach_3", once, dilation=3)
+    all_three = dac.conv("reach_5", both, dilation=5)
+    branches = [once, *(dac.conv("project", branch) for branch in (thrice, both, all_three))]
+    x = e4 + sum(F.relu(branch) for branch in branches)
+    pooled = [p["pooling"].conv("squeeze", F.max_pool2d(x, window, window)) for window in (2, 3, 5, 6)]
+    maps = [F.interpolate(one, size=x.shape[2:], mode="bilinear", align_corners=False) for one in pooled]
+    d4 = p["decoder"][0].bottleneck_up(torch.cat([*maps, x], dim=1)) + e3
+    d3 = p["decoder"][1].bottleneck_up(d4) + e2
+    d2 = p["decoder"][2].bottleneck_up(d3) + e1
+    return p["head"].transposed_head(p["decoder"][3].bottleneck_up(d2))
+
+
+def test_the_network_equals_its_description_written_out() -> None:
+    """At 192 px, the smallest image whose deepest map the widest window fits into."""
+    torch.manual_seed(0)
+    network = weathered(CENet(CENetSettings(in_channels=3)), channels=3, size=64)
+    image = torch.rand(1, 3, 192, 192)
+    parts = Parts(network.state_dict())
+    with torch.no_grad():
+        assert_agree(network(image).positive, written_out(parts, image))
+    assert not parts.left
+
+
+@pytest.mark.parametrize("model", ["ce-net", "fat-net"])
+def test_the_output_starts_at_the_lesions_prior_and_the_twins_at_one_half(model: str) -> None:
+    network = create_model(model, num_classes=2, lesion_prior=0.2, second_path={})
+    assert torch.sigmoid(network.positive.head[-1].bias).tolist() == pytest.approx([0.2, 0.2])  # type: ignore[union-attr, index]
+    for usual in (network.negative, create_model(model, lesion_prior=0.5)):
+        bias = usual.head[-1].bias  # type: ignore[union-attr, index]
+        assert float(bias.abs().max()) < 1 / (32 * 9) ** 0.5  # torch's own bound

@@ -1,10 +1,12 @@
-"""DE-ResUnet's 2-D port: totals and sub-totals, nested regions from exclusive classes, the strengthen module."""
+"""DE-ResUnet's 2-D port: totals, nested regions from exclusive classes, strengthen module and whole by hand."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from written_out import Parts, assert_agree, gflops, weathered
 
 from taichinet.models.baselines.de_resunet import DEResUNet, DEResUNetSettings, region_logits
 from taichinet.models.baselines.de_resunet_blocks import StrengthenModule
@@ -80,3 +82,92 @@ def test_textures_reach_the_answer() -> None:
     with torch.no_grad():
         network.texture_stems.weight.mul_(2)
     assert not torch.equal(before, network(image).positive)
+
+
+@pytest.mark.parametrize(("regions", "stated"), [(1, 23.98), (3, 34.39)])
+def test_it_costs_what_the_port_was_measured_at(regions: int, stated: float) -> None:
+    network = DEResUNet(DEResUNetSettings(num_classes=regions)).eval()
+    assert gflops(network, channels=1) == pytest.approx(stated, abs=0.011)
+
+
+def leaky(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.2)
+
+
+def residual(p: Parts, x: Tensor, stride: int) -> Tensor:
+    """RB: normalised before each convolution, beside a 1x1 of the raw input."""
+    y = p["body"].conv(2, leaky(p["body"].norm(0, x)), stride)
+    return p["body"].conv(5, leaky(p["body"].norm(3, y))) + p.conv("shortcut", x, stride)
+
+
+def refined(p: Parts, x: Tensor) -> Tensor:
+    """RA: ends with a ReLU, beside a 1x1 that ends with a LeakyReLU."""
+    y = leaky(p["body"].norm(1, p["body"].conv(0, x)))
+    return F.relu(p["body"].conv(3, y)) + leaky(p.conv("shortcut", x))
+
+
+def encoded(p: Parts, x: Tensor) -> list[Tensor]:
+    first = p["first"]
+    levels = [first.conv(3, leaky(first.norm(1, first.conv(0, x)))) + p.conv("first_shortcut", x)]
+    for number in range(3):
+        levels.append(residual(p["deeper"][number], levels[-1], stride=2))
+    return levels
+
+
+def strengthened(p: Parts, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    a = p["attend"].conv(2, refined(p["attend"][1], refined(p["attend"][0], torch.cat([x, z], dim=1)))).sigmoid()
+    return refined(p["refine"], (1 + a) * x + (2 - y) * a)
+
+
+def textures(image: Tensor) -> Tensor:
+    """Counts of the 64 pairs in each window, outside of which all is black; then their moments."""
+    grey = (image * 255 / 32).floor().long()
+    neighbour = torch.cat([grey[..., 1:], grey[..., -1:]], dim=-1)
+    pairs = F.one_hot(grey * 8 + neighbour, 64).movedim(-1, 2).flatten(0, 1).float()
+    counts = F.conv2d(pairs.flatten(0, 1)[:, None], torch.ones(1, 1, 5, 5), padding=2).reshape(pairs.shape)
+    i, j = torch.arange(64).reshape(64, 1, 1) // 8, torch.arange(64).reshape(64, 1, 1) % 8
+    mean = (i * counts).sum(1) / 64
+    deviation = ((i * counts - mean[:, None]) ** 2).sum(1).sqrt()
+    contrast, dissimilarity = ((i - j) ** 2 * counts).sum(1), ((i - j).abs() * counts).sum(1)
+    return torch.stack([mean, deviation, contrast, dissimilarity], dim=1) / 255
+
+
+def written_out(p: Parts, image: Tensor) -> list[Tensor]:
+    """Class logits: of the four levels, coarse, final."""
+    own = encoded(p["image_encoder"], leaky(p.conv("image_stem", image)))
+    texture = encoded(p["texture_encoder"], leaky(p.conv("texture_stems", textures(image), groups=4)))
+    x = residual(p["bottleneck"], torch.cat([texture[3], own[3]], dim=1), stride=2)
+    logits = []
+    for turn, factor in enumerate((8, 4, 2, 1)):
+        x = torch.cat([x.repeat_interleave(2, 2).repeat_interleave(2, 3), texture[3 - turn], own[3 - turn]], dim=1)
+        se = p["attention"][turn]
+        x = x * se.linear("excite", F.relu(se.linear("squeeze", x.flatten(2).mean(2)))).sigmoid()[:, :, None, None]
+        x = residual(p["decoder"][turn], x, stride=1)
+        if factor == 1:
+            logits.append(p.conv("finest_map", x))
+            continue
+        side = p["side_maps"][turn]
+        large = F.interpolate(side.conv("reduce", x), scale_factor=factor, mode="bilinear", align_corners=False)
+        logits.append(side.conv("classify", refined(side["refine"], F.relu(large))))
+    maps = torch.cat([one.softmax(dim=1) for one in logits], dim=1)
+    logits.append(p["coarse"].conv(1, refined(p["coarse"][0], maps)))
+    y, *classes = logits[-1].softmax(dim=1).split(1, dim=1)
+    s = [strengthened(p["strengthen"][number], x, y, image) for number, x in enumerate(classes)]
+    return [*logits, p["final"].conv(1, refined(p["final"][0], torch.cat([y, *s], dim=1)))]
+
+
+def test_the_network_equals_its_description_written_out() -> None:
+    """On an image with a black frame, around which the textures are the same whatever one thinks lies beyond it."""
+    torch.manual_seed(0)
+    network = weathered(DEResUNet(DEResUNetSettings(width=4, num_classes=2)), channels=1, size=32)
+    image = F.pad(torch.rand(2, 1, 24, 40), (4, 4, 4, 4))
+    parts = Parts(network.state_dict())
+    with torch.no_grad():
+        prediction = network(image)
+        expected = written_out(parts, image)
+    for level, classes in zip(prediction.levels, expected, strict=True):
+        background, outer, inner = classes.double().softmax(dim=1).unbind(dim=1)
+        odds = torch.stack([(outer + inner) / background, inner / (background + outer)], dim=1)
+        assert_agree(level, odds.log().float())
+    assert torch.equal(prediction.positive, prediction.levels[-1])
+    assert not parts.left

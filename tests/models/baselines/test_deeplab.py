@@ -1,4 +1,4 @@
-"""DeepLabv3 and v3+: the sources' variants, strides and dilations, the pyramid by hand."""
+"""DeepLabv3 and v3+: the sources' variants, strides and dilations, pyramid and networks by hand, dropout."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
+from written_out import Parts, assert_agree, weathered
 
 from taichinet.errors import SettingError
 from taichinet.models.baselines.aspp import AtrousSpatialPyramidPooling
@@ -94,3 +95,69 @@ def test_a_batch_of_one_image_cannot_be_trained_on_but_can_be_predicted(network:
     with pytest.raises(SettingError, match="batches of two or more"):
         network.train()(torch.rand(1, 1, 32, 32))
     assert network.eval()(torch.rand(1, 1, 32, 32)).lesion.shape == (1, 1, 32, 32)
+
+
+@pytest.mark.parametrize("build", [DeepLabV3Plus, DeepLabV3], ids=["plus", "v3"])
+def test_half_of_the_pyramids_features_are_dropped_out_in_training(build: Any) -> None:
+    torch.manual_seed(0)
+    network = build()
+    seen: dict[str, Tensor] = {}
+    for name, part in (("whole", network.pyramid.merge), ("dropped", network.pyramid)):
+        part.register_forward_hook(lambda module, given, output, name=name: seen.update({name: output}))
+    image = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        network.eval()(image)
+        assert torch.equal(seen["dropped"], seen["whole"])
+        network.train()(image)
+    alive = seen["whole"] > 0
+    kept = seen["dropped"] > 0
+    torch.testing.assert_close(seen["dropped"][kept], 2 * seen["whole"][kept])
+    assert float(kept[alive].float().mean()) == pytest.approx(0.5, abs=0.1)
+
+
+def backbone(p: Parts, image: Tensor, dilated: dict[int, tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    """Outputs of the first and the last layer; `dilated` layers, instead of striding, have these dilations."""
+    x = first = p["stages"][0].resnet_layer(F.max_pool2d(p["stem"].resnet_stem(image), 3, 2, 1), stride=1)
+    for layer in (1, 2, 3):
+        first_block, others = dilated.get(layer + 1, (1, 1))
+        x = p["stages"][layer].resnet_layer(x, 1 if layer + 1 in dilated else 2, first_block, others)
+    return first, x
+
+
+def pyramid(p: Parts, x: Tensor, dilations: tuple[int, int, int]) -> Tensor:
+    views = [p["views"][0].conv_norm_relu(0, x)]
+    views += [p["views"][i].conv_norm_relu(0, x, dilation=dilation) for i, dilation in enumerate(dilations, start=1)]
+    pooled = p["pooled"].conv_norm_relu(0, F.adaptive_avg_pool2d(x, 1))
+    views.append(F.interpolate(pooled, size=x.shape[2:], mode="bilinear", align_corners=False))
+    return p["merge"].conv_norm_relu(0, torch.cat(views, dim=1))
+
+
+def written_out_plus(p: Parts, image: Tensor) -> Tensor:
+    low, high = backbone(p["encoder"], image, dilated={4: (1, 2)})
+    views = pyramid(p["pyramid"], high, (6, 12, 18))
+    raised = F.interpolate(views, scale_factor=4, mode="bilinear", align_corners=False)
+    x = torch.cat([p["low_level"].conv_norm_relu(0, low), raised], dim=1)
+    x = p["decoder"][1].conv_norm_relu(0, p["decoder"][0].conv_norm_relu(0, x))
+    return F.interpolate(p.conv("head", x), scale_factor=4, mode="bilinear", align_corners=False)
+
+
+def written_out_v3(p: Parts, image: Tensor) -> Tensor:
+    _, high = backbone(p["encoder"], image, dilated={3: (1, 2), 4: (2, 4)})
+    x = p["decoder"].conv_norm_relu(0, pyramid(p["pyramid"], high, (12, 24, 36)))
+    return F.interpolate(p.conv("head", x), scale_factor=8, mode="bilinear", align_corners=False)
+
+
+@pytest.mark.parametrize(
+    ("network", "written_out"),
+    [(DeepLabV3Plus, written_out_plus), (DeepLabV3, written_out_v3)],
+    ids=["plus", "v3"],
+)
+def test_the_network_equals_its_description_written_out(network: Any, written_out: Any) -> None:
+    """At 112 px, where the smallest dilation of the pyramid still reaches from pixel to pixel."""
+    torch.manual_seed(0)
+    network = weathered(network(), channels=1, size=64)
+    image = torch.rand(1, 1, 112, 112)
+    parts = Parts(network.state_dict())
+    with torch.no_grad():
+        assert_agree(network(image).positive, written_out(parts, image))
+    assert not parts.left

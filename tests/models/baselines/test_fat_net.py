@@ -1,4 +1,4 @@
-"""FAT-Net: sub-totals of the source, shared adaptation, what DeiT lends and what it does not."""
+"""FAT-Net: sub-totals of the source, shared adaptation, what DeiT lends, the whole written out once more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from written_out import Parts, assert_agree, gflops, weathered
 
 from taichinet.errors import WeightsError
 from taichinet.models.baselines.fat_net import (
@@ -32,12 +34,14 @@ def network() -> FATNet:
 
 def test_every_part_has_the_sources_size(network: FATNet) -> None:
     assert count(network) == 28_758_657
+    assert [count(part) for part in network.encoder.stem] == [9_408, 128, 0]
+    assert [count(stage) for stage in network.encoder.stages] == [221_952, 1_116_416, 6_822_400, 13_114_368]
     assert (count(network.tokens.patches), count(network.tokens.blocks)) == (147_648, 5_338_368)
     assert count(network.widen) == 98_816
     assert [count(part) for part in network.fusion] == [131_072, 524_800]
     assert [count(skip) for skip in network.adaptation] == [41_088, 164_096, 655_872]
     assert [count(block) for block in network.decoder] == [247_296, 62_208, 15_744]
-    assert count(network.head) == 32_800 + 9_248 + 289
+    assert [count(part) for part in network.head] == [32_800, 0, 9_248, 0, 289]
     assert count(network.unused) == 4_640
 
 
@@ -102,3 +106,51 @@ def test_the_transformers_imagenet_weights_come_from_a_local_file(tmp_path: Path
     torch.save({"other": torch.zeros(1)}, path)
     with pytest.raises(WeightsError, match=DEIT_TINY):
         FATNet(FATNetSettings(pretrained_transformer=str(path)))
+
+
+def test_modules_of_their_own_cost_no_operation_more() -> None:
+    cost = gflops(FATNet(FATNetSettings(in_channels=3, shared_adaptation=False)).eval(), channels=3)
+    assert cost == pytest.approx(45.85, abs=0.011)
+
+
+def deit_block(p: Parts, tokens: Tensor) -> Tensor:
+    batch, count, width = tokens.shape
+    packed = p["attn"].linear("qkv", p.layer_norm("norm1", tokens, eps=1e-6))
+    q, k, v = (part.reshape(batch, count, 3, 64).transpose(1, 2) for part in packed.chunk(3, dim=-1))
+    attended = (F.softmax(q @ k.mT / 8, dim=-1) @ v).transpose(1, 2).reshape(batch, count, width)
+    tokens = tokens + p["attn"].linear("proj", attended)
+    hidden = F.gelu(p["mlp"].linear("fc1", p.layer_norm("norm2", tokens, eps=1e-6)))
+    return tokens + p["mlp"].linear("fc2", hidden)
+
+
+def written_out(p: Parts, image: Tensor, shared: bool) -> Tensor:
+    x = p["encoder"]["stem"].resnet_stem(image)
+    e = [x := p["encoder"]["stages"][layer].resnet_layer(x, stride=1 if layer == 0 else 2) for layer in range(4)]
+    mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).reshape(2, 3, 1, 1)
+    kernel, bias = (p["tokens.patches.proj"].get(name) for name in ("weight", "bias"))
+    patches = F.conv2d((image - mean) / deviation, kernel, bias, stride=16)
+    tokens = patches.flatten(2).transpose(1, 2)
+    for block in range(12):
+        tokens = deit_block(p["tokens.blocks"][block], tokens)
+    both = torch.cat([e[3], p.conv("widen", tokens.transpose(1, 2).reshape(patches.shape))], dim=1)
+    squeezed = F.relu(p["fusion"][0].linear("squeeze", both.flatten(2).mean(2)))
+    x = p["fusion"].conv(1, both * p["fusion"][0].linear("excite", squeezed).sigmoid()[:, :, None, None])
+    for block, times in enumerate((2, 4, 6)):
+        skip, modules = e[2 - block], p["adaptation"][2 - block]["modules_in_turn"]
+        for turn in range(times):
+            module = modules[0 if shared else turn]
+            skip = F.relu(module.conv("wide", skip)) + F.relu(module.conv("narrow", skip))
+        x = p["decoder"][block].bottleneck_up(x) + skip
+    return p["head"].transposed_head(x)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_network_equals_its_description_written_out(shared: bool) -> None:
+    torch.manual_seed(0)
+    settings = FATNetSettings(in_channels=3, shared_adaptation=shared)
+    network = weathered(FATNet(settings), channels=3, size=32)
+    image = torch.rand(1, 3, 32, 48)
+    parts = Parts(network.state_dict())
+    with torch.no_grad():
+        assert_agree(network(image).positive, written_out(parts, image, shared))
+    assert {name.split(".")[0] for name in parts.left} == {"unused"}

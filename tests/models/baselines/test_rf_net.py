@@ -1,10 +1,13 @@
-"""RF-Net: sub-totals of the source, two passes of one set of weights, the feedback by hand."""
+"""RF-Net: sub-totals of the source, two passes of one set of weights, the feedback and the whole by hand."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+from written_out import Parts, assert_agree, gflops, weathered
 
 from taichinet.errors import SettingError
 from taichinet.models.baselines.rf_net import RFNet, RFNetSettings, contrast_of
@@ -34,7 +37,8 @@ def test_every_part_has_the_sources_size() -> None:
     assert [count(part) for part in network.encoder.stem] == [6_272, 128, 0]
     assert [count(stage) for stage in network.encoder.stages] == [221_952, 1_116_416, 6_822_400, 13_114_368]
     assert [count(block) for block in network.decoder] == [247_296, 62_208, 15_744, 4_640]
-    assert count(network.head) == 18_464 + 9_248 + 289
+    assert [count(part) for part in network.head.layers] == [18_464, 0, 9_248, 0, 289]
+    assert count(network.residual) == 369_409
     residual = network.residual
     parts = (residual.of_deepest, residual.of_deep, residual.merge, residual.output)
     assert [count(part) for part in parts] == [147_520, 73_792, 147_520, 577]
@@ -84,3 +88,83 @@ def test_the_second_channel_is_how_near_a_pixel_is_to_mid_grey() -> None:
     assert torch.isfinite(contrast_of(torch.full((1, 1, 4, 4), 0.2))).all()
     with pytest.raises(SettingError, match="leave in_channels at 1"):
         create_model("rf-net", contrast_input=True, in_channels=3)
+
+
+STEM = 2 * 7 * 7 * 64 * 112 * 112 / 1e9  # an input channel's GFLOPs, which the source spends twice
+
+
+@pytest.mark.parametrize(
+    ("options", "stated", "channels"), [({"contrast_input": True}, 24.63, 2), ({}, 24.48, 1)], ids=["contrast", "one"]
+)
+def test_it_costs_what_the_source_does_less_the_repeated_stem(
+    options: dict[str, bool], stated: float, channels: int
+) -> None:
+    cost = gflops(RFNet(RFNetSettings.model_validate(options)).eval(), channels=1)
+    assert cost == pytest.approx(stated - channels * STEM, abs=0.011)
+
+
+def test_the_first_pass_alone_costs_what_the_sources_does() -> None:
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network = build(contrast_input=True)
+        *skips, x = network.encoder(torch.zeros(1, 2, 224, 224))
+        decoded = []
+        for block, skip in zip(network.decoder, (*reversed(skips), 0), strict=True):
+            decoded.append(x := block(x) + skip)
+        network.head(x)
+        network.residual(*decoded)
+    assert counter.get_total_flops() / 1e9 == pytest.approx(14.26, abs=0.011)
+
+
+def decoder_block(p: Parts, x: Tensor) -> Tensor:
+    raised = F.interpolate(p["reduce"].conv_norm_relu(0, x), scale_factor=2, mode="bilinear", align_corners=True)
+    return p["expand"].conv_norm_relu(0, p["refine"].conv_norm_relu(0, raised))
+
+
+def one_pass(p: Parts, image: Tensor, more: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Logits, and d1 to d4; the stem and the four layers are multiplied by `more`."""
+    x = F.max_pool2d(p["encoder"]["stem"].resnet_stem(image) * more[0], 3, 2, 1)
+    e1 = p["encoder"]["stages"][0].resnet_layer(x, stride=1) * more[1]
+    e2 = p["encoder"]["stages"][1].resnet_layer(e1, stride=2) * more[2]
+    e3 = p["encoder"]["stages"][2].resnet_layer(e2, stride=2) * more[3]
+    e4 = p["encoder"]["stages"][3].resnet_layer(e3, stride=2) * more[4]
+    d4 = decoder_block(p["decoder"][0], e4) + e3
+    d3 = decoder_block(p["decoder"][1], d4) + e2
+    d2 = decoder_block(p["decoder"][2], d3) + e1
+    d1 = decoder_block(p["decoder"][3], d2)
+    layers, raised = p["head"]["layers"], F.interpolate(d1, scale_factor=2, mode="bilinear", align_corners=True)
+    return layers.conv(4, F.relu(layers.conv(2, F.relu(layers.conv(0, raised))))), [d1, d2, d3, d4]
+
+
+def residual_map(p: Parts, d1: Tensor, d2: Tensor, d3: Tensor, d4: Tensor) -> Tensor:
+    scales = [d1, d2, F.relu(p.conv("of_deep", d3)), F.relu(p.conv("of_deepest", d4))]
+    same_size = [F.interpolate(scale, size=d1.shape[2:], mode="bilinear", align_corners=True) for scale in scales]
+    return p.conv("output", F.relu(p.conv("merge", torch.cat(same_size, dim=1))))
+
+
+@pytest.mark.parametrize(("places", "contrast"), [(5, False), (4, False), (5, True)])
+def test_the_network_equals_its_description_written_out(places: int, contrast: bool) -> None:
+    torch.manual_seed(0)
+    settings = RFNetSettings.model_validate({"feedback_places": places, "contrast_input": contrast})
+    network = weathered(RFNet(settings), channels=1, size=64)
+    image = torch.rand(2, 1, 64, 96)
+    with torch.no_grad():  # a map that says yes here and no there, also when it is pooled
+        logits = network(image).feedback.residual
+        network.residual.output.weight.mul_(10 / logits.std())
+        network.residual.output.bias.sub_(logits.median()).mul_(10 / logits.std())
+    p = Parts(network.state_dict())
+    with torch.no_grad():
+        prediction = network(image)
+        if contrast:
+            image = torch.cat([image, contrast_of(image)], dim=1)
+        first, decoded = one_pass(p, image, [torch.ones(())] * 5)
+        logits = residual_map(p["residual"], *decoded)
+        r = torch.sigmoid(logits)
+        assert float(F.avg_pool2d(r, 16).std()) > 0.05
+        more = [1 + r, *(1 + F.avg_pool2d(r, 2**layer) for layer in (1, 2, 3, 4))]
+        if places == 4:
+            more[4] = torch.ones(())
+        second, _ = one_pass(p, image, more)
+    assert_agree(prediction.feedback.first_pass, first)
+    assert_agree(prediction.feedback.residual, logits)
+    assert_agree(prediction.positive, second)
+    assert not p.left

@@ -10,6 +10,11 @@ from numpy.typing import NDArray
 from taichinet.models.baselines.texture import texture_maps
 
 
+def mirrored(place: int, length: int) -> int:
+    """`place` or, beyond the border, its mirror image; the border's own pixel is not repeated."""
+    return abs(place) if place < length else 2 * (length - 1) - place
+
+
 def by_loops(image: NDArray[np.float64]) -> NDArray[np.float64]:
     """The four maps of one grey image (H, W) in [0, 1]."""
     height, width = image.shape
@@ -18,9 +23,10 @@ def by_loops(image: NDArray[np.float64]) -> NDArray[np.float64]:
     for row in range(height):
         for column in range(width):
             table = np.zeros((8, 8))
-            for r in range(max(row - 2, 0), min(row + 3, height)):
-                for c in range(max(column - 2, 0), min(column + 3, width)):
+            for r in (mirrored(row + d, height) for d in range(-2, 3)):
+                for c in (mirrored(column + d, width) for d in range(-2, 3)):
                     table[level[r, c], level[r, min(c + 1, width - 1)]] += 1
+            assert table.sum() == 25
             i, j = np.indices((8, 8))
             mean = (i * table).sum() / 64
             maps[:, row, column] = (

@@ -1,10 +1,12 @@
-"""X-Net: the reconstruction's own sub-totals, position, fusion, and the variational branch."""
+"""X-Net: the reconstruction's own sub-totals, position, fusion, the variational branch, the whole by hand."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional as F
+from written_out import Parts, assert_agree, gflops, weathered
 
 from taichinet.models.baselines.x_net import HEADS, TransformerBlock, XNet, XNetSettings
 
@@ -30,6 +32,7 @@ def test_every_part_has_the_stated_size() -> None:
     assert (count(network.ups), count(network.decoder), count(network.output)) == (1_568_160, 2_352_960, 33)
     branch = network.variational
     assert branch is not None
+    assert count(branch) == 1_213_171
     assert count(branch.squeeze) == 74_768
     assert (count(branch.mean), count(branch.log_variance), count(branch.expand)) == (100_480, 100_480, 101_136)
     assert (count(branch.stages), count(branch.output)) == (836_256, 51)
@@ -114,3 +117,77 @@ def test_the_latent_is_drawn_anew_each_time() -> None:
     one, other = (network(image).reconstruction for _ in range(2))
     assert not torch.equal(one.image, other.image)
     torch.testing.assert_close(one.mean, other.mean, rtol=1e-4, atol=1e-5)
+
+
+def test_with_the_variational_branch_it_costs_what_is_stated() -> None:
+    assert gflops(XNet(XNetSettings(in_channels=3)).train(), channels=3) == pytest.approx(30.21, abs=0.011)
+
+
+def transformer_states(p: Parts, image: Tensor) -> list[Tensor]:
+    """As maps, after the blocks 2, 4, 6 and 8."""
+    patches = F.conv2d(image, p.get("patches.weight"), p.get("patches.bias"), stride=16)
+    position = F.interpolate(p.get("position"), size=patches.shape[2:], mode="bilinear", align_corners=False)
+    tokens = (patches + position).flatten(2).transpose(1, 2)
+    batch, count, width = tokens.shape
+    states = []
+    for number in range(8):
+        block = p["blocks"][number]
+        packed = block.linear("query_key_value", block.layer_norm("norm_attention", tokens, eps=1e-5))
+        q, k, v = (part.reshape(batch, count, HEADS, -1).transpose(1, 2) for part in packed.chunk(3, dim=-1))
+        attention = F.softmax(q @ k.mT / (width / HEADS) ** 0.5, dim=-1)
+        attended = (attention @ v).transpose(1, 2).reshape(batch, count, width)
+        tokens = tokens + block.linear("project", attended)
+        hidden = block["mlp"].linear("0", block.layer_norm("norm_mlp", tokens, eps=1e-5))
+        tokens = tokens + block["mlp"].linear("2", F.gelu(hidden))
+        states.append(tokens)
+    last = p.layer_norm("norm", states[7], eps=1e-5)
+    return [state.transpose(1, 2).reshape(patches.shape) for state in (states[1], states[3], states[5], last)]
+
+
+def written_out(p: Parts, image: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and the deepest fused map."""
+    local = [p["encoder"][0].double_conv(image)]
+    for level in range(1, 5):
+        local.append(p["encoder"][level].double_conv(F.max_pool2d(local[-1], 2)))
+    levels = [local[0]]
+    for number, state in enumerate(transformer_states(p["transformer"], image)):
+        fusion, near = p["fusions"][number], local[number + 1]
+        far = F.interpolate(fusion["adapt"].conv_norm_relu(0, state), size=near.shape[2:], mode="bilinear")
+        levels.append(fusion["merge"].conv_norm_relu(0, torch.cat([near, far], dim=1)))
+    x = levels[4]
+    for turn in range(4):
+        x = p["decoder"][turn].double_conv(torch.cat([levels[3 - turn], p["ups"][turn].up_conv(x)], dim=1))
+    return p.conv("output", x), levels[4]
+
+
+def drawn_again(p: Parts, fused: Tensor, size: tuple[int, int], noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    squeeze = F.relu(p["squeeze"].norm(0, F.adaptive_avg_pool2d(fused, 14)))
+    flat = p["squeeze"].conv(2, squeeze, stride=2).flatten(1)
+    mean, log_variance = p.linear("mean", flat), p.linear("log_variance", flat)
+    x = p.linear("expand", mean + (log_variance / 2).exp() * noise).reshape(len(flat), -1, 7, 7)
+    for number in range(5):
+        stage = p["stages"][number]
+        x = stage[0].conv_norm_relu(0, F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
+        x = stage.conv_norm_relu(1, x)
+    drawn = F.interpolate(p.conv("output", x), size=size, mode="bilinear", align_corners=False)
+    return drawn, mean, log_variance
+
+
+@pytest.mark.parametrize("size", [(224, 224), (64, 96)])
+def test_the_network_equals_its_description_written_out(size: tuple[int, int]) -> None:
+    network = weathered(small(), channels=1, size=64)
+    image = torch.rand(2, 1, *size)
+    parts = Parts(network.state_dict())
+    network.training = True  # it alone: the variational branch speaks, while every BatchNorm stays in evaluation
+    with torch.no_grad():
+        torch.manual_seed(23)
+        prediction = network(image)
+        torch.manual_seed(23)
+        noise = torch.randn(2, 128)
+        logits, fused = written_out(parts, image)
+        drawn = drawn_again(parts["variational"], fused, size, noise)
+    assert_agree(prediction.positive, logits)
+    found = prediction.reconstruction
+    for one, other in zip((found.image, found.mean, found.log_variance), drawn, strict=True):
+        assert_agree(one, other)
+    assert not parts.left

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from taichinet.datasets.cases import RECORD, case_names
-from taichinet.datasets.export.writing import our_record, told_folds, whole_folder, write_json, write_pictures
+from taichinet.datasets.export.writing import dealt, our_record, told_folds, whole_folder, write_json, write_pictures
 from taichinet.datasets.folds import FoldPlan
 from taichinet.datasets.label_map import declare
 from taichinet.datasets.manifest import Manifest, Sample
@@ -20,10 +20,11 @@ def export_monai(manifest: Manifest, out: Path, plan: FoldPlan | None = None, co
 
     Images are PNG at native size, grey or, with `colour`, RGB; label maps hold 0..R, inner regions higher.
     With a `plan`, all samples are in "training", and "fold" is the fold in which a sample is tested
-    (monai.auto3dseg.datafold_read holds it out). Without, "validation" and "test" are the data set's own parts, and
-    "fold" is told where it comes with one. The same samples give the same bytes. DataError or FoldError where
-    something does not fit; then nothing is written.
+    (monai.auto3dseg.datafold_read holds it out). Without, or with an official one, "validation" and "test" are the
+    data set's own parts, and "fold" is told where it comes with one. The same samples give the same bytes. DataError
+    or FoldError where something does not fit; then nothing is written.
     """
+    plan = dealt(manifest, plan)
     folds = told_folds(manifest, plan)
     names = case_names(manifest.keys)
     with whole_folder(out, INDEX) as partial:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from taichinet.datasets.cases import RECORD, case_names
-from taichinet.datasets.export.writing import our_record, told_folds, whole_folder, write_json, write_pictures
+from taichinet.datasets.export.writing import dealt, our_record, told_folds, whole_folder, write_json, write_pictures
 from taichinet.datasets.folds import FoldPlan
 from taichinet.datasets.label_map import declare
 from taichinet.datasets.manifest import Manifest, Sample
@@ -25,8 +25,8 @@ def export_nnunet(
 
     Images are PNG at native size, grey or, with `colour`, RGB; label maps hold 0..R, inner regions higher.
     With a `plan`, every sample is a training case and splits_final.json deals them over its folds: `val` of fold k is
-    the plan's test part of fold k, the rest trains. Without, samples of the part "test" go to imagesTs, and the
-    splits are the folds or the validation part that the data set comes with, if any.
+    the plan's test part of fold k, the rest trains. Without, or with an official one, samples of the part "test" go
+    to imagesTs, and the splits are the folds or the validation part that the data set comes with, if any.
     The same samples give the same bytes. DataError, FoldError or SettingError where something does not fit; then
     nothing is written.
 
@@ -34,6 +34,7 @@ def export_nnunet(
     """
     if not 1 <= dataset_id <= 999:
         raise SettingError(f"nnU-Net numbers data sets 1 to 999, not {dataset_id}; 500 and more are free for your own.")
+    plan = dealt(manifest, plan)
     folds = told_folds(manifest, plan)
     identity = f"Dataset{dataset_id:03d}_"
     folder = out / (identity + re.sub(r"[^A-Za-z0-9]+", "", manifest.name))

@@ -77,12 +77,19 @@ def write_pictures(manifest: Manifest, files: Sequence[tuple[Path, Path]], colou
         )
 
 
-def told_folds(manifest: Manifest, plan: FoldPlan | None) -> dict[str, int]:
-    """The fold of each key: the plan's, verified against the pictures, else those that the data set comes with."""
+def dealt(manifest: Manifest, plan: FoldPlan | None) -> FoldPlan | None:
+    """`plan`, verified against the pictures; None for an official one, which the samples tell better themselves."""
     if not manifest.samples:
         raise DataError(f"There is nothing to export: {manifest.name} holds no sample.")
+    if plan is None:
+        return None
+    verify_folds(plan, manifest)
+    return None if plan.protocol == "official" else plan
+
+
+def told_folds(manifest: Manifest, plan: FoldPlan | None) -> dict[str, int]:
+    """The fold of each key: the plan's, else those that the data set comes with."""
     if plan is not None:
-        verify_folds(plan, manifest)
         return dict(plan.fold_of)
     return {sample.key: sample.fold for sample in manifest if sample.fold is not None}
 

@@ -6,8 +6,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from taichinet.datasets.dataset import Dataset
-from taichinet.datasets.manifest import Manifest, Mask, Sample
-from taichinet.datasets.readers.layout import find_folder, image_files, open_top, pair_by_stem, verified
+from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.readers.layout import find_folder, holds_folders, open_top, paired_samples, verified
 from taichinet.errors import DataError
 
 NAME = "ddti"
@@ -19,7 +19,7 @@ _REMEDY = "Pass the folder with image and mask in it, or its zip (see docs/data.
 
 def recognises(folder: Traversable) -> bool:
     """Whether `folder` holds image/ and mask/."""
-    return (folder / "image").is_dir() and (folder / "mask").is_dir()
+    return holds_folders(folder, "image", "mask")
 
 
 def read_ddti(root: Path, include_normal: bool = True, verify: bool = True) -> Manifest:
@@ -32,12 +32,7 @@ def read_ddti(root: Path, include_normal: bool = True, verify: bool = True) -> M
     if folder is None:
         raise DataError(f"{root} holds no DDTI: no folders image and mask are in it. {_REMEDY}")
     problems: list[str] = []
-    images = image_files(folder / "image", problems)
-    masks = image_files(folder / "mask", problems)
-    samples = [
-        Sample(stem, LABEL, image, (Mask(mask),))
-        for stem, image, mask in pair_by_stem(images, masks, folder / "mask", problems)
-    ]
+    samples = paired_samples(folder / "image", folder / "mask", LABEL, problems)
     return Manifest(NAME, verified("DDTI", root, samples, problems, _REMEDY, verify))
 
 

@@ -9,7 +9,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from taichinet.datasets.images import problems_in
-from taichinet.datasets.manifest import Sample
+from taichinet.datasets.manifest import Mask, Sample
 from taichinet.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -39,6 +39,11 @@ def find_folder(
     if len(inside) == 1:
         candidates.append(inside[0])
     return next((folder for folder in candidates if folder.is_dir() and recognises(folder)), None)
+
+
+def holds_folders(folder: Traversable, *names: str) -> bool:
+    """Whether a folder of each of `names` is in `folder`."""
+    return all((folder / name).is_dir() for name in names)
 
 
 def listing(folder: Traversable) -> list[Traversable]:
@@ -98,6 +103,15 @@ def pair_by_stem(
     problems += [f"{mask}: has no image '{stem}'." for stem, mask in masks.items() if stem not in images]
 
 
+def paired_samples(images: Traversable, masks: Traversable, label: str, problems: list[str]) -> list[Sample]:
+    """A sample, all of class `label`, of each image in folder `images` that has a mask of its name in folder `masks`.
+
+    The name is the key. What is alone, and names that are there twice, go to `problems`.
+    """
+    pairs = pair_by_stem(image_files(images, problems), image_files(masks, problems), masks, problems)
+    return [Sample(stem, label, image, (Mask(mask),)) for stem, image, mask in pairs]
+
+
 def verified(
     title: str, root: Path, samples: Sequence[Sample], problems: Sequence[str], remedy: str, verify: bool = True
 ) -> tuple[Sample, ...]:
@@ -107,6 +121,7 @@ def verified(
         with ThreadPoolExecutor(max_workers=2) as pool:
             for faults in pool.map(lambda sample: problems_in(sample.image, sample.masks), samples):
                 found += faults
+    found = list(dict.fromkeys(found))  # a file that paints two regions is decoded, and may fail, twice
     if not samples and not found:
         found = [f"{root}: holds no image at all."]
     found = list(dict.fromkeys(found))  # a file that paints several regions is told once

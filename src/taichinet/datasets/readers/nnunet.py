@@ -39,9 +39,9 @@ def read_nnunet(root: Path, include_normal: bool = True, verify: bool = True) ->
 
     One file an image, grey or RGB (whose three channels lie in the one file, as in nnU-Net's NaturalImage2DIO). The
     regions are dataset.json's `labels`, which must lie in each other. Cases of imagesTs are the part "test" where
-    labelsTs has their label maps, else they are left out. Folds are those of splits_final.json where each case is
-    validated once. What an export of ours recorded (keys, classes, patients, parts) is restored; other cases have the
-    class "lesion". `include_normal=False` leaves out images whose label map is empty.
+    labelsTs has their label maps, else they are left out. Folds are those of splits_final.json where each case of
+    imagesTr is validated once. What an export of ours recorded (keys, classes, patients, parts) is restored; other
+    cases have the class "lesion". `include_normal=False` leaves out images whose label map is empty.
 
     Source: documentation/dataset_format.md of nnU-Net v2.
     """
@@ -54,17 +54,16 @@ def read_nnunet(root: Path, include_normal: bool = True, verify: bool = True) ->
     known = recorded_cases(index, folder / INDEX)
     problems: list[str] = []
     left_out: list[str] = []
-    found: dict[str, Sample] = {}
-    for part, images, labels in FOLDERS:
-        cases = _cases(folder / images, folder / labels, ending, part, scheme, known, problems, left_out)
-        problems += [
-            f"{cases[case].image}: a case of this name is in imagesTr, too. Rename one."
-            for case in cases
-            if case in found
-        ]
-        found = cases | found
+    train, test = (
+        _cases(folder / images, folder / labels, ending, part, scheme, known, problems, left_out)
+        for part, images, labels in FOLDERS
+    )
+    problems += [
+        f"{test[case].image}: a case of this name is in imagesTr, too. Rename one." for case in test if case in train
+    ]
+    found = test | train
     _check_count(index, folder, found, known, problems)
-    folds = _folds(folder / SPLITS, set(found))
+    folds = _folds(folder / SPLITS, set(train))
     order = [case for case in known if case in found]
     order += sorted(found.keys() - known.keys(), key=natural_order)
     samples = [

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from taichinet.batch import Prediction
-from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
-from taichinet.models.baselines.bottleneck_decoder import BottleneckUp, TransposedHead
+from taichinet.models.backbones import ResNetEncoder
+from taichinet.models.baselines.bottleneck_decoder import BottleneckUp, TransposedHead, TransposedHeadSettings
 from taichinet.models.input_size import check_input
 
 SIZE_MULTIPLE = 32
@@ -21,7 +21,7 @@ POOL_WINDOWS = (2, 3, 5, 6)
 DEEP_CHANNELS = 512
 
 
-class CENetSettings(PretrainedSettings):
+class CENetSettings(TransposedHeadSettings):
     """Options of a CE-Net; its widths are ResNet-34's."""
 
 
@@ -82,7 +82,7 @@ class CENet(nn.Module):
         self.pooling = ResidualMultiKernelPooling(DEEP_CHANNELS)
         deep = DEEP_CHANNELS + len(POOL_WINDOWS)
         self.decoder = nn.ModuleList(BottleneckUp(i, o) for i, o in ((deep, 256), (256, 128), (128, 64), (64, 64)))
-        self.head = TransposedHead(64, self.settings.num_classes)
+        self.head = TransposedHead(64, self.settings.num_classes, self.settings.lesion_prior)
 
     def forward(self, image: Tensor) -> Prediction:
         """Image in [0, 1] -> Prediction with one path."""

@@ -1,7 +1,7 @@
 """DE-ResUnet, a two-dimensional port (Wu, Hu and Liu, "MR brain segmentation based on DE-ResUnet combining texture
 features and background knowledge", Biomedical Signal Processing and Control 2022).
 
-Certain: the layers of the official network, which is three-dimensional and segments four tissues of the brain. Ours is
+Certain: the layers of the official network, which is three-dimensional and segments three tissues of the brain. Ours is
 the port: every operator's two-dimensional twin, K = R + 1 classes, textures computed from the image. How TaiChiNet's
 authors ran it on ultrasound is unknown.
 

@@ -20,19 +20,18 @@ from torch.nn import functional as F
 from taichinet.batch import Prediction
 from taichinet.models.backbones import (
     ImageNetScale,
-    PretrainedSettings,
     ResNetEncoder,
     load_backbone,
     with_input_channels,
 )
-from taichinet.models.baselines.bottleneck_decoder import BottleneckUp, TransposedHead
+from taichinet.models.baselines.bottleneck_decoder import BottleneckUp, TransposedHead, TransposedHeadSettings
 from taichinet.models.input_size import SIZE_MULTIPLE, check_input
 
 DEIT_TINY = "deit_tiny_distilled_patch16_224"
 ADAPTATIONS = ((64, 6), (128, 4), (256, 2))  # channels of a skip, shallow to deep, and how often it is adapted
 
 
-class FATNetSettings(PretrainedSettings):
+class FATNetSettings(TransposedHeadSettings):
     """Options of a FAT-Net; its widths are those of its two backbones. `pretrained` is ResNet-34's file."""
 
     pretrained_transformer: str | None = Field(default=None, description="file with DeiT-tiny's ImageNet weights")
@@ -55,9 +54,9 @@ class TokenEncoder(nn.Module):
         for block in transformer.blocks:
             block.attn.fused_attn = False  # counted, captured and exported like every other product of matrices
         if pretrained is not None:
-            load_backbone(
-                nn.ModuleDict({"patch_embed": self.patches, "blocks": self.blocks}), Path(pretrained), DEIT_TINY
-            )
+            used = nn.ModuleDict({"patch_embed": self.patches, "blocks": self.blocks})
+            unused = ("cls_token", "dist_token", "pos_embed", "norm.", "head.", "head_dist.")
+            load_backbone(used, Path(pretrained), DEIT_TINY, unused)
         if in_channels != 3:
             self.patches["proj"] = with_input_channels(transformer.patch_embed.proj, in_channels)
         self.scale = ImageNetScale(in_channels)
@@ -128,7 +127,7 @@ class FATNet(nn.Module):
             AdaptedSkip(width, times, self.settings.shared_adaptation) for width, times in ADAPTATIONS
         )
         self.decoder = nn.ModuleList(BottleneckUp(i, o) for i, o in ((512, 256), (256, 128), (128, 64)))
-        self.head = TransposedHead(64, self.settings.num_classes)
+        self.head = TransposedHead(64, self.settings.num_classes, self.settings.lesion_prior)
         # The official code creates this block and never calls it. It is kept for its total, and cannot learn.
         self.unused = BottleneckUp(64, 64).requires_grad_(False)
 

@@ -119,10 +119,8 @@ class RFNet(nn.Module):
         self.decoder = nn.ModuleList(DecoderBlock(i, o) for i, o in ((512, 256), (256, 128), (128, 64), (64, 64)))
         self.head = SegmentationHead(self.settings.num_classes)
         self.residual = ResidualRepresentation(self.settings.num_classes)
-        for module in (self.decoder, self.head, self.residual):
-            for layer in module.modules():
-                if isinstance(layer, nn.Conv2d):
-                    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        for module in (self.decoder, self.head.layers[:-1], self.residual):
+            module.apply(_begin)
 
     def forward(self, image: Tensor) -> Prediction:
         """Image in [0, 1] -> Prediction; `feedback` holds the first pass and the residual map at half size."""
@@ -153,6 +151,15 @@ class RFNet(nn.Module):
                 features = features + skips.pop()
             outputs.append(features)
         return outputs
+
+
+def _begin(layer: nn.Module) -> None:
+    """The official first weights of what is not ResNet; the head's last convolution keeps torch's own."""
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    elif isinstance(layer, nn.BatchNorm2d):
+        nn.init.normal_(layer.weight, mean=1, std=0.02)
 
 
 def _modulate(features: Tensor, attention: Tensor | None, factor: int) -> Tensor:

@@ -19,8 +19,8 @@ def texture_maps(image: Tensor) -> Tensor:
     """Images (B, C, H, W) in [0, 1] -> (B, 4, H, W): mean, standard deviation, contrast, dissimilarity, over 255.
 
     Eight equal grey levels; the pair of a pixel is itself (level i) and its right neighbour (j; the last column is its
-    own); p(i, j) counts the pairs in 5 x 5 pixels without normalisation, nothing being counted beyond the border. As
-    the official recipe has it, the moments are taken over the 64 cells of i p(i, j):
+    own); p(i, j) counts the 25 pairs in 5 x 5 pixels without normalisation, the picture being mirrored at its border.
+    As the official recipe has it, the moments are taken over the 64 cells of i p(i, j):
     mean = sum(i p) / 64, deviation = sqrt(sum((i p - mean)^2)), contrast = sum((i - j)^2 p),
     dissimilarity = sum(|i - j| p). Several channels are averaged to grey first.
     """
@@ -43,5 +43,6 @@ def texture_maps(image: Tensor) -> Tensor:
 
 
 def window_sum(values: Tensor) -> Tensor:
-    """Sum over 5 x 5 pixels around each, zero beyond the border; (B, C, H, W) stays its shape."""
-    return F.avg_pool2d(values, WINDOW, stride=1, padding=WINDOW // 2) * WINDOW**2
+    """Sum over 5 x 5 pixels around each, mirrored at the border; (B, C, H, W) stays its shape."""
+    padded = F.pad(values, (WINDOW // 2,) * 4, mode="reflect")
+    return F.avg_pool2d(padded, WINDOW, stride=1) * WINDOW**2

@@ -7,6 +7,8 @@ parameters, BatchNorm). The authors' own Keras version uses transposed convoluti
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -25,6 +27,10 @@ class UNetPlusPlusSettings(BaselineSettings):
 
     width: int = Field(default=32, ge=1)
     deep_supervision: bool = True
+
+    def for_second_path(self) -> Self:
+        """One output."""
+        return self.model_copy(update={"deep_supervision": False})
 
 
 class UNetPlusPlus(nn.Module):

@@ -13,6 +13,7 @@ to 14 x 14; at 224 px both are the identity.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Self
 
 import torch
 from pydantic import Field
@@ -38,6 +39,10 @@ class XNetSettings(BaselineSettings):
 
     width: int = Field(default=32, ge=2, multiple_of=2, description="channels of the first level")
     variational: bool = Field(default=True, description="the branch that draws the input again, in training only")
+
+    def for_second_path(self) -> Self:
+        """Without the variational branch."""
+        return self.model_copy(update={"variational": False})
 
 
 class PointwiseBlock(nn.Sequential):

@@ -1,0 +1,147 @@
+"""Tables beside the images: the rows of a .csv or .xlsx file, and the class of each image by its name."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources.abc import Traversable
+from io import BytesIO, StringIO
+
+from taichinet.datasets.manifest import Sample
+from taichinet.datasets.readers.layout import IMAGE_SUFFIXES
+from taichinet.errors import DataError
+
+_UNREADABLE = (OSError, RuntimeError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """A table that tells the class of each image; `classes` are its values, in lower case, and our labels for them."""
+
+    file: Traversable
+    image_column: str
+    class_column: str
+    classes: Mapping[str, str]
+
+
+def read_rows(file: Traversable, columns: Sequence[str] = ()) -> list[dict[str, str]]:
+    """The rows of a .csv (comma or semicolon, UTF-8) or of the first sheet of an .xlsx, by the names in the first row.
+
+    Cells are text without blanks around it, "" where empty; whole numbers have no decimals ("1", not "1.0"). Empty
+    rows and columns without a name are passed over. DataError where the file cannot be read, a row is wider than the
+    first, a name stands twice, or one of `columns` is missing.
+    """
+    cells = _sheet(file) if file.name.lower().endswith(".xlsx") else _csv(file)
+    if not cells:
+        raise DataError(f"{file}: this table is empty; copy it again from the original.")
+    names = cells[0]
+    for name in names:
+        if name and names.count(name) > 1:
+            raise DataError(f"{file}: column '{name}' stands twice; keep one of them.")
+    missing = [name for name in columns if name not in names]
+    if missing:
+        raise DataError(
+            f"{file}: has no column '{missing[0]}', only {', '.join(filter(None, names)) or 'unnamed ones'}. "
+            "Name it so in the first row."
+        )
+    for row in cells[1:]:
+        if any(row[len(names) :]):
+            raise DataError(
+                f"{file}: the row of '{row[0]}' has more cells than the first row has columns. Put quotes around a "
+                "text with the separator in it."
+            )
+    return [
+        {name: row[i] if i < len(row) else "" for i, name in enumerate(names) if name} for row in cells[1:] if any(row)
+    ]
+
+
+def with_classes(samples: Sequence[Sample], table: ClassTable, problems: list[str]) -> list[Sample]:
+    """`samples` with the classes that `table` tells, matched by `image_key`.
+
+    Faults of the table, an image that it lacks, and a row whose image is not there go to `problems`; such samples
+    keep their label.
+    """
+    try:
+        labels = _classes(table)
+    except DataError as fault:
+        problems.append(str(fault))
+        return list(samples)
+    keys = [image_key(sample.key) for sample in samples]
+    problems += [
+        f"{sample.image}: has no row in {table.file.name}."
+        for sample, key in zip(samples, keys, strict=True)
+        if key not in labels
+    ]
+    present = set(keys)
+    problems += [f"{table.file}: image '{key}' of this table is not there." for key in labels if key not in present]
+    return [replace(sample, label=labels.get(key, sample.label)) for sample, key in zip(samples, keys, strict=True)]
+
+
+def image_key(name: str) -> str:
+    """What names an image with or without leading zeros and suffix: "1" of "1", of "000001" and of "1.PNG"."""
+    stem, dot, suffix = name.rpartition(".")
+    if not dot or f".{suffix.lower()}" not in IMAGE_SUFFIXES:
+        stem = name
+    return stem.lstrip("0") or stem[-1:]
+
+
+def _classes(table: ClassTable) -> dict[str, str]:
+    """Our label of each image by its key; rows that name no image (a sum below the table) are passed over."""
+    labels: dict[str, str] = {}
+    for row in read_rows(table.file, (table.image_column, table.class_column)):
+        name, value = row[table.image_column], row[table.class_column]
+        if not name:
+            continue
+        label = table.classes.get(value.lower())
+        if label is None:
+            raise DataError(
+                f"{table.file}: column '{table.class_column}' says '{value}' of image '{name}'. "
+                f"Known: {', '.join(table.classes)}."
+            )
+        if labels.setdefault(image_key(name), label) != label:
+            raise DataError(
+                f"{table.file}: column '{table.class_column}' says '{value}' of image '{name}', and another class in a "
+                "row above. Keep the right one."
+            )
+    return labels
+
+
+def _csv(file: Traversable) -> list[list[str]]:
+    """The cells of a .csv; the separator is the sign that the first line has more of."""
+    try:
+        text = file.read_bytes().decode("utf-8-sig")  # with or without the mark that spreadsheets write
+    except _UNREADABLE as fault:
+        raise DataError(f"{file}: cannot be read ({fault}); check that it is there, whole, and yours.") from fault
+    except UnicodeDecodeError as fault:
+        raise DataError(f"{file}: is no UTF-8 text ({fault}); save it as UTF-8.") from fault
+    first = text.partition("\n")[0]
+    try:
+        rows = list(
+            csv.reader(StringIO(text), delimiter=";" if first.count(";") > first.count(",") else ",", strict=True)
+        )
+    except csv.Error as fault:
+        raise DataError(f"{file}: is no table of comma-separated values ({fault}); save it anew.") from fault
+    return [[cell.strip() for cell in row] for row in rows]
+
+
+def _sheet(file: Traversable) -> list[list[str]]:
+    """The cells of the first sheet of an .xlsx, formulas by their stored values."""
+    from openpyxl import load_workbook  # here, for few data sets have such a table
+
+    try:
+        book = load_workbook(BytesIO(file.read_bytes()), data_only=True)
+        values = list(book.worksheets[0].values)
+    except Exception as fault:  # openpyxl lets through whatever the zip and the XML in a damaged file raise
+        raise DataError(f"{file}: cannot be read as .xlsx ({fault}); copy it again, or save it as .csv.") from fault
+    return [[_text(value) for value in row] for row in values]
+
+
+def _text(value: object) -> str:
+    """A cell as text; a number that a spreadsheet keeps as 1.0 is "1"."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()

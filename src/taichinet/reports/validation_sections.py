@@ -1,0 +1,297 @@
+"""What stands on a validation card, section by section, as printed text: HTML and Markdown both say exactly this."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from taichinet.evaluation.aggregate import EmptyTruthPolicy
+from taichinet.evaluation.calibration import UNCERTAIN, Calibration
+from taichinet.evaluation.uncertainty import LEVEL, Interval
+from taichinet.experiments.card import GroupCard, ValidationCard
+from taichinet.reports.html import EMPTY, counted, number
+from taichinet.reports.plain_reading import bounds, plain_reading
+from taichinet.reports.summaries import network_title
+
+HEADINGS: Mapping[str, tuple[str, int]] = {
+    "dice": ("Dice", 3),
+    "jaccard": ("Jaccard", 3),
+    "accuracy": ("Accuracy", 3),
+    "precision": ("Precision", 3),
+    "sensitivity": ("Sensitivity", 3),
+    "hd95": ("HD95 (px)", 1),
+    "assd": ("ASSD (px)", 1),
+}
+IN_ROWS = ("dice", "jaccard", "precision", "sensitivity", "hd95")
+POLICIES: Mapping[EmptyTruthPolicy, str] = {
+    "paper": "a normal image counts 0, as in the paper",
+    "correct-empty-is-1": "a normal image left empty counts 1",
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell as printed; `small` is what stands beside it in small print, its interval."""
+
+    text: str
+    small: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings and rows; the first cell of a row names it."""
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the card, top to bottom: note, points, table, facts, figure, pictures; what is empty is left out.
+
+    `figure` is the calibration to draw; `pictures` are (caption, PNG).
+    """
+
+    name: str
+    heading: str
+    note: str = ""
+    points: tuple[str, ...] = ()
+    table: Table | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+    figure: Calibration | None = None
+    pictures: tuple[tuple[str, bytes], ...] = ()
+
+
+def card_title(card: ValidationCard) -> str:
+    """What was validated on what; only what is external is called so."""
+    kind = "External validation" if card.external else "Validation"
+    return f"{kind} of {network_title(card.origin.model)} on {card.cohort.title}"
+
+
+def card_lead(card: ValidationCard) -> str:
+    """One sentence: weights, images, and whether both are of the same data set."""
+    origin, cohort = card.origin, card.cohort
+    trained = f"trained on {origin.trained_on}" if origin.trained_on else "which do not tell what they were trained on"
+    said = f"Weights “{origin.name}”, {trained}, on {counted(cohort.images)} images of {cohort.title}"
+    if card.external:
+        return f"{said} that are new to them."
+    if origin.trained_on is None:
+        return f"{said}. Whether these images took part in the training is not known."
+    return f"{said}. They are of the data set of the training: this is not an external validation."
+
+
+def card_sections(card: ValidationCard) -> tuple[Section, ...]:
+    """All sections that the card has figures for, in reading order."""
+    every = (
+        Section("reading", "In plain words", points=plain_reading(card)),
+        _scores(card),
+        _classes(card),
+        _normals(card),
+        _comparison(card),
+        _calibration(card),
+        _worst(card),
+        _facts(card),
+    )
+    return tuple(section for section in every if section is not None)
+
+
+def _scores(card: ValidationCard) -> Section | None:
+    if not card.lesion.images:
+        return None
+    clusters = (
+        "each image by itself"
+        if card.cohort.clusters == card.cohort.images
+        else f"images of one patient or copies of one picture together ({counted(card.cohort.clusters)} groups)"
+    )
+    scores = card.lesion.scores
+    return Section(
+        "scores",
+        "Scores on images with a lesion",
+        note=(
+            f"Means over {counted(card.lesion.images)} images, in small print their {LEVEL:.0%} interval: "
+            f"percentile bootstrap, {counted(card.resamples)} resamples, {clusters}."
+        ),
+        table=Table(
+            ("Score", f"at {card.origin.size} × {card.origin.size} px", "at the image's own size"),
+            tuple(
+                (Cell(heading), *(_interval(scores[size][name], digits) for size in ("network", "native")))
+                for name, (heading, digits) in HEADINGS.items()
+            ),
+        ),
+    )
+
+
+def _classes(card: ValidationCard) -> Section | None:
+    if not card.by_class:
+        return None
+    return Section(
+        "classes",
+        "By class",
+        note=f"Images with a lesion, at {card.origin.size} × {card.origin.size} px.",
+        table=_group_table("Class", ((group.group, group) for group in card.by_class)),
+    )
+
+
+def _normals(card: ValidationCard) -> Section | None:
+    if card.normal is None:
+        return None
+    normal = card.normal
+    alarm, area = normal.false_positive_rate, normal.false_positive_area
+    facts = [
+        ("normal images", counted(normal.images)),
+        ("with a false alarm", f"{round(alarm.mean * normal.images)}, a share of {_with_bounds(alarm, 3)}"),
+        ("area called lesion", f"{_with_bounds(area, 4)} of the image on average"),
+    ]
+    if normal.detection_auc == normal.detection_auc:
+        facts.append(
+            (
+                "detection (AUC)",
+                f"{normal.detection_auc:.3f}: how often an image with a lesion has the higher 99.9th percentile of "
+                "probability than a normal one; 0.5 is guessing",
+            )
+        )
+    return Section(
+        "normal",
+        "With normal images",
+        note="Dice of an image without a lesion is a matter of agreement, so all images are scored under both.",
+        table=_group_table("All images, where", ((POLICIES[one.policy], one) for one in card.all_images if one.policy)),
+        facts=tuple(facts),
+    )
+
+
+def _comparison(card: ValidationCard) -> Section | None:
+    if not card.comparison:
+        return None
+    own = card.origin.trained_on or "own data set"
+    images = "" if card.internal_images is None else f"{counted(card.internal_images)} "
+    return Section(
+        "comparison",
+        "Against its own data set",
+        note=(
+            f"The same weights on {images}images of {own} with a lesion that they had not seen, at "
+            f"{card.origin.size} × {card.origin.size} px. Both sides are resampled where both are at hand."
+        ),
+        table=Table(
+            ("Score", own, "here", "difference"),
+            tuple(
+                (
+                    Cell(HEADINGS[one.score][0]),
+                    Cell(number(one.internal, HEADINGS[one.score][1])),
+                    Cell(number(one.external, HEADINGS[one.score][1])),
+                    _interval(one.difference, HEADINGS[one.score][1], sign="+"),
+                )
+                for one in card.comparison
+            ),
+        ),
+    )
+
+
+def _calibration(card: ValidationCard) -> Section | None:
+    overall = card.overall
+    if overall.whole is None:
+        return None
+    groups = {"images with a lesion": card.lesion, **{group.group: group for group in card.by_class}}
+    if card.all_images:
+        groups = {"all images": overall, **groups}
+    rows = []
+    for name, group in groups.items():
+        if group.whole is None or group.uncertain is None:
+            continue
+        share = group.uncertain.total / group.whole.total if group.whole.total else float("nan")
+        values = (group.whole.ece, group.whole.brier, group.uncertain.ece, group.uncertain.brier, share)
+        rows.append((Cell(name), *(Cell(number(value, 4)) for value in values)))
+    band = f"{UNCERTAIN[0]} to {UNCERTAIN[1]}"
+    return Section(
+        "calibration",
+        "Are the probabilities to be believed?",
+        note=(
+            "ECE is the mean gap between the probability given and the share of pixels that are lesion, Brier the mean "
+            "squared error; 0 is best for both. Most pixels are certain background and make both look good, so both "
+            f"also stand for the pixels in doubt alone, those with a probability of {band}."
+        ),
+        table=Table(("Images", "ECE", "Brier", "ECE in doubt", "Brier in doubt", "Share in doubt"), tuple(rows)),
+        figure=overall.whole,
+    )
+
+
+def _worst(card: ValidationCard) -> Section | None:
+    if not card.worst:
+        return None
+    pictured = [case for case in card.worst if case.picture is not None]
+    note = "The images with a lesion on which Dice is lowest."
+    if pictured:
+        note += (
+            f" Solid red is the truth, dashed cyan the prediction. The pictures are of {card.cohort.title}, whose "
+            f"licence decides who may see them: {card.cohort.licence}."
+        )
+    return Section(
+        "worst",
+        "Worst cases",
+        note=note,
+        table=Table(
+            ("Image", "Class", "Dice", "Sensitivity", "Precision"),
+            tuple(
+                (
+                    Cell(case.key),
+                    Cell(case.label),
+                    *(Cell(number(value, 3)) for value in (case.dice, case.sensitivity, case.precision)),
+                )
+                for case in card.worst
+            ),
+        ),
+        pictures=tuple((f"{case.key}, Dice {case.dice:.3f}", case.picture) for case in pictured if case.picture),
+    )
+
+
+def _facts(card: ValidationCard) -> Section:
+    origin, cohort = card.origin, card.cohort
+    trained = [
+        origin.trained_on or "not told",
+        f"{counted(origin.trained_images)} images" if origin.trained_images is not None else "",
+        {True: "with normal images", False: "without normal images", None: ""}[origin.trained_on_normal],
+        f"protocol {origin.protocol}" if origin.protocol else "",
+        f"fold {origin.fold}" if origin.fold is not None else "",
+        f"commit {origin.commit}" if origin.commit else "",
+    ]
+    classes = ", ".join(f"{counted(count)} {label}" for label, count in cohort.images_by_class.items())
+    facts = [
+        ("weights", f"{origin.name} ({network_title(origin.model)})"),
+        ("trained on", ", ".join(part for part in trained if part)),
+        ("input", f"{origin.size} × {origin.size} px, lesion where the probability exceeds {origin.threshold:g}"),
+        ("tested on", f"{cohort.title}: {classes}"),
+        ("structure", cohort.region),
+        ("which images", cohort.note),
+        ("licence", cohort.licence),
+        ("source", cohort.source),
+        ("citation", cohort.citation),
+        ("pictures", f"SHA-256 {cohort.digest[:16]}" if cohort.digest else ""),
+        ("bootstrap", f"{counted(card.resamples)} resamples, seed {card.seed}"),
+        ("scored by", f"taichinet, commit {card.commit}" if card.commit else "taichinet, not a checkout"),
+        *card.made,
+    ]
+    return Section("made", "What was tested on what", facts=tuple((name, text) for name, text in facts if text))
+
+
+def _group_table(heading: str, groups: Iterable[tuple[str, GroupCard]]) -> Table:
+    return Table(
+        (heading, "Images", *(HEADINGS[name][0] for name in IN_ROWS)),
+        tuple(
+            (
+                Cell(name),
+                Cell(counted(group.images)),
+                *(_interval(group.scores["network"][score], HEADINGS[score][1]) for score in IN_ROWS),
+            )
+            for name, group in groups
+        ),
+    )
+
+
+def _interval(interval: Interval, digits: int, sign: str = "") -> Cell:
+    known = interval.mean == interval.mean
+    text = f"{interval.mean:{sign}.{digits}f}" if known else EMPTY
+    return Cell(text.replace("-", "−"), bounds(interval, digits).replace("-", "−"))
+
+
+def _with_bounds(interval: Interval, digits: int) -> str:
+    between = bounds(interval, digits)
+    return number(interval.mean, digits) + (f" ({between})" if between else "")

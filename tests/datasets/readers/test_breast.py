@@ -1,0 +1,113 @@
+"""BrEaST: the clinical data say which tumor masks belong to an image; other findings are no lesion."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes.breast import PICTURES, TABLE, make_fake_breast
+from openpyxl import load_workbook
+from PIL import Image
+
+from taichinet.datasets.images import united_mask
+from taichinet.datasets.readers.breast import read_breast
+from taichinet.errors import DataError
+
+
+@pytest.fixture
+def breast(tmp_path: Path) -> Path:
+    return make_fake_breast(tmp_path)
+
+
+def problems_of(root: Path) -> tuple[str, ...]:
+    with pytest.raises(DataError, match="not a whole BrEaST") as caught:
+        read_breast(root)
+    return caught.value.problems
+
+
+def write_cell(root: Path, cell: str, value: str | None) -> None:
+    book = load_workbook(root / TABLE)
+    book.worksheets[0][cell] = value
+    book.save(root / TABLE)
+
+
+def test_the_clinical_data_tell_the_class(breast: Path) -> None:
+    assert read_breast(breast).labels == {
+        "case001": "benign",
+        "case002": "malignant",
+        "case003": "normal",
+        "case004": "benign",
+        "case005": "benign",
+        "case006": "malignant",
+    }
+
+
+def test_only_the_tumor_is_the_lesion(breast: Path) -> None:
+    sample = read_breast(breast).samples[0]
+    tumor, other = (
+        np.asarray(Image.open(breast / PICTURES / f"case001_{end}.png")) > 127 for end in ("tumor", "other1")
+    )
+    np.testing.assert_array_equal(united_mask(sample), tumor)
+    assert (other & ~tumor).any()
+
+
+def test_several_tumor_masks_are_united(breast: Path) -> None:
+    shutil.move(breast / PICTURES / "case001_other1.png", breast / PICTURES / "case001_tumor2.png")
+    write_cell(breast, "C2", "case001_tumor.png&case001_tumor2.png")
+    sample = read_breast(breast).samples[0]
+    both = (np.asarray(Image.open(breast / PICTURES / f"case001_{end}.png")) > 127 for end in ("tumor", "tumor2"))
+    np.testing.assert_array_equal(united_mask(sample), np.logical_or(*both))
+
+
+def test_a_normal_image_has_an_empty_mask_and_can_be_left_out(breast: Path) -> None:
+    (normal,) = (sample for sample in read_breast(breast) if sample.label == "normal")
+    assert normal.masks == ()
+    assert not united_mask(normal).any()
+    assert "normal" not in read_breast(breast, include_normal=False).labels.values()
+
+
+def test_the_table_may_lie_among_the_images_or_be_saved_as_csv(breast: Path) -> None:
+    expected = read_breast(breast)
+    shutil.move(breast / TABLE, breast / PICTURES / TABLE)
+    assert read_breast(breast / PICTURES) == expected
+    (breast / PICTURES / TABLE).unlink()
+    rows = ["Image_filename;Mask_tumor_filename;Classification"]
+    rows += [f"{s.key}.png;{s.masks[0].file.name if s.masks else ''};{s.label}" for s in expected]
+    (breast / PICTURES / "clinical data.csv").write_text("\n".join(rows), encoding="utf-8-sig")
+    assert read_breast(breast) == expected
+
+
+def test_what_the_table_and_the_folder_do_not_share_is_named(breast: Path) -> None:
+    (breast / PICTURES / "case002_tumor.png").unlink()
+    write_cell(breast, "B5", "case099.png")
+    found = sorted(problems_of(breast))
+    expected = {
+        "row 'case002.png': there is no case002_tumor.png",
+        "row 'case099.png': there is no case099.png",
+        "case004.png: is not named in",
+    }
+    assert {text for text in expected if any(text in problem for problem in found)} == expected
+    assert len(found) == len(expected)
+
+
+@pytest.mark.parametrize(
+    ("cell", "value", "told"),
+    [
+        ("F2", "cyst", "Classification is 'cyst', none of benign, malignant, normal"),
+        ("F2", "normal", "Classification is 'normal', but Mask_tumor_filename is 'case001_tumor.png'"),
+        ("F4", "benign", "Classification is 'benign', but Mask_tumor_filename is ''"),
+        ("F1", "Class", "has no column 'Classification'"),
+        ("B3", "case001.png", "this image stands in a row above too"),
+    ],
+)
+def test_a_cell_that_cannot_be_is_named(cell: str, value: str, told: str, breast: Path) -> None:
+    write_cell(breast, cell, value)
+    assert any(told in problem for problem in problems_of(breast))
+
+
+def test_images_without_clinical_data_are_refused_with_the_way_out(breast: Path) -> None:
+    (breast / TABLE).unlink()
+    with pytest.raises(DataError, match=r"holds no BrEaST.*Pass the folder with the images"):
+        read_breast(breast)

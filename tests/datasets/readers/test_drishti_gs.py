@@ -1,0 +1,108 @@
+"""Drishti-GS: the authors' split, soft maps read by the agreement of two graders, classes where folders tell them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes.drishti_gs import make_fake_drishti_gs
+from PIL import Image
+
+from taichinet.datasets.images import region_masks, united_mask
+from taichinet.datasets.readers.drishti_gs import read_drishti_gs
+from taichinet.errors import DataError
+
+
+def test_the_official_split_is_kept(tmp_path: Path) -> None:
+    manifest = read_drishti_gs(make_fake_drishti_gs(tmp_path, training=3, test=2))
+    assert [(sample.key, sample.part) for sample in manifest] == [
+        ("drishtiGS_002", "train"),
+        ("drishtiGS_004", "train"),
+        ("drishtiGS_006", "train"),
+        ("drishtiGS_008", "test"),
+        ("drishtiGS_010", "test"),
+    ]
+    assert set(manifest.labels.values()) == {"fundus"}
+
+
+def test_two_graders_of_four_make_a_region(tmp_path: Path) -> None:
+    folder = make_fake_drishti_gs(tmp_path)
+    disc = folder / "Test" / "GT" / "drishtiGS_008" / "SoftMap" / "drishtiGS_008_ODsegSoftmap.png"
+    votes = np.zeros(Image.open(disc).size[::-1], dtype=np.uint8)
+    votes[0, :5] = (0, 64, 128, 191, 255)
+    Image.fromarray(votes).save(disc)
+    (sample,) = (sample for sample in read_drishti_gs(folder) if sample.key == "drishtiGS_008")
+    assert united_mask(sample, 0)[0, :5].tolist() == [False, False, True, True, True]
+
+
+def test_the_first_region_is_the_disc_and_the_second_the_cup(tmp_path: Path) -> None:
+    for sample in read_drishti_gs(make_fake_drishti_gs(tmp_path)):
+        disc, cup = united_mask(sample, 0), united_mask(sample, 1)
+        assert 0 < cup.sum() < disc.sum()
+
+
+def test_class_folders_become_labels_and_no_eye_is_called_a_normal_image(tmp_path: Path) -> None:
+    folder = make_fake_drishti_gs(tmp_path, classes=("GLAUCOMA", "NORMAL"))
+    manifest = read_drishti_gs(folder, include_normal=False)
+    assert len(manifest.samples) == 6
+    for sample in manifest:
+        expected = "glaucoma" if "GLAUCOMA" in str(sample.image) else "non-glaucoma"
+        assert sample.label == expected
+    assert set(manifest.labels.values()) == {"glaucoma", "non-glaucoma"}
+
+
+def test_copies_with_flat_images_or_other_names_read_the_same(tmp_path: Path) -> None:
+    expected = read_drishti_gs(make_fake_drishti_gs(tmp_path / "a"))
+    folder = make_fake_drishti_gs(tmp_path / "b" / "Drishti-GS1_files", test_maps="Test_GT")
+    folder = folder.rename(folder.parent / "Drishti-GS1_files")
+    for name in ("Training", "Test"):
+        for file in (folder / name / "Images" / "ALL").iterdir():
+            file.rename(folder / name / "Images" / file.name)
+        (folder / name / "Images" / "ALL").rmdir()
+    assert read_drishti_gs(tmp_path / "b").content_digest() == expected.content_digest()
+
+
+def test_one_part_may_be_missing_but_not_its_maps(tmp_path: Path) -> None:
+    folder = make_fake_drishti_gs(tmp_path, training=2, test=2)
+    shutil.rmtree(folder / "Test" / "GT")
+    with pytest.raises(DataError, match="no folder of maps beside it"):
+        read_drishti_gs(folder)
+    shutil.rmtree(folder / "Test")
+    assert {sample.part for sample in read_drishti_gs(folder)} == {"train"}
+
+
+def test_a_lost_map_and_a_lost_image_are_named(tmp_path: Path) -> None:
+    folder = make_fake_drishti_gs(tmp_path)
+    (folder / "Training" / "GT" / "drishtiGS_002" / "SoftMap" / "drishtiGS_002_cupsegSoftmap.png").unlink()
+    (folder / "Training" / "Images" / "ALL" / "drishtiGS_004.png").unlink()
+    shutil.copy(folder / "Training" / "Images" / "ALL" / "drishtiGS_006.png", folder / "Training" / "Images")
+    with pytest.raises(DataError) as caught:
+        read_drishti_gs(folder, verify=False)
+    expected = {
+        "drishtiGS_002.png: has no map",
+        "drishtiGS_004: these maps have no image",
+        "Images/drishtiGS_006.png has the same name",
+    }
+    found = caught.value.problems
+    assert {text for text in expected if any(text in problem for problem in found)} == expected
+    assert len(found) == len(expected)
+
+
+@pytest.mark.real
+def test_the_real_drishti_gs_has_its_split_and_cups_lie_in_discs() -> None:
+    root = Path(os.environ.get("TAICHINET_DATA", "")) / "Drishti-GS"
+    if "TAICHINET_DATA" not in os.environ or not root.is_dir():
+        pytest.skip("TAICHINET_DATA is not set to a folder that holds Drishti-GS")
+    manifest = read_drishti_gs(root)
+    parts = [sample.part for sample in manifest]
+    assert (parts.count("train"), parts.count("test")) == (50, 51)
+    outside = 0
+    for sample in manifest:
+        disc, cup = united_mask(sample, 0), united_mask(sample, 1)
+        assert 0 < cup.sum() < disc.sum() < disc.size / 4
+        outside += bool((cup & ~disc).any())
+        np.testing.assert_array_equal(region_masks(sample, 2)[0], disc | cup)
+    assert outside <= 5

@@ -1,0 +1,129 @@
+"""Tables beside the images: the same rows from every way of writing them, or a fault that names file and column."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+from openpyxl import Workbook
+
+from taichinet.datasets.manifest import Sample
+from taichinet.datasets.readers.tables import ClassTable, image_key, read_rows, with_classes
+from taichinet.errors import DataError
+
+ROWS = [{"Image": "1", "Type": "Benign"}, {"Image": "2", "Type": "Malignant, in part"}]
+
+
+def csv_of(tmp_path: Path, text: str, encoding: str = "utf-8") -> Path:
+    file = tmp_path / "table.csv"
+    file.write_bytes(text.encode(encoding))
+    return file
+
+
+def xlsx_of(tmp_path: Path, *rows: list[object]) -> Path:
+    book = Workbook()
+    for row in rows:
+        book.worksheets[0].append(row)
+    file = tmp_path / "table.XLSX"
+    book.save(file)
+    return file
+
+
+def classes_by(file: Path, *keys: str) -> tuple[list[str], list[str]]:
+    """The labels of samples with `keys` by the table in `file`, and its problems."""
+    problems: list[str] = []
+    table = ClassTable(file, "Image", "Type", {"benign": "benign", "malignant": "malignant"})
+    samples = [Sample(key, "lesion", Path(f"{key}.png"), ()) for key in keys]
+    return [sample.label for sample in with_classes(samples, table, problems)], problems
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_csv_reads_the_same_with_every_separator_mark_and_line_end(
+    separator: str, encoding: str, end: str, tmp_path: Path
+) -> None:
+    rows = [("Image", "Type "), ("1", "Benign"), ("2", '"Malignant, in part"'), ()]
+    text = end.join(separator.join(row) for row in rows)
+    assert read_rows(csv_of(tmp_path, text, encoding)) == ROWS
+
+
+def test_an_xlsx_reads_as_the_csv_does(tmp_path: Path) -> None:
+    file = xlsx_of(tmp_path, [" Image", "Type", None], [1, "Benign", "a note"], [None], [2, "Malignant, in part "])
+    assert read_rows(file) == ROWS
+
+
+def test_a_whole_number_that_a_spreadsheet_stored_with_decimals_is_whole(tmp_path: Path) -> None:
+    file, other = xlsx_of(tmp_path, ["Image", "Size"], [1, 2.5]), tmp_path / "other.xlsx"
+    with zipfile.ZipFile(file) as source, zipfile.ZipFile(other, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name).replace(b"<v>1</v>", b"<v>1.0</v>"))
+    assert read_rows(other) == read_rows(file) == [{"Image": "1", "Size": "2.5"}]
+
+
+def test_a_short_row_is_filled_and_an_empty_one_passed_over(tmp_path: Path) -> None:
+    assert read_rows(csv_of(tmp_path, "a,b\n1\n,\n\n2,3\n")) == [{"a": "1", "b": ""}, {"a": "2", "b": "3"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "is empty"),
+        ("Image,Class\n1,Benign\n", "no column 'Type', only Image, Class"),
+        ("Image,Type,Type\n", "column 'Type' stands twice"),
+        ("Image,Type\n1,Benign,cyst\n", "the row of '1' has more cells"),
+        ('Image,Type\n"1,Benign\n', "no table of comma-separated values"),
+    ],
+)
+def test_a_faulty_csv_is_refused_by_file_and_column(text: str, fault: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"table\.csv: .*{fault}"):
+        read_rows(csv_of(tmp_path, text), ["Image", "Type"])
+
+
+def test_a_csv_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="save it as UTF-8"):
+        read_rows(csv_of(tmp_path, "Image,Type\n1,bénin\n", "latin-1"))
+
+
+def test_a_damaged_xlsx_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+    file = xlsx_of(tmp_path, ["Image", "Type"])
+    file.write_bytes(file.read_bytes()[:-100])
+    for path in (file, tmp_path / "nowhere.csv", tmp_path / "nowhere.xlsx"):
+        with pytest.raises(DataError, match=f"{path.name}: cannot be read"):
+            read_rows(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("1", "1"), ("000001", "1"), ("1.PNG", "1"), ("0000.jpg", "0"), ("case 01.2", "case 01.2"), ("a.b.png", "a.b")],
+)
+def test_an_image_is_known_with_or_without_zeros_and_suffix(name: str, key: str) -> None:
+    assert image_key(name) == key
+
+
+def test_classes_are_matched_by_image_in_any_spelling_and_rows_without_one_passed_over(tmp_path: Path) -> None:
+    file = csv_of(tmp_path, "Image,Type\n2.png,malignant\n1,BENIGN\n,163 in all\n1,Benign\n")
+    assert classes_by(file, "000001", "000002") == (["benign", "malignant"], [])
+
+
+def test_an_image_without_a_row_and_a_row_without_an_image_are_named(tmp_path: Path) -> None:
+    labels, problems = classes_by(csv_of(tmp_path, "Image,Type\n1,Benign\n9,Benign\n"), "1", "2")
+    assert labels == ["benign", "lesion"]
+    assert problems[0] == "2.png: has no row in table.csv."
+    assert problems[1].endswith("table.csv: image '9' of this table is not there.")
+    assert len(problems) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "fault"),
+    [
+        ("1,cyst", r"column 'Type' says 'cyst' of image '1'. Known: benign, malignant."),
+        ("1,Benign\n01,Malignant", r"column 'Type' says 'Malignant' of image '01', and another class"),
+    ],
+)
+def test_an_unknown_class_and_a_contradiction_are_named(rows: str, fault: str, tmp_path: Path) -> None:
+    labels, problems = classes_by(csv_of(tmp_path, f"Image,Type\n{rows}\n"), "1")
+    assert labels == ["lesion"]
+    assert len(problems) == 1
+    assert fault in problems[0]

@@ -1,0 +1,115 @@
+"""Prepared data: nested regions, and a cache that is never stale and never torn."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fakes.busi import make_fake_busi
+from PIL import Image
+
+from taichinet.datasets import prepared as prepared_module
+from taichinet.datasets.images import region_masks
+from taichinet.datasets.manifest import Manifest, Mask, MaskRule, Sample
+from taichinet.datasets.prepared import Prepared, prepare
+from taichinet.datasets.readers.busi import read_busi
+
+
+@pytest.fixture
+def busi(tmp_path: Path) -> Path:
+    return make_fake_busi(tmp_path / "data")
+
+
+def same(one: Prepared, other: Prepared) -> bool:
+    pixels = torch.equal(one.image, other.image) and torch.equal(one.lesion, other.lesion)
+    return pixels and (one.keys, one.labels) == (other.keys, other.labels)
+
+
+def entries(cache: Path) -> list[Path]:
+    return sorted(cache.glob("*"))
+
+
+def test_the_cache_gives_what_decoding_gives_and_decodes_once(
+    busi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, cache = read_busi(busi), tmp_path / "cache"
+    first = prepare(manifest, 32, 1, cache)
+    assert same(first, prepare(manifest, 32, 1))
+    (entry,) = entries(cache)
+    monkeypatch.setattr(prepared_module, "read_grey", None)  # decoding again would fail
+    assert same(prepare(manifest, 32, 1, cache), first)
+    assert entries(cache) == [entry]
+
+
+def test_other_settings_images_masks_and_classes_are_other_entries(busi: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    prepare(read_busi(busi), 32, 1, cache)
+    for count, change in enumerate(
+        (
+            lambda: prepare(read_busi(busi), 48, 1, cache),
+            lambda: prepare(read_busi(busi), 32, 3, cache),
+            lambda: prepare(read_busi(busi, include_normal=False), 32, 1, cache),
+        ),
+        start=2,
+    ):
+        change()
+        assert len(entries(cache)) == count
+    mask = busi / "benign" / "benign (2)_mask.png"
+    inverted = 255 - np.asarray(Image.open(mask).convert("L"))
+    Image.fromarray(inverted).save(mask)
+    changed = prepare(read_busi(busi), 32, 1, cache)
+    assert len(entries(cache)) == 5
+    assert same(changed, prepare(read_busi(busi), 32, 1))
+
+
+def test_a_torn_entry_is_made_again(busi: Path, tmp_path: Path) -> None:
+    manifest, cache = read_busi(busi), tmp_path / "cache"
+    first = prepare(manifest, 32, 1, cache)
+    (entry,) = entries(cache)
+    entry.write_bytes(entry.read_bytes()[:100])
+    assert same(prepare(manifest, 32, 1, cache), first)
+    assert same(prepare(manifest, 32, 1, cache), first)
+
+
+def test_several_processes_may_share_the_folder(busi: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    code = (
+        "from pathlib import Path; import sys;"
+        "from taichinet.datasets.prepared import prepare; from taichinet.datasets.readers.busi import read_busi;"
+        "print(int(prepare(read_busi(Path(sys.argv[1])), 32, 1, Path(sys.argv[2])).image.sum()))"
+    )
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(busi), str(cache)], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+        )
+        for _ in range(3)
+    ]
+    sums = {run.communicate()[0].strip() for run in runs}
+    assert all(run.returncode == 0 for run in runs)
+    assert sums == {str(int(prepare(read_busi(busi), 32, 1).image.sum()))}
+    assert len(entries(cache)) == 1
+
+
+def test_an_inner_region_is_part_of_the_outer_one_whatever_the_masks_say(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 6), 90, dtype=np.uint8)).save(tmp_path / "image.png")
+    levels = np.full((4, 6), 255, dtype=np.uint8)  # a REFUGE-like map: 255 outside, 128 rim, 0 inside
+    levels[1:3, 1:5], levels[1:3, 2] = 128, 0
+    Image.fromarray(levels).save(tmp_path / "levels.png")
+    stray = np.zeros((4, 6), dtype=np.uint8)
+    stray[0, 0] = 255
+    Image.fromarray(stray).save(tmp_path / "stray.png")
+    file = tmp_path / "levels.png"
+    masks = (Mask(file, 0, MaskRule(0, 191)), Mask(file, 1, MaskRule(0, 63)), Mask(tmp_path / "stray.png", 1))
+    sample = Sample("eye", "fundus", tmp_path / "image.png", masks)
+    disc, cup = region_masks(sample, 2)
+    expected_cup = (levels == 0) | (stray > 0)
+    np.testing.assert_array_equal(cup, expected_cup)
+    np.testing.assert_array_equal(disc, (levels < 255) | expected_cup)
+    manifest = Manifest("eyes", (sample, replace(sample, key="other")), ("disc", "cup"))
+    assert prepare(manifest, 16, 1).lesion.shape == (2, 2, 16, 16)

@@ -1,0 +1,249 @@
+"""The card's figures against `aggregate` and hand sums; its origin, clusters, comparison; the whole way on phantoms."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from fakes.scores import lesion_row, lost_row, normal_row
+from helpers import FLOAT32_CPU, discs, file_manifest, tiny_network
+
+from taichinet.datasets.dataset import Dataset
+from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.prepared import prepare
+from taichinet.datasets.readers.busi import DATASET, read_busi
+from taichinet.errors import DataError
+from taichinet.evaluation.aggregate import POLICIES, SCORES, SUFFIX, aggregate
+from taichinet.evaluation.confidence import ImageConfidence, measure_confidence
+from taichinet.experiments.card import ValidationCard
+from taichinet.experiments.external import (
+    Extras,
+    InternalResult,
+    measure_network,
+    read_internal,
+    validation_card,
+    worst_keys,
+)
+from taichinet.experiments.scoring import score_images
+from taichinet.inference.predictor import Predictor
+from taichinet.models.weights import LoadedWeights, WeightsConfig
+from taichinet.reports.case_pictures import case_pictures
+from taichinet.reports.validation_card import card_html, card_markdown
+
+WEIGHTS = WeightsConfig(
+    "taichinet",
+    {"width": 2},
+    32,
+    provenance={
+        "recipe": "cpu-taichinet",
+        "dataset": "busi",
+        "include_normal": False,
+        "protocol": "grouped",
+        "fold": 0,
+        "train_keys": ["x", "y"],
+        "commit": "34db10c47731",
+        "seen_images": ["0" * 16],
+    },
+)
+OTHER: Dataset = replace(DATASET, name="files", title="Other", licence="CC BY 4.0")
+
+
+def rows() -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            lesion_row("a", 0.8),
+            lesion_row("b", 0.6, "malignant"),
+            lesion_row("c", 0.0),
+            lost_row("d", "malignant"),
+            normal_row("e", 0),
+            normal_row("f", 20),
+            lesion_row("g", 0.3),
+        ]
+    )
+
+
+def images(folder: Path, scores: pd.DataFrame) -> Manifest:
+    return file_manifest(folder, dict(zip(scores["key"], scores["label"], strict=True)))
+
+
+def confidences(scores: pd.DataFrame) -> dict[str, ImageConfidence]:
+    """Of each image 64 probabilities, those of lesion images reaching higher."""
+    kept = {}
+    for number, (key, label) in enumerate(zip(scores["key"], scores["label"], strict=True)):
+        p = np.random.default_rng(number).random((8, 8)) * (0.5 if label == "normal" else 1)
+        kept[key] = measure_confidence(p, p > 0.6)
+    return kept
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Any:
+    def card(scores: pd.DataFrame | None = None, weights: WeightsConfig = WEIGHTS, **extras: Any) -> ValidationCard:
+        table = rows() if scores is None else scores
+        return validation_card(
+            table, weights, images(tmp_path / "files", table), OTHER, Extras(**extras), resamples=100
+        )
+
+    return card
+
+
+@pytest.mark.parametrize("size", SUFFIX)
+@pytest.mark.parametrize("score", SCORES)
+def test_every_mean_is_that_of_aggregate(make: Any, size: str, score: str) -> None:
+    card, summary = make(), aggregate(rows())
+    assert card.lesion.scores[size][score].mean == pytest.approx(summary.lesion.scores[size][score].mean)  # type: ignore[index]
+    for group in card.all_images:
+        expected = summary.all_images[group.policy].scores[size][score].mean  # type: ignore[index]
+        assert group.scores[size][score].mean == pytest.approx(expected)
+    expected_classes = {one.group: one for one in summary.by_class}
+    assert [group.group for group in card.by_class] == ["benign", "malignant"]
+    for group in card.by_class:
+        assert group.scores[size][score].mean == pytest.approx(expected_classes[group.group].scores[size][score].mean)  # type: ignore[index]
+
+
+def test_normal_images_and_missed_lesions_are_counted_as_aggregate_does(make: Any) -> None:
+    card, summary = make(), aggregate(rows())
+    assert card.normal.images == summary.normal.images == 2
+    assert card.normal.false_positive_rate.mean == summary.normal.false_positive_rate == 0.5
+    assert card.normal.false_positive_area.mean == summary.normal.mean_false_positive_area
+    assert card.missed == 2  # c, and d that resizing lost
+    assert [one.policy for one in card.all_images] == list(POLICIES)
+    assert card.cohort.images_by_class == {"benign": 3, "malignant": 2, "normal": 2}
+
+
+def test_without_normal_images_their_part_is_left_out(make: Any) -> None:
+    card = make(rows()[lambda table: table["label"] != "normal"])
+    assert (card.normal, card.all_images) == (None, ())
+    assert card.overall is card.lesion
+
+
+def test_patients_and_copies_are_drawn_together(make: Any, tmp_path: Path) -> None:
+    assert make().cohort.clusters == 7
+    assert make(groups=[("a", "b", "c")]).cohort.clusters == 5
+    manifest = images(tmp_path / "more", rows())
+    patients = tuple(replace(sample, patient="P" if sample.key in "ag" else None) for sample in manifest)
+    manifest = replace(manifest, samples=patients)
+    card = validation_card(rows(), WEIGHTS, manifest, OTHER, Extras(groups=[("a", "b")]), resamples=50)
+    assert card.cohort.clusters == 5  # g-a-b
+    assert card.lesion.scores["network"]["dice"].clusters == 3
+
+
+def test_the_result_hangs_on_the_seed_alone_not_on_the_order_of_rows(make: Any) -> None:
+    assert make() == make()
+    assert worst_keys(rows()) == worst_keys(rows()[::-1])
+
+
+def test_worst_cases_are_lesion_images_lowest_dice_first_equal_ones_by_key(make: Any) -> None:
+    card = make(pictures={"d": b"png", "a": b"unused" * 2})
+    assert [case.key for case in card.worst] == ["c", "d", "g", "b", "a"]
+    assert [case.dice for case in card.worst] == [0.0, 0.0, 0.3, 0.6, 0.8]
+    assert card.worst[1].picture == b"png"
+    assert card.worst[0].picture is None
+    assert worst_keys(rows(), 2) == ("c", "d")
+
+
+def test_calibrations_are_pooled_by_group_and_peaks_tell_normal_images_apart(make: Any) -> None:
+    kept = confidences(rows())
+    card = make(confidences=kept)
+    benign = next(group for group in card.by_class if group.group == "benign")
+    assert benign.whole == kept["a"].whole + kept["c"].whole + kept["g"].whole
+    assert card.lesion.whole.total == 5 * 64
+    assert card.overall.whole.total == 7 * 64
+    assert card.overall.uncertain.total < 7 * 64
+    assert card.normal.detection_auc == 1
+    assert make().lesion.whole is None
+    assert isnan(make().normal.detection_auc)
+
+
+def test_missing_confidences_and_strange_images_are_named(make: Any, tmp_path: Path) -> None:
+    kept = confidences(rows())
+    kept.pop("b")
+    with pytest.raises(DataError, match=r"1 of 7 scored images have no confidence(.|\n)*- b"):
+        make(confidences=kept)
+    manifest = images(tmp_path / "six", rows()[:-1])
+    with pytest.raises(DataError, match=r"1 of 7 scored images are not in the data set files(.|\n)*- g"):
+        validation_card(rows(), WEIGHTS, manifest, OTHER)
+
+
+def test_an_internal_result_is_compared_with_an_interval_only_where_its_images_are(make: Any) -> None:
+    own = pd.DataFrame([lesion_row(str(i), 0.5 + i / 50) for i in range(20)])
+    means = {"dice": 0.69, "hd95": 13.1}
+    known = make(internal=InternalResult(20, means)).comparison
+    assert [one.score for one in known] == ["dice", "hd95"]
+    assert known[0].difference.mean == pytest.approx((0.8 + 0.6 + 0 + 0 + 0.3) / 5 - 0.69)
+    assert not known[0].difference.bounded
+    full = make(internal=InternalResult(20, means, own))
+    assert full.comparison[0].difference.mean == pytest.approx(known[0].difference.mean)
+    assert full.comparison[0].difference.bounded
+    assert full.internal_images == 20
+    assert make().comparison == ()
+
+
+def test_external_is_what_shares_no_picture_with_the_training(make: Any, tmp_path: Path) -> None:
+    assert make().external
+    digest = images(tmp_path / "files", rows()).image_digests()[0]
+    shared = replace(WEIGHTS, provenance={**WEIGHTS.provenance, "seen_images": [digest]})
+    assert not make(weights=shared).external
+    silent = replace(WEIGHTS, provenance={"dataset": "files"})
+    assert not make(weights=silent).external
+    assert make(weights=replace(WEIGHTS, provenance={"dataset": "busi"})).external
+    assert not make(weights=replace(WEIGHTS, provenance={})).external
+
+
+def test_weights_that_tell_nothing_make_a_card_all_the_same(make: Any) -> None:
+    origin = make(weights=replace(WEIGHTS, provenance={})).origin
+    assert (origin.name, origin.trained_on, origin.trained_images, origin.fold) == ("taichinet", None, None, None)
+    told = make().origin
+    assert (told.name, told.trained_on, told.trained_images, told.fold) == ("cpu-taichinet", "busi", 2, 0)
+
+
+def test_weights_outside_a_run_have_no_result_of_their_own(tmp_path: Path) -> None:
+    assert read_internal(tmp_path / "weights") is None
+
+
+def test_a_finished_run_tells_its_own_result_on_lesion_images(tmp_path: Path) -> None:
+    rows().to_csv(tmp_path / "scores.csv", index=False)
+    (tmp_path / "result.json").write_text("{}", encoding="utf-8")
+    own = read_internal(tmp_path / "weights")
+    assert own is not None
+    assert own.images == 5
+    assert own.means["dice"] == pytest.approx(aggregate(rows()).lesion.scores["network"]["dice"].mean)
+    assert own.rows is not None
+    assert len(own.rows) == 5
+
+
+def test_a_network_is_measured_image_by_image_whatever_the_batches() -> None:
+    network, data = tiny_network(), discs(5)
+    whole = measure_network(network, data, FLOAT32_CPU)
+    assert tuple(whole) == data.keys
+    assert [one.whole.total for one in whole.values()] == [32 * 32] * 5
+    assert [sum(one.whole.lesion_pixels) for one in whole.values()] == data.lesion.flatten(1).sum(1).tolist()
+    for key, one in measure_network(network, data, FLOAT32_CPU, batch_size=2).items():
+        assert one.whole.confidence == pytest.approx(whole[key].whole.confidence, abs=1e-3)
+
+
+def test_phantoms_go_the_whole_way_from_folder_to_card(tmp_path: Path) -> None:
+    manifest = read_busi(write_phantom_busi(tmp_path / "phantoms", 3, 2, 2, seed=1, height=64, width=80))
+    network = tiny_network()
+    data = prepare(manifest, 32, 1)
+    scores = score_images(network, manifest, data, 0, FLOAT32_CPU)
+    worst = worst_keys(scores, 2)
+    pictures = case_pictures(worst, manifest, Predictor(LoadedWeights(network, WEIGHTS), FLOAT32_CPU))
+    extras = Extras(confidences=measure_network(network, data, FLOAT32_CPU), pictures=pictures)
+    card = validation_card(scores, WEIGHTS, manifest, DATASET, extras, resamples=50)
+    assert card.external
+    assert [case.key for case in card.worst if case.picture] == list(worst)
+    html = card_html(card)
+    assert html.count('<img src="data:image/png') == 1 + 2
+    assert f"{card.lesion.scores['network']['dice'].mean:.3f}" in card_markdown(card)
+
+
+def test_a_picture_of_a_stranger_is_refused(tmp_path: Path) -> None:
+    predictor = Predictor(LoadedWeights(tiny_network(), WEIGHTS), FLOAT32_CPU)
+    with pytest.raises(DataError, match="'z' is no image of files"):
+        case_pictures(["z"], file_manifest(tmp_path, {"a": "benign"}), predictor)

@@ -1,0 +1,42 @@
+"""Rows of `score_images` as a hand would write them: a lesion with a given Dice, a normal image, a lost lesion."""
+
+from __future__ import annotations
+
+from math import nan
+
+OVERLAP = ("dice", "jaccard", "precision", "sensitivity")
+
+
+def lesion_row(key: str, dice: float, label: str = "benign", fold: int = 0) -> dict[str, object]:
+    """PR is as DI, SE 0.1 below, JA half of it; native overlap is 0.05 below, distances one pixel more."""
+    network: dict[str, float] = {
+        "dice": dice,
+        "jaccard": dice / 2,
+        "accuracy": 0.9,
+        "precision": dice,
+        "sensitivity": max(dice - 0.1, 0.0),
+        "hd95": 20.0 - 10 * dice,
+        "assd": 6.0 - 5 * dice,
+    }
+    native = {
+        f"{name}_native": max(value - 0.05, 0.0) if name in OVERLAP else value + 1 for name, value in network.items()
+    } | {"accuracy_native": 0.9}
+    pixels = {"predicted_pixels": 30 if dice else 0, "true_pixels": 40, "pixels": 100}
+    return {"key": key, "label": label, "fold": fold} | network | native | pixels
+
+
+def normal_row(key: str, predicted_pixels: int, fold: int = 0) -> dict[str, object]:
+    """An image with empty truth, scored as score_mask does."""
+    overlap = 0.0 if predicted_pixels else nan
+    distance = 14.0 if predicted_pixels else 0.0
+    network: dict[str, object] = dict.fromkeys(("dice", "jaccard", "precision"), overlap)
+    network |= {"sensitivity": nan, "accuracy": 1 - predicted_pixels / 100, "hd95": distance, "assd": distance}
+    native = {f"{name}_native": value for name, value in network.items()}
+    pixels = {"predicted_pixels": predicted_pixels, "true_pixels": 0, "pixels": 100}
+    return {"key": key, "label": "normal", "fold": fold} | network | native | pixels
+
+
+def lost_row(key: str, label: str = "benign") -> dict[str, object]:
+    """A lesion so small that resizing lost it, and nothing predicted: undefined at network size, missed at native."""
+    missed = lesion_row(key, 0.0, label) | dict.fromkeys(OVERLAP, nan)
+    return missed | {"true_pixels": 0, "predicted_pixels": 0}

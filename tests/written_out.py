@@ -1,0 +1,128 @@
+"""Networks written out once more, as functions of their weights, to compare their wiring with its description.
+
+Totals of parameters do not notice a skip that is dropped, a ReLU that is missing or an average that became a maximum.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+
+class Parts:
+    """The tensors of a network below `path` and what can be done with them; `left` are those that nothing has used."""
+
+    def __init__(self, tensors: dict[str, Tensor], path: str = "", left: set[str] | None = None) -> None:
+        self.tensors, self.path = tensors, path
+        self.left = {name for name in tensors if "num_batches" not in name} if left is None else left
+
+    def __getitem__(self, name: str | int) -> Parts:
+        return Parts(self.tensors, f"{self.path}{name}.", self.left)
+
+    def has(self, name: str) -> bool:
+        return any(key.startswith(f"{self.path}{name}") for key in self.tensors)
+
+    def get(self, name: str) -> Tensor:
+        self.left.discard(self.path + name)
+        return self.tensors[self.path + name]
+
+    def conv(self, name: str | int, x: Tensor, stride: int = 1, dilation: int = 1, groups: int = 1) -> Tensor:
+        """Convolution whose padding keeps the size."""
+        weight = self.get(f"{name}.weight")
+        bias = self.get(f"{name}.bias") if self.has(f"{name}.bias") else None
+        return F.conv2d(x, weight, bias, stride, dilation * (weight.shape[-1] // 2), dilation, groups)
+
+    def norm(self, name: str | int, x: Tensor) -> Tensor:
+        """BatchNorm in evaluation, of maps or of vectors."""
+        names = ("running_mean", "running_var", "weight", "bias")
+        return F.batch_norm(x, *(self.get(f"{name}.{what}") for what in names))
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        bias = self.get(f"{name}.bias") if self.has(f"{name}.bias") else None
+        return F.linear(x, self.get(f"{name}.weight"), bias)
+
+    def layer_norm(self, name: str, x: Tensor, eps: float) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], self.get(f"{name}.weight"), self.get(f"{name}.bias"), eps)
+
+    def conv_norm_relu(self, first: int, x: Tensor, stride: int = 1, dilation: int = 1) -> Tensor:
+        """Convolution number `first` of a sequence, the BatchNorm after it, ReLU."""
+        return F.relu(self.norm(first + 1, self.conv(first, x, stride, dilation)))
+
+    def double_conv(self, x: Tensor) -> Tensor:
+        """Twice convolution, BatchNorm, ReLU."""
+        return self.conv_norm_relu(3, self.conv_norm_relu(0, x))
+
+    def up_conv(self, x: Tensor) -> Tensor:
+        """Each pixel doubled in both directions, then convolution, BatchNorm, ReLU."""
+        return self.conv_norm_relu(1, x.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2))
+
+    def resnet_stem(self, image: Tensor) -> Tensor:
+        """7x7 of stride 2, BatchNorm, ReLU, of an image in ImageNet's scale; grey ones have the mean scale."""
+        mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        if image.shape[1] != 3:
+            mean, deviation = mean.mean(), deviation.mean()
+        return self.conv_norm_relu(0, (image - mean.reshape(-1, 1, 1)) / deviation.reshape(-1, 1, 1), stride=2)
+
+    def resnet_layer(self, x: Tensor, stride: int, first_dilation: int = 1, dilation: int = 1) -> Tensor:
+        """Residual blocks of two 3x3 (ResNet-34), or of 1x1, 3x3 that strides, 1x1 (ResNet-50)."""
+        number = 0
+        while self.has(f"{number}."):
+            block, step = self[number], stride if number == 0 else 1
+            reach = first_dilation if number == 0 else dilation
+            if block.has("conv3"):
+                y = F.relu(block.norm("bn1", block.conv("conv1", x)))
+                y = F.relu(block.norm("bn2", block.conv("conv2", y, step, reach)))
+                y = block.norm("bn3", block.conv("conv3", y))
+            else:
+                y = F.relu(block.norm("bn1", block.conv("conv1", x, step)))
+                y = block.norm("bn2", block.conv("conv2", y))
+            short = block["downsample"]
+            x = F.relu(y + (short.norm(1, short.conv(0, x, step)) if short.has("0") else x))
+            number += 1
+        return x
+
+    def bottleneck_up(self, x: Tensor) -> Tensor:
+        """The decoder block of CE-Net and FAT-Net, to twice the size."""
+        x = self.conv_norm_relu(0, x)
+        x = F.conv_transpose2d(x, self.get("3.weight"), self.get("3.bias"), stride=2, padding=1, output_padding=1)
+        return self.conv_norm_relu(6, F.relu(self.norm(4, x)))
+
+    def transposed_head(self, x: Tensor) -> Tensor:
+        """Their output, to twice the size."""
+        x = F.relu(F.conv_transpose2d(x, self.get("0.weight"), self.get("0.bias"), stride=2, padding=1))
+        return self.conv(4, F.relu(self.conv(2, x)))
+
+
+def weathered(network: nn.Module, channels: int, size: int) -> nn.Module:
+    """In evaluation, with nothing left at 0 or 1: biases and every normalisation's scale, shift and statistics."""
+    generator = torch.Generator().manual_seed(17)
+    for module in network.modules():
+        normal = isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d | nn.LayerNorm)
+        with torch.no_grad():
+            if normal:
+                module.weight.uniform_(0.5, 1.5, generator=generator)
+            bias = getattr(module, "bias", None)
+            if isinstance(bias, Tensor):
+                bias.normal_(std=0.3, generator=generator)
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+            module.momentum = None  # the plain mean over the passes below, here one
+    with torch.no_grad():
+        network.train()(torch.rand(4, channels, size, size, generator=generator))
+    return network.eval()
+
+
+def assert_agree(found: Tensor, written_out: Tensor) -> None:
+    """Equal but for rounding, and varied enough that agreeing means something."""
+    assert float(written_out.std()) > 0.01
+    torch.testing.assert_close(found, written_out, rtol=1e-4, atol=1e-5)
+
+
+def gflops(network: nn.Module, channels: int) -> float:
+    """Of one image of 224 px, from shapes alone, in the mode that the network is in."""
+    image = torch.zeros(1, channels, 224, 224)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(image)
+    return counter.get_total_flops() / 1e9
