@@ -146,9 +146,9 @@ def test_other_settings_beside_finished_folds_are_refused_before_training_and_ov
     run(*words, *small, "--fold", 0)
     with pytest.raises(FoldError, match="another experiment"):
         run(*words, *small, "--set", "training.epochs=1", "--fold", 1)
-    assert not (tmp_path / "cpu-unet/grouped/fold-1").exists()
+    assert not (tmp_path / "busi/cpu-unet/grouped/fold-1").exists()
     run(*words, *small, "--set", "training.epochs=1", "--overwrite")
-    summary = json.loads((tmp_path / "cpu-unet/grouped/summary.json").read_text())
+    summary = json.loads((tmp_path / "busi/cpu-unet/grouped/summary.json").read_text())
     assert summary["folds_done"] == [0, 1]
     assert summary["experiment"]["training"]["epochs"] == 1
 

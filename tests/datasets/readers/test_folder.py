@@ -125,7 +125,7 @@ def test_it_loses_against_every_data_set_even_beside_images_and_masks(name: str,
     folder = FAKES[name](tmp_path)
     renamed = folder.rename(tmp_path / "mine")  # so that layout decides, not the folder's name
     for kind in ("images", "masks"):
-        (renamed / kind).mkdir()
+        (renamed / kind).mkdir(exist_ok=True)
     if name in ("ddti", "tn-scui2020"):  # whose layout is one
         with pytest.raises(DataError, match=r"Say which, e\.g\. ddti="):
             recognise(renamed)
