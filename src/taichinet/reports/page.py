@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
 
-import jinja2
 import numpy as np
-from markupsafe import Markup
 from PIL import Image
 
 from taichinet.reports.curves import DARK, FIGURE_WIDTHS, LIGHT, LearningCurve, curves_figure, curves_in_words
+from taichinet.reports.html import EMPTY, balanced, counted, number, png_uri, render, write_whole
 from taichinet.reports.overlay import PREDICTION, SECOND, TRUTH, Stroke, colour_map
 
-EMPTY = "–"
 TEMPLATE = "demo_page.html"
 
 
@@ -106,32 +104,22 @@ COLUMNS: dict[str, _Column] = {
 
 def write_page(path: Path, content: PageContent) -> None:
     """Write `content` to `path`: one file, pictures inside, nothing from elsewhere."""
-    html = render_page(content)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(html, encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, render_page(content))
 
 
 def render_page(content: PageContent) -> str:
     """The page as HTML; every text is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     drawn = any(isfinite(dice) for curve in content.curves for dice in curve.validation_dice)
     figures = {
-        f"{screen}_{mode}": _png_uri(curves_figure(content.curves, look, width))
+        f"{screen}_{mode}": png_uri(curves_figure(content.curves, look, width))
         for screen, width in FIGURE_WIDTHS.items()
         for mode, look in (("light", LIGHT), ("dark", DARK))
         if drawn
     }
-    return environment.get_template(TEMPLATE).render(
+    return render(
+        TEMPLATE,
         content=content,
-        heading=_balanced(content.title),
+        heading=balanced(content.title),
         columns=_columns(content.scores),
         rows=[(row.network, cells) for row, cells in zip(content.scores, _cells(content.scores), strict=True)],
         figures=figures,
@@ -140,7 +128,7 @@ def render_page(content: PageContent) -> str:
         cases=[
             {
                 "caption": case.caption,
-                "dice": [(network, _number(dice, 3)) for network, dice in case.dice.items()],
+                "dice": [(network, number(dice, 3)) for network, dice in case.dice.items()],
                 "pictures": [(caption, _jpeg_uri(picture), picture.size) for caption, picture in case.pictures],
             }
             for case in content.cases
@@ -170,12 +158,12 @@ def _cells(scores: Sequence[NetworkScore]) -> list[list[_Cell]]:
     """The table's body, a list a network; a column's best score is marked where they differ in print."""
     table = []
     for row in scores:
-        cells = [_Cell("Parameters", f"{row.parameters:,}".replace(",", "\u202f"))]
+        cells = [_Cell("Parameters", counted(row.parameters))]
         for name in _shown(scores):
             column = COLUMNS[name]
-            printed = [_number(getattr(other, name), column.digits) for other in scores]
+            printed = [number(getattr(other, name), column.digits) for other in scores]
             values = [column.better * float(text) for text in printed if text != EMPTY]
-            own = _number(getattr(row, name), column.digits)
+            own = number(getattr(row, name), column.digits)
             best = len(set(values)) > 1 and own != EMPTY and column.better * float(own) == max(values)
             cells.append(_Cell(column.heading, own, best, column.unit))
         table.append([*cells, _Cell("Training", duration(row.seconds))])
@@ -197,19 +185,6 @@ def duration(seconds: float | None) -> str:
 
 def _exists(value: float | None) -> bool:
     return value is not None and isfinite(value)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return EMPTY if value is None or not isfinite(value) else f"{value:.{digits}f}"
-
-
-def _balanced(title: str) -> Markup:
-    """The title, escaped, whose last two words stay on one line."""
-    return Markup("&nbsp;").join(title.rsplit(" ", 1))
-
-
-def _png_uri(data: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _jpeg_uri(picture: Image.Image) -> str:
