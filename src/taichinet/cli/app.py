@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from taichinet.cli.data import data_app
 from taichinet.cli.demo import demo
 from taichinet.cli.evaluate import evaluate
 from taichinet.cli.models import models
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 for command in (demo, train, evaluate, predict, pack, report, models):
     app.command()(command)
+app.add_typer(data_app, name="data")
 
 
 def main() -> None:

@@ -109,7 +109,7 @@ KINDS: dict[FindingKind, KindInfo] = {
         "The same picture was outlined twice, differently: no network can be right on both.",
     ),
     "near-duplicates": KindInfo(
-        "Near-duplicates", "warning", "Keep each group on one side of every split (protocol `grouped` does)."
+        "Near-duplicates", "warning", "Keep each group on one side of every split, as the fold protocol grouped does."
     ),
     "tiny mask": KindInfo(
         "Tiny masks",

@@ -65,6 +65,8 @@ def find_bars(grey: NDArray[np.uint8]) -> BoolMap:
 def pieces_of(pixels: BoolMap, structure: BoolMap | None = None) -> list[Box]:
     """The boxes of the connected pieces of `pixels` (H, W), by default of pixels that share a side."""
     whole = box_around(pixels)  # strokes are few: all else need not be labelled
+    if not whole.height:
+        return []
     labelled, _ = ndimage.label(whole.cut(pixels), structure)
     found = []
     for rows, columns in ndimage.find_objects(labelled):
