@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from taichinet.datasets.checking.crosses import find_crosses
 from taichinet.datasets.checking.rulers import find_rulers
 from taichinet.datasets.checking.strokes import THICKEST, BoolMap, Box, bridged, find_bars, find_stems, pieces_of
 
@@ -24,7 +25,6 @@ LEAST_DRAWN = 6  # pixels; the smallest mark looked for has as many
 COLOUR_SPREAD = 40  # levels between a pixel's channels; the chroma noise of JPEG stays below 25
 LEAST_COLOUR = 12  # pixels
 MOST_COLOUR = 0.25  # share of the picture; more is a colour picture, not a mark in a grey one
-CROSS_SIDE = (7, 41)  # pixels
 GLYPH_HEIGHT = (6, 40)  # pixels
 LEAST_GLYPHS = 2  # stems in a row: two letters have two to four
 WIDEST_GAP = 1.6  # of a stem's height: between two letters there may be one without a stem
@@ -34,7 +34,7 @@ DOT_SPACING = (2.5, 14.0)  # pixels
 DOT_DEVIATION = 1.3  # pixels from where the two dots before lead
 LEAST_LINE = 41  # pixels
 UNBROKEN = 0.8  # share of a line's rows that are drawn; a dotted one bridges to half
-CORNER_SIDE = 16  # pixels
+CORNER_SIDE = 20  # pixels
 LEAST_IN_CORNER = 6  # pixels
 CORNERS = np.ones((3, 3), dtype=bool)  # pieces that touch at corners are one
 
@@ -52,10 +52,11 @@ def find_marks(grey: NDArray[np.uint8], rgb: NDArray[np.uint8] | None = None) ->
     found: dict[MarkKind, list[Box]] = {}
     stems = find_stems(grey)
     if stems.sum() >= LEAST_DRAWN:  # most pictures have no mark: they are done here
-        found["caliper"] = find_crosses(stems, find_bars(grey))
-        found["dotted line"] = find_dotted_lines(stems)
         found["corner mark"] = find_corner_marks(stems)
-        found["text"] = find_text(_without(stems, [*found["caliper"], *found["corner mark"]]))
+        inside = _without(stems, found["corner mark"])
+        found["caliper"] = find_crosses(inside, find_bars(grey))
+        found["dotted line"] = find_dotted_lines(stems)
+        found["text"] = find_text(_without(inside, found["caliper"]))
         found["drawn line"] = find_lines(stems)
         found["ruler"] = list(find_rulers(_without(stems, found["dotted line"])))
     if rgb is not None:
@@ -76,26 +77,6 @@ def find_colour(rgb: NDArray[np.uint8]) -> list[Box]:
         return []
     near = ndimage.binary_dilation(coloured, CORNERS, iterations=4)  # the dots of one line are one patch
     return [box for box in pieces_of(near) if box.cut(coloured).sum() >= LEAST_COLOUR]
-
-
-def find_crosses(drawn_stems: BoolMap, drawn_bars: BoolMap) -> list[Box]:
-    """Upright crosses: a stem and a bar of 7 to 41 pixels, alike in length, that halve each other.
-
-    Missed: crosses turned by 45 degrees, arrows, and a cross whose bar lies on a fibre as bright as itself; of the
-    two to four crosses of a measurement some other usually stands free.
-    """
-    stems = [box for box in pieces_of(bridged(drawn_stems, 0)) if _is_stem(box)]
-    bars = [box for box in pieces_of(bridged(drawn_bars, 1)) if _is_stem(_turned(box))]
-    found = []
-    if stems and bars:
-        tree = cKDTree([bar.middle for bar in bars])
-        for stem in stems:
-            for number in tree.query_ball_point(stem.middle, 2.0):
-                bar = bars[number]
-                if 0.6 <= bar.width / stem.height <= 1 / 0.6:
-                    found.append(stem.joined(bar))
-                    break
-    return found
 
 
 def find_dotted_lines(stems: BoolMap) -> list[Box]:
@@ -126,7 +107,7 @@ def find_text(stems: BoolMap) -> list[Box]:
 
 
 def find_corner_marks(stems: BoolMap) -> list[Box]:
-    """What is drawn into the outermost 16 x 16 pixels of a corner: the maker's sign, or what cropping left of one.
+    """What is drawn into the outermost 20 x 20 pixels of a corner: the maker's sign, or what cropping left of one.
 
     Missed: signs that end further inside; those come as text where they have stems.
     """
@@ -147,15 +128,6 @@ def find_lines(stems: BoolMap) -> list[Box]:
     """
     tall = [box for box in pieces_of(bridged(stems, 0)) if box.height > LEAST_LINE and box.width <= THICKEST]
     return [box for box in tall if box.cut(stems).any(axis=1).mean() >= UNBROKEN]
-
-
-def _is_stem(box: Box) -> bool:
-    low, high = CROSS_SIDE
-    return low <= box.height <= high and box.width <= THICKEST
-
-
-def _turned(box: Box) -> Box:
-    return Box(box.left, box.top, box.width, box.height)
 
 
 def _goes_on(last: Box, glyph: Box) -> bool:

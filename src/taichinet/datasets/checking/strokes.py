@@ -17,7 +17,7 @@ REACH = 3  # pixels from a stroke's middle to what is no longer stroke
 STEP = 50  # grey levels that a stroke is brighter than both sides; speckle of BUSI stays below 45
 LEAST_LEVEL = 120  # grey level below which nothing was drawn to be seen
 THICKEST = 4  # pixels
-CROSSING = 5  # pixels over which another stroke may interrupt one
+CROSSING = 4  # pixels over which another stroke may interrupt one
 
 BoolMap = NDArray[np.bool_]
 
@@ -91,12 +91,11 @@ def bridged(strokes: BoolMap, axis: int) -> BoolMap:
     along = np.moveaxis(strokes, axis, 0)
     count = len(along)
     padded = np.pad(along, ((2 * CROSSING, 2 * CROSSING), (0, 0)))
-    wide = np.zeros_like(padded)
-    for shift in range(-(CROSSING // 2), CROSSING // 2 + 1):
+    wide, closed = np.zeros_like(padded), np.ones_like(padded)
+    for shift in range(CROSSING + 1):
         wide |= np.roll(padded, shift, axis=0)
-    closed = np.ones_like(padded)
-    for shift in range(-(CROSSING // 2), CROSSING // 2 + 1):
-        closed &= np.roll(wide, shift, axis=0)
+    for shift in range(CROSSING + 1):
+        closed &= np.roll(wide, -shift, axis=0)
     return np.moveaxis(closed[2 * CROSSING : 2 * CROSSING + count], 0, axis)
 
 
