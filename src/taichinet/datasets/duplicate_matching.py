@@ -94,7 +94,9 @@ def _align_crops(
     coarse, rough = _align(_detail(pictures, COARSE_SIDE, COARSE_BLUR), starts)
     kept = coarse >= min(COARSE_CORRELATION, threshold)
     starts = Candidates(starts.first[kept], starts.second[kept], rough[kept])
-    fine, final = _align(_detail(pictures, FINE_SIDE, FINE_BLUR), starts)
+    members, places = np.unique(np.concatenate([starts.first, starts.second]), return_inverse=True)
+    local = Candidates(places[: len(starts)], places[len(starts) :], starts.transform)
+    fine, final = _align(_detail([pictures[member] for member in members], FINE_SIDE, FINE_BLUR), local)
     found: dict[tuple[int, int], Alignment] = {}
     for index in np.argsort(fine, kind="stable"):  # ascending: the better of two starts of a pair stays
         if fine[index] >= threshold:

@@ -6,33 +6,21 @@ even with contradictory labels. A fold that trains on one copy and tests on anot
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from taichinet.datasets.duplicate_matching import (
-    WORKING_SIDE,
-    Alignment,
-    FloatArray,
-    IntArray,
-    align_crops,
-    reduce_area,
-)
+from taichinet.datasets.duplicate_matching import Alignment, IntArray, align_crops
+from taichinet.datasets.fingerprint import Fingerprint, GreyImage, take_fingerprint
 from taichinet.errors import DataError, SettingError
 
-GreyImage = NDArray[np.uint8]
 Kind = Literal["identical", "altered", "rescaled", "cropped"]
 
-THUMBNAIL_SIDE = 48
 SUSPICION = 0.05  # thumbnails this far below `correlation` are suspected, and handed to the alignment
-FLATTEST = 1.0  # grey levels of standard deviation below which a thumbnail shows nothing
 ROWS_AT_ONCE = 1024
 
 
@@ -86,19 +74,40 @@ def find_near_duplicates(
     views of the same lesion or patient, whose speckle differs. A picture of one grey value equals its exact
     copies only. Where pictures share burnt-in screen furniture (scale bars, text on black) strangers reach
     0.63: raise `detail_correlation` to 0.7 there.
-    The result depends on neither the order of `images` nor any random number.
+    The result depends on neither the order of `images` nor any random number. Each picture is asked for once and
+    only its fingerprint kept, so a mapping that decodes on demand never has the whole data set in memory.
     """
-    _check(images, correlation, detail_correlation)
-    keys = sorted(images)
-    ordered = [images[key] for key in keys]
+    _check_thresholds(correlation, detail_correlation)
+    prints: dict[str, Fingerprint] = {}
+    problems: list[str] = []
+    for key in images:
+        try:
+            prints[key] = take_fingerprint(images[key], key)
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("Images to compare must be grey: uint8 of shape (height, width).", problems)
+    return match_fingerprints(prints, correlation, crops=crops, detail_correlation=detail_correlation)
+
+
+def match_fingerprints(
+    prints: Mapping[str, Fingerprint],
+    correlation: float = 0.98,
+    *,
+    crops: bool = True,
+    detail_correlation: float = 0.5,
+) -> DuplicateReport:
+    """What `find_near_duplicates` says, of pictures whose fingerprints were taken before, by key."""
+    _check_thresholds(correlation, detail_correlation)
+    keys = sorted(prints)
+    ordered = [prints[key] for key in keys]
     scores = dict.fromkeys(_identical(ordered), 1.0)
     kinds: dict[tuple[int, int], Kind] = dict.fromkeys(scores, "identical")
     alike = _similar_thumbnails(ordered, correlation - SUSPICION if crops else correlation)
     aligned: dict[tuple[int, int], Alignment] = {}
     if crops and len(keys) > 1:
-        pictures = [reduce_area(image, WORKING_SIDE) for image in ordered]
         suspects: IntArray = np.array(sorted(alike), dtype=np.intp).reshape(-1, 2)
-        aligned = align_crops(pictures, suspects, detail_correlation)
+        aligned = align_crops([print_.picture for print_ in ordered], suspects, detail_correlation)
     for pair in aligned.keys() | {pair for pair, score in alike.items() if score >= correlation}:
         if pair in kinds:
             continue
@@ -110,33 +119,25 @@ def find_near_duplicates(
     return DuplicateReport(pairs, _groups(keys, sorted(kinds)))
 
 
-def _check(images: Mapping[str, GreyImage], correlation: float, detail_correlation: float) -> None:
+def _check_thresholds(correlation: float, detail_correlation: float) -> None:
     for name, value in (("correlation", correlation), ("detail_correlation", detail_correlation)):
         if not 0.3 <= value <= 1:
             raise SettingError(f"{name} = {value}, but it must lie in 0.3 to 1; lower values join strangers.")
-    problems = [
-        f"{key}: {image.dtype} of shape {image.shape}"
-        for key, image in images.items()
-        if image.dtype != np.uint8 or image.ndim != 2 or image.size == 0
-    ]
-    if problems:
-        raise DataError("Images to compare must be grey: uint8 of shape (height, width).", problems)
 
 
-def _identical(images: Sequence[GreyImage]) -> list[tuple[int, int]]:
+def _identical(prints: Sequence[Fingerprint]) -> list[tuple[int, int]]:
     """Pairs (a < b) of equal shape and pixels; of a set of copies each is paired with each."""
-    copies: dict[tuple[tuple[int, ...], bytes], list[int]] = {}
-    for number, image in enumerate(images):
-        fingerprint = hashlib.sha256(image.tobytes()).digest()
-        copies.setdefault((image.shape, fingerprint), []).append(number)
+    copies: dict[tuple[tuple[int, int], bytes], list[int]] = {}
+    for number, one in enumerate(prints):
+        copies.setdefault((one.shape, one.digest), []).append(number)
     return [(a, b) for same in copies.values() for i, a in enumerate(same) for b in same[i + 1 :]]
 
 
-def _similar_thumbnails(images: Sequence[GreyImage], correlation: float) -> dict[tuple[int, int], float]:
+def _similar_thumbnails(prints: Sequence[Fingerprint], correlation: float) -> dict[tuple[int, int], float]:
     """Pairs (a < b) whose thumbnails correlate at `correlation` or more, with their correlation."""
-    if not images:
+    if not prints:
         return {}
-    rows = np.stack([_thumbnail(image) for image in images])
+    rows = np.stack([one.thumbnail for one in prints])
     found: dict[tuple[int, int], float] = {}
     for begin in range(0, len(rows), ROWS_AT_ONCE):  # a block of rows at a time bounds the memory
         block = rows[begin : begin + ROWS_AT_ONCE] @ rows.T
@@ -144,17 +145,6 @@ def _similar_thumbnails(images: Sequence[GreyImage], correlation: float) -> dict
             if begin + a < b:
                 found[int(begin + a), int(b)] = min(1.0, float(block[a, b]))
     return found
-
-
-def _thumbnail(image: GreyImage) -> FloatArray:
-    """Area-averaged thumbnail as one row of zero mean and unit norm; all zero where it shows nothing."""
-    grey = Image.fromarray(image.astype(np.float32))
-    side = THUMBNAIL_SIDE
-    row = np.asarray(grey.resize((side, side), Image.Resampling.BOX), dtype=np.float64).ravel()
-    row = row - row.mean()
-    norm = float(np.linalg.norm(row))
-    unit: FloatArray = (row / norm if norm > FLATTEST * side else 0 * row).astype(np.float32)
-    return unit
 
 
 def _groups(keys: Sequence[str], pairs: Sequence[tuple[int, int]]) -> tuple[tuple[str, ...], ...]:

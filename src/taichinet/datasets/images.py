@@ -37,6 +37,18 @@ def read_rgb(source: Traversable) -> NDArray[np.uint8]:
     return np.array(_eight_bit(source).convert("RGB"))
 
 
+def read_grey_and_colour(source: Traversable) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """The image as `read_grey` and, where its channels differ anywhere, also as `read_rgb` gives it; decoded once."""
+    image = _eight_bit(source)
+    if image.mode == "L":
+        return np.array(image), None
+    rgb = np.array(image)
+    red = rgb[..., 0]
+    if (red == rgb[..., 1]).all() and (red == rgb[..., 2]).all():
+        return red.copy(), None
+    return np.array(image.convert("L")), rgb
+
+
 def read_mask(source: Traversable, rule: MaskRule = BRIGHT) -> NDArray[np.bool_]:
     """The mask as (H, W), True where the brightest channel lies in the `rule`'s range; transparency is ignored.
 
@@ -95,7 +107,7 @@ def united_mask(sample: Sample, region: int = 0) -> NDArray[np.bool_]:
             continue
         painted = read_mask(mask.file, mask.rule)
         if painted.shape != size:
-            raise DataError(_other_size(mask.file, painted.shape, size))
+            raise DataError(other_size(mask.file, painted.shape, size))
         united |= painted
     return united
 
@@ -123,7 +135,7 @@ def problems_in(image: Traversable | None, masks: Iterable[Mask]) -> list[str]:
             problems.append(str(fault))
         else:
             if size is not None and mask_size != size:
-                problems.append(_other_size(mask.file, mask_size, size))
+                problems.append(other_size(mask.file, mask_size, size))
     return problems
 
 
@@ -200,7 +212,8 @@ def _too_large(source: Traversable, claim: str) -> DataError:
     )
 
 
-def _other_size(source: Traversable, size: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+def other_size(source: Traversable, size: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """What is said of a mask of another size (height, width) than its image's."""
     return (
         f"{source}: the mask is {size[0]} x {size[1]} pixels, its image {wanted[0]} x {wanted[1]} "
         "(height x width); a mask must have its image's size."

@@ -68,6 +68,12 @@ def overlay(
     return picture
 
 
+def outline(picture: Image.Image, mask: Mask, stroke: Stroke = TRUTH) -> None:
+    """The border of `mask` (H, W) onto `picture`, RGB of the same size; nothing where the mask is empty."""
+    _refuse_mask("outline", mask, (picture.height, picture.width))
+    _draw(picture, mask, stroke, scale=1)
+
+
 def heat(values: NDArray[np.floating], image: GreyImage | None = None, scale: int = 3) -> Image.Image:
     """`values` (H, W) in [0, 1] in the colours of cividis, dark blue to yellow, enlarged `scale` times.
 

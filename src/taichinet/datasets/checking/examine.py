@@ -1,0 +1,80 @@
+"""examine: all that one picture and its masks say by themselves, from decoding each file once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taichinet.datasets.checking.finding import Finding
+from taichinet.datasets.checking.frames import find_frame
+from taichinet.datasets.checking.marks import find_marks
+from taichinet.datasets.checking.masks import check_masks
+from taichinet.datasets.checking.statistics import ImageFacts, measure
+from taichinet.datasets.checking.strokes import Box
+from taichinet.datasets.fingerprint import Fingerprint, take_fingerprint
+from taichinet.datasets.images import other_size, read_grey_and_colour, read_mask
+from taichinet.datasets.manifest import Sample
+from taichinet.errors import DataError
+
+MOST_BLACK = 0.05  # share of the picture that borders and corners may take
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was found on one sample; `facts` and `print` are None where the picture cannot be read."""
+
+    key: str
+    findings: tuple[Finding, ...]
+    facts: ImageFacts | None
+    print: Fingerprint | None
+
+
+def examine(sample: Sample, regions: Sequence[str]) -> Examined:
+    """Decode the picture and every mask of `sample` once and look at them; damaged files become findings."""
+    found: list[Finding] = []
+    try:
+        grey, rgb = read_grey_and_colour(sample.image)
+    except DataError as fault:
+        return Examined(sample.key, (Finding("unreadable", (sample.key,), str(fault)),), None, None)
+    painted = []
+    for mask in sample.masks:
+        try:
+            pixels = read_mask(mask.file, mask.rule)
+            if pixels.shape != grey.shape:
+                raise DataError(other_size(mask.file, pixels.shape, grey.shape))
+        except DataError as fault:
+            found.append(Finding("unreadable", (sample.key,), str(fault)))
+        else:
+            painted.append(pixels)
+    lesion = None
+    if len(painted) == len(sample.masks):
+        found += check_masks(sample, painted, regions)
+        outer = [pixels for mask, pixels in zip(sample.masks, painted, strict=True) if mask.region == 0]
+        lesion = np.logical_or.reduce(outer) if outer else None
+    found += _look_at(sample.key, grey, rgb)
+    facts = measure(sample.key, sample.label, grey, lesion)
+    return Examined(sample.key, tuple(found), facts, take_fingerprint(grey, sample.key))
+
+
+def _look_at(key: str, grey: NDArray[np.uint8], rgb: NDArray[np.uint8] | None) -> list[Finding]:
+    """Marks and frame of one picture, a finding a kind."""
+    boxes: dict[str, list[Box]] = {}
+    found = []
+    marks = find_marks(grey, rgb)
+    for mark in marks:
+        boxes.setdefault(mark.kind, []).append(mark.box)
+    for kind in dict.fromkeys(mark.kind for mark in marks):
+        where = boxes[kind]
+        found.append(Finding(kind, (key,), f"{len(where)} place(s).", float(len(where)), tuple(where)))
+    frame = find_frame(grey)
+    black = frame.border_share + frame.corner_share
+    if black > MOST_BLACK:
+        message = (
+            f"{100 * black:.0f}% of the picture is black: borders of {frame.top}, {frame.bottom}, {frame.left} and "
+            f"{frame.right} pixels (top, bottom, left, right), and {100 * frame.corner_share:.0f}% in its corners."
+        )
+        found.append(Finding("black frame", (key,), message, black))
+    return found

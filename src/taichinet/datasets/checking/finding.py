@@ -1,0 +1,158 @@
+"""Finding: one thing that a data check noticed, of a known kind; KINDS says how grave each kind is and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from taichinet.datasets.checking.strokes import Box
+
+Severity = Literal["error", "warning", "note"]
+FindingKind = Literal[
+    "unreadable",
+    "contradictory labels",
+    "split scene",
+    "split patient",
+    "other fold file",
+    "empty mask",
+    "painted normal",
+    "region outside",
+    "disagreeing masks",
+    "near-duplicates",
+    "tiny mask",
+    "several parts",
+    "specks",
+    "holes",
+    "caliper",
+    "dotted line",
+    "text",
+    "drawn line",
+    "colour",
+    "outlier",
+    "several masks",
+    "touches border",
+    "corner mark",
+    "ruler",
+    "black frame",
+    "left out",
+]
+
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+
+@dataclass(frozen=True)
+class KindInfo:
+    """What a kind is called on paper, how grave it is, and what it means for training and for scores."""
+
+    title: str
+    severity: Severity
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One finding on the pictures `keys` (or on files that belong to none).
+
+    `weight` orders findings of one kind, heaviest first. `boxes`, in pixels of the first picture, say where to look.
+    """
+
+    kind: FindingKind
+    keys: tuple[str, ...]
+    message: str
+    weight: float = 0.0
+    boxes: tuple[Box, ...] = ()
+
+    @property
+    def severity(self) -> Severity:
+        """That of its kind."""
+        return KINDS[self.kind].severity
+
+
+KINDS: dict[FindingKind, KindInfo] = {
+    "unreadable": KindInfo(
+        "Files that cannot be read", "error", "Nothing can be trained before each is mended or fetched anew."
+    ),
+    "contradictory labels": KindInfo(
+        "One scene under two labels",
+        "error",
+        "At least one of the labels is wrong, or the mask is: drop both, or have a reader decide.",
+    ),
+    "split scene": KindInfo(
+        "Scenes split between folds",
+        "error",
+        "The test fold holds what was trained on: its score tells memory, not skill.",
+    ),
+    "split patient": KindInfo(
+        "Patients split between folds",
+        "error",
+        "The test fold holds patients who were trained on: its score is too high.",
+    ),
+    "other fold file": KindInfo(
+        "The fold file does not fit", "error", "It was made for other pictures: use those, or draw the folds anew."
+    ),
+    "empty mask": KindInfo(
+        "Empty masks in a lesion class",
+        "error",
+        "The network is told that there is no lesion where the label says one.",
+    ),
+    "painted normal": KindInfo(
+        "Painted masks in the normal class", "error", "The label says that there is nothing, the mask says where it is."
+    ),
+    "region outside": KindInfo(
+        "Inner regions outside their outer one",
+        "warning",
+        "Inner regions count as part of the outer ones when masks are read.",
+    ),
+    "disagreeing masks": KindInfo(
+        "Copies whose masks disagree",
+        "warning",
+        "The same picture was outlined twice, differently: no network can be right on both.",
+    ),
+    "near-duplicates": KindInfo(
+        "Near-duplicates", "warning", "Keep each group on one side of every split, as the fold protocol grouped does."
+    ),
+    "tiny mask": KindInfo(
+        "Tiny masks",
+        "warning",
+        "They may vanish when the picture is reduced to network size; check that they are lesions.",
+    ),
+    "several parts": KindInfo(
+        "Mask files of several parts", "warning", "Lesions are separate files elsewhere: check that no outline is torn."
+    ),
+    "specks": KindInfo(
+        "Masks with specks",
+        "warning",
+        "Stray pixels hardly change Dice, but a single one moves the Hausdorff distance across the picture.",
+    ),
+    "holes": KindInfo("Masks with holes", "warning", "Lesions have no holes: most are slips of the outlining tool."),
+    "caliper": KindInfo(
+        "Caliper crosses", "warning", "They lie on the lesion's border: a network learns to find the crosses."
+    ),
+    "dotted line": KindInfo(
+        "Dotted measuring lines", "warning", "They cross the lesion: a network learns to find the line."
+    ),
+    "text": KindInfo(
+        "Text and pictograms", "warning", "Words such as RIGHT BREAST tell the side, the device, sometimes the case."
+    ),
+    "drawn line": KindInfo("Drawn lines", "warning", "Sides of a Doppler or zoom box: they frame what was suspicious."),
+    "colour": KindInfo(
+        "Colour in grey pictures", "warning", "Doppler signal or coloured calipers: they mark what was suspicious."
+    ),
+    "outlier": KindInfo(
+        "Pictures unlike the others", "note", "Far outside what is usual in this data set: look whether they belong."
+    ),
+    "several masks": KindInfo(
+        "Pictures with several masks", "note", "Several lesions, united when the masks are read."
+    ),
+    "touches border": KindInfo(
+        "Masks that touch the picture's border",
+        "note",
+        "The lesion is cut off: its size and its border there are unknown.",
+    ),
+    "corner mark": KindInfo("Marks in a corner", "note", "A maker's sign: harmless if every class has it alike."),
+    "ruler": KindInfo("Rulers", "note", "Their ticks tell the scale: worth reading before they are cropped away."),
+    "black frame": KindInfo(
+        "Black borders and corners", "note", "Cropping them away leaves the network more of the tissue."
+    ),
+    "left out": KindInfo("Samples that the reader leaves out", "note", "Faults that the distribution itself has."),
+}

@@ -1,0 +1,108 @@
+"""Strokes: what a scanner draws into a picture, told from tissue by the sharpness of its sides.
+
+Graphics are one to four pixels wide and end within one pixel; the echo is blurred by the beam, and most across it, so
+tissue is never much brighter than what lies three pixels to its left and to its right. Fibres are bright and thin too,
+but lie across the beam: they are bars, hardly ever stems. So stems alone prove a drawing, and bars only complete it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+REACH = 3  # pixels from a stroke's middle to what is no longer stroke
+STEP = 50  # grey levels that a stroke is brighter than both sides; speckle of BUSI stays below 45
+LEAST_LEVEL = 120  # grey level below which nothing was drawn to be seen
+THICKEST = 4  # pixels
+CROSSING = 4  # pixels over which another stroke may interrupt one
+
+BoolMap = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, order=True)
+class Box:
+    """A rectangle of pixels: its upper left corner (`top`, `left`) and its `height` and `width`."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """(row, column) of its centre."""
+        return self.top + (self.height - 1) / 2, self.left + (self.width - 1) / 2
+
+    def cut(self, pixels: BoolMap) -> BoolMap:
+        """What of `pixels` (H, W) lies in the box: a view, not a copy."""
+        return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def moved(self, down: int, right: int) -> Box:
+        """The same box `down` rows lower and `right` columns further right."""
+        return Box(self.top + down, self.left + right, self.height, self.width)
+
+    def joined(self, other: Box) -> Box:
+        """The smallest box that holds both."""
+        top, left = min(self.top, other.top), min(self.left, other.left)
+        bottom = max(self.top + self.height, other.top + other.height)
+        right = max(self.left + self.width, other.left + other.width)
+        return Box(top, left, bottom - top, right - left)
+
+
+def find_stems(grey: NDArray[np.uint8]) -> BoolMap:
+    """Upright strokes: pixels of `grey` (H, W) at least STEP brighter than those REACH away on both sides."""
+    return _brighter(grey, axis=1)
+
+
+def find_bars(grey: NDArray[np.uint8]) -> BoolMap:
+    """Lying strokes: pixels of `grey` (H, W) at least STEP brighter than those REACH above and below."""
+    return _brighter(grey, axis=0)
+
+
+def pieces_of(pixels: BoolMap, structure: BoolMap | None = None) -> list[Box]:
+    """The boxes of the connected pieces of `pixels` (H, W), by default of pixels that share a side."""
+    whole = box_around(pixels)  # strokes are few: all else need not be labelled
+    if not whole.height:
+        return []
+    labelled, _ = ndimage.label(whole.cut(pixels), structure)
+    found = []
+    for rows, columns in ndimage.find_objects(labelled):
+        box = Box(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
+        found.append(box.moved(whole.top, whole.left))
+    return found
+
+
+def box_around(pixels: BoolMap) -> Box:
+    """The smallest box with all that is True in `pixels` (H, W); of no pixel where nothing is."""
+    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
+    if not rows.size:
+        return Box(0, 0, 0, 0)
+    return Box(int(rows[0]), int(columns[0]), int(np.ptp(rows)) + 1, int(np.ptp(columns)) + 1)
+
+
+def bridged(strokes: BoolMap, axis: int) -> BoolMap:
+    """`strokes` with the gaps closed that a stroke across them leaves, along `axis` 0 (stems) or 1 (bars).
+
+    A morphological closing by shifts, which takes a tenth of the time that one for any shape does.
+    """
+    along = np.moveaxis(strokes, axis, 0)
+    count = len(along)
+    padded = np.pad(along, ((2 * CROSSING, 2 * CROSSING), (0, 0)))
+    wide, closed = np.zeros_like(padded), np.ones_like(padded)
+    for shift in range(CROSSING + 1):
+        wide |= np.roll(padded, shift, axis=0)
+    for shift in range(CROSSING + 1):
+        closed &= np.roll(wide, -shift, axis=0)
+    return np.moveaxis(closed[2 * CROSSING : 2 * CROSSING + count], 0, axis)
+
+
+def _brighter(grey: NDArray[np.uint8], axis: int) -> BoolMap:
+    """Where a pixel stands out along `axis`; beyond the picture its edge goes on."""
+    across = np.moveaxis(grey, axis, 0)
+    padded = np.pad(across, ((REACH, REACH), (0, 0)), mode="edge")
+    side = np.maximum(padded[: -2 * REACH], padded[2 * REACH :])
+    strokes = (across - np.minimum(across, side) >= STEP) & (across >= LEAST_LEVEL)  # never below 0 in uint8
+    return np.moveaxis(strokes, 0, axis)

@@ -1,0 +1,116 @@
+"""`taichinet data check` reports and exits 0, says what cannot be read and exits 3, and its page stands by itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from fakes.busi import make_fake_busi
+from fakes.catalogue import FAKES
+from PIL import Image
+from typer.testing import CliRunner
+
+from taichinet.cli.app import app
+from taichinet.cli.data_check import check
+from taichinet.datasets.catalogue import list_datasets
+from taichinet.datasets.folds import make_folds, write_folds
+from taichinet.datasets.readers.busi import read_busi
+from taichinet.errors import FoldError
+
+
+def with_copy(folder: Path) -> Path:
+    """The fake with one benign picture copied, darkened, among the malignant, and a mask emptied."""
+    image = np.asarray(Image.open(folder / "benign" / "benign (2).png").convert("L"))
+    Image.fromarray((image * 0.9).astype(np.uint8)).save(folder / "malignant" / "malignant (9).png")
+    Image.fromarray(np.zeros(image.shape, np.uint8)).save(folder / "malignant" / "malignant (9)_mask.png")
+    return folder
+
+
+@pytest.mark.parametrize("name", list_datasets())
+def test_every_data_set_is_checked_through_the_command_line(name: str, tmp_path: Path) -> None:
+    folder, page = FAKES[name](tmp_path), tmp_path / "out" / "page.html"
+    result = CliRunner().invoke(app, ["data", "check", f"{name}={folder}", "--report", str(page), "--json"])
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    assert told["dataset"] == name
+    assert told["readable"]
+    assert page.stat().st_size > 5_000
+
+
+def test_findings_are_shown_on_a_page_that_needs_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = with_copy(make_fake_busi(tmp_path))
+    check(data=str(folder), report=tmp_path / "page.html", folds=None, as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told["counts"]["contradictory labels"] == 1
+    assert told["counts"]["empty mask"] == 1
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    for text in ("Data check of BUSI", "One scene under two labels", "malignant (9)", "Classes"):
+        assert text in page
+    assert page.index("One scene under two labels") < page.index("Near-duplicates")
+    assert re.findall(r'(?:src|href)="(?!data:image/jpeg;base64,|#)', page) == []
+    assert page.count("<img") >= 4
+
+
+def test_the_page_shows_a_bounded_number_of_pictures_and_says_how_many_more(tmp_path: Path) -> None:
+    folder = make_fake_busi(tmp_path, 4, 40, 2)
+    for number in range(1, 41):
+        mask = folder / "malignant" / f"malignant ({number})_mask.png"
+        Image.new("L", Image.open(mask).size).save(mask)
+    check(data=str(folder), report=tmp_path / "page.html", folds=None, as_json=True)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "40 findings, of which the first 24 are shown; the other 16" in page
+    assert page.count("<img") < 60
+
+
+def test_the_leaks_of_a_fold_file_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = with_copy(make_fake_busi(tmp_path, 6, 6, 4))
+    manifest = read_busi(folder)
+    seed = next(
+        seed
+        for seed in range(50)
+        if (plan := make_folds(manifest, (), "paper", seed, 2)).fold_of["benign (2)"] != plan.fold_of["malignant (9)"]
+    )
+    write_folds(make_folds(manifest, (), "paper", seed, 2), tmp_path / "folds.json")
+    check(data=str(folder), report=None, folds=tmp_path / "folds.json", as_json=False)
+    told = capsys.readouterr().out
+    assert "Scenes split" in told
+    assert told.count("1 leaking") == 2
+
+
+def test_a_fold_file_that_cannot_be_read_is_refused_before_anything_is_decoded(tmp_path: Path) -> None:
+    (tmp_path / "folds.json").write_text("{")
+    with pytest.raises(FoldError):
+        check(data=str(tmp_path), report=None, folds=tmp_path / "folds.json", as_json=False)
+
+
+def test_a_damaged_picture_and_a_missing_mask_are_reported_with_exit_code_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_fake_busi(tmp_path)
+    broken = folder / "benign" / "benign (2).png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    page = tmp_path / "page.html"
+    with pytest.raises(typer.Exit) as stopped:  # a damaged file: all else is checked
+        check(data=str(folder), report=page, folds=None, as_json=False)
+    assert stopped.value.exit_code == 3
+    assert "benign (2).png: is cut short" in capsys.readouterr().out.replace("\n", " ")
+    assert "cut short" in page.read_text(encoding="utf-8")
+    assert "Classes" in page.read_text(encoding="utf-8")
+    (folder / "benign" / "benign (3)_mask.png").unlink()
+    with pytest.raises(typer.Exit) as stopped:  # a set that its reader refuses: its problems are the report
+        check(data=str(folder), report=page, folds=None, as_json=True)
+    assert stopped.value.exit_code == 3
+    assert json.loads(capsys.readouterr().out)["findings"][0]["kind"] == "unreadable"
+    assert "has no mask" in page.read_text(encoding="utf-8")
+
+
+def test_a_folder_of_an_unknown_layout_gets_its_report_too(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["data", "check", str(tmp_path), "--report", str(tmp_path / "page.html")])
+    assert result.exit_code == 3
+    assert "layout of no known data set" in (tmp_path / "page.html").read_text(encoding="utf-8")

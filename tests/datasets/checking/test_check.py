@@ -1,0 +1,208 @@
+"""The whole check: every kind of finding reaches the report, and BUSI's known faults are found untold."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import pytest
+from fakes.busi import make_fake_busi
+from fakes.graphics import cross, dots, in_colour, ticks, tissue, upright_line, word
+from PIL import Image
+
+from taichinet.datasets.checking.check import DataReport, check_dataset, unreadable_report
+from taichinet.datasets.checking.finding import KINDS, FindingKind
+from taichinet.datasets.folds import make_folds
+from taichinet.datasets.manifest import Manifest, Mask, Sample
+from taichinet.datasets.readers.busi import read_busi
+from taichinet.errors import DataError
+
+BUSI = Path(os.environ.get("TAICHINET_DATA", ""), "Dataset_BUSI_with_GT")
+
+
+def picture(
+    folder: Path, key: str, pixels: np.ndarray, mask: np.ndarray | None = None, label: str = "benign"
+) -> Sample:
+    if mask is None:
+        mask = np.zeros(pixels.shape[:2], np.uint8)
+        mask[60:100, 90:140] = 255
+    Image.fromarray(pixels).save(folder / f"{key}.png")
+    Image.fromarray(mask).save(folder / f"{key}_mask.png")
+    return Sample(key, label, folder / f"{key}.png", (Mask(folder / f"{key}_mask.png"),))
+
+
+def faulty(folder: Path) -> Manifest:
+    """One picture for nearly every kind of finding, each of its own tissue."""
+    mask = np.zeros((160, 220), np.uint8)
+    mask[60:100, 90:140] = 255
+    empty, tiny, parts, specks, holes, border = (mask.copy() for _ in range(6))
+    empty[:] = 0
+    tiny[:] = 0
+    tiny[80:84, 100:106] = 255
+    parts[20:40, 20:60] = 255
+    specks[10, 10] = 255
+    holes[70:73, 100:104] = 0
+    border[60:100, 200:] = border[60:100, 140:200] = 255
+    samples = [
+        picture(folder, key, tissue(seed=number), changed)
+        for number, (key, changed) in enumerate(
+            (
+                ("empty", empty),
+                ("tiny", tiny),
+                ("parts", parts),
+                ("specks", specks),
+                ("holes", holes),
+                ("border", border),
+            )
+        )
+    ]
+    samples.append(picture(folder, "painted", tissue(seed=10), label="normal"))
+    for number, (key, draw) in enumerate(
+        {
+            "crosses": lambda image: cross(image, 70, 90),
+            "dots": lambda image: dots(image, 60, 60),
+            "words": lambda image: word(image, "LTH", 120, 50),
+            "line": lambda image: upright_line(image, 130, 30, 110),
+            "corner": lambda image: word(image, "I", 2, 4, size=2),
+            "ruler": lambda image: ticks(image, 5, 24, count=6),
+            "frame": lambda image: image.__setitem__(slice(130, None), 0),
+        }.items(),
+        start=20,
+    ):
+        image = tissue(seed=number)
+        draw(image)
+        samples.append(picture(folder, key, image))
+    samples.append(picture(folder, "colour", in_colour(tissue(seed=30), (40, 100, 12, 20))))
+    samples.append(picture(folder, "bright", np.clip(tissue(seed=31) * 0.2 + 200, 0, 255).astype(np.uint8)))
+    original = tissue(seed=32)
+    samples.append(picture(folder, "one", original))
+    samples.append(picture(folder, "two", (original * 0.9).astype(np.uint8), np.roll(mask, 30, axis=0), "malignant"))
+    lesions = samples[2]
+    second = folder / "parts_mask_1.png"
+    Image.fromarray(mask).save(second)
+    samples[2] = Sample(lesions.key, lesions.label, lesions.image, (*lesions.masks, Mask(second)))
+    broken = picture(folder, "broken", tissue(seed=33))
+    (folder / "broken.png").write_bytes((folder / "broken.png").read_bytes()[:200])
+    return Manifest("faulty", (*samples, broken), left_out=("someone's mask is of another size",))
+
+
+ELSEWHERE: set[FindingKind] = {"region outside", "split scene", "split patient", "other fold file", "outlier"}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> DataReport:
+    manifest = faulty(tmp_path_factory.mktemp("faulty"))
+    return check_dataset(manifest)
+
+
+EXPECTED: dict[FindingKind, set[tuple[str, ...]]] = {
+    "unreadable": {("broken",)},
+    "contradictory labels": {("one", "two")},
+    "empty mask": {("empty",)},
+    "painted normal": {("painted",)},
+    "disagreeing masks": {("one", "two")},
+    "near-duplicates": {("one", "two")},
+    "tiny mask": {("tiny",)},
+    "several parts": {("parts",)},
+    "specks": {("specks",)},
+    "holes": {("holes",)},
+    "caliper": {("crosses",)},
+    "dotted line": {("dots",)},
+    "text": {("words",)},
+    "drawn line": {("line",)},
+    "colour": {("colour",)},
+    "several masks": {("parts",)},
+    "touches border": {("border",)},
+    "corner mark": {("corner",)},
+    "ruler": {("ruler",)},
+    "black frame": {("frame",)},
+    "left out": {()},
+}
+
+
+def test_every_kind_is_either_expected_here_or_tested_elsewhere() -> None:
+    assert EXPECTED.keys() | ELSEWHERE == KINDS.keys()
+
+
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_each_fault_is_found_on_its_picture_and_on_no_other(report: DataReport, kind: FindingKind) -> None:
+    assert {finding.keys for finding in report.of_kind(kind)} == EXPECTED[kind]
+
+
+def test_the_picture_of_another_brightness_is_an_outlier_and_a_marked_one_is_none(report: DataReport) -> None:
+    outliers = {finding.keys for finding in report.of_kind("outlier")}
+    assert ("bright",) in outliers
+    assert outliers.isdisjoint({("crosses",), ("words",), ("holes",)})
+
+
+def test_a_damaged_picture_makes_the_set_unreadable_but_the_others_are_checked(report: DataReport) -> None:
+    assert not report.readable
+    assert len(report.facts) == report.images - 1
+
+
+def test_findings_come_gravest_first_and_the_report_is_json(report: DataReport) -> None:
+    severities = [finding.severity for finding in report.findings]
+    assert severities == sorted(severities, key=["error", "warning", "note"].index)
+    told = json.loads(json.dumps(report.to_json_dict()))
+    assert told["counts"]["caliper"] == 1
+    assert sum(told["by_severity"].values()) == len(told["findings"])
+    assert {finding["severity"] for finding in told["findings"]} == {"error", "warning", "note"}
+
+
+def test_a_sound_data_set_has_no_error_and_its_grouped_folds_do_not_leak(tmp_path: Path) -> None:
+    manifest = read_busi(make_fake_busi(tmp_path, 8, 6, 4))
+    plan = make_folds(manifest, (), "grouped", seed=0, count=2)
+    done: list[int] = []
+    report = check_dataset(manifest, plan, lambda count, _: done.append(count))
+    assert report.readable
+    assert report.by_severity()["error"] == 0
+    assert sum(fold.images for fold in report.folds) == 18
+    assert all(fold.leaking == 0 for fold in report.folds)
+    assert done == list(range(1, 19))
+    assert [one.label for one in report.classes] == ["benign", "malignant", "normal"]
+
+
+def test_what_a_reader_refuses_is_told_problem_by_problem() -> None:
+    report = unreadable_report("busi=x", DataError("cannot be read", ["a.png: bad", "b.png: worse"]))
+    assert [finding.message for finding in report.findings] == ["a.png: bad", "b.png: worse"]
+    assert not report.readable
+    assert not unreadable_report("x", DataError("There is no x.")).readable
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not BUSI.is_dir(), reason="TAICHINET_DATA holds no Dataset_BUSI_with_GT")
+def test_the_known_faults_of_busi_are_found_without_being_told() -> None:
+    manifest = read_busi(BUSI, verify=False)
+    random = make_folds(manifest, (), "paper", seed=0, count=5)
+    report = check_dataset(manifest, random)
+
+    assert report.readable
+    assert report.images == 780
+    assert {one.label: one.images for one in report.classes} == {"benign": 437, "malignant": 210, "normal": 133}
+    assert len(report.of_kind("several masks")) == 17
+    assert report.of_kind("empty mask") == report.of_kind("painted normal") == ()
+    contradictions = {finding.keys for finding in report.of_kind("contradictory labels")}
+    assert contradictions >= {
+        ("benign (433)", "malignant (145)"),
+        ("benign (437)", "normal (34)"),
+        ("benign (269)", "normal (1)"),
+        ("benign (131)", "malignant (51)"),
+        ("benign (42)", "malignant (51)"),
+        ("benign (399)", "malignant (93)"),
+        ("benign (164)", "malignant (52)"),
+        ("benign (85)", "malignant (52)"),
+    }
+    assert len(report.duplicates.groups) == pytest.approx(153, abs=3)
+    agreement = {(one.first, one.second): one.dice for one in report.agreements}
+    assert agreement["benign (433)", "malignant (145)"] > 0.5
+    assert mean(agreement.values()) == pytest.approx(0.794, abs=0.02)  # the pairs that thumbnails find: 0.848
+    # Seen by eye on contact sheets: about one picture in six has calipers, one in five text.
+    assert 110 <= len(report.of_kind("caliper")) <= 160
+    assert 110 <= len(report.of_kind("dotted line")) <= 135
+    assert 130 <= len(report.of_kind("text")) <= 175
+    assert {finding.keys for finding in report.of_kind("colour")} >= {("benign (240)",), ("benign (323)",)}
+    assert len(report.of_kind("split scene")) > 80  # random folds leak
+    assert all(fold.leaking > 10 for fold in report.folds)

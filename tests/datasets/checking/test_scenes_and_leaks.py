@@ -1,0 +1,92 @@
+"""Scenes under two labels, masks that disagree, and groups that a fold file splits are told; sound ones are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from taichinet.datasets.checking.leakage import count_folds, find_leaks
+from taichinet.datasets.checking.scenes import compare_masks, find_disagreements, find_groups
+from taichinet.datasets.duplicates import DuplicatePair, DuplicateReport
+from taichinet.datasets.folds import FoldPlan
+from taichinet.datasets.manifest import Manifest, Mask, Sample
+
+
+def sample(
+    folder: Path, key: str, rows: int, label: str = "benign", patient: str | None = None, size: int = 40
+) -> Sample:
+    """A picture whose mask paints the upper `rows` of 40 (scaled to `size`)."""
+    folder.mkdir(exist_ok=True)
+    mask = np.zeros((size, size), np.uint8)
+    mask[: rows * size // 40] = 255
+    for name, pixels in (("image", np.full((size, size), 90, np.uint8)), ("mask", mask)):
+        Image.fromarray(pixels).save(folder / f"{key} {name}.png")
+    return Sample(key, label, folder / f"{key} image.png", (Mask(folder / f"{key} mask.png"),), patient)
+
+
+def pair(first: str, second: str, kind: str = "altered") -> DuplicatePair:
+    return DuplicatePair(first, second, kind, 0.9)  # type: ignore[arg-type]
+
+
+def plan(fold_of: dict[str, int], digest: str = "") -> FoldPlan:
+    return FoldPlan("x", digest, "paper", 0, 2, (), fold_of)
+
+
+def test_a_group_under_two_labels_is_told_as_such() -> None:
+    report = DuplicateReport((pair("a", "b"), pair("b", "c", "cropped")), (("a", "b", "c"),))
+    findings = list(find_groups(report, {"a": "benign", "b": "benign", "c": "malignant"}))
+    assert [(finding.kind, finding.keys) for finding in findings] == [
+        ("near-duplicates", ("a", "b", "c")),
+        ("contradictory labels", ("b", "c")),
+    ]
+    assert "1 altered, 1 cropped" in findings[0].message
+    assert "b is labelled benign, c malignant" in findings[1].message
+
+
+def test_masks_of_copies_are_compared_at_one_size_and_disagreement_is_told(tmp_path: Path) -> None:
+    samples = {
+        s.key: s
+        for s in (
+            sample(tmp_path, "a", 20),
+            sample(tmp_path, "b", 20, size=80),
+            sample(tmp_path, "c", 5),
+            sample(tmp_path, "d", 0),
+            sample(tmp_path, "e", 0),
+        )
+    }
+    pairs = (pair("a", "b"), pair("a", "c"), pair("a", "d"), pair("d", "e"), pair("b", "c", "cropped"))
+    agreements = compare_masks(DuplicateReport(pairs, ()), samples)
+    assert [(one.first, one.second, one.dice) for one in agreements] == [
+        ("a", "b", 1.0),
+        ("a", "c", 2 * 5 / 25),
+        ("a", "d", 0.0),
+    ]
+    assert [finding.keys for finding in find_disagreements(agreements)] == [("a", "c"), ("a", "d")]
+
+
+def test_split_scenes_and_split_patients_are_told_with_their_folds(tmp_path: Path) -> None:
+    manifest = Manifest(
+        "x", tuple(sample(tmp_path, key, 5, patient=p) for key, p in zip("abcdef", "112233", strict=True))
+    )
+    fold_of = {"a": 0, "b": 0, "c": 0, "d": 1, "e": 1, "f": 1}
+    groups = (("a", "e"), ("e", "f"))
+    scene, patient = find_leaks(plan(fold_of, manifest.digest()), manifest, groups)
+    assert (scene.kind, scene.keys) == ("split scene", ("a", "e"))
+    assert "fold 0: a; fold 1: e" in scene.message
+    assert (patient.kind, patient.keys) == ("split patient", ("c", "d"))
+    counts = count_folds(plan(fold_of), manifest.labels, (*groups, *manifest.patients))
+    assert [(one.fold, one.images, one.by_label, one.leaking) for one in counts] == [
+        (0, 3, (("benign", 3),), 2),
+        (1, 3, (("benign", 3),), 2),
+    ]
+
+
+def test_a_fold_file_of_other_pictures_is_told(tmp_path: Path) -> None:
+    manifest = Manifest("x", (sample(tmp_path, "a", 5), sample(tmp_path, "b", 5)))
+    missing, foreign = find_leaks(plan({"a": 0, "z": 1}), manifest, ())
+    assert (missing.keys, foreign.keys) == (("b",), ("z",))
+    (other,) = find_leaks(plan({"a": 0, "b": 1}, "of other pixels"), manifest, ())
+    assert other.kind == "other fold file"
+    assert list(find_leaks(plan({"a": 0, "b": 1}, manifest.digest()), manifest, ())) == []

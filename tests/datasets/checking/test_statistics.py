@@ -1,0 +1,60 @@
+"""Statistics are those of numpy, and outliers are what lies far out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from taichinet.datasets.checking.statistics import ImageFacts, Spread, by_class, find_outliers, measure
+
+
+def facts(count: int = 40, **changes: float) -> list[ImageFacts]:
+    """Pictures alike, of which the last has `changes`."""
+    rng = np.random.default_rng(0)
+    usual = [
+        {"height": rng.integers(400, 500), "width": rng.integers(500, 600), "brightness": rng.uniform(70, 90)}
+        | {"contrast": rng.uniform(40, 50), "lesion_share": rng.uniform(0.03, 0.2)}
+        for _ in range(count)
+    ]
+    usual[-1] |= changes  # type: ignore[assignment]
+    return [ImageFacts(f"p {n}", "benign", **values) for n, values in enumerate(usual)]  # type: ignore[arg-type]
+
+
+def test_a_picture_is_measured() -> None:
+    grey = np.array([[0, 10], [20, 30]], np.uint8)
+    lesion = np.array([[True, False], [False, False]])
+    assert measure("a", "b", grey, lesion) == ImageFacts("a", "b", 2, 2, 15.0, pytest.approx(125**0.5), 0.25)
+    assert measure("a", "b", grey, np.zeros((2, 2), bool)).lesion_share is None
+    assert measure("a", "b", grey, None).lesion_share is None
+
+
+def test_classes_are_summed_up_in_their_order() -> None:
+    many = [ImageFacts(str(n), "b" if n % 2 else "a", n, 2 * n, 5, 6, None if n % 2 else 0.1) for n in range(1, 11)]
+    second, first = by_class(many)
+    assert (first.label, second.label) == ("a", "b")
+    assert first.height == Spread(2, 4, 6, 8, 10)
+    assert second.images == 5
+    assert (first.lesion_share, second.lesion_share) == (Spread(0.1, 0.1, 0.1, 0.1, 0.1), None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"height": 40}, "height of 40 pixels"),
+        ({"width": 6000}, "width of 6000 pixels"),
+        ({"brightness": 220}, "mean grey level of 220"),
+        ({"contrast": 2}, "contrast of 2 grey levels"),
+        ({"lesion_share": 0.00001}, "lesion share of 0.0000"),
+    ],
+)
+def test_a_picture_unlike_the_others_is_told_with_what_is_unusual(changes: dict[str, float], told: str) -> None:
+    (finding,) = find_outliers(facts(**changes))
+    assert finding.keys == ("p 39",)
+    assert told in finding.message
+
+
+def test_pictures_alike_few_pictures_and_pictures_of_one_size_have_no_outlier() -> None:
+    assert find_outliers(facts()) == []
+    assert find_outliers(facts(8, height=40)) == []
+    same = [ImageFacts(str(n), "a", 300 + (n == 0), 400, 80, 50, None) for n in range(30)]
+    assert find_outliers(same) == []
