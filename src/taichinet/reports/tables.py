@@ -97,7 +97,7 @@ def _how_to_read() -> list[str]:
 
 
 def _recipes(members: Sequence[SummaryFile]) -> list[str]:
-    lines = ["Departures from the paper's recipe:", ""]
+    lines = ["Departures from the paper's recipe (where the paper is silent, from our default, see fidelity.md):", ""]
     told: dict[str, list[str]] = {}
     for experiment in {member.experiment.name: member.experiment for member in members}.values():
         text = "; ".join(departures(experiment)) or "none"
