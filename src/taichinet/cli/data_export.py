@@ -78,9 +78,8 @@ def export_data(
 
 def _plan(manifest: Manifest, folds: Path | None, protocol: str | None, seed: int, count: int) -> FoldPlan | None:
     """The plan of the fold file, or one drawn as `taichinet train` draws it; None for the official split."""
-    from taichinet.datasets.duplicates import find_near_duplicates
+    from taichinet.datasets.copies import find_copies
     from taichinet.datasets.folds import make_folds, read_folds
-    from taichinet.datasets.prepared import grey_images
 
     if folds is not None:
         return read_folds(folds)
@@ -88,5 +87,5 @@ def _plan(manifest: Manifest, folds: Path | None, protocol: str | None, seed: in
     if protocol == "official" or (protocol is None and split):
         make_folds(manifest, (), "official")  # refuses where there is none
         return None
-    groups = find_near_duplicates(grey_images(manifest)).groups
+    groups = find_copies(manifest).groups
     return make_folds(manifest, groups, "paper" if protocol == "paper" else "grouped", seed, count)

@@ -11,6 +11,19 @@ from typing import Protocol
 from taichinet.datasets.manifest import Manifest
 
 
+@dataclass(frozen=True)
+class CopyThresholds:
+    """From which correlation on two pictures count as one scene: of thumbnails, and of aligned fine detail."""
+
+    thumbnail: float = 0.98
+    detail: float = 0.5
+
+
+ULTRASOUND = CopyThresholds()
+# Every fundus fills the same round frame: strangers' thumbnails reach 0.99, and the frame's edge alone aligns to 0.85.
+FUNDUS = CopyThresholds(thumbnail=1.0, detail=0.9)
+
+
 class Reader(Protocol):
     """Reads the data set under `root`, a folder or a zip, as its authors distribute it.
 
@@ -46,5 +59,6 @@ class Dataset:
     colour: bool = False
     has_normal: bool = False
     images: int | None = None
+    copies: CopyThresholds = ULTRASOUND
     fallback: bool = False
     index_endings: tuple[str, ...] = ()

@@ -18,10 +18,10 @@ from typing import Any, Literal
 import pandas as pd
 
 from taichinet.datasets.catalogue import find_dataset, open_dataset
-from taichinet.datasets.duplicates import find_near_duplicates
+from taichinet.datasets.copies import find_copies
 from taichinet.datasets.folds import FoldPlan, Protocol, load_or_make_folds
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.prepared import Prepared, grey_images, prepare
+from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.errors import FoldError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.experiments.experiment import Experiment, vary
@@ -60,7 +60,7 @@ def open_study_data(experiment: Experiment, data: Path | str, protocol: Protocol
     content = ("-with-normal" if settings.include_normal else "-lesions") if dataset.has_normal else ""
     folds = "" if protocol == "official" else f"-{settings.folds}folds-seed{settings.fold_seed}"
     path = out / "folds" / f"{manifest.name}{content}-{protocol}{folds}.json"
-    groups = () if path.exists() else find_near_duplicates(grey_images(manifest)).groups
+    groups = () if path.exists() else find_copies(manifest).groups
     plan = load_or_make_folds(path, manifest, groups, protocol, settings.fold_seed, settings.folds)
     prepared = prepare(manifest, settings.size, experiment.channels, out / "prepared")
     return StudyData(manifest, prepared, plan)

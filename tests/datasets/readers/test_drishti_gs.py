@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fakes.drishti_gs import make_fake_drishti_gs
 from PIL import Image
+from scipy import ndimage
 
+from taichinet.datasets.copies import find_copies
 from taichinet.datasets.images import region_masks, united_mask
+from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.datasets.readers.drishti_gs import read_drishti_gs
 from taichinet.errors import DataError
 
@@ -106,3 +110,19 @@ def test_the_real_drishti_gs_has_its_split_and_cups_lie_in_discs() -> None:
         outside += bool((cup & ~disc).any())
         np.testing.assert_array_equal(region_masks(sample, 2)[0], disc | cup)
     assert outside <= 5
+
+
+def test_fundus_pictures_that_share_their_round_frame_are_no_copies(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:96, :96] / 95 - 0.5
+    inside = rows**2 + columns**2 < 0.22
+    samples = []
+    for number in range(4):
+        texture = ndimage.gaussian_filter(rng.normal(0, 60, (96, 96)), 1.5)
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(np.where(inside, np.clip(150 + texture, 0, 255), 0).astype(np.uint8)).save(path)
+        samples.append(Sample(str(number), "fundus", path, ()))
+    samples.append(replace(samples[0], key="copy"))
+    manifest = Manifest("drishti-gs", tuple(samples), ("disc", "cup"))
+    assert find_copies(manifest).groups == (("0", "copy"),)
+    assert find_copies(replace(manifest, name="busi")).largest == 5  # by ultrasound's thresholds all are one scene

@@ -12,6 +12,7 @@ from taichinet.datasets.checking.finding import KINDS, SEVERITIES, Finding, Find
 from taichinet.datasets.checking.leakage import FoldCount, count_folds, find_leaks
 from taichinet.datasets.checking.scenes import MaskAgreement, compare_masks, find_disagreements, find_groups
 from taichinet.datasets.checking.statistics import ClassStatistics, ImageFacts, by_class, find_outliers
+from taichinet.datasets.copies import copy_thresholds
 from taichinet.datasets.duplicates import DuplicateReport, match_fingerprints
 from taichinet.datasets.folds import FoldPlan
 from taichinet.datasets.manifest import Manifest
@@ -92,7 +93,9 @@ def check_dataset(
     facts = tuple(one.facts for one in examined if one.facts is not None)
     findings += find_outliers(facts)
     damaged = {key for finding in findings if finding.kind == "unreadable" for key in finding.keys}
-    duplicates = match_fingerprints({one.key: one.print for one in examined if one.print is not None})
+    alike = copy_thresholds(manifest)
+    prints = {one.key: one.print for one in examined if one.print is not None}
+    duplicates = match_fingerprints(prints, alike.thumbnail, detail_correlation=alike.detail)
     findings += find_groups(duplicates, manifest.labels)
     whole = DuplicateReport(tuple(p for p in duplicates.pairs if not damaged & {p.first, p.second}), ())
     agreements = compare_masks(whole, {sample.key: sample for sample in manifest.samples})

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from taichinet.datasets.dataset import Dataset
+from taichinet.datasets.dataset import FUNDUS, Dataset
 from taichinet.datasets.manifest import Manifest, Mask, Part, Sample
 from taichinet.datasets.readers.layout import find_folder, image_files, listing, open_top, verified
 from taichinet.errors import DataError
@@ -93,5 +93,6 @@ DATASET = Dataset(
     folders=FOLDERS,
     regions=REGIONS,
     colour=True,
+    copies=FUNDUS,
     images=101,
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from taichinet.datasets.dataset import Dataset
+from taichinet.datasets.dataset import FUNDUS, Dataset
 from taichinet.datasets.manifest import Manifest, Mask, MaskRule, Part, Sample
 from taichinet.datasets.readers.layout import find_folder, image_files, listing, open_top, pair_by_stem, verified
 from taichinet.errors import DataError
@@ -134,5 +134,6 @@ DATASET = Dataset(
     folders=FOLDERS,
     regions=REGIONS,
     colour=True,
+    copies=FUNDUS,
     images=1200,
 )
