@@ -67,17 +67,6 @@ def head_b(full: Experiment) -> Experiment:
     return vary(full, {"options.head": "b"})
 
 
-PRINTED_PARAMETERS = {  # Table I
-    "model-1": "8.64M",
-    "model-2": "17.28M",
-    "model-3": "17.28M",
-    "model-4": "18.33M",
-    "model-5": "17.28M",
-    "model-6": "18.33M",
-    "model-7": "18.33M",
-    "taichinet": "18.33M",
-}
-
 # The remaining rows of the three tables (TaiChiNet, Comp-ML, head c) are the full recipe itself.
 ABLATIONS: dict[str, Row] = {
     "model-1": model_1,

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from taichinet.errors import SettingError
-from taichinet.experiments.ablations import ABLATIONS, PRINTED_PARAMETERS
+from taichinet.experiments.ablations import ABLATIONS
 from taichinet.experiments.experiment import vary
+from taichinet.experiments.paper import paper_table
 from taichinet.experiments.recipes import busi_taichinet
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.models.complexity import measure_complexity
@@ -95,10 +96,10 @@ def networks_page(rows: list[NetworkRow], size: int, channels: int) -> str:
 def _ablations(size: int, channels: int) -> list[str]:
     full = vary(busi_taichinet(), {"options.in_channels": channels})
     lines = ["| Row | Parameters | GFLOPs | Printed parameters |", "| :-- | --: | --: | --: |"]
-    for row, printed in PRINTED_PARAMETERS.items():
-        recipe = ABLATIONS[row](full) if row in ABLATIONS else full
+    for row in paper_table("table1").parts[0].rows:
+        recipe = ABLATIONS[row.variation](full) if row.variation in ABLATIONS else full
         cost = measure_complexity(recipe.model, size, **recipe.options)
-        lines.append(f"| `{row}` | {cost.parameters:,} | {cost.gflops:.2f} | {printed} |")
+        lines.append(f"| `{row.variation}` | {cost.parameters:,} | {cost.gflops:.2f} | {row.parameters} |")
     return lines
 
 

@@ -1,0 +1,113 @@
+"""What the paper prints: Tables I to VII with their rows, figures and deviations, as typed values."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from taichinet.errors import unknown_name
+
+SOURCE = "paper_tables.yaml"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A score by its name in `evaluation.aggregate.SCORES`, of one region ("cup") or, where None, of the lesion."""
+
+    score: str
+    region: str | None = None
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A printed mean and its deviation over folds."""
+
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """A printed row. `variation` is the recipe's name after its scale; `parameters` as printed, None where not."""
+
+    title: str
+    variation: str
+    figures: tuple[Figure, ...]
+    parameters: str | None = None
+
+
+@dataclass(frozen=True)
+class PaperPart:
+    """Rows of one table, trained on one data set and tested on one: the same but in Table V's second half.
+
+    Each row has a figure for every one of `columns`. `include_normal`: with BUSI's normal images.
+    """
+
+    trained_on: str
+    tested_on: str
+    include_normal: bool
+    columns: tuple[Column, ...]
+    rows: tuple[PaperRow, ...]
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One of Tables I to VII."""
+
+    name: str
+    caption: str
+    parts: tuple[PaperPart, ...]
+
+    @property
+    def numeral(self) -> str:
+        """The Roman numeral that the paper prints."""
+        return ("I", "II", "III", "IV", "V", "VI", "VII")[int(self.name.removeprefix("table")) - 1]
+
+
+@cache
+def paper_tables() -> dict[str, PaperTable]:
+    """All seven tables by name, "table1" to "table7"."""
+    content = yaml.safe_load(files("taichinet.experiments").joinpath(SOURCE).read_text(encoding="utf-8"))
+    return {
+        name: PaperTable(name, table["caption"], tuple(_part(part) for part in table["parts"]))
+        for name, table in content.items()
+    }
+
+
+def paper_table(name: str) -> PaperTable:
+    """The table of that name; SettingError suggests the nearest."""
+    tables = paper_tables()
+    if name not in tables:
+        raise unknown_name("table", name, tuple(tables))
+    return tables[name]
+
+
+def _part(raw: dict[str, Any]) -> PaperPart:
+    columns = tuple(_column(text) for text in raw["columns"])
+    rows = tuple(_row(row, len(columns)) for row in raw["rows"])
+    tested_on = str(raw["data"])
+    return PaperPart(str(raw.get("trained_on", tested_on)), tested_on, bool(raw.get("normal", False)), columns, rows)
+
+
+def _column(text: str) -> Column:
+    score, _, region = text.partition(" of ")
+    return Column(score, region or None)
+
+
+def _row(raw: dict[str, Any], columns: int) -> PaperRow:
+    figures = tuple(_figure(text) for text in raw["printed"])
+    if len(figures) != columns:
+        raise ValueError(f"{SOURCE}: row '{raw['title']}' prints {len(figures)} figures for {columns} columns")
+    return PaperRow(raw["title"], raw["row"], figures, raw.get("parameters"))
+
+
+def _figure(text: str) -> Figure:
+    match = re.fullmatch(r"(\d\.\d+) ± (\d\.\d+)", text)
+    if match is None:
+        raise ValueError(f"{SOURCE}: '{text}' is not written as 'mean ± deviation'")
+    return Figure(float(match[1]), float(match[2]))
