@@ -12,6 +12,7 @@ from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.errors import FoldError, WeightsError
 from taichinet.evaluation.aggregate import Summary, aggregate
+from taichinet.evaluation.confidence import ConfidenceKeeper
 from taichinet.experiments.scoring import score_images
 from taichinet.models.weights import CONFIG_FILE, LoadedWeights, load_weights
 from taichinet.training.device import Placement, choose_placement
@@ -19,12 +20,16 @@ from taichinet.training.device import Placement, choose_placement
 
 @dataclass(frozen=True)
 class ScoredNetwork:
-    """One network of an evaluation: the weights of `folder`, and the images of `manifest` that it was scored on."""
+    """One network of an evaluation: the weights of `folder`, and the images of `manifest` that it was scored on.
+
+    `confidences` are those of the outermost region, measured in the same pass as the scores.
+    """
 
     folder: Path
     loaded: LoadedWeights
     manifest: Manifest
     keys: tuple[str, ...]
+    confidences: ConfidenceKeeper
 
     @property
     def placement(self) -> Placement:
@@ -83,7 +88,7 @@ def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None =
             notes.append(f"fold {fold}: the {len(unseen)} images that took no part in the training")
         if not unseen:
             raise FoldError(f"Every picture of {data} took part in the training of {folder}: nothing can be scored.")
-        networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen)))
+        networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), ConfidenceKeeper(manifest.regions[0])))
         frames.append(_score(networks[-1], fold))
     if len(folders) > 1:
         scored = [key for frame in frames for key in frame["key"]]
@@ -100,7 +105,9 @@ def _score(scored: ScoredNetwork, fold: int) -> pd.DataFrame:
     placement = scored.placement
     network = placement.place(scored.loaded.network)
     threshold = scored.loaded.config.threshold
-    return score_images(network, scored.manifest, scored.prepare(), fold, placement, threshold)
+    return score_images(
+        network, scored.manifest, scored.prepare(), fold, placement, threshold, on_region=scored.confidences
+    )
 
 
 def find_weights(path: Path) -> tuple[Path, ...]:
