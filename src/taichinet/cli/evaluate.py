@@ -37,11 +37,10 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Score weights: a row an image, then per fold, then mean ± standard deviation."""
-    import json
-
     from rich.console import Console
 
     from taichinet.cli.printing import print_study
+    from taichinet.experiments.evaluation_files import write_evaluation
     from taichinet.experiments.reevaluate import evaluate_weights
     from taichinet.reports.validation_card import refuse_other_endings
 
@@ -51,14 +50,7 @@ def evaluate(
     for line in evaluation.networks[0].manifest.left_out:
         Console(stderr=True).print(f"Left out: {line}", soft_wrap=True, markup=False, highlight=False)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        evaluation.scores.round(6).to_csv(out / "scores.csv", index=False)
-        content = {
-            "weights": str(weights),
-            "note": evaluation.note,
-            "summary": evaluation.summary.to_json_dict(),
-        }
-        (out / "summary.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_evaluation(evaluation, out)
     Console(stderr=True, quiet=as_json).print(evaluation.note, soft_wrap=True)
     if card is not None:
         _write_card(card, evaluation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,24 +44,28 @@ class ScoredNetwork:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Per-image scores, their summary, and what was scored: `note` is a sentence for the user."""
+    """Per-image scores, their summary, and what was scored: `note` is a sentence. It took `seconds`, reading too."""
 
     scores: pd.DataFrame
     summary: Summary
     note: str
     networks: tuple[ScoredNetwork, ...]
+    seconds: float
 
 
 def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None = None) -> Evaluation:
     """Score the weights of `path` (a study, a run folder, or a weights folder) on the data set at `data`.
 
     Pictures that took part in a network's training or selection are known by their bytes, whatever their names, and
-    left out: on its own data set each network is scored on its test fold, on foreign data on all. `include_normal` None
-    means as in training. Altered copies of training pictures are not recognised; the folds' groups keep them apart
-    where the data set is the training's. Raises FoldError where nothing is left, or folds overlap.
+    left out: on its own data set each network is scored on its test fold, on foreign data on all; there each network
+    of a study makes a fold of the summary, as Table V's second half averages them. `include_normal` None means as in
+    training. Altered copies of training pictures are not recognised; the folds' groups keep them apart where the data
+    set is the training's. Raises FoldError where nothing is left, or folds overlap.
     """
+    began = time.perf_counter()
     folders = find_weights(path)
     frames, notes, networks = [], [], []
+    foreign: list[bool] = []
     manifests: dict[bool, Manifest] = {}
     for folder in folders:
         loaded = load_weights(folder)
@@ -78,27 +83,28 @@ def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None =
         seen = origin.get("seen_images")
         known = set(seen) if isinstance(seen, list) else set()
         unseen = [key for key, it in zip(manifest.keys, manifest.image_digests(), strict=True) if it not in known]
-        fold = 0
+        fold = int(origin.get("fold", 0))
+        foreign.append(isinstance(seen, list) and len(unseen) == len(manifest.keys))
         if not isinstance(seen, list):
             notes.append(f"all {len(unseen)} images; these weights do not tell what they were trained on")
-        elif len(unseen) == len(manifest.keys):
+        elif foreign[-1]:
+            fold = fold if len(folders) > 1 else 0
             notes.append(f"all {len(unseen)} images, none of them a picture of the training")
         else:
-            fold = int(origin.get("fold", 0))
             notes.append(f"fold {fold}: the {len(unseen)} images that took no part in the training")
         if not unseen:
             raise FoldError(f"Every picture of {data} took part in the training of {folder}: nothing can be scored.")
         networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), ConfidenceKeeper(manifest.regions[0])))
         frames.append(_score(networks[-1], fold))
-    if len(folders) > 1:
-        scored = [key for frame in frames for key in frame["key"]]
-        if len(scored) != len(set(scored)):
-            raise FoldError(
-                f"Several of the {len(folders)} networks of {path} hold out the same pictures of {data}, so their "
-                f"folds do not add up to one score. Choose one network, e.g. {folders[0]}."
-            )
     scores = pd.concat(frames, ignore_index=True)
-    return Evaluation(scores, aggregate(scores), "Scored " + "; ".join(notes) + ".", tuple(networks))
+    if not all(foreign) and bool(scores.duplicated(["key", "region"]).any()):
+        raise FoldError(
+            f"Several of the {len(folders)} networks of {path} hold out the same pictures of {data}, so their "
+            f"folds do not add up to one score. Choose one network, e.g. {folders[0]}."
+        )
+    summary = aggregate(scores, repeated=all(foreign))
+    note = f"Scored {'; '.join(dict.fromkeys(notes))}{f', by each of {len(folders)} networks' * all(foreign)}."
+    return Evaluation(scores, summary, note, tuple(networks), time.perf_counter() - began)
 
 
 def _score(scored: ScoredNetwork, fold: int) -> pd.DataFrame:
