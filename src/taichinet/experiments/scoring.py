@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import time
+from dataclasses import asdict, dataclass
+from math import nan
+from statistics import median
 
 import pandas as pd
 import torch
@@ -19,6 +22,18 @@ from taichinet.training.loop import predict_batches
 AT_NATIVE_SIZE = "_native"
 
 
+@dataclass(frozen=True)
+class ScoredImages:
+    """Per-image scores as `score_images` gives them, and how long the network took.
+
+    `inference_seconds_per_image`: the median over batches of a batch's time by its images, from the batch in memory to
+    probabilities on the CPU; reading, resizing and scoring are not in it.
+    """
+
+    rows: pd.DataFrame
+    inference_seconds_per_image: float
+
+
 def score_images(
     network: nn.Module,
     manifest: Manifest,
@@ -28,6 +43,19 @@ def score_images(
     threshold: float = 0.5,
     batch_size: int = 16,
 ) -> pd.DataFrame:
+    """The rows of `score_and_time`."""
+    return score_and_time(network, manifest, data, fold, placement, threshold, batch_size).rows
+
+
+def score_and_time(
+    network: nn.Module,
+    manifest: Manifest,
+    data: Prepared,
+    fold: int,
+    placement: Placement,
+    threshold: float = 0.5,
+    batch_size: int = 16,
+) -> ScoredImages:
     """A row for each sample of `data` and region: key, label, fold, region and every score of `score_mask`, twice.
 
     Unsuffixed columns compare the thresholded probability with the resized mask at network size, as the paper does;
@@ -36,11 +64,12 @@ def score_images(
     second path alone, and the mean of both would score.
     """
     samples = {sample.key: sample for sample in manifest.samples}
-    batches = list(data.batches(batch_size))
-    predictions = predict_batches(network, batches, placement)
-    rows = []
+    rows, seconds = [], []
     position = 0
-    for batch, prediction in zip(batches, predictions, strict=True):
+    for batch in data.batches(batch_size):
+        began = time.perf_counter()
+        (prediction,) = predict_batches(network, [batch], placement)  # one at a time: no map outlives its batch
+        seconds.append((time.perf_counter() - began) / len(batch.image))
         second = prediction.second_opinion
         for i in range(len(batch.image)):
             key = data.keys[position]
@@ -70,4 +99,4 @@ def score_images(
                     }
                 rows.append(row)
             position += 1
-    return pd.DataFrame(rows)
+    return ScoredImages(pd.DataFrame(rows), median(seconds) if seconds else nan)
