@@ -5,21 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan, nan
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from taichinet.errors import DataError, SettingError
+from taichinet.evaluation.undefined import (
+    OVERLAP_SCORES,
+    POLICIES,
+    SCORES,
+    SIZES,
+    SUFFIX,
+    EmptyTruthPolicy,
+    ImageSize,
+    decided_scores,
+    empty_truth,
+)
 
-EmptyTruthPolicy = Literal["paper", "correct-empty-is-1"]
-ImageSize = Literal["network", "native"]
+__all__ = [
+    "COLUMNS",
+    "DEVIATION",
+    "OVERLAP_SCORES",
+    "POLICIES",
+    "SCORES",
+    "SIZES",
+    "SUFFIX",
+    "EmptyTruthPolicy",
+    "FoldScore",
+    "GroupScores",
+    "ImageSize",
+    "NormalImages",
+    "Summary",
+    "aggregate",
+    "summary_frame",
+]
 
-POLICIES: tuple[EmptyTruthPolicy, ...] = get_args(EmptyTruthPolicy)
-SIZES: tuple[ImageSize, ...] = get_args(ImageSize)
-OVERLAP_SCORES = ("dice", "jaccard", "precision", "sensitivity")
-SCORES = ("dice", "jaccard", "accuracy", "precision", "sensitivity", "hd95", "assd")
-SUFFIX: Mapping[ImageSize, str] = {"network": "", "native": "_native"}
 COLUMNS = (
     "key",
     "label",
@@ -118,12 +138,12 @@ def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
     if len(regions) > 1:
         for region in regions:
             part = rows[rows["region"] == region].reset_index(drop=True)
-            found = _empty_truth(part)
-            decided = {policy: _decide_empty_truth(part, found, policy) for policy in POLICIES}
+            found = empty_truth(part)
+            decided = {policy: _decided(part, policy) for policy in POLICIES}
             by_region.append(_group(decided, str(region), None, ~found))
         rows = rows[rows["region"] == regions[0]].reset_index(drop=True)
-    empty = _empty_truth(rows)
-    scored = {policy: _decide_empty_truth(rows, empty, policy) for policy in POLICIES}
+    empty = empty_truth(rows)
+    scored = {policy: _decided(rows, policy) for policy in POLICIES}
     everything = pd.Series(True, index=rows.index)
     by_class = [
         _group(scored, str(label), policy, rows["label"] == label)
@@ -163,23 +183,10 @@ def summary_frame(summary: Summary, size: ImageSize = "network") -> pd.DataFrame
     return pd.DataFrame.from_records(records)
 
 
-def _empty_truth(rows: pd.DataFrame) -> pd.Series[bool]:
-    return (rows["true_pixels"] == 0) & rows["sensitivity_native"].isna()
-
-
-def _decide_empty_truth(rows: pd.DataFrame, empty: pd.Series[bool], policy: EmptyTruthPolicy) -> pd.DataFrame:
-    """A copy of `rows` without NaN: DI, JA, PR, SE of the `empty` images as `policy` says.
-
-    'paper' gives 0 whatever is predicted, as the paper's own figures do (0.752 * 647/780 = 0.624, Table IV);
-    'correct-empty-is-1' gives 1 to an empty prediction and 0 to any other.
-    """
-    correct = empty & (rows["predicted_pixels"] == 0)
-    reward = 1.0 if policy == "correct-empty-is-1" else 0.0
-    decided = rows.copy()
-    for name in (score + suffix for suffix in SUFFIX.values() for score in OVERLAP_SCORES):
-        # Only a lesion that resizing lost reaches fillna: `_refuse_unusable` lets no other NaN through.
-        decided[name] = np.where(correct, reward, np.where(empty, 0.0, rows[name].fillna(0.0)))
-    return decided
+def _decided(rows: pd.DataFrame, policy: EmptyTruthPolicy) -> pd.DataFrame:
+    """A copy of `rows` without NaN, every undefined score as `decided_scores` decides it."""
+    columns = [score + suffix for suffix in SUFFIX.values() for score in OVERLAP_SCORES]
+    return rows.assign(**{column: decided_scores(rows, column, policy) for column in columns})
 
 
 def _group(

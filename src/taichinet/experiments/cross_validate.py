@@ -10,9 +10,10 @@ OUT/<dataset>/<recipe>/<protocol>/{scores.csv,summary.json}
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import pandas as pd
@@ -146,6 +147,7 @@ def summarise_study(folder: Path) -> Study:
         "folds_done": [result.result["fold"] for result in results],
         **{key: first.get(key) for key in ("parameters", "gflops", "placement", "commit", "machine")},
         "wall_seconds": round(sum(result.result["wall_seconds"] for result in results), 1),
+        "inference_seconds_per_image": _median_known(result.result for result in results),
         "per_fold": [
             {key: result.result[key] for key in ("fold", "wall_seconds", "images", "selection", "mining", "commit")}
             for result in results
@@ -188,6 +190,13 @@ def _dice_of_outputs(scores: pd.DataFrame) -> dict[str, float]:
         for name in names
         if f"{name}_dice" in scores
     }
+
+
+def _median_known(results: Iterable[dict[str, Any]]) -> float | None:
+    """Of the folds' inference times; None where every fold is older than their measurement."""
+    key = "inference_seconds_per_image"
+    known = [float(result[key]) for result in results if result.get(key) is not None]
+    return median(known) if known else None
 
 
 def _has_work(folder: Path) -> bool:

@@ -26,7 +26,7 @@ from taichinet.errors import FoldError, SettingError
 from taichinet.evaluation.aggregate import aggregate
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.provenance import describe_machine, source_commit
-from taichinet.experiments.scoring import score_images
+from taichinet.experiments.scoring import score_and_time
 from taichinet.models.backbones import architecture, pretrained_digests
 from taichinet.models.catalogue import create_model, model_settings
 from taichinet.models.complexity import measure_complexity
@@ -116,7 +116,8 @@ def run_fold(
         hear,
     )
     pd.DataFrame(fitted.history).to_csv(folder / "history.csv", index=False)
-    scores = score_images(network, manifest, data.subset(split.test), fold, placement)
+    scored = score_and_time(network, manifest, data.subset(split.test), fold, placement)
+    scores = scored.rows
     scores.to_csv(folder / "scores.csv", index=False)
     result = {
         "identity": identity,
@@ -137,6 +138,7 @@ def run_fold(
         "mining": None if mined is None else _mining_summary(mined),
         **asdict(measure_complexity(experiment.model, experiment.data.size, **architecture(experiment.options))),
         "placement": placement.describe(),
+        "inference_seconds_per_image": scored.inference_seconds_per_image,
         "wall_seconds": round(earlier_seconds + time.perf_counter() - began, 1),
         "commit": commit,
         "machine": describe_machine(),

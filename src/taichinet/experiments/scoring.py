@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from math import nan
+from statistics import median
 
 import numpy as np
 import pandas as pd
@@ -25,6 +28,18 @@ AT_NATIVE_SIZE = "_native"
 OnRegion = Callable[[str, str, NDArray[np.floating], NDArray[np.bool_]], None]
 
 
+@dataclass(frozen=True)
+class ScoredImages:
+    """Per-image scores as `score_images` gives them, and how long the network took.
+
+    `inference_seconds_per_image`: the median over batches of a batch's time by its images, from the batch in memory to
+    probabilities on the CPU; reading, resizing and scoring are not in it.
+    """
+
+    rows: pd.DataFrame
+    inference_seconds_per_image: float
+
+
 def score_images(
     network: nn.Module,
     manifest: Manifest,
@@ -35,6 +50,20 @@ def score_images(
     batch_size: int = 16,
     on_region: OnRegion | None = None,
 ) -> pd.DataFrame:
+    """The rows of `score_and_time`."""
+    return score_and_time(network, manifest, data, fold, placement, threshold, batch_size, on_region).rows
+
+
+def score_and_time(
+    network: nn.Module,
+    manifest: Manifest,
+    data: Prepared,
+    fold: int,
+    placement: Placement,
+    threshold: float = 0.5,
+    batch_size: int = 16,
+    on_region: OnRegion | None = None,
+) -> ScoredImages:
     """A row for each sample of `data` and region: key, label, fold, region and every score of `score_mask`, twice.
 
     Unsuffixed columns compare the thresholded probability with the resized mask at network size, as the paper does;
@@ -44,10 +73,12 @@ def score_images(
     needs more of it than a mask.
     """
     samples = {sample.key: sample for sample in manifest.samples}
-    rows = []
+    rows, seconds = [], []
     position = 0
     for batch in data.batches(batch_size):
+        began = time.perf_counter()
         (prediction,) = predict_batches(network, [batch], placement)  # one at a time: no map outlives its batch
+        seconds.append((time.perf_counter() - began) / len(batch.image))
         second = prediction.second_opinion
         for i in range(len(batch.image)):
             key = data.keys[position]
@@ -80,4 +111,4 @@ def score_images(
                     }
                 rows.append(row)
             position += 1
-    return pd.DataFrame(rows)
+    return ScoredImages(pd.DataFrame(rows), median(seconds) if seconds else nan)
