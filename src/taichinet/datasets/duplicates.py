@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from taichinet.datasets.fingerprint import Fingerprint, GreyImage, take_fingerprint
 from taichinet.datasets.matching.crops import Alignment, align_crops
 from taichinet.datasets.matching.thumbnails import similar_thumbnails
 from taichinet.errors import DataError, SettingError
+from taichinet.groups import join_groups
 
 Kind = Literal["identical", "altered", "rescaled", "cropped"]
 
@@ -122,7 +121,7 @@ def match_fingerprints(
         kinds[pair] = "cropped" if not same_frame else "altered" if same_size else "rescaled"
         scores[pair] = aligned[pair].correlation if pair in aligned else alike[pair]
     pairs = tuple(DuplicatePair(keys[a], keys[b], kinds[a, b], scores[a, b]) for a, b in sorted(kinds))
-    return DuplicateReport(pairs, _groups(keys, sorted(kinds)))
+    return DuplicateReport(pairs, join_groups((pair.first, pair.second) for pair in pairs))
 
 
 def _check_thresholds(correlation: float, detail_correlation: float) -> None:
@@ -137,16 +136,3 @@ def _identical(prints: Sequence[Fingerprint]) -> list[tuple[int, int]]:
     for number, one in enumerate(prints):
         copies.setdefault((one.shape, one.digest), []).append(number)
     return [(a, b) for same in copies.values() for i, a in enumerate(same) for b in same[i + 1 :]]
-
-
-def _groups(keys: Sequence[str], pairs: Sequence[tuple[int, int]]) -> tuple[tuple[str, ...], ...]:
-    """Connected components of two keys or more; `keys` are sorted, so groups and their members are, too."""
-    if not pairs:
-        return ()
-    first, second = np.array(pairs).T
-    links = coo_array((np.ones(len(pairs)), (first, second)), shape=(len(keys), len(keys)))
-    _, labels = connected_components(links, directed=False)
-    members: dict[int, list[str]] = {}
-    for key, label in zip(keys, labels.tolist(), strict=True):
-        members.setdefault(label, []).append(key)
-    return tuple(tuple(group) for group in members.values() if len(group) > 1)
