@@ -75,19 +75,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--out", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--folder", type=Path, help="Keep the phantoms there, and use those that are there already.")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)  # the folder, in a process of one size
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(measure(arguments.measure, arguments.sizes[0])))
         return
-    with TemporaryDirectory() as name:
+    with TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        missing = [number for number in range(max(arguments.sizes)) if not (folder / f"{number}_mask.png").exists()]
         with ProcessPoolExecutor(2) as pool:
-            list(pool.map(partial(draw, Path(name)), range(max(arguments.sizes)), chunksize=50))
+            list(pool.map(partial(draw, folder), missing, chunksize=50))
         rows = []
         for size in arguments.sizes:
-            command = [sys.executable, __file__, "--measure", name, "--sizes", str(size)]
+            command = [sys.executable, __file__, "--measure", str(folder), "--sizes", str(size)]
             rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-            print(rows[-1], file=sys.stderr)
+            report(rows, arguments.out)  # after each: the last size takes half of the time
+
+
+def report(rows: list[dict[str, Any]], out: Path | None) -> None:
+    """Print all that was measured so far and write it to `out`."""
     result = {
         "what": "taichinet data check on phantoms: cost by the number of pictures, and planted copies found",
         "phantom_size": SIDES,
@@ -95,14 +103,15 @@ def main() -> None:
         "sizes": rows,
         "exponent_of_cpu_seconds": exponent(rows, "cpu_seconds"),
         "exponent_of_wall_seconds": exponent(rows, "wall_seconds"),
+        "load_average": [round(load, 1) for load in os.getloadavg()],
         "commit": source_commit(),
         "machine": describe_machine(),
     }
     text = json.dumps(result, indent=1)
     print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n", encoding="utf-8")
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text + "\n", encoding="utf-8")
 
 
 def change_of(number: int) -> Change | None:
@@ -133,7 +142,7 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
     check_dataset(Manifest("phantoms", tuple(samples[:WARM_UP])))
     at_start = _peak_memory_mib()
     before, began = os.times(), time.perf_counter()
-    report = check_dataset(Manifest("phantoms", tuple(samples)))
+    checked = check_dataset(Manifest("phantoms", tuple(samples)))
     wall, after = time.perf_counter() - began, os.times()
     return {
         "images": count,
@@ -141,7 +150,7 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
         "cpu_seconds": round(after.user + after.system - before.user - before.system, 1),
         "peak_memory_mib": _peak_memory_mib(),
         "peak_memory_of_the_first_20_mib": at_start,
-        **found_copies(report, count),
+        **found_copies(checked, count),
     }
 
 

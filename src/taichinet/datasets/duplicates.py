@@ -22,7 +22,7 @@ Kind = Literal["identical", "altered", "rescaled", "cropped"]
 
 SUSPICION = 0.05  # thumbnails this far below `correlation` are suspected, and handed to the alignment
 EXACT_UP_TO = 1000  # pictures; beyond, what is tried grows with their number instead of its square
-MOST_NEIGHBOURS = 24  # pictures that one is compared with, beyond `EXACT_UP_TO`
+MOST_NEIGHBOURS = 12  # pictures that one is compared with, beyond `EXACT_UP_TO`; 24 find no further copy in BUSI
 
 
 @dataclass(frozen=True)
