@@ -21,9 +21,10 @@ from taichinet.experiments.recipes import (
     get_recipe,
     list_recipes,
 )
+from taichinet.reports.comparison.markdown import HEADER
 from taichinet.reports.departures import departures
 from taichinet.reports.summaries import SummaryFile, read_summaries
-from taichinet.reports.tables import HEADER, results_table
+from taichinet.reports.tables import results_table
 
 COMMIT = "3f2c1a9be012"
 
