@@ -149,7 +149,7 @@ def test_departures_are_told_once_where_all_rows_share_them(tmp_path: Path) -> N
     write_run(tmp_path, recipe("short-taichinet"), rows(3))
     shared, own = common_and_own(blocks(tmp_path, "table1")[0])
     assert "size 128 px (paper: 224)" in shared
-    assert "4 epoch(s) (paper: 40)" in shared
+    assert "4 epochs (paper: 40)" in shared
     assert "`objective.region_rest` ignored (paper: background)" in own["short-taichinet"]
     assert "short-model-7" not in own
     # Head (a) is what its row is about: no departure of Table III.

@@ -134,7 +134,7 @@ def test_departures_stand_above_each_filled_table(written: Path) -> None:
     for part in re.split(r"^###? ", text, flags=re.MULTILINE):
         if "| ours | 0" in part:
             assert part.index("size 128 px (paper: 224)") < part.index("| Method |")
-            assert part.index("4 epoch(s) (paper: 40)") < part.index("| Method |")
+            assert part.index("4 epochs (paper: 40)") < part.index("| Method |")
 
 
 def test_policies_stand_side_by_side(written: Path) -> None:
