@@ -119,9 +119,10 @@ class Summary:
         }
 
 
-def aggregate(rows: pd.DataFrame) -> Summary:
+def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
     """Summarise `rows`: one per image and region, with `COLUMNS`, the scores as `score_mask` gives them.
 
+    `repeated` allows an image in several folds: the networks of several folds on foreign data, each on all of them.
     A table without a column "region" is of one region.
 
     A normal image is one with empty truth at both sizes. A lesion that resizing lost (`true_pixels` 0, but
@@ -131,7 +132,7 @@ def aggregate(rows: pd.DataFrame) -> Summary:
     """
     if "region" not in rows:
         rows = rows.assign(region="lesion")
-    _refuse_unusable(rows)
+    _refuse_unusable(rows, repeated)
     by_region: list[GroupScores] = []
     regions = list(rows["region"].unique())
     if len(regions) > 1:
@@ -199,7 +200,7 @@ def _group(
     return GroupScores(
         group=name,
         policy=policy,
-        images=len(rows),
+        images=rows["key"].nunique(),
         images_per_fold={fold: len(part) for fold, part in _by_fold(rows).items()},
         scores={
             size: {score: _over_folds(rows, score + suffix) for score in SCORES} for size, suffix in SUFFIX.items()
@@ -223,7 +224,7 @@ def _over_folds(rows: pd.DataFrame, column: str) -> FoldScore:
 
 def _normal_images(normal: pd.DataFrame) -> NormalImages:
     return NormalImages(
-        images=len(normal),
+        images=normal["key"].nunique(),
         false_positive_rate=float((normal["predicted_pixels"] > 0).mean()),
         mean_false_positive_area=float((normal["predicted_pixels"] / normal["pixels"]).mean()),
     )
@@ -253,13 +254,13 @@ def _number(value: float | None) -> float | None:
     return None if value is None or isnan(value) else value
 
 
-def _refuse_unusable(rows: pd.DataFrame) -> None:
+def _refuse_unusable(rows: pd.DataFrame, repeated: bool) -> None:
     missing = [column for column in COLUMNS if column not in rows.columns]
     if missing:
         raise DataError(f"The per-image table lacks the columns {', '.join(missing)}; evaluate the run again.")
     if rows.empty:
         raise DataError("The per-image table has no rows; evaluate at least one image.")
-    twice = rows.loc[rows.duplicated(["key", "region"]), "key"].unique()
+    twice = rows.loc[rows.duplicated(["key", "region", *(["fold"] if repeated else [])]), "key"].unique()
     if len(twice):
         raise DataError(
             "The per-image table has images more than once; each is tested in one fold only.", map(str, twice)

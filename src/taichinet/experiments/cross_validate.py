@@ -17,6 +17,7 @@ from statistics import median
 from typing import Any, Literal
 
 import pandas as pd
+from pydantic import ValidationError
 
 from taichinet.datasets.catalogue import find_dataset, open_dataset
 from taichinet.datasets.copies import find_copies
@@ -118,6 +119,9 @@ def train_folds(
             out / "mining",
             existing == "resume",
             on_epoch,
+            None
+            if experiment.teacher is None
+            else folder.parents[1] / experiment.teacher / folder.name / f"fold-{fold}",
         )
         summarise_study(folder)
     return summarise_study(folder)
@@ -135,7 +139,7 @@ def summarise_study(folder: Path) -> Study:
     first = results[0].result
     for other in results[1:]:
         for key in ("experiment", "dataset_digest", "protocol", "folds", "fold_seed"):
-            if other.result[key] != first[key]:
+            if _comparable(key, other.result[key]) != _comparable(key, first[key]):
                 raise FoldError(
                     f"{results[0].folder} and {other.folder} differ in '{key}' and cannot be summarised together. "
                     "Train the one that is out of date with --overwrite."
@@ -173,12 +177,22 @@ def _refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan) ->
     }
     for path in sorted(folder.glob("fold-*/result.json")):
         other = read_fold(path.parent).result
-        different = [key for key, value in own.items() if other.get(key) != value]
+        different = [key for key, value in own.items() if _comparable(key, other.get(key)) != value]
         if different:
             raise FoldError(
                 f"{path.parent} was trained with another {' and '.join(different)} than asked for now. Give another "
                 "--out, or a name of its own (--set name=...), or train all folds anew with --overwrite."
             )
+
+
+def _comparable(key: str, value: Any) -> Any:
+    """`value` of a result; an experiment from before a setting existed has that setting's default."""
+    if key != "experiment" or not isinstance(value, dict):
+        return value
+    try:
+        return Experiment.model_validate(value).model_dump(mode="json")
+    except ValidationError:  # a network or setting that no longer exists is different from all that do
+        return value
 
 
 def _dice_of_outputs(scores: pd.DataFrame) -> dict[str, float]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import nan
 from statistics import median
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from taichinet.datasets.images import region_masks
@@ -20,6 +23,9 @@ from taichinet.training.device import Placement
 from taichinet.training.loop import predict_batches
 
 AT_NATIVE_SIZE = "_native"
+
+# Called with key, region, lesion probability float (S, S) and mask bool (S, S), both at network size.
+OnRegion = Callable[[str, str, NDArray[np.floating], NDArray[np.bool_]], None]
 
 
 @dataclass(frozen=True)
@@ -42,9 +48,10 @@ def score_images(
     placement: Placement,
     threshold: float = 0.5,
     batch_size: int = 16,
+    on_region: OnRegion | None = None,
 ) -> pd.DataFrame:
     """The rows of `score_and_time`."""
-    return score_and_time(network, manifest, data, fold, placement, threshold, batch_size).rows
+    return score_and_time(network, manifest, data, fold, placement, threshold, batch_size, on_region).rows
 
 
 def score_and_time(
@@ -55,13 +62,15 @@ def score_and_time(
     placement: Placement,
     threshold: float = 0.5,
     batch_size: int = 16,
+    on_region: OnRegion | None = None,
 ) -> ScoredImages:
     """A row for each sample of `data` and region: key, label, fold, region and every score of `score_mask`, twice.
 
     Unsuffixed columns compare the thresholded probability with the resized mask at network size, as the paper does;
     `*_native` resize the probability (bilinear) to the image's own size and compare with the mask as drawn.
     Networks of two paths have three columns more: `positive_dice`, `second_path_dice` and `mean_dice` are what O_p, the
-    second path alone, and the mean of both would score.
+    second path alone, and the mean of both would score. `on_region` sees every map before it is dropped, for what
+    needs more of it than a mask.
     """
     samples = {sample.key: sample for sample in manifest.samples}
     rows, seconds = [], []
@@ -78,13 +87,16 @@ def score_and_time(
                 probability = prediction.lesion[i : i + 1, r : r + 1]
                 truth = batch.lesion[i, r].numpy() > 0.5
                 native_mask = resize_probability(probability, drawn[r].shape) > threshold
+                at_network_size = probability[0, 0].numpy()
+                if on_region is not None:
+                    on_region(key, region, at_network_size, truth)
                 native = asdict(score_mask(native_mask, drawn[r]))
                 row = {
                     "key": key,
                     "label": data.labels[position],
                     "fold": fold,
                     "region": region,
-                    **asdict(score_mask(probability[0, 0].numpy() > threshold, truth)),
+                    **asdict(score_mask(at_network_size > threshold, truth)),
                     **{f"{name}{AT_NATIVE_SIZE}": value for name, value in native.items()},
                 }
                 if second is not None:

@@ -14,7 +14,7 @@ from torch import nn
 
 from taichinet.batch import Batch
 from taichinet.datasets.augmentation import AugmentationSettings, augment
-from taichinet.datasets.prepared import Prepared, Regions
+from taichinet.datasets.prepared import Prepared, Regions, Taught
 from taichinet.errors import SettingError
 from taichinet.evaluation.validation import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
@@ -28,12 +28,16 @@ History = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a training reads: `regions` are E_p and H_p of `train`, None where the strategy needs none."""
+    """What a training reads: `regions` are E_p and H_p of `train`, None where the strategy needs none.
+
+    `taught` is what a teacher says of `train`, None without one.
+    """
 
     train: Prepared
     validation: Prepared
     regions: Regions | None
     augmentation: AugmentationSettings
+    taught: Taught | None = None
 
 
 @dataclass(frozen=True)
@@ -83,8 +87,9 @@ def fit(
             lambda prediction, batch, step=step: objective(prediction, batch, step, loss),  # type: ignore[misc]
             optimizer,
             placement,
+            settings.accumulate,
         )
-        dice = validation_dice(network, data.validation, settings.batch_size, placement)
+        dice = validation_dice(network, data.validation, settings.micro_batch_size, placement)
         best = settings.selection == "last" or math.isnan(dice) or dice > state.best_dice
         row = {
             "epoch": epoch + 1,
@@ -114,7 +119,7 @@ def epoch_batches(data: TrainingData, settings: TrainingSettings, epoch: int) ->
     seed = settings.seed * 1_000_003 + epoch
     torch.manual_seed(seed)  # for layers that draw, such as dropout
     generator = torch.Generator().manual_seed(seed)
-    for batch in data.train.batches(settings.batch_size, generator, data.regions):
+    for batch in data.train.batches(settings.batch_size, generator, data.regions, data.taught):
         yield augment(batch, data.augmentation, generator)
 
 

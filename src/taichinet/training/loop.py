@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
@@ -20,27 +21,35 @@ def train_epoch(
     loss_of: BatchLoss,
     optimizer: torch.optim.Optimizer,
     placement: Placement,
+    accumulate: int = 1,
 ) -> float:
-    """Train on every batch once; the mean loss over images. A loss that is not finite stops the run."""
+    """Train on every batch once; the mean loss over images. A loss that is not finite stops the run.
+
+    With `accumulate` a step's gradient is the sum over that many micro-batches, each loss weighing its share of the
+    images: as every loss is a mean over images, that is the gradient of the whole batch but for BatchNorm's statistics.
+    """
     network.train()
     total, images = 0.0, 0
-    for cpu_batch in batches:
-        batch = cpu_batch.to(placement.device, placement.memory_format)
-        with placement.autocast():
-            prediction = network(batch.image)
-        loss = loss_of(prediction, batch)
-        value = loss.item()
-        if not torch.isfinite(loss):
-            raise SettingError(
-                f"The loss became {value}. Lower the learning rate (training.learning_rate, or while mining "
-                "mining.learning_rate), or set training.precision=float32; begin anew with --overwrite, since settings "
-                "change."
-            )
+    for whole in batches:
+        count = len(whole.image)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        for cpu_batch in whole.split(accumulate):
+            batch = cpu_batch.to(placement.device, placement.memory_format)
+            with placement.autocast():
+                prediction = network(batch.image)
+            loss = loss_of(prediction, batch)
+            value = loss.item()
+            if not isfinite(value):
+                raise SettingError(
+                    f"The loss became {value}. Lower the learning rate (training.learning_rate, or while mining "
+                    "mining.learning_rate), or set training.precision=float32; begin anew with --overwrite, since "
+                    "settings change."
+                )
+            share = len(batch.image) / count
+            (loss * share).backward()  # type: ignore[no-untyped-call]
+            total += value * len(batch.image)
         optimizer.step()
-        total += value * len(batch.image)
-        images += len(batch.image)
+        images += count
     return total / max(images, 1)
 
 

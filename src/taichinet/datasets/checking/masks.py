@@ -10,9 +10,8 @@ from scipy import ndimage
 
 from taichinet.datasets.checking.finding import Finding
 from taichinet.datasets.checking.strokes import BoolMap, box_around, pieces_of
-from taichinet.datasets.manifest import Mask, Sample
+from taichinet.datasets.manifest import NORMAL_CLASS, Mask, Sample
 
-NORMAL = "normal"  # the class without lesions, in every data set that has one
 TINY = 0.003  # share of the picture; one BUSI mask in 300 is smaller
 SPECK = 0.005  # share of the mask's largest part
 TOUCHING = np.ones((3, 3), dtype=bool)  # pixels that touch at corners are one part
@@ -75,7 +74,7 @@ def _check_one(sample: Sample, mask: Mask, pixels: BoolMap) -> list[Finding]:
 
 def _check_label(sample: Sample, painted: Sequence[BoolMap], regions: Sequence[str]) -> list[Finding]:
     """Whether something is painted exactly where the label says that there is something."""
-    if sample.label == NORMAL:
+    if sample.label == NORMAL_CLASS:
         area = sum(int(pixels.sum()) for pixels in painted)
         return [Finding("painted normal", (sample.key,), f"{area} pixels are painted.", area)] if area else []
     found = []
