@@ -21,9 +21,10 @@ from taichinet.experiments.recipes import (
     get_recipe,
     list_recipes,
 )
+from taichinet.reports.comparison.markdown import HEADER
 from taichinet.reports.departures import departures
 from taichinet.reports.summaries import SummaryFile, read_summaries
-from taichinet.reports.tables import HEADER, results_table
+from taichinet.reports.tables import results_table
 
 COMMIT = "3f2c1a9be012"
 
@@ -201,10 +202,10 @@ def test_departures_name_own_and_papers_value() -> None:
         (
             "size 128 px (paper: 224)",
             "width 16 (paper: 32)",
-            "24 epoch(s) (paper: 40)",
+            "24 epochs (paper: 40)",
             "learning rate 0.001 (paper: 0.0001)",
             "cosine schedule (our default: constant)",
-            "U-Net++ of the preparation: 10 epoch(s) (paper: 40)",
+            "U-Net++ of the preparation: 10 epochs (paper: 40)",
         )
     )
     assert not any("preparation" in text for text in departures(get_recipe("cpu-unet")))
@@ -224,6 +225,10 @@ def test_a_value_that_the_paper_does_not_print_is_called_our_default() -> None:
     ]
     assert "width 16 (our default: 32)" in departures(get_recipe("cpu-unet"))  # Table IV does not tell its width
     assert "width 16 (paper: 32)" in departures(get_recipe("cpu-taichinet"))
+
+
+def test_one_epoch_is_told_in_the_singular() -> None:
+    assert departures(vary(busi_taichinet(), {"training.epochs": 1})) == ["1 epoch (paper: 40)"]
 
 
 def test_departures_from_another_full_recipe_are_told_against_that_one() -> None:

@@ -15,14 +15,14 @@ WORDS = {
     "data.size": "size {} px",
     "options.width": "width {}",
     "options.in_channels": "{} input channel(s)",
-    "training.epochs": "{} epoch(s)",
+    "training.epochs": "{} epochs",
     "training.batch_size": "batch {}",
     "training.learning_rate": "learning rate {}",
     "training.schedule": "{} schedule",
     "training.strategy": "{} training",
     "data.folds": "{} folds",
     "mining.width": "U-Net++ of the preparation: width {}",
-    "mining.epochs": "U-Net++ of the preparation: {} epoch(s)",
+    "mining.epochs": "U-Net++ of the preparation: {} epochs",
     "mining.batch_size": "U-Net++ of the preparation: batch {}",
     "mining.learning_rate": "U-Net++ of the preparation: learning rate {}",
 }
@@ -74,6 +74,7 @@ def departures(experiment: Experiment, full: Experiment | None = None) -> list[s
         if plain and (key.startswith("mining.") or key == "objective.region_rest"):
             continue
         told = WORDS[key].format(_value(value)) if key in WORDS else f"`{key}` {_value(value)}"
+        told = told.removesuffix("s") if value == 1 and key.endswith(".epochs") else told
         printed = key in PRINTED or (full.model == "taichinet" and key in PRINTED_OF_TAICHINET)
         found.append(f"{told} ({'paper' if printed else 'our default'}: {_value(paper.get(key))})")
     return found
