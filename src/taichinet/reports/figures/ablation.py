@@ -29,7 +29,8 @@ def ablation_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
         number=8,
         caption=(
             f"The versions of TaiChiNet in Table I at the scale '{full.scale}' on held-out images of {source.name}, "
-            f"fold {full.fold}. Red: ground truth; dashed: prediction; DI is the Dice coefficient of what is drawn."
+            f"fold {full.fold}. Red: ground truth; dashed: prediction, absent where nothing was marked; DI is the Dice "
+            "coefficient of what is drawn."
         ),
         columns=("Image", *TITLES),
         rows=tuple(rows),

@@ -40,17 +40,17 @@ def attention_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
             f"Without and with the cross-attention at the scale '{scale}', on held-out images of {source.name}, fold "
             f"{fold}: (a) image; (b)-(d) Model 5, which has none, (e)-(g) Model 7, which differs in nothing else. (b) "
             "F_p and (e) F_p' are the positive path's deep features, (c) and (f) those of its last decoder level, "
-            "means over channels, each stretched from its weakest to its strongest response; (d) and (g) the output, black 0 "
-            "to white 1. Red: ground truth; dashed: the output cut at 0.5."
+            "means over channels, each stretched from its weakest to its strongest response; (d) and (g) the output, "
+            "black 0 to white 1. Red: ground truth; dashed: the output cut at 0.5."
         ),
         columns=(
             "(a) Image",
-            "(b) deep $F_p$, without",
-            "(c) decoded, without",
-            "(d) output, without",
-            "(e) deep $F_p'$, with",
-            "(f) decoded, with",
-            "(g) output, with",
+            "(b) Deep $F_p$\nwithout",
+            "(c) Decoded\nwithout",
+            "(d) Output\nwithout",
+            "(e) Deep $F_p'$\nwith",
+            "(f) Decoded\nwith",
+            "(g) Output\nwith",
         ),
         rows=tuple(rows),
         rule=rule,

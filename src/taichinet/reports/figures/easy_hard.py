@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from taichinet.datasets.prepared import resize_mask
 from taichinet.errors import FoldError, unknown_name
 from taichinet.reports.figures.cases import NAMED, Request, at_quantiles, quantiles
@@ -38,13 +41,23 @@ def easy_hard_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
                 "share_of_lesion": round(share, 4),
                 "mined": run.result["mining"]["identity"],
             }
-            panels.append(Panel(part, "region", truth=case.truth, note=f"{share:.0%} of the lesion", record=told))
+            filled = np.asarray(Image.fromarray(part).resize(case.shape[::-1], Image.Resampling.NEAREST))
+            panels.append(
+                Panel(
+                    filled,
+                    "region",
+                    backdrop=case.image,
+                    truth=case.truth,
+                    note=f"{share:.0%} of the lesion",
+                    record=told,
+                )
+            )
         rows.append(Row(key, case.shape, tuple(panels)))
     return Sheet(
         number=7,
         caption=(
             f"Easy-to-hard strategy on training images of {source.name}, fold {run.fold}: (a) ultrasound image; (b) "
-            "easy part E_p; (c) hard part H_p. What of a lesion is in neither was not found by the preparing U-Net++. "
+            "easy part E_p; (c) hard part H_p. What of a lesion is in neither, the preparing U-Net++ did not find. "
             "Red: ground truth."
         ),
         columns=("(a) Image", "(b) Easy part $E_p$", "(c) Hard part $H_p$"),

@@ -11,7 +11,6 @@ from taichinet.reports.figures.sheet import Row, Sheet
 from taichinet.reports.figures.source import Case, Source, made_of, record_of
 
 ROWS = 1  # of each kind, as printed
-LABELS = {"taken for background": "missed", "inverted": "inverted"}
 
 
 def failures_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
@@ -67,7 +66,7 @@ def _row(source: Source, run: TrainedRun, failure: Failure) -> Row:
         **_greys(case),
     }
     panels = [
-        image_panel(case, f"{failure.key}, {failure.area_share:.0%} of the image", highlight=True),
+        image_panel(case, f"{failure.key}\n{failure.area_share:.0%} of the image", highlight=True),
         *(
             response_panel(case, path.decoded[0].mean(0), {**record, "map": f"decoded, {name}"})
             for name, path in (("negative", maps.negative), ("positive", maps.positive))
@@ -75,7 +74,7 @@ def _row(source: Source, run: TrainedRun, failure: Failure) -> Row:
         ),
         output_panel(case, answer, f"DI {answer.dice:.2f}, SE {failure.sensitivity:.2f}"),
     ]
-    return Row(LABELS[failure.kind], case.shape, tuple(panels))
+    return Row(failure.kind, case.shape, tuple(panels))
 
 
 def _greys(case: Case) -> dict[str, float]:

@@ -25,17 +25,17 @@ def feature_maps_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
     for key in keys:
         case, maps = source.case(key), source.feature_maps(run, key)
         letters = iter("abcdefgh")
-        for label, path, output in _paths(maps):
+        for label, symbol, path, output in _paths(maps):
             channels = distinct_channels(path, CHANNELS)
             record = {**record_of(run, key), "path": label}
             panels: list[Panel] = [
                 image_panel(case),
-                response_panel(case, path.mean(0), {**record, "map": "mean over channels"}, "mean"),
+                response_panel(case, path.mean(0), {**record, "map": "mean over channels"}),
                 *(
-                    response_panel(case, path[c], {**record, "map": f"channel {c}"}, f"({next(letters)}) channel {c}")
+                    response_panel(case, path[c], {**record, "map": f"channel {c}"}, f"({next(letters)}) no. {c}")
                     for c in channels
                 ),
-                Panel(output.numpy(), truth=case.truth, record={**record, "map": "output"}),
+                Panel(output.numpy(), truth=case.truth, note=symbol, record={**record, "map": "output"}),
             ]
             rows.append(Row(f"{label} path", case.shape, tuple(panels)))
     return Sheet(
@@ -45,7 +45,7 @@ def feature_maps_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
             f"{', '.join(keys)} of {source.name}. Each map is stretched from its weakest to its strongest response; "
             "the outputs are O_p and O_n, black 0 to white 1. Red: ground truth."
         ),
-        columns=("Image", "All channels", *([""] * CHANNELS), "Output"),
+        columns=("Image", "Mean of channels", *(["Channel"] * CHANNELS), "Output"),
         rows=tuple(rows),
         rule=(
             f"{rule} Channels: in the order of the standard deviation over the image, leaving out those that correlate "
@@ -72,12 +72,15 @@ def distinct_channels(maps: Tensor, count: int) -> tuple[int, ...]:
     return tuple(taken)
 
 
-def _paths(maps: FeatureMaps) -> list[tuple[str, Tensor, Tensor]]:
-    """(name, last decoder maps, probability) of each path."""
+def _paths(maps: FeatureMaps) -> list[tuple[str, str, Tensor, Tensor]]:
+    """(name, symbol of the output, last decoder maps, probability) of each path."""
     prediction = maps.prediction
-    outputs = (("positive", maps.positive, prediction.positive), ("negative", maps.negative, prediction.negative))
+    outputs = (
+        ("positive", "$O_p$", maps.positive, prediction.positive),
+        ("negative", "$O_n$", maps.negative, prediction.negative),
+    )
     return [
-        (name, path.decoded[0], torch.sigmoid(logits[0, 0].float()))
-        for name, path, logits in outputs
+        (name, symbol, path.decoded[0], torch.sigmoid(logits[0, 0].float()))
+        for name, symbol, path, logits in outputs
         if path is not None and logits is not None
     ]

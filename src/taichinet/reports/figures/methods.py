@@ -53,8 +53,8 @@ def methods_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
         number=11,
         caption=(
             f"Segmentations by {len(methods)} networks at the scale '{scales}' on held-out images of "
-            f"{', '.join(source.name for source in sources)}. Red: ground truth; dashed: prediction; DI is the Dice "
-            "coefficient of what is drawn."
+            f"{', '.join(source.name for source in sources)}. Red: ground truth; dashed: prediction, absent where "
+            "nothing was marked; DI is the Dice coefficient of what is drawn."
         ),
         columns=("Image", *titles),
         rows=tuple(rows),
