@@ -297,9 +297,9 @@ def test_runs_of_different_folds_are_never_shown_together(manifest: Manifest, tm
     make_fake_run(tmp_path, manifest, "demo-model-5", held_out, fold=0)
     make_fake_run(tmp_path, manifest, "demo-model-7", held_out, fold=1)
     with pytest.raises(FoldError, match="demo-model-7"):
-        take_together(find_runs(tmp_path), ("model-5", "model-7"), "Figure 9", "DATA", tmp_path)
+        take_together(find_runs(tmp_path), ("model-5", "model-7"), "DATA", tmp_path)
     make_fake_run(tmp_path, manifest, "demo-model-5", held_out, fold=1)
-    chosen = take_together(find_runs(tmp_path), ("model-5", "model-7"), "Figure 9", "DATA", tmp_path)
+    chosen = take_together(find_runs(tmp_path), ("model-5", "model-7"), "DATA", tmp_path)
     assert [run.fold for run in chosen.values()] == [1, 1]
 
 
@@ -307,7 +307,7 @@ def test_the_paper_scale_goes_before_a_smaller_one(manifest: Manifest, tmp_path:
     _, held_out = halves(manifest)
     for recipe in ("demo-taichinet", "cpu-taichinet"):
         make_fake_run(tmp_path, manifest, recipe, held_out)
-    (chosen,) = take_together(find_runs(tmp_path), ["taichinet"], "Figure 4", "DATA", tmp_path).values()
+    (chosen,) = take_together(find_runs(tmp_path), ["taichinet"], "DATA", tmp_path).values()
     assert chosen.recipe == "cpu-taichinet"
 
 
@@ -359,6 +359,13 @@ def test_text_is_broken_where_it_would_be_wider() -> None:
     assert broken("one two", 0.3) == ["one", "two"]
     assert broken("one\ntwo three", 5) == ["one", "two three"]
     assert broken("", 1) == [""]
+
+
+def test_many_rows_of_tall_images_still_fit_a_page() -> None:
+    panel = Panel(np.zeros((90, 60), np.uint8), truth=np.eye(90, 60, dtype=bool), note="DI 0.50")
+    rows = tuple(Row(f"case {i}", (90, 60), (panel, panel)) for i in range(8))
+    figure = draw(Sheet(11, "", ("one", "two"), rows, "", {}))
+    assert figure.get_figheight() <= 9.5
 
 
 def test_a_panel_keeps_the_shape_of_its_image() -> None:

@@ -33,9 +33,10 @@ def figures(
             help="Figure 11: a recipe without its scale, e.g. unet; repeatable, the paper's eight by default."
         ),
     ] = None,
+    dpi: Annotated[int, typer.Option(min=72, max=1200, help="Pixels an inch; 300 for print, 150 for a screen.")] = 300,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for fig-N.png, .pdf and .json.")] = Path("figures"),
 ) -> None:
-    """Draw figures 4, 7, 8, 9, 11 and 12 of the paper from RUNS: PNG at 300 dpi, PDF, and what they show as JSON.
+    """Draw figures 4, 7, 8, 9, 11 and 12 of the paper from RUNS: PNG, PDF, and what they show as JSON.
 
     They hold the data set's pictures: keep them where those may be.
     """
@@ -52,7 +53,7 @@ def figures(
     found = find_runs(runs)
     sources = tuple(open_source(spec, found, runs) for spec in data)
     request = Request(tuple(case or ()), rows, tuple(method or ()))
-    drawn = draw_figures(numbers, sources, request, out)
+    drawn = draw_figures(numbers, sources, request, out, dpi)
     console = Console(stderr=True)
     for sheet, (png, pdf, record) in drawn.sheets:
         files = f"{png}, {pdf.name}, {record.name}"

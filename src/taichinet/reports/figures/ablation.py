@@ -16,7 +16,7 @@ ROWS = 3
 def ablation_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
     """A row an image: the image, then the answers of Models 1 to 7 and TaiChiNet on it."""
     source = sources[0]
-    runs = take_together(source.runs, MODELS, "Figure 8", source.spec, source.out)
+    runs = take_together(source.runs, MODELS, source.spec, source.out)
     keys, rule = choose_cases(source, runs["taichinet"], request, ROWS)
     cases = [source.case(key) for key in keys]
     answers = [source.answers(runs[model], cases) for model in MODELS]

@@ -16,7 +16,7 @@ ROWS = 3
 def attention_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
     """A row an image: deep and decoded features of the positive path and the output, without and with attention."""
     source = sources[0]
-    runs = take_together(source.runs, (WITHOUT, WITH), "Figure 9", source.spec, source.out)
+    runs = take_together(source.runs, (WITHOUT, WITH), source.spec, source.out)
     keys, rule = choose_cases(source, runs[WITH], request, ROWS)
     rows = []
     for key in keys:

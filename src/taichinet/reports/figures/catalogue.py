@@ -13,7 +13,7 @@ from taichinet.reports.figures.cases import Request
 from taichinet.reports.figures.easy_hard import easy_hard_figure
 from taichinet.reports.figures.failures import failures_figure
 from taichinet.reports.figures.feature_maps import feature_maps_figure
-from taichinet.reports.figures.layout import write_figure
+from taichinet.reports.figures.layout import DPI, write_figure
 from taichinet.reports.figures.methods import methods_figure
 from taichinet.reports.figures.sheet import Sheet
 from taichinet.reports.figures.source import Source
@@ -43,7 +43,9 @@ def refuse_unknown_figures(numbers: Sequence[int]) -> None:
             raise unknown_name("figure", str(number), tuple(map(str, FIGURES)))
 
 
-def draw_figures(numbers: Sequence[int], sources: tuple[Source, ...], request: Request, folder: Path) -> Drawn:
+def draw_figures(
+    numbers: Sequence[int], sources: tuple[Source, ...], request: Request, folder: Path, dpi: int = DPI
+) -> Drawn:
     """Write each of `numbers` into `folder`; one that lacks runs or cases keeps none of the others from being drawn."""
     sheets, failed = [], []
     for number in numbers:
@@ -52,5 +54,5 @@ def draw_figures(numbers: Sequence[int], sources: tuple[Source, ...], request: R
         except TaiChiNetError as error:
             failed.append((number, error))
             continue
-        sheets.append((sheet, write_figure(sheet, folder)))
+        sheets.append((sheet, write_figure(sheet, folder, dpi)))
     return Drawn(tuple(sheets), tuple(failed))

@@ -22,7 +22,7 @@ ROWS = 3
 def easy_hard_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
     """Training images with both parts, from those with little to those with much that is hard."""
     source = sources[0]
-    run = take_together(source.runs, ["taichinet"], "Figure 7", source.spec, source.out)["taichinet"]
+    run = take_together(source.runs, ["taichinet"], source.spec, source.out)["taichinet"]
     mined = _mined(run)
     keys, rule = _choose(source, run, mined, request)
     position = {key: i for i, key in enumerate(mined.regions.keys)}

@@ -16,7 +16,7 @@ ROWS = 1  # of each kind, as printed
 def failures_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
     """A row a failure: the image with its lesion lit, the mean features of both paths, the output."""
     source = sources[0]
-    run = take_together(source.runs, ["taichinet"], "Figure 12", source.spec, source.out)["taichinet"]
+    run = take_together(source.runs, ["taichinet"], source.spec, source.out)["taichinet"]
     found = find_failures(run.scores)
     counts = {kind: sum(failure.kind == kind for failure in found) for kind in KINDS}
     if request.cases:

@@ -19,7 +19,7 @@ ALIKE = 0.9  # two channels whose maps correlate more strongly than this show th
 def feature_maps_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
     """One image, the mean over the last decoder level's channels and four of them, a row a path."""
     source = sources[0]
-    run = take_together(source.runs, ["taichinet"], "Figure 4", source.spec, source.out)["taichinet"]
+    run = take_together(source.runs, ["taichinet"], source.spec, source.out)["taichinet"]
     keys, rule = choose_cases(source, run, request, 1)
     rows = []
     for key in keys:

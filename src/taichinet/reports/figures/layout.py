@@ -24,6 +24,7 @@ from taichinet.reports.overlay import MAP, TRUTH, contours
 DPI = 300
 TEXT_SIZE = 7.5  # points; journals ask for 7 at least
 PAGE_WIDTH = 7.16  # inches, both columns of a journal's page
+PAGE_HEIGHT = 9.4  # inches; many rows, or tall images, make the panels narrower
 WIDEST_PANEL = 1.75
 GAP = 0.05  # inches between panels
 EDGE = 0.04
@@ -47,15 +48,15 @@ STYLE: Any = {
 }
 
 
-def write_figure(sheet: Sheet, folder: Path) -> tuple[Path, Path, Path]:
-    """`fig-<number>.png` at 300 dpi, `.pdf` with contours and letters as vectors, and `.json`, the sheet's record."""
+def write_figure(sheet: Sheet, folder: Path, dpi: int = DPI) -> tuple[Path, Path, Path]:
+    """`fig-<number>.png` at `dpi`, `.pdf` with contours and letters as vectors, and `.json`, the sheet's record."""
     folder.mkdir(parents=True, exist_ok=True)
     png, pdf, record = (folder / f"fig-{sheet.number}.{ending}" for ending in ("png", "pdf", "json"))
     logging.getLogger("fontTools").setLevel(logging.ERROR)  # it doubts the dates in matplotlib's own fonts
     with matplotlib.rc_context(STYLE):
         figure = draw(sheet)
-        figure.savefig(png, dpi=DPI, metadata={"Software": None})
-        figure.savefig(pdf, dpi=DPI, metadata={"CreationDate": None})  # the same runs give the same bytes
+        figure.savefig(png, dpi=dpi, metadata={"Software": None})
+        figure.savefig(pdf, dpi=dpi, metadata={"CreationDate": None})  # the same runs give the same bytes
     record.write_text(json.dumps(sheet.record(), indent=1) + "\n", encoding="utf-8")
     return png, pdf, record
 
@@ -116,10 +117,13 @@ def broken(text: str, inches: float) -> list[str]:
 def _sizes(sheet: Sheet, room: float) -> tuple[float, float, list[float], list[list[str]]]:
     """Inches for the row labels, for a panel's width, for each row's height; and the labels in lines."""
     lines, wide, heights, labels = 1, 0.0, [], []
+    shapes = [max(row.shape[0] / row.shape[1], SHORTEST_ROW) for row in sheet.rows]
+    texts = 5 * LINE + len(shapes) * (2 * LINE + 2 * GAP)  # titles, legend and two lines below each row
+    highest = (PAGE_HEIGHT - 2 * EDGE - texts) / sum(shapes)
     for _ in range(3):  # the labels' lines follow from the rows' heights, these from what the labels leave
         label = lines * LINE + GAP
-        wide = min((room - label) / len(sheet.columns), WIDEST_PANEL)
-        heights = [wide * max(row.shape[0] / row.shape[1], SHORTEST_ROW) for row in sheet.rows]
+        wide = min((room - label) / len(sheet.columns), WIDEST_PANEL, highest)
+        heights = [wide * shape for shape in shapes]
         labels = [broken(row.label, high) for row, high in zip(sheet.rows, heights, strict=True)]
         lines = max(lines, *(len(name) for name in labels))
     return lines * LINE + GAP, wide, heights, labels

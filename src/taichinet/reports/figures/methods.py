@@ -28,7 +28,7 @@ def methods_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
     titles: tuple[str, ...] = ()
     unclaimed = set(request.cases)
     for source in sources:
-        runs = take_together(source.runs, methods, "Figure 11", source.spec, source.out)
+        runs = take_together(source.runs, methods, source.spec, source.out)
         named = tuple(key for key in request.cases if key in source.samples)
         unclaimed -= set(named)
         if request.cases and not named:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pandas as pd
@@ -100,9 +101,7 @@ def find_runs(root: Path) -> tuple[TrainedRun, ...]:
     return tuple(runs)
 
 
-def take_together(
-    runs: Sequence[TrainedRun], rows: Sequence[str], purpose: str, data: str, out: Path
-) -> dict[str, TrainedRun]:
+def take_together(runs: Sequence[TrainedRun], rows: Sequence[str], data: str, out: Path) -> dict[str, TrainedRun]:
     """One run for each recipe row of `rows`, all of one scale, fold protocol and fold.
 
     The first complete set in the order busi, cpu, short, demo; grouped folds before others; lower folds first. Where
@@ -122,13 +121,11 @@ def take_together(
     place, fullest = max(choices, key=lambda it: len(it[1]), default=((len(SCALES) - 1, False, "grouped", 0), {}))
     scale, protocol, fold = tuple(SCALES)[place[0]], place[2], place[3]
     missing = [row for row in rows if row not in fullest]
-    commands = [
-        f"taichinet train {scale}-{row} --data {data} --protocol {protocol} --fold {fold} --out {out}"
-        for row in missing
-    ]
+    place_of_runs = f"--data {quote(data)} --protocol {protocol} --fold {fold} --out {quote(str(out))}"
+    commands = [f"taichinet train {scale}-{row} {place_of_runs}" for row in missing]
     names = ", ".join(f"{scale}-{row}" for row in missing)
     raise FoldError(
-        f"{purpose} needs runs that are not there: {names} (fold {fold}, {protocol}). Train them:\n  "
+        f"Runs are missing that the figure needs: {names} (fold {fold}, {protocol}). Train them:\n  "
         + "\n  ".join(commands)
     )
 
