@@ -64,15 +64,18 @@ def make_fake_run(
     return folder
 
 
-def make_fake_mining(out: Path, manifest: Manifest, keys: tuple[str, ...]) -> None:
-    """A mining cache for `keys`: image i has i + 1 of every 10 columns of its lesion easy, the rest hard."""
+def make_fake_mining(out: Path, manifest: Manifest, keys: tuple[str, ...], easy: bool = True) -> None:
+    """A mining cache for `keys`: image i has i + 1 of every 10 columns of its lesion easy, the rest hard.
+
+    Without `easy`, all of every lesion is hard.
+    """
     lesion = prepare(manifest, SIZE, 1).subset(keys).lesion
-    easy = torch.zeros_like(lesion)
-    for i in range(len(keys)):
-        easy[i, :, :, torch.arange(SIZE) % 10 <= i] = 1
+    columns = torch.zeros_like(lesion)
+    for i in range(len(keys) if easy else 0):
+        columns[i, :, :, torch.arange(SIZE) % 10 <= i] = 1
     folder = out / "mining" / MINED
     folder.mkdir(parents=True)
-    save_file({"easy": lesion * easy, "hard": lesion * (1 - easy)}, folder / "regions.safetensors")
+    save_file({"easy": lesion * columns, "hard": lesion * (1 - columns)}, folder / "regions.safetensors")
     told = {"settings": {}, "augmentation": {}, "size": SIZE, "channels": 1, "images_digest": "", "keys": list(keys)}
     (folder / "provenance.json").write_text(json.dumps(told), encoding="utf-8")
 

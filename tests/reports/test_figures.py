@@ -257,6 +257,20 @@ def test_an_image_that_was_not_mined_is_refused_in_figure_7(source: Source, mani
         FIGURES[7]((source,), Request(cases=(held_out[0],)))
 
 
+def test_mining_that_found_no_easy_part_is_told(data: Path, manifest: Manifest, tmp_path: Path) -> None:
+    train, held_out = halves(manifest)
+    make_fake_run(tmp_path, manifest, "demo-taichinet", held_out)
+    make_fake_mining(tmp_path, manifest, train, easy=False)
+    with pytest.raises(FoldError, match=r"of 9, 0 have an easy and 9 a hard one"):
+        FIGURES[7]((open_source(str(data), find_runs(tmp_path), tmp_path),), Request())
+
+
+def test_a_mining_folder_that_was_moved_away_is_told(data: Path, manifest: Manifest, tmp_path: Path) -> None:
+    make_fake_run(tmp_path, manifest, "demo-taichinet", halves(manifest)[1])
+    with pytest.raises(FoldError, match=r"no folder mining/"):
+        FIGURES[7]((open_source(str(data), find_runs(tmp_path), tmp_path),), Request())
+
+
 def test_an_image_that_is_no_failure_is_refused_in_figure_12(source: Source, manifest: Manifest) -> None:
     _, held_out = halves(manifest)
     with pytest.raises(FoldError, match=r"no failure of the two kinds.*Failures are"):

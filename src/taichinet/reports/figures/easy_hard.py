@@ -86,8 +86,9 @@ def _choose(source: Source, run: TrainedRun, mined: MinedRegions, request: Reque
     shares = sorted((h / (e + h), key) for e, h, key in zip(easy, hard, keys, strict=True) if e and h)
     if not shares:
         raise FoldError(
-            f"No training image of {run.recipe}, fold {run.fold}, has both an easy and a hard part, so figure 7 has "
-            "nothing to show. Train with more mining.epochs, or name images with --case."
+            f"No training image of {run.recipe}, fold {run.fold}, has both parts: of {len(keys)}, "
+            f"{sum(map(bool, easy))} have an easy and {sum(map(bool, hard))} a hard one. Train with more "
+            "mining.epochs or a wider U-Net++ (mining.width), or name images with --case."
         )
     count = request.count or ROWS
     told = ", ".join(f"{quantile:.3g}" for quantile in quantiles(count))
