@@ -55,7 +55,7 @@ def write_figure(sheet: Sheet, folder: Path, dpi: int = DPI) -> tuple[Path, Path
     logging.getLogger("fontTools").setLevel(logging.ERROR)  # it doubts the dates in matplotlib's own fonts
     with matplotlib.rc_context(STYLE):
         figure = draw(sheet)
-        figure.savefig(png, dpi=dpi, metadata={"Software": None})
+        figure.savefig(png, dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True})
         figure.savefig(pdf, dpi=dpi, metadata={"CreationDate": None})  # the same runs give the same bytes
     record.write_text(json.dumps(sheet.record(), indent=1) + "\n", encoding="utf-8")
     return png, pdf, record
