@@ -1,7 +1,7 @@
 """The command `taichinet`: its subcommands, and the one place where errors become exit codes.
 
 Exit codes: 0 done; 1 a defect of taichinet; 2 wrong usage; 3 data; 4 settings; 5 weights or checkpoints; 6 folds or
-leakage; 7 some inputs failed, the others were done; 130 interrupted.
+leakage; 7 some inputs failed, the others were done; 8 another process of the same training is gone; 130 interrupted.
 """
 
 from __future__ import annotations
