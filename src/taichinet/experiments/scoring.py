@@ -41,12 +41,12 @@ def score_images(
     rows = []
     position = 0
     for batch, prediction in zip(batches, predictions, strict=True):
-        second = prediction.second_opinion
+        lesion, second = prediction.lesion, prediction.second_opinion  # once a batch, not once an image
         for i in range(len(batch.image)):
             key = data.keys[position]
             drawn = region_masks(samples[key], len(manifest.regions))
             for r, region in enumerate(manifest.regions):
-                probability = prediction.lesion[i : i + 1, r : r + 1]
+                probability = lesion[i : i + 1, r : r + 1]
                 truth = batch.lesion[i, r].numpy() > 0.5
                 native_mask = resize_probability(probability, drawn[r].shape) > threshold
                 native = asdict(score_mask(native_mask, drawn[r]))
