@@ -67,6 +67,16 @@ def placements(device: torch.device) -> dict[str, Placement]:
     }
 
 
+def clock_is_cpu_time() -> bool:
+    """Whether `clock` counts this process's own processor time: on a CPU with a single thread that is the latency."""
+    return torch.get_num_threads() == 1 and not torch.cuda.is_available()
+
+
+def clock() -> float:
+    """Seconds; with one thread those of the process alone, so that a busy machine spoils no figure."""
+    return time.process_time() if clock_is_cpu_time() else time.perf_counter()
+
+
 def seconds_in_turn(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each call in each round, called in turn (A B C A B C ...): what slows the machine slows all of them.
 
@@ -76,11 +86,11 @@ def seconds_in_turn(calls: Mapping[str, Callable[[], object]], rounds: int) -> d
     for turn in range(rounds + 1):
         for name, call in calls.items():
             _finish()
-            began = time.perf_counter()
+            began = clock()
             call()
             _finish()
             if turn:
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append(clock() - began)
     return seconds
 
 
@@ -111,7 +121,8 @@ def record(path: Path | None, content: dict[str, Any], same: Sequence[str]) -> d
     A record of the same machine and the same values of the keys `same` is replaced, every other one stays: a figure
     from hardware that is not at hand is not lost.
     """
-    entry = {**content, "commit": source_commit(), "machine": describe_machine()}
+    timing = "processor time of one thread" if clock_is_cpu_time() else "wall clock"
+    entry = {**content, "clock": timing, "commit": source_commit(), "machine": describe_machine()}
     print(json.dumps(entry, indent=1))
     if path is not None:
         kept = [other for other in read_records(path) if _key(other, same) != _key(entry, same)]

@@ -1,0 +1,245 @@
+"""Where the time goes: of a training step by kind of operator, of a whole run by stage. Writes docs/profile.md.
+
+    python benchmarks/profile_training.py -o docs/profile.md
+
+The step is that of the paper's network (224 px, width 32) in the placement that training chooses by itself. The run is
+one fold of a recipe on phantoms of BUSI's size, through the same `run_fold` as every result, with one epoch each of
+preparation and training; the last column carries it to the recipe's own numbers of epochs and to BUSI's 647 images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from measuring import clock, clock_is_cpu_time, draw, random_data, train_step
+from torch.profiler import ProfilerActivity, profile
+
+from taichinet.datasets.catalogue import open_dataset
+from taichinet.datasets.folds import make_folds
+from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.prepared import prepare
+from taichinet.experiments import run as run_module
+from taichinet.experiments import scoring as scoring_module
+from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.provenance import describe_machine, source_commit
+from taichinet.experiments.recipes import get_recipe
+from taichinet.models.catalogue import create_model
+from taichinet.training import easy_hard as mining_module
+from taichinet.training import fit as fit_module
+from taichinet.training.device import choose_placement
+
+# The first kind with a word in an operator's name takes it: forward and backward of one layer are told apart.
+KINDS: dict[str, tuple[str, ...]] = {
+    "convolutions, backward": ("convolution_backward", "conv_backward"),
+    "convolutions, forward": ("convolution", "conv2d"),
+    "BatchNorm": ("batch_norm",),
+    "activations": ("relu", "clamp_min", "threshold_backward", "gelu", "sigmoid"),
+    "concatenation, pooling, upsampling": ("cat", "max_pool2d", "upsample"),
+    "attention": ("bmm", "softmax"),
+    "loss": ("binary_cross_entropy", "sum", "mean", "pow", "where"),
+    "optimiser": ("adam", "addcmul", "addcdiv", "lerp", "sqrt", "zero_grad"),
+    "copies and conversions": ("copy", "clone", "contiguous", "fill_", "zero_", "empty", "resize"),
+}
+REST = "everything else"
+# Where a run's functions are looked up when it calls them, and what they are called here.
+STAGES: tuple[tuple[Any, str, str], ...] = (
+    (run_module, "mine_regions", "mining"),
+    (run_module, "fit", "training"),
+    (mining_module, "fit", "mining"),
+    (fit_module, "train_epoch", "steps"),
+    (fit_module, "validation_dice", "validation"),
+    (fit_module, "save_checkpoint", "checkpoint"),
+    (mining_module, "predict_batches", "asking the trained U-Net++"),
+    (run_module, "score_images", "scoring"),
+    (scoring_module, "predict_batches", "network"),
+    (scoring_module, "score_mask", "overlap and surface distances"),
+    (scoring_module, "region_masks", "decoding the masks as drawn"),
+    (scoring_module, "resize_probability", "resizing to the image's size"),
+    (run_module, "save_weights", "weights"),
+)
+BUSI_LESION_IMAGES = 647
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Seconds inside one stage without those of the stages within it, and how often it was entered."""
+
+    path: tuple[str, ...]
+    seconds: float
+    calls: int
+
+
+def main() -> None:
+    """Measure both, print or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--out", type=Path, help="the page, printed where left out")
+    parser.add_argument("--recipe", default="cpu-taichinet")
+    parser.add_argument("--images", type=int, default=60)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--width", type=int, default=32)
+    arguments = parser.parse_args()
+    operators = profile_step(arguments.width, arguments.size, arguments.batch)
+    recipe = get_recipe(arguments.recipe)
+    stages, images = profile_run(recipe, arguments.images)
+    text = page(arguments, operators, recipe, stages, images)
+    if arguments.out is None:
+        print(text)
+    else:
+        arguments.out.write_text(text, encoding="utf-8")
+
+
+def profile_step(width: int, size: int, count: int) -> dict[str, float]:
+    """Seconds of one training step by kind of operator; a step before it warms up."""
+    torch.manual_seed(0)
+    placement = choose_placement()
+    network = placement.place(create_model("taichinet", width=width))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    data, regions = random_data(2 * count, size)
+    batch = draw(data, regions, count, torch.Generator().manual_seed(0))
+    train_step(network, batch, optimizer, placement)
+    on_gpu = placement.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as profiler:
+        train_step(network, batch, optimizer, placement)
+    seconds: dict[str, float] = defaultdict(float)
+    for event in profiler.key_averages():
+        microseconds = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        seconds[kind_of(event.key)] += microseconds / 1e6
+    return dict(sorted(seconds.items(), key=lambda item: -item[1]))
+
+
+def kind_of(operator: str) -> str:
+    """The kind of an operator such as `aten::native_batch_norm_backward`."""
+    name = operator.lower()
+    return next((kind for kind, words in KINDS.items() if any(word in name for word in words)), REST)
+
+
+def profile_run(recipe: Experiment, count: int) -> tuple[list[Stage], dict[str, int]]:
+    """Seconds of each stage of one fold with a single epoch each, and the images of each part of the fold."""
+    short = vary(recipe, {"training.epochs": 1, "mining.epochs": 1, "data.include_normal": False})
+    with tempfile.TemporaryDirectory() as folder, stopwatch() as (seconds, calls):
+        root = Path(folder)
+        # BUSI's images are about 600 x 500 pixels.
+        write_phantom_busi(root / "phantoms", 2 * count // 3, count - 2 * count // 3, 0, 0, height=480, width=592)
+        manifest = open_dataset(root / "phantoms", include_normal=False)
+        began = clock()
+        data = prepare(manifest, short.data.size, short.channels)
+        seconds["decoding and resizing",] = clock() - began
+        calls["decoding and resizing",] = 1
+        plan = make_folds(manifest, (), count=short.data.folds)
+        began = clock()
+        done = run_module.run_fold(short, manifest, data, plan, 0, root / "fold-0", root / "mining")
+        known = sum(value for path, value in seconds.items() if path != ("decoding and resizing",))
+        seconds["the rest of a run",] = clock() - began - known
+        calls["the rest of a run",] = 1
+    return [Stage(path, value, calls[path]) for path, value in seconds.items()], done.result["images"]
+
+
+class stopwatch:  # noqa: N801 - used as a context manager, like a function
+    """Within it every function of STAGES tells its own time, without that of the stages it calls."""
+
+    def __enter__(self) -> tuple[dict[tuple[str, ...], float], dict[tuple[str, ...], int]]:
+        self.seconds: dict[tuple[str, ...], float] = defaultdict(float)
+        self.calls: dict[tuple[str, ...], int] = defaultdict(int)
+        self.path: list[str] = []
+        self.inner: list[float] = []
+        self.before = [(module, name, getattr(module, name)) for module, name, _ in STAGES]
+        for module, name, label in STAGES:
+            setattr(module, name, self._timed(getattr(module, name), label))
+        return self.seconds, self.calls
+
+    def __exit__(self, *_: object) -> None:
+        for module, name, function in self.before:
+            setattr(module, name, function)
+
+    def _timed(self, function: Any, label: str) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nested = bool(self.path) and self.path[-1] == label
+            if not nested:
+                self.path.append(label)
+            self.inner.append(0.0)
+            began = clock()
+            try:
+                return function(*arguments, **options)
+            finally:
+                spent = clock() - began
+                place = tuple(self.path)
+                self.seconds[place] += spent - self.inner.pop()
+                self.calls[place] += 1
+                if self.inner:
+                    self.inner[-1] += spent
+                if not nested:
+                    self.path.pop()
+
+        return call
+
+
+def carried(stage: Stage, recipe: Experiment, images: Mapping[str, int]) -> float:
+    """Seconds of the stage in a whole run of the recipe on BUSI: its epochs, its images."""
+    more = BUSI_LESION_IMAGES / sum(images.values())
+    epochs = {"mining": recipe.mining.epochs, "training": recipe.training.epochs}.get(stage.path[0], 1)
+    name = stage.path[-1]
+    if name == "checkpoint":
+        return stage.seconds * epochs
+    if name in ("weights", "the rest of a run"):
+        return stage.seconds
+    return stage.seconds * more * (1 if name == "asking the trained U-Net++" else epochs)
+
+
+def page(
+    arguments: argparse.Namespace,
+    operators: Mapping[str, float],
+    recipe: Experiment,
+    stages: list[Stage],
+    images: Mapping[str, int],
+) -> str:
+    """docs/profile.md."""
+    machine, placement = describe_machine(), choose_placement(recipe.training.precision, recipe.training.channels_last)
+    step, measured = sum(operators.values()), sum(stage.seconds for stage in stages)
+    whole = {stage: carried(stage, recipe, images) for stage in stages}
+    parts = ", ".join(f"{number} {part}" for part, number in images.items())
+    lines = [
+        "<!-- Generated by `python benchmarks/profile_training.py -o docs/profile.md`; do not edit. -->",
+        "",
+        "# Where the time goes",
+        "",
+        f"Measured on {machine['processor']}, {machine['threads']} of {machine['cores']} cores, torch "
+        f"{machine['torch']}, {placement.describe()}, commit `{source_commit()}`. "
+        f"{'Processor seconds' if clock_is_cpu_time() else 'Seconds'} throughout.",
+        "",
+        "## A training step, by kind of operator",
+        "",
+        f"TaiChiNet of width {arguments.width} at {arguments.size} px, {arguments.batch} images, forward, loss, "
+        f"backward and optimiser: {step:.1f} s.",
+        "",
+        "| Kind | Seconds | Share |",
+        "| :-- | --: | --: |",
+        *(f"| {kind} | {value:.2f} | {100 * value / step:.1f} % |" for kind, value in operators.items()),
+        "",
+        "## A run, by stage",
+        "",
+        f"One fold of `{recipe.name}` on phantoms ({parts}), one epoch of preparation and one of training. *In a whole "
+        f"run* is the stage's share with the recipe's {recipe.mining.epochs} epochs of preparation and "
+        f"{recipe.training.epochs} of training on as many images as BUSI has.",
+        "",
+        "| Stage | Seconds | Share | In a whole run |",
+        "| :-- | --: | --: | --: |",
+        *(
+            f"| {': '.join(stage.path)} | {stage.seconds:.2f} | {100 * stage.seconds / measured:.1f} % | "
+            f"{100 * whole[stage] / sum(whole.values()):.1f} % |"
+            for stage in sorted(stages, key=lambda stage: -whole[stage])
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
