@@ -33,6 +33,7 @@ from taichinet.experiments.recipes import get_recipe
 from taichinet.models.catalogue import create_model
 from taichinet.training import easy_hard as mining_module
 from taichinet.training import fit as fit_module
+from taichinet.training.allocator import keep_freed_memory
 from taichinet.training.device import choose_placement
 
 # The first kind with a word in an operator's name takes it: forward and backward of one layer are told apart.
@@ -99,6 +100,7 @@ def main() -> None:
 def profile_step(width: int, size: int, count: int) -> dict[str, float]:
     """Seconds of one training step by kind of operator; a step before it warms up."""
     torch.manual_seed(0)
+    keep_freed_memory()  # as training does
     placement = choose_placement()
     network = placement.place(create_model("taichinet", width=width))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)

@@ -34,6 +34,7 @@ from measuring import (
 )
 
 from taichinet.models.catalogue import create_model
+from taichinet.training.allocator import keep_freed_memory
 from taichinet.training.device import choose_placement
 
 MEMORY = ((8, 1), (16, 1), (16, 4))  # batch size, micro-batches
@@ -50,6 +51,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--memory-of", nargs=2, type=int, metavar=("BATCH", "PARTS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    keep_freed_memory()  # as training does; the plain placement gains by it too
     if arguments.memory_of:
         print(peak_memory_gib(arguments.model, arguments.width, arguments.size, *arguments.memory_of))
         return
