@@ -1,7 +1,9 @@
 """Where the time goes: of a training step by kind of operator, of a whole run by stage. Writes docs/profile.md.
 
-    python benchmarks/profile_training.py -o docs/profile.md
+    python benchmarks/profile_training.py -o results/benchmarks/profile.json --page docs/profile.md
+    python benchmarks/profile_training.py --from results/benchmarks/profile.json --page docs/profile.md
 
+The second command writes the page anew from the newest record, with what benchmarks/training_throughput.py measured.
 The step is that of the paper's network (224 px, width 32) in the placement that training chooses by itself. The run is
 one fold of a recipe on phantoms of BUSI's size, through the same `run_fold` as every result, with one epoch each of
 preparation and training; the last column carries it to the recipe's own numbers of epochs and to BUSI's 647 images.
@@ -12,13 +14,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import clock, clock_is_cpu_time, draw, random_data, train_step
+from measuring import clock, draw, random_data, read_records, record, train_step
+from profile_page import page
 from torch.profiler import ProfilerActivity, profile
 
 from taichinet.datasets.catalogue import open_dataset
@@ -28,7 +30,6 @@ from taichinet.datasets.prepared import prepare
 from taichinet.experiments import run as run_module
 from taichinet.experiments import scoring as scoring_module
 from taichinet.experiments.experiment import Experiment, vary
-from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.experiments.recipes import get_recipe
 from taichinet.models.catalogue import create_model
 from taichinet.training import easy_hard as mining_module
@@ -65,7 +66,6 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
     (scoring_module, "resize_probability", "resizing to the image's size"),
     (run_module, "save_weights", "weights"),
 )
-BUSI_LESION_IMAGES = 647
 
 
 @dataclass(frozen=True)
@@ -80,21 +80,32 @@ class Stage:
 def main() -> None:
     """Measure both, print or write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--out", type=Path, help="the page, printed where left out")
+    parser.add_argument("-o", "--out", type=Path, help="the list of records; this machine's is added or replaced")
+    parser.add_argument("--from", dest="known", type=Path, help="measure nothing: take the newest record of this file")
+    parser.add_argument("--page", type=Path)
+    parser.add_argument("--throughput", type=Path, default=Path("results/benchmarks/training_throughput.json"))
     parser.add_argument("--recipe", default="cpu-taichinet")
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--width", type=int, default=32)
     arguments = parser.parse_args()
-    operators = profile_step(arguments.width, arguments.size, arguments.batch)
-    recipe = get_recipe(arguments.recipe)
-    stages, images = profile_run(recipe, arguments.images)
-    text = page(arguments, operators, recipe, stages, images)
-    if arguments.out is None:
-        print(text)
+    if arguments.known:
+        entry = read_records(arguments.known)[-1]
     else:
-        arguments.out.write_text(text, encoding="utf-8")
+        stages, images = profile_run(get_recipe(arguments.recipe), arguments.images)
+        content = {
+            "what": "seconds of one training step by kind of operator, and of one fold by stage",
+            "placement": choose_placement().describe(),
+            "step": {"width": arguments.width, "size": arguments.size, "batch": arguments.batch},
+            "operators": profile_step(arguments.width, arguments.size, arguments.batch),
+            "recipe": arguments.recipe,
+            "images": images,
+            "stages": [vars(stage) for stage in stages],
+        }
+        entry = record(arguments.out, content, same=("recipe",))
+    if arguments.page:
+        arguments.page.write_text(page(entry, read_records(arguments.throughput)), encoding="utf-8")
 
 
 def profile_step(width: int, size: int, count: int) -> dict[str, float]:
@@ -115,7 +126,7 @@ def profile_step(width: int, size: int, count: int) -> dict[str, float]:
     for event in profiler.key_averages():
         microseconds = event.self_device_time_total if on_gpu else event.self_cpu_time_total
         seconds[kind_of(event.key)] += microseconds / 1e6
-    return dict(sorted(seconds.items(), key=lambda item: -item[1]))
+    return {kind: round(value, 3) for kind, value in sorted(seconds.items(), key=lambda item: -item[1])}
 
 
 def kind_of(operator: str) -> str:
@@ -142,7 +153,7 @@ def profile_run(recipe: Experiment, count: int) -> tuple[list[Stage], dict[str, 
         known = sum(value for path, value in seconds.items() if path != ("decoding and resizing",))
         seconds["the rest of a run",] = clock() - began - known
         calls["the rest of a run",] = 1
-    return [Stage(path, value, calls[path]) for path, value in seconds.items()], done.result["images"]
+    return [Stage(path, round(value, 3), calls[path]) for path, value in seconds.items()], done.result["images"]
 
 
 class stopwatch:  # noqa: N801 - used as a context manager, like a function
@@ -182,65 +193,6 @@ class stopwatch:  # noqa: N801 - used as a context manager, like a function
                     self.path.pop()
 
         return call
-
-
-def carried(stage: Stage, recipe: Experiment, images: Mapping[str, int]) -> float:
-    """Seconds of the stage in a whole run of the recipe on BUSI: its epochs, its images."""
-    more = BUSI_LESION_IMAGES / sum(images.values())
-    epochs = {"mining": recipe.mining.epochs, "training": recipe.training.epochs}.get(stage.path[0], 1)
-    name = stage.path[-1]
-    if name == "checkpoint":
-        return stage.seconds * epochs
-    if name in ("weights", "the rest of a run"):
-        return stage.seconds
-    return stage.seconds * more * (1 if name == "asking the trained U-Net++" else epochs)
-
-
-def page(
-    arguments: argparse.Namespace,
-    operators: Mapping[str, float],
-    recipe: Experiment,
-    stages: list[Stage],
-    images: Mapping[str, int],
-) -> str:
-    """docs/profile.md."""
-    machine, placement = describe_machine(), choose_placement(recipe.training.precision, recipe.training.channels_last)
-    step, measured = sum(operators.values()), sum(stage.seconds for stage in stages)
-    whole = {stage: carried(stage, recipe, images) for stage in stages}
-    parts = ", ".join(f"{number} {part}" for part, number in images.items())
-    lines = [
-        "<!-- Generated by `python benchmarks/profile_training.py -o docs/profile.md`; do not edit. -->",
-        "",
-        "# Where the time goes",
-        "",
-        f"Measured on {machine['processor']}, {machine['threads']} of {machine['cores']} cores, torch "
-        f"{machine['torch']}, {placement.describe()}, commit `{source_commit()}`. "
-        f"{'Processor seconds' if clock_is_cpu_time() else 'Seconds'} throughout.",
-        "",
-        "## A training step, by kind of operator",
-        "",
-        f"TaiChiNet of width {arguments.width} at {arguments.size} px, {arguments.batch} images, forward, loss, "
-        f"backward and optimiser: {step:.1f} s.",
-        "",
-        "| Kind | Seconds | Share |",
-        "| :-- | --: | --: |",
-        *(f"| {kind} | {value:.2f} | {100 * value / step:.1f} % |" for kind, value in operators.items()),
-        "",
-        "## A run, by stage",
-        "",
-        f"One fold of `{recipe.name}` on phantoms ({parts}), one epoch of preparation and one of training. *In a whole "
-        f"run* is the stage's share with the recipe's {recipe.mining.epochs} epochs of preparation and "
-        f"{recipe.training.epochs} of training on as many images as BUSI has.",
-        "",
-        "| Stage | Seconds | Share | In a whole run |",
-        "| :-- | --: | --: | --: |",
-        *(
-            f"| {': '.join(stage.path)} | {stage.seconds:.2f} | {100 * stage.seconds / measured:.1f} % | "
-            f"{100 * whole[stage] / sum(whole.values()):.1f} % |"
-            for stage in sorted(stages, key=lambda stage: -whole[stage])
-        ),
-    ]
-    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
