@@ -114,7 +114,10 @@ def _throughput(records: Sequence[Mapping[str, Any]]) -> list[str]:
                 ),
                 "",
                 f"Matrix product: {peaks}. Peak memory: "
-                + ", ".join(f"{name} {value:.1f} GiB" for name, value in entry["peak_memory_gib"].items())
+                + ", ".join(
+                    f"{name} {'not measured' if value is None else f'{value:.1f} GiB'}"
+                    for name, value in entry["peak_memory_gib"].items()
+                )
                 + ".",
             ]
     return lines

@@ -7,7 +7,7 @@ with the same loss, in turn, in one process, and the machine's matrix product is
 placement that training chooses by itself; it is charged with drawing and augmenting its batches, the others are not,
 so that the comparison cannot flatter. `share_of_gemm_peak` is the step's convolutions and products over what the
 machine's matrix product of the same number format would do in that time. Peak memory is that of a process of its own
-for each batch size.
+for each batch size, null where less memory was free than it needs.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import copy
 import resource
 import subprocess
 import sys
+from math import isnan, nan
 from pathlib import Path
 from statistics import median
 
@@ -119,23 +120,42 @@ def throughput(arguments: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def memory_of_a_process(batch: int, parts: int) -> float:
+def memory_of_a_process(batch: int, parts: int) -> float | None:
     """`peak_memory_gib` measured by a fresh process, whose peak nothing before it can have raised."""
     command = [sys.executable, *sys.argv, "--memory-of", str(batch), str(parts)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    found = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return None if isnan(found) else found
+
+
+def leave_others_their_memory(spare: int = 2**30) -> None:
+    """Let allocations fail before the machine is out of memory and the kernel ends some process to make room."""
+    facts = Path("/proc/meminfo")
+    if not facts.exists():
+        return
+    available = next(int(line.split()[1]) for line in facts.read_text().splitlines() if line.startswith("MemAvailable"))
+    own = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    limit = own + max(1024 * available - spare, 0)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def peak_memory_gib(model: str, width: int, size: int, batch_size: int, parts: int) -> float:
     """GiB at the peak of a training step: resident memory of this process, or on a GPU what was allocated there.
 
-    A step on two small images before it leaves Adam's moments in memory, which the first step does not have yet.
+    A step on two small images before it leaves Adam's moments in memory, which the first step does not have yet. NaN
+    where the memory that is free does not suffice.
     """
     placement = choose_placement()
     network = placement.place(create_model(model, width=width))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     for count, pixels, cut in ((2, 32, 1), (batch_size, size, parts)):
         batch = draw(*random_data(count, pixels), count, torch.Generator().manual_seed(0))
-        train_step(network, batch, optimizer, placement, cut)
+        try:
+            train_step(network, batch, optimizer, placement, cut)
+        except (MemoryError, RuntimeError) as error:
+            if "memory" not in str(error):
+                raise
+            return nan
+        leave_others_their_memory()
     if placement.device.type == "cuda":
         return round(torch.cuda.max_memory_allocated() / 2**30, 2)
     unit = 1 if sys.platform == "darwin" else 1024  # what the system counts in
