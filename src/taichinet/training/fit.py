@@ -18,6 +18,7 @@ from taichinet.datasets.prepared import Prepared, Regions, Taught
 from taichinet.errors import SettingError
 from taichinet.evaluation.validation import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
+from taichinet.training.allocator import keep_freed_memory
 from taichinet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from taichinet.training.cross_rank_norm import norms_across
 from taichinet.training.device import Placement
@@ -90,6 +91,8 @@ def fit(
     if settings.strategy == "easy-to-hard" and data.regions is None:
         raise SettingError("training.strategy=easy-to-hard needs mined regions. Mine them, or train with 'plain'.")
     _refuse_idle_ranks(settings, placement)
+    if placement.device.type == "cpu":
+        keep_freed_memory()
     state = load_checkpoint(folder, identity) if resume else None
     if state is None:
         state = Checkpoint(identity, 0, {}, {}, {}, -math.inf, 0, [])

@@ -14,7 +14,7 @@ from PIL import Image
 from taichinet.datasets.checking.check import DataReport
 from taichinet.datasets.duplicates import DuplicatePair, DuplicateReport
 
-FILE = Path(__file__).parents[1] / "benchmarks" / "data_check_scaling.py"
+FILE = Path(__file__).parents[2] / "benchmarks" / "data_check_scaling.py"
 
 
 @pytest.fixture(scope="module")
