@@ -151,10 +151,8 @@ def _unfilter_by_pixel(kind: int, line: NDArray[np.int32], above: NDArray[np.int
             else:
                 to_left, to_up = abs(up[i] - corner), abs(left - corner)
                 to_corner = abs(left + up[i] - 2 * corner)
-                if to_left <= to_up and to_left <= to_corner:
-                    guess = left
-                else:
-                    guess = up[i] if to_up <= to_corner else corner
+                nearest = min(to_left, to_up, to_corner)  # in this order where two are as near
+                guess = left if to_left == nearest else up[i] if to_up == nearest else corner
             left = values[i] = (value + guess) & 255
             corner = up[i]
         line[:, channel] = values
