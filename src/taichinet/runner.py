@@ -36,12 +36,14 @@ class Segmentation:
 class Model:
     """A file of `taichinet export --format onnx`, opened."""
 
-    def __init__(self, path: str | Path, threads: int = 0) -> None:
-        """`threads` 0 is one a core."""
+    def __init__(self, model: str | Path | bytes, threads: int = 0) -> None:
+        """`model` is the file or its content; `threads` 0 is one a core."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
+        )
 
     def segment(self, pixels: NDArray[np.uint8]) -> Segmentation:
         """The lesion in uint8 `pixels`, (H, W), (H, W, 1) or (H, W, 3) RGB, of any size from 1 x 1."""

@@ -1,12 +1,12 @@
-"""What stands around the network in an exported file: resizing and normalisation before, native size and threshold after.
+"""Around the network in an exported file: resizing and normalisation before, native size and threshold behind.
 
 All of it is matrix products, so that every runtime computes the same thing: a runtime's own resizing differs from the
 next one's. An axis of n pixels is resized to m by a matrix (m, n) of triangle weights
 
     w[i, j] = max(0, 1 - |j + 1/2 - (i + 1/2) n / m| / s), each row divided by its sum,
 
-with s = max(n / m, 1) before the network, which is Pillow's antialiased bilinear filter and so the training's, and s = 1
-behind it, which is PyTorch's bilinear interpolation without corner alignment and so the scores' and the predictor's.
+with s = max(n / m, 1) before the network, which is Pillow's antialiased bilinear filter and so the training's, and
+s = 1 behind it, which is PyTorch's bilinear interpolation without corner alignment and so the scores' and the predictor's.
 Pillow rounds to whole grey values after each axis, width first; so does this. Its weights have 22 bits, these 24: a
 pixel whose exact value is near a half may round the other way.
 """
@@ -65,7 +65,7 @@ def before_network(channels: int, size: int) -> onnx.ModelProto:
 
 
 def behind_network(size: int, threshold: float) -> onnx.ModelProto:
-    """Float `lesion` (1, 1, S, S) and int64 `native_size` -> uint8 `mask`, 0 or 255, float `probability`, both (H, W)."""
+    """Float `lesion` (1, 1, S, S) and int64 `native_size` -> uint8 `mask` (0 or 255), float `probability`: (H, W)."""
     return _parsed(
         f"""
         behind (float[1, 1, {size}, {size}] {LESION}, int64[2] {_NATIVE_SIZE})
