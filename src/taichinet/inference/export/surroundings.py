@@ -6,7 +6,7 @@ next one's. An axis of n pixels is resized to m by a matrix (m, n) of triangle w
     w[i, j] = max(0, 1 - |j + 1/2 - (i + 1/2) n / m| / s), each row divided by its sum,
 
 with s = max(n / m, 1) before the network, which is Pillow's antialiased bilinear filter and so the training's, and
-s = 1 behind it, which is PyTorch's bilinear interpolation without corner alignment and so the scores' and the predictor's.
+s = 1 behind it, which is PyTorch's bilinear interpolation without corner alignment, as scores and predictor use it.
 Pillow rounds to whole grey values after each axis, width first; so does this. Its weights have 22 bits, these 24: a
 pixel whose exact value is near a half may round the other way.
 """
