@@ -76,10 +76,10 @@ def _targets(result: dict[str, Any]) -> list[str]:
         limit = plain * result["peak_gflops"]["float32"] / result["gflops_an_image"]
         lines += [
             f"Why the single image misses its target by a factor of {SINGLE_TARGET / result['ratios'][fastest]:.1f}: "
-            f"plain PyTorch already runs at {1 / limit:.0%} of this machine's float32 peak, so no float32 runtime can be "
-            f"more than {limit:.1f} times as fast with the same operations. The target was set on a processor whose bf16 "
-            "and int8 units (AVX-512 with bf16 and VNNI) do 2.3 and 4.7 times as many operations a second as its float32 "
-            "units. This processor has neither.",
+            f"plain PyTorch already runs at {1 / limit:.0%} of this machine's float32 peak, so no float32 "
+            f"runtime can be more than {limit:.1f} times as fast with the same operations. The target was set on a "
+            "processor whose bf16 and int8 units (AVX-512 with bf16 and VNNI) do 2.3 and 4.7 times as many operations "
+            "a second as its float32 units. This processor has neither.",
             "",
         ]
     return lines

@@ -8,7 +8,8 @@ next one's. An axis of n pixels is resized to m by a matrix (m, n) of triangle w
 with s = max(n / m, 1) before the network, which is Pillow's antialiased bilinear filter and so the training's, and
 s = 1 behind it, which is PyTorch's bilinear interpolation without corner alignment, as scores and predictor use it.
 Pillow rounds to whole grey values after each axis, width first; so does this. Its weights have 22 bits, these 24: a
-pixel whose exact value is near a half may round the other way.
+pixel whose exact value is near a half may round the other way. Pillow 13 begins with the height where an image is much
+taller than wide: there up to a quarter of the pixels round the other way, by one grey value of 255.
 """
 
 from __future__ import annotations
