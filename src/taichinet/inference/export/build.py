@@ -25,10 +25,11 @@ ENDINGS: dict[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml"}
 class Built:
     """`runtime` is the network-size graph as `taichinet predict` would run it, `segment` the whole file's answer.
 
-    `save_graph` and `save_whole` write them. `resize` is the file's own resizing: uint8 pixels -> uint8 (C, S, S).
+    `bf16_runtime` is the same float32 graph computed in bf16, where the format and the processor can. `save_graph` and `save_whole` write them. `resize` is the file's own resizing: uint8 pixels -> uint8 (C, S, S).
     """
 
     runtime: Runtime
+    bf16_runtime: Runtime | None
     segment: Segment
     save_graph: Callable[[Path], None]
     save_whole: Callable[[Path], None]
@@ -69,6 +70,7 @@ def build(
 
     return Built(
         runtime=OnnxRuntime(graph.SerializeToString(), precision),
+        bf16_runtime=None,
         segment=segment,
         save_graph=lambda path: onnx.save(graph, path),
         save_whole=lambda path: onnx.save(whole, path),
@@ -90,7 +92,7 @@ def _build_openvino(
 
     from taichinet.inference.export.quantise import openvino_int8
     from taichinet.inference.export.whole import whole_openvino
-    from taichinet.inference.runtimes.openvino import OpenVino
+    from taichinet.inference.runtimes.openvino import OpenVino, has_bf16
 
     core = openvino.Core()
     network = core.read_model(graph.SerializeToString())
@@ -100,7 +102,7 @@ def _build_openvino(
     whole = whole_openvino(network.clone(), loaded.channels, loaded.config.size, threshold)
     for key, value in notes.items():
         whole.set_rt_info(value, ["taichinet", key])
-    compiled = core.compile_model(whole, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+    compiled = core.compile_model(whole, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"})
 
     def segment(pixels: NDArray[np.uint8]) -> Answer:
         answer = compiled([pixels[..., None] if pixels.ndim == 2 else pixels])
@@ -108,6 +110,7 @@ def _build_openvino(
 
     return Built(
         runtime=OpenVino(network, precision),
+        bf16_runtime=OpenVino(network, "bf16") if precision == "float32" and has_bf16() else None,
         segment=segment,
         save_graph=lambda path: openvino.save_model(network, path, compress_to_fp16=False),
         save_whole=lambda path: openvino.save_model(whole, path, compress_to_fp16=False),

@@ -32,7 +32,7 @@ _PACKAGES = {
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
     "openvino": ("onnx", "onnxruntime", "onnxscript", "openvino"),
 }
-_FILE, _IN_PREDICT, _TUNED = "the file", "in predict", "tuned PyTorch"
+_FILE, _IN_PREDICT, _IN_PREDICT_BF16, _TUNED = "the file", "in predict", "in predict, bf16", "tuned PyTorch"
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
     inside = Predictor(loaded, PLAIN, request.threshold, built.runtime)
     tuned = Predictor(loaded, PLAIN, request.threshold, Tuned(loaded.network))
     candidates = {_FILE: built.segment, _IN_PREDICT: through(inside), _TUNED: through(tuned)}
+    if built.bf16_runtime is not None:
+        candidates[_IN_PREDICT_BF16] = through(Predictor(loaded, PLAIN, request.threshold, built.bf16_runtime))
     comparison = compare(plain, candidates, images.parity)
     _refuse_unlike(request, comparison)
     apart, largest = _resizing_difference(built, plain, images.parity)
@@ -130,9 +132,8 @@ def _images(request: ExportRequest, loaded: LoadedWeights) -> ExportImages:
 def _refuse_unlike(request: ExportRequest, comparison: Comparison) -> None:
     failures = [
         f"{name}: {reason}"
-        for name, parity in comparison.parity.items()
-        if name != _TUNED
-        for reason in parity.failures(request.precision)
+        for name in (_FILE, _IN_PREDICT)
+        for reason in comparison.parity[name].failures(request.precision)
     ]
     if failures:
         remedy = "Export without --int8, or calibrate on more or other images" if request.int8 else "Do not use it"
@@ -158,23 +159,28 @@ def _resizing_difference(built: Built, plain: Predictor, cases: Sequence[Case]) 
 def _keep(request: ExportRequest, built: Built, comparison: Comparison, folder: Path, digest: str) -> tuple[str, ...]:
     """Write the network-size graph and its record beside the weights; empty where that folder cannot be written to."""
     name = f"{request.form}-{request.precision}"
+    rows: dict[Precision, str] = {request.precision: _IN_PREDICT}
+    if built.bf16_runtime is not None:
+        rows["bf16"] = _IN_PREDICT_BF16
     graph = folder / RUNTIMES_FOLDER / f"{name}{ENDINGS[request.form]}"
     try:
         graph.parent.mkdir(exist_ok=True)
-        (graph.parent / f"{name}.json").unlink(missing_ok=True)  # never a record beside another graph than its own
+        for precision in rows:  # never a record beside another graph than its own
+            (graph.parent / f"{request.form}-{precision}.json").unlink(missing_ok=True)
         built.save_graph(graph)
-        record = ParityRecord(
-            runtime=request.form,
-            precision=request.precision,
-            graph=graph.name,
-            weights_digest=digest,
-            processor=processor(),
-            parity=comparison.parity[_IN_PREDICT],
-            seconds=comparison.seconds[_IN_PREDICT],
-            tuned_seconds=comparison.seconds[_TUNED],
-            plain_seconds=comparison.seconds["plain"],
-        )
-        write_record(record, graph.parent / f"{name}.json")
+        for precision, row in rows.items():
+            record = ParityRecord(
+                runtime=request.form,
+                precision=precision,
+                graph=graph.name,
+                weights_digest=digest,
+                processor=processor(),
+                parity=comparison.parity[row],
+                seconds=comparison.seconds[row],
+                tuned_seconds=comparison.seconds[_TUNED],
+                plain_seconds=comparison.seconds["plain"],
+            )
+            write_record(record, graph.parent / f"{request.form}-{precision}.json")
     except OSError:
         return ()
     return (str(graph),)

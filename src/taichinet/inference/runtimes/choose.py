@@ -18,6 +18,7 @@ from taichinet.inference.runtimes.parity import (
 from taichinet.inference.runtimes.runtime import Runtime
 from taichinet.inference.runtimes.tuned import Tuned
 from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights
+from taichinet.training.device import choose_placement
 
 RuntimeChoice = Literal["auto", "eager", "tuned", "onnx", "openvino"]
 
@@ -36,7 +37,7 @@ def open_runtime(
     if choice not in get_args(RuntimeChoice):
         raise unknown_name("runtime", choice, get_args(RuntimeChoice))
     if choice == "eager":
-        return Eager(loaded.network, disagreement=disagreement)
+        return Eager(loaded.network, choose_placement("float32", channels_last=False), disagreement)
     if choice in _PACKAGES:
         return _open(_fastest_of(choice, folder), folder, disagreement)
     if choice == "auto" and not accelerated:
