@@ -25,7 +25,8 @@ ENDINGS: dict[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml"}
 class Built:
     """`runtime` is the network-size graph as `taichinet predict` would run it, `segment` the whole file's answer.
 
-    `bf16_runtime` is the same float32 graph computed in bf16, where the format and the processor can. `save_graph` and `save_whole` write them. `resize` is the file's own resizing: uint8 pixels -> uint8 (C, S, S).
+    `bf16_runtime` is the same float32 graph computed in bf16, where the format and the processor can. `save_graph` and
+    `save_whole` write them. `resize` is the file's own resizing: uint8 pixels -> uint8 (C, S, S).
     """
 
     runtime: Runtime
