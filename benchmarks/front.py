@@ -24,10 +24,11 @@ from measuring import read_records, record, seconds_in_turn
 from torch import nn
 
 from taichinet.datasets.folds import read_folds
-from taichinet.evaluation.uncertainty import Interval, bootstrap_mean, join_groups
+from taichinet.evaluation.uncertainty import Interval, bootstrap_mean
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.recipes import get_recipe
 from taichinet.experiments.variants import VARIANTS
+from taichinet.groups import cluster_numbers
 from taichinet.models.catalogue import create_model
 from taichinet.models.complexity import count_parameters, measure_complexity
 from taichinet.models.taichinet.network import without_training_parts
@@ -111,7 +112,7 @@ def dice_of(name: str, results: Path) -> dict[str, Any]:
     keys = list(full.index)
     if set(keys) != set(scores.index):
         raise SystemExit(f"{path} holds other test images than {TRAINED}-taichinet: train both on the same folds.")
-    clusters = join_groups(keys, read_folds(results / "folds" / FOLDS).groups)
+    clusters = cluster_numbers(keys, read_folds(results / "folds" / FOLDS).groups)
     own = bootstrap_mean(scores[keys].to_numpy(), np.random.default_rng(0), clusters)
     difference = bootstrap_mean((scores[keys] - full).to_numpy(), np.random.default_rng(0), clusters)
     summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))

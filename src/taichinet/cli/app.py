@@ -15,6 +15,7 @@ from rich.markup import escape
 from taichinet.cli.data import data_app
 from taichinet.cli.demo import demo
 from taichinet.cli.evaluate import evaluate
+from taichinet.cli.export import export
 from taichinet.cli.figures import figures
 from taichinet.cli.models import models
 from taichinet.cli.pack import pack
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, train, evaluate, predict, pack, report, figures, models):
+for command in (demo, train, evaluate, predict, export, pack, report, figures, models):
     app.command()(command)
 app.add_typer(data_app, name="data")
 

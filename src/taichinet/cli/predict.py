@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +48,16 @@ def predict(
             help="A pixel is lesion above this probability (0..1); default: that of the weights.",
         ),
     ] = None,
+    runtime: Annotated[
+        str,
+        typer.Option(
+            help="auto (the fastest that `taichinet export` proved for these weights on this processor, else tuned), "
+            "eager, tuned, onnx or openvino."
+        ),
+    ] = "auto",
+    disagreement: Annotated[
+        bool, typer.Option("--disagreement/--no-disagreement", help="Write where the two paths contradict each other.")
+    ] = True,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Read the subfolders of a folder too.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the rows as JSON on stdout, and nothing else there.")
@@ -70,7 +79,7 @@ def predict(
         messages.print(line)
     names = output_names(found.images)
     make_output_folder(output, names)
-    predictor = _load_predictor(weights, threshold)
+    predictor = _load_predictor(weights, threshold, runtime, disagreement)
     rows = _predict_all(predictor, names, output, None if as_json else messages)
     if as_json:
         typer.echo(rows_as_json(rows))
@@ -79,7 +88,10 @@ def predict(
     if failed and not done:
         raise DataError(f"None of the {len(rows)} images could be predicted. Mend or replace them:", failed)
     if not as_json:
-        typer.echo(f"{done} of {len(rows)} images predicted; masks, maps and {TABLE}.csv are in {output}.")
+        typer.echo(
+            f"{done} of {len(rows)} images predicted ({predictor.runtime.description}); masks, maps and {TABLE}.csv "
+            f"are in {output}."
+        )
     if failed:
         problems = "\n  - ".join(["", *failed])
         raise PartialFailureError(
@@ -163,71 +175,38 @@ def _derived_from_another(file: Path, inputs: Sequence[Path]) -> bool:
     )
 
 
-def _load_predictor(weights: Path | None, threshold: float | None) -> Predictor:
+def _load_predictor(weights: Path | None, threshold: float | None, runtime: str, disagreement: bool) -> Predictor:
     from taichinet.inference.predictor import Predictor
+    from taichinet.inference.runtimes.choose import open_runtime
     from taichinet.inference.shipped import shipped_weights
     from taichinet.models.weights import load_weights
     from taichinet.training.device import choose_placement
 
-    return Predictor(load_weights(weights or shipped_weights()), choose_placement(), threshold)
+    folder = weights or shipped_weights()
+    loaded, placement = load_weights(folder), choose_placement()
+    on_gpu = placement.device.type != "cpu"
+    return Predictor(loaded, placement, threshold, open_runtime(runtime, loaded, folder, disagreement, on_gpu))
 
 
 def _predict_all(predictor: Predictor, names: Mapping[Path, str], output: Path, messages: Console | None) -> list[Row]:
-    """A row for each image of `names`; the table is written even when the user interrupts. Bar on `messages`.
-
-    One image at a time: its result depends on no other file of the run, and a bad one spoils no batch.
-    """
+    """A row for each image of `names`; the table is written even when the user interrupts. Bar on `messages`."""
     from rich.progress import track
 
+    from taichinet.inference.folder import predict_files
     from taichinet.inference.outputs import write_table
 
     rows: list[Row] = []
-    images = list(names)
     try:
-        for image in track(
-            images, description="Predicting", console=messages, transient=True, disable=messages is None
-        ):
-            rows.append(_predict_file(predictor, image, names[image], output))
+        rows.extend(
+            track(
+                predict_files(predictor, names, output),
+                total=len(names),
+                description="Predicting",
+                console=messages,
+                transient=True,
+                disable=messages is None,
+            )
+        )
     finally:
         write_table(rows, output)
     return rows
-
-
-def _predict_file(predictor: Predictor, file: Path, name: str, output: Path) -> Row:
-    """Read, predict and write one image; a fault of the file becomes the row's error."""
-    from taichinet.datasets.images import read_grey, read_rgb
-    from taichinet.inference.outputs import Row, output_files, write_maps
-
-    started = time.perf_counter()
-    targets = output_files(output, name)
-    try:
-        for stale in targets.values():
-            stale.unlink(missing_ok=True)
-        result = predictor.predict(read_grey(file) if predictor.channels == 1 else read_rgb(file))
-        write_maps(result, targets)
-    except DataError as fault:
-        return Row(str(file), name, "failed", seconds=_since(started), error=str(fault))
-    except (OSError, MemoryError) as fault:
-        return Row(str(file), name, "failed", seconds=_since(started), error=f"{file}: {fault!r}")
-    box = result.bounding_box
-    return Row(
-        file=str(file),
-        name=name,
-        status="done",
-        height=result.mask.shape[0],
-        width=result.mask.shape[1],
-        lesion_pixels=result.lesion_pixels,
-        area_share=result.area_share,
-        components=result.components,
-        box_top=None if box is None else box.top,
-        box_left=None if box is None else box.left,
-        box_bottom=None if box is None else box.bottom,
-        box_right=None if box is None else box.right,
-        max_probability=result.max_probability,
-        mean_disagreement=result.mean_disagreement,
-        seconds=_since(started),
-    )
-
-
-def _since(started: float) -> float:
-    return round(time.perf_counter() - started, 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from taichinet.batch import Batch
 from taichinet.datasets.prepared import resize_image
 from taichinet.errors import DataError, SettingError, WeightsError
 from taichinet.evaluation.resize import resize_probability
+from taichinet.inference.runtimes.eager import Eager
+from taichinet.inference.runtimes.runtime import Runtime
 from taichinet.models.input_size import SIZE_MULTIPLE
 from taichinet.models.weights import LoadedWeights
 from taichinet.training.device import Placement
-from taichinet.training.loop import predict_batches
 
 _TOUCHING = np.ones((3, 3), dtype=np.bool_)  # pixels that meet at a corner belong to one component
 
@@ -58,11 +58,28 @@ class MaskPrediction:
     mean_disagreement: float | None
 
 
-class Predictor:
-    """A trained network, ready on its device, with the preprocessing of its training."""
+@dataclass(frozen=True)
+class NetworkInput:
+    """An image as the network takes it, uint8 (C, S, S), and the (height, width) that it came in."""
 
-    def __init__(self, weights: LoadedWeights, placement: Placement, threshold: float | None = None) -> None:
-        """Move the network of `weights` to `placement`; `threshold` in [0, 1] replaces that of the weights.
+    pixels: NDArray[np.uint8]
+    native_size: tuple[int, int]
+
+
+class Predictor:
+    """A trained network, ready in its runtime, with the preprocessing of its training."""
+
+    def __init__(
+        self,
+        weights: LoadedWeights,
+        placement: Placement,
+        threshold: float | None = None,
+        runtime: Runtime | None = None,
+    ) -> None:
+        """`threshold` in [0, 1] replaces that of the weights.
+
+        `runtime` computes (`runtimes/choose.py` opens one); where None, the network of `weights` is moved to
+        `placement` and called as it is.
 
         Raises WeightsError for weights that cannot be used on a single image and lesion, SettingError for a
         threshold out of range.
@@ -83,8 +100,7 @@ class Predictor:
             raise SettingError(f"The threshold is {self.threshold}, but probabilities lie in 0..1. Choose one between.")
         self.size = size
         self.channels = weights.channels
-        self._placement = placement
-        self._network = placement.place(weights.network)
+        self.runtime: Runtime = runtime or Eager(weights.network, placement)
 
     def predict(self, pixels: NDArray[np.uint8]) -> MaskPrediction:
         """The lesion in one image: uint8 (H, W) grey or (H, W, 3) RGB, of any size from 1 x 1."""
@@ -98,13 +114,14 @@ class Predictor:
         if batch_size < 1:
             raise SettingError(f"batch_size is {batch_size}; it must be at least 1.")
         remaining = iter(images)
-        while chunk := [(self._prepare(pixels), pixels.shape[:2]) for pixels in islice(remaining, batch_size)]:
-            yield from self._predict_chunk(
-                torch.stack([prepared for prepared, _ in chunk]), [size for _, size in chunk]
-            )
+        while chunk := [self.prepare(pixels) for pixels in islice(remaining, batch_size)]:
+            yield from self.predict_batch(chunk)
 
-    def _prepare(self, pixels: NDArray[np.uint8]) -> torch.Tensor:
-        """Uint8 (H, W) or (H, W, 3) -> float (channels, size, size) in [0, 1], as `Prepared.batch` does."""
+    def prepare(self, pixels: NDArray[np.uint8]) -> NetworkInput:
+        """Uint8 (H, W) or (H, W, 3) -> uint8 at network size, as the images of the training were resized.
+
+        May be called in another thread than `predict_batch`.
+        """
         right_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
         if pixels.dtype != np.uint8 or not right_shape or not pixels.size:
             raise DataError(
@@ -112,21 +129,21 @@ class Predictor:
                 f"{pixels.dtype} {pixels.shape}. Read it with read_grey or read_rgb: they convert every mode."
             )
         wanted = Image.fromarray(pixels).convert("L" if self.channels == 1 else "RGB")
-        resized = torch.from_numpy(resize_image(np.asarray(wanted), self.size).copy())
-        resized = resized[None] if self.channels == 1 else resized.permute(2, 0, 1)
-        return resized.float() / 255
+        resized = resize_image(np.asarray(wanted), self.size)
+        planes = resized[None] if self.channels == 1 else resized.transpose(2, 0, 1)
+        height, width = pixels.shape[:2]
+        return NetworkInput(np.array(planes), (height, width))
 
-    def _predict_chunk(self, image: torch.Tensor, native_sizes: list[tuple[int, ...]]) -> Iterator[MaskPrediction]:
-        """Predictions for `image` (B, C, size, size), each at its (height, width) of `native_sizes`."""
-        batch = Batch(image=image, lesion=torch.zeros(len(image), 1, self.size, self.size))
-        (prediction,) = predict_batches(self._network, [batch], self._placement)
-        lesion, disagreement = prediction.lesion, prediction.disagreement
-        for i, native_size in enumerate(native_sizes):
-            yield _measured(
-                resize_probability(lesion[i : i + 1], native_size),
-                None if disagreement is None else resize_probability(disagreement[i : i + 1], native_size),
-                self.threshold,
-            )
+    def predict_batch(self, inputs: Sequence[NetworkInput]) -> Iterator[MaskPrediction]:
+        """A prediction for each of `inputs`, which pass the network together; each at its own size."""
+        maps = self.runtime.maps(np.stack([image.pixels for image in inputs]))
+        for i, image in enumerate(inputs):
+            disagreement = None if maps.disagreement is None else _native(maps.disagreement[i], image.native_size)
+            yield _measured(_native(maps.lesion[i], image.native_size), disagreement, self.threshold)
+
+
+def _native(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    return resize_probability(torch.from_numpy(values)[None, None], size)
 
 
 def _measured(

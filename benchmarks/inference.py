@@ -1,0 +1,281 @@
+"""Inference of TaiChiNet: every runtime against plain PyTorch, two known networks and the machine's own peak.
+
+    python benchmarks/inference.py -o results/benchmarks/inference.json --page docs/speed.md
+    python benchmarks/inference.py --from results/benchmarks/inference.json --page docs/speed.md
+
+Random weights at the paper's width and size: speed does not depend on them, and what int8 costs in Dice is for
+`taichinet export` to say of trained ones. All contenders run in turn in one process, A B C A B C ...; a figure is a
+median, a ratio that of two medians. The measurement is made twice, one after the other, so that the page can say how
+far ratios repeat.
+
+`--clock cpu` counts the processor's seconds of one thread instead of the wall's of all cores: on a machine that others
+use too, this is the measure that repeats. Folder and start-up are always by the wall.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from inference_page import page
+from PIL import Image
+from torch import nn
+
+from taichinet.datasets.images import read_grey
+from taichinet.datasets.phantom import make_phantom
+from taichinet.experiments.provenance import describe_machine, source_commit
+from taichinet.inference.folder import predict_files
+from taichinet.inference.outputs import output_files, write_maps
+from taichinet.inference.predictor import Predictor
+from taichinet.inference.runtimes.eager import PLAIN, Eager
+from taichinet.inference.runtimes.runtime import Runtime
+from taichinet.inference.runtimes.tuned import Tuned
+from taichinet.models.catalogue import create_model
+from taichinet.models.weights import LoadedWeights, WeightsConfig
+
+PLAIN_NAME = "PyTorch eager float32"
+Work = Callable[[], object]
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--out", type=Path)
+    parser.add_argument("--page", type=Path, help="write the Markdown page here")
+    parser.add_argument("--from", dest="made", type=Path, help="measure nothing: the page of an earlier result")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--images", type=int, default=24, help="images of the folder")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    arguments = parser.parse_args()
+    result = json.loads(arguments.made.read_text()) if arguments.made else measure(arguments)
+    if arguments.out:
+        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+    text = page(result)
+    if arguments.page:
+        arguments.page.write_text(text)
+    print(text)
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Everything that the page shows."""
+    threads = 1 if arguments.clock == "cpu" else (os.cpu_count() or 1)
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    load_before = os.getloadavg()[0]
+    network = create_model("taichinet", width=arguments.width).eval()
+    loaded = LoadedWeights(network, WeightsConfig("taichinet", {"width": arguments.width}, arguments.size))
+    images = phantom_images(8)
+    prepared = [Predictor(loaded, PLAIN).prepare(image).pixels for image in images]
+    runtimes, missing = build_runtimes(loaded, prepared, threads)
+    work: dict[str, Work] = {name: partial(runtime.maps, prepared[0][None]) for name, runtime in runtimes.items()}
+    rivals, sizes, missing_rivals = build_rivals(arguments.size, count_parameters(network))
+    passes = [take_turns({**work, **rivals}, arguments.rounds, arguments.clock) for _ in range(2)]
+    seconds = {name: median([passes[0][name], passes[1][name]]) for name in passes[0]}
+    fastest = min(runtimes, key=lambda name: seconds[name])
+    return {
+        "what": "one image through TaiChiNet in every runtime; medians of calls taken in turn in one process",
+        "clock": arguments.clock,
+        "threads": threads,
+        "width": arguments.width,
+        "size": arguments.size,
+        "rounds": arguments.rounds,
+        "parameters": {"TaiChiNet": count_parameters(network), **sizes},
+        "milliseconds": {name: round(1000 * value, 1) for name, value in seconds.items()},
+        "ratios": ratios(seconds),
+        "ratios_of_each_pass": [ratios(one) for one in passes],
+        "gflops_an_image": round(gflops(network, arguments.size), 2),
+        "peak_gflops": measure_peak(arguments.clock),
+        "folder": measure_folder(loaded, runtimes[fastest], fastest, arguments.images),
+        "start_up_seconds": measure_start_up(),
+        "not_measured": missing + missing_rivals,
+        "load_average_before_and_after": [round(load_before, 1), round(os.getloadavg()[0], 1)],
+        "commit": source_commit(),
+        "machine": describe_machine(),
+    }
+
+
+def build_runtimes(
+    loaded: LoadedWeights, calibration: list[np.ndarray], threads: int
+) -> tuple[dict[str, Runtime], list[str]]:
+    """Every runtime that this machine has, and a line for each that it has not."""
+    missing = []
+    runtimes: dict[str, Runtime] = {PLAIN_NAME: Eager(copy.deepcopy(loaded.network))}
+    tuned = Tuned(loaded.network)
+    runtimes[f"PyTorch tuned {tuned.description.precision}"] = tuned
+    if find_spec("onnxruntime") is None or find_spec("onnxscript") is None:
+        return runtimes, ["ONNX Runtime and OpenVINO: pip install 'taichinet[export]'"]
+    from taichinet.inference.export.graph import network_graph
+    from taichinet.inference.export.quantise import onnx_int8
+    from taichinet.inference.runtimes.onnx import OnnxRuntime
+
+    graph = network_graph(loaded)
+    runtimes["ONNX Runtime float32"] = OnnxRuntime(graph.SerializeToString(), "float32", threads)
+    runtimes["ONNX Runtime int8"] = OnnxRuntime(onnx_int8(graph, calibration).SerializeToString(), "int8", threads)
+    if find_spec("openvino") is None or find_spec("nncf") is None:
+        return runtimes, ["OpenVINO: pip install 'taichinet[export]'"]
+    import openvino
+
+    from taichinet.inference.export.quantise import openvino_int8
+    from taichinet.inference.runtimes.openvino import OpenVino, has_bf16
+
+    core = openvino.Core()
+    content = graph.SerializeToString()
+    runtimes["OpenVINO float32"] = OpenVino(core.read_model(content), "float32", threads)
+    if has_bf16():
+        runtimes["OpenVINO bf16"] = OpenVino(core.read_model(content), "bf16", threads)
+    else:
+        missing.append("OpenVINO bf16, and bf16 in PyTorch: this processor has no bf16 arithmetic")
+    runtimes["OpenVINO int8"] = OpenVino(openvino_int8(core.read_model(content), calibration), "int8", threads)
+    return runtimes, missing
+
+
+def build_rivals(size: int, parameters: int) -> tuple[dict[str, Work], dict[str, int], list[str]]:
+    """Known networks of about as many parameters, in plain PyTorch float32; lines for those not installed."""
+    networks: dict[str, nn.Module] = {}
+    missing = []
+    if find_spec("segmentation_models_pytorch"):
+        import segmentation_models_pytorch as smp
+
+        networks["smp U-Net++ (ResNet-18)"] = smp.UnetPlusPlus("resnet18", encoder_weights=None, in_channels=1)
+    else:
+        missing.append("segmentation_models.pytorch's U-Net++: pip install segmentation-models-pytorch")
+    if find_spec("monai"):
+        from monai.networks.nets import AttentionUnet
+
+        made = [
+            AttentionUnet(2, 1, 1, channels=tuple(w * 2**level for level in range(5)), strides=(2, 2, 2, 2))
+            for w in (32, 40, 48, 56, 64)
+        ]
+        networks["MONAI AttentionUnet"] = min(made, key=lambda one: abs(count_parameters(one) - parameters))
+    else:
+        missing.append("MONAI's AttentionUnet: pip install monai")
+    image = torch.rand(1, 1, size, size)
+
+    def call(network: nn.Module) -> object:
+        with torch.inference_mode():
+            return network(image)
+
+    work: dict[str, Work] = {name: partial(call, network.eval()) for name, network in networks.items()}
+    return work, {name: count_parameters(network) for name, network in networks.items()}, missing
+
+
+def take_turns(work: dict[str, Work], rounds: int, clock: str) -> dict[str, float]:
+    """The median seconds of each; a first round warms up."""
+    now = time.process_time if clock == "cpu" else time.perf_counter
+    taken: dict[str, list[float]] = {name: [] for name in work}
+    for turn in range(rounds + 1):
+        for name, run in work.items():
+            began = now()
+            run()
+            if turn:
+                taken[name].append(now() - began)
+    return {name: median(values) for name, values in taken.items()}
+
+
+def ratios(seconds: dict[str, float]) -> dict[str, float]:
+    """How many times faster than plain PyTorch."""
+    return {name: round(seconds[PLAIN_NAME] / value, 2) for name, value in seconds.items()}
+
+
+def measure_peak(clock: str) -> dict[str, float]:
+    """GFLOPS of matrix products of 1536 x 1536: float32, and bf16 where the processor has it; best of seven."""
+    now = time.process_time if clock == "cpu" else time.perf_counter
+    found = {}
+    capabilities = torch.cpu.get_capabilities()
+    kinds = {"float32": torch.float32}
+    if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"):
+        kinds["bf16"] = torch.bfloat16
+    for name, kind in kinds.items():
+        one = torch.rand(1536, 1536).to(kind)
+        taken = []
+        for _ in range(7):
+            began = now()
+            torch.mm(one, one)
+            taken.append(now() - began)
+        found[name] = round(2 * 1536**3 / min(taken) / 1e9, 1)
+    return found
+
+
+def gflops(network: nn.Module, size: int) -> float:
+    """Of one forward pass, a multiplication and an addition counting as two."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(torch.rand(1, 1, size, size))
+    return float(counter.get_total_flops()) / 1e9
+
+
+def measure_folder(loaded: LoadedWeights, fastest: Runtime, name: str, count: int) -> dict[str, Any]:
+    """Images a second from file to maps: one after the other through plain PyTorch, and as `taichinet predict` does."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for i, image in enumerate(phantom_images(count)):
+            files.append(Path(folder) / f"{i}.png")
+            Image.fromarray(image).save(files[-1])
+        output = Path(folder) / "out"
+        output.mkdir()
+        plain, ours = Predictor(loaded, PLAIN), Predictor(loaded, PLAIN, runtime=fastest)
+        began = time.perf_counter()
+        for file in files:
+            write_maps(plain.predict(read_grey(file)), output_files(output, file.stem))
+        middle = time.perf_counter()
+        rows = list(predict_files(ours, {file: file.stem for file in files}, output))
+        ended = time.perf_counter()
+    if any(row.status != "done" for row in rows):
+        raise RuntimeError("a phantom could not be predicted")
+    return {
+        "images": count,
+        "runtime": name,
+        "plain_images_per_second": round(count / (middle - began), 3),
+        "images_per_second": round(count / (ended - middle), 3),
+        "ratio": round((middle - began) / (ended - middle), 2),
+    }
+
+
+def measure_start_up() -> dict[str, float]:
+    """Wall seconds of whole commands, the median of three: the help, and one image with the shipped weights."""
+    start = "from taichinet.cli.app import main; main()"
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "scan.png"
+        Image.fromarray(phantom_images(1)[0]).save(image)
+        commands = {"taichinet --help": ["--help"], "taichinet predict": ["predict", str(image), "-o", f"{folder}/out"]}
+        found = {}
+        for name, words in commands.items():
+            taken = []
+            for _ in range(3):
+                began = time.perf_counter()
+                subprocess.run([sys.executable, "-c", start, *words], check=True, capture_output=True)
+                taken.append(time.perf_counter() - began)
+            found[name] = round(median(taken), 2)
+    return found
+
+
+def phantom_images(count: int) -> list[np.ndarray]:
+    """Phantoms of the size of a usual ultrasound image."""
+    rng = np.random.default_rng(0)
+    return [make_phantom(rng, "malignant" if i % 2 else "benign", 470, 560).image for i in range(count)]
+
+
+def count_parameters(network: nn.Module) -> int:
+    """All of them."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+if __name__ == "__main__":
+    main()

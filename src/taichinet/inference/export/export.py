@@ -1,0 +1,193 @@
+"""Export: build, compare with plain PyTorch on real images, and write only what holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from taichinet.errors import SettingError, WeightsError
+from taichinet.inference.export.build import ENDINGS, Built, ExportFormat, build
+from taichinet.inference.export.comparison import Comparison, compare, through
+from taichinet.inference.export.images import Case, ExportImages, find_cases, share_out
+from taichinet.inference.export.report import ExportReport, write_report
+from taichinet.inference.predictor import Predictor
+from taichinet.inference.runtimes.eager import PLAIN, Eager
+from taichinet.inference.runtimes.parity import (
+    RUNTIMES_FOLDER,
+    ParityRecord,
+    digest_of,
+    processor,
+    write_record,
+)
+from taichinet.inference.runtimes.runtime import Precision
+from taichinet.inference.runtimes.tuned import Tuned
+from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights, load_weights
+
+_PACKAGES = {
+    "onnx": ("onnx", "onnxruntime", "onnxscript"),
+    "openvino": ("onnx", "onnxruntime", "onnxscript", "openvino"),
+}
+_FILE, _IN_PREDICT, _IN_PREDICT_BF16, _TUNED = "the file", "in predict", "in predict, bf16", "tuned PyTorch"
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to export: `images` and `calibration` are data sets or folders as `find_cases` takes them."""
+
+    weights: Path
+    form: ExportFormat
+    int8: bool
+    output: Path
+    images: str
+    calibration: str | None = None
+    threshold: float | None = None
+    most_images: int = 150
+
+    @property
+    def precision(self) -> Precision:
+        """The number format of the convolutions."""
+        return "int8" if self.int8 else "float32"
+
+
+def export(request: ExportRequest, say: Callable[[str], None] = lambda line: None) -> ExportReport:
+    """Write the file of `request`, its parity reports, and beside the weights the graph for `taichinet predict`.
+
+    `say` hears what is being done. Raises SettingError for a missing package or a wrong ending, WeightsError where the
+    masks are not near enough to plain PyTorch's: then nothing is written.
+    """
+    _refuse_unusable(request)
+    loaded = load_weights(request.weights)
+    plain = Predictor(loaded, PLAIN, request.threshold, Eager(loaded.network))
+    images = _images(request, loaded)
+    folder = request.weights.parent if request.weights.name == WEIGHTS_FILE else request.weights
+    digest = digest_of(folder / WEIGHTS_FILE)
+    say(f"Building {request.form} {request.precision}")
+    calibration = [plain.prepare(case.pixels(loaded.channels)).pixels for case in images.calibration]
+    notes = {"weights": digest, "model": loaded.config.model, "threshold": str(plain.threshold)}
+    built = build(request.form, request.precision, loaded, plain.threshold, calibration if request.int8 else [], notes)
+    say(f"Comparing masks on {len(images.parity)} images")
+    inside = Predictor(loaded, PLAIN, request.threshold, built.runtime)
+    tuned = Predictor(loaded, PLAIN, request.threshold, Tuned(loaded.network))
+    candidates = {_FILE: built.segment, _IN_PREDICT: through(inside), _TUNED: through(tuned)}
+    if built.bf16_runtime is not None:
+        candidates[_IN_PREDICT_BF16] = through(Predictor(loaded, PLAIN, request.threshold, built.bf16_runtime))
+    comparison = compare(plain, candidates, images.parity)
+    _refuse_unlike(request, comparison)
+    apart, largest = _resizing_difference(built, plain, images.parity)
+    request.output.parent.mkdir(parents=True, exist_ok=True)
+    built.save_whole(request.output)
+    report = ExportReport(
+        file=str(request.output),
+        form=request.form,
+        precision=request.precision,
+        bytes=sum(part.stat().st_size for part in _parts(request.output)),
+        weights=str(request.weights),
+        weights_digest=digest,
+        size=plain.size,
+        channels=plain.channels,
+        threshold=plain.threshold,
+        processor=processor(),
+        calibration_images=len(calibration) if request.int8 else 0,
+        parity_images=len(images.parity),
+        unseen_images=images.unseen,
+        resized_apart=apart,
+        largest_grey_difference=largest,
+        rows=comparison.parity,
+        seconds=comparison.seconds,
+        versions=built.versions,
+        kept=(),
+    )
+    report = replace(report, kept=_keep(request, built, comparison, folder, digest))
+    write_report(report, request.output)
+    return report
+
+
+def _refuse_unusable(request: ExportRequest) -> None:
+    packages = (*_PACKAGES[request.form], *(("nncf",) if request.int8 and request.form == "openvino" else ()))
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise SettingError(
+            f"Exporting {request.form} {request.precision} needs {', '.join(missing)}: pip install 'taichinet[export]'."
+        )
+    ending = ENDINGS[request.form]
+    if request.output.suffix != ending:
+        raise SettingError(f"The file {request.output} ends in '{request.output.suffix}'. Name it FILE{ending}.")
+    if request.most_images < 1:
+        raise SettingError(f"The masks of {request.most_images} images cannot be compared. Allow at least one.")
+
+
+def _images(request: ExportRequest, loaded: LoadedWeights) -> ExportImages:
+    compared = find_cases(request.images)
+    calibrated = None if request.calibration is None else find_cases(request.calibration)
+    if not request.int8:
+        calibrated = ()
+    return share_out(compared, calibrated, loaded.config, request.most_images)
+
+
+def _refuse_unlike(request: ExportRequest, comparison: Comparison) -> None:
+    failures = [
+        f"{name}: {reason}"
+        for name in (_FILE, _IN_PREDICT)
+        for reason in comparison.parity[name].failures(request.precision)
+    ]
+    if failures:
+        remedy = "Export without --int8, or calibrate on more or other images" if request.int8 else "Do not use it"
+        raise WeightsError(
+            f"The export as {request.form} {request.precision} is refused, and nothing was written: "
+            f"{'; '.join(failures)}. {remedy}."
+        )
+
+
+def _resizing_difference(built: Built, plain: Predictor, cases: Sequence[Case]) -> tuple[float, int]:
+    """The share of network-size pixels that the file resizes otherwise than the training, and by how much at most."""
+    apart = total = largest = 0
+    for case in cases:
+        pixels = case.pixels(plain.channels)
+        ours: NDArray[np.int16] = built.resize(pixels).astype(np.int16)
+        difference = np.abs(ours - plain.prepare(pixels).pixels.astype(np.int16))
+        apart += int(np.count_nonzero(difference))
+        total += difference.size
+        largest = max(largest, int(difference.max()))
+    return apart / total, largest
+
+
+def _keep(request: ExportRequest, built: Built, comparison: Comparison, folder: Path, digest: str) -> tuple[str, ...]:
+    """Write the network-size graph and its record beside the weights; empty where that folder cannot be written to."""
+    name = f"{request.form}-{request.precision}"
+    rows: dict[Precision, str] = {request.precision: _IN_PREDICT}
+    if built.bf16_runtime is not None:
+        rows["bf16"] = _IN_PREDICT_BF16
+    graph = folder / RUNTIMES_FOLDER / f"{name}{ENDINGS[request.form]}"
+    try:
+        graph.parent.mkdir(exist_ok=True)
+        for precision in rows:  # never a record beside another graph than its own
+            (graph.parent / f"{request.form}-{precision}.json").unlink(missing_ok=True)
+        built.save_graph(graph)
+        for precision, row in rows.items():
+            record = ParityRecord(
+                runtime=request.form,
+                precision=precision,
+                graph=graph.name,
+                weights_digest=digest,
+                processor=processor(),
+                parity=comparison.parity[row],
+                seconds=comparison.seconds[row],
+                tuned_seconds=comparison.seconds[_TUNED],
+                plain_seconds=comparison.seconds["plain"],
+            )
+            write_record(record, graph.parent / f"{request.form}-{precision}.json")
+    except OSError:
+        return ()
+    return (str(graph),)
+
+
+def _parts(file: Path) -> list[Path]:
+    """The file, and for OpenVINO the .bin beside it that holds the weights."""
+    return [
+        part for part in (file, file.with_suffix(".bin")) if part.is_file() and (part == file or file.suffix == ".xml")
+    ]

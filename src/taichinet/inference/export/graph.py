@@ -1,0 +1,49 @@
+"""The network at its own size as an ONNX graph, BatchNorm folded: image (B, C, S, S) -> lesion (, disagreement)."""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from contextlib import redirect_stdout
+
+import onnx
+import torch
+
+from taichinet.inference.runtimes.answers import Answers
+from taichinet.inference.runtimes.tuned import fold_batch_norms
+from taichinet.models.weights import LoadedWeights
+
+NETWORK_IMAGE, LESION, DISAGREEMENT = "network_image", "lesion", "disagreement"
+OPSET = 20
+
+
+def network_graph(loaded: LoadedWeights) -> onnx.ModelProto:
+    """Float32; every answer float (B, 1, S, S). The batch B is free, C and S are those of the weights."""
+    answers = Answers(fold_batch_norms(loaded.network).cpu(), disagreement=True).eval()
+    # Two images: a batch of one would be taken for a constant.
+    example = torch.rand(2, loaded.channels, loaded.config.size, loaded.config.size)
+    with torch.inference_mode():
+        names = [LESION, DISAGREEMENT][: len(answers(example))]
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                answers,
+                (example,),
+                input_names=[NETWORK_IMAGE],
+                output_names=names,
+                opset_version=OPSET,
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+                verbose=False,
+            )
+    finally:
+        exporter.setLevel(level)
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program, though it does so always with dynamo=True")
+    model: onnx.ModelProto = program.model_proto
+    return model

@@ -1,0 +1,40 @@
+"""Plain PyTorch: the network as it was trained, called in inference mode."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from taichinet.inference.runtimes.answers import Answers
+from taichinet.inference.runtimes.runtime import Maps, RuntimeDescription, RuntimeName
+from taichinet.training.device import Placement
+
+PLAIN = Placement(torch.device("cpu"), bf16=False, memory_format=torch.contiguous_format)
+"""Float32 in the usual layout: what all other runtimes are compared with."""
+
+
+class Eager:
+    """A PyTorch network on its device."""
+
+    name: RuntimeName = "eager"
+
+    def __init__(self, network: nn.Module, placement: Placement = PLAIN, disagreement: bool = True) -> None:
+        """Move `network` to `placement`; `disagreement` asks for the second answer too."""
+        self._placement = placement
+        self._answers = Answers(placement.place(network), disagreement).eval()
+
+    @property
+    def description(self) -> RuntimeDescription:
+        """Its name and precision."""
+        return RuntimeDescription(self.name, "bf16" if self._placement.bf16 else "float32")
+
+    @torch.inference_mode()
+    def maps(self, images: NDArray[np.uint8]) -> Maps:
+        """The answers for uint8 images (B, C, S, S)."""
+        image = torch.from_numpy(images).to(self._placement.device).float() / 255
+        with self._placement.autocast():
+            answers = self._answers(image.to(memory_format=self._placement.memory_format))
+        planes = [answer[:, 0].float().cpu().numpy() for answer in answers]
+        return Maps(lesion=planes[0], disagreement=planes[1] if len(planes) > 1 else None)

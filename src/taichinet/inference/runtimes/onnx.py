@@ -1,0 +1,37 @@
+"""ONNX Runtime: a network-size graph that `taichinet export` wrote, float32 or int8."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from taichinet.errors import WeightsError
+from taichinet.inference.runtimes.runtime import Maps, Precision, RuntimeDescription
+
+
+class OnnxRuntime:
+    """A session on the CPU."""
+
+    def __init__(self, model: Path | bytes, precision: Precision, threads: int = 0, disagreement: bool = True) -> None:
+        """`model` is the file or its content; `threads` 0 is one a core. WeightsError for a file that is no graph."""
+        self._disagreement = disagreement
+        self.description = RuntimeDescription("onnx", precision)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        source = model if isinstance(model, bytes) else str(model)
+        try:
+            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own errors have no common base
+            named = "The graph" if isinstance(model, bytes) else f"The graph {model}"
+            raise WeightsError(f"{named} cannot be opened ({error}). Write it again: `taichinet export`.") from error
+
+    def maps(self, images: NDArray[np.uint8]) -> Maps:
+        """The answers for uint8 images (B, C, S, S)."""
+        image = images.astype(np.float32) / np.float32(255)
+        answers = self._session.run(None, {self._session.get_inputs()[0].name: image})
+        planes = [np.asarray(answer, dtype=np.float32)[:, 0] for answer in answers]
+        return Maps(lesion=planes[0], disagreement=planes[1] if len(planes) > 1 and self._disagreement else None)

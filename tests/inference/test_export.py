@@ -1,0 +1,173 @@
+"""The exported file: any image in, the predictor's mask out; refused where int8 costs too much."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+from torch.nn import functional as F
+
+from taichinet.cli.export import export as export_command
+from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.errors import DataError, SettingError, WeightsError
+from taichinet.inference.export.export import ExportRequest, export
+from taichinet.inference.export.images import find_cases, share_out
+from taichinet.inference.export.surroundings import before_network, behind_network
+from taichinet.inference.predictor import Predictor
+from taichinet.inference.runtimes.choose import open_runtime
+from taichinet.inference.runtimes.eager import PLAIN
+from taichinet.models.catalogue import create_model
+from taichinet.models.weights import WeightsConfig, load_weights, save_weights
+from taichinet.runner import Model
+
+SIZE = 32
+SIZES = [(1, 1), (7, 5), (33, 47), (32, 32), (20, 300), (300, 20), (101, 64)]
+
+
+def picture(height: int, width: int, channels: int = 0, seed: int = 0) -> NDArray[np.uint8]:
+    """Smooth noise, which resizing does not turn into plain grey."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).resize((width, height))
+    fine = rng.integers(-30, 31, (height, width, 3))
+    colour = np.clip(np.asarray(coarse).astype(int) + fine, 0, 255).astype(np.uint8)
+    return colour if channels else colour[..., 0].copy()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 5, 5, 2, seed=1, height=66, width=81)
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["grey", "colour"])
+def exported(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A weights folder and the ONNX file of it; the masks of the network are neither empty nor full."""
+    folder = tmp_path_factory.mktemp("exported")
+    torch.manual_seed(3)
+    network = create_model("taichinet", width=2, in_channels=request.param)
+    nn.init.zeros_(network.positive.output.bias)  # type: ignore[union-attr, arg-type]
+    config = WeightsConfig("taichinet", {"width": 2, "in_channels": request.param}, SIZE)
+    weights = save_weights(network, config, folder / "weights")
+    plain = Predictor(load_weights(weights), PLAIN)
+    values = np.concatenate([plain.predict(picture(*size, 3)).probability.ravel() for size in SIZES])
+    config = WeightsConfig("taichinet", config.options, SIZE, threshold=round(float(np.median(values)), 6))
+    save_weights(network, config, weights)
+    export(ExportRequest(weights, "onnx", False, folder / "file.onnx", f"busi={data}"))
+    return weights, folder / "file.onnx"
+
+
+@pytest.mark.parametrize("channels", [0, 3])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_file_gives_the_predictors_mask_for_every_size_and_colour(
+    exported: tuple[Path, Path], size: tuple[int, int], channels: int
+) -> None:
+    weights, file = exported
+    pixels = picture(*size, channels)
+    expected = Predictor(load_weights(weights), PLAIN).predict(pixels)
+    found = Model(file).segment(pixels)
+    assert found.mask.shape == found.probability.shape == size
+    np.testing.assert_allclose(found.probability, expected.probability, atol=5e-3)
+    clear = np.abs(expected.probability - Predictor(load_weights(weights), PLAIN).threshold) > 5e-3
+    np.testing.assert_array_equal(found.mask[clear] > 0, expected.mask[clear])
+    assert set(np.unique(found.mask)) <= {0, 255}
+
+
+def test_the_report_tells_what_was_compared_and_predict_may_use_the_graph(exported: tuple[Path, Path]) -> None:
+    weights, file = exported
+    report = json.loads(file.with_name("file.onnx.parity.json").read_text())
+    assert report["rows"].keys() == {"the file", "in predict", "tuned PyTorch"}
+    assert report["parity_images"] == report["unseen_images"] == 10
+    assert report["rows"]["the file"]["pixels"] == 10 * 66 * 81
+    assert report["rows"]["in predict"]["agreement"] > 0.999
+    assert abs(report["rows"]["in predict"]["dice_cost"]) < 0.001
+    assert report["largest_grey_difference"] <= 1
+    assert report["resized_apart"] < 0.01
+    assert "| the file |" in file.with_name("file.onnx.parity.md").read_text()
+    assert open_runtime("onnx", load_weights(weights), weights).description.name == "onnx"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [*SIZES, (500, 611), (31, 1200)])
+def test_the_files_resizing_is_pillows_within_one_grey_level(size: tuple[int, int], channels: int) -> None:
+    session = onnxruntime.InferenceSession(before_network(channels, SIZE).SerializeToString())
+    pixels = picture(*size, 3)
+    found = session.run(["network_image"], {"image": pixels})[0][0] * 255
+    wanted = Image.fromarray(pixels).convert("L" if channels == 1 else "RGB")
+    expected = np.asarray(wanted.resize((SIZE, SIZE), Image.Resampling.BILINEAR)).reshape(SIZE, SIZE, channels)
+    difference = np.abs(found.transpose(1, 2, 0) - expected)
+    assert difference.max() < 1.001
+    much_taller = size[0] > 1.3 * size[1]  # where Pillow may round the height first
+    assert np.mean(difference > 0.001) < (0.3 if much_taller else 0.01)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_files_way_back_is_pytorchs(size: tuple[int, int]) -> None:
+    session = onnxruntime.InferenceSession(behind_network(SIZE, 0.4).SerializeToString())
+    lesion = np.random.default_rng(0).random((1, 1, SIZE, SIZE), dtype=np.float32)
+    mask, probability = session.run(None, {"lesion": lesion, "native_size": np.array(size)})
+    expected = F.interpolate(torch.from_numpy(lesion), size, mode="bilinear", align_corners=False)[0, 0].numpy()
+    np.testing.assert_allclose(probability, expected, atol=1e-5)
+    np.testing.assert_array_equal(mask > 0, probability > np.float32(0.4))
+
+
+def test_int8_from_a_useless_calibration_is_refused_and_leaves_nothing(
+    exported: tuple[Path, Path], data: Path, tmp_path: Path
+) -> None:
+    weights, _ = exported
+    black = tmp_path / "black"
+    black.mkdir()
+    for i in range(2):
+        Image.fromarray(np.full((66, 81), i, dtype=np.uint8)).save(black / f"{i}.png")
+    before = sorted(weights.rglob("*"))
+    request = ExportRequest(weights, "onnx", True, tmp_path / "out" / "f.onnx", f"busi={data}", str(black))
+    with pytest.raises(WeightsError, match="nothing was written"):
+        export(request)
+    assert not (tmp_path / "out").exists()
+    assert sorted(weights.rglob("*")) == before
+
+
+def test_openvino_writes_the_same_masks(exported: tuple[Path, Path], data: Path, tmp_path: Path) -> None:
+    openvino = pytest.importorskip("openvino")
+    weights, file = exported
+    report = export(ExportRequest(weights, "openvino", False, tmp_path / "f.xml", str(data / "benign")))
+    assert report.rows["the file"].plain_dice is None, "a plain folder has no truth"
+    compiled = openvino.Core().compile_model(tmp_path / "f.xml", "CPU")
+    for size in SIZES:
+        pixels = picture(*size, 3)
+        np.testing.assert_allclose(
+            compiled([pixels])["probability"], Model(file).segment(pixels).probability, atol=5e-3
+        )
+
+
+def test_calibration_takes_what_training_saw_and_the_comparison_the_rest(data: Path) -> None:
+    cases = find_cases(f"busi={data}")
+    seen = tuple(case.digest() for case in cases[:4])
+    config = WeightsConfig("unet", {}, SIZE, provenance={"seen_images": seen})
+    images = share_out(cases, None, config, most_parity=3)
+    assert images.calibration == cases[:4]
+    assert len(images.parity) == images.unseen == 3
+    assert not set(images.parity) & set(images.calibration)
+    unknown = share_out(cases, None, WeightsConfig("unet", {}, SIZE), 100)
+    assert not set(unknown.parity) & set(unknown.calibration)
+    assert len(unknown.parity) + len(unknown.calibration) == len(cases) == 10
+    own = share_out(cases, cases[:2], WeightsConfig("unet", {}, SIZE), 100)
+    assert own.parity == cases[2:]
+    with pytest.raises(DataError, match="--images"):
+        share_out(cases[:1], None, WeightsConfig("unet", {}, SIZE), 100)
+
+
+def test_wrong_requests_are_refused_before_anything_is_built(tmp_path: Path, data: Path) -> None:
+    with pytest.raises(SettingError, match=r"Name it FILE\.onnx"):
+        export_command(tmp_path / "f.pt", str(data), form="onnx")
+    with pytest.raises(SettingError, match="Did you mean 'onnx'"):
+        export_command(tmp_path / "f.onnx", str(data), form="onx")
+    with pytest.raises(SettingError, match="--calibrate"):
+        export_command(tmp_path / "f.onnx", str(data), form="onnx", calibrate=str(data))
+    with pytest.raises(DataError):
+        export_command(tmp_path / "f.onnx", str(tmp_path), form="onnx")

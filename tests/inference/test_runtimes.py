@@ -1,0 +1,230 @@
+"""Runtimes: all give plain PyTorch's answers, what the mask does not need is left out, and the choice is safe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from helpers import FLOAT32_CPU, NARROW
+from numpy.typing import NDArray
+from torch import nn
+
+from taichinet.datasets.phantom import make_phantom
+from taichinet.datasets.prepared import resize_image
+from taichinet.errors import SettingError, WeightsError
+from taichinet.inference.export.graph import network_graph
+from taichinet.inference.export.quantise import onnx_int8
+from taichinet.inference.runtimes.answers import Answers
+from taichinet.inference.runtimes.choose import open_runtime
+from taichinet.inference.runtimes.eager import Eager
+from taichinet.inference.runtimes.onnx import OnnxRuntime
+from taichinet.inference.runtimes.parity import (
+    RUNTIMES_FOLDER,
+    Parity,
+    ParityRecord,
+    digest_of,
+    processor,
+    read_record,
+    write_record,
+)
+from taichinet.inference.runtimes.runtime import Runtime
+from taichinet.inference.runtimes.tuned import Tuned, fold_batch_norms
+from taichinet.inference.shipped import shipped_weights
+from taichinet.models.catalogue import create_model, list_models
+from taichinet.models.settings import CouplingSettings
+from taichinet.models.weights import LoadedWeights, WeightsConfig, load_weights, save_weights
+
+EXACT = Parity(4, 1.0, 1.0, 0, 4000, 0.0, None, None)
+
+
+def phantoms(count: int, size: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Phantom images, uint8 (B, 1, S, S)."""
+    rng = np.random.default_rng(seed)
+    labels = ("benign", "malignant")
+    images = [make_phantom(rng, labels[i % 2]).image for i in range(count)]  # type: ignore[arg-type]
+    return np.stack([resize_image(image, size)[None] for image in images])
+
+
+@pytest.fixture(scope="module")
+def shipped() -> LoadedWeights:
+    return load_weights(shipped_weights())
+
+
+@pytest.fixture(scope="module")
+def shipped_graph(shipped: LoadedWeights) -> onnx.ModelProto:
+    return network_graph(shipped)
+
+
+def assert_agrees(runtime: Runtime, shipped: LoadedWeights, tolerance: float) -> None:
+    images = phantoms(3, shipped.config.size)
+    expected, found = Eager(shipped.network).maps(images), runtime.maps(images)
+    assert expected.lesion.max() > 0.5, "the network must find something, or agreement says little"
+    np.testing.assert_allclose(found.lesion, expected.lesion, atol=tolerance)
+    assert found.disagreement is not None
+    assert expected.disagreement is not None
+    np.testing.assert_allclose(found.disagreement, expected.disagreement, atol=tolerance)
+
+
+def test_tuned_pytorch_agrees_with_plain_on_the_shipped_weights(shipped: LoadedWeights) -> None:
+    assert_agrees(Tuned(shipped.network, FLOAT32_CPU), shipped, 2e-4)
+
+
+def test_onnx_runtime_agrees_with_plain_on_the_shipped_weights(
+    shipped: LoadedWeights, shipped_graph: onnx.ModelProto
+) -> None:
+    assert_agrees(OnnxRuntime(shipped_graph.SerializeToString(), "float32", threads=1), shipped, 2e-4)
+
+
+def test_openvino_agrees_with_plain_on_the_shipped_weights(
+    shipped: LoadedWeights, shipped_graph: onnx.ModelProto
+) -> None:
+    openvino = pytest.importorskip("openvino")
+    from taichinet.inference.runtimes.openvino import OpenVino
+
+    model = openvino.Core().read_model(shipped_graph.SerializeToString())
+    assert_agrees(OpenVino(model, "float32", threads=1), shipped, 2e-4)
+
+
+def test_int8_keeps_the_shipped_networks_answers_nearly_and_is_int8_indeed(
+    shipped: LoadedWeights, shipped_graph: onnx.ModelProto
+) -> None:
+    quantised = onnx_int8(shipped_graph, list(phantoms(6, shipped.config.size, seed=1)))
+    convolutions = [node for node in quantised.graph.node if node.op_type == "Conv"]
+    made = {output: node.op_type for node in quantised.graph.node for output in node.output}
+    of_int8 = [node for node in convolutions if made.get(node.input[1]) == "DequantizeLinear"]
+    assert len(of_int8) >= 40
+    assert len(of_int8) < len(convolutions), "first layer, output and head stay float"
+    images = phantoms(3, shipped.config.size)
+    expected = Eager(shipped.network).maps(images).lesion
+    found = OnnxRuntime(quantised.SerializeToString(), "int8", threads=1).maps(images).lesion
+    assert 0 < np.abs(found - expected).mean() < 0.02
+    assert np.mean((found > 0.5) != (expected > 0.5)) < 0.01
+
+
+@pytest.mark.parametrize("model", list_models())
+def test_folding_leaves_every_networks_answer_and_the_network_itself_as_they_were(model: str) -> None:
+    torch.manual_seed(0)
+    network = create_model(model, **NARROW.get(model, {})).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # fresh statistics would make folding trivial
+            nn.init.uniform_(module.running_mean, -0.5, 0.5)  # type: ignore[arg-type]
+            nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
+    image = torch.rand(1, 1, 64, 64)
+    norms = sum(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    with torch.inference_mode():
+        expected = network(image).lesion
+        folded = fold_batch_norms(network)
+        np.testing.assert_allclose(folded(image).lesion.numpy(), expected.numpy(), atol=1e-3)
+        assert torch.equal(network(image).lesion, expected)
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in folded.modules()) < norms
+
+
+@pytest.mark.parametrize("cross_attention", [True, False])
+def test_without_a_head_the_lesion_is_found_without_the_negative_decoder(cross_attention: bool) -> None:
+    network = create_model("taichinet", width=4, head="none", cross_attention=cross_attention).eval()
+    assert_lesion_alone(network, network.negative.decoder[-1])  # type: ignore[union-attr, index]
+
+
+def test_without_a_head_the_twin_of_a_rival_is_not_asked() -> None:
+    network = create_model("unet", width=4, second_path=CouplingSettings(head="none")).eval()
+    assert_lesion_alone(network, network.negative)
+
+
+@pytest.mark.parametrize("head", ["a", "b", "c"])
+def test_with_a_head_the_lesion_needs_both_paths(head: str) -> None:
+    network = create_model("taichinet", width=4, head=head).eval()
+    assert_lesion_alone(network, network.negative.decoder[-1], called=True)  # type: ignore[union-attr, index]
+
+
+def assert_lesion_alone(network: nn.Module, spared: object, called: bool = False) -> None:
+    """The lesion without the disagreement is bit for bit the same, and `spared` is (not) called for it."""
+    assert isinstance(spared, nn.Module)
+    image = torch.rand(2, 1, 32, 32)
+    calls: list[int] = []
+    with torch.inference_mode():
+        lesion, disagreement = Answers(network, disagreement=True)(image)
+        assert disagreement.max() > 0
+        spared.register_forward_hook(lambda *_: calls.append(1))
+        (alone,) = Answers(network, disagreement=False)(image)
+    assert torch.equal(alone, lesion)
+    assert bool(calls) == called
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    return save_weights(
+        create_model("taichinet", width=2), WeightsConfig("taichinet", {"width": 2}, 32), tmp_path / "w"
+    )
+
+
+def keep_graph(folder: Path, **changes: object) -> None:
+    """An ONNX graph of the weights beside them, with a record that holds, but for `changes`."""
+    runtimes = folder / RUNTIMES_FOLDER
+    runtimes.mkdir(exist_ok=True)
+    if not (runtimes / "onnx-float32.onnx").exists():
+        onnx.save(network_graph(load_weights(folder)), runtimes / "onnx-float32.onnx")
+    digest = digest_of(folder / "model.safetensors")
+    record = ParityRecord("onnx", "float32", "onnx-float32.onnx", digest, processor(), EXACT, 0.5, 1.0, 2.0)
+    write_record(replace(record, **changes), runtimes / "onnx-float32.json")  # type: ignore[arg-type]
+
+
+def chosen(choice: str, folder: Path, accelerated: bool = False) -> str:
+    return open_runtime(choice, load_weights(folder), folder, accelerated=accelerated).description.name
+
+
+def test_a_proven_faster_runtime_is_chosen_and_gives_the_same_answer(weights: Path) -> None:
+    assert chosen("auto", weights) == "tuned"
+    keep_graph(weights)
+    assert chosen("auto", weights) == "onnx"
+    assert chosen("auto", weights / "model.safetensors") == "onnx"
+    assert chosen("auto", weights, accelerated=True) == "tuned"
+    assert chosen("eager", weights) == "eager"
+    loaded, images = load_weights(weights), phantoms(2, 32)
+    expected = Eager(loaded.network).maps(images)
+    found = open_runtime("auto", loaded, weights).maps(images)
+    np.testing.assert_allclose(found.lesion, expected.lesion, atol=1e-5)
+
+
+def test_a_runtime_is_not_chosen_where_anything_speaks_against_it(weights: Path) -> None:
+    unlike = replace(EXACT, agreement=0.9)
+    for changes in (
+        {"seconds": 1.5},
+        {"weights_digest": "another"},
+        {"processor": "another"},
+        {"parity": unlike},
+        {"graph": "gone.onnx"},
+        {"runtime": "unheard-of"},
+    ):
+        keep_graph(weights, **changes)
+        assert chosen("auto", weights) == "tuned", changes
+    (weights / RUNTIMES_FOLDER / "onnx-float32.json").write_text("{")
+    assert chosen("auto", weights) == "tuned"
+    keep_graph(weights)
+    (weights / RUNTIMES_FOLDER / "onnx-float32.onnx").write_bytes(b"torn")
+    assert chosen("auto", weights) == "tuned"
+
+
+def test_an_unproven_runtime_asked_for_by_name_is_refused_with_the_command_that_proves_it(weights: Path) -> None:
+    with pytest.raises(WeightsError, match="taichinet export"):
+        chosen("onnx", weights)
+    with pytest.raises(SettingError, match="Did you mean 'onnx'"):
+        chosen("onx", weights)
+
+
+def test_a_record_survives_its_file(tmp_path: Path) -> None:
+    record = ParityRecord("openvino", "int8", "g.xml", "d", processor(), EXACT, 0.1, 0.2, 0.3)
+    write_record(record, tmp_path / "r.json")
+    assert read_record(tmp_path / "r.json") == record
+
+
+def test_parity_fails_on_a_dice_cost_or_else_on_masks_that_disagree() -> None:
+    assert EXACT.failures("int8") == []
+    assert replace(EXACT, agreement=0.99).failures("int8")
+    assert replace(EXACT, agreement=0.99, plain_dice=0.7, dice=0.6951).failures("int8") == []
+    assert "0.0051 Dice" in replace(EXACT, plain_dice=0.7, dice=0.6949).failures("int8")[0]
+    assert replace(EXACT, agreement=0.99, plain_dice=0.7, dice=0.7).failures("float32")
