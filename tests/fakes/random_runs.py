@@ -24,6 +24,11 @@ SIZE = 32
 MINED = "0123456789abcdef"
 
 
+def halves(manifest: Manifest) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(training keys, held-out keys)."""
+    return manifest.keys[::2], manifest.keys[1::2]
+
+
 def make_fake_run(
     out: Path,
     manifest: Manifest,

@@ -1,0 +1,118 @@
+"""What the figures show: which images, whose answers, which scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fakes.random_runs import halves, make_fake_run
+
+from taichinet.datasets.manifest import Manifest
+from taichinet.errors import SettingError
+from taichinet.reports.figures.ablation import MODELS
+from taichinet.reports.figures.cases import Request, at_quantiles, representative
+from taichinet.reports.figures.catalogue import FIGURES
+from taichinet.reports.figures.feature_maps import distinct_channels
+from taichinet.reports.figures.methods import PRINTED
+from taichinet.reports.figures.runs import find_runs, take_together
+from taichinet.reports.figures.sheet import Sheet
+from taichinet.reports.figures.source import Source
+
+
+def test_the_printed_dice_is_that_of_the_scores_table_at_native_size(sheets: dict[int, Sheet], source: Source) -> None:
+    for run in source.runs:
+        told = [
+            panel
+            for row in sheets[8].record()["rows"]
+            for panel in row["panels"]
+            if panel.get("recipe") == run.recipe and "dice_native" in panel
+        ]
+        for panel in told:
+            assert panel["dice_native"] == pytest.approx(run.scores["dice_native"][panel["case"]], abs=1e-3)
+
+
+def test_cases_are_the_quartiles_of_the_references_dice() -> None:
+    scores = pd.DataFrame(
+        {
+            "key": [f"image {i}" for i in (4, 2, 0, 3, 1, 9)],
+            "dice": [0.4, 0.2, 0.0, 0.3, 0.1, np.nan],
+            "true_pixels": [5, 5, 5, 5, 5, 0],
+            "sensitivity_native": [1, 1, 1, 1, 1, np.nan],
+        }
+    )
+    assert representative(scores, 1) == ("image 2",)
+    assert representative(scores, 3) == ("image 1", "image 2", "image 3")
+    assert at_quantiles(["only"], 3) == ("only",)
+    assert at_quantiles([], 3) == ()
+
+
+def test_the_failures_drawn_are_the_planted_ones(sheets: dict[int, Sheet], manifest: Manifest) -> None:
+    _, held_out = halves(manifest)
+    assert [(row.label, row.panels[0].record["case"]) for row in sheets[12].rows] == [
+        ("taken for background", held_out[3]),
+        ("inverted", held_out[5]),
+    ]
+    assert sheets[12].made["found"] == {"taken for background": 1, "inverted": 1}
+
+
+def test_easy_and_hard_parts_are_those_that_were_mined(sheets: dict[int, Sheet], manifest: Manifest) -> None:
+    train, _ = halves(manifest)
+    for row in sheets[7].rows:
+        assert row.label in train
+        easy, hard = (panel.values for panel in row.panels[1:])
+        assert not (easy & hard).any()
+        shares = [panel.record["share_of_lesion"] for panel in row.panels[1:]]
+        assert sum(shares) == pytest.approx(1, abs=1e-3)  # the fake mining splits whole lesions
+        columns = np.arange(128) * 32 // 128 % 10 <= train.index(row.label)
+        assert not easy[:, ~columns].any()
+        assert not hard[:, columns].any()
+
+
+def test_feature_maps_show_the_network_that_scored(sheets: dict[int, Sheet], source: Source) -> None:
+    positive, negative = sheets[4].rows
+    run = next(run for run in source.runs if run.recipe == "demo-taichinet")
+    maps = source.feature_maps(run, positive.panels[0].record["case"])
+    assert maps.negative is not None
+    for row, path in ((positive, maps.positive), (negative, maps.negative)):
+        channels = [int(panel.record["map"].removeprefix("channel ")) for panel in row.panels[2:6]]
+        assert len(set(channels)) == 4
+        for panel, channel in zip(row.panels[2:6], channels, strict=True):
+            values = path.decoded[0, channel].double().numpy()
+            np.testing.assert_allclose(panel.values, (values - values.min()) / max(np.ptp(values), 1e-30), atol=1e-6)
+
+
+def test_channels_that_show_the_same_are_taken_once() -> None:
+    rng = torch.Generator().manual_seed(0)
+    maps = torch.rand(6, 8, 8, generator=rng)
+    maps[0] = 9 * maps[5]  # the strongest, and the same picture as the last
+    maps[1] *= 5
+    assert distinct_channels(maps, 2) == (0, 1)
+    assert 5 not in distinct_channels(maps, 5)
+    assert sorted(distinct_channels(maps, 6)) == [0, 1, 2, 3, 4, 5]
+
+
+def test_named_cases_are_drawn_in_their_order(source: Source, manifest: Manifest) -> None:
+    _, held_out = halves(manifest)
+    sheet = FIGURES[8]((source,), Request(cases=(held_out[2], held_out[0])))
+    assert [row.label for row in sheet.rows] == [held_out[2], held_out[0]]
+
+
+def test_methods_can_be_chosen(source: Source) -> None:
+    sheet = FIGURES[11]((source,), Request(methods=("unet", "taichinet"), count=2))
+    assert sheet.columns == ("Image", "U-Net", "TaiChiNet")
+    assert len(sheet.rows) == 2
+    with pytest.raises(SettingError, match="Did you mean 'unet'"):
+        FIGURES[11]((source,), Request(methods=("unett",)))
+    with pytest.raises(SettingError, match="legibly"):
+        FIGURES[11]((source,), Request(methods=PRINTED + MODELS[1:4]))
+
+
+def test_the_paper_scale_goes_before_a_smaller_one(manifest: Manifest, tmp_path: Path) -> None:
+    _, held_out = halves(manifest)
+    for recipe in ("demo-taichinet", "cpu-taichinet"):
+        make_fake_run(tmp_path, manifest, recipe, held_out)
+    (chosen,) = take_together(find_runs(tmp_path), ["taichinet"], "DATA", tmp_path).values()
+    assert chosen.recipe == "cpu-taichinet"

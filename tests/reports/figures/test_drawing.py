@@ -1,0 +1,144 @@
+"""What is drawn: files, panels, strokes, legible text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes.random_runs import halves, make_fake_run
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+from torch import nn
+
+from taichinet.datasets.manifest import Manifest
+from taichinet.reports.figures import layout
+from taichinet.reports.figures.cases import Request
+from taichinet.reports.figures.catalogue import FIGURES, draw_figures
+from taichinet.reports.figures.layout import DPI, broken, draw, write_figure
+from taichinet.reports.figures.panels import stretched
+from taichinet.reports.figures.runs import find_runs
+from taichinet.reports.figures.sheet import Panel, Row, Sheet
+from taichinet.reports.figures.source import Source, open_source
+
+PANELS = {4: (2, 7), 7: (3, 3), 8: (3, 9), 9: (3, 7), 11: (3, 9), 12: (2, 4)}  # rows, columns
+
+
+def every_text(figure: Figure) -> Iterator[Text]:
+    figure.canvas.draw()
+    for text in figure.findobj(Text):
+        if text.get_visible() and text.get_text().strip():
+            yield text
+
+
+@pytest.mark.parametrize("number", FIGURES)
+def test_every_figure_is_written_as_png_pdf_and_json(number: int, sheets: dict[int, Sheet], tmp_path: Path) -> None:
+    png, pdf, record = write_figure(sheets[number], tmp_path)
+    picture = Image.open(png)
+    assert picture.info["dpi"] == pytest.approx((DPI, DPI), abs=0.1)
+    assert picture.width <= 7.17 * DPI
+    assert np.asarray(picture.convert("L")).std() > 5
+    assert pdf.read_bytes().startswith(b"%PDF")
+    assert b"/Type3" not in pdf.read_bytes()  # journals refuse letters that are drawings
+    told = json.loads(record.read_text())
+    rows, columns = PANELS[number]
+    assert len(told["columns"]) == columns
+    assert [len(row["panels"]) for row in told["rows"]] == [columns] * rows
+    assert all(panel["case"] for row in told["rows"] for panel in row["panels"])
+    assert all(len(run["weights_sha256"]) == 64 for run in told["runs"])
+    assert {path.name for path in tmp_path.iterdir()} == {png.name, pdf.name, record.name}
+
+
+@pytest.mark.parametrize("number", FIGURES)
+def test_every_panel_is_drawn_with_the_truth_in_red(number: int, sheets: dict[int, Sheet]) -> None:
+    figure = draw(sheets[number])
+    rows, columns = PANELS[number]
+    panels = [axes for axes in figure.axes if axes.images]
+    assert len(panels) == rows * columns
+    assert len(figure.axes) == rows * columns + sheets[number].has_responses
+    for axes in panels:
+        assert any(line.get_color() == layout.RED for line in axes.lines)
+
+
+@pytest.mark.parametrize("number", FIGURES)
+def test_no_text_is_small_cut_off_or_over_another(number: int, sheets: dict[int, Sheet]) -> None:
+    with layout.matplotlib.rc_context(layout.STYLE):
+        figure = draw(sheets[number])
+        texts = list(every_text(figure))
+        boxes = [text.get_window_extent() for text in texts]
+    assert min(text.get_fontsize() for text in texts) >= 7
+    width, height = figure.bbox.width, figure.bbox.height
+    for text, box in zip(texts, boxes, strict=True):
+        inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
+        assert inside, f"'{text.get_text()}' leaves the figure"
+    for i, one in enumerate(boxes):
+        for j in range(i):
+            assert not one.overlaps(boxes[j]), f"'{texts[i].get_text()}' over '{texts[j].get_text()}'"
+
+
+def test_the_same_runs_give_the_same_bytes(source: Source, tmp_path: Path) -> None:
+    written = [draw_figures([7], (source,), Request(count=1), tmp_path / name).sheets[0][1] for name in ("one", "two")]
+    for first, second in zip(*written, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_the_strokes_are_told_apart_by_colour_blind_eyes_and_in_grey() -> None:
+    red = np.array(layout.RED)
+    blue = np.array(layout.matplotlib.colors.to_rgb(layout.SKY_BLUE))
+    # Machado, Oliveira and Fernandes 2009, severity 1: protanopia, deuteranopia, tritanopia.
+    eyes = (
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+        [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    )
+    for eye in eyes:
+        seen = [np.clip(np.array(eye) @ colour, 0, 1) for colour in (red, blue)]
+        assert np.linalg.norm(seen[0] - seen[1]) > 0.5
+    grey = np.array([0.2126, 0.7152, 0.0722])
+    assert grey @ (blue - red) > 0.2
+    assert layout.DASHES != "solid"
+
+
+def marking_nothing(network: nn.Module) -> None:
+    nn.init.constant_(network.positive.output.bias, -50.0)  # type: ignore[union-attr, arg-type]
+
+
+def test_an_answer_that_marks_nothing_draws_no_dashes(data: Path, manifest: Manifest, tmp_path: Path) -> None:
+    _, held_out = halves(manifest)
+    make_fake_run(tmp_path, manifest, "demo-taichinet", held_out, alter=marking_nothing)
+    source = open_source(str(data), find_runs(tmp_path), tmp_path)
+    sheet = FIGURES[11]((source,), Request(methods=("taichinet",), count=1))
+    (panel,) = (axes for axes in draw(sheet).axes[1:])
+    assert {line.get_color() for line in panel.lines} == {layout.RED}
+    assert sheet.rows[0].panels[1].note == "DI 0.00"
+
+
+def test_text_is_broken_where_it_would_be_wider() -> None:
+    assert broken("one two", 5) == ["one two"]
+    assert broken("one two", 0.3) == ["one", "two"]
+    assert broken("one\ntwo three", 5) == ["one", "two three"]
+    assert broken("", 1) == [""]
+
+
+def test_many_rows_of_tall_images_still_fit_a_page() -> None:
+    panel = Panel(np.zeros((90, 60), np.uint8), truth=np.eye(90, 60, dtype=bool), note="DI 0.50")
+    rows = tuple(Row(f"case {i}", (90, 60), (panel, panel)) for i in range(8))
+    figure = draw(Sheet(11, "", ("one", "two"), rows, "", {}))
+    assert figure.get_figheight() <= 9.5
+
+
+def test_a_panel_keeps_the_shape_of_its_image() -> None:
+    truth = np.zeros((30, 60), bool)
+    truth[10:20, 20:40] = True
+    panel = Panel(np.zeros((30, 60), np.uint8), truth=truth)
+    sheet = Sheet(4, "", ("one", "two"), (Row("case", (30, 60), (panel, panel)),), "", {})
+    figure = draw(sheet)
+    box = figure.axes[0].get_window_extent()
+    assert box.width / box.height == pytest.approx(2, abs=0.02)
+
+
+def test_a_constant_map_is_drawn_as_no_response() -> None:
+    assert (stretched(np.full((2, 2), 3.0)) == 0).all()
