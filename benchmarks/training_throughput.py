@@ -2,115 +2,164 @@
 
     python benchmarks/training_throughput.py -o results/benchmarks/training_throughput.json
 
-Both train the same weights on the same batches with the same loss, in turn, in one process: A B A B ... The ratio
-is that of the medians. Ours is timed end to end, with the data pipeline (drawing the batch, augmentation) inside;
-the plain one without, so that the comparison cannot flatter. The pipeline's share is the median time of drawing and
-augmenting a batch over that of our whole step.
+Every number format and memory layout that the machine computes natively trains the same weights on the same batches
+with the same loss, in turn, in one process, and the machine's matrix product is measured between them. Ours is the
+placement that training chooses by itself; it is charged with drawing and augmenting its batches, the others are not,
+so that the comparison cannot flatter. `share_of_gemm_peak` is the step's convolutions and products over what the
+machine's matrix product of the same number format would do in that time. Peak memory is that of a process of its own
+for each batch size, null where less memory was free than it needs.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import json
-import time
+import resource
+import subprocess
+import sys
+from math import isnan, nan
 from pathlib import Path
 from statistics import median
 
 import torch
-from torch import nn
+from measuring import (
+    draw,
+    gemm_call,
+    gemm_gflops,
+    placements,
+    random_data,
+    record,
+    seconds_in_turn,
+    train_step,
+    training_gflops,
+)
 
-from taichinet.batch import Batch
-from taichinet.datasets.augmentation import AugmentationSettings, augment
-from taichinet.datasets.prepared import Prepared, Regions
-from taichinet.experiments.provenance import describe_machine, source_commit
-from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.models.catalogue import create_model
-from taichinet.training.device import Placement, choose_placement
-from taichinet.training.loop import train_epoch
+from taichinet.training.allocator import keep_freed_memory
+from taichinet.training.device import choose_placement
 
-PLAIN = Placement(torch.device("cpu"), bf16=False, memory_format=torch.contiguous_format)
+MEMORY = ((8, 1), (16, 1), (16, 4))  # batch size, micro-batches
 
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--out", type=Path)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--out", type=Path, help="the list of records; this machine's is added or replaced")
+    parser.add_argument("--model", default="taichinet")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--width", type=int, default=32)
+    parser.add_argument("--memory-of", nargs=2, type=int, metavar=("BATCH", "PARTS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    torch.manual_seed(0)
-    ours = create_model("taichinet", width=arguments.width)
-    plain = copy.deepcopy(ours)
-    placement = choose_placement()
-    placement.place(ours)
-    data, regions = random_data(4 * arguments.batch, arguments.size)
-    optimizers = {network: torch.optim.Adam(network.parameters(), lr=1e-4) for network in (ours, plain)}
-    generator = torch.Generator().manual_seed(0)
-    pipeline_seconds, our_seconds, plain_seconds = [], [], []
-    for turn in range(arguments.rounds + 1):  # the first turn warms up
-        began = time.perf_counter()
-        batch = draw(data, regions, arguments.batch, generator)
-        drawn = time.perf_counter()
-        step(ours, batch, optimizers[ours], placement)
-        done = time.perf_counter()
-        step(plain, batch, optimizers[plain], PLAIN)
-        end = time.perf_counter()
-        if turn:
-            pipeline_seconds.append(drawn - began)
-            our_seconds.append(done - began)
-            plain_seconds.append(end - done)
-    result = {
-        "what": "training step of TaiChiNet, images a second; median of alternating steps in one process",
+    keep_freed_memory()  # as training does; the plain placement gains by it too
+    if arguments.memory_of:
+        print(peak_memory_gib(arguments.model, arguments.width, arguments.size, *arguments.memory_of))
+        return
+    content = {
+        "what": "training step, images a second; medians of steps taken in turn in one process",
+        "model": arguments.model,
         "width": arguments.width,
         "size": arguments.size,
         "batch": arguments.batch,
         "rounds": arguments.rounds,
-        "ours": placement.describe(),
-        "ours_images_per_second": round(arguments.batch / median(our_seconds), 3),
-        "plain": PLAIN.describe(),
-        "plain_images_per_second": round(arguments.batch / median(plain_seconds), 3),
-        "ratio": round(median(plain_seconds) / median(our_seconds), 2),
-        "ratio_of_each_round": [round(p / o, 2) for p, o in zip(plain_seconds, our_seconds, strict=True)],
-        "pipeline_share_of_step": round(median(pipeline_seconds) / median(our_seconds), 4),
-        "commit": source_commit(),
-        "machine": describe_machine(),
+        **throughput(arguments),
+        "peak_memory_gib": {
+            f"batch {batch}" + (f" in {parts} micro-batches" if parts > 1 else ""): memory_of_a_process(batch, parts)
+            for batch, parts in MEMORY
+        },
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text + "\n", encoding="utf-8")
+    record(arguments.out, content, same=("model", "width", "size", "batch"))
 
 
-def random_data(count: int, size: int) -> tuple[Prepared, Regions]:
-    """Noise with a square lesion: speed does not depend on what is seen."""
-    keys = tuple(map(str, range(count)))
-    image = torch.randint(0, 256, (count, 1, size, size), dtype=torch.uint8)
-    lesion = torch.zeros_like(image)
-    lesion[..., size // 4 : size // 2, size // 4 : size // 2] = 1
-    easy = lesion.clone()
-    easy[..., : size // 3, :] = 0
-    return Prepared(keys, ("benign",) * count, image, lesion), Regions(keys, easy, lesion - easy)
+def throughput(arguments: argparse.Namespace) -> dict[str, object]:
+    """Images a second of every placement, the GEMM peak between them, and their ratios."""
+    torch.manual_seed(0)
+    first = create_model(arguments.model, width=arguments.width)
+    ours = choose_placement()
+    data, regions = random_data(4 * arguments.batch, arguments.size)
+    generator = torch.Generator().manual_seed(0)
+    batch = draw(data, regions, arguments.batch, generator)
+    calls = {}
+    variants = placements(ours.device)
+    for name, placement in variants.items():
+        network = placement.place(copy.deepcopy(first))
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+        calls[name] = lambda n=network, o=optimizer, p=placement: train_step(n, batch, o, p)
+    formats = {"float32": torch.float32, "bf16": torch.bfloat16}
+    native = [name for name in formats if any(variant.startswith(name) for variant in variants)]
+    gemms = {f"gemm {name}": gemm_call(ours.device, formats[name]) for name in native}
+    pipeline = {"pipeline": lambda: draw(data, regions, arguments.batch, generator)}
+    seconds = seconds_in_turn({**calls, **gemms, **pipeline}, arguments.rounds)
+    peak = {name: gemm_gflops(seconds[f"gemm {name}"]) for name in native}
+    gflops = training_gflops(arguments.model, arguments.size, width=arguments.width)
+    medians = {name: median(values) for name, values in seconds.items()}
+    plain, chosen = next(iter(variants)), next(name for name, placement in variants.items() if placement == ours)
+    ours_seconds = medians[chosen] + medians["pipeline"]
+    return {
+        "placements": {
+            name: {
+                "images_per_second": round(arguments.batch / medians[name], 3),
+                "x_plain": round(medians[plain] / medians[name], 2),
+                "share_of_gemm_peak": round(gflops * arguments.batch / medians[name] / peak[name.partition(" ")[0]], 3),
+            }
+            for name in variants
+        },
+        "gemm_gflops": {name: round(value, 1) for name, value in peak.items()},
+        "training_gflops_per_image": round(gflops, 1),
+        "ours": ours.describe(),
+        "ours_images_per_second": round(arguments.batch / ours_seconds, 3),
+        "plain_images_per_second": round(arguments.batch / medians[plain], 3),
+        "ratio": round(medians[plain] / ours_seconds, 2),
+        "ratio_of_each_round": [
+            round(slow / (fast + drawn), 2)
+            for slow, fast, drawn in zip(seconds[plain], seconds[chosen], seconds["pipeline"], strict=True)
+        ],
+        "ours_share_of_gemm_peak": round(gflops * arguments.batch / ours_seconds / peak[chosen.partition(" ")[0]], 3),
+        "pipeline_share_of_step": round(medians["pipeline"] / ours_seconds, 4),
+    }
 
 
-def draw(data: Prepared, regions: Regions, count: int, generator: torch.Generator) -> Batch:
-    """A batch as training draws it."""
-    rows = torch.randperm(len(data.keys), generator=generator)[:count]
-    return augment(data.batch(rows, regions), AugmentationSettings(), generator)
+def memory_of_a_process(batch: int, parts: int) -> float | None:
+    """`peak_memory_gib` measured by a fresh process, whose peak nothing before it can have raised."""
+    command = [sys.executable, *sys.argv, "--memory-of", str(batch), str(parts)]
+    found = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return None if isnan(found) else found
 
 
-def step(network: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer, placement: Placement) -> None:
-    """One optimiser step through the project's own loop, in the hard step of the curriculum."""
-    train_epoch(
-        network,
-        [batch],
-        lambda prediction, moved: objective(prediction, moved, "hard", ObjectiveSettings()),
-        optimizer,
-        placement,
-    )
+def leave_others_their_memory(spare: int = 2**30) -> None:
+    """Let allocations fail before the machine is out of memory and the kernel ends some process to make room."""
+    facts = Path("/proc/meminfo")
+    if not facts.exists():
+        return
+    available = next(int(line.split()[1]) for line in facts.read_text().splitlines() if line.startswith("MemAvailable"))
+    own = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    limit = own + max(1024 * available - spare, 0)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def peak_memory_gib(model: str, width: int, size: int, batch_size: int, parts: int) -> float:
+    """GiB at the peak of a training step: resident memory of this process, or on a GPU what was allocated there.
+
+    A step on two small images before it leaves Adam's moments in memory, which the first step does not have yet. NaN
+    where the memory that is free does not suffice.
+    """
+    placement = choose_placement()
+    network = placement.place(create_model(model, width=width))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    for count, pixels, cut in ((2, 32, 1), (batch_size, size, parts)):
+        batch = draw(*random_data(count, pixels), count, torch.Generator().manual_seed(0))
+        try:
+            train_step(network, batch, optimizer, placement, cut)
+        except (MemoryError, RuntimeError) as error:
+            if "memory" not in str(error):
+                raise
+            return nan
+        leave_others_their_memory()
+    if placement.device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated() / 2**30, 2)
+    unit = 1 if sys.platform == "darwin" else 1024  # what the system counts in
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, 2)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,12 @@ class FoldError(TaiChiNetError):
     exit_code = 6
 
 
+class ProcessError(TaiChiNetError):
+    """One of several processes of a training that cannot find the others, or has lost them."""
+
+    exit_code = 8
+
+
 class PartialFailureError(TaiChiNetError):
     """Some of many inputs failed; the others were done and written."""
 

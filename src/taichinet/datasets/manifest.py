@@ -55,7 +55,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All samples of one data set in a fixed order (by label, then number).
+    """All samples of one data set in a fixed order: that of its reader, never that of the file system.
 
     `regions` are nested, outer before inner. `left_out` has a line for each sample that the reader passed over for a
     fault which the distribution itself has, such as a mask of another size.

@@ -24,7 +24,7 @@ from taichinet.evaluation.aggregate import (
 from taichinet.evaluation.calibration import pool
 from taichinet.evaluation.confidence import ImageConfidence
 from taichinet.evaluation.detection import detection_auc
-from taichinet.evaluation.uncertainty import RESAMPLES, Interval, bootstrap_difference, bootstrap_mean, join_groups
+from taichinet.evaluation.uncertainty import RESAMPLES, Interval, bootstrap_difference, bootstrap_mean
 from taichinet.evaluation.undefined import decided_scores, empty_truth
 from taichinet.experiments.card import (
     Cohort,
@@ -37,6 +37,7 @@ from taichinet.experiments.card import (
 )
 from taichinet.experiments.provenance import source_commit
 from taichinet.experiments.run import read_fold
+from taichinet.groups import cluster_numbers
 from taichinet.models.weights import WeightsConfig
 
 WORST = 6
@@ -93,7 +94,7 @@ def validation_card(
     summary = aggregate(scores)  # refuses torn tables
     rows = scores.assign(key=scores["key"].astype(str)).reset_index(drop=True)
     _refuse_strangers(rows, manifest, extras)
-    rows["cluster"] = join_groups(list(rows["key"]), (*manifest.patients, *extras.groups))
+    rows["cluster"] = cluster_numbers(list(rows["key"]), (*manifest.patients, *extras.groups))
     empty = empty_truth(rows)
     lesion, normal = rows[~empty], rows[empty]
     boot = _Bootstrap(seed, resamples)

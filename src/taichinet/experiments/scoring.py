@@ -79,12 +79,12 @@ def score_and_time(
         began = time.perf_counter()
         (prediction,) = predict_batches(network, [batch], placement)  # one at a time: no map outlives its batch
         seconds.append((time.perf_counter() - began) / len(batch.image))
-        second = prediction.second_opinion
+        lesion, second = prediction.lesion, prediction.second_opinion  # once a batch, not once an image
         for i in range(len(batch.image)):
             key = data.keys[position]
             drawn = region_masks(samples[key], len(manifest.regions))
             for r, region in enumerate(manifest.regions):
-                probability = prediction.lesion[i : i + 1, r : r + 1]
+                probability = lesion[i : i + 1, r : r + 1]
                 truth = batch.lesion[i, r].numpy() > 0.5
                 native_mask = resize_probability(probability, drawn[r].shape) > threshold
                 at_network_size = probability[0, 0].numpy()

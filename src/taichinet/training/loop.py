@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from taichinet.batch import Batch, Prediction
 from taichinet.errors import SettingError
+from taichinet.training.cross_rank_norm import count_in_norms
 from taichinet.training.device import Placement
 
 BatchLoss = Callable[[Prediction, Batch], Tensor]
@@ -27,14 +28,18 @@ def train_epoch(
 
     With `accumulate` a step's gradient is the sum over that many micro-batches, each loss weighing its share of the
     images: as every loss is a mean over images, that is the gradient of the whole batch but for BatchNorm's statistics.
+    Several ranks, which all read the same batches, each pass their share of every micro-batch.
     """
     network.train()
+    ranks = placement.ranks
     total, images = 0.0, 0
     for whole in batches:
         count = len(whole.image)
         optimizer.zero_grad(set_to_none=True)
-        for cpu_batch in whole.split(accumulate):
-            batch = cpu_batch.to(placement.device, placement.memory_format)
+        for micro_batch in whole.split(accumulate):
+            own = ranks.share(micro_batch)
+            count_in_norms(network, own.counts)
+            batch = own.batch.to(placement.device, placement.memory_format)
             with placement.autocast():
                 prediction = network(batch.image)
             loss = loss_of(prediction, batch)
@@ -45,12 +50,12 @@ def train_epoch(
                     "mining.learning_rate), or set training.precision=float32; begin anew with --overwrite, since "
                     "settings change."
                 )
-            share = len(batch.image) / count
-            (loss * share).backward()  # type: ignore[no-untyped-call]
-            total += value * len(batch.image)
+            (loss * (own.images / count)).backward()  # type: ignore[no-untyped-call]
+            total += value * own.images
+        ranks.sum_gradients(network)
         optimizer.step()
         images += count
-    return total / max(images, 1)
+    return ranks.sum(total) / max(images, 1)
 
 
 @torch.inference_mode()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taichinet.datasets.folds import FoldPlan, read_folds
-from taichinet.evaluation.uncertainty import join_groups
+from taichinet.groups import cluster_numbers
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class KnownGroups:
     def clusters(self, dataset: str, keys: Sequence[str]) -> list[int]:
         """For each key the number of its cluster, by every plan of the data set; each for itself without a plan."""
         groups = {group for plan in self.plans if plan.dataset == dataset for group in plan.groups}
-        return join_groups(keys, sorted(groups))
+        return cluster_numbers(keys, sorted(groups))
 
     def leaking(self, digest: str, protocol: str, count: int, seed: int, folds: Sequence[int]) -> int | None:
         """Images tested in `folds` that have a copy, or their patient, in another fold; None without the plan."""

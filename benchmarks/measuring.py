@@ -1,0 +1,146 @@
+"""What the benchmarks share: data that looks like training's, calls timed in turn, the machine's peak, records."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from taichinet.batch import Batch, Prediction
+from taichinet.datasets.augmentation import AugmentationSettings, augment
+from taichinet.datasets.prepared import Prepared, Regions
+from taichinet.experiments.provenance import describe_machine, source_commit
+from taichinet.losses.objective import ObjectiveSettings, objective
+from taichinet.models.catalogue import create_model
+from taichinet.training.device import Placement, choose_placement
+from taichinet.training.loop import train_epoch
+
+GEMM_SIZE = 2048
+
+
+def random_data(count: int, size: int) -> tuple[Prepared, Regions]:
+    """Noise with a square lesion: speed does not depend on what is seen."""
+    keys = tuple(map(str, range(count)))
+    image = torch.randint(0, 256, (count, 1, size, size), dtype=torch.uint8)
+    lesion = torch.zeros_like(image)
+    lesion[..., size // 4 : size // 2, size // 4 : size // 2] = 1
+    easy = lesion.clone()
+    easy[..., : size // 3, :] = 0
+    return Prepared(keys, ("benign",) * count, image, lesion), Regions(keys, easy, lesion - easy)
+
+
+def draw(data: Prepared, regions: Regions, count: int, generator: torch.Generator) -> Batch:
+    """A batch as training draws it."""
+    rows = torch.randperm(len(data.keys), generator=generator)[:count]
+    return augment(data.batch(rows, regions), AugmentationSettings(), generator)
+
+
+def train_step(
+    network: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer, placement: Placement, accumulate: int = 1
+) -> None:
+    """One optimiser step through the project's own loop, in the hard step of the curriculum."""
+    train_epoch(network, [batch], hard_loss, optimizer, placement, accumulate)
+
+
+def hard_loss(prediction: Prediction, batch: Batch) -> Tensor:
+    """The loss of the curriculum's second step, with every term."""
+    return objective(prediction, batch, "hard", ObjectiveSettings())
+
+
+def placements(device: torch.device) -> dict[str, Placement]:
+    """Every number format that `device` computes natively, in both memory layouts; the plainest first."""
+    native = choose_placement().bf16
+    return {
+        f"{'bf16' if bf16 else 'float32'} {'channels-last' if last else 'NCHW'}": Placement(
+            device, bf16, torch.channels_last if last else torch.contiguous_format
+        )
+        for bf16 in ((False, True) if native else (False,))
+        for last in (False, True)
+    }
+
+
+def clock_is_cpu_time() -> bool:
+    """Whether `clock` counts this process's own processor time: on a CPU with a single thread that is the latency."""
+    return torch.get_num_threads() == 1 and not torch.cuda.is_available()
+
+
+def clock() -> float:
+    """Seconds; with one thread those of the process alone, so that a busy machine spoils no figure."""
+    return time.process_time() if clock_is_cpu_time() else time.perf_counter()
+
+
+def seconds_in_turn(calls: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call in each round, called in turn (A B C A B C ...): what slows the machine slows all of them.
+
+    A first round warms up and is not counted.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(rounds + 1):
+        for name, call in calls.items():
+            _finish()
+            began = clock()
+            call()
+            _finish()
+            if turn:
+                seconds[name].append(clock() - began)
+    return seconds
+
+
+def gemm_call(device: torch.device, dtype: torch.dtype, size: int = GEMM_SIZE) -> Callable[[], Tensor]:
+    """A product of two square matrices: 2 * size^3 operations, what the machine reaches at best."""
+    one, other = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return lambda: one @ other
+
+
+def gemm_gflops(seconds: Sequence[float], size: int = GEMM_SIZE) -> float:
+    """Peak in GFLOPS from the seconds of `gemm_call`."""
+    return 2 * size**3 / median(seconds) / 1e9
+
+
+def training_gflops(model: str, size: int, **options: object) -> float:
+    """GFLOPs of one image forward and backward, from shapes alone; convolutions and matrix products counted."""
+    network = create_model(model, **options).train()
+    with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
+        prediction = network(torch.zeros(2, 1, size, size))
+        outputs = [prediction.positive] + ([] if prediction.negative is None else [prediction.negative])
+        sum(output.sum() for output in outputs).backward()
+    return counter.get_total_flops() / 2 / 1e9
+
+
+def record(path: Path | None, content: dict[str, Any], same: Sequence[str]) -> dict[str, Any]:
+    """`content` with machine and commit; printed and, with a `path`, kept there in a list of one record a machine.
+
+    A record of the same machine and the same values of the keys `same` is replaced, every other one stays: a figure
+    from hardware that is not at hand is not lost.
+    """
+    timing = "processor time of one thread" if clock_is_cpu_time() else "wall clock"
+    entry = {**content, "clock": timing, "commit": source_commit(), "machine": describe_machine()}
+    print(json.dumps(entry, indent=1))
+    if path is not None:
+        kept = [other for other in read_records(path) if _key(other, same) != _key(entry, same)]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps([*kept, entry], indent=1) + "\n", encoding="utf-8")
+    return entry
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """All records of the file, none where it is not there."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def _key(entry: Mapping[str, Any], same: Sequence[str]) -> list[Any]:
+    machine = entry["machine"]
+    return [machine["processor"], machine["accelerator"], machine["threads"], *(entry.get(key) for key in same)]
+
+
+def _finish() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -1,0 +1,199 @@
+"""Where the time goes: of a training step by kind of operator, of a whole run by stage. Writes docs/profile.md.
+
+    python benchmarks/profile_training.py -o results/benchmarks/profile.json --page docs/profile.md
+    python benchmarks/profile_training.py --from results/benchmarks/profile.json --page docs/profile.md
+
+The second command writes the page anew from the newest record, with what benchmarks/training_throughput.py measured.
+The step is that of the paper's network (224 px, width 32) in the placement that training chooses by itself. The run is
+one fold of a recipe on phantoms of BUSI's size, through the same `run_fold` as every result, with one epoch each of
+preparation and training; the last column carries it to the recipe's own numbers of epochs and to BUSI's 647 images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from measuring import clock, draw, random_data, read_records, record, train_step
+from profile_page import page
+from torch.profiler import ProfilerActivity, profile
+
+from taichinet.datasets.catalogue import open_dataset
+from taichinet.datasets.folds import make_folds
+from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.prepared import prepare
+from taichinet.experiments import run as run_module
+from taichinet.experiments import scoring as scoring_module
+from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.recipes import get_recipe
+from taichinet.models.catalogue import create_model
+from taichinet.training import easy_hard as mining_module
+from taichinet.training import fit as fit_module
+from taichinet.training.allocator import keep_freed_memory
+from taichinet.training.device import choose_placement
+
+# The first kind with a word in an operator's name takes it: forward and backward of one layer are told apart.
+KINDS: dict[str, tuple[str, ...]] = {
+    "convolutions, backward": ("convolution_backward", "conv_backward"),
+    "convolutions, forward": ("convolution", "conv2d"),
+    "BatchNorm": ("batch_norm",),
+    "activations": ("relu", "clamp_min", "threshold_backward", "gelu", "sigmoid"),
+    "concatenation, pooling, upsampling": ("cat", "max_pool2d", "upsample"),
+    "attention": ("bmm", "softmax"),
+    "loss": ("binary_cross_entropy", "sum", "mean", "pow", "where"),
+    "optimiser": ("adam", "addcmul", "addcdiv", "lerp", "sqrt", "zero_grad"),
+    "copies and conversions": ("copy", "clone", "contiguous", "fill_", "zero_", "empty", "resize"),
+}
+REST = "everything else"
+# Where a run's functions are looked up when it calls them, and what they are called here.
+STAGES: tuple[tuple[Any, str, str], ...] = (
+    (run_module, "mine_regions", "mining"),
+    (run_module, "fit", "training"),
+    (mining_module, "fit", "mining"),
+    (fit_module, "train_epoch", "steps"),
+    (fit_module, "validation_dice", "validation"),
+    (fit_module, "save_checkpoint", "checkpoint"),
+    (mining_module, "predict_batches", "asking the trained U-Net++"),
+    (run_module, "score_images", "scoring"),
+    (scoring_module, "predict_batches", "network"),
+    (scoring_module, "score_mask", "overlap and surface distances"),
+    (scoring_module, "region_masks", "decoding the masks as drawn"),
+    (scoring_module, "resize_probability", "resizing to the image's size"),
+    (run_module, "save_weights", "weights"),
+)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Seconds inside one stage without those of the stages within it, and how often it was entered."""
+
+    path: tuple[str, ...]
+    seconds: float
+    calls: int
+
+
+def main() -> None:
+    """Measure both, print or write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-o", "--out", type=Path, help="the list of records; this machine's is added or replaced")
+    parser.add_argument("--from", dest="known", type=Path, help="measure nothing: take the newest record of this file")
+    parser.add_argument("--page", type=Path)
+    parser.add_argument("--throughput", type=Path, default=Path("results/benchmarks/training_throughput.json"))
+    parser.add_argument("--recipe", default="cpu-taichinet")
+    parser.add_argument("--images", type=int, default=60)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--width", type=int, default=32)
+    arguments = parser.parse_args()
+    if arguments.known:
+        entry = read_records(arguments.known)[-1]
+    else:
+        stages, images = profile_run(get_recipe(arguments.recipe), arguments.images)
+        content = {
+            "what": "seconds of one training step by kind of operator, and of one fold by stage",
+            "placement": choose_placement().describe(),
+            "step": {"width": arguments.width, "size": arguments.size, "batch": arguments.batch},
+            "operators": profile_step(arguments.width, arguments.size, arguments.batch),
+            "recipe": arguments.recipe,
+            "images": images,
+            "stages": [vars(stage) for stage in stages],
+        }
+        entry = record(arguments.out, content, same=("recipe",))
+    if arguments.page:
+        arguments.page.write_text(page(entry, read_records(arguments.throughput)), encoding="utf-8")
+
+
+def profile_step(width: int, size: int, count: int) -> dict[str, float]:
+    """Seconds of one training step by kind of operator; a step before it warms up."""
+    torch.manual_seed(0)
+    keep_freed_memory()  # as training does
+    placement = choose_placement()
+    network = placement.place(create_model("taichinet", width=width))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    data, regions = random_data(2 * count, size)
+    batch = draw(data, regions, count, torch.Generator().manual_seed(0))
+    train_step(network, batch, optimizer, placement)
+    on_gpu = placement.device.type == "cuda"
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as profiler:
+        train_step(network, batch, optimizer, placement)
+    seconds: dict[str, float] = defaultdict(float)
+    for event in profiler.key_averages():
+        microseconds = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        seconds[kind_of(event.key)] += microseconds / 1e6
+    return {kind: round(value, 3) for kind, value in sorted(seconds.items(), key=lambda item: -item[1])}
+
+
+def kind_of(operator: str) -> str:
+    """The kind of an operator such as `aten::native_batch_norm_backward`."""
+    name = operator.lower()
+    return next((kind for kind, words in KINDS.items() if any(word in name for word in words)), REST)
+
+
+def profile_run(recipe: Experiment, count: int) -> tuple[list[Stage], dict[str, int]]:
+    """Seconds of each stage of one fold with a single epoch each, and the images of each part of the fold."""
+    short = vary(recipe, {"training.epochs": 1, "mining.epochs": 1, "data.include_normal": False})
+    with tempfile.TemporaryDirectory() as folder, stopwatch() as (seconds, calls):
+        root = Path(folder)
+        # BUSI's images are about 600 x 500 pixels.
+        write_phantom_busi(root / "phantoms", 2 * count // 3, count - 2 * count // 3, 0, 0, height=480, width=592)
+        manifest = open_dataset(root / "phantoms", include_normal=False)
+        began = clock()
+        data = prepare(manifest, short.data.size, short.channels)
+        seconds["decoding and resizing",] = clock() - began
+        calls["decoding and resizing",] = 1
+        plan = make_folds(manifest, (), count=short.data.folds)
+        began = clock()
+        done = run_module.run_fold(short, manifest, data, plan, 0, root / "fold-0", root / "mining")
+        known = sum(value for path, value in seconds.items() if path != ("decoding and resizing",))
+        seconds["the rest of a run",] = clock() - began - known
+        calls["the rest of a run",] = 1
+    return [Stage(path, round(value, 3), calls[path]) for path, value in seconds.items()], done.result["images"]
+
+
+class stopwatch:  # noqa: N801 - used as a context manager, like a function
+    """Within it every function of STAGES tells its own time, without that of the stages it calls."""
+
+    def __enter__(self) -> tuple[dict[tuple[str, ...], float], dict[tuple[str, ...], int]]:
+        self.seconds: dict[tuple[str, ...], float] = defaultdict(float)
+        self.calls: dict[tuple[str, ...], int] = defaultdict(int)
+        self.path: list[str] = []
+        self.inner: list[float] = []
+        self.before = [(module, name, getattr(module, name)) for module, name, _ in STAGES]
+        for module, name, label in STAGES:
+            setattr(module, name, self._timed(getattr(module, name), label))
+        return self.seconds, self.calls
+
+    def __exit__(self, *_: object) -> None:
+        for module, name, function in self.before:
+            setattr(module, name, function)
+
+    def _timed(self, function: Any, label: str) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nested = bool(self.path) and self.path[-1] == label
+            if not nested:
+                self.path.append(label)
+            self.inner.append(0.0)
+            began = clock()
+            try:
+                return function(*arguments, **options)
+            finally:
+                spent = clock() - began
+                place = tuple(self.path)
+                self.seconds[place] += spent - self.inner.pop()
+                self.calls[place] += 1
+                if self.inner:
+                    self.inner[-1] += spent
+                if not nested:
+                    self.path.pop()
+
+        return call
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""The benchmarks' own arithmetic: what they keep, sort and conclude, without timing anything."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import front  # noqa: E402
+import measuring  # noqa: E402
+import profile_page  # noqa: E402
+import profile_training  # noqa: E402
+
+from taichinet.evaluation.uncertainty import Interval  # noqa: E402
+from taichinet.experiments.recipes import get_recipe  # noqa: E402
+from taichinet.training import fit as fit_module  # noqa: E402
+
+
+def test_a_new_record_replaces_its_own_machines_and_loses_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "records.json"
+
+    def measure(processor: str, **content: Any) -> None:
+        machine = {"processor": processor, "accelerator": None, "threads": 2}
+        monkeypatch.setattr(measuring, "describe_machine", lambda: machine)
+        measuring.record(path, content, same=("width",))
+
+    measure("with bf16", width=32, speed=4)
+    measure("without", width=32, speed=1)
+    measure("without", width=16, speed=3)
+    measure("without", width=32, speed=2)
+    kept = [(entry["machine"]["processor"], entry["width"], entry["speed"]) for entry in measuring.read_records(path)]
+    assert kept == [("with bf16", 32, 4), ("without", 16, 3), ("without", 32, 2)]
+    assert json.loads(capsys.readouterr().out.split("\n}\n")[0] + "}")["speed"] == 4
+
+
+def test_calls_are_timed_in_turn_and_the_first_round_does_not_count() -> None:
+    heard: list[str] = []
+    seconds = measuring.seconds_in_turn({name: lambda n=name: heard.append(n) for name in "AB"}, rounds=2)
+    assert heard == ["A", "B"] * 3
+    assert {name: len(values) for name, values in seconds.items()} == {"A": 2, "B": 2}
+
+
+def test_backward_costs_twice_the_forward_pass() -> None:
+    from taichinet.models.complexity import measure_complexity
+
+    forward = measure_complexity("unet", 32, width=8).gflops
+    first_layer = 2 * 9 * 8 * 32 * 32 / 1e9  # whose input needs no gradient
+    assert measuring.training_gflops("unet", 32, width=8) == pytest.approx(3 * forward - first_layer, rel=1e-6)
+
+
+def test_only_number_formats_that_the_hardware_has_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    from taichinet.training import device as device_module
+
+    for native, names in ((False, ["float32"]), (True, ["float32", "bf16"])):
+        monkeypatch.setattr(device_module, "_native_bf16", lambda device, n=native: n)
+        found = measuring.placements(torch.device("cpu"))
+        assert list(found) == [f"{name} {layout}" for name in names for layout in ("NCHW", "channels-last")]
+        assert {name.startswith("bf16") == placement.bf16 for name, placement in found.items()} == {True}
+        assert device_module.choose_placement() in found.values()
+
+
+@pytest.mark.parametrize(
+    ("operator", "kind"),
+    [
+        ("aten::convolution_backward", "convolutions, backward"),
+        ("aten::mkldnn_convolution", "convolutions, forward"),
+        ("aten::native_batch_norm_backward", "BatchNorm"),
+        ("aten::threshold_backward", "activations"),
+        ("aten::upsample_nearest2d_backward", "concatenation, pooling, upsampling"),
+        ("aten::bmm", "attention"),
+        ("aten::addcdiv_", "optimiser"),
+        ("aten::copy_", "copies and conversions"),
+        ("aten::add", profile_training.REST),
+    ],
+)
+def test_operators_are_sorted_by_kind(operator: str, kind: str) -> None:
+    assert profile_training.kind_of(operator) == kind
+
+
+def test_the_stopwatch_gives_every_stage_its_own_time_and_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(profile_training, "clock", lambda: now[0])
+
+    def pass_time(seconds: float) -> None:
+        now[0] += seconds
+
+    before = fit_module.train_epoch
+    run_module = profile_training.run_module
+    monkeypatch.setattr(run_module, "fit", lambda: (pass_time(1), fit_module.train_epoch(), pass_time(2)))
+    monkeypatch.setattr(fit_module, "train_epoch", lambda: pass_time(10))
+    fake = fit_module.train_epoch
+    with profile_training.stopwatch() as (seconds, calls):
+        run_module.fit()  # type: ignore[call-arg]
+        run_module.fit()  # type: ignore[call-arg]
+    assert seconds == {("training",): 6, ("training", "steps"): 20}
+    assert calls == {("training",): 2, ("training", "steps"): 2}
+    assert fit_module.train_epoch is fake
+    monkeypatch.undo()
+    assert fit_module.train_epoch is before
+
+
+def test_a_run_is_carried_to_the_recipes_epochs_and_busis_images() -> None:
+    recipe, images = get_recipe("cpu-taichinet"), {"train": 647, "validation": 0, "test": 647}
+    expected = {
+        "mining: steps": 4 / 2,
+        "training: steps": 12 / 2,
+        "training: checkpoint": 12,
+        "scoring: network": 1 / 2,
+    }
+    expected |= {"mining: asking the trained U-Net++": 1 / 2, "weights": 1, "decoding and resizing": 1 / 2}
+    for name, seconds in expected.items():
+        assert profile_page.carried({"path": name.split(": "), "seconds": 1}, recipe, images) == seconds
+
+
+def test_the_front_holds_what_nothing_beats_in_both() -> None:
+    def row(name: str, milliseconds: float, dice: float | None) -> dict[str, Any]:
+        found = {} if dice is None else {"dice": Interval(dice, 0, 1, 10, 10)}
+        return {"name": name, "busi": {"milliseconds": milliseconds}, **found}
+
+    rows = [row("slow", 9, 0.8), row("fast", 2, 0.7), row("beaten", 5, 0.6), row("equal", 9, 0.7), row("new", 1, None)]
+    assert front.on_the_front(rows, "busi") == {"slow", "fast"}

@@ -1,0 +1,178 @@
+"""Distillation: a teacher of the same fold, asked once, whose answers move with the images."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fakes.busi import make_fake_busi
+from helpers import FLOAT32_CPU, discs
+from torch.nn import functional as F
+
+from taichinet.batch import Batch, Prediction
+from taichinet.datasets.augmentation import AugmentationSettings, augment
+from taichinet.datasets.folds import Split, make_folds
+from taichinet.datasets.prepared import Taught, prepare
+from taichinet.datasets.readers.busi import read_busi
+from taichinet.errors import DataError, FoldError, SettingError
+from taichinet.experiments.cross_validate import StudyData, summarise_study, train_folds
+from taichinet.experiments.distillation import ask_teacher
+from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.run import FoldResult, run_fold
+from taichinet.losses.objective import ObjectiveSettings, objective
+from taichinet.models.weights import load_weights
+
+TEACHER = vary(
+    get_recipe("demo-unet"),
+    {
+        "name": "teacher",
+        "options.width": 2,
+        "data.size": 32,
+        "data.folds": 2,
+        "data.validation_share": 0.5,
+        "training.epochs": 2,
+        "training.batch_size": 4,
+        "training.precision": "float32",
+    },
+)
+PUPIL = vary(TEACHER, {"name": "pupil", "teacher": "teacher"})
+
+
+class Runs:
+    """A fake BUSI with a folder of runs in which the teacher has finished fold 0."""
+
+    def __init__(self, root: Path) -> None:
+        manifest = read_busi(make_fake_busi(root / "data", benign=5, malignant=4, normal=4))
+        self.study = StudyData(manifest, prepare(manifest, 32, 1), make_folds(manifest, (), count=2))
+        self.split: Split = self.study.plan.split(0, manifest.labels, 0.5)
+        self.out = root / "runs"
+        self.teacher = self.train(TEACHER)
+
+    def train(self, experiment: Experiment, fold: int = 0) -> FoldResult:
+        return train_folds(experiment, self.study, [fold], self.out).folds[-1]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(tmp_path_factory.mktemp("study"))
+
+
+def test_a_pupil_learns_from_the_teacher_of_its_own_fold(runs: Runs) -> None:
+    plain = runs.train(vary(TEACHER, {"name": "plain"}))
+    pupil = runs.train(PUPIL)
+    assert pupil.result["teacher"] is not None
+    assert plain.result["teacher"] is None
+    assert pupil.result["identity"] != plain.result["identity"] == runs.teacher.result["identity"]
+    one, other = (load_weights(run.folder / "weights").network.state_dict() for run in (pupil, plain))
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+    with pytest.raises(FoldError, match="teacher has not finished this fold"):
+        runs.train(PUPIL, fold=1)
+    study = runs.study
+    with pytest.raises(SettingError, match="has teacher teacher, but was given None"):
+        run_fold(PUPIL, study.manifest, study.prepared, study.plan, 0, runs.out / "lost", runs.out / "mining")
+
+
+def test_a_teacher_trained_anew_makes_another_run(runs: Runs, tmp_path: Path) -> None:
+    """The pupil's identity holds the teacher's weights."""
+    study, cache = runs.study, runs.out / "mining"
+    arguments = (PUPIL, study.manifest, study.prepared, study.plan, 0, tmp_path / "pupil", cache)
+    run_fold(*arguments, teacher=runs.teacher.folder)
+    run_fold(*arguments, teacher=runs.teacher.folder, resume=True)
+    other = run_fold(
+        vary(TEACHER, {"training.seed": 1}), study.manifest, study.prepared, study.plan, 0, tmp_path / "other", cache
+    )
+    with pytest.raises(FoldError, match="made with other settings"):
+        run_fold(*arguments, teacher=other.folder, resume=True)
+
+
+def test_the_teacher_is_asked_about_every_training_image_as_it_is(runs: Runs) -> None:
+    train = runs.study.prepared.subset(runs.split.train)
+    taught = ask_teacher(runs.teacher.folder, train, runs.split, FLOAT32_CPU, batch_size=3)
+    assert taught.keys == train.keys
+    network = load_weights(runs.teacher.folder / "weights").network
+    for number in range(len(train.keys)):
+        with torch.no_grad():
+            alone = network(train.image[number : number + 1].float() / 255).lesion[0]
+        assert float((taught.probability[number] / 255 - alone).abs().max()) < 0.5 / 255 + 1e-4
+
+
+@pytest.mark.parametrize(("part", "refused"), [("validation", False), ("test", True), ("train", True)])
+def test_a_teacher_that_saw_held_out_images_is_refused(runs: Runs, part: str, refused: bool, tmp_path: Path) -> None:
+    """One held-out image in what it learned from is enough; being selected by our validation images is no leak."""
+    split = runs.split
+    held_out = {
+        "validation": split,
+        "test": replace(split, validation=(), test=(split.validation[0],)),
+        "train": replace(split, train=split.train[1:], test=(split.train[0],)),
+    }[part]
+    train = runs.study.prepared.subset(held_out.train)
+    if not refused:
+        ask_teacher(runs.teacher.folder, train, held_out, FLOAT32_CPU)
+        return
+    with pytest.raises(FoldError, match="1 held-out images took part in training the teacher"):
+        ask_teacher(runs.teacher.folder, train, held_out, FLOAT32_CPU)
+
+
+def test_a_teacher_of_another_size_is_refused(runs: Runs) -> None:
+    train = prepare(runs.study.manifest, 16, 1).subset(runs.split.train)
+    with pytest.raises(FoldError, match=r"\(1, 32, 1\), its pupil \(1, 16, 1\)"):
+        ask_teacher(runs.teacher.folder, train, runs.split, FLOAT32_CPU)
+
+
+def test_a_teachers_answer_moves_with_its_image_and_stays_a_probability() -> None:
+    data = discs(6, size=64)
+    answer = (data.lesion.float() * 140 + 60).to(torch.uint8)
+    batch = data.batch(torch.arange(6), taught=Taught(data.keys, answer))
+    moved = augment(batch, AugmentationSettings(probability=1.0), torch.Generator().manual_seed(0))
+    assert moved.taught is not None
+    assert not torch.equal(moved.taught, batch.taught)  # type: ignore[arg-type]
+    inside = moved.taught > 130 / 255  # between 60 and 200: the same cut that makes the mask
+    assert float((inside.float() - moved.lesion).abs().mean()) < 0.01
+    assert float(moved.taught.min()) >= 0
+    assert float(moved.taught.max()) == pytest.approx(200 / 255, abs=1e-4)
+    assert 0.2 < float(moved.taught[moved.lesion == 0].median()) < 0.25
+    without = augment(
+        data.batch(torch.arange(6)), AugmentationSettings(probability=1.0), torch.Generator().manual_seed(0)
+    )
+    assert torch.equal(without.image, moved.image)
+    with pytest.raises(DataError, match="teacher's answers belong to other images"):
+        data.batch(torch.arange(6), taught=Taught(data.keys[::-1], answer))
+
+
+def test_the_pupils_loss_is_the_cross_entropy_with_the_teacher_added() -> None:
+    torch.manual_seed(0)
+    logits, lesion, taught = torch.randn(3, 1, 8, 8), torch.rand(3, 1, 8, 8).round(), torch.rand(3, 1, 8, 8)
+    prediction = Prediction(positive=logits)
+    alone = objective(prediction, Batch(lesion, lesion), "plain", ObjectiveSettings())
+    with_teacher = objective(
+        prediction, Batch(lesion, lesion, taught=taught), "plain", ObjectiveSettings(taught_weight=0.5)
+    )
+    expected = F.binary_cross_entropy(torch.sigmoid(logits), taught)
+    torch.testing.assert_close(with_teacher - alone, 0.5 * expected)
+
+
+# --------------------------------------------------------------------------------- settings that came after runs were
+
+
+def test_runs_from_before_a_setting_existed_are_summarised_and_resumed_with_new_ones(
+    runs: Runs, tmp_path: Path
+) -> None:
+    """A setting that is added at the value that changes nothing must not make finished folds foreign."""
+    study = replace(runs.study)
+    old = train_folds(TEACHER, study, [0], tmp_path).folds[0]
+    path = old.folder / "result.json"
+    written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    for section, key in (("training", "accumulate"), ("mining", "accumulate"), ("objective", "taught_weight")):
+        del written["experiment"][section][key]
+    del written["experiment"]["teacher"]
+    path.write_text(json.dumps(written), encoding="utf-8")
+    both = train_folds(TEACHER, study, [0, 1], tmp_path, existing="resume")
+    assert sorted(fold.result["fold"] for fold in both.folds) == [0, 1]
+    assert len(summarise_study(both.folder).folds) == 2
+    with pytest.raises(FoldError, match="another experiment"):
+        train_folds(vary(TEACHER, {"training.accumulate": 2}), study, [1], tmp_path, existing="overwrite")

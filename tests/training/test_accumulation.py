@@ -1,0 +1,96 @@
+"""Gradient accumulation: micro-batches make the step of the whole batch, where no BatchNorm sees the difference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from helpers import FLOAT32_CPU, discs, halves, tiny_network, tiny_settings, train_tiny
+from pydantic import ValidationError
+from torch import nn
+
+from taichinet.batch import Batch
+from taichinet.datasets.prepared import Taught
+from taichinet.losses.objective import ObjectiveSettings, objective
+from taichinet.training.loop import train_epoch
+from taichinet.training.settings import TrainingSettings
+
+
+def without_batch_norm(network: nn.Module) -> nn.Module:
+    """Every BatchNorm replaced by nothing."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(module, name, nn.Identity())
+    return network
+
+
+def whole_batch(count: int = 7) -> Batch:
+    """Images of which some have no hard part, with a teacher's answers."""
+    data = discs(count)
+    regions = halves(data)
+    regions.hard[:2] = 0
+    return data.batch(torch.arange(count), regions, Taught(data.keys, data.image))
+
+
+def gradients_after(network: nn.Module, batch: Batch, accumulate: int) -> tuple[float, list[torch.Tensor]]:
+    """The reported loss and the gradient that the optimiser saw."""
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
+
+    def loss(prediction: Any, part: Batch) -> torch.Tensor:
+        return objective(prediction, part, "hard", ObjectiveSettings())
+
+    value = train_epoch(network, [batch], loss, optimizer, FLOAT32_CPU, accumulate)
+    return value, [weight.grad.clone() for weight in network.parameters() if weight.grad is not None]
+
+
+@pytest.mark.parametrize("accumulate", [2, 3, 100])
+def test_without_batch_norm_the_step_is_that_of_the_full_batch(accumulate: int) -> None:
+    batch = whole_batch()
+    loss, gradients = gradients_after(without_batch_norm(tiny_network()), batch, 1)
+    parts_loss, parts_gradients = gradients_after(without_batch_norm(tiny_network()), batch, accumulate)
+    assert parts_loss == pytest.approx(loss)
+    assert len(gradients) == len(parts_gradients) > 0
+    for whole, summed in zip(gradients, parts_gradients, strict=True):
+        torch.testing.assert_close(summed, whole, rtol=1e-3, atol=1e-6)
+
+
+def test_the_optimiser_steps_once_a_batch_and_each_image_passes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = tiny_network()
+    seen: list[int] = []
+    network.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    steps: list[int] = []
+    take = optimizer.step
+    monkeypatch.setattr(optimizer, "step", lambda: (steps.append(len(seen)), take()))
+    batches = [whole_batch(7), whole_batch(3)]
+    train_epoch(network, batches, lambda p, b: objective(p, b, "hard", ObjectiveSettings()), optimizer, FLOAT32_CPU, 3)
+    assert seen == [3, 2, 2, 3]  # never an image alone: BatchNorm has no variance of one
+    assert steps == [3, 4]
+
+
+def test_a_split_batch_keeps_every_images_own_masks() -> None:
+    whole = whole_batch(7)
+    parts = whole.split(3)
+    assert [len(part.image) for part in parts] == [3, 2, 2]
+    for name, value in vars(whole).items():
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), value)
+    (bare,) = Batch(whole.image, whole.lesion).split(1)
+    assert bare.easy is None
+    assert bare.taught is None
+
+
+def test_a_recipe_can_accumulate_and_validates_in_micro_batches(tmp_path: Any) -> None:
+    sizes: list[tuple[bool, int]] = []
+    network = tiny_network()
+    network.register_forward_pre_hook(lambda module, args: sizes.append((module.training, len(args[0]))))
+    train_tiny(tmp_path, tiny_settings(epochs=1, batch_size=4, accumulate=2), network=network)
+    assert [size for training, size in sizes if training] == [2, 2, 3]  # seven images: a batch of four, one of three
+    assert max(size for training, size in sizes if not training) == 2
+
+
+def test_micro_batches_of_one_image_are_refused() -> None:
+    TrainingSettings(batch_size=8, accumulate=4)
+    with pytest.raises(ValidationError, match="take 4 at most"):
+        TrainingSettings(batch_size=8, accumulate=5)
