@@ -49,7 +49,9 @@ def write_run(
 
 def write_foreign(folder: Path, other: str, rows: Rows) -> Path:
     """The evaluation of the study in `folder` on the data set `other`."""
-    return _write(folder / f"on-{other}", {"weights": str(folder), "note": "Scored."}, pd.DataFrame(list(rows)))
+    return _write(
+        folder / f"on-{other}", {"dataset": other, "networks": [], "note": "Scored."}, pd.DataFrame(list(rows))
+    )
 
 
 def write_plan(
@@ -78,7 +80,7 @@ def write_plan(
 
 def _write(folder: Path, content: dict[str, Any], frame: pd.DataFrame) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    content = {**content, "summary": aggregate(frame).to_json_dict()}
+    content = {**content, "summary": aggregate(frame, repeated=True).to_json_dict()}
     (folder / "summary.json").write_text(json.dumps(content), encoding="utf-8")
     frame.to_csv(folder / "scores.csv", index=False)
     return folder

@@ -168,10 +168,9 @@ def what_is_wrong(error: Exception) -> str:
 
 
 def _is_evaluation(text: str) -> bool:
-    """Whether `taichinet evaluate` wrote it: weights, but no experiment."""
-
+    """Whether `taichinet evaluate` wrote it: networks (once: weights), but no experiment."""
     try:
         content = json.loads(text)
     except ValueError:
         return False
-    return isinstance(content, dict) and "weights" in content and "experiment" not in content
+    return isinstance(content, dict) and not {"networks", "weights"}.isdisjoint(content) and "experiment" not in content

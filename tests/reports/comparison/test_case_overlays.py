@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fakes.udiat import make_fake_udiat
 from PIL import Image
 
 from taichinet.datasets.catalogue import open_dataset
@@ -18,8 +19,10 @@ from taichinet.datasets.images import united_mask
 from taichinet.datasets.phantom_folder import write_phantom_busi
 from taichinet.errors import DataError
 from taichinet.experiments.cross_validate import open_study_data, train_folds
+from taichinet.experiments.evaluation_files import write_evaluation
 from taichinet.experiments.experiment import vary
 from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.reevaluate import evaluate_weights
 from taichinet.reports.comparison.case_overlays import predict_cases, with_overlays
 from taichinet.reports.comparison.cases import CaseStudy, case_studies
 from taichinet.reports.comparison.runs import read_methods
@@ -88,6 +91,19 @@ def test_other_pictures_of_the_same_names_are_refused(runs: Path, tmp_path: Path
     other = write_phantom_busi(tmp_path / "other", 6, 6, 2, seed=2, height=72, width=96)
     with pytest.raises(DataError, match="not those that the runs were scored on"):
         with_overlays(studies(runs), [str(other)])
+
+
+def test_what_an_evaluation_on_other_data_writes_is_a_study_of_its_own(runs: Path, data: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(runs, tmp_path / "runs")
+    other = make_fake_udiat(tmp_path / "udiat")
+    for name in ("one", "two"):
+        study = copy / "busi" / name / "paper"
+        write_evaluation(evaluate_weights(study, f"udiat={other}"), study / "on-udiat")
+    own, foreign = with_overlays(studies(copy), [str(data), f"udiat={other}"], count=2)
+    assert (own.first.first.tested_on, foreign.first.first.tested_on) == ("busi", "udiat")
+    assert foreign.title.endswith("tested on UDIAT (Dataset B), the paper's random folds")
+    assert list(foreign.pictures) == list(foreign.worst(2))
+    assert set(foreign.keys) == set(open_dataset(f"udiat={other}").keys)
 
 
 def test_without_weights_the_scatter_stands_alone_and_says_why(runs: Path, data: Path, tmp_path: Path) -> None:

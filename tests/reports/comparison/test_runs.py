@@ -84,6 +84,16 @@ def test_weights_on_other_data_are_a_method_of_their_own(tmp_path: Path) -> None
     assert own.study != foreign.study
 
 
+def test_foreign_images_count_once_with_the_mean_over_the_networks_of_all_folds(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, recipe("short-unet"), two_folds(0.5, 0.7))
+    rows = [lesion_row(key, dice, fold=fold) for fold, dice in ((0, 0.3), (1, 0.5)) for key in "xy"]
+    write_foreign(folder, "udiat", rows)
+    foreign = read_methods(tmp_path)[1]
+    assert foreign.per_image(Selection()).to_dict() == pytest.approx({"x": 0.4, "y": 0.4})
+    assert foreign.images(Selection()) == 2
+    assert foreign.score(Selection(), "dice").std == pytest.approx(0.02**0.5)
+
+
 def test_policies_decide_what_a_normal_image_counts(tmp_path: Path) -> None:
     rows = [lesion_row("a", 0.8), normal_row("left", 0), normal_row("alarm", 9)]
     write_run(tmp_path, recipe("short-unet", data__include_normal=True), rows)
@@ -106,7 +116,7 @@ def test_regions_have_their_own_scores(tmp_path: Path) -> None:
 def test_a_torn_evaluation_is_named(tmp_path: Path) -> None:
     folder = write_run(tmp_path, recipe("short-unet"), two_folds(0.5, 0.7))
     torn = write_foreign(folder, "udiat", two_folds(0.3, 0.5)) / "summary.json"
-    torn.write_text('{"weights": "x", "summary": {}}', encoding="utf-8")
+    torn.write_text('{"networks": [], "summary": {}}', encoding="utf-8")
     with pytest.raises(DataError) as caught:
         read_methods(tmp_path)
     assert str(torn) in caught.value.problems[0]

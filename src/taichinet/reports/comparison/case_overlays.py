@@ -58,8 +58,13 @@ def _draw(study: CaseStudy, data: Sequence[str], count: int, opened: dict[tuple[
 
 
 def predict_cases(run: Run, keys: Sequence[str], samples: Mapping[str, Sample]) -> dict[str, Mask]:
-    """The mask of each of `keys` at the image's own size, by the weights of the fold that tested it."""
-    fold_of = {str(key): int(fold) for key, fold in zip(run.rows["key"], run.rows["fold"], strict=True)}
+    """The mask of each of `keys` at the image's own size, by the weights of the fold that tested it.
+
+    Of foreign images, which the networks of all folds were tested on, by those of the first.
+    """
+    fold_of: dict[str, int] = {}
+    for key, fold in zip(run.rows["key"], run.rows["fold"], strict=True):
+        fold_of.setdefault(str(key), int(fold))
     found: dict[str, Mask] = {}
     for fold in sorted({fold_of[key] for key in keys}):
         loaded = load_weights(_weights(run, fold))

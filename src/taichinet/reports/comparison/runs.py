@@ -201,7 +201,7 @@ def read_methods(folder: Path) -> list[Method]:
             except (OSError, UnicodeDecodeError, ValidationError) as error:
                 problems.append(f"{foreign}: {what_is_wrong(error)}")
                 continue
-            other = foreign.parent.name.removeprefix(FOREIGN)
+            other = content.dataset or foreign.parent.name.removeprefix(FOREIGN)
             runs.append(Run(foreign.parent, file, other, content.summary))
     if problems:
         raise DataError(f"{len(problems)} evaluations under '{folder}' cannot be read. Make them again.", problems)
@@ -238,10 +238,11 @@ def comparable_settings(experiment: Experiment) -> dict[str, object]:
 
 
 class _ForeignFile(BaseModel):
-    """The summary.json of an evaluation: only its summary is read."""
+    """The summary.json of an evaluation: what it was made on, and its summary."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+    dataset: str = ""
     summary: SummaryContent
 
 
