@@ -12,10 +12,13 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from taichinet.datasets.catalogue import open_dataset
+from taichinet.datasets.copies import find_copies
 from taichinet.datasets.duplicates import DuplicateReport, find_near_duplicates
 from taichinet.errors import DataError, SettingError
 
 BUSI = Path(os.environ.get("TAICHINET_DATA", ""), "Dataset_BUSI_with_GT")
+DDTI = Path(os.environ.get("TAICHINET_DATA", ""), "DDTI")
 
 
 @cache
@@ -212,3 +215,18 @@ def test_the_known_duplicates_of_busi_are_grouped_alike_by_both_searches_and_no_
     indexed = find_near_duplicates(images)
     assert indexed.groups == report.groups
     assert pairs(indexed) == pairs(report)
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not DDTI.is_dir(), reason="TAICHINET_DATA holds no DDTI")
+def test_strangers_of_ddti_are_not_joined_by_the_screen_around_them() -> None:
+    report = find_copies(open_dataset(DDTI))
+    assert report.groups == (  # seen by eye; of one sweep are 424 and 426
+        ("1", "2"),
+        ("181", "294", "295", "325", "71"),
+        ("183", "184"),
+        ("251", "252"),
+        ("332", "389"),
+        ("424", "426"),
+        ("467", "468"),
+    )

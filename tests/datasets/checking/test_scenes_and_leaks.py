@@ -96,6 +96,13 @@ def test_folds_of_some_of_the_pictures_leave_the_others_out_and_are_no_error(tmp
     (left,) = find_leaks(plan({"a": 0, "b": 1}, lesions.digest()), whole, (("a", "n"),))
     assert (left.kind, left.severity, left.keys) == ("outside folds", "note", ("n", "m"))
     assert left.message == "The folds leave out 2 pictures (2 normal): n, m."
+    (one_fold,) = find_leaks(plan(dict.fromkeys("a", 0), whole.subset({"a"}).digest()), whole, ())
+    assert one_fold.message == "The folds leave out 3 pictures (1 benign, 2 normal): b, n, m."
+    many = {f"z{number}": 0 for number in range(7)}
+    assert (
+        "holds 7 keys without a picture here: z0, z1, z2, z3, z4 and 2 more."
+        in list(find_leaks(plan({"a": 0, **many}), whole, ()))[-1].message
+    )
     kinds = [finding.kind for finding in find_leaks(plan({"a": 0, "b": 1}, "of other pixels"), whole, ())]
     assert kinds == ["outside folds", "other fold file"]
 

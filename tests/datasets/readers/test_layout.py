@@ -14,7 +14,7 @@ from taichinet.datasets.readers.layout import natural_order
     [
         ["img 2", "img 10", "img 100"],
         ["2", "10", "a", "b2", "b10"],
-        ["case", "case 2", "case10"],
+        ["case", "case10", "case 2"],
         ["1_2", "1_10", "2_1"],
         ["x01", "x1", "x2"],
         ["a1b10", "a2b1", "a10b1"],

@@ -82,4 +82,5 @@ def _folds_of(group: Iterable[str], plan: FoldPlan) -> dict[int, list[str]]:
 
 
 def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:NAMED]) + (", ..." if len(keys) > NAMED else "")
+    more = f" and {len(keys) - NAMED} more" if len(keys) > NAMED else ""
+    return ", ".join(keys[:NAMED]) + more
