@@ -5,7 +5,6 @@ Rank 0 writes what it found into the folder as a file that torch loads; see test
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext

@@ -44,7 +44,9 @@ class CrossRankBatchNorm(_BatchNorm):
             weight = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
             self.running_mean.lerp_(mean, weight)
             self.running_var.lerp_(variance * count / (count - 1), weight)
-        normal: Tensor = _Normalise.apply(values, mean, torch.rsqrt(variance + self.eps), count, self.counts, self.ranks)
+        normal: Tensor = _Normalise.apply(
+            values, mean, torch.rsqrt(variance + self.eps), count, self.counts, self.ranks
+        )
         if self.weight is not None:
             normal = normal * _channels(self.weight, normal) + _channels(self.bias, normal)
         return normal.to(input.dtype)
