@@ -6,6 +6,8 @@ Rank 0 writes what it found into the folder as a file that torch loads; see test
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,21 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "taichinet": {"batch_size": 5},  # of 7 images: batches of 5 and 2, whose shares are 3 and 2, and 2 and none
     "accumulated": {"batch_size": 8, "accumulate": 2},  # 10 images: micro-batches of 4 and 4, then of 2
     "attention-unet": {"batch_size": 4},
+    "float32": {"batch_size": 4, "learning_rate": 1e-4},  # the printed rate
 }
+
+
+@contextmanager
+def everything_in_float64() -> Iterator[None]:
+    """Where only a wrong formula, not rounding, can tell two trainings apart."""
+    to_float = Tensor.float
+    torch.set_default_dtype(torch.float64)
+    Tensor.float = Tensor.double  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+        Tensor.float = to_float  # type: ignore[method-assign]
 
 
 def training_data(name: str) -> TrainingData:
@@ -39,10 +55,10 @@ def training_data(name: str) -> TrainingData:
     return replace(tiny_data(), train=train, regions=halves(train))
 
 
-def train(name: str, folder: Path, ranks: Ranks, resume: bool = False, **changes: Any) -> dict[str, Any]:
-    """Loss, weights and running statistics after two epochs: an easy and a hard one."""
+def train_on(name: str, folder: Path, ranks: Ranks, resume: bool = False, **changes: Any) -> dict[str, Any]:
+    """Losses, weights and running statistics of two epochs: an easy and a hard one."""
     changes = {"epochs": 2, "easy_share": 0.5, "learning_rate": 1e-3, "selection": "last", **TRAININGS[name], **changes}
-    network = tiny_network("taichinet" if name == "accumulated" else name)
+    network = tiny_network("attention-unet" if name == "attention-unet" else "taichinet")
     keys = list(network.state_dict())
     placement = replace(FLOAT32_CPU, ranks=ranks)
     settings = tiny_settings(**changes)
@@ -50,6 +66,12 @@ def train(name: str, folder: Path, ranks: Ranks, resume: bool = False, **changes
     assert not any(isinstance(layer, CrossRankBatchNorm) for layer in network.modules())
     assert list(network.state_dict()) == keys
     return {"losses": [row["loss"] for row in result.history], "weights": network.state_dict()}
+
+
+def train(name: str, *arguments: Any, **changes: Any) -> dict[str, Any]:
+    """`train_on`, in float64 but for the training that is named after its precision."""
+    with nullcontext() if name == "float32" else everything_in_float64():
+        return train_on(name, *arguments, **changes)
 
 
 def joined_batch(dimensions: int) -> tuple[Tensor, Tensor]:
@@ -85,7 +107,7 @@ def norm_across(ranks: Ranks, dimensions: int, momentum: float | None) -> dict[s
     for _ in range(2):
         across.zero_grad()
         output, gradient = normalise(across, values[rows], weights[rows])
-    found = {f"{name}-gradient": ranks.add(weight.grad) for name, weight in layer.named_parameters()}
+    found = {f"{name}-gradient": ranks.add(weight.grad.clone()) for name, weight in layer.named_parameters()}
     found |= {"outputs": output, "input-gradients": gradient}
     across.counts = ranks.leads
     normalise(across, values, weights if ranks.leads else 0 * weights)
@@ -101,12 +123,16 @@ def main(folder: Path, what: str) -> None:
                 found[f"{dimensions}-{momentum}"] = norm_across(ranks, dimensions, momentum)
             torch.save(found, folder / f"norms-{ranks.rank}.pt")
         elif ranks.leads:
-            for name in TRAININGS:
+            for name in ("taichinet", "accumulated", "attention-unet"):
                 found[name] = train(name, folder, ranks)
             found["resumed"] = train("taichinet", folder, ranks, resume=True, epochs=3)
             ranks.hand_out(None)
+            found["float32"] = train("float32", folder, ranks)
+            ranks.hand_out(None)
             torch.save(found, folder / "trained.pt")
         else:
+            with everything_in_float64():
+                follow(ranks)
             follow(ranks)
 
 

@@ -36,7 +36,7 @@ class CrossRankBatchNorm(_BatchNorm):
         """`input` normalised for each channel, by the moments of all ranks in training mode."""
         if not self.training:
             return super().forward(input)
-        values = input.float()
+        values = input.to(torch.promote_types(input.dtype, torch.float32))
         count, mean, variance = joined_moments(values.detach(), self.counts, self.ranks)
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
