@@ -89,7 +89,7 @@ def _throughput(records: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [
         "## Training throughput and memory",
         "",
-        "`python benchmarks/training_throughput.py -o results/benchmarks/training_throughput.json` adds a machine. "
+        "`python benchmarks/training_throughput.py -o results/benchmarks/training_throughput-MACHINE.json` adds one. "
         "*Of peak* is the share of the matrix product of the same number format, measured in the same run. *Ours* is "
         "what training chooses by itself, end to end with its data. A record without that column is from before it was "
         "measured.",
@@ -97,7 +97,7 @@ def _throughput(records: Sequence[Mapping[str, Any]]) -> list[str]:
     for entry in records:
         lines += [
             "",
-            f"{told(entry['machine'])}: {entry['model']}, width {entry['width']}, {entry['size']} px, batch "
+            f"{told(entry['machine'])}: TaiChiNet, width {entry['width']}, {entry['size']} px, batch "
             f"{entry['batch']}, commit `{entry['commit']}`. Ours, {entry['ours']}: "
             f"{entry['ours_images_per_second']:.2f} images/s, {entry['ratio']:.2f} x plain float32 NCHW.",
         ]
