@@ -158,7 +158,8 @@ def page(rows: list[dict[str, Any]], entry: Mapping[str, Any], repeat: Interval)
         "network is both faster and better; it goes by the means alone.",
         "",
         f"Latency is of one image, eager float32 channels-last, {entry['clock']}, {machine['processor']}, "
-        f"{machine['threads']} thread(s), torch {machine['torch']}, commit `{entry['commit']}`.",
+        f"{machine['threads']} thread(s), torch {machine['torch']}, load average {entry.get('load_average')}, commit "
+        f"`{entry['commit']}`.",
         "",
         "| Network | Parameters (width 32) | GFLOPs (224 px) | ms (224 px, width 32) | x TaiChiNet | "
         "ms (128 px, width 16) | Dice | Difference | Front |",

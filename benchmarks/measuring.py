@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -121,7 +122,9 @@ def record(path: Path | None, content: Mapping[str, Any]) -> dict[str, Any]:
     One file holds one machine: another machine's record is refused, since its hardware may not be at hand again.
     """
     timing = "processor time of one thread" if clock_is_cpu_time() else "wall clock"
-    entry = {**content, "clock": timing, "commit": source_commit(), "machine": describe_machine()}
+    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+    where = {"commit": source_commit(), "machine": describe_machine()}
+    entry = {**content, "clock": timing, "load_average": load, **where}
     text = json.dumps(entry, indent=1) + "\n"
     print(text, end="")
     if path is not None:

@@ -116,7 +116,7 @@ def test_a_run_is_carried_to_the_recipes_epochs_and_busis_images() -> None:
         "training: checkpoint": 12,
         "scoring: network": 1 / 2,
     }
-    expected |= {"mining: asking the trained U-Net++": 1 / 2, "weights": 1, "decoding and resizing": 1 / 2}
+    expected |= {"mining: asking the trained U-Net++": 1 / 2, "weights": 1, "mining": 1, "decoding and resizing": 1 / 2}
     for name, seconds in expected.items():
         assert profile_page.carried({"path": name.split(": "), "seconds": 1}, recipe, images) == seconds
 
