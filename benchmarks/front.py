@@ -4,7 +4,7 @@
     python benchmarks/front.py --from results/benchmarks/front.json --page docs/fast-variants.md
 
 Latency is measured here: one image through each network as it is used after training, eager float32 in channels-last
-layout, in turn; the second command takes the latencies of this machine's record instead. Dice comes from the trainings
+layout, in turn; the second command takes the latencies of a record instead. Dice comes from the trainings
 under results/; a network that was not trained there has a latency and no Dice.
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from measuring import read_records, record, seconds_in_turn
+from measuring import read_record, record, seconds_in_turn
 from torch import nn
 
 from taichinet.datasets.folds import read_folds
@@ -45,21 +45,21 @@ FIGURE = "images/fast-variants.svg"
 def main() -> None:
     """Measure or read the latencies, join them with the Dice, write record, page and figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--out", type=Path, help="the list of records; this machine's is added or replaced")
-    parser.add_argument("--from", dest="known", type=Path, help="take the latencies of the newest record of this file")
+    parser.add_argument("-o", "--out", type=Path, help="the record, one file a machine")
+    parser.add_argument("--from", dest="known", type=Path, help="take the latencies of this record")
     parser.add_argument("--page", type=Path)
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
     if arguments.known:
-        entry = read_records(arguments.known)[-1]
+        entry = read_record(arguments.known)
     else:
         content = {
             "what": "milliseconds of one image, eager float32 channels-last; median of calls in turn",
             "rounds": arguments.rounds,
             "networks": latencies(arguments.rounds),
         }
-        entry = record(arguments.out, content, same=())
+        entry = record(arguments.out, content)
     if arguments.page:
         rows = [{"name": name, **entry["networks"][name], **dice_of(name, arguments.results)} for name in NAMES]
         figure = arguments.page.parent / FIGURE
@@ -159,7 +159,8 @@ def page(rows: list[dict[str, Any]], entry: Mapping[str, Any], repeat: Interval)
         "network is both faster and better; it goes by the means alone.",
         "",
         f"Latency is of one image, eager float32 channels-last, {entry['clock']}, {machine['processor']}, "
-        f"{machine['threads']} thread(s), torch {machine['torch']}, commit `{entry['commit']}`.",
+        f"{machine['threads']} thread(s), torch {machine['torch']}, load average {entry.get('load_average')}, commit "
+        f"`{entry['commit']}`.",
         "",
         "| Network | Parameters (width 32) | GFLOPs (224 px) | ms (224 px, width 32) | x TaiChiNet | "
         "ms (128 px, width 16) | Dice | Difference | Front |",

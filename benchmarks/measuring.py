@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -115,30 +116,35 @@ def training_gflops(model: str, size: int, **options: object) -> float:
     return counter.get_total_flops() / 2 / 1e9
 
 
-def record(path: Path | None, content: dict[str, Any], same: Sequence[str]) -> dict[str, Any]:
-    """`content` with machine and commit; printed and, with a `path`, kept there in a list of one record a machine.
+def record(path: Path | None, content: Mapping[str, Any]) -> dict[str, Any]:
+    """`content` with clock, commit and machine; printed and, with a `path`, written there.
 
-    A record of the same machine and the same values of the keys `same` is replaced, every other one stays: a figure
-    from hardware that is not at hand is not lost.
+    One file holds one machine: another machine's record is refused, since its hardware may not be at hand again.
     """
     timing = "processor time of one thread" if clock_is_cpu_time() else "wall clock"
-    entry = {**content, "clock": timing, "commit": source_commit(), "machine": describe_machine()}
-    print(json.dumps(entry, indent=1))
+    load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+    where = {"commit": source_commit(), "machine": describe_machine()}
+    entry = {**content, "clock": timing, "load_average": load, **where}
+    text = json.dumps(entry, indent=1) + "\n"
+    print(text, end="")
     if path is not None:
-        kept = [other for other in read_records(path) if _key(other, same) != _key(entry, same)]
+        if path.is_file() and _hardware(other := read_record(path)) != _hardware(entry):
+            raise SystemExit(
+                f"{path} holds what {_hardware(other)} did, this is {_hardware(entry)}. Give each machine a file of "
+                "its own with -o."
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps([*kept, entry], indent=1) + "\n", encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     return entry
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """All records of the file, none where it is not there."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+def read_record(path: Path) -> dict[str, Any]:
+    """The record of the file."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _key(entry: Mapping[str, Any], same: Sequence[str]) -> list[Any]:
-    machine = entry["machine"]
-    return [machine["processor"], machine["accelerator"], machine["threads"], *(entry.get(key) for key in same)]
+def _hardware(entry: Mapping[str, Any]) -> tuple[str, Any]:
+    return entry["machine"]["processor"], entry["machine"]["accelerator"]
 
 
 def _finish() -> None:

@@ -21,6 +21,7 @@ def page(entry: Mapping[str, Any], throughput: Sequence[Mapping[str, Any]]) -> s
         f"Measured on {told(entry['machine'])}, {entry['placement']}, commit `{entry['commit']}`; seconds are of the "
         f"{entry['clock']}, those of operators of the wall clock. The command is "
         "`python benchmarks/profile_training.py -o results/benchmarks/profile.json --page docs/profile.md`.",
+        *_how_busy(entry),
         "",
         *_step(entry),
         "",
@@ -34,8 +35,10 @@ def page(entry: Mapping[str, Any], throughput: Sequence[Mapping[str, Any]]) -> s
 def carried(stage: Mapping[str, Any], recipe: Experiment, images: Mapping[str, int]) -> float:
     """Seconds of the stage in a whole run of the recipe on BUSI: its epochs, its images."""
     more = BUSI_LESION_IMAGES / sum(images.values())
-    epochs = {"mining": recipe.mining.epochs, "training": recipe.training.epochs}.get(stage["path"][0], 1)
     name, seconds = stage["path"][-1], float(stage["seconds"])
+    if stage["path"] in (["mining"], ["training"]):  # what is outside of steps and validation happens once
+        return seconds
+    epochs = {"mining": recipe.mining.epochs, "training": recipe.training.epochs}.get(stage["path"][0], 1)
     if name == "checkpoint":
         return seconds * epochs
     if name in ("weights", "the rest of a run"):
@@ -47,6 +50,17 @@ def told(machine: Mapping[str, Any]) -> str:
     """A machine in words."""
     device = machine["accelerator"] or machine["processor"]
     return f"{device}, {machine['threads']} thread(s) on {machine['cores']} cores, torch {machine['torch']}"
+
+
+def _how_busy(entry: Mapping[str, Any]) -> list[str]:
+    load, cores = entry.get("load_average"), entry["machine"]["cores"]
+    if load is None or load <= 1.5 * cores:
+        return []
+    return [
+        "",
+        f"Other work kept the machine busy (load average {load:.0f} on {cores} cores): the wall clock of the operators "
+        "is then mostly waiting, and their shares are rough.",
+    ]
 
 
 def _step(entry: Mapping[str, Any]) -> list[str]:
@@ -89,7 +103,7 @@ def _throughput(records: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [
         "## Training throughput and memory",
         "",
-        "`python benchmarks/training_throughput.py -o results/benchmarks/training_throughput.json` adds a machine. "
+        "`python benchmarks/training_throughput.py -o results/benchmarks/training_throughput-MACHINE.json` adds one. "
         "*Of peak* is the share of the matrix product of the same number format, measured in the same run. *Ours* is "
         "what training chooses by itself, end to end with its data. A record without that column is from before it was "
         "measured.",
@@ -97,7 +111,7 @@ def _throughput(records: Sequence[Mapping[str, Any]]) -> list[str]:
     for entry in records:
         lines += [
             "",
-            f"{told(entry['machine'])}: {entry['model']}, width {entry['width']}, {entry['size']} px, batch "
+            f"{told(entry['machine'])}: TaiChiNet, width {entry['width']}, {entry['size']} px, batch "
             f"{entry['batch']}, commit `{entry['commit']}`. Ours, {entry['ours']}: "
             f"{entry['ours_images_per_second']:.2f} images/s, {entry['ratio']:.2f} x plain float32 NCHW.",
         ]

@@ -3,7 +3,7 @@
     python benchmarks/profile_training.py -o results/benchmarks/profile.json --page docs/profile.md
     python benchmarks/profile_training.py --from results/benchmarks/profile.json --page docs/profile.md
 
-The second command writes the page anew from the newest record, with what benchmarks/training_throughput.py measured.
+The second command writes the page anew from that record, with what benchmarks/training_throughput.py measured.
 The step is that of the paper's network (224 px, width 32) in the placement that training chooses by itself. The run is
 one fold of a recipe on phantoms of BUSI's size, through the same `run_fold` as every result, with one epoch each of
 preparation and training; the last column carries it to the recipe's own numbers of epochs and to BUSI's 647 images.
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from measuring import clock, draw, random_data, read_records, record, train_step
+from measuring import clock, draw, random_data, read_record, record, train_step
 from profile_page import page
 from torch.profiler import ProfilerActivity, profile
 
@@ -80,10 +80,10 @@ class Stage:
 def main() -> None:
     """Measure both, print or write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--out", type=Path, help="the list of records; this machine's is added or replaced")
-    parser.add_argument("--from", dest="known", type=Path, help="measure nothing: take the newest record of this file")
+    parser.add_argument("-o", "--out", type=Path, help="the record, one file a machine")
+    parser.add_argument("--from", dest="known", type=Path, help="measure nothing: take this record")
     parser.add_argument("--page", type=Path)
-    parser.add_argument("--throughput", type=Path, default=Path("results/benchmarks/training_throughput.json"))
+    parser.add_argument("--throughput", type=Path, default=Path("results/benchmarks"), help="folder of its records")
     parser.add_argument("--recipe", default="cpu-taichinet")
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--batch", type=int, default=8)
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=32)
     arguments = parser.parse_args()
     if arguments.known:
-        entry = read_records(arguments.known)[-1]
+        entry = read_record(arguments.known)
     else:
         stages, images = profile_run(get_recipe(arguments.recipe), arguments.images)
         content = {
@@ -103,9 +103,10 @@ def main() -> None:
             "images": images,
             "stages": [vars(stage) for stage in stages],
         }
-        entry = record(arguments.out, content, same=("recipe",))
+        entry = record(arguments.out, content)
     if arguments.page:
-        arguments.page.write_text(page(entry, read_records(arguments.throughput)), encoding="utf-8")
+        machines = [read_record(path) for path in sorted(arguments.throughput.glob("training_throughput*.json"))]
+        arguments.page.write_text(page(entry, machines), encoding="utf-8")
 
 
 def profile_step(width: int, size: int, count: int) -> dict[str, float]:

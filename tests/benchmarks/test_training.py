@@ -23,23 +23,23 @@ from taichinet.experiments.recipes import get_recipe  # noqa: E402
 from taichinet.training import fit as fit_module  # noqa: E402
 
 
-def test_a_new_record_replaces_its_own_machines_and_loses_no_other(
+def test_a_record_is_replaced_by_its_own_machine_and_by_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "records.json"
+    path = tmp_path / "record.json"
 
-    def measure(processor: str, **content: Any) -> None:
-        machine = {"processor": processor, "accelerator": None, "threads": 2}
-        monkeypatch.setattr(measuring, "describe_machine", lambda: machine)
-        measuring.record(path, content, same=("width",))
+    def measure(processor: str, speed: int) -> None:
+        monkeypatch.setattr(
+            measuring, "describe_machine", lambda: {"processor": processor, "accelerator": None, "threads": 2}
+        )
+        measuring.record(path, {"speed": speed})
 
-    measure("with bf16", width=32, speed=4)
-    measure("without", width=32, speed=1)
-    measure("without", width=16, speed=3)
-    measure("without", width=32, speed=2)
-    kept = [(entry["machine"]["processor"], entry["width"], entry["speed"]) for entry in measuring.read_records(path)]
-    assert kept == [("with bf16", 32, 4), ("without", 16, 3), ("without", 32, 2)]
-    assert json.loads(capsys.readouterr().out.split("\n}\n")[0] + "}")["speed"] == 4
+    measure("with bf16", 3)
+    measure("with bf16", 4)
+    assert json.loads(capsys.readouterr().out.split("\n}\n")[1] + "}") == measuring.read_record(path)
+    with pytest.raises(SystemExit, match=r"holds what .*with bf16.* this is .*without.* a file of its own"):
+        measure("without", 1)
+    assert measuring.read_record(path)["speed"] == 4
 
 
 def test_calls_are_timed_in_turn_and_the_first_round_does_not_count() -> None:
@@ -116,7 +116,7 @@ def test_a_run_is_carried_to_the_recipes_epochs_and_busis_images() -> None:
         "training: checkpoint": 12,
         "scoring: network": 1 / 2,
     }
-    expected |= {"mining: asking the trained U-Net++": 1 / 2, "weights": 1, "decoding and resizing": 1 / 2}
+    expected |= {"mining: asking the trained U-Net++": 1 / 2, "weights": 1, "mining": 1, "decoding and resizing": 1 / 2}
     for name, seconds in expected.items():
         assert profile_page.carried({"path": name.split(": "), "seconds": 1}, recipe, images) == seconds
 

@@ -24,6 +24,7 @@ from taichinet.experiments.distillation import ask_teacher
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.recipes import get_recipe
 from taichinet.experiments.run import FoldResult, run_fold
+from taichinet.experiments.scoring import score_images
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.models.weights import load_weights
 
@@ -176,3 +177,22 @@ def test_runs_from_before_a_setting_existed_are_summarised_and_resumed_with_new_
     assert len(summarise_study(both.folder).folds) == 2
     with pytest.raises(FoldError, match="another experiment"):
         train_folds(vary(TEACHER, {"training.accumulate": 2}), study, [1], tmp_path, existing="overwrite")
+
+
+# ------------------------------------------------------------------------------- a second path for training alone
+
+
+def test_a_path_that_only_trains_is_neither_scored_nor_counted_nor_kept(runs: Runs, tmp_path: Path) -> None:
+    options = {"cross_attention": False, "head": "none", "second_path_at_inference": False, "shared_levels": 4}
+    recipe = vary(TEACHER, {"name": "one-path", "model": "taichinet", "options": {"width": 2, **options}})
+    study = runs.study
+    done = run_fold(recipe, study.manifest, study.prepared, study.plan, 0, tmp_path / "fold-0", tmp_path / "mining")
+    assert "second_path_dice" not in done.scores
+    for cost in ("parameters", "gflops"):
+        assert done.result[cost] == runs.teacher.result[cost]  # those of one U-Net
+    loaded = load_weights(done.folder / "weights")
+    assert loaded.config.model == "taichinet"
+    assert not loaded.config.options["second_path"]
+    part = study.prepared.subset(runs.split.test)
+    again = score_images(loaded.network, study.manifest, part, 0, FLOAT32_CPU)
+    assert again["dice"].tolist() == done.scores["dice"].tolist()
