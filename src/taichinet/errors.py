@@ -43,6 +43,10 @@ class FoldError(TaiChiNetError):
     exit_code = 6
 
 
+class ClaimedError(FoldError):
+    """A run folder that another process works in; after it has ended, the same command can be given again."""
+
+
 class PartialFailureError(TaiChiNetError):
     """Some of many inputs failed; the others were done and written."""
 

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 import pandas as pd
 
@@ -26,6 +28,7 @@ from taichinet.errors import FoldError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.run import FoldResult, OnEpoch, read_fold, run_fold
+from taichinet.training.claim import claimed
 
 Existing = Literal["refuse", "resume", "overwrite"]
 
@@ -54,16 +57,21 @@ def open_study_data(experiment: Experiment, data: Path | str, protocol: Protocol
 
     Near-duplicates are searched only where the fold plan does not exist yet (about half a minute for BUSI).
     """
+    manifest, plan = open_folds(experiment, data, protocol, out)
+    return StudyData(manifest, prepare(manifest, experiment.data.size, experiment.channels, out / "prepared"), plan)
+
+
+def open_folds(experiment: Experiment, data: Path | str, protocol: Protocol, out: Path) -> tuple[Manifest, FoldPlan]:
+    """The data set at `data` and its folds under `out`/folds, drawn by one process where several ask at once."""
     settings = experiment.data
     manifest = open_dataset(data, include_normal=settings.include_normal)
     dataset = find_dataset(manifest.name)
     content = ("-with-normal" if settings.include_normal else "-lesions") if dataset.has_normal else ""
     folds = "" if protocol == "official" else f"-{settings.folds}folds-seed{settings.fold_seed}"
     path = out / "folds" / f"{manifest.name}{content}-{protocol}{folds}.json"
-    groups = () if path.exists() else find_copies(manifest).groups
-    plan = load_or_make_folds(path, manifest, groups, protocol, settings.fold_seed, settings.folds)
-    prepared = prepare(manifest, settings.size, experiment.channels, out / "prepared")
-    return StudyData(manifest, prepared, plan)
+    with nullcontext() if path.exists() else claimed(path.with_suffix(".claim"), wait=True):
+        groups = () if path.exists() else find_copies(manifest).groups
+        return manifest, load_or_make_folds(path, manifest, groups, protocol, settings.fold_seed, settings.folds)
 
 
 def fitted_to(experiment: Experiment, manifest: Manifest) -> Experiment:
@@ -104,7 +112,7 @@ def train_folds(
     if existing == "overwrite":
         for fold in folds:
             (folder / f"fold-{fold}" / "result.json").unlink(missing_ok=True)
-    _refuse_other_study(folder, experiment, study.plan)
+    refuse_other_study(folder, experiment, study.plan)
     for fold in folds:
         on_fold(fold)
         run_fold(
@@ -154,13 +162,13 @@ def summarise_study(folder: Path) -> Study:
         "summary": summary.to_json_dict(),
     }
     scores.round(6).to_csv(folder / "scores.csv", index=False)
-    temporary = folder / "summary.tmp"
+    temporary = folder / f"summary.{uuid4().hex}.tmp"  # folds may end at the same time
     temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     temporary.replace(folder / "summary.json")
     return Study(folder, tuple(results), scores, summary)
 
 
-def _refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan) -> None:
+def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan) -> None:
     """FoldError, before hours of training, where a finished fold of `folder` could not be summarised with new ones."""
     own = {
         "experiment": experiment.model_dump(mode="json"),

@@ -32,6 +32,7 @@ from taichinet.models.catalogue import create_model, model_settings
 from taichinet.models.complexity import measure_complexity
 from taichinet.models.weights import WeightsConfig, save_weights
 from taichinet.training.checkpoint import clear_checkpoints, load_checkpoint
+from taichinet.training.claim import claimed
 from taichinet.training.device import Placement, choose_placement
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
 from taichinet.training.fit import TrainingData, fit
@@ -62,8 +63,29 @@ def run_fold(
     """Train `experiment` on the training part of `fold`, score its test part, write the run folder.
 
     With `resume`, a finished fold is read back and an interrupted one goes on from its last epoch; without, the
-    folder begins anew. The test images are touched once, after the weights have been selected.
+    folder begins anew. The test images are touched once, after the weights have been selected. Raises ClaimedError
+    where another process works in `folder`.
     """
+    with claimed(folder / "claim") as claim:
+
+        def hear(phase: str, row: dict[str, Any], epochs: int) -> None:
+            claim.verify()
+            on_epoch(phase, row, epochs)
+
+        return _run_fold(experiment, manifest, data, plan, fold, folder, mining_cache, resume, hear)
+
+
+def _run_fold(
+    experiment: Experiment,
+    manifest: Manifest,
+    data: Prepared,
+    plan: FoldPlan,
+    fold: int,
+    folder: Path,
+    mining_cache: Path,
+    resume: bool,
+    on_epoch: OnEpoch,
+) -> FoldResult:
     split = plan.split(fold, manifest.labels, experiment.data.validation_share)
     placement = choose_placement(experiment.training.precision, experiment.training.channels_last)
     identity = run_identity(experiment, data, split, plan, placement.bf16)
