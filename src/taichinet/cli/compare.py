@@ -83,9 +83,7 @@ def compare(
         from taichinet.cli.compare_cost import show_cost
 
         named = _name_data(data)
-        show_cost(
-            suites, asked, named, out, cost_file, as_json, calibrate, throughput, gpu_tflops, utilisation
-        )
+        show_cost(suites, asked, named, out, cost_file, as_json, calibrate, throughput, gpu_tflops, utilisation)
         return
     named = _name_data(data)
     refuse_absent(asked, named)

@@ -11,7 +11,16 @@ from rich.console import Console
 from taichinet.cli.compare_table import duration, entries_table
 from taichinet.errors import DataError
 from taichinet.experiments.grid.cells import Cell, plan_grid, refuse_absent
-from taichinet.experiments.grid.cost import Cost, Costs, Work, calibrate, published_works, read_speed, speed_key, work_of
+from taichinet.experiments.grid.cost import (
+    Cost,
+    Costs,
+    Work,
+    calibrate,
+    published_works,
+    read_speed,
+    speed_key,
+    work_of,
+)
 from taichinet.experiments.grid.progress import Entry, look
 from taichinet.experiments.grid.suite import Suite
 from taichinet.experiments.grid.work import write_json
@@ -57,7 +66,7 @@ def show_cost(
         "by_data_set": _by_data_set(works, costs),
         "assumptions": [
             "a training step costs three forward passes; scores, resizing and augmentation nothing",
-            "a forward pass costs the convolutions' and matrix products' operations, an addition and a product being two",
+            "a forward pass costs its convolutions and matrix products, a multiplication and an addition being two",
             "numbers of images: of the data given, else as their authors publish",
         ],
         "this_machine": _here(works, costs, total, measure, throughput, console),

@@ -1,8 +1,8 @@
 """Claims: which process works in a folder, on shared storage too; a claim outlives no process that died.
 
 A claim is a file created with O_EXCL, which local disks and NFS do atomically. It names its owner, whose thread
-renews it every few seconds. It is taken over where its owner is a dead process of this machine, or has not renewed it for
-`STALE_SECONDS` of the waiting process' own clock: clocks of two machines are never compared.
+renews it every few seconds. It is taken over where its owner is a dead process of this machine, or has not renewed
+it for `STALE_SECONDS` of the waiting process' own clock: clocks of two machines are never compared.
 """
 
 from __future__ import annotations

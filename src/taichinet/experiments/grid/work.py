@@ -108,6 +108,8 @@ def score_transfer(transfer: Transfer) -> None:
         frames.append(evaluation.scores.assign(fold=cell.fold))
         notes.append(f"fold {cell.fold}: {evaluation.note}")
     scores = pd.concat(frames, ignore_index=True)
+    # Here a picture is scored by every network: for the summary each of these is a row of its own.
+    rows = scores.assign(key=scores["key"].astype(str) + " by fold " + scores["fold"].astype(str))
     transfer.folder.mkdir(parents=True, exist_ok=True)
     temporary = transfer.folder / f"scores.{uuid4().hex}.tmp"
     scores.round(6).to_csv(temporary, index=False)
@@ -117,7 +119,7 @@ def score_transfer(transfer: Transfer) -> None:
             "weights": str(transfer.folder.parent),
             "networks": networks_of(transfer),
             "note": " ".join(notes),
-            "summary": aggregate(scores).to_json_dict(),
+            "summary": aggregate(rows).to_json_dict(),
         },
         transfer.folder / "summary.json",
     )

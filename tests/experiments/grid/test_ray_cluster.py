@@ -1,0 +1,65 @@
+"""A real local Ray cluster of two nodes: one is killed in the middle, and the results are those of a serial run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.grid.grids import SETTINGS, phantoms, tiny_grid
+from taichinet.errors import SettingError
+from taichinet.experiments.grid.executors import Serial
+from taichinet.experiments.grid.progress import Progress, look
+from taichinet.experiments.grid.run_grid import run_grid
+
+ray = pytest.importorskip("ray", reason="needs the extra 'cluster'")
+RECIPES = ("taichinet", "model-3", "model-2")
+LONG = {**SETTINGS, "training.epochs": 40}  # long enough for a node to die in the middle
+
+
+@pytest.mark.enable_socket
+@pytest.mark.timeout(600)
+def test_a_node_that_dies_costs_no_finished_cell_and_changes_no_result(tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    from taichinet.experiments.grid.ray_cluster import RayCluster
+
+    data = phantoms(tmp_path)
+    grid = tiny_grid(data, tmp_path / "cluster", *RECIPES, set=LONG)
+    memory = 80 * 2**20
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 1, "object_store_memory": memory, "include_dashboard": False},
+    )
+    second = cluster.add_node(num_cpus=1, object_store_memory=memory)
+    ray.init(address=cluster.address, log_to_driver=False)
+    killed: list[list[int]] = []
+
+    def kill_when_both_train(progress: Progress) -> None:
+        running = [entry.epoch for entry in progress.entries if entry.state == "running"]
+        if not killed and len(running) == 2 and min(running) >= 2:
+            killed.append(running)
+            cluster.remove_node(second, allow_graceful=False)
+
+    try:
+        with pytest.raises(SettingError, match="--cpus"):
+            RayCluster(cluster.address, cpus=5)
+        executor = RayCluster(cluster.address, cpus=1)
+        progress = run_grid(look(grid.cells, ()), executor, kill_when_both_train, tick_seconds=0.2, busy_seconds=1)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert killed, "no node was killed in the middle"
+    assert [entry.state for entry in progress.entries] == ["done"] * 3
+    assert sum(entry.attempts for entry in progress.entries) == 1
+
+    serial = tiny_grid(data, tmp_path / "serial", *RECIPES, set=LONG)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    run_grid(look(serial.cells, ()), Serial())
+    torch.set_num_threads(threads)
+    for one, other in zip(grid.cells, serial.cells, strict=True):
+        for file in ("weights/model.safetensors", "scores.csv"):
+            assert (one.folder / file).read_bytes() == (other.folder / file).read_bytes()
+        assert len((one.folder / "history.csv").read_text().splitlines()) == 1 + 40
