@@ -29,6 +29,7 @@ from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.run import FoldResult, OnEpoch, read_fold, run_fold
 from taichinet.training.claim import claimed
+from taichinet.training.team import current_team
 
 Existing = Literal["refuse", "resume", "overwrite"]
 
@@ -161,7 +162,11 @@ def summarise_study(folder: Path) -> Study:
         "outputs": _dice_of_outputs(scores),
         "summary": summary.to_json_dict(),
     }
-    scores.round(6).to_csv(folder / "scores.csv", index=False)
+    if not current_team().leads:
+        return Study(folder, tuple(results), scores, summary)
+    temporary = folder / f"scores.{uuid4().hex}.tmp"
+    scores.round(6).to_csv(temporary, index=False)
+    temporary.replace(folder / "scores.csv")
     temporary = folder / f"summary.{uuid4().hex}.tmp"  # folds may end at the same time
     temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     temporary.replace(folder / "summary.json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from taichinet.training.device import Placement, choose_placement
 from taichinet.training.fit import TrainingData, fit
 from taichinet.training.loop import predict_batches
 from taichinet.training.settings import TrainingSettings
+from taichinet.training.team import current_team
 
 THRESHOLD = 0.5
 
@@ -96,17 +98,23 @@ def mine_regions(
     placement = placement or choose_placement()
     provenance = _provenance(train, settings, augmentation, placement.bf16)
     folder = cache / provenance.identity()
-    if (folder / "provenance.json").exists():
+    team = current_team()
+    if team.agree((folder / "provenance.json").exists()):
         return read_regions(folder)
-    with claimed(cache / f"{folder.name}.claim", wait=True) as claim:
-        if (folder / "provenance.json").exists():  # while this process waited
+    with claimed(cache / f"{folder.name}.claim", wait=True) if team.leads else nullcontext() as claim:
+        if team.agree((folder / "provenance.json").exists()):  # while this process waited
             return read_regions(folder)
 
         def hear(row: dict[str, Any]) -> None:
-            claim.verify()
+            if claim is not None:
+                claim.verify()
             on_epoch(row)
 
-        return _mine(train, settings, augmentation, folder, provenance, hear, placement)
+        mined = _mine(train, settings, augmentation, folder, provenance, hear, placement)
+        if team.leads:
+            _write_regions(mined, folder)
+        team.wait()
+    return mined if team.leads else read_regions(folder)
 
 
 def _mine(
@@ -151,13 +159,16 @@ def _mine(
             "hard_share_of_lesion": int(regions.hard.sum()) / lesion_pixels,
         }
     )
-    save_file({"easy": regions.easy, "hard": regions.hard}, folder / "regions.safetensors")
+    return MinedRegions(regions, measured)
+
+
+def _write_regions(mined: MinedRegions, folder: Path) -> None:
+    save_file({"easy": mined.regions.easy, "hard": mined.regions.hard}, folder / "regions.safetensors")
     # The provenance is written last: its presence says that the regions are whole.
     temporary = folder / "provenance.tmp"
-    temporary.write_text(json.dumps(asdict(measured), indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(asdict(mined.provenance), indent=1) + "\n", encoding="utf-8")
     temporary.replace(folder / "provenance.json")
     clear_checkpoints(folder)
-    return MinedRegions(regions, measured)
 
 
 def read_regions(folder: Path) -> MinedRegions:
