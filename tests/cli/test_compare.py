@@ -40,7 +40,7 @@ def test_a_suite_is_run_once_and_told_as_json(data: Path, tmp_path: Path) -> Non
 def test_failures_are_told_at_the_end_with_exit_code_7(data: Path, tmp_path: Path) -> None:
     words = ("compare", write(tmp_path, TWO), "--data", data, "-o", tmp_path / "runs")
     run(*words)
-    with pytest.raises(PartialFailureError, match="training.epochs") as caught:
+    with pytest.raises(PartialFailureError, match=r"training\.epochs") as caught:
         run(*words, "--set", "training.epochs=1")
     assert caught.value.exit_code == 7
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ from taichinet.experiments.grid.executors import Serial
 from taichinet.experiments.grid.progress import Progress, look
 from taichinet.experiments.grid.run_grid import run_grid
 
+# A laden machine starts Ray's helpers slowly, and little memory left is no reason to kill a worker of a few megabytes.
+PATIENCE = {
+    "RAY_agent_register_timeout_ms": "240000",
+    "RAY_raylet_start_wait_time_s": "240",
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_enable_worker_prestart": "0",
+}
+os.environ.update({name: os.environ.get(name, value) for name, value in PATIENCE.items()})  # read when it is imported
 ray = pytest.importorskip("ray", reason="needs the extra 'cluster'")
 RECIPES = ("taichinet", "model-3", "model-2")
 LONG = {**SETTINGS, "training.epochs": 40}  # long enough for a node to die in the middle

@@ -77,6 +77,20 @@ def test_the_same_content_under_two_names_trains_once_and_says_so(data: Path, tm
     assert states(run(data, tmp_path, "model-1", "unet")) == ["done", "done"]
 
 
+def test_of_equal_cells_the_one_that_has_come_farthest_is_gone_on_with(data: Path, tmp_path: Path) -> None:
+    def cut(phase: str, row: dict[str, Any], epochs: int) -> None:
+        raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        run(data, tmp_path, "unet", executor=Serial(cut))
+    heard: list[int] = []
+    executor = Serial(lambda phase, row, epochs: heard.append(row["epoch"]))
+    assert states(run(data, tmp_path, "model-1", "unet", executor=executor)) == ["done", "done"]
+    assert heard == [2]
+    copied = read_fold(tmp_path / "busi/short-model-1/grouped/fold-0").result
+    assert copied["copied_from"] == "busi/short-unet/grouped/fold-0"
+
+
 def test_an_interrupted_grid_goes_on_where_it_stopped_and_ends_alike(data: Path, tmp_path: Path) -> None:
     def cut(phase: str, row: dict[str, Any], epochs: int) -> None:
         if (phase, row["epoch"]) == ("train", 1):

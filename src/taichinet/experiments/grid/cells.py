@@ -128,14 +128,6 @@ def part_recipes(suite: Suite, part: SuitePart) -> list[Experiment]:
     return found
 
 
-def twins(cells: tuple[Cell, ...]) -> dict[Path, Cell]:
-    """The folder of each cell -> the first cell of its content: itself, or the one whose result it takes."""
-    first: dict[str, Cell] = {}
-    for cell in cells:
-        first.setdefault(cell.key, cell)
-    return {cell.folder: first[cell.key] for cell in cells}
-
-
 @dataclass
 class _Plans:
     """Manifests and folds, each read once."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from taichinet.experiments.grid.cells import Cell, Transfer, twins
+from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.grid.work import Task, networks_of
 
 State = Literal["waiting", "running", "elsewhere", "done", "failed"]
@@ -61,11 +61,9 @@ class Progress:
 
 def look(cells: tuple[Cell, ...], transfers: tuple[Transfer, ...]) -> Progress:
     """The rows of a grid as the folders are now. Nothing is opened but small files."""
-    first = twins(cells)
     entries = []
     for cell in cells:
-        twin = first[cell.folder]
-        entry = Entry(cell, epochs=cell.experiment.training.epochs, copies=None if twin is cell else twin)
+        entry = Entry(cell, epochs=cell.experiment.training.epochs)
         read_epoch(entry)
         result = _read_json(cell.folder / "result.json")
         if result is not None:
@@ -82,6 +80,7 @@ def look(cells: tuple[Cell, ...], transfers: tuple[Transfer, ...]) -> Progress:
         elif entry.epoch:
             entry.note = f"half trained: epoch {entry.epoch}"
         entries.append(entry)
+    _find_copies(entries)
     for transfer in transfers:
         entry = Entry(transfer)
         summary = _read_json(transfer.folder / "summary.json")
@@ -90,6 +89,24 @@ def look(cells: tuple[Cell, ...], transfers: tuple[Transfer, ...]) -> Progress:
             entry.state, entry.found = "done", True
         entries.append(entry)
     return Progress(entries)
+
+
+def _find_copies(entries: list[Entry]) -> None:
+    """Of the cells of one content that which has come farthest is trained; the others take its result."""
+    rank = {"done": 1, "failed": -1}
+    farthest: dict[str, Entry] = {}
+    for entry in entries:
+        best = farthest.setdefault(_key(entry), entry)
+        if (rank.get(entry.state, 0), entry.epoch) > (rank.get(best.state, 0), best.epoch):
+            farthest[_key(entry)] = entry
+    for entry in entries:
+        original = farthest[_key(entry)]
+        if original is not entry and isinstance(original.task, Cell):
+            entry.copies = original.task
+
+
+def _key(entry: Entry) -> str:
+    return entry.task.key if isinstance(entry.task, Cell) else entry.task.title
 
 
 def differences(cell: Cell, result: dict[str, Any]) -> list[str]:

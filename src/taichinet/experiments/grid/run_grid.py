@@ -9,7 +9,7 @@ from taichinet.errors import TaiChiNetError
 from taichinet.experiments.cross_validate import summarise_study
 from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.grid.executors import Executor
-from taichinet.experiments.grid.progress import Entry, Progress
+from taichinet.experiments.grid.progress import Entry, Progress, read_epoch
 from taichinet.experiments.grid.work import Ended, copy_result
 
 BUSY_SECONDS = 5.0  # before a cell that another process works on is tried again
@@ -45,7 +45,7 @@ def run_grid(
                 and _needs_done(progress, entry)
                 and not_before.get(number, 0) <= time.monotonic()
             ]
-            for number in ready[: executor.slots - len(running)]:
+            for number in ready[: max(executor.slots - len(running), 0)]:
                 entry = progress.entries[number]
                 entry.state = "running" if entry.state == "waiting" else entry.state
                 running.add(number)
@@ -78,6 +78,7 @@ def _note(progress: Progress, entry: Entry, ended: Ended) -> None:
     tries = f" ({entry.attempts} attempts)" if entry.attempts > 1 and ended.outcome == "lost" else ""
     entry.note = "" if ended.outcome == "done" else f"{ended.reason}{tries}"
     if entry.state == "done" and isinstance(entry.task, Cell):
+        read_epoch(entry)
         entry.epoch = entry.epochs
         _summarise(progress, entry.task)
 
