@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from taichinet.batch import Batch
 from taichinet.errors import SettingError
@@ -108,7 +109,7 @@ def joined_team() -> Iterator[Team]:
         dist.destroy_process_group()
 
 
-class _TeamNorm(nn.Module):
+class _TeamNorm(_BatchNorm):
     """Mixed into a BatchNorm whose training statistics are those of every process' images together.
 
     torch's own SyncBatchNorm runs on GPUs alone.
@@ -153,11 +154,18 @@ class TeamNorm1d(_TeamNorm, nn.BatchNorm1d):
 
 
 def share_statistics(network: nn.Module, team: Team) -> None:
-    """Let every BatchNorm of `network` see the images of all processes; names and weights stay as they are."""
+    """Let every BatchNorm of `network` see the images of all processes; names and weights stay as they are.
+
+    Raises SettingError for a network with another kind of batch normalisation.
+    """
     if team.size == 1:
         return
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if type(module) is nn.BatchNorm2d:
             module.__class__ = TeamNorm2d
-        elif isinstance(module, nn.BatchNorm1d):
+        elif type(module) is nn.BatchNorm1d:
             module.__class__ = TeamNorm1d
+        elif isinstance(module, _BatchNorm):
+            raise SettingError(
+                f"{type(module).__name__} of this network cannot share its statistics between processes. Train it in one."
+            )

@@ -15,9 +15,12 @@ from taichinet.experiments.run import OnEpoch
 
 
 class Executor(Protocol):
-    """Runs tasks. `slots` is how many it takes at once."""
+    """Runs tasks."""
 
-    slots: int
+    @property
+    def slots(self) -> int:
+        """How many it takes at once."""
+        ...
 
     def start(self, task: Task) -> None:
         """Take a task; returns at once."""
