@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from taichinet.datasets.folds import Protocol
-    from taichinet.experiments.cross_validate import Study
-    from taichinet.experiments.experiment import Experiment
 
 
 def train(
@@ -35,16 +30,16 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where a run exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Train a recipe on its folds, score each test fold once, and summarise.
+    """Train a recipe on its folds, score each test fold once, and summarise."""
+    from rich.console import Console
 
-    Under `torchrun -m taichinet train ...` all its processes train one network together (see docs/cluster.md).
-    """
     from taichinet.cli.printing import print_study
+    from taichinet.cli.progress import training_progress
     from taichinet.datasets.folds import PROTOCOLS
     from taichinet.errors import SettingError, unknown_name
+    from taichinet.experiments.cross_validate import Existing, open_study_data, train_folds
     from taichinet.experiments.experiment import parse_assignments, vary
     from taichinet.experiments.recipes import get_recipe
-    from taichinet.training.team import joined_team
 
     if protocol not in PROTOCOLS:
         raise unknown_name("fold protocol", protocol, PROTOCOLS)
@@ -53,36 +48,14 @@ def train(
     experiment = vary(get_recipe(recipe), parse_assignments(assignments or []))
     if protocol != "official":  # before the data are read, which takes a while
         _refuse_unknown_folds(fold, experiment.data.folds)
-    with joined_team() as team:
-        quiet = as_json or not team.leads
-        study = _train(experiment, data, protocol, fold, out, resume, overwrite, quiet)
-        if team.leads:
-            print_study(study.folder, study.summary, as_json)
-
-
-def _train(
-    experiment: Experiment,
-    data: str,
-    protocol: Protocol,
-    fold: list[int] | None,
-    out: Path,
-    resume: bool,
-    overwrite: bool,
-    quiet: bool,
-) -> Study:
-    from rich.console import Console
-
-    from taichinet.cli.progress import training_progress
-    from taichinet.experiments.cross_validate import Existing, open_study_data, train_folds
-
     existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"
     study_data = open_study_data(experiment, data, protocol, out)
     for line in study_data.manifest.left_out:
-        Console(stderr=True, quiet=quiet).print(f"Left out: {line}", soft_wrap=True, markup=False, highlight=False)
+        Console(stderr=True).print(f"Left out: {line}", soft_wrap=True, markup=False, highlight=False)
     _refuse_unknown_folds(fold, study_data.plan.count)
     folds = sorted(set(fold or range(study_data.plan.count)))
-    with training_progress(quiet=quiet) as progress:
-        return train_folds(
+    with training_progress(quiet=as_json) as progress:
+        study = train_folds(
             experiment,
             study_data,
             folds,
@@ -91,6 +64,7 @@ def _train(
             on_fold=lambda k: progress.begin(f"{experiment.name} fold {k}"),
             on_epoch=progress.epoch,
         )
+    print_study(study.folder, study.summary, as_json)
 
 
 def _refuse_unknown_folds(asked: list[int] | None, count: int) -> None:

@@ -36,7 +36,6 @@ from taichinet.training.claim import claimed
 from taichinet.training.device import Placement, choose_placement
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
 from taichinet.training.fit import TrainingData, fit
-from taichinet.training.team import current_team
 
 OnEpoch = Callable[[str, dict[str, Any], int], None]
 
@@ -65,11 +64,8 @@ def run_fold(
 
     With `resume`, a finished fold is read back and an interrupted one goes on from its last epoch; without, the
     folder begins anew. The test images are touched once, after the weights have been selected. Raises ClaimedError
-    where another process works in `folder`. In a team (`torchrun`) the leader alone writes and scores; all return the
-    same.
+    where another process works in `folder`.
     """
-    if not current_team().leads:
-        return _follow_fold(experiment, manifest, data, plan, fold, folder, mining_cache, resume)
     with claimed(folder / "claim") as claim:
 
         def hear(phase: str, row: dict[str, Any], epochs: int) -> None:
@@ -166,7 +162,6 @@ def _run_fold(
         "wall_seconds": round(earlier_seconds + time.perf_counter() - began, 1),
         "commit": commit,
         "machine": describe_machine(),
-        "processes": current_team().size,
         "summary": aggregate(scores).to_json_dict(),
     }
     config = WeightsConfig(
@@ -193,35 +188,7 @@ def _run_fold(
     temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     temporary.replace(folder / "result.json")
     clear_checkpoints(folder)
-    current_team().wait()
     return FoldResult(folder, scores, result)
-
-
-def _follow_fold(
-    experiment: Experiment,
-    manifest: Manifest,
-    data: Prepared,
-    plan: FoldPlan,
-    fold: int,
-    folder: Path,
-    mining_cache: Path,
-    resume: bool,
-) -> FoldResult:
-    """A process beside the leader: the same training, nothing written, then the leader's result."""
-    split = plan.split(fold, manifest.labels, experiment.data.validation_share)
-    placement = choose_placement(experiment.training.precision, experiment.training.channels_last)
-    identity = run_identity(experiment, data, split, plan, placement.bf16)
-    if resume and (folder / "result.json").exists():
-        return read_fold(folder, identity)
-    train, validation = data.subset(split.train), data.subset(split.validation)
-    mined = _mine(experiment, train, split, mining_cache, placement, lambda phase, row, epochs: None)
-    torch.manual_seed(experiment.training.seed)
-    network = create_model(experiment.model, **experiment.options)
-    regions = None if mined is None else mined.regions
-    training_data = TrainingData(train, validation, regions, experiment.data.augmentation)
-    fit(network, training_data, experiment.objective, experiment.training, placement, folder, identity, resume)
-    current_team().wait()
-    return read_fold(folder, identity)
 
 
 def read_fold(folder: Path, identity: str | None = None) -> FoldResult:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,6 @@ from taichinet.training.device import Placement, choose_placement
 from taichinet.training.fit import TrainingData, fit
 from taichinet.training.loop import predict_batches
 from taichinet.training.settings import TrainingSettings
-from taichinet.training.team import current_team
 
 THRESHOLD = 0.5
 
@@ -98,23 +96,19 @@ def mine_regions(
     placement = placement or choose_placement()
     provenance = _provenance(train, settings, augmentation, placement.bf16)
     folder = cache / provenance.identity()
-    team = current_team()
-    if team.agree((folder / "provenance.json").exists()):
+    if (folder / "provenance.json").exists():
         return read_regions(folder)
-    with claimed(cache / f"{folder.name}.claim", wait=True) if team.leads else nullcontext() as claim:
-        if team.agree((folder / "provenance.json").exists()):  # while this process waited
+    with claimed(cache / f"{folder.name}.claim", wait=True) as claim:
+        if (folder / "provenance.json").exists():  # while this process waited
             return read_regions(folder)
 
         def hear(row: dict[str, Any]) -> None:
-            if claim is not None:
-                claim.verify()
+            claim.verify()
             on_epoch(row)
 
         mined = _mine(train, settings, augmentation, folder, provenance, hear, placement)
-        if team.leads:
-            _write_regions(mined, folder)
-        team.wait()
-    return mined if team.leads else read_regions(folder)
+        _write_regions(mined, folder)
+    return mined
 
 
 def _mine(

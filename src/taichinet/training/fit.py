@@ -22,7 +22,6 @@ from taichinet.training.checkpoint import Checkpoint, load_checkpoint, save_chec
 from taichinet.training.device import Placement
 from taichinet.training.loop import predict_batches, train_epoch
 from taichinet.training.settings import TrainingSettings
-from taichinet.training.team import current_team, share_statistics
 
 History = list[dict[str, Any]]
 
@@ -61,13 +60,11 @@ def fit(
 
     Every epoch ends with a checkpoint in `folder`; with `resume` the training goes on from the newest one and ends
     with the same weights, bit for bit on the same machine and threads, as if it had never stopped. `on_epoch` hears
-    each finished row of the history. In a team (`torchrun`) the leader alone writes and is heard.
+    each finished row of the history.
     """
     if settings.strategy == "easy-to-hard" and data.regions is None:
         raise SettingError("training.strategy=easy-to-hard needs mined regions. Mine them, or train with 'plain'.")
-    team = current_team()
     placement.place(network)
-    share_statistics(network, team)
     optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
     state = load_checkpoint(folder, identity) if resume else None
     if state is None:
@@ -106,9 +103,8 @@ def fit(
         if best:
             weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
             state = replace(state, best=weights, best_dice=dice, best_epoch=epoch + 1)
-        if team.leads:
-            save_checkpoint(state, folder)
-            on_epoch(row)
+        save_checkpoint(state, folder)
+        on_epoch(row)
     network.load_state_dict(state.best)
     return FitResult(state.best_epoch, state.best_dice, state.history)
 

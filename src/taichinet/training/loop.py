@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 from taichinet.batch import Batch, Prediction
 from taichinet.errors import SettingError
 from taichinet.training.device import Placement
-from taichinet.training.team import current_team
 
 BatchLoss = Callable[[Prediction, Batch], Tensor]
 
@@ -23,21 +21,16 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     placement: Placement,
 ) -> float:
-    """Train on every batch once; the mean loss over images. A loss that is not finite stops the run.
-
-    In a team (`torchrun`) every process is given the same batches and takes its share of each.
-    """
-    team = current_team()
+    """Train on every batch once; the mean loss over images. A loss that is not finite stops the run."""
     network.train()
     total, images = 0.0, 0
     for cpu_batch in batches:
-        count = len(cpu_batch.image)
-        batch = team.share(cpu_batch).to(placement.device, placement.memory_format)
+        batch = cpu_batch.to(placement.device, placement.memory_format)
         with placement.autocast():
             prediction = network(batch.image)
-        loss = team.weigh(loss_of(prediction, batch), len(batch.image), count)
-        value = team.sum(loss.item(), placement.device)
-        if not math.isfinite(value):
+        loss = loss_of(prediction, batch)
+        value = loss.item()
+        if not torch.isfinite(loss):
             raise SettingError(
                 f"The loss became {value}. Lower the learning rate (training.learning_rate, or while mining "
                 "mining.learning_rate), or set training.precision=float32; begin anew with --overwrite, since settings "
@@ -45,10 +38,9 @@ def train_epoch(
             )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        team.sum_gradients(network)
         optimizer.step()
-        total += value * count
-        images += count
+        total += value * len(batch.image)
+        images += len(batch.image)
     return total / max(images, 1)
 
 
