@@ -29,3 +29,8 @@ def test_the_shipped_weights_load_are_small_and_tell_their_origin() -> None:
     assert config.provenance["dataset"] == "busi"
     assert config.provenance["seen_images"]
     assert "not a medical device" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_pictures_of_the_documents_are_small() -> None:
+    for picture in (ROOT / "docs" / "images").rglob("*.png"):
+        assert picture.stat().st_size < 400_000, f"{picture.name} is too large; figures for a screen take --dpi 150"

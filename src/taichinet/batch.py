@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,17 +16,36 @@ class Batch:
 
     Shapes: `image` (B, C, H, W) in [0, 1]; `lesion` (B, R, H, W), the ground truth G_p of R regions;
     `easy` and `hard` (B, R, H, W), the parts E_p and H_p of the lesion (Eq. 23-24), or None where nothing was mined.
+    `taught` (B, R, H, W) in [0, 1] is the lesion probability of a teacher, or None without one.
     """
 
     image: Tensor
     lesion: Tensor
     easy: Tensor | None = None
     hard: Tensor | None = None
+    taught: Tensor | None = None
 
     @property
     def background(self) -> Tensor:
         """Ground truth G_n, the complement of G_p."""
         return 1 - self.lesion
+
+    def split(self, parts: int) -> tuple[Batch, ...]:
+        """This batch as `parts` of even size, fewer where they would hold a single image; views, nothing is copied."""
+        parts = max(min(parts, len(self.image) // 2), 1)
+
+        def cut(value: Tensor | None) -> Sequence[Tensor | None]:
+            return [None] * parts if value is None else torch.tensor_split(value, parts)
+
+        pieces = zip(
+            torch.tensor_split(self.image, parts),
+            torch.tensor_split(self.lesion, parts),
+            cut(self.easy),
+            cut(self.hard),
+            cut(self.taught),
+            strict=True,
+        )
+        return tuple(Batch(*piece) for piece in pieces)
 
     def to(self, device: torch.device, memory_format: torch.memory_format) -> Batch:
         """This batch on `device`; the image in `memory_format`."""
@@ -34,6 +54,7 @@ class Batch:
             lesion=self.lesion.to(device),
             easy=None if self.easy is None else self.easy.to(device),
             hard=None if self.hard is None else self.hard.to(device),
+            taught=None if self.taught is None else self.taught.to(device),
         )
 
 

@@ -47,6 +47,12 @@ class ClaimedError(FoldError):
     """A run folder that another process works in; after it has ended, the same command can be given again."""
 
 
+class ProcessError(TaiChiNetError):
+    """One of several processes of a training that cannot find the others, or has lost them."""
+
+    exit_code = 8
+
+
 class PartialFailureError(TaiChiNetError):
     """Some of many inputs failed; the others were done and written."""
 

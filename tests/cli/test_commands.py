@@ -113,8 +113,37 @@ def test_foreign_pictures_of_the_same_names_are_all_scored(
     other = write_phantom_busi(tmp_path / "other", 12, 10, 8, seed=2, height=96, width=128)
     run("evaluate", out / "busi/cpu-taichinet/grouped/fold-0", "--data", other, "--out", tmp_path / "scores")
     assert len(pd.read_csv(tmp_path / "scores/scores.csv")) == 22
+
+
+def test_a_study_on_foreign_pictures_has_a_fold_for_each_of_its_networks(
+    trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    study = trained[0] / "busi/cpu-taichinet/grouped"
+    other = write_phantom_busi(tmp_path / "other", 5, 4, 2, seed=2, height=96, width=128)
+    run("evaluate", study, "--data", other, "--normal", "--out", tmp_path / "both")
+    alone = []
+    for fold in sorted(study.glob("fold-*")):
+        run("evaluate", fold, "--data", other, "--normal", "--out", tmp_path / fold.name)
+        alone.append(json.loads((tmp_path / fold.name / "summary.json").read_text())["summary"]["groups"][0])
+    record = json.loads((tmp_path / "both/summary.json").read_text())
+    (lesion,) = (group for group in record["summary"]["groups"] if group["group"] == "lesion")
+    means = [group["network"]["dice"]["mean"] for group in alone]
+    assert len(means) > 1
+    assert lesion["images"] == 9
+    assert record["summary"]["normal_images"]["images"] == 2
+    assert lesion["network"]["dice"]["mean"] == pytest.approx(sum(means) / len(means))
+    assert list(lesion["network"]["dice"]["per_fold"].values()) == pytest.approx(means)
+    assert [network["trained"]["fold"] for network in record["networks"]] == list(range(len(means)))
+    assert str(tmp_path) not in json.dumps(record)
+
+
+def test_networks_that_hold_out_the_same_pictures_do_not_add_up(
+    trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
+) -> None:
+    for twin in ("fold-0", "fold-1"):
+        shutil.copytree(trained[0] / "busi/cpu-taichinet/grouped/fold-0", tmp_path / "study" / twin)
     with pytest.raises(FoldError, match="Choose one network"):
-        run("evaluate", out / "busi/cpu-taichinet/grouped", "--data", other)
+        run("evaluate", tmp_path / "study", "--data", data)
 
 
 def test_pictures_of_the_training_are_known_again_under_other_names(

@@ -75,8 +75,9 @@ def test_an_export_takes_the_folds_of_a_file(tmp_path: Path) -> None:
     write_folds(plan, tmp_path / "folds.json")
     words = ("export", folder, "--format", "monai", "-o", tmp_path / "out", "--folds", tmp_path / "folds.json")
     with pytest.raises(FoldError, match="other images"):
-        run(*words)
+        run(*words, "--normal")
     assert "7 images, 3 paper folds" in run(*words, "--no-normal")
+    assert "7 images without the normal images, 3 paper folds" in run(*words)
     assert {sample.key: sample.fold for sample in open_dataset(tmp_path / "out")} == plan.fold_of
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,28 @@ def test_the_leaks_of_a_fold_file_are_told(tmp_path: Path, capsys: pytest.Captur
     assert told.count("1 leaking") == 2
 
 
+def test_folds_of_the_lesions_alone_are_checked_in_the_whole_data_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_fake_busi(tmp_path, 6, 6, 4)
+    write_folds(make_folds(read_busi(folder, include_normal=False), (), "grouped", 0, 2), tmp_path / "folds.json")
+    check(data=str(folder), report=tmp_path / "page.html", folds=tmp_path / "folds.json", as_json=False)
+    told = capsys.readouterr().out
+    assert "The folds leave out 4 pictures (4 normal): normal (1), normal (2), normal (3), normal (4).\n" in told
+    assert "does not fit" not in told
+    assert "The folds leave out 4 pictures" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_the_summary_breaks_no_line_on_a_terminal_of_80_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    check(data=str(with_copy(make_fake_busi(tmp_path))), report=None, folds=None, as_json=False)
+    told = capsys.readouterr().out
+    assert "One scene under two labels" in told
+    assert "Masks of copies agree at Dice 0.000 on average (1 pair).\n" in told
+
+
 def test_a_fold_file_that_cannot_be_read_is_refused_before_anything_is_decoded(tmp_path: Path) -> None:
     (tmp_path / "folds.json").write_text("{")
     with pytest.raises(FoldError):
@@ -110,7 +134,40 @@ def test_a_damaged_picture_and_a_missing_mask_are_reported_with_exit_code_3(
     assert "has no mask" in page.read_text(encoding="utf-8")
 
 
-def test_a_folder_of_an_unknown_layout_gets_its_report_too(tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["data", "check", str(tmp_path), "--report", str(tmp_path / "page.html")])
+@pytest.mark.parametrize("name", ["", "busi=", "folder="])
+@pytest.mark.parametrize(("made", "says"), [(True, "is not|holds no|no known"), (False, "There is no")])
+def test_an_empty_and_a_missing_folder_are_said_with_exit_code_3_and_get_their_page(
+    name: str, made: bool, says: str, tmp_path: Path
+) -> None:
+    folder, page = tmp_path / "data", tmp_path / "page.html"
+    if made:
+        folder.mkdir()
+    result = CliRunner().invoke(app, ["data", "check", f"{name}{folder}", "--report", str(page)])
     assert result.exit_code == 3
-    assert "layout of no known data set" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert re.search(says, result.output)
+    assert str(folder) in result.output
+    assert "Files that cannot be read" in page.read_text(encoding="utf-8")
+    assert re.search(says, page.read_text(encoding="utf-8"))
+    assert CliRunner().invoke(app, ["data", "check", f"{name}{folder}", "--json"]).exit_code == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_an_interrupted_check_ends_with_130_and_no_traceback(tmp_path: Path) -> None:
+    folder = make_fake_busi(tmp_path, 4, 4, 2)
+    slow = (
+        "import os, signal, threading, time\n"
+        "import taichinet.datasets.checking.check as check\n"
+        "from taichinet.cli.app import main\n"
+        "whole = check.match_fingerprints\n"
+        "def interrupted(*given, **named):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(5)\n"
+        "    return whole(*given, **named)\n"
+        "check.match_fingerprints = interrupted\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", slow, "data", "check", str(folder)], capture_output=True, text=True, timeout=200
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert "Traceback" not in done.stderr

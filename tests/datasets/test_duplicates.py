@@ -89,6 +89,18 @@ def test_a_changed_copy_is_grouped_with_its_original_and_with_nothing_else(chang
     assert all(0.5 <= pair.score <= 1 for pair in report.pairs)
 
 
+@pytest.mark.parametrize("change", COPIES)
+def test_the_search_for_large_data_sets_finds_the_same(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = strangers(20)
+    images |= {f"copy {seed}": COPIES[change][0](images[f"scene {seed}"]) for seed in range(3)}
+    exact = find_near_duplicates(images)
+    monkeypatch.setattr("taichinet.datasets.duplicates.EXACT_UP_TO", 0)
+    monkeypatch.setattr("taichinet.datasets.duplicates.MOST_NEIGHBOURS", 4)
+    indexed = find_near_duplicates(images)
+    assert (indexed.groups, pairs(indexed)) == (exact.groups, pairs(exact))
+    assert find_near_duplicates(dict(reversed(images.items()))) == indexed
+
+
 def test_different_scenes_of_one_generator_are_not_grouped() -> None:
     report = find_near_duplicates(strangers(24))
     assert report.pairs == ()
@@ -169,7 +181,9 @@ def test_a_threshold_outside_its_range_is_refused(correlation: float) -> None:
 
 @pytest.mark.real
 @pytest.mark.skipif(not BUSI.is_dir(), reason="TAICHINET_DATA holds no Dataset_BUSI_with_GT")
-def test_the_known_duplicates_of_busi_are_grouped_and_no_group_is_a_chain() -> None:
+def test_the_known_duplicates_of_busi_are_grouped_alike_by_both_searches_and_no_group_is_a_chain(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     files = [file for file in BUSI.rglob("*.png") if "_mask" not in file.stem]
     images = {file.stem: np.asarray(Image.open(file).convert("L")) for file in files}
 
@@ -191,7 +205,10 @@ def test_the_known_duplicates_of_busi_are_grouped_and_no_group_is_a_chain() -> N
     assert [(p.first, p.second) for p in report.pairs if p.kind == "identical"] == [("benign (433)", "malignant (145)")]
     together = {pair for group in report.groups for pair in combinations(group, 2)}
     assert pairs(by_thumbnail) <= pairs(report) <= together
-    # Measured: 153 groups, 346 pictures; a few borderline pairs may fall either way with other libraries.
-    assert len(report.groups) == pytest.approx(153, abs=3)
-    assert report.covered == pytest.approx(346, abs=6)
+    assert (len(report.groups), report.covered) == (153, 346)
     assert report.largest == 7  # seven frames of one sweep, benign (61) to (122)
+
+    monkeypatch.setattr("taichinet.datasets.duplicates.EXACT_UP_TO", 0)
+    indexed = find_near_duplicates(images)
+    assert indexed.groups == report.groups
+    assert pairs(indexed) == pairs(report)

@@ -16,7 +16,6 @@ from helpers import file_manifest
 from taichinet.datasets.folds import (
     FoldPlan,
     Protocol,
-    join_groups,
     load_or_make_folds,
     make_folds,
     read_folds,
@@ -296,12 +295,6 @@ def test_images_of_one_patient_are_never_split_and_join_near_duplicates(manifest
         where.setdefault(str(sample.patient), set()).add(plan.fold_of[sample.key])
     assert all(len(folds) == 1 for folds in where.values())
     assert not split_groups(plan.fold_of)
-
-
-def test_groups_that_share_a_picture_become_one() -> None:
-    joined = join_groups((("a", "b"), ("x", "y")), (("b", "c"), ("z",)), (("d", "c"),))
-    assert joined == (("a", "b", "c", "d"), ("x", "y"))
-    assert join_groups() == ()
 
 
 def test_an_official_test_part_is_the_one_fold(manifest: Manifest, tmp_path: Path) -> None:

@@ -12,8 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from taichinet.datasets import images
-from taichinet.datasets.images import image_size, problems_in, read_grey, read_mask, read_rgb, united_mask
-from taichinet.datasets.manifest import Mask, Sample
+from taichinet.datasets.images import (
+    image_size,
+    problems_in,
+    read_grey,
+    read_mask,
+    read_rgb,
+    region_masks,
+    united_mask,
+)
+from taichinet.datasets.manifest import Mask, MaskRule, Sample
 from taichinet.errors import DataError
 
 HEIGHT, WIDTH = 12, 17
@@ -245,3 +253,23 @@ def test_all_problems_of_a_sample_are_listed(tmp_path: Path) -> None:
     found = problems_in(image, [Mask(small), Mask(tmp_path / "empty.png"), Mask(mask_file(tmp_path, "1"))])
     assert [Path(line.split(":")[0]).name for line in found] == ["small.png", "empty.png"]
     assert problems_in(None, [Mask(small)]) == []
+
+
+def test_a_file_that_paints_two_regions_is_decoded_once_and_each_rule_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.zeros((20, 30), np.uint8)
+    values[4:16, 5:25], values[8:12, 10:20] = 1, 2
+    label, image = tmp_path / "label.png", tmp_path / "image.png"
+    Image.fromarray(values).save(label)
+    Image.fromarray(values).save(image)
+    sample = Sample("a", "x", image, (Mask(label, 0, MaskRule(1, 1)), Mask(label, 1, MaskRule(2, 2))))
+    decoded: list[str] = []
+    whole = images._brightness
+    monkeypatch.setattr(images, "_brightness", lambda source: decoded.append(source.name) or whole(source))
+    outer, inner = region_masks(sample, 2)
+    assert decoded == ["label.png"]
+    assert np.array_equal(outer, values > 0)
+    assert np.array_equal(inner, values == 2)
+    assert problems_in(image, sample.masks) == []
+    assert decoded == ["label.png"] * 2

@@ -264,3 +264,14 @@ def test_several_regions_are_scored_apart_and_the_outermost_leads() -> None:
     assert aggregate(disc).by_region == ()
     with pytest.raises(DataError, match="more than once"):
         aggregate(pd.concat([disc, disc], ignore_index=True))
+
+
+def test_an_image_in_several_folds_counts_once_and_only_where_that_is_meant() -> None:
+    rows = pd.DataFrame([lesion("a", 0, 0.8), lesion("b", 0, 0.6), lesion("a", 1, 0.5), lesion("b", 1, 0.3)])
+    with pytest.raises(DataError, match="more than once"):
+        aggregate(rows)
+    summary = aggregate(rows, repeated=True)
+    assert summary.lesion.images == 2
+    assert summary.lesion.scores["network"]["dice"].per_fold == pytest.approx({0: 0.7, 1: 0.4})
+    with pytest.raises(DataError, match="more than once"):
+        aggregate(pd.concat([rows, rows[:1]], ignore_index=True), repeated=True)

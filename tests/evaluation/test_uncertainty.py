@@ -9,7 +9,7 @@ import pytest
 
 from taichinet.errors import DataError, SettingError
 from taichinet.evaluation import uncertainty
-from taichinet.evaluation.uncertainty import bootstrap_difference, bootstrap_mean, join_groups
+from taichinet.evaluation.uncertainty import bootstrap_difference, bootstrap_mean
 
 VALUES = [0.2, 0.4, 0.9, 0.8, 0.7, 0.1, 0.6]
 CLUSTERS = ["a", "a", "b", "c", "c", "c", "d"]
@@ -121,13 +121,3 @@ def test_undefined_values_missing_clusters_and_odd_settings_are_refused() -> Non
         bootstrap_mean([0.1, 0.2], rng(), resamples=0)
     with pytest.raises(SettingError, match="level 95"):
         bootstrap_mean([0.1, 0.2], rng(), level=95)
-
-
-def test_groups_that_share_a_key_are_one_cluster() -> None:
-    """b-c are copies and c-d one patient; e and f are joined by a picture that was not scored."""
-    numbers = join_groups(list("abcdefg"), [("b", "c"), ("c", "d"), ("e", "absent"), ("absent", "f"), ()])
-    names = dict(zip("abcdefg", numbers, strict=True))
-    assert names["b"] == names["c"] == names["d"]
-    assert names["e"] == names["f"]
-    assert len(set(numbers)) == 4
-    assert len(set(join_groups(["x", "y"], []))) == 2

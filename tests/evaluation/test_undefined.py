@@ -1,13 +1,13 @@
-"""Undefined scores decided image by image: the means are those of `aggregate`, which decides them on its own."""
+"""Undefined scores decided image by image, against what a hand would write beside each row."""
 
 from __future__ import annotations
 
 import pandas as pd
 import pytest
-from fakes.scores import lesion_row, lost_row, normal_row
+from fakes.scores import OVERLAP, lesion_row, lost_row, normal_row
 
 from taichinet.evaluation.aggregate import POLICIES, SCORES, SUFFIX, aggregate
-from taichinet.evaluation.undefined import decided_scores, empty_truth
+from taichinet.evaluation.undefined import EmptyTruthPolicy, decided_scores, empty_truth
 
 
 def one_fold() -> pd.DataFrame:
@@ -16,9 +16,24 @@ def one_fold() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@pytest.mark.parametrize(("policy", "left_empty"), [("paper", 0.0), ("correct-empty-is-1", 1.0)])
+def test_each_image_counts_what_the_policy_says(policy: EmptyTruthPolicy, left_empty: float) -> None:
+    rows = one_fold()
+    assert decided_scores(rows, "dice", policy).tolist() == [0.8, 0.6, 0.0, left_empty, 0.0]
+    assert decided_scores(rows, "sensitivity", policy).tolist() == pytest.approx([0.7, 0.5, 0.0, left_empty, 0.0])
+    assert decided_scores(rows[~empty_truth(rows)], "dice", None).tolist() == [0.8, 0.6, 0.0]
+
+
+@pytest.mark.parametrize("score", [score for score in SCORES if score not in OVERLAP])
+def test_no_policy_touches_what_is_defined_everywhere(score: str) -> None:
+    rows = one_fold()
+    for policy in (*POLICIES, None):
+        assert decided_scores(rows, score, policy).tolist() == rows[score].tolist()
+
+
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("size", SUFFIX)
-def test_means_are_those_of_aggregate(score: str, size: str) -> None:
+def test_means_of_aggregate_are_of_these_scores(score: str, size: str) -> None:
     rows = one_fold()
     summary = aggregate(rows)
     column = score + SUFFIX[size]  # type: ignore[index]

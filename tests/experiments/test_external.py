@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from fakes.scores import lesion_row, lost_row, normal_row
-from helpers import FLOAT32_CPU, discs, file_manifest, tiny_network
+from helpers import FLOAT32_CPU, file_manifest, tiny_network
 
 from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.manifest import Manifest
@@ -20,12 +21,12 @@ from taichinet.datasets.prepared import prepare
 from taichinet.datasets.readers.busi import DATASET, read_busi
 from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import POLICIES, SCORES, SUFFIX, aggregate
-from taichinet.evaluation.confidence import ImageConfidence, measure_confidence
+from taichinet.evaluation.confidence import ConfidenceKeeper, ImageConfidence, measure_confidence
+from taichinet.evaluation.detection import peak_probability
 from taichinet.experiments.card import ValidationCard
 from taichinet.experiments.external import (
     Extras,
     InternalResult,
-    measure_network,
     read_internal,
     validation_card,
     worst_keys,
@@ -217,24 +218,33 @@ def test_a_finished_run_tells_its_own_result_on_lesion_images(tmp_path: Path) ->
     assert len(own.rows) == 5
 
 
-def test_a_network_is_measured_image_by_image_whatever_the_batches() -> None:
-    network, data = tiny_network(), discs(5)
-    whole = measure_network(network, data, FLOAT32_CPU)
-    assert tuple(whole) == data.keys
-    assert [one.whole.total for one in whole.values()] == [32 * 32] * 5
-    assert [sum(one.whole.lesion_pixels) for one in whole.values()] == data.lesion.flatten(1).sum(1).tolist()
-    for key, one in measure_network(network, data, FLOAT32_CPU, batch_size=2).items():
-        assert one.whole.confidence == pytest.approx(whole[key].whole.confidence, abs=1e-3)
+def test_a_network_is_measured_in_the_pass_that_scores_it_whatever_the_batches(tmp_path: Path) -> None:
+    manifest = read_busi(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, height=64, width=80))
+    network, data = tiny_network(), prepare(manifest, 32, 1)
+    whole, pairs = ConfidenceKeeper("lesion"), ConfidenceKeeper("lesion")
+    score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=whole)
+    score_images(network, manifest, data, 0, FLOAT32_CPU, batch_size=2, on_region=pairs)
+    assert tuple(whole.by_key) == tuple(pairs.by_key) == data.keys
+    assert [one.whole.total for one in whole.by_key.values()] == [32 * 32] * 5
+    assert [sum(one.whole.lesion_pixels) for one in whole.by_key.values()] == data.lesion.flatten(1).sum(1).tolist()
+    for key, one in pairs.by_key.items():
+        assert one.whole.confidence == pytest.approx(whole.by_key[key].whole.confidence, abs=1e-3)
+    with torch.inference_mode():
+        lesion = network.eval()(data.batch(torch.arange(5)).image).lesion
+    assert [one.peak for one in whole.by_key.values()] == pytest.approx(
+        [peak_probability(probability[0].numpy()) for probability in lesion], abs=1e-5
+    )
 
 
 def test_phantoms_go_the_whole_way_from_folder_to_card(tmp_path: Path) -> None:
     manifest = read_busi(write_phantom_busi(tmp_path / "phantoms", 3, 2, 2, seed=1, height=64, width=80))
     network = tiny_network()
     data = prepare(manifest, 32, 1)
-    scores = score_images(network, manifest, data, 0, FLOAT32_CPU)
+    confidences = ConfidenceKeeper(manifest.regions[0])
+    scores = score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=confidences)
     worst = worst_keys(scores, 2)
     pictures = case_pictures(worst, manifest, Predictor(LoadedWeights(network, WEIGHTS), FLOAT32_CPU))
-    extras = Extras(confidences=measure_network(network, data, FLOAT32_CPU), pictures=pictures)
+    extras = Extras(confidences=confidences.by_key, pictures=pictures)
     card = validation_card(scores, WEIGHTS, manifest, DATASET, extras, resamples=50)
     assert card.external
     assert [case.key for case in card.worst if case.picture] == list(worst)

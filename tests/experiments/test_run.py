@@ -27,10 +27,11 @@ from taichinet.datasets.readers.busi import read_busi
 from taichinet.errors import FoldError, WeightsError
 from taichinet.evaluation.aggregate import COLUMNS
 from taichinet.experiments import run as run_module
+from taichinet.experiments import scoring
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.recipes import get_recipe
 from taichinet.experiments.run import FoldResult, read_fold, run_fold, run_identity
-from taichinet.experiments.scoring import score_images
+from taichinet.experiments.scoring import score_and_time, score_images
 from taichinet.models.weights import load_weights
 from taichinet.training.fit import TrainingData
 
@@ -130,7 +131,7 @@ def test_the_result_says_what_was_run_on_what_and_how_it_was_chosen(finished: Fo
         pytest.approx(best["validation_dice"]),
     )
     assert written["placement"] == "cpu float32 channels-last" or torch.cuda.is_available()
-    assert written["wall_seconds"] > 0
+    assert 0 < written["inference_seconds_per_image"] < written["wall_seconds"]
     assert written["machine"]["torch"] == torch.__version__
     assert set(written["mining"]) >= {"identity", "images_without_easy_part", "images_without_hard_part"}
     network = load_weights(finished.folder / "weights").network
@@ -401,6 +402,25 @@ def test_scores_compare_at_network_size_and_with_the_mask_as_drawn(study: Study)
         assert scores["dice_native"] == pytest.approx(expected, abs=0.02)
         assert 0.8 < scores["dice_native"] < 1
         assert scores["second_path_dice"] == 0  # it says "background" everywhere
+
+
+def test_the_inference_time_is_the_networks_alone_and_not_misled_by_a_slow_start(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that only the network moves: 8 s for the first batch of four, 2 s for every other one."""
+    now = 0.0
+    predict = scoring.predict_batches
+
+    def slow(network: Any, batches: list[Any], placement: Any) -> list[Prediction]:
+        nonlocal now
+        now += 2.0 if now else 8.0
+        return predict(network, batches, placement)
+
+    monkeypatch.setattr(scoring, "predict_batches", slow)
+    monkeypatch.setattr(scoring.time, "perf_counter", lambda: now)
+    twelve = study.data.subset(study.data.keys[:12])
+    scored = score_and_time(Oracle(twelve.lesion), study.manifest, twelve, 0, FLOAT32_CPU, batch_size=4)
+    assert scored.inference_seconds_per_image == 2 / 4
 
 
 def test_the_mean_of_two_contradicting_paths_is_no_lesion(study: Study) -> None:

@@ -21,8 +21,10 @@ from taichinet.experiments.recipes import (
     get_recipe,
     list_recipes,
 )
+from taichinet.reports.comparison.markdown import HEADER
+from taichinet.reports.departures import departures
 from taichinet.reports.summaries import SummaryFile, read_summaries
-from taichinet.reports.tables import HEADER, departures, results_table
+from taichinet.reports.tables import results_table
 
 COMMIT = "3f2c1a9be012"
 
@@ -153,13 +155,13 @@ def test_normal_images_come_with_both_policies_and_their_own_report() -> None:
     (normal,) = found["Normal images"]
     assert (normal["Images"], normal["With any false positive"]) == ("133", "45.1 %")
     assert normal["Mean false-positive area"] == "1.23 %"
-    assert [row["Class"] for row in found["By class"]][:2] == ["benign", "malignant"]
+    assert [row["Class or region"] for row in found["By class and region"]][:2] == ["benign", "malignant"]
 
 
 def test_without_normal_images_only_lesions_and_classes_have_tables() -> None:
     found = tables(markdown(content(cpu_taichinet())))
-    assert list(found) == ["Images with a lesion", "By class"]
-    assert [row["Images"] for row in found["By class"]] == ["437", "210"]
+    assert list(found) == ["Images with a lesion", "By class and region"]
+    assert [row["Images"] for row in found["By class and region"]] == ["437", "210"]
 
 
 def test_a_data_set_with_and_without_normal_images_has_two_sections() -> None:
@@ -202,7 +204,7 @@ def test_departures_name_own_and_papers_value() -> None:
             "width 16 (paper: 32)",
             "24 epochs (paper: 40)",
             "learning rate 0.001 (paper: 0.0001)",
-            "cosine schedule (paper: constant)",
+            "cosine schedule (our default: constant)",
             "U-Net++ of the preparation: 10 epochs (paper: 40)",
         )
     )
@@ -215,6 +217,23 @@ def test_a_setting_without_a_word_is_told_by_its_key() -> None:
         "`options.head` none (paper: c)",
         "`objective.region_weight` 0.5 (paper: 1)",
     ]
+
+
+def test_a_value_that_the_paper_does_not_print_is_called_our_default() -> None:
+    assert departures(vary(busi_taichinet(), {"options.background_prior": 0.5})) == [
+        "`options.background_prior` 0.5 (our default: 0.9)"
+    ]
+    assert "width 16 (our default: 32)" in departures(get_recipe("cpu-unet"))  # Table IV does not tell its width
+    assert "width 16 (paper: 32)" in departures(get_recipe("cpu-taichinet"))
+
+
+def test_one_epoch_is_told_in_the_singular() -> None:
+    assert departures(vary(busi_taichinet(), {"training.epochs": 1})) == ["1 epoch (paper: 40)"]
+
+
+def test_departures_from_another_full_recipe_are_told_against_that_one() -> None:
+    assert departures(get_recipe("busi-head-a")) == ["`options.head` a (paper: c)"]
+    assert departures(get_recipe("busi-head-a"), get_recipe("busi-head-a")) == []
 
 
 @pytest.mark.parametrize("name", list_recipes())

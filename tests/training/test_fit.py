@@ -295,9 +295,9 @@ def test_the_optimiser_gets_each_epochs_rate(tmp_path: Path, monkeypatch: pytest
     rates: list[float] = []
     epoch_of_training = fit_module.train_epoch
 
-    def spy(network: Any, batches: Any, loss: Any, optimizer: Any, placement: Any) -> float:
+    def spy(network: Any, batches: Any, loss: Any, optimizer: Any, *rest: Any) -> float:
         rates.extend(group["lr"] for group in optimizer.param_groups)
-        return epoch_of_training(network, batches, loss, optimizer, placement)
+        return epoch_of_training(network, batches, loss, optimizer, *rest)
 
     monkeypatch.setattr(fit_module, "train_epoch", spy)
     settings = tiny_settings(schedule="cosine")

@@ -1,7 +1,7 @@
 """The command `taichinet`: its subcommands, and the one place where errors become exit codes.
 
 Exit codes: 0 done; 1 a defect of taichinet; 2 wrong usage; 3 data; 4 settings; 5 weights or checkpoints; 6 folds or
-leakage; 7 some inputs failed, the others were done; 130 interrupted.
+leakage; 7 some inputs failed, the others were done; 8 another process of the same training is gone; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from taichinet.cli.compare import compare
 from taichinet.cli.data import data_app
 from taichinet.cli.demo import demo
 from taichinet.cli.evaluate import evaluate
+from taichinet.cli.figures import figures
 from taichinet.cli.models import models
 from taichinet.cli.pack import pack
 from taichinet.cli.predict import predict
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, train, compare, evaluate, predict, pack, report, models):
+for command in (demo, train, compare, evaluate, predict, pack, report, figures, models):
     app.command()(command)
 app.add_typer(data_app, name="data")
 

@@ -35,9 +35,8 @@ def check(
     manifest: Manifest | None = None
     try:
         dataset, path = split_spec(data)
-        manifest = dataset.read(
-            path, verify=False
-        )  # the check decodes every file itself, and goes on after a damaged one
+        # Not verified: the check decodes every file itself, and goes on after a damaged one.
+        manifest = dataset.read(path, verify=False)
     except DataError as error:
         result = unreadable_report(data, error)
     else:

@@ -29,7 +29,12 @@ def export_data(
     seed: Annotated[int, typer.Option(help="Seed of the folds to draw.")] = 0,
     count: Annotated[int, typer.Option("--fold-count", min=2, help="How many folds to draw.")] = 5,
     dataset_id: Annotated[int, typer.Option("--dataset-id", help="nnU-Net's number of the data set, 1 to 999.")] = 500,
-    normal: Annotated[bool, typer.Option("--normal/--no-normal", help="With or without normal images.")] = True,
+    normal: Annotated[
+        bool | None,
+        typer.Option(
+            "--normal/--no-normal", help="With or without normal images; with them, or as --folds has, by default."
+        ),
+    ] = None,
     colour: Annotated[
         bool | None, typer.Option("--colour/--grey", help="RGB or grey images; as the data set is by default.")
     ] = None,
@@ -43,7 +48,7 @@ def export_data(
     from taichinet.datasets.catalogue import split_spec
     from taichinet.datasets.export.monai import export_monai
     from taichinet.datasets.export.nnunet import export_nnunet
-    from taichinet.datasets.folds import PROTOCOLS
+    from taichinet.datasets.folds import PROTOCOLS, read_folds
     from taichinet.errors import SettingError, unknown_name
 
     if form not in FORMATS:
@@ -53,8 +58,10 @@ def export_data(
     if folds is not None and protocol is not None:
         raise SettingError("--folds and --protocol contradict each other: a fold file has its protocol. Give one.")
     dataset, path = split_spec(data)
-    manifest = dataset.read(path, normal)
-    plan = _plan(manifest, folds, protocol, seed, count)
+    kept = None if folds is None else read_folds(folds)
+    whole = dataset.read(path, include_normal=normal is not False)
+    manifest = whole if kept is None or normal is not None else _as_folded(whole, kept)
+    plan = kept or _draw(manifest, protocol, seed, count)
     in_colour = dataset.colour if colour is None else colour
     if form == "nnunet":
         written = export_nnunet(manifest, out, dataset_id, plan, in_colour)
@@ -67,7 +74,8 @@ def export_data(
         return
     console = Console()
     dealt = "the official split" if plan is None else f"{plan.count} {plan.protocol} folds"
-    console.print(f"{len(manifest.samples)} images, {dealt}, written to {written}", soft_wrap=True)
+    without = " without the normal images" if len(manifest.samples) < len(whole.samples) else ""
+    console.print(f"{len(manifest.samples)} images{without}, {dealt}, written to {written}", soft_wrap=True)
     if form == "nnunet":
         console.print(
             "nnU-Net takes splits_final.json over when it plans; where it does not (older versions), copy it to "
@@ -76,13 +84,17 @@ def export_data(
         )
 
 
-def _plan(manifest: Manifest, folds: Path | None, protocol: str | None, seed: int, count: int) -> FoldPlan | None:
-    """The plan of the fold file, or one drawn as `taichinet train` draws it; None for the official split."""
-    from taichinet.datasets.copies import find_copies
-    from taichinet.datasets.folds import make_folds, read_folds
+def _as_folded(manifest: Manifest, plan: FoldPlan) -> Manifest:
+    """Without the normal images where `plan` has none: folds of a training on lesions alone."""
+    lesions = manifest.without_normal()
+    return lesions if plan.fold_of.keys() <= set(lesions.keys) else manifest
 
-    if folds is not None:
-        return read_folds(folds)
+
+def _draw(manifest: Manifest, protocol: str | None, seed: int, count: int) -> FoldPlan | None:
+    """A plan drawn as `taichinet train` draws it; None for the official split."""
+    from taichinet.datasets.copies import find_copies
+    from taichinet.datasets.folds import make_folds
+
     split = any(sample.fold is not None or sample.part in ("validation", "test") for sample in manifest)
     if protocol == "official" or (protocol is None and split):
         make_folds(manifest, (), "official")  # refuses where there is none

@@ -15,7 +15,6 @@ def list_data(
 
     # Not in cli/printing.py: that imports torch, and a list of names should come at once.
     from rich.console import Console
-    from rich.table import Table
 
     from taichinet.datasets.catalogue import CATALOGUE
 
@@ -24,10 +23,9 @@ def list_data(
     if as_json:
         print(json.dumps(rows))
         return
-    table = Table(title="Data sets: pass NAME=PATH, or PATH where only one has its layout")
-    for word in words:
-        table.add_column(word, justify="right" if word == "images" else "left", overflow="fold")
+    console = Console(highlight=False)
+    console.print("Pass NAME=PATH, or PATH where only one has its layout. Nothing is downloaded.\n")
     for entry in CATALOGUE.values():
-        images = "" if entry.images is None else str(entry.images)
-        table.add_row(entry.name, entry.title, ", ".join(entry.regions), images, entry.licence, entry.source)
-    Console().print(table)
+        images = "" if entry.images is None else f", {entry.images} images"
+        console.print(f"[bold]{entry.name}[/]  {entry.title}{images}; {', '.join(entry.regions)}", soft_wrap=True)
+        console.print(f"    licence: {entry.licence}\n    source: {entry.source}", soft_wrap=True, markup=False)

@@ -12,8 +12,6 @@ from taichinet.errors import SettingError
 if TYPE_CHECKING:
     from taichinet.experiments.reevaluate import Evaluation
 
-CARD_ENDINGS = (".html", ".htm", ".md")
-
 
 def evaluate(
     weights: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="A study, a run folder or a weights folder.")],
@@ -39,25 +37,20 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Score weights: a row an image, then per fold, then mean ± standard deviation."""
-    import json
-
     from rich.console import Console
 
     from taichinet.cli.printing import print_study
+    from taichinet.experiments.evaluation_files import write_evaluation
     from taichinet.experiments.reevaluate import evaluate_weights
+    from taichinet.reports.validation_card import refuse_other_endings
 
-    if card is not None and card.suffix.lower() not in CARD_ENDINGS:
-        raise SettingError(f"The card {card} ends in '{card.suffix}'. Name it .html for a page or .md for Markdown.")
+    if card is not None:
+        refuse_other_endings(card)  # before an hour of scoring
     evaluation = evaluate_weights(weights, data, normal)
+    for line in evaluation.networks[0].manifest.left_out:
+        Console(stderr=True).print(f"Left out: {line}", soft_wrap=True, markup=False, highlight=False)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        evaluation.scores.round(6).to_csv(out / "scores.csv", index=False)
-        content = {
-            "weights": str(weights),
-            "note": evaluation.note,
-            "summary": evaluation.summary.to_json_dict(),
-        }
-        (out / "summary.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_evaluation(evaluation, out)
     Console(stderr=True, quiet=as_json).print(evaluation.note, soft_wrap=True)
     if card is not None:
         _write_card(card, evaluation)
@@ -68,7 +61,7 @@ def evaluate(
 def _write_card(path: Path, evaluation: Evaluation) -> None:
     """The card of the one network of `evaluation`, on its outermost region."""
     from taichinet.datasets.catalogue import find_dataset
-    from taichinet.experiments.external import Extras, measure_network, read_internal, validation_card, worst_keys
+    from taichinet.experiments.external import Extras, read_internal, validation_card, worst_keys
     from taichinet.inference.predictor import Predictor
     from taichinet.reports.case_pictures import case_pictures
     from taichinet.reports.validation_card import write_card
@@ -81,13 +74,11 @@ def _write_card(path: Path, evaluation: Evaluation) -> None:
     (scored,) = evaluation.networks
     rows = evaluation.scores
     rows = rows[rows["region"] == scored.manifest.regions[0]].reset_index(drop=True)
-    placement = scored.placement
-    network = placement.place(scored.loaded.network)
     pictures = {}
     if path.suffix.lower() != ".md" and len(scored.manifest.regions) == 1:
-        pictures = case_pictures(worst_keys(rows), scored.manifest, Predictor(scored.loaded, placement))
+        pictures = case_pictures(worst_keys(rows), scored.manifest, Predictor(scored.loaded, scored.placement))
     extras = Extras(
-        confidences=measure_network(network, scored.prepare(), placement),
+        confidences=scored.confidences.by_key,
         internal=read_internal(scored.folder),
         pictures=pictures,
         note=evaluation.note,

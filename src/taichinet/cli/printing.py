@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from taichinet.datasets.checking.check import DataReport
-from taichinet.datasets.checking.finding import KINDS
+from taichinet.datasets.checking.finding import KINDS, counted
 from taichinet.evaluation.aggregate import GroupScores, Summary
 from taichinet.experiments.cross_validate import Study
 from taichinet.reports.networks import NetworkRow
@@ -106,9 +107,10 @@ def print_networks(rows: list[NetworkRow], size: int, channels: int) -> None:
 def print_data_report(report: DataReport, page: Path | None) -> None:
     """How many findings of each kind, the gravest named; what stands in the way of reading the set in full."""
     console = Console()
-    table = Table(title=f"{report.dataset}: {report.images} images")
-    for heading in ("", "kind", "findings", "images", "heaviest"):
-        table.add_column(heading, justify="right" if heading in ("findings", "images") else "left")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("", "kind", "findings", "images"):
+        table.add_column(heading, justify="right" if heading in ("findings", "images") else "left", no_wrap=True)
+    table.add_column("heaviest", overflow="fold")
     for kind, count in report.counts().items():
         found = report.of_kind(kind)
         images = len({key for finding in found for key in finding.keys})
@@ -116,14 +118,18 @@ def print_data_report(report: DataReport, page: Path | None) -> None:
         heaviest = ", ".join(keys[:2]) + (", ..." if len(keys) > 2 else "")
         severity = KINDS[kind].severity
         table.add_row(severity, KINDS[kind].title, str(count), str(images), escape(heaviest))
+    console.print(f"[bold]{escape(report.dataset)}[/]: {report.images} images", highlight=False, soft_wrap=True)
     console.print(table)
     for finding in report.of_kind("unreadable"):
         console.print(f"[bold red]Cannot be read:[/] {escape(finding.message)}", soft_wrap=True)
+    for finding in (*report.of_kind("other fold file"), *report.of_kind("outside folds")):
+        console.print(escape(finding.message), highlight=False, soft_wrap=True)
     for one in report.folds:
         labels = ", ".join(f"{images} {label}" for label, images in one.by_label)
         console.print(f"Fold {one.fold}: {one.images} images ({labels}), {one.leaking} leaking", soft_wrap=True)
     if report.mean_agreement is not None:
-        pairs = len(report.agreements)
-        console.print(f"Masks of copies agree at Dice {report.mean_agreement:.3f} on average ({pairs} pairs).")
+        pairs = counted(len(report.agreements), "pair")
+        mean = f"{report.mean_agreement:.3f}"
+        console.print(f"Masks of copies agree at Dice {mean} on average ({pairs}).", soft_wrap=True)
     if page is not None:
         console.print(f"Written to {page}", soft_wrap=True, markup=False)

@@ -1,4 +1,4 @@
-"""`taichinet report`: the results of all trained recipes as Markdown tables."""
+"""`taichinet report`: the paper's tables with our results in a folder, or all results as one Markdown file."""
 
 from __future__ import annotations
 
@@ -11,20 +11,50 @@ import typer
 def report(
     results: Annotated[
         Path,
-        typer.Argument(metavar="RESULTS_DIR", help="Folder of all runs: `train`'s --out, or one above it."),
+        typer.Argument(metavar="RUNS", help="Folder of all runs: `train`'s --out, or one above it."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.md", help="Markdown file to write.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR|FILE.md",
+            help="Folder for the page, Markdown, LaTeX and CSV; or one Markdown file with a line for each recipe.",
+        ),
+    ],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="Data set whose worst cases the page shows, repeatable; it then holds its pictures."),
+    ] = None,
+    pair: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="RECIPE RECIPE", help="The two recipes that the page's scatter opens with."),
+    ] = None,
+    worst: Annotated[int, typer.Option(min=0, help="How many of the first recipe's worst cases are drawn.")] = 24,
 ) -> None:
-    """Write the tables of every summary.json under RESULTS_DIR."""
+    """Write Tables I to VII, ours beside the printed figures, from every run under RUNS."""
     from rich.console import Console
 
-    from taichinet.reports.summaries import read_summaries
-    from taichinet.reports.tables import results_table
+    from taichinet.errors import SettingError
 
-    summaries = read_summaries(results)
-    text = results_table(summaries)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f"{out.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(out)
-    Console(stderr=True).print(f"{len(summaries)} results in {out}", soft_wrap=True, markup=False)
+    console = Console(stderr=True)
+    if out.suffix.lower() == ".md":
+        from taichinet.reports.html import write_whole
+        from taichinet.reports.summaries import read_summaries
+        from taichinet.reports.tables import results_table
+
+        if data or pair:
+            raise SettingError("--data and --pair are of the report's page. Give a folder as --out, not a .md file.")
+        summaries = read_summaries(results)
+        write_whole(out, results_table(summaries))
+        console.print(f"{len(summaries)} results in {out}", soft_wrap=True, markup=False)
+        return
+    from taichinet.reports.comparison.write import write_report
+
+    if out.is_file():
+        raise SettingError(f"{out} is a file. Give a folder as --out, or a name that ends in .md.")
+    found = write_report(results, out, data or (), pair, worst)
+    rows = sum(len(block.filled) for block in found.blocks)
+    console.print(
+        f"{len(found.methods)} recipes fill {rows} rows. Look at {out / 'index.html'}", soft_wrap=True, markup=False
+    )

@@ -30,7 +30,32 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where a run exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Train a recipe on its folds, score each test fold once, and summarise."""
+    """Train a recipe on its folds, score each test fold once, and summarise.
+
+    Under `torchrun` all its processes share each training; process 0 alone reads the data, scores, writes and prints.
+    """
+    from taichinet.training.distributed import process_group
+    from taichinet.training.following import follow
+
+    with process_group() as ranks:
+        if not ranks.leads:
+            follow(ranks)
+            return
+        _lead(recipe, data, fold, protocol, assignments, out, resume, overwrite, as_json)
+        ranks.hand_out(None)  # nothing more to train
+
+
+def _lead(
+    recipe: str,
+    data: str,
+    fold: list[int] | None,
+    protocol: str,
+    assignments: list[str] | None,
+    out: Path,
+    resume: bool,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
     from rich.console import Console
 
     from taichinet.cli.printing import print_study

@@ -39,7 +39,7 @@ def augment(batch: Batch, settings: AugmentationSettings, generator: torch.Gener
     """A new batch, each image transformed by its own draw from `generator`; masks stay 0 or 1.
 
     All geometry is one resampling. Masks are interpolated with the image and cut at 0.5, which keeps E_p and H_p
-    disjoint and inside the lesion: interpolation weights sum to one.
+    disjoint and inside the lesion: interpolation weights sum to one. A teacher's probability moves along uncut.
     """
     if settings.probability == 0:
         return batch
@@ -47,17 +47,19 @@ def augment(batch: Batch, settings: AugmentationSettings, generator: torch.Gener
     matrix = _draw_affine(count, settings, generator)
     gamma = _draw(count, settings.probability, *settings.gamma, 1.0, generator)
     masks = [mask for mask in (batch.lesion, batch.easy, batch.hard) if mask is not None]
-    stack = torch.cat([batch.image, *masks], dim=1)
+    soft = [] if batch.taught is None else [batch.taught]
+    stack = torch.cat([batch.image, *masks, *soft], dim=1)
     grid = F.affine_grid(matrix, list(stack.shape), align_corners=False)
     moved = F.grid_sample(stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    channels = [batch.image.shape[1], *(mask.shape[1] for mask in masks)]
-    image, *moved_masks = torch.split(moved, channels, dim=1)
-    parts = iter((mask > 0.5).float() for mask in moved_masks)
+    channels = [part.shape[1] for part in (batch.image, *masks, *soft)]
+    image, *others = torch.split(moved, channels, dim=1)
+    parts = iter((mask > 0.5).float() for mask in others[: len(masks)])
     return Batch(
         image=image.clamp(0, 1) ** gamma.view(-1, 1, 1, 1),
         lesion=next(parts),
         easy=None if batch.easy is None else next(parts),
         hard=None if batch.hard is None else next(parts),
+        taught=others[-1] if soft else None,
     )
 
 

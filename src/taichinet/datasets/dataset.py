@@ -22,6 +22,9 @@ class CopyThresholds:
 ULTRASOUND = CopyThresholds()
 # Every fundus fills the same round frame: strangers' thumbnails reach 0.99, and the frame's edge alone aligns to 0.85.
 FUNDUS = CopyThresholds(thumbnail=1.0, detail=0.9)
+# A whole screen with the scanner's scale and settings: these alone align strangers of DDTI to 0.63. Two frames of one
+# sweep reach 0.60 to 0.66 there, so that some of them are missed; copies reach 0.89 and more.
+SCREEN = CopyThresholds(detail=0.65)
 
 
 class Reader(Protocol):

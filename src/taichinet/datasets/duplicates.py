@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from taichinet.datasets.duplicate_matching import Alignment, IntArray, align_crops
 from taichinet.datasets.fingerprint import Fingerprint, GreyImage, take_fingerprint
+from taichinet.datasets.matching.crops import Alignment, align_crops
+from taichinet.datasets.matching.thumbnails import similar_thumbnails
 from taichinet.errors import DataError, SettingError
+from taichinet.groups import join_groups
 
 Kind = Literal["identical", "altered", "rescaled", "cropped"]
 
 SUSPICION = 0.05  # thumbnails this far below `correlation` are suspected, and handed to the alignment
-ROWS_AT_ONCE = 1024
+EXACT_UP_TO = 1000  # pictures; beyond, what is tried grows with their number instead of its square
+MOST_NEIGHBOURS = 12  # pictures that one is compared with, beyond `EXACT_UP_TO`; 24 find no further copy in BUSI
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,15 @@ def match_fingerprints(
     ordered = [prints[key] for key in keys]
     scores = dict.fromkeys(_identical(ordered), 1.0)
     kinds: dict[tuple[int, int], Kind] = dict.fromkeys(scores, "identical")
-    alike = _similar_thumbnails(ordered, correlation - SUSPICION if crops else correlation)
     aligned: dict[tuple[int, int], Alignment] = {}
-    if crops and len(keys) > 1:
-        suspects: IntArray = np.array(sorted(alike), dtype=np.intp).reshape(-1, 2)
-        aligned = align_crops([print_.picture for print_ in ordered], suspects, detail_correlation)
+    alike: dict[tuple[int, int], float] = {}
+    if len(keys) > 1:
+        most = None if len(keys) <= EXACT_UP_TO else MOST_NEIGHBOURS
+        thumbnails = np.stack([one.thumbnail for one in ordered])
+        suspects, likeness = similar_thumbnails(thumbnails, correlation - SUSPICION if crops else correlation, most)
+        alike = {(int(a), int(b)): min(1.0, float(c)) for (a, b), c in zip(suspects, likeness, strict=True)}
+        if crops:
+            aligned = align_crops([one.picture for one in ordered], suspects, detail_correlation, most)
     for pair in aligned.keys() | {pair for pair, score in alike.items() if score >= correlation}:
         if pair in kinds:
             continue
@@ -116,7 +121,7 @@ def match_fingerprints(
         kinds[pair] = "cropped" if not same_frame else "altered" if same_size else "rescaled"
         scores[pair] = aligned[pair].correlation if pair in aligned else alike[pair]
     pairs = tuple(DuplicatePair(keys[a], keys[b], kinds[a, b], scores[a, b]) for a, b in sorted(kinds))
-    return DuplicateReport(pairs, _groups(keys, sorted(kinds)))
+    return DuplicateReport(pairs, join_groups((pair.first, pair.second) for pair in pairs))
 
 
 def _check_thresholds(correlation: float, detail_correlation: float) -> None:
@@ -131,30 +136,3 @@ def _identical(prints: Sequence[Fingerprint]) -> list[tuple[int, int]]:
     for number, one in enumerate(prints):
         copies.setdefault((one.shape, one.digest), []).append(number)
     return [(a, b) for same in copies.values() for i, a in enumerate(same) for b in same[i + 1 :]]
-
-
-def _similar_thumbnails(prints: Sequence[Fingerprint], correlation: float) -> dict[tuple[int, int], float]:
-    """Pairs (a < b) whose thumbnails correlate at `correlation` or more, with their correlation."""
-    if not prints:
-        return {}
-    rows = np.stack([one.thumbnail for one in prints])
-    found: dict[tuple[int, int], float] = {}
-    for begin in range(0, len(rows), ROWS_AT_ONCE):  # a block of rows at a time bounds the memory
-        block = rows[begin : begin + ROWS_AT_ONCE] @ rows.T
-        for a, b in np.argwhere(block >= correlation):
-            if begin + a < b:
-                found[int(begin + a), int(b)] = min(1.0, float(block[a, b]))
-    return found
-
-
-def _groups(keys: Sequence[str], pairs: Sequence[tuple[int, int]]) -> tuple[tuple[str, ...], ...]:
-    """Connected components of two keys or more; `keys` are sorted, so groups and their members are, too."""
-    if not pairs:
-        return ()
-    first, second = np.array(pairs).T
-    links = coo_array((np.ones(len(pairs)), (first, second)), shape=(len(keys), len(keys)))
-    _, labels = connected_components(links, directed=False)
-    members: dict[int, list[str]] = {}
-    for key, label in zip(keys, labels.tolist(), strict=True):
-        members.setdefault(label, []).append(key)
-    return tuple(tuple(group) for group in members.values() if len(group) > 1)

@@ -12,6 +12,7 @@ import numpy as np
 
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import FoldError
+from taichinet.groups import join_groups
 
 Protocol = Literal["grouped", "paper", "official"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
@@ -85,32 +86,12 @@ def make_folds(
     """
     labels = manifest.labels
     known = set(labels)
-    joined = join_groups(groups, manifest.patients) if manifest.patients else groups  # their order decides the draw
+    joined = join_groups((*groups, *manifest.patients)) if manifest.patients else groups  # their order decides the draw
     present = tuple(g for g in (tuple(k for k in group if k in known) for group in joined) if len(g) > 1)
     if protocol == "official":
         return _official_plan(manifest, present, seed)
     fold_of = _assign(list(manifest.keys), labels, present, protocol, count, seed)
     return FoldPlan(manifest.name, manifest.digest(), protocol, seed, count, present, fold_of)
-
-
-def join_groups(*groupings: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
-    """Groups that share a key are one group: near-duplicates and patients together, sorted."""
-    leader: dict[str, str] = {}
-
-    def find(key: str) -> str:
-        while leader.setdefault(key, key) != key:
-            leader[key] = leader[leader[key]]
-            key = leader[key]
-        return key
-
-    for group in (group for grouping in groupings for group in grouping):
-        for key in group[1:]:
-            first, second = sorted((find(group[0]), find(key)))
-            leader[second] = first
-    members: dict[str, list[str]] = {}
-    for key in sorted(leader):
-        members.setdefault(find(key), []).append(key)
-    return tuple(tuple(keys) for keys in members.values() if len(keys) > 1)
 
 
 def _official_plan(manifest: Manifest, groups: tuple[tuple[str, ...], ...], seed: int) -> FoldPlan:

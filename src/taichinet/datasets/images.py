@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.resources.abc import Traversable
 from io import BytesIO
 
@@ -55,8 +55,28 @@ def read_mask(source: Traversable, rule: MaskRule = BRIGHT) -> NDArray[np.bool_]
     The brightest channel, not luma, so that a mask painted in pure red or blue counts as painted. A mask read by
     `BRIGHT` whose two values both lie below the range (0 and 1, say) would read as empty: it is refused.
     """
+    return _painted(source, _brightness(source), rule)
+
+
+def mask_reader() -> Callable[[Mask], NDArray[np.bool_]]:
+    """`read_mask` for the masks of one sample: a file that paints several regions is decoded once."""
+    brightness: dict[Traversable, NDArray[np.uint8]] = {}
+
+    def read(mask: Mask) -> NDArray[np.bool_]:
+        if mask.file not in brightness:
+            brightness[mask.file] = _brightness(mask.file)
+        return _painted(mask.file, brightness[mask.file], mask.rule)
+
+    return read
+
+
+def _brightness(source: Traversable) -> NDArray[np.uint8]:
+    """The brightest channel of each pixel, (H, W); transparency is ignored."""
     values = np.asarray(_eight_bit(source, ignore_alpha=True))
-    brightness = values if values.ndim == 2 else values.max(axis=2)
+    return values if values.ndim == 2 else values.max(axis=2)
+
+
+def _painted(source: Traversable, brightness: NDArray[np.uint8], rule: MaskRule) -> NDArray[np.bool_]:
     top = int(brightness.max())
     if rule == BRIGHT and 0 < top < rule.low and np.unique(brightness).size <= 2:
         raise DataError(
@@ -100,12 +120,17 @@ def image_size(source: Traversable) -> tuple[int, int]:
 
 def united_mask(sample: Sample, region: int = 0) -> NDArray[np.bool_]:
     """The mask of one region of `sample`, (H, W): True where any of its masks is; each must have the image's size."""
-    size = image_size(sample.image)
+    return _united(sample, region, image_size(sample.image), mask_reader())
+
+
+def _united(
+    sample: Sample, region: int, size: tuple[int, int], read: Callable[[Mask], NDArray[np.bool_]]
+) -> NDArray[np.bool_]:
     united = np.zeros(size, dtype=np.bool_)
     for mask in sample.masks:
         if mask.region != region:
             continue
-        painted = read_mask(mask.file, mask.rule)
+        painted = read(mask)
         if painted.shape != size:
             raise DataError(other_size(mask.file, painted.shape, size))
         united |= painted
@@ -114,7 +139,8 @@ def united_mask(sample: Sample, region: int = 0) -> NDArray[np.bool_]:
 
 def region_masks(sample: Sample, regions: int) -> NDArray[np.bool_]:
     """All regions of `sample`, (R, H, W), outer before inner; an inner one counts as part of every outer one."""
-    masks = np.stack([united_mask(sample, region) for region in range(regions)])
+    size, read = image_size(sample.image), mask_reader()
+    masks = np.stack([_united(sample, region, size, read) for region in range(regions)])
     nested: NDArray[np.bool_] = np.logical_or.accumulate(masks[::-1], axis=0)[::-1]
     return nested
 
@@ -128,9 +154,10 @@ def problems_in(image: Traversable | None, masks: Iterable[Mask]) -> list[str]:
             size = read_grey(image).shape
         except DataError as fault:
             problems.append(str(fault))
+    read = mask_reader()
     for mask in masks:
         try:
-            mask_size = read_mask(mask.file, mask.rule).shape
+            mask_size = read(mask).shape
         except DataError as fault:
             problems.append(str(fault))
         else:

@@ -19,6 +19,9 @@ class MaskRule:
     high: int = 255
 
 
+NORMAL_CLASS = "normal"
+"""The label of images without a lesion, in every data set that has such a class."""
+
 BRIGHT = MaskRule()
 """The usual mask: 0 and 255, or the agreement of graders, of which at least half must have painted."""
 
@@ -52,7 +55,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All samples of one data set in a fixed order (by label, then number).
+    """All samples of one data set in a fixed order: that of its reader, never that of the file system.
 
     `regions` are nested, outer before inner. `left_out` has a line for each sample that the reader passed over for a
     fault which the distribution itself has, such as a mask of another size.
@@ -72,6 +75,10 @@ class Manifest:
     def labels(self) -> dict[str, str]:
         """Class of each key."""
         return {sample.key: sample.label for sample in self.samples}
+
+    def without_normal(self) -> Manifest:
+        """The samples of every class but the normal one."""
+        return self.subset({key for key, label in self.labels.items() if label != NORMAL_CLASS})
 
     @property
     def patients(self) -> tuple[tuple[str, ...], ...]:

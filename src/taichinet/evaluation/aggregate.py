@@ -5,21 +5,41 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan, nan
-from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from taichinet.errors import DataError, SettingError
+from taichinet.evaluation.undefined import (
+    OVERLAP_SCORES,
+    POLICIES,
+    SCORES,
+    SIZES,
+    SUFFIX,
+    EmptyTruthPolicy,
+    ImageSize,
+    decided_scores,
+    empty_truth,
+)
 
-EmptyTruthPolicy = Literal["paper", "correct-empty-is-1"]
-ImageSize = Literal["network", "native"]
+__all__ = [
+    "COLUMNS",
+    "DEVIATION",
+    "OVERLAP_SCORES",
+    "POLICIES",
+    "SCORES",
+    "SIZES",
+    "SUFFIX",
+    "EmptyTruthPolicy",
+    "FoldScore",
+    "GroupScores",
+    "ImageSize",
+    "NormalImages",
+    "Summary",
+    "aggregate",
+    "summary_frame",
+]
 
-POLICIES: tuple[EmptyTruthPolicy, ...] = get_args(EmptyTruthPolicy)
-SIZES: tuple[ImageSize, ...] = get_args(ImageSize)
-OVERLAP_SCORES = ("dice", "jaccard", "precision", "sensitivity")
-SCORES = ("dice", "jaccard", "accuracy", "precision", "sensitivity", "hd95", "assd")
-SUFFIX: Mapping[ImageSize, str] = {"network": "", "native": "_native"}
 COLUMNS = (
     "key",
     "label",
@@ -99,9 +119,10 @@ class Summary:
         }
 
 
-def aggregate(rows: pd.DataFrame) -> Summary:
+def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
     """Summarise `rows`: one per image and region, with `COLUMNS`, the scores as `score_mask` gives them.
 
+    `repeated` allows an image in several folds: the networks of several folds on foreign data, each on all of them.
     A table without a column "region" is of one region.
 
     A normal image is one with empty truth at both sizes. A lesion that resizing lost (`true_pixels` 0, but
@@ -111,18 +132,18 @@ def aggregate(rows: pd.DataFrame) -> Summary:
     """
     if "region" not in rows:
         rows = rows.assign(region="lesion")
-    _refuse_unusable(rows)
+    _refuse_unusable(rows, repeated)
     by_region: list[GroupScores] = []
     regions = list(rows["region"].unique())
     if len(regions) > 1:
         for region in regions:
             part = rows[rows["region"] == region].reset_index(drop=True)
-            found = _empty_truth(part)
-            decided = {policy: _decide_empty_truth(part, found, policy) for policy in POLICIES}
+            found = empty_truth(part)
+            decided = {policy: _decided(part, policy) for policy in POLICIES}
             by_region.append(_group(decided, str(region), None, ~found))
         rows = rows[rows["region"] == regions[0]].reset_index(drop=True)
-    empty = _empty_truth(rows)
-    scored = {policy: _decide_empty_truth(rows, empty, policy) for policy in POLICIES}
+    empty = empty_truth(rows)
+    scored = {policy: _decided(rows, policy) for policy in POLICIES}
     everything = pd.Series(True, index=rows.index)
     by_class = [
         _group(scored, str(label), policy, rows["label"] == label)
@@ -162,23 +183,10 @@ def summary_frame(summary: Summary, size: ImageSize = "network") -> pd.DataFrame
     return pd.DataFrame.from_records(records)
 
 
-def _empty_truth(rows: pd.DataFrame) -> pd.Series[bool]:
-    return (rows["true_pixels"] == 0) & rows["sensitivity_native"].isna()
-
-
-def _decide_empty_truth(rows: pd.DataFrame, empty: pd.Series[bool], policy: EmptyTruthPolicy) -> pd.DataFrame:
-    """A copy of `rows` without NaN: DI, JA, PR, SE of the `empty` images as `policy` says.
-
-    'paper' gives 0 whatever is predicted, as the paper's own figures do (0.752 * 647/780 = 0.624, Table IV);
-    'correct-empty-is-1' gives 1 to an empty prediction and 0 to any other.
-    """
-    correct = empty & (rows["predicted_pixels"] == 0)
-    reward = 1.0 if policy == "correct-empty-is-1" else 0.0
-    decided = rows.copy()
-    for name in (score + suffix for suffix in SUFFIX.values() for score in OVERLAP_SCORES):
-        # Only a lesion that resizing lost reaches fillna: `_refuse_unusable` lets no other NaN through.
-        decided[name] = np.where(correct, reward, np.where(empty, 0.0, rows[name].fillna(0.0)))
-    return decided
+def _decided(rows: pd.DataFrame, policy: EmptyTruthPolicy) -> pd.DataFrame:
+    """A copy of `rows` without NaN, every undefined score as `decided_scores` decides it."""
+    columns = [score + suffix for suffix in SUFFIX.values() for score in OVERLAP_SCORES]
+    return rows.assign(**{column: decided_scores(rows, column, policy) for column in columns})
 
 
 def _group(
@@ -192,7 +200,7 @@ def _group(
     return GroupScores(
         group=name,
         policy=policy,
-        images=len(rows),
+        images=rows["key"].nunique(),
         images_per_fold={fold: len(part) for fold, part in _by_fold(rows).items()},
         scores={
             size: {score: _over_folds(rows, score + suffix) for score in SCORES} for size, suffix in SUFFIX.items()
@@ -216,7 +224,7 @@ def _over_folds(rows: pd.DataFrame, column: str) -> FoldScore:
 
 def _normal_images(normal: pd.DataFrame) -> NormalImages:
     return NormalImages(
-        images=len(normal),
+        images=normal["key"].nunique(),
         false_positive_rate=float((normal["predicted_pixels"] > 0).mean()),
         mean_false_positive_area=float((normal["predicted_pixels"] / normal["pixels"]).mean()),
     )
@@ -246,13 +254,13 @@ def _number(value: float | None) -> float | None:
     return None if value is None or isnan(value) else value
 
 
-def _refuse_unusable(rows: pd.DataFrame) -> None:
+def _refuse_unusable(rows: pd.DataFrame, repeated: bool) -> None:
     missing = [column for column in COLUMNS if column not in rows.columns]
     if missing:
         raise DataError(f"The per-image table lacks the columns {', '.join(missing)}; evaluate the run again.")
     if rows.empty:
         raise DataError("The per-image table has no rows; evaluate at least one image.")
-    twice = rows.loc[rows.duplicated(["key", "region"]), "key"].unique()
+    twice = rows.loc[rows.duplicated(["key", "region", *(["fold"] if repeated else [])]), "key"].unique()
     if len(twice):
         raise DataError(
             "The per-image table has images more than once; each is tested in one fold only.", map(str, twice)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,3 +29,16 @@ def measure_confidence(
         uncertain=calibrate(probability, truth, bins, UNCERTAIN),
         peak=peak_probability(probability),
     )
+
+
+@dataclass(frozen=True)
+class ConfidenceKeeper:
+    """Keeps the confidences of one region, by key, as its images come by: the `on_region` of a scoring."""
+
+    region: str
+    by_key: dict[str, ImageConfidence] = field(default_factory=dict)
+
+    def __call__(self, key: str, region: str, probability: NDArray[np.floating], truth: NDArray[np.bool_]) -> None:
+        """Measure this map where it is of the region, probabilities and mask (H, W)."""
+        if region == self.region:
+            self.by_key[key] = measure_confidence(probability, truth)

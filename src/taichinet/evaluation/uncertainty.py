@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from taichinet.errors import DataError, SettingError
 
@@ -84,27 +82,6 @@ def bootstrap_difference(
     there = _means(other_sums, other_sizes, rng, resamples, level)
     spread = here - there if len(here) and len(there) else np.empty(0)
     return _interval(mean, spread, images, count, level)
-
-
-def join_groups(keys: Sequence[str], groups: Iterable[Sequence[str]]) -> list[int]:
-    """For each of `keys` the number of its cluster: keys that share a group, or groups that share a key, are one.
-
-    So patients and near-duplicates can be given together. Members that are not in `keys` join others all the same; a
-    key in no group is a cluster of its own.
-    """
-    number: dict[str, int] = {}
-    for key in keys:
-        number.setdefault(key, len(number))
-    links: list[tuple[int, int]] = []
-    for group in groups:
-        members = [number.setdefault(key, len(number)) for key in group]
-        links += [(members[0], other) for other in members[1:]]
-    if not links:
-        return [number[key] for key in keys]
-    first, second = np.array(links).T
-    graph = coo_array((np.ones(len(links)), (first, second)), shape=(len(number), len(number)))
-    _, labels = connected_components(graph, directed=False)
-    return [int(labels[number[key]]) for key in keys]
 
 
 def _by_cluster(values: Sequence[float] | Floats, clusters: Sequence[Hashable] | None) -> tuple[Floats, Floats]:

@@ -10,14 +10,16 @@ OUT/<dataset>/<recipe>/<protocol>/{scores.csv,summary.json}
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 from uuid import uuid4
 
 import pandas as pd
+from pydantic import ValidationError
 
 from taichinet.datasets.catalogue import find_dataset, open_dataset
 from taichinet.datasets.copies import find_copies
@@ -87,6 +89,13 @@ def study_folder(experiment: Experiment, plan: FoldPlan, out: Path) -> Path:
     return out / plan.dataset / experiment.name / plan.protocol
 
 
+def teacher_folder(experiment: Experiment, folder: Path) -> Path | None:
+    """The run folder of the teacher of the fold in `folder`: the same data set, protocol and fold; None without one."""
+    if experiment.teacher is None:
+        return None
+    return folder.parents[2] / experiment.teacher / folder.parent.name / folder.name
+
+
 def train_folds(
     experiment: Experiment,
     study: StudyData,
@@ -125,6 +134,7 @@ def train_folds(
             out / "mining",
             existing == "resume",
             on_epoch,
+            teacher_folder(experiment, folder / f"fold-{fold}"),
         )
         summarise_study(folder)
     return summarise_study(folder)
@@ -142,7 +152,7 @@ def summarise_study(folder: Path) -> Study:
     first = results[0].result
     for other in results[1:]:
         for key in ("experiment", "dataset_digest", "protocol", "folds", "fold_seed"):
-            if other.result[key] != first[key]:
+            if comparable(key, other.result[key]) != comparable(key, first[key]):
                 raise FoldError(
                     f"{results[0].folder} and {other.folder} differ in '{key}' and cannot be summarised together. "
                     "Train the one that is out of date with --overwrite."
@@ -154,6 +164,7 @@ def summarise_study(folder: Path) -> Study:
         "folds_done": [result.result["fold"] for result in results],
         **{key: first.get(key) for key in ("parameters", "gflops", "placement", "commit", "machine")},
         "wall_seconds": round(sum(result.result["wall_seconds"] for result in results), 1),
+        "inference_seconds_per_image": _median_known(result.result for result in results),
         "per_fold": [
             {key: result.result[key] for key in ("fold", "wall_seconds", "images", "selection", "mining", "commit")}
             for result in results
@@ -181,12 +192,22 @@ def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan) -> 
     }
     for path in sorted(folder.glob("fold-*/result.json")):
         other = read_fold(path.parent).result
-        different = [key for key, value in own.items() if other.get(key) != value]
+        different = [key for key, value in own.items() if comparable(key, other.get(key)) != value]
         if different:
             raise FoldError(
                 f"{path.parent} was trained with another {' and '.join(different)} than asked for now. Give another "
                 "--out, or a name of its own (--set name=...), or train all folds anew with --overwrite."
             )
+
+
+def comparable(key: str, value: Any) -> Any:
+    """`value` of a result; an experiment from before a setting existed has that setting's default."""
+    if key != "experiment" or not isinstance(value, dict):
+        return value
+    try:
+        return Experiment.model_validate(value).model_dump(mode="json")
+    except ValidationError:  # a network or setting that no longer exists is different from all that do
+        return value
 
 
 def _dice_of_outputs(scores: pd.DataFrame) -> dict[str, float]:
@@ -198,6 +219,13 @@ def _dice_of_outputs(scores: pd.DataFrame) -> dict[str, float]:
         for name in names
         if f"{name}_dice" in scores
     }
+
+
+def _median_known(results: Iterable[dict[str, Any]]) -> float | None:
+    """Of the folds' inference times; None where every fold is older than their measurement."""
+    key = "inference_seconds_per_image"
+    known = [float(result[key]) for result in results if result.get(key) is not None]
+    return median(known) if known else None
 
 
 def _has_work(folder: Path) -> bool:

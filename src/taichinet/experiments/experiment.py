@@ -32,7 +32,10 @@ class DataSettings(BaseModel):
 
 
 class Experiment(BaseModel):
-    """A named recipe. `model` and `options` are checked against the catalogue when the value is made."""
+    """A named recipe. `model` and `options` are checked against the catalogue when the value is made.
+
+    `teacher` names a recipe whose finished run of the same fold, in the same folder of runs, teaches this one.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,6 +46,7 @@ class Experiment(BaseModel):
     objective: ObjectiveSettings = ObjectiveSettings()
     training: TrainingSettings = TrainingSettings()
     mining: MiningSettings = MiningSettings()
+    teacher: str | None = None
 
     @field_validator("options")
     @classmethod

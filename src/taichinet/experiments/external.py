@@ -9,11 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
 from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.prepared import Prepared
 from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import (
     POLICIES,
@@ -24,9 +22,9 @@ from taichinet.evaluation.aggregate import (
     aggregate,
 )
 from taichinet.evaluation.calibration import pool
-from taichinet.evaluation.confidence import ImageConfidence, measure_confidence
+from taichinet.evaluation.confidence import ImageConfidence
 from taichinet.evaluation.detection import detection_auc
-from taichinet.evaluation.uncertainty import RESAMPLES, Interval, bootstrap_difference, bootstrap_mean, join_groups
+from taichinet.evaluation.uncertainty import RESAMPLES, Interval, bootstrap_difference, bootstrap_mean
 from taichinet.evaluation.undefined import decided_scores, empty_truth
 from taichinet.experiments.card import (
     Cohort,
@@ -39,9 +37,8 @@ from taichinet.experiments.card import (
 )
 from taichinet.experiments.provenance import source_commit
 from taichinet.experiments.run import read_fold
+from taichinet.groups import cluster_numbers
 from taichinet.models.weights import WeightsConfig
-from taichinet.training.device import Placement
-from taichinet.training.loop import predict_batches
 
 WORST = 6
 COMPARED = ("dice", "jaccard", "precision", "sensitivity", "hd95")
@@ -97,7 +94,7 @@ def validation_card(
     summary = aggregate(scores)  # refuses torn tables
     rows = scores.assign(key=scores["key"].astype(str)).reset_index(drop=True)
     _refuse_strangers(rows, manifest, extras)
-    rows["cluster"] = join_groups(list(rows["key"]), (*manifest.patients, *extras.groups))
+    rows["cluster"] = cluster_numbers(list(rows["key"]), (*manifest.patients, *extras.groups))
     empty = empty_truth(rows)
     lesion, normal = rows[~empty], rows[empty]
     boot = _Bootstrap(seed, resamples)
@@ -139,20 +136,6 @@ def validation_card(
         seed=seed,
         made=extras.made,
     )
-
-
-def measure_network(
-    network: nn.Module, data: Prepared, placement: Placement, region: int = 0, batch_size: int = 16
-) -> dict[str, ImageConfidence]:
-    """The confidences of `network` on every sample of `data`, at network size: by key, as a card takes them."""
-    measured: dict[str, ImageConfidence] = {}
-    keys = iter(data.keys)
-    for batch in data.batches(batch_size):
-        (prediction,) = predict_batches(network, [batch], placement)  # one at a time: no map outlives its batch
-        probability, truth = prediction.lesion[:, region].numpy(), batch.lesion[:, region].numpy() > 0.5
-        for one, mask in zip(probability, truth, strict=True):
-            measured[next(keys)] = measure_confidence(one, mask)
-    return measured
 
 
 def worst_keys(scores: pd.DataFrame, count: int = WORST) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The recipes by name: a full recipe for each scale, and every row of the tables as a variation of it.
+"""The recipes by name: a full recipe for each scale, and every row of the tables and faster network as its variation.
 
 `busi-*` is the paper's protocol (Sec. V-B); `cpu-*` what two cores finish in an hour; `short-*` the same for a third of
 the epochs, so that every row of every table can be trained in an afternoon; `demo-*` what they finish in two minutes.
@@ -12,6 +12,7 @@ from taichinet.errors import unknown_name
 from taichinet.experiments.ablations import ABLATIONS, Row
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.rivals import OWN_TERMS, RIVALS, rival, with_own_terms, with_second_path, with_strategy
+from taichinet.experiments.variants import VARIANTS
 
 
 def busi_taichinet() -> Experiment:
@@ -88,11 +89,17 @@ def _rows_of(model: str) -> dict[str, Row]:
     return rows | ({f"{model}-own-loss": then(with_own_terms)} if model in OWN_TERMS else {})
 
 
-VARIATIONS: dict[str, Row] = {row: vary_it for model in RIVALS for row, vary_it in _rows_of(model).items()} | ABLATIONS
+VARIATIONS: dict[str, Row] = {
+    **{row: vary_it for model in RIVALS for row, vary_it in _rows_of(model).items()},
+    **ABLATIONS,
+    **VARIANTS,
+}
 
 
 def list_recipes() -> tuple[str, ...]:
-    """Every recipe's name: `<scale>-taichinet`, `<scale>-<rival>[-<variation>]`, `<scale>-<row of Tables I to III>`."""
+    """Every recipe's name: `<scale>-` and taichinet, a rival with or without variation, a row of Tables I to III, or a
+    faster taichinet.
+    """
     return tuple(f"{scale}-{row}" for scale in SCALES for row in ("taichinet", *VARIATIONS))
 
 
@@ -101,7 +108,8 @@ def get_recipe(name: str) -> Experiment:
     scale, _, row = name.partition("-")
     if scale not in SCALES or row not in ("taichinet", *VARIATIONS):
         grammar = (
-            f"SCALE-ROW, where SCALE is {', '.join(SCALES)} and ROW is taichinet, {', '.join(ABLATIONS)}, or a rival "
+            f"SCALE-ROW, where SCALE is {', '.join(SCALES)} and ROW is taichinet, alone or with "
+            f"{', '.join(name.removeprefix('taichinet') for name in VARIANTS)}; {', '.join(ABLATIONS)}; or a rival "
             f"({', '.join(RIVALS)}), alone or with -second-path, -strategy or, where its paper has further loss terms "
             f"({', '.join(OWN_TERMS)}), -own-loss"
         )

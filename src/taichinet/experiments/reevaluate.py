@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.errors import FoldError, WeightsError
 from taichinet.evaluation.aggregate import Summary, aggregate
+from taichinet.evaluation.confidence import ConfidenceKeeper
 from taichinet.experiments.scoring import score_images
 from taichinet.models.weights import CONFIG_FILE, LoadedWeights, load_weights
 from taichinet.training.device import Placement, choose_placement
@@ -19,12 +21,16 @@ from taichinet.training.device import Placement, choose_placement
 
 @dataclass(frozen=True)
 class ScoredNetwork:
-    """One network of an evaluation: the weights of `folder`, and the images of `manifest` that it was scored on."""
+    """One network of an evaluation: the weights of `folder`, and the images of `manifest` that it was scored on.
+
+    `confidences` are those of the outermost region, measured in the same pass as the scores.
+    """
 
     folder: Path
     loaded: LoadedWeights
     manifest: Manifest
     keys: tuple[str, ...]
+    confidences: ConfidenceKeeper
 
     @property
     def placement(self) -> Placement:
@@ -38,24 +44,28 @@ class ScoredNetwork:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Per-image scores, their summary, and what was scored: `note` is a sentence for the user."""
+    """Per-image scores, their summary, and what was scored: `note` is a sentence. It took `seconds`, reading too."""
 
     scores: pd.DataFrame
     summary: Summary
     note: str
     networks: tuple[ScoredNetwork, ...]
+    seconds: float
 
 
 def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None = None) -> Evaluation:
     """Score the weights of `path` (a study, a run folder, or a weights folder) on the data set at `data`.
 
     Pictures that took part in a network's training or selection are known by their bytes, whatever their names, and
-    left out: on its own data set each network is scored on its test fold, on foreign data on all. `include_normal` None
-    means as in training. Altered copies of training pictures are not recognised; the folds' groups keep them apart
-    where the data set is the training's. Raises FoldError where nothing is left, or folds overlap.
+    left out: on its own data set each network is scored on its test fold, on foreign data on all; there each network
+    of a study makes a fold of the summary, as Table V's second half averages them. `include_normal` None means as in
+    training. Altered copies of training pictures are not recognised; the folds' groups keep them apart where the data
+    set is the training's. Raises FoldError where nothing is left, or folds overlap.
     """
+    began = time.perf_counter()
     folders = find_weights(path)
     frames, notes, networks = [], [], []
+    foreign: list[bool] = []
     manifests: dict[bool, Manifest] = {}
     for folder in folders:
         loaded = load_weights(folder)
@@ -73,34 +83,37 @@ def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None =
         seen = origin.get("seen_images")
         known = set(seen) if isinstance(seen, list) else set()
         unseen = [key for key, it in zip(manifest.keys, manifest.image_digests(), strict=True) if it not in known]
-        fold = 0
+        fold = int(origin.get("fold", 0))
+        foreign.append(isinstance(seen, list) and len(unseen) == len(manifest.keys))
         if not isinstance(seen, list):
             notes.append(f"all {len(unseen)} images; these weights do not tell what they were trained on")
-        elif len(unseen) == len(manifest.keys):
+        elif foreign[-1]:
+            fold = fold if len(folders) > 1 else 0
             notes.append(f"all {len(unseen)} images, none of them a picture of the training")
         else:
-            fold = int(origin.get("fold", 0))
             notes.append(f"fold {fold}: the {len(unseen)} images that took no part in the training")
         if not unseen:
             raise FoldError(f"Every picture of {data} took part in the training of {folder}: nothing can be scored.")
-        networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen)))
+        networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), ConfidenceKeeper(manifest.regions[0])))
         frames.append(_score(networks[-1], fold))
-    if len(folders) > 1:
-        scored = [key for frame in frames for key in frame["key"]]
-        if len(scored) != len(set(scored)):
-            raise FoldError(
-                f"Several of the {len(folders)} networks of {path} hold out the same pictures of {data}, so their "
-                f"folds do not add up to one score. Choose one network, e.g. {folders[0]}."
-            )
     scores = pd.concat(frames, ignore_index=True)
-    return Evaluation(scores, aggregate(scores), "Scored " + "; ".join(notes) + ".", tuple(networks))
+    if not all(foreign) and bool(scores.duplicated(["key", "region"]).any()):
+        raise FoldError(
+            f"Several of the {len(folders)} networks of {path} hold out the same pictures of {data}, so their "
+            f"folds do not add up to one score. Choose one network, e.g. {folders[0]}."
+        )
+    summary = aggregate(scores, repeated=all(foreign))
+    note = f"Scored {'; '.join(dict.fromkeys(notes))}{f', by each of {len(folders)} networks' * all(foreign)}."
+    return Evaluation(scores, summary, note, tuple(networks), time.perf_counter() - began)
 
 
 def _score(scored: ScoredNetwork, fold: int) -> pd.DataFrame:
     placement = scored.placement
     network = placement.place(scored.loaded.network)
     threshold = scored.loaded.config.threshold
-    return score_images(network, scored.manifest, scored.prepare(), fold, placement, threshold)
+    return score_images(
+        network, scored.manifest, scored.prepare(), fold, placement, threshold, on_region=scored.confidences
+    )
 
 
 def find_weights(path: Path) -> tuple[Path, ...]:

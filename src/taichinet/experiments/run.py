@@ -24,18 +24,28 @@ from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared
 from taichinet.errors import FoldError, SettingError
 from taichinet.evaluation.aggregate import aggregate
+from taichinet.experiments.distillation import ask_teacher, teacher_digest
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.provenance import describe_machine, source_commit
-from taichinet.experiments.scoring import score_images
+from taichinet.experiments.scoring import score_and_time
 from taichinet.models.backbones import architecture, pretrained_digests
 from taichinet.models.catalogue import create_model, model_settings
 from taichinet.models.complexity import measure_complexity
+from taichinet.models.taichinet.network import without_training_parts
 from taichinet.models.weights import WeightsConfig, save_weights
 from taichinet.training.checkpoint import clear_checkpoints, load_checkpoint
 from taichinet.training.claim import claimed
 from taichinet.training.device import Placement, choose_placement
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
 from taichinet.training.fit import TrainingData, fit
+
+# (section, key, value that changes nothing): settings that came after runs were made.
+LATER_SETTINGS = (
+    ("training", "accumulate", 1),
+    ("mining", "accumulate", 1),
+    ("objective", "taught_weight", 1.0),
+    ("", "teacher", None),
+)
 
 OnEpoch = Callable[[str, dict[str, Any], int], None]
 
@@ -59,8 +69,12 @@ def run_fold(
     mining_cache: Path,
     resume: bool = False,
     on_epoch: OnEpoch = lambda phase, row, epochs: None,
+    teacher: Path | None = None,
 ) -> FoldResult:
     """Train `experiment` on the training part of `fold`, score its test part, write the run folder.
+
+    `teacher` is the run folder of the fold's teacher, for a recipe that has one. What only training needs (a second
+    path that answers nothing) is neither scored, nor counted, nor kept.
 
     With `resume`, a finished fold is read back and an interrupted one goes on from its last epoch; without, the
     folder begins anew. The test images are touched once, after the weights have been selected. Raises ClaimedError
@@ -72,7 +86,7 @@ def run_fold(
             claim.verify()
             on_epoch(phase, row, epochs)
 
-        return _run_fold(experiment, manifest, data, plan, fold, folder, mining_cache, resume, hear)
+        return _run_fold(experiment, manifest, data, plan, fold, folder, mining_cache, resume, hear, teacher)
 
 
 def _run_fold(
@@ -85,10 +99,14 @@ def _run_fold(
     mining_cache: Path,
     resume: bool,
     on_epoch: OnEpoch,
+    teacher: Path | None,
 ) -> FoldResult:
     split = plan.split(fold, manifest.labels, experiment.data.validation_share)
     placement = choose_placement(experiment.training.precision, experiment.training.channels_last)
-    identity = run_identity(experiment, data, split, plan, placement.bf16)
+    if (teacher is None) != (experiment.teacher is None):
+        raise SettingError(f"Recipe '{experiment.name}' has teacher {experiment.teacher}, but was given {teacher}.")
+    taught_by = None if teacher is None else teacher_digest(teacher)
+    identity = run_identity(experiment, data, split, plan, placement.bf16, taught_by)
     if resume and (folder / "result.json").exists():
         return read_fold(folder, identity)
     regions = data.lesion.shape[1]
@@ -128,6 +146,7 @@ def _run_fold(
             validation=data.subset(split.validation),
             regions=None if mined is None else mined.regions,
             augmentation=experiment.data.augmentation,
+            taught=None if teacher is None else ask_teacher(teacher, train, split, placement),
         ),
         experiment.objective,
         experiment.training,
@@ -138,7 +157,12 @@ def _run_fold(
         hear,
     )
     pd.DataFrame(fitted.history).to_csv(folder / "history.csv", index=False)
-    scores = score_images(network, manifest, data.subset(split.test), fold, placement)
+    trained, network = network, without_training_parts(network)
+    options = architecture(experiment.options)
+    if network is not trained:
+        options = network.settings.model_dump(mode="json", exclude_defaults=True)  # type: ignore[operator, union-attr]
+    scored = score_and_time(network, manifest, data.subset(split.test), fold, placement)
+    scores = scored.rows
     scores.to_csv(folder / "scores.csv", index=False)
     result = {
         "identity": identity,
@@ -157,8 +181,10 @@ def _run_fold(
             "validation_dice": _json_number(fitted.best_dice),
         },
         "mining": None if mined is None else _mining_summary(mined),
-        **asdict(measure_complexity(experiment.model, experiment.data.size, **architecture(experiment.options))),
+        "teacher": taught_by,
+        **asdict(measure_complexity(experiment.model, experiment.data.size, **options)),
         "placement": placement.describe(),
+        "inference_seconds_per_image": scored.inference_seconds_per_image,
         "wall_seconds": round(earlier_seconds + time.perf_counter() - began, 1),
         "commit": commit,
         "machine": describe_machine(),
@@ -166,7 +192,7 @@ def _run_fold(
     }
     config = WeightsConfig(
         model=experiment.model,
-        options=architecture(experiment.options),
+        options=options,
         size=experiment.data.size,
         provenance={
             "recipe": experiment.name,
@@ -206,13 +232,24 @@ def read_fold(folder: Path, identity: str | None = None) -> FoldResult:
     return FoldResult(folder, scores, result)
 
 
-def run_identity(experiment: Experiment, data: Prepared, split: Split, plan: FoldPlan, bf16: bool) -> str:
-    """Digest of all that decides the result: settings (but the recipe's name), images, masks, split, number format."""
+def run_identity(
+    experiment: Experiment, data: Prepared, split: Split, plan: FoldPlan, bf16: bool, teacher: str | None = None
+) -> str:
+    """Digest of all that decides the result: settings (but the recipe's name), images, masks, split, number format.
+
+    `teacher` is the digest of the teacher's weights.
+    """
     settings = experiment.model_dump(mode="json", exclude={"name"})
+    for parent, key, default in LATER_SETTINGS:  # runs from before they existed keep their identity
+        place = settings[parent] if parent else settings
+        if place[key] == default:
+            del place[key]
     masks = hashlib.sha256(data.lesion.numpy().tobytes()).hexdigest()
     content = [settings, plan.digest, masks, plan.protocol, split.train, split.validation, split.test, bf16]
     if pretrained := pretrained_digests(experiment.options):
         content.append(pretrained)
+    if teacher is not None:
+        content.append(teacher)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import nan
+from statistics import median
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from taichinet.datasets.images import region_masks
@@ -18,6 +24,21 @@ from taichinet.training.loop import predict_batches
 
 AT_NATIVE_SIZE = "_native"
 
+# Called with key, region, lesion probability float (S, S) and mask bool (S, S), both at network size.
+OnRegion = Callable[[str, str, NDArray[np.floating], NDArray[np.bool_]], None]
+
+
+@dataclass(frozen=True)
+class ScoredImages:
+    """Per-image scores as `score_images` gives them, and how long the network took.
+
+    `inference_seconds_per_image`: the median over batches of a batch's time by its images, from the batch in memory to
+    probabilities on the CPU; reading, resizing and scoring are not in it.
+    """
+
+    rows: pd.DataFrame
+    inference_seconds_per_image: float
+
 
 def score_images(
     network: nn.Module,
@@ -27,20 +48,37 @@ def score_images(
     placement: Placement,
     threshold: float = 0.5,
     batch_size: int = 16,
+    on_region: OnRegion | None = None,
 ) -> pd.DataFrame:
+    """The rows of `score_and_time`."""
+    return score_and_time(network, manifest, data, fold, placement, threshold, batch_size, on_region).rows
+
+
+def score_and_time(
+    network: nn.Module,
+    manifest: Manifest,
+    data: Prepared,
+    fold: int,
+    placement: Placement,
+    threshold: float = 0.5,
+    batch_size: int = 16,
+    on_region: OnRegion | None = None,
+) -> ScoredImages:
     """A row for each sample of `data` and region: key, label, fold, region and every score of `score_mask`, twice.
 
     Unsuffixed columns compare the thresholded probability with the resized mask at network size, as the paper does;
     `*_native` resize the probability (bilinear) to the image's own size and compare with the mask as drawn.
     Networks of two paths have three columns more: `positive_dice`, `second_path_dice` and `mean_dice` are what O_p, the
-    second path alone, and the mean of both would score.
+    second path alone, and the mean of both would score. `on_region` sees every map before it is dropped, for what
+    needs more of it than a mask.
     """
     samples = {sample.key: sample for sample in manifest.samples}
-    batches = list(data.batches(batch_size))
-    predictions = predict_batches(network, batches, placement)
-    rows = []
+    rows, seconds = [], []
     position = 0
-    for batch, prediction in zip(batches, predictions, strict=True):
+    for batch in data.batches(batch_size):
+        began = time.perf_counter()
+        (prediction,) = predict_batches(network, [batch], placement)  # one at a time: no map outlives its batch
+        seconds.append((time.perf_counter() - began) / len(batch.image))
         second = prediction.second_opinion
         for i in range(len(batch.image)):
             key = data.keys[position]
@@ -49,13 +87,16 @@ def score_images(
                 probability = prediction.lesion[i : i + 1, r : r + 1]
                 truth = batch.lesion[i, r].numpy() > 0.5
                 native_mask = resize_probability(probability, drawn[r].shape) > threshold
+                at_network_size = probability[0, 0].numpy()
+                if on_region is not None:
+                    on_region(key, region, at_network_size, truth)
                 native = asdict(score_mask(native_mask, drawn[r]))
                 row = {
                     "key": key,
                     "label": data.labels[position],
                     "fold": fold,
                     "region": region,
-                    **asdict(score_mask(probability[0, 0].numpy() > threshold, truth)),
+                    **asdict(score_mask(at_network_size > threshold, truth)),
                     **{f"{name}{AT_NATIVE_SIZE}": value for name, value in native.items()},
                 }
                 if second is not None:
@@ -70,4 +111,4 @@ def score_images(
                     }
                 rows.append(row)
             position += 1
-    return pd.DataFrame(rows)
+    return ScoredImages(pd.DataFrame(rows), median(seconds) if seconds else nan)

@@ -31,6 +31,7 @@ class ObjectiveSettings(BaseModel):
         default="background",
         description="what lesion outside E_p or H_p is in their terms: background, as printed, or left out",
     )
+    taught_weight: float = Field(default=1.0, ge=0, description="of a teacher's answer, where there is a teacher")
     auxiliary: AuxiliarySettings = AuxiliarySettings()
 
 
@@ -39,10 +40,13 @@ def objective(prediction: Prediction, batch: Batch, step: Step, settings: Object
 
     `step` is the curriculum's: "easy" (step 1: + E_p, without L_C), "hard" (step 2: + H_p, with L_C), or "plain"
     (no learning strategy: Eq. 13). A network without second path has only the lesion's terms; `settings.auxiliary`
-    adds what single networks supervise besides.
+    adds what single networks supervise besides, and a teacher's probability the cross-entropy with it (distillation,
+    Hinton et al. 2015, at temperature 1).
     """
     loss = settings.positive_weight * lesion_loss(prediction, batch.lesion, settings.auxiliary)  # Eq. 15
     loss = loss + auxiliary_loss(prediction, batch, settings.auxiliary)
+    if batch.taught is not None:
+        loss = loss + settings.taught_weight * cross_entropy(prediction.positive, batch.taught).mean()
     region = {"easy": batch.easy, "hard": batch.hard, "plain": None}[step]
     if region is not None:
         loss = loss + settings.region_weight * region_loss(

@@ -28,23 +28,32 @@ class UNetSettings(BaselineSettings):
 class UNetPath(nn.Module):
     """One encoder and decoder: image (B, C, H, W) -> logits (B, R, H, W); H and W multiples of 16."""
 
-    def __init__(self, settings: UNetSettings) -> None:
+    def __init__(self, settings: UNetSettings, given: tuple[int, ...] = ()) -> None:
+        """`given` are the channels of the first levels, where another path's encoder computes them for this one."""
         super().__init__()
         widths = level_widths(settings.width)
-        inputs = (settings.in_channels, *widths[:-1])
-        self.encoder = nn.ModuleList(DoubleConv(i, o) for i, o in zip(inputs, widths, strict=True))
+        own = widths[len(given) :]
+        inputs = (given[-1] if given else settings.in_channels, *own[:-1])
+        skips = (*given, *own[:-1])
+        self.encoder = nn.ModuleList(DoubleConv(i, o) for i, o in zip(inputs, own, strict=True))
         deep_to_shallow = tuple(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.ups = nn.ModuleList(UpConv(deep, shallow) for deep, shallow in deep_to_shallow)
-        self.decoder = nn.ModuleList(DoubleConv(2 * shallow, shallow) for _, shallow in deep_to_shallow)
+        self.decoder = nn.ModuleList(
+            DoubleConv(skip + shallow, shallow)
+            for skip, (_, shallow) in zip(reversed(skips), deep_to_shallow, strict=True)
+        )
         self.output = nn.Conv2d(
             settings.width, settings.num_classes, settings.output_kernel, padding=settings.output_kernel // 2
         )
 
-    def encode(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Features of the five levels, shallow to deep; the last is F (Eq. 1-2), (B, 16*width, H/16, W/16)."""
-        features = [self.encoder[0](image)]
-        for level in self.encoder[1:]:
-            features.append(level(downsample(features[-1])))
+    def encode(self, image: Tensor, given: tuple[Tensor, ...] = ()) -> tuple[Tensor, ...]:
+        """Features of the five levels, shallow to deep; the last is F (Eq. 1-2), (B, 16*width, H/16, W/16).
+
+        `given` are those of the first levels, in the channels that the constructor was told.
+        """
+        features = list(given)
+        for level in self.encoder:
+            features.append(level(downsample(features[-1]) if features else image))
         return tuple(features)
 
     def decode(self, skips: tuple[Tensor, ...], deep: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from taichinet.datasets.catalogue import CATALOGUE
 from taichinet.datasets.checking.check import DataReport
@@ -127,11 +128,12 @@ def _lead(report: DataReport) -> str:
 def _agreement(report: DataReport) -> str:
     if report.mean_agreement is None:
         return ""
-    values = sorted(one.dice for one in report.agreements)
-    median = values[len(values) // 2]
+    middle = median(one.dice for one in report.agreements)
+    pairs = len(report.agreements)
+    twice = "In one pair a frame was outlined twice." if pairs == 1 else f"In {pairs} pairs a frame was outlined twice."
     return (
-        f"In {len(values)} pairs one frame was outlined twice. The two masks agree at Dice {report.mean_agreement:.3f} "
-        f"on average (median {median:.3f}): a rough ceiling for what any network can reach here."
+        f"{twice} The two masks agree at Dice {report.mean_agreement:.3f} on average (median {middle:.3f}): a rough "
+        "ceiling for what any network can reach here."
     )
 
 
@@ -167,7 +169,7 @@ def _class_row(one: ClassStatistics) -> tuple[str, list[tuple[str, str]]]:
         ("Width (px)", _spread(one.width, 0)),
         ("Brightness", _spread(one.brightness, 0)),
         ("Contrast", _spread(one.contrast, 0)),
-        ("Lesion share", EMPTY if one.lesion_share is None else _spread(one.lesion_share, 3)),
+        ("Painted share", EMPTY if one.lesion_share is None else _spread(one.lesion_share, 3)),
     ]
     return one.label, cells
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from taichinet.errors import WeightsError
 from taichinet.experiments.experiment import Experiment
+from taichinet.reports.departures import departures
 from taichinet.reports.summaries import network_title
-from taichinet.reports.tables import departures
 
 SCORES = {"dice": "Dice", "jaccard": "Jaccard", "precision": "precision", "sensitivity": "sensitivity"}
 

@@ -145,7 +145,7 @@ def _enlarged(picture: Image.Image, scale: int, how: Image.Resampling) -> Image.
 def _draw(picture: Image.Image, mask: Mask, stroke: Stroke, scale: int) -> None:
     """The border of `mask` onto `picture`, over a dark halo that sets it off from bright tissue."""
     lines = [
-        piece for line in _contours(mask, scale) for piece in ([line] if stroke.dash is None else _dashes(line, stroke))
+        piece for line in contours(mask, scale) for piece in ([line] if stroke.dash is None else _dashes(line, stroke))
     ]
     for colour, width, opacity in (
         (HALO, stroke.width + 1.6, HALO_OPACITY),
@@ -165,7 +165,7 @@ def _stroke(pen: ImageDraw.ImageDraw, line: list[Point], width: float) -> None:
         pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=255)
 
 
-def _contours(mask: Mask, scale: int) -> list[list[Point]]:
+def contours(mask: Mask, scale: int) -> list[list[Point]]:
     """Closed curves (x, y) around `mask` in pixels of the enlarged picture, half way between in and out."""
     padded = np.pad(mask, 1).astype(np.float64)  # a lesion at the image's edge gets a closed border too
     height, width = mask.shape

@@ -28,10 +28,11 @@ class _Read(BaseModel):
 
 
 class Score(_Read):
-    """Mean over folds and deviation over folds; None where it does not exist."""
+    """Mean over folds and deviation over folds, and the fold means behind them; None where it does not exist."""
 
     mean: float | None
     std: float | None
+    per_fold: dict[int, float | None] = {}
 
 
 def _with_every_score(scores: dict[str, Score]) -> dict[str, Score]:
@@ -94,6 +95,7 @@ class SummaryFile(_Read):
     gflops: float | None = None
     placement: str
     wall_seconds: float | None
+    inference_seconds_per_image: float | None = None
     commit: str | None
     machine: dict[str, Any]
     per_fold: tuple[FoldRecord, ...] = ()
@@ -116,34 +118,53 @@ class SummaryFile(_Read):
 
 
 def read_summaries(folder: Path) -> list[SummaryFile]:
-    """Every summary.json below `folder` that a training wrote, sorted by data set, protocol and recipe.
+    """Every summary.json below `folder` that a training wrote, sorted by data set, protocol and recipe."""
+    return list(find_summaries(folder).values())
+
+
+def find_summaries(folder: Path) -> dict[Path, SummaryFile]:
+    """The same by the path of the file.
 
     Those that `taichinet evaluate` wrote tell no recipe and are passed over. DataError names every torn file.
     """
     paths = sorted(folder.rglob(NAME))
-    summaries: list[SummaryFile] = []
+    found: list[tuple[Path, SummaryFile]] = []
     problems: list[str] = []
     for path in paths:
         try:
             text = path.read_text(encoding="utf-8")
-            if _is_evaluation(text):
-                continue
-            summaries.append(SummaryFile.model_validate_json(text))
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            problems.append(f"{path}: {place + ': ' if place else ''}{first['msg']}")
-        except (OSError, UnicodeDecodeError, SettingError) as error:
-            problems.append(f"{path}: {error}")
+            if not _is_evaluation(text):
+                found.append((path, SummaryFile.model_validate_json(text)))
+        except (OSError, UnicodeDecodeError, SettingError, ValidationError) as error:
+            problems.append(f"{path}: {what_is_wrong(error)}")
     if problems:
         raise DataError(
             f"{len(problems)} of {len(paths)} summaries under '{folder}' cannot be read. Train their recipes "
             "again with --resume, which rewrites the summary, or move them away.",
             problems,
         )
-    if not summaries:
+    if not found:
         raise DataError(f"No {NAME} of a training lies under '{folder}'. Give the --out folder of `taichinet train`.")
-    return sorted(summaries, key=lambda s: (s.dataset, s.experiment.data.include_normal, s.protocol, s.experiment.name))
+
+    def order(item: tuple[Path, SummaryFile]) -> tuple[str, bool, str, str]:
+        summary = item[1]
+        return (
+            summary.dataset,
+            summary.experiment.data.include_normal,
+            summary.protocol,
+            summary.experiment.name,
+        )
+
+    return dict(sorted(found, key=order))
+
+
+def what_is_wrong(error: Exception) -> str:
+    """The first thing that is wrong with a file, with its place in it."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place + ': ' if place else ''}{first['msg']}"
 
 
 def _is_evaluation(text: str) -> bool:

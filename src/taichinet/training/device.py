@@ -8,14 +8,17 @@ from typing import Literal
 import torch
 from torch import nn
 
+from taichinet.training.distributed import ALONE, Ranks, present_ranks
+
 
 @dataclass(frozen=True)
 class Placement:
-    """Device, number format and memory layout of a network and its batches."""
+    """Device, number format and memory layout of a network and its batches, and the processes that share a training."""
 
     device: torch.device
     bf16: bool
     memory_format: torch.memory_format
+    ranks: Ranks = ALONE
 
     def place(self, network: nn.Module) -> nn.Module:
         """`network` on the device, in the layout."""
@@ -29,14 +32,18 @@ class Placement:
     def describe(self) -> str:
         """For manifests: e.g. `cpu bf16 channels-last`."""
         layout = "channels-last" if self.memory_format == torch.channels_last else "contiguous"
-        return f"{self.device.type} {'bf16' if self.bf16 else 'float32'} {layout}"
+        processes = f", {self.ranks.size} processes" if self.ranks.size > 1 else ""
+        return f"{self.device.type} {'bf16' if self.bf16 else 'float32'} {layout}{processes}"
 
 
 def choose_placement(precision: Literal["auto", "bf16", "float32"] = "auto", channels_last: bool = True) -> Placement:
-    """The GPU where there is one, else the CPU; `auto` takes bf16 only where the hardware has it."""
+    """The GPU where there is one, else the CPU; `auto` takes bf16 only where the hardware has it.
+
+    The ranks are those of the process group that this process has joined.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bf16 = precision == "bf16" or (precision == "auto" and _native_bf16(device))
-    return Placement(device, bf16, torch.channels_last if channels_last else torch.contiguous_format)
+    return Placement(device, bf16, torch.channels_last if channels_last else torch.contiguous_format, present_ranks())
 
 
 def _native_bf16(device: torch.device) -> bool:

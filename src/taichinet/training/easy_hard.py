@@ -38,6 +38,7 @@ class MiningSettings(BaseModel):
     width: int = Field(default=32, ge=1)
     epochs: int = Field(default=40, ge=1)
     batch_size: int = Field(default=16, ge=2)
+    accumulate: int = Field(default=1, ge=1, description="as training.accumulate")
     learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
     seed: int = Field(default=0, ge=0)
 
@@ -127,6 +128,7 @@ def _mine(
     training = TrainingSettings(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
+        accumulate=settings.accumulate,
         learning_rate=settings.learning_rate,
         strategy="plain",
         selection="last",
@@ -136,7 +138,7 @@ def _mine(
     objective = ObjectiveSettings(auxiliary=AuxiliarySettings(levels=1))  # output 1 must learn as much as output 4
     fitted = fit(network, data, objective, training, placement, folder, provenance.identity(), True, on_epoch)
     easy, hard = [], []
-    batches = list(train.batches(settings.batch_size))
+    batches = list(train.batches(training.micro_batch_size))
     for batch, prediction in zip(batches, predict_batches(network, batches, placement), strict=True):
         coarse, *_, fine = (torch.sigmoid(level) for level in prediction.levels)
         parts = split_lesion(coarse, fine, batch.lesion)
@@ -193,8 +195,10 @@ def _provenance(
 ) -> Provenance:
     pixels = hashlib.sha256(train.image.numpy().tobytes())
     pixels.update(train.lesion.numpy().tobytes())
+    # Regions mined before there was accumulation keep their identity.
+    left_out = {"accumulate"} if settings.accumulate == 1 else set()
     return Provenance(
-        settings=settings.model_dump(mode="json"),
+        settings=settings.model_dump(mode="json", exclude=left_out),
         augmentation=augmentation.model_dump(mode="json"),
         size=train.image.shape[-1],
         channels=train.image.shape[1],

@@ -14,11 +14,12 @@ from torch import nn
 
 from taichinet.batch import Batch
 from taichinet.datasets.augmentation import AugmentationSettings, augment
-from taichinet.datasets.prepared import Prepared, Regions
+from taichinet.datasets.prepared import Prepared, Regions, Taught
 from taichinet.errors import SettingError
 from taichinet.evaluation.validation import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from taichinet.training.cross_rank_norm import norms_across
 from taichinet.training.device import Placement
 from taichinet.training.loop import predict_batches, train_epoch
 from taichinet.training.settings import TrainingSettings
@@ -28,12 +29,36 @@ History = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a training reads: `regions` are E_p and H_p of `train`, None where the strategy needs none."""
+    """What a training reads: `regions` are E_p and H_p of `train`, None where the strategy needs none.
+
+    `taught` is what a teacher says of `train`, None without one.
+    """
 
     train: Prepared
     validation: Prepared
     regions: Regions | None
     augmentation: AugmentationSettings
+    taught: Taught | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """What another rank needs to take part in a training from `epoch` on; its `data` has no validation images."""
+
+    network: nn.Module
+    data: TrainingData
+    loss: ObjectiveSettings
+    settings: TrainingSettings
+    placement: Placement
+    epoch: int
+    optimizer: dict[str, Any]
+
+    def new_optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Adam over the weights of `network`, which is placed; in the state that a checkpoint gave, if one did."""
+        optimizer = torch.optim.Adam(network.parameters(), lr=self.settings.learning_rate)
+        if self.optimizer:
+            optimizer.load_state_dict(self.optimizer)
+        return optimizer
 
 
 @dataclass(frozen=True)
@@ -60,35 +85,29 @@ def fit(
 
     Every epoch ends with a checkpoint in `folder`; with `resume` the training goes on from the newest one and ends
     with the same weights, bit for bit on the same machine and threads, as if it had never stopped. `on_epoch` hears
-    each finished row of the history.
+    each finished row of the history. With several ranks this is rank 0's part; it hands the others a Task.
     """
     if settings.strategy == "easy-to-hard" and data.regions is None:
         raise SettingError("training.strategy=easy-to-hard needs mined regions. Mine them, or train with 'plain'.")
-    placement.place(network)
-    optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
+    _refuse_idle_ranks(settings, placement)
     state = load_checkpoint(folder, identity) if resume else None
     if state is None:
         state = Checkpoint(identity, 0, {}, {}, {}, -math.inf, 0, [])
     else:
         network.load_state_dict(state.network)
-        optimizer.load_state_dict(state.optimizer)
+    shared = replace(data, validation=data.validation.subset(()))
+    task = Task(network, shared, loss, settings, placement, state.epoch, state.optimizer)
+    placement.ranks.hand_out(task)  # before the network moves to a GPU, which the others do not have
+    placement.place(network)
+    optimizer = task.new_optimizer(network)
     for epoch in range(state.epoch, settings.epochs):
         began = time.perf_counter()
-        step = settings.step(epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, epoch)
-        train_loss = train_epoch(
-            network,
-            epoch_batches(data, settings, epoch),
-            lambda prediction, batch, step=step: objective(prediction, batch, step, loss),  # type: ignore[misc]
-            optimizer,
-            placement,
-        )
-        dice = validation_dice(network, data.validation, settings.batch_size, placement)
+        train_loss = run_epoch(task, network, optimizer, epoch)
+        dice = validation_dice(network, data.validation, settings.micro_batch_size, placement)
         best = settings.selection == "last" or math.isnan(dice) or dice > state.best_dice
         row = {
             "epoch": epoch + 1,
-            "step": step,
+            "step": settings.step(epoch),
             "loss": train_loss,
             "validation_dice": dice,
             "seconds": time.perf_counter() - began,
@@ -109,13 +128,43 @@ def fit(
     return FitResult(state.best_epoch, state.best_dice, state.history)
 
 
-def epoch_batches(data: TrainingData, settings: TrainingSettings, epoch: int) -> Iterator[Batch]:
-    """The shuffled, augmented batches of `epoch`, a function of (seed, epoch) alone: resuming repeats nothing."""
+def run_epoch(task: Task, network: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> float:
+    """One epoch of `task` at its rate and curriculum's step, on every rank the same; the mean loss over images."""
+    settings = task.settings
+    step = settings.step(epoch)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(settings, epoch)
+    ranks = task.placement.ranks
+    with norms_across(network, ranks):
+        return train_epoch(
+            network,
+            epoch_batches(task.data, settings, epoch, ranks.rank),
+            lambda prediction, batch: objective(prediction, batch, step, task.loss),
+            optimizer,
+            task.placement,
+            settings.accumulate,
+        )
+
+
+def epoch_batches(data: TrainingData, settings: TrainingSettings, epoch: int, rank: int = 0) -> Iterator[Batch]:
+    """The shuffled, augmented batches of `epoch`, a function of (seed, epoch) alone: resuming repeats nothing.
+
+    They are the same on every rank; what layers draw, such as dropout, is each rank's own.
+    """
     seed = settings.seed * 1_000_003 + epoch
-    torch.manual_seed(seed)  # for layers that draw, such as dropout
+    torch.manual_seed(seed + rank * 1_000_000_000_039)
     generator = torch.Generator().manual_seed(seed)
-    for batch in data.train.batches(settings.batch_size, generator, data.regions):
+    for batch in data.train.batches(settings.batch_size, generator, data.regions, data.taught):
         yield augment(batch, data.augmentation, generator)
+
+
+def _refuse_idle_ranks(settings: TrainingSettings, placement: Placement) -> None:
+    needed = 2 * settings.accumulate * placement.ranks.size
+    if placement.ranks.size > 1 and settings.batch_size < needed:
+        raise SettingError(
+            f"A batch of {settings.batch_size} in {settings.accumulate} micro-batch(es) has fewer than two images for "
+            f"each of {placement.ranks.size} processes. Start fewer processes, or raise batch_size to {needed}."
+        )
 
 
 def learning_rate(settings: TrainingSettings, epoch: int) -> float:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
 
 from taichinet.batch import Batch, Prediction
 from taichinet.errors import SettingError
+from taichinet.training.cross_rank_norm import count_in_norms
 from taichinet.training.device import Placement
 
 BatchLoss = Callable[[Prediction, Batch], Tensor]
@@ -20,28 +22,40 @@ def train_epoch(
     loss_of: BatchLoss,
     optimizer: torch.optim.Optimizer,
     placement: Placement,
+    accumulate: int = 1,
 ) -> float:
-    """Train on every batch once; the mean loss over images. A loss that is not finite stops the run."""
+    """Train on every batch once; the mean loss over images. A loss that is not finite stops the run.
+
+    With `accumulate` a step's gradient is the sum over that many micro-batches, each loss weighing its share of the
+    images: as every loss is a mean over images, that is the gradient of the whole batch but for BatchNorm's statistics.
+    Several ranks, which all read the same batches, each pass their share of every micro-batch.
+    """
     network.train()
+    ranks = placement.ranks
     total, images = 0.0, 0
-    for cpu_batch in batches:
-        batch = cpu_batch.to(placement.device, placement.memory_format)
-        with placement.autocast():
-            prediction = network(batch.image)
-        loss = loss_of(prediction, batch)
-        value = loss.item()
-        if not torch.isfinite(loss):
-            raise SettingError(
-                f"The loss became {value}. Lower the learning rate (training.learning_rate, or while mining "
-                "mining.learning_rate), or set training.precision=float32; begin anew with --overwrite, since settings "
-                "change."
-            )
+    for whole in batches:
+        count = len(whole.image)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        for micro_batch in whole.split(accumulate):
+            own = ranks.share(micro_batch)
+            count_in_norms(network, own.counts)
+            batch = own.batch.to(placement.device, placement.memory_format)
+            with placement.autocast():
+                prediction = network(batch.image)
+            loss = loss_of(prediction, batch)
+            value = loss.item()
+            if not isfinite(value):
+                raise SettingError(
+                    f"The loss became {value}. Lower the learning rate (training.learning_rate, or while mining "
+                    "mining.learning_rate), or set training.precision=float32; begin anew with --overwrite, since "
+                    "settings change."
+                )
+            (loss * (own.images / count)).backward()  # type: ignore[no-untyped-call]
+            total += value * own.images
+        ranks.sum_gradients(network)
         optimizer.step()
-        total += value * len(batch.image)
-        images += len(batch.image)
-    return total / max(images, 1)
+        images += count
+    return ranks.sum(total) / max(images, 1)
 
 
 @torch.inference_mode()

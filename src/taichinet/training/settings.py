@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from taichinet.losses.objective import Step
 
@@ -15,12 +15,15 @@ class TrainingSettings(BaseModel):
     `strategy`: easy-to-hard (E_p for the first `easy_share` of the epochs, then H_p and L_C) or plain.
     `selection`: weights of the epoch with the best Dice on the inner validation split, or of the last epoch.
     `precision`: bf16 where the processor computes it natively (auto), or always one of the two.
+    `accumulate`: into how many micro-batches a batch is cut where memory is short. The step is that of the whole
+    batch but for BatchNorm, which then normalises each micro-batch by its own mean and variance.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(default=40, ge=1)
     batch_size: int = Field(default=16, ge=2)
+    accumulate: int = Field(default=1, ge=1, description="micro-batches a batch; each of two images at least")
     learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
     schedule: Literal["constant", "cosine"] = "constant"
     strategy: Literal["easy-to-hard", "plain"] = "easy-to-hard"
@@ -29,6 +32,20 @@ class TrainingSettings(BaseModel):
     precision: Literal["auto", "bf16", "float32"] = "auto"
     channels_last: bool = True
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _micro_batches_have_a_variance(self) -> Self:
+        if self.batch_size < 2 * self.accumulate:
+            raise ValueError(
+                f"accumulate {self.accumulate} cuts a batch of {self.batch_size} into parts of fewer than two images, "
+                f"of which BatchNorm has no variance: take {self.batch_size // 2} at most"
+            )
+        return self
+
+    @property
+    def micro_batch_size(self) -> int:
+        """The most images that pass the network together."""
+        return -(-self.batch_size // self.accumulate)
 
     def step(self, epoch: int) -> Step:
         """The curriculum's step in `epoch` (from 0)."""

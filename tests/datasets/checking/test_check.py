@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 
@@ -89,7 +90,14 @@ def faulty(folder: Path) -> Manifest:
     return Manifest("faulty", (*samples, broken), left_out=("someone's mask is of another size",))
 
 
-ELSEWHERE: set[FindingKind] = {"region outside", "split scene", "split patient", "other fold file", "outlier"}
+ELSEWHERE: set[FindingKind] = {
+    "region outside",
+    "split scene",
+    "split patient",
+    "other fold file",
+    "outside folds",
+    "outlier",
+}
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +171,12 @@ def test_a_sound_data_set_has_no_error_and_its_grouped_folds_do_not_leak(tmp_pat
     assert all(fold.leaking == 0 for fold in report.folds)
     assert done == list(range(1, 19))
     assert [one.label for one in report.classes] == ["benign", "malignant", "normal"]
+
+
+def test_colour_is_no_mark_in_a_data_set_of_colour_pictures(tmp_path: Path) -> None:
+    fundus = Manifest("drishti-gs", (picture(tmp_path, "a", in_colour(tissue(seed=30), (40, 100, 12, 20))),))
+    assert check_dataset(fundus).of_kind("colour") == ()
+    assert check_dataset(replace(fundus, name="busi")).of_kind("colour")
 
 
 def test_what_a_reader_refuses_is_told_problem_by_problem() -> None:

@@ -52,7 +52,7 @@ FAULTS: dict[FindingKind, tuple[Callable[[], list[Pixels]], str]] = {
     "tiny mask": (lambda: [painted(Box(50, 50, 3, 4))], "12 pixels"),
     "several parts": (lambda: [painted(Box(10, 10, 30, 30), Box(60, 60, 20, 20))], "2 parts"),
     "specks": (lambda: [painted(Box(10, 10, 30, 30), Box(60, 60, 1, 2))], "1 stray part"),
-    "holes": (lambda: [with_hole()], "1 hole(s), 15 pixel"),
+    "holes": (lambda: [with_hole()], "1 hole, 15 pixels in all"),
     "touches border": (lambda: [painted(Box(0, 10, 30, 25))], "top (25 pixels)"),
     "empty mask": (lambda: [painted()], "no pixel of lesion"),
     "several masks": (lambda: [painted(Box(10, 10, 30, 30)), painted(Box(35, 35, 30, 30))], "overlap in 25 pixels"),

@@ -10,7 +10,7 @@ from PIL import Image
 from taichinet.datasets.checking.leakage import count_folds, find_leaks
 from taichinet.datasets.checking.scenes import compare_masks, find_disagreements, find_groups
 from taichinet.datasets.duplicates import DuplicatePair, DuplicateReport
-from taichinet.datasets.folds import FoldPlan
+from taichinet.datasets.folds import NEVER_TESTED, FoldPlan
 from taichinet.datasets.manifest import Manifest, Mask, Sample
 
 
@@ -41,7 +41,7 @@ def test_a_group_under_two_labels_is_told_as_such() -> None:
         ("near-duplicates", ("a", "b", "c")),
         ("contradictory labels", ("b", "c")),
     ]
-    assert "1 altered, 1 cropped" in findings[0].message
+    assert "(1 altered pair, 1 cropped pair)" in findings[0].message
     assert "b is labelled benign, c malignant" in findings[1].message
 
 
@@ -74,13 +74,30 @@ def test_split_scenes_and_split_patients_are_told_with_their_folds(tmp_path: Pat
     groups = (("a", "e"), ("e", "f"))
     scene, patient = find_leaks(plan(fold_of, manifest.digest()), manifest, groups)
     assert (scene.kind, scene.keys) == ("split scene", ("a", "e"))
-    assert "fold 0: a; fold 1: e" in scene.message
+    assert "This scene is split: fold 0 tests a; fold 1 tests e." in scene.message
     assert (patient.kind, patient.keys) == ("split patient", ("c", "d"))
     counts = count_folds(plan(fold_of), manifest.labels, (*groups, *manifest.patients))
     assert [(one.fold, one.images, one.by_label, one.leaking) for one in counts] == [
         (0, 3, (("benign", 3),), 2),
         (1, 3, (("benign", 3),), 2),
     ]
+
+
+def test_what_an_official_split_never_tests_is_no_fold_of_minus_one(tmp_path: Path) -> None:
+    manifest = Manifest("x", (sample(tmp_path, "a", 5), sample(tmp_path, "b", 5), sample(tmp_path, "c", 5)))
+    official = plan({"a": 0, "b": NEVER_TESTED, "c": NEVER_TESTED}, manifest.digest())
+    (leak,) = find_leaks(official, manifest, (("a", "b"), ("b", "c")))
+    assert leak.message == "This scene is split: no fold tests b; fold 0 tests a."
+
+
+def test_folds_of_some_of_the_pictures_leave_the_others_out_and_are_no_error(tmp_path: Path) -> None:
+    lesions = Manifest("x", (sample(tmp_path, "a", 5), sample(tmp_path, "b", 5)))
+    whole = Manifest("x", (*lesions.samples, sample(tmp_path, "n", 0, "normal"), sample(tmp_path, "m", 0, "normal")))
+    (left,) = find_leaks(plan({"a": 0, "b": 1}, lesions.digest()), whole, (("a", "n"),))
+    assert (left.kind, left.severity, left.keys) == ("outside folds", "note", ("n", "m"))
+    assert left.message == "The folds leave out 2 pictures (2 normal): n, m."
+    kinds = [finding.kind for finding in find_leaks(plan({"a": 0, "b": 1}, "of other pixels"), whole, ())]
+    assert kinds == ["outside folds", "other fold file"]
 
 
 def test_a_fold_file_of_other_pictures_is_told(tmp_path: Path) -> None:

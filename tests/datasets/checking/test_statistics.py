@@ -44,7 +44,7 @@ def test_classes_are_summed_up_in_their_order() -> None:
         ({"width": 6000}, "width of 6000 pixels"),
         ({"brightness": 220}, "mean grey level of 220"),
         ({"contrast": 2}, "contrast of 2 grey levels"),
-        ({"lesion_share": 0.00001}, "lesion share of 0.0000"),
+        ({"lesion_share": 0.00001}, "painted share of 0.0000"),
     ],
 )
 def test_a_picture_unlike_the_others_is_told_with_what_is_unusual(changes: dict[str, float], told: str) -> None:

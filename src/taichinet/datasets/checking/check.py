@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from taichinet.datasets.catalogue import CATALOGUE
 from taichinet.datasets.checking.examine import Examined, examine
 from taichinet.datasets.checking.finding import KINDS, SEVERITIES, Finding, FindingKind, Severity
 from taichinet.datasets.checking.leakage import FoldCount, count_folds, find_leaks
@@ -84,8 +85,9 @@ def check_dataset(
     """
     findings = [Finding("left out", (), line) for line in manifest.left_out]
     examined: list[Examined] = []
+    in_colour = manifest.name in CATALOGUE and CATALOGUE[manifest.name].colour
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for one in pool.map(lambda sample: examine(sample, manifest.regions), manifest.samples):
+        for one in pool.map(lambda sample: examine(sample, manifest.regions, in_colour), manifest.samples):
             examined.append(one)
             findings += one.findings
             if on_progress is not None:
@@ -94,7 +96,7 @@ def check_dataset(
     findings += find_outliers(facts)
     damaged = {key for finding in findings if finding.kind == "unreadable" for key in finding.keys}
     alike = copy_thresholds(manifest)
-    prints = {one.key: one.print for one in examined if one.print is not None}
+    prints = {one.key: one.fingerprint for one in examined if one.fingerprint is not None}
     duplicates = match_fingerprints(prints, alike.thumbnail, detail_correlation=alike.detail)
     findings += find_groups(duplicates, manifest.labels)
     whole = DuplicateReport(tuple(p for p in duplicates.pairs if not damaged & {p.first, p.second}), ())

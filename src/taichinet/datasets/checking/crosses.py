@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from taichinet.datasets.checking.strokes import CROSSING, BoolMap, Box, bridged
+from taichinet.datasets.checking.strokes import CROSSING, BoolMap, Box, box_around, bridged
 
 ARM = (2, 20)  # pixels beyond the crossing
 UNEVEN = 2  # pixels by which opposite arms may differ
@@ -21,10 +21,12 @@ def find_crosses(stems: BoolMap, bars: BoolMap) -> list[Box]:
     about 16 show no cross but a letter (X, S, 4), an arrow or a maker's sign; of 118 with a dotted measuring line,
     113 have a find.
     """
-    crossings, _ = ndimage.label(bridged(stems, 0) & bridged(bars, 1))
+    meeting = bridged(stems, 0) & bridged(bars, 1)
+    whole = box_around(meeting)  # crossings are few: all else need not be labelled
+    crossings, _ = ndimage.label(whole.cut(meeting))
     best: dict[int, Box] = {}
     for row, column in np.argwhere(crossings).tolist():
-        box = _cross_at(stems, bars, row, column)
+        box = _cross_at(stems, bars, whole.top + row, whole.left + column)
         number = int(crossings[row, column])
         if box is not None and (
             number not in best or box.height * box.width > best[number].height * best[number].width
@@ -49,9 +51,9 @@ def _cross_at(stems: BoolMap, bars: BoolMap, row: int, column: int) -> Box | Non
 
 def _end(ray: BoolMap) -> int:
     """How far from the first pixel of `ray` its stroke reaches; it may begin after the other stroke's half."""
-    reach = ray[: ARM[1] + 2]
-    drawn = np.flatnonzero(reach)
-    if not drawn.size or drawn[0] > CROSSING - 1:
+    reach = ray[: ARM[1] + 2].tobytes()  # asked a hundred thousand times a data set: bytes are searched fastest
+    first = reach.find(1)
+    if not 0 <= first < CROSSING:
         return 0
-    gaps = np.flatnonzero(~reach[drawn[0] :])
-    return int(drawn[0] + gaps[0] - 1) if gaps.size else len(reach)
+    gap = reach.find(0, first)
+    return gap - 1 if gap >= 0 else len(reach)

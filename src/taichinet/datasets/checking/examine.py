@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from taichinet.datasets.checking.finding import Finding
+from taichinet.datasets.checking.finding import Finding, counted
 from taichinet.datasets.checking.frames import find_frame
 from taichinet.datasets.checking.marks import find_marks
 from taichinet.datasets.checking.masks import check_masks
 from taichinet.datasets.checking.statistics import ImageFacts, measure
 from taichinet.datasets.checking.strokes import Box
 from taichinet.datasets.fingerprint import Fingerprint, take_fingerprint
-from taichinet.datasets.images import other_size, read_grey_and_colour, read_mask
+from taichinet.datasets.images import mask_reader, other_size, read_grey_and_colour
 from taichinet.datasets.manifest import Sample
 from taichinet.errors import DataError
 
@@ -24,29 +24,34 @@ MOST_BLACK = 0.05  # share of the picture that borders and corners may take
 
 @dataclass(frozen=True)
 class Examined:
-    """What was found on one sample; `facts` and `print` are None where the picture cannot be read."""
+    """What was found on one sample; `facts` and `fingerprint` are None where the picture cannot be read."""
 
     key: str
     findings: tuple[Finding, ...]
     facts: ImageFacts | None
-    print: Fingerprint | None
+    fingerprint: Fingerprint | None
 
 
-def examine(sample: Sample, regions: Sequence[str]) -> Examined:
-    """Decode the picture and every mask of `sample` once and look at them; damaged files become findings."""
+def examine(sample: Sample, regions: Sequence[str], in_colour: bool = False) -> Examined:
+    """Decode the picture and every mask of `sample` once and look at them; damaged files become findings.
+
+    Colour is a mark in a grey picture only: it is not looked for where all pictures are `in_colour`.
+    """
     found: list[Finding] = []
     try:
         grey, rgb = read_grey_and_colour(sample.image)
     except DataError as fault:
         return Examined(sample.key, (Finding("unreadable", (sample.key,), str(fault)),), None, None)
     painted = []
+    read = mask_reader()
     for mask in sample.masks:
         try:
-            pixels = read_mask(mask.file, mask.rule)
+            pixels = read(mask)
             if pixels.shape != grey.shape:
                 raise DataError(other_size(mask.file, pixels.shape, grey.shape))
         except DataError as fault:
-            found.append(Finding("unreadable", (sample.key,), str(fault)))
+            finding = Finding("unreadable", (sample.key,), str(fault))
+            found += [] if finding in found else [finding]  # a file that paints several regions is told once
         else:
             painted.append(pixels)
     lesion = None
@@ -54,7 +59,7 @@ def examine(sample: Sample, regions: Sequence[str]) -> Examined:
         found += check_masks(sample, painted, regions)
         outer = [pixels for mask, pixels in zip(sample.masks, painted, strict=True) if mask.region == 0]
         lesion = np.logical_or.reduce(outer) if outer else None
-    found += _look_at(sample.key, grey, rgb)
+    found += _look_at(sample.key, grey, None if in_colour else rgb)
     facts = measure(sample.key, sample.label, grey, lesion)
     return Examined(sample.key, tuple(found), facts, take_fingerprint(grey, sample.key))
 
@@ -68,7 +73,7 @@ def _look_at(key: str, grey: NDArray[np.uint8], rgb: NDArray[np.uint8] | None) -
         boxes.setdefault(mark.kind, []).append(mark.box)
     for kind in dict.fromkeys(mark.kind for mark in marks):
         where = boxes[kind]
-        found.append(Finding(kind, (key,), f"{len(where)} place(s).", float(len(where)), tuple(where)))
+        found.append(Finding(kind, (key,), f"{counted(len(where), 'place')}.", float(len(where)), tuple(where)))
     frame = find_frame(grey)
     black = frame.border_share + frame.corner_share
     if black > MOST_BLACK:

@@ -35,6 +35,7 @@ FindingKind = Literal[
     "ruler",
     "black frame",
     "left out",
+    "outside folds",
 ]
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
@@ -66,6 +67,11 @@ class Finding:
     def severity(self) -> Severity:
         """That of its kind."""
         return KINDS[self.kind].severity
+
+
+def counted(count: int, noun: str) -> str:
+    """`count` and the noun, in the plural where it is not one: "1 hole", "3 holes"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 KINDS: dict[FindingKind, KindInfo] = {
@@ -155,4 +161,7 @@ KINDS: dict[FindingKind, KindInfo] = {
         "Black borders and corners", "note", "Cropping them away leaves the network more of the tissue."
     ),
     "left out": KindInfo("Samples that the reader leaves out", "note", "Faults that the distribution itself has."),
+    "outside folds": KindInfo(
+        "Pictures outside the folds", "note", "The fold file was drawn from fewer pictures, such as lesions alone."
+    ),
 }

@@ -37,9 +37,9 @@ def find_frame(grey: NDArray[np.uint8]) -> Frame:
     picture. Dark tissue or a deep shadow that is cut to true black counts as well: look before you crop.
     """
     lit = grey > BLACK
-    top, bottom = _depths(lit.mean(axis=1))
-    left, right = _depths(lit.mean(axis=0))
     height, width = grey.shape
+    top, bottom = _depths(np.count_nonzero(lit, axis=1) / width)
+    left, right = _depths(np.count_nonzero(lit, axis=0) / height)
     inner = lit[top : height - bottom, left : width - right]
     return Frame(
         top=top,
@@ -63,4 +63,4 @@ def _corner_area(black: BoolMap) -> int:
         return 0
     labelled, _ = ndimage.label(black)
     corners = {int(labelled[row, column]) for row in (0, -1) for column in (0, -1)} - {0}
-    return int(np.isin(labelled, list(corners)).sum())
+    return int(np.bincount(labelled.ravel())[list(corners)].sum())

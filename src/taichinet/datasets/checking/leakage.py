@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from taichinet.datasets.checking.finding import Finding, FindingKind
-from taichinet.datasets.folds import FoldPlan
+from taichinet.datasets.checking.finding import Finding, FindingKind, counted
+from taichinet.datasets.folds import NEVER_TESTED, FoldPlan
 from taichinet.datasets.manifest import Manifest
 
 NAMED = 5  # keys that a message names
@@ -35,7 +35,10 @@ def count_folds(plan: FoldPlan, labels: dict[str, str], groups: Iterable[tuple[s
 
 
 def find_leaks(plan: FoldPlan, manifest: Manifest, groups: Iterable[tuple[str, ...]]) -> Iterator[Finding]:
-    """Groups and patients that `plan` splits, and whether it was made for these pictures at all."""
+    """Groups and patients that `plan` splits, and whether it was made for these pictures at all.
+
+    A plan of some of the pictures, as of the lesions alone, is a plan of these pictures.
+    """
     yield from _find_strangers(plan, manifest)
     yield from _find_split("split scene", "This scene", groups, plan)
     yield from _find_split("split patient", "This patient", manifest.patients, plan)
@@ -45,18 +48,28 @@ def _find_split(kind: FindingKind, what: str, groups: Iterable[tuple[str, ...]],
     for group in groups:
         folds = _folds_of(group, plan)
         if len(folds) > 1:
-            where = "; ".join(f"fold {fold}: {', '.join(keys)}" for fold, keys in sorted(folds.items()))
-            yield Finding(kind, group, f"{what} lies in {len(folds)} folds. {where}.", len(group))
+            where = "; ".join(f"{_fold_name(fold)} tests {', '.join(keys)}" for fold, keys in sorted(folds.items()))
+            yield Finding(kind, group, f"{what} is split: {where}.", len(group))
+
+
+def _fold_name(fold: int) -> str:
+    return "no fold" if fold == NEVER_TESTED else f"fold {fold}"
 
 
 def _find_strangers(plan: FoldPlan, manifest: Manifest) -> Iterator[Finding]:
     missing = [key for key in manifest.keys if key not in plan.fold_of]
     known = set(manifest.keys)
     foreign = [key for key in plan.fold_of if key not in known]
-    for keys, what in ((missing, "pictures here are in no fold"), (foreign, "keys of the file are no pictures here")):
-        if keys:
-            yield Finding("other fold file", tuple(keys), f"{len(keys)} {what}: {_some(keys)}.", len(keys))
-    if not missing and not foreign and plan.digest != manifest.digest():
+    if missing:
+        by_label = Counter(manifest.labels[key] for key in missing)
+        labels = ", ".join(f"{count} {label}" for label, count in sorted(by_label.items()))
+        kind: FindingKind = "other fold file" if foreign else "outside folds"
+        message = f"The folds leave out {counted(len(missing), 'picture')} ({labels}): {_some(missing)}."
+        yield Finding(kind, tuple(missing), message, len(missing))
+    if foreign:
+        message = f"The fold file holds {counted(len(foreign), 'key')} without a picture here: {_some(foreign)}."
+        yield Finding("other fold file", tuple(foreign), message, len(foreign))
+    elif plan.digest != manifest.subset(set(plan.fold_of)).digest():
         yield Finding("other fold file", (), "The keys are those of these pictures, but the pixels are others.")
 
 

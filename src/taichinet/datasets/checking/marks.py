@@ -58,7 +58,7 @@ def find_marks(grey: NDArray[np.uint8], rgb: NDArray[np.uint8] | None = None) ->
         found["dotted line"] = find_dotted_lines(stems)
         found["text"] = find_text(_without(inside, found["caliper"]))
         found["drawn line"] = find_lines(stems)
-        found["ruler"] = list(find_rulers(_without(stems, found["dotted line"])))
+        found["ruler"] = list(find_rulers(_without(stems, [*found["dotted line"], *found["text"]])))
     if rgb is not None:
         found["colour"] = find_colour(rgb)
     return tuple(Mark(kind, box) for kind, boxes in found.items() for box in boxes)

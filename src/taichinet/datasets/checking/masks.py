@@ -8,11 +8,10 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
-from taichinet.datasets.checking.finding import Finding
+from taichinet.datasets.checking.finding import Finding, counted
 from taichinet.datasets.checking.strokes import BoolMap, box_around, pieces_of
-from taichinet.datasets.manifest import Mask, Sample
+from taichinet.datasets.manifest import NORMAL_CLASS, Mask, Sample
 
-NORMAL = "normal"  # the class without lesions, in every data set that has one
 TINY = 0.003  # share of the picture; one BUSI mask in 300 is smaller
 SPECK = 0.005  # share of the mask's largest part
 TOUCHING = np.ones((3, 3), dtype=bool)  # pixels that touch at corners are one part
@@ -53,7 +52,9 @@ def _check_one(sample: Sample, mask: Mask, pixels: BoolMap) -> list[Finding]:
     if specks.any():
         areas = ", ".join(str(size) for size in sizes[specks][:5])
         more = ", ..." if specks.sum() > 5 else ""
-        message = f"{name}: {int(specks.sum())} stray part(s) of {areas}{more} pixel(s) beside {int(sizes.max())}."
+        message = (
+            f"{name}: {counted(int(specks.sum()), 'stray part')}, of {areas}{more} pixels beside {int(sizes.max())}."
+        )
         where = tuple(box for box, speck in zip(boxes, specks, strict=True) if speck)
         found.append(Finding("specks", key, message, float(specks.sum()), where))
     if (parts := int((~specks).sum())) > 1:
@@ -63,7 +64,7 @@ def _check_one(sample: Sample, mask: Mask, pixels: BoolMap) -> list[Finding]:
     holes = _holes(crop)
     if holes.any():
         where = tuple(box.moved(whole.top, whole.left) for box in pieces_of(holes))
-        message = f"{name}: {len(where)} hole(s), {int(holes.sum())} pixel(s) in all."
+        message = f"{name}: {counted(len(where), 'hole')}, {counted(int(holes.sum()), 'pixel')} in all."
         found.append(Finding("holes", key, message, float(holes.sum()), where))
     sides = {"top": pixels[0], "bottom": pixels[-1], "left": pixels[:, 0], "right": pixels[:, -1]}
     cut = {side: int(row.sum()) for side, row in sides.items() if row.any()}
@@ -75,7 +76,7 @@ def _check_one(sample: Sample, mask: Mask, pixels: BoolMap) -> list[Finding]:
 
 def _check_label(sample: Sample, painted: Sequence[BoolMap], regions: Sequence[str]) -> list[Finding]:
     """Whether something is painted exactly where the label says that there is something."""
-    if sample.label == NORMAL:
+    if sample.label == NORMAL_CLASS:
         area = sum(int(pixels.sum()) for pixels in painted)
         return [Finding("painted normal", (sample.key,), f"{area} pixels are painted.", area)] if area else []
     found = []

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from taichinet.datasets.checking.finding import Finding
+from taichinet.datasets.checking.finding import Finding, counted
 from taichinet.datasets.checking.strokes import BoolMap
 from taichinet.datasets.duplicates import DuplicateReport
 from taichinet.datasets.images import united_mask
@@ -34,7 +34,7 @@ def find_groups(duplicates: DuplicateReport, labels: Mapping[str, str]) -> Itera
     for pair in duplicates.pairs:
         kinds.setdefault(group_of[pair.first], Counter())[pair.kind] += 1
     for number, group in enumerate(duplicates.groups):
-        pairs = ", ".join(f"{count} {kind}" for kind, count in kinds[number].most_common())
+        pairs = ", ".join(counted(count, f"{kind} pair") for kind, count in kinds[number].most_common())
         message = f"{len(group)} pictures of one scene ({pairs})."
         yield Finding("near-duplicates", group, message, len(group))
     for pair in duplicates.pairs:

@@ -96,7 +96,7 @@ def find_outliers(facts: Sequence[ImageFacts]) -> list[Finding]:
         ("width of {:.2f} heights", [(fact.key, fact.width / fact.height) for fact in facts], True),
         ("mean grey level of {:.0f}", [(fact.key, fact.brightness) for fact in facts], False),
         ("contrast of {:.0f} grey levels", [(fact.key, fact.contrast) for fact in facts], False),
-        ("lesion share of {:.4f}", [(f.key, f.lesion_share) for f in facts if f.lesion_share is not None], True),
+        ("painted share of {:.4f}", [(f.key, f.lesion_share) for f in facts if f.lesion_share is not None], True),
     )
     for text, values, by_ratio in measures:
         for key, value, distance in _far_out(values, by_ratio):

@@ -8,7 +8,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from taichinet.datasets.dataset import Dataset
-from taichinet.datasets.manifest import Manifest, Mask, Sample
+from taichinet.datasets.manifest import NORMAL_CLASS, Manifest, Mask, Sample
 from taichinet.datasets.readers.layout import find_folder, image_files, listing, natural_order, open_top, verified
 from taichinet.datasets.readers.tables import read_rows
 from taichinet.errors import DataError
@@ -16,7 +16,6 @@ from taichinet.errors import DataError
 NAME = "breast"
 FOLDERS = ("BrEaST-Lesions_USG", "BrEaST-Lesions-USG", "Breast-Lesions-USG", "BrEaST")
 CLASSES = ("benign", "malignant", "normal")
-NORMAL_CLASS = "normal"
 
 _REMEDY = "Pass the folder with the images (case001.png, case001_tumor.png) and the clinical-data .xlsx, or its zip."
 _IMAGE = re.compile(r"case[0-9]+\.png", re.IGNORECASE)

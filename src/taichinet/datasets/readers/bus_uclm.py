@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.images import image_size, read_rgb
-from taichinet.datasets.manifest import BRIGHT, Manifest, Mask, Sample
+from taichinet.datasets.manifest import BRIGHT, NORMAL_CLASS, Manifest, Mask, Sample
 from taichinet.datasets.readers.layout import find_folder, image_files, open_top, pair_by_stem, verified
 from taichinet.errors import DataError
 
 NAME = "bus-uclm"
 FOLDERS = ("BUS-UCLM", "BUS-UCLM Breast ultrasound lesion segmentation dataset/BUS-UCLM")
-NORMAL_CLASS = "normal"
 
 _REMEDY = "Pass the folder BUS-UCLM (with images, masks and INFO.csv in it) or its zip."
 _RED, _GREEN = 0, 1  # channels

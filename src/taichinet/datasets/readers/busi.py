@@ -12,14 +12,13 @@ from pathlib import Path
 
 from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.images import problems_in
-from taichinet.datasets.manifest import Manifest, Mask, Sample
+from taichinet.datasets.manifest import NORMAL_CLASS, Manifest, Mask, Sample
 from taichinet.datasets.readers.layout import is_clutter, open_top
 from taichinet.errors import DataError
 
 NAME = "busi"
 FOLDER = "Dataset_BUSI_with_GT"
 LESION_CLASSES = ("benign", "malignant")
-NORMAL_CLASS = "normal"
 
 _REMEDY = (
     f"Pass the folder {FOLDER} (with benign, malignant and normal in it) or its zip, "

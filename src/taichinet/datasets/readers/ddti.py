@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from taichinet.datasets.dataset import Dataset
+from taichinet.datasets.dataset import SCREEN, Dataset
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.readers.layout import find_folder, holds_folders, open_top, paired_samples, verified
 from taichinet.errors import DataError
@@ -48,4 +48,5 @@ DATASET = Dataset(
         "SIPAIM 2015, https://doi.org/10.1117/12.2073532"
     ),
     folders=FOLDERS,
+    copies=SCREEN,
 )

@@ -12,13 +12,12 @@ from pathlib import Path
 
 from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.images import read_mask
-from taichinet.datasets.manifest import Manifest, Mask, Part, Sample
+from taichinet.datasets.manifest import NORMAL_CLASS, Manifest, Mask, Part, Sample
 from taichinet.datasets.readers.layout import find_folder, image_files, listing, open_top, verified
 from taichinet.errors import DataError
 
 NAME = "folder"
 LESION_CLASS = "lesion"
-NORMAL_CLASS = "normal"
 IMAGE_FOLDERS = ("images", "image")
 MASK_FOLDERS = ("masks", "mask", "labels")
 

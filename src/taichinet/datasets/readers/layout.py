@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -74,21 +75,11 @@ def image_files(folder: Traversable, problems: list[str]) -> dict[str, Traversab
     return dict(sorted(found.items(), key=lambda item: natural_order(item[0])))
 
 
-def natural_order(name: str) -> tuple[object, ...]:
-    """A sorting key under which "img 2" comes before "img 10"."""
-    parts: list[object] = []
-    digits = ""
-    for character in name:
-        if character.isdecimal() and character.isascii():
-            digits += character
-            continue
-        if digits:
-            parts.append((0, int(digits), ""))
-            digits = ""
-        parts.append((1, 0, character))
-    if digits:
-        parts.append((0, int(digits), ""))
-    return (*parts, (2, 0, name))
+def natural_order(name: str) -> tuple[list[str | int], str]:
+    """A sorting key under which "img 2" comes before "img 10", at any place of the name."""
+    parts: list[str | int] = list(re.split(r"([0-9]+)", name))  # text and digits in turn, text first even if empty
+    parts[1::2] = map(int, parts[1::2])
+    return parts, name
 
 
 def pair_by_stem(
@@ -121,7 +112,6 @@ def verified(
         with ThreadPoolExecutor(max_workers=2) as pool:
             for faults in pool.map(lambda sample: problems_in(sample.image, sample.masks), samples):
                 found += faults
-    found = list(dict.fromkeys(found))  # a file that paints two regions is decoded, and may fail, twice
     if not samples and not found:
         found = [f"{root}: holds no image at all."]
     found = list(dict.fromkeys(found))  # a file that paints several regions is told once

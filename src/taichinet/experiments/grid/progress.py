@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from taichinet.experiments.cross_validate import comparable
 from taichinet.experiments.grid.cells import Cell, Transfer
-from taichinet.experiments.grid.work import Task, networks_of
+from taichinet.experiments.grid.work import Task, weights_of
 
 State = Literal["waiting", "running", "elsewhere", "done", "failed"]
 RUNNING: tuple[State, ...] = ("running", "elsewhere")
@@ -85,8 +86,10 @@ def look(cells: tuple[Cell, ...], transfers: tuple[Transfer, ...]) -> Progress:
         entry = Entry(transfer)
         summary = _read_json(transfer.folder / "summary.json")
         finished = all((cell.folder / "result.json").exists() for cell in transfer.needs)
-        if summary is not None and finished and summary.get("networks") == networks_of(transfer):
-            entry.state, entry.found = "done", True
+        if summary is not None and finished:
+            scored = {network.get("weights_sha256") for network in summary.get("networks", ())}
+            entry.found = weights_of(transfer) <= scored
+            entry.state = "done" if entry.found else "waiting"
         entries.append(entry)
     return Progress(entries)
 
@@ -119,7 +122,7 @@ def differences(cell: Cell, result: dict[str, Any]) -> list[str]:
     }
     found = []
     for key, value in mine.items():
-        theirs = result.get(key)
+        theirs = comparable(key, result.get(key))
         if key == "experiment" and isinstance(theirs, dict) and isinstance(value, dict):
             found += [f"setting {name}" for name in _flat_differences(value, theirs)]
         elif theirs != value:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from taichinet.errors import TaiChiNetError
-from taichinet.experiments.cross_validate import summarise_study
+from taichinet.experiments.cross_validate import summarise_study, teacher_folder
 from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.grid.executors import Executor
 from taichinet.experiments.grid.progress import Entry, Progress, read_epoch
@@ -42,7 +42,7 @@ def run_grid(
                 if entry.state in ("waiting", "elsewhere")
                 and number not in running
                 and entry.copies is None
-                and _needs_done(progress, entry)
+                and all(other.state == "done" for other in _needs(progress, entry))
                 and not_before.get(number, 0) <= time.monotonic()
             ]
             for number in ready[: max(executor.slots - len(running), 0)]:
@@ -94,10 +94,8 @@ def _settle(progress: Progress) -> None:
                 _copy(progress, entry, entry.copies)
             elif original.state == "failed":
                 entry.state, entry.note = "failed", f"the same training failed as {entry.copies.title}"
-        elif isinstance(entry.task, Transfer):
-            failed = [cell.title for cell in entry.task.needs if progress.of(cell).state == "failed"]
-            if failed:
-                entry.state, entry.note = "failed", f"needs {', '.join(failed)}, which failed"
+        elif failed := [other.task.title for other in _needs(progress, entry) if other.state == "failed"]:
+            entry.state, entry.note = "failed", f"needs {', '.join(failed)}, which failed"
 
 
 def _copy(progress: Progress, entry: Entry, original: Cell) -> None:
@@ -114,10 +112,12 @@ def _copy(progress: Progress, entry: Entry, original: Cell) -> None:
     _summarise(progress, cell)
 
 
-def _needs_done(progress: Progress, entry: Entry) -> bool:
-    if not isinstance(entry.task, Transfer):
-        return True
-    return all(progress.of(cell).state == "done" for cell in entry.task.needs)
+def _needs(progress: Progress, entry: Entry) -> list[Entry]:
+    """What must be done before: the networks that an evaluation scores, the teacher of a cell where it is in the grid."""
+    if isinstance(entry.task, Transfer):
+        return [progress.of(cell) for cell in entry.task.needs]
+    teacher = teacher_folder(entry.task.experiment, entry.task.folder)
+    return [other for other in progress.entries if teacher is not None and other.task.folder == teacher]
 
 
 def _summarise_found(progress: Progress) -> None:

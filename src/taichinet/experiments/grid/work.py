@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import traceback
@@ -10,15 +11,15 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
-import pandas as pd
 import yaml
 
 from taichinet.errors import ClaimedError, FoldError, TaiChiNetError
-from taichinet.evaluation.aggregate import aggregate
-from taichinet.experiments.cross_validate import StudyData, open_study_data, refuse_other_study
+from taichinet.experiments.cross_validate import StudyData, open_study_data, refuse_other_study, teacher_folder
 from taichinet.experiments.grid.cells import Cell, Transfer
+from taichinet.experiments.evaluation_files import write_evaluation
 from taichinet.experiments.reevaluate import evaluate_weights
 from taichinet.experiments.run import OnEpoch, read_fold, run_fold
+from taichinet.models.weights import WEIGHTS_FILE
 from taichinet.training.claim import claimed
 
 Task = Cell | Transfer
@@ -72,6 +73,7 @@ def train_cell(cell: Cell, on_epoch: OnEpoch) -> None:
         cell.out / "mining",
         True,
         on_epoch,
+        teacher_folder(cell.experiment, cell.folder),
     )
 
 
@@ -101,33 +103,14 @@ def copy_result(cell: Cell, twin: Cell) -> None:
 
 
 def score_transfer(transfer: Transfer) -> None:
-    """Score every network of the study on all pictures of the other data set; mean and deviation are over networks."""
-    frames, notes = [], []
-    for cell in transfer.needs:
-        evaluation = evaluate_weights(cell.folder, transfer.data)
-        frames.append(evaluation.scores.assign(fold=cell.fold))
-        notes.append(f"fold {cell.fold}: {evaluation.note}")
-    scores = pd.concat(frames, ignore_index=True)
-    # Here a picture is scored by every network: for the summary each of these is a row of its own.
-    rows = scores.assign(key=scores["key"].astype(str) + " by fold " + scores["fold"].astype(str))
-    transfer.folder.mkdir(parents=True, exist_ok=True)
-    temporary = transfer.folder / f"scores.{uuid4().hex}.tmp"
-    scores.round(6).to_csv(temporary, index=False)
-    temporary.replace(transfer.folder / "scores.csv")
-    write_json(
-        {
-            "weights": str(transfer.folder.parent),
-            "networks": networks_of(transfer),
-            "note": " ".join(notes),
-            "summary": aggregate(rows).to_json_dict(),
-        },
-        transfer.folder / "summary.json",
-    )
+    """Score the networks of all finished folds of the study on the other data set, as `taichinet evaluate -o` does."""
+    write_evaluation(evaluate_weights(transfer.folder.parent, transfer.data), transfer.folder)
 
 
-def networks_of(transfer: Transfer) -> dict[str, str]:
-    """The identity of each network that an evaluation scores, by fold: an evaluation of others is out of date."""
-    return {str(cell.fold): str(read_fold(cell.folder).result["identity"]) for cell in transfer.needs}
+def weights_of(transfer: Transfer) -> set[str]:
+    """SHA-256 of the weights that the evaluation needs: one that lacks any of them is out of date."""
+    files = [cell.folder / "weights" / WEIGHTS_FILE for cell in transfer.needs]
+    return {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:

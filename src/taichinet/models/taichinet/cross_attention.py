@@ -11,18 +11,21 @@ class CrossAttention(nn.Module):
 
     Keys and values have C/2 channels a path and are shared after concatenation, so the softmax is over C channels
     (C x C), not over positions. With biases it adds 1,050,624 parameters at C = 512.
+
+    The paths may be of different width: every channel of either asks the (C_n + C_p) / 2 shared ones, so nothing has
+    to be projected to a common number of channels.
     """
 
-    def __init__(self, channels: int) -> None:
-        """`channels` is the even number C of deep features a path."""
+    def __init__(self, channels: int, negative_channels: int | None = None) -> None:
+        """`channels` is the even number C of deep features a path; `negative_channels` where the second differs."""
         super().__init__()
-        half = channels // 2
-        self.query_n = nn.Conv2d(channels, channels, kernel_size=1)
+        others = channels if negative_channels is None else negative_channels
+        self.query_n = nn.Conv2d(others, others, kernel_size=1)
         self.query_p = nn.Conv2d(channels, channels, kernel_size=1)
-        self.key_n = nn.Conv2d(channels, half, kernel_size=1)
-        self.key_p = nn.Conv2d(channels, half, kernel_size=1)
-        self.value_n = nn.Conv2d(channels, half, kernel_size=1)
-        self.value_p = nn.Conv2d(channels, half, kernel_size=1)
+        self.key_n = nn.Conv2d(others, others // 2, kernel_size=1)
+        self.key_p = nn.Conv2d(channels, channels // 2, kernel_size=1)
+        self.value_n = nn.Conv2d(others, others // 2, kernel_size=1)
+        self.value_p = nn.Conv2d(channels, channels // 2, kernel_size=1)
 
     def forward(self, deep_n: Tensor, deep_p: Tensor) -> tuple[Tensor, Tensor]:
         """Enhanced deep features (F_n', F_p')."""
@@ -34,12 +37,12 @@ class CrossAttention(nn.Module):
 
 
 def channel_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(Q K^T) V over channels; all (B, C, H, W) with N = H*W; no scaling, as printed.
+    """softmax(Q K^T) V over channels, (B, C, H, W) with N = H*W; no scaling, as printed. K and V may have others.
 
     In float32 whatever the surroundings: the dot products sum N terms unscaled, and bfloat16's eight bits would
     decide the softmax by rounding.
     """
     with torch.autocast(device_type=query.device.type, enabled=False):
         q, k, v = (features.float().flatten(start_dim=2) for features in (query, key, value))
-        scores = torch.softmax(q @ k.transpose(1, 2), dim=-1)  # (B, C, C)
+        scores = torch.softmax(q @ k.transpose(1, 2), dim=-1)  # (B, C, C of keys)
         return (scores @ v).reshape(query.shape).to(query.dtype)

@@ -23,9 +23,11 @@ class TaiChiNet(nn.Module):
         """Build it from `settings` (the paper's network with one input channel where None)."""
         super().__init__()
         self.settings = settings or TaiChiNetSettings()
-        path = self.settings.path_settings()
-        self.positive = UNetPath(path)
-        self.negative = UNetPath(path) if self.settings.second_path else None
+        widths = level_widths(self.settings.width)
+        self.positive = UNetPath(self.settings.path_settings())
+        second = self.settings.path_settings(self.settings.negative_width)
+        shared = widths[: self.settings.shared_levels]
+        self.negative = UNetPath(second, given=shared) if self.settings.second_path else None
         if (
             self.negative is not None
             and self.settings.mutual == "complementary"
@@ -33,19 +35,22 @@ class TaiChiNet(nn.Module):
         ):
             prior = self.settings.background_prior
             nn.init.constant_(self.negative.output.bias, math.log(prior / (1 - prior)))  # type: ignore[arg-type]
-        deep_channels = level_widths(self.settings.width)[-1]
-        self.cross_attention = CrossAttention(deep_channels) if self.settings.cross_attention else None
+        deep_channels = (widths[-1], level_widths(second.width)[-1])
+        self.cross_attention = CrossAttention(*deep_channels) if self.settings.cross_attention else None
         self.head = (
             ComplementaryHead(self.settings, self.settings.num_classes) if self.settings.head != "none" else None
         )
 
     def forward(self, image: Tensor) -> Prediction:
-        """Image (B, C, H, W) in [0, 1], H and W multiples of 16 -> Prediction of both paths."""
+        """Image (B, C, H, W) in [0, 1], H and W multiples of 16 -> Prediction of both paths.
+
+        In evaluation without the second path where the settings keep that for training.
+        """
         check_input(image, self.settings.in_channels)
         *skips_p, deep_p = self.positive.encode(image)  # Eq. 2
-        if self.negative is None:
+        if self.negative is None or not (self.training or self.settings.second_path_at_inference):
             return Prediction(positive=self.positive.decode(tuple(skips_p), deep_p).float())
-        *skips_n, deep_n = self.negative.encode(image)  # Eq. 1
+        *skips_n, deep_n = self.negative.encode(image, tuple(skips_p[: self.settings.shared_levels]))  # Eq. 1
         if self.cross_attention is not None:
             deep_n, deep_p = self.cross_attention(deep_n, deep_p)  # Eq. 3
         output_n = self.negative.decode(tuple(skips_n), deep_n).float()  # Eq. 4
@@ -60,3 +65,16 @@ class TaiChiNet(nn.Module):
             negative_sees="background" if self.settings.mutual == "complementary" else "lesion",
             answer=self.settings.answer,
         )
+
+
+def without_training_parts(network: nn.Module) -> nn.Module:
+    """`network` as it is used after training: a TaiChiNet whose second path only trained is its first path alone.
+
+    The weights are shared, not copied; the settings of what comes back say what it is. Any other network is returned.
+    """
+    if not isinstance(network, TaiChiNet) or network.settings.second_path_at_inference:
+        return network
+    with torch.random.fork_rng(devices=[]):  # the weights drawn here are thrown away: they must not cost a draw
+        alone = TaiChiNet(network.settings.at_inference())
+    alone.positive = network.positive
+    return alone.train(network.training)

@@ -1,0 +1,62 @@
+"""What `taichinet evaluate -o` leaves: scores.csv, a row an image and region, and summary.json, which says of what."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from taichinet.evaluation.calibration import pool
+from taichinet.experiments.provenance import describe_machine, source_commit
+from taichinet.experiments.reevaluate import Evaluation, ScoredNetwork
+from taichinet.models.weights import WEIGHTS_FILE
+
+ORIGIN = ("recipe", "dataset", "dataset_digest", "include_normal", "protocol", "fold", "commit")
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
+    """Write both files into `folder`, which is made; what an earlier evaluation left there is replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    evaluation.scores.round(6).to_csv(folder / "scores.csv", index=False)
+    (folder / "summary.json").write_text(json.dumps(evaluation_record(evaluation), indent=1) + "\n", encoding="utf-8")
+
+
+def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
+    """The scores with all that tells where they come from, for summary.json; no path of this machine."""
+    manifest = evaluation.networks[0].manifest
+    return {
+        "dataset": manifest.name,
+        "dataset_digest": manifest.digest(),
+        "note": evaluation.note,
+        "left_out": list(manifest.left_out),
+        "networks": [_network(scored) for scored in evaluation.networks],
+        "wall_seconds": round(evaluation.seconds, 1),
+        "commit": source_commit(),
+        "machine": describe_machine(),
+        "summary": evaluation.summary.to_json_dict(),
+    }
+
+
+def _network(scored: ScoredNetwork) -> dict[str, Any]:
+    """Where one network comes from, how many images it was scored on, and its calibration on them."""
+    config = scored.loaded.config
+    weights = (scored.folder / WEIGHTS_FILE).read_bytes()
+    kept = scored.confidences.by_key.values()
+    whole, uncertain = pool(one.whole for one in kept), pool(one.uncertain for one in kept)
+    return {
+        "model": config.model,
+        "options": config.options,
+        "size": config.size,
+        "threshold": config.threshold,
+        "trained": {name: config.provenance[name] for name in ORIGIN if name in config.provenance},
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "placement": scored.placement.describe(),
+        "images": len(scored.keys),
+        "calibration": {
+            "region": scored.confidences.region,
+            "ece_all_pixels": round(whole.ece, 6),
+            "ece_uncertain_pixels": round(uncertain.ece, 6),
+            "brier_all_pixels": round(whole.brier, 6),
+        },
+    }

@@ -1,0 +1,80 @@
+"""How the report prints a figure, and what it calls scores, data sets and protocols."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from taichinet.datasets.catalogue import CATALOGUE
+from taichinet.evaluation.uncertainty import Interval
+from taichinet.experiments.paper import Column
+from taichinet.reports.summaries import Score
+
+SHORT = {
+    "dice": "DI",
+    "jaccard": "JA",
+    "accuracy": "ACC",
+    "precision": "PR",
+    "sensitivity": "SE",
+    "hd95": "HD95 (px)",
+    "assd": "ASSD (px)",
+}
+PROTOCOLS = {"grouped": "grouped folds", "paper": "the paper's random folds", "official": "the authors' own split"}
+
+
+def digits_of(score: str) -> int:
+    """Decimals of a printed score: three, for distances in pixels one."""
+    return 1 if score in ("hd95", "assd") else 3
+
+
+def heading_of(column: Column) -> str:
+    """`DI`, or `DI of cup`."""
+    return SHORT[column.score] + (f" of {column.region}" if column.region else "")
+
+
+def title_of(dataset: str) -> str:
+    """The data set's own name where the catalogue knows it."""
+    return CATALOGUE[dataset].title if dataset in CATALOGUE else dataset
+
+
+def scored(score: Score, digits: int = 3) -> str:
+    """Mean ± deviation; nothing where there is no mean."""
+    if score.mean is None:
+        return ""
+    return f"{score.mean:.{digits}f}" + ("" if score.std is None else f" ± {score.std:.{digits}f}")
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """With its sign, a true minus; nothing where there is no value."""
+    if value is None or not isfinite(value):
+        return ""
+    text = f"{value:+.{digits}f}"
+    return text.replace("-", "−") if float(text) else f"{0:.{digits}f}"
+
+
+def interval(found: Interval, digits: int = 3) -> str:
+    """`−0.057 [−0.092, −0.026]`; without brackets where there are no bounds."""
+    if not found.bounded:
+        return signed(found.mean, digits)
+    return f"{signed(found.mean, digits)} [{signed(found.low, digits)}, {signed(found.high, digits)}]"
+
+
+def probability(p: float) -> str:
+    """A p-value with three decimals, `< 0.001` below; nothing where none was computed."""
+    if not isfinite(p):
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """`45.1 %`; nothing where there is none."""
+    return "" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def duration(seconds: float | None) -> str:
+    """`48 s`, `27 min`, `2 h 05 min`; nothing where it is not known."""
+    if seconds is None:
+        return ""
+    minutes = round(seconds / 60)
+    if minutes == 0:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -1,0 +1,134 @@
+"""The finished runs below a folder, known by what their result.json says, and those that a figure can take together."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+import pandas as pd
+
+from taichinet.errors import DataError, FoldError, WeightsError
+from taichinet.experiments.recipes import SCALES
+from taichinet.experiments.run import read_fold
+from taichinet.models.catalogue import find_entry
+from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
+
+SAME_RECIPE = {"model-1": "unet"}  # Model 1 of Table I is the rival U-Net under another name
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """One finished fold with its weights. `scale` and `row` are the two parts of its recipe's name."""
+
+    folder: Path
+    scale: str
+    row: str
+    result: dict[str, Any]
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's name, SCALE-ROW."""
+        return f"{self.scale}-{self.row}"
+
+    @property
+    def fold(self) -> int:
+        """The fold that was held out."""
+        return int(self.result["fold"])
+
+    @property
+    def protocol(self) -> str:
+        """How the folds were drawn."""
+        return str(self.result["protocol"])
+
+    @property
+    def include_normal(self) -> bool:
+        """Whether normal images belong to its data."""
+        return bool(self.result["experiment"]["data"]["include_normal"])
+
+    @property
+    def network(self) -> str:
+        """The network's title, as tables print it."""
+        return find_entry(self.result["experiment"]["model"]).title
+
+    @property
+    def weights(self) -> Path:
+        """The folder of its weights; WeightsError where they were moved away."""
+        folder = self.folder / "weights"
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            if not (folder / name).is_file():
+                raise WeightsError(f"No {name} in {folder}. Train {self.recipe} again, or bring its weights back.")
+        return folder
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights' file."""
+        return hashlib.sha256((self.weights / WEIGHTS_FILE).read_bytes()).hexdigest()
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Its scores.csv: a row an image of the held-out fold, by key."""
+        scores = read_fold(self.folder).scores
+        return scores.set_index(scores["key"].astype(str), drop=False)
+
+
+def find_runs(root: Path) -> tuple[TrainedRun, ...]:
+    """Every finished run at or below `root`, however deep, of a recipe with a known scale.
+
+    DataError names every result.json that cannot be read, or says that there is none.
+    """
+    runs, problems = [], []
+    for path in sorted(root.rglob("result.json")):
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            scale, _, row = str(result["experiment"]["name"]).partition("-")
+            found = TrainedRun(path.parent, scale, row, result)
+            _ = (found.fold, found.protocol, found.include_normal, result["dataset"], result["dataset_digest"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problems.append(f"{path}: {error}")
+            continue
+        if scale in SCALES and row:
+            runs.append(found)
+    if problems:
+        raise DataError(f"{len(problems)} results under '{root}' cannot be read. Train them again:", problems)
+    if not runs:
+        raise DataError(f"No finished run lies under '{root}'. Give the --out folder of `taichinet train`.")
+    return tuple(runs)
+
+
+def take_together(runs: Sequence[TrainedRun], rows: Sequence[str], data: str, out: Path) -> dict[str, TrainedRun]:
+    """One run for each recipe row of `rows`, all of one scale, fold protocol and fold.
+
+    The first complete set in the order busi, cpu, short, demo; grouped folds before others; lower folds first. Where
+    none is complete FoldError names what the fullest set lacks, with the commands that train it on `data` into `out`.
+    """
+    sets: dict[tuple[int, bool, str, int], dict[str, TrainedRun]] = {}
+    for run in runs:
+        place = (tuple(SCALES).index(run.scale), run.protocol != "grouped", run.protocol, run.fold)
+        sets.setdefault(place, {})[run.row] = run
+    choices = [
+        (place, {row: named for row in rows if (named := _named(row, held)) is not None})
+        for place, held in sorted(sets.items(), key=lambda item: item[0])
+    ]
+    for _, chosen in choices:
+        if len(chosen) == len(rows):
+            return chosen
+    place, fullest = max(choices, key=lambda it: len(it[1]), default=((len(SCALES) - 1, False, "grouped", 0), {}))
+    scale, protocol, fold = tuple(SCALES)[place[0]], place[2], place[3]
+    missing = [row for row in rows if row not in fullest]
+    place_of_runs = f"--data {quote(data)} --protocol {protocol} --fold {fold} --out {quote(str(out))}"
+    commands = [f"taichinet train {scale}-{row} {place_of_runs}" for row in missing]
+    names = ", ".join(f"{scale}-{row}" for row in missing)
+    raise FoldError(
+        f"Runs are missing that the figure needs: {names} (fold {fold}, {protocol}). Train them:\n  "
+        + "\n  ".join(commands)
+    )
+
+
+def _named(row: str, held: dict[str, TrainedRun]) -> TrainedRun | None:
+    return held.get(row) or held.get(SAME_RECIPE.get(row, row))

@@ -1,0 +1,132 @@
+"""BatchNorm over the batch of all ranks together: torch's SyncBatchNorm, which runs on GPUs alone, for any device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from taichinet.training.distributed import Ranks
+
+
+class CrossRankBatchNorm(_BatchNorm):
+    """In training mode what nn.BatchNorm1d or 2d makes of all ranks' values joined; else that layer itself.
+
+    Weights and running statistics are the very tensors of the layer that it stands for. (B, C) or (B, C, ...) in, the
+    same out. While `counts` is false this rank's values enter no statistic.
+    """
+
+    def __init__(self, layer: _BatchNorm, ranks: Ranks) -> None:
+        super().__init__(layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats)
+        self._parameters.update(layer._parameters)
+        self._buffers.update(layer._buffers)
+        self.train(layer.training)
+        self.ranks = ranks
+        self.counts = True
+
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - torch's name
+        if input.dim() < 2:
+            raise ValueError(f"BatchNorm takes (B, C) or (B, C, ...), got {tuple(input.shape)}")
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        """`input` normalised for each channel, by the moments of all ranks in training mode."""
+        if not self.training:
+            return super().forward(input)
+        values = input.float()
+        count, mean, variance = joined_moments(values.detach(), self.counts, self.ranks)
+        if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            # None asks for the plain average of all batches, as in torch.
+            weight = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean, weight)
+            self.running_var.lerp_(variance * count / (count - 1), weight)
+        normal: Tensor = _Normalise.apply(
+            values, mean, torch.rsqrt(variance + self.eps), count, self.counts, self.ranks
+        )
+        if self.weight is not None:
+            normal = normal * _channels(self.weight, normal) + _channels(self.bias, normal)
+        return normal.to(input.dtype)
+
+
+def joined_moments(values: Tensor, counts: bool, ranks: Ranks) -> tuple[Tensor, Tensor, Tensor]:
+    """(count, mean, variance) of each channel over all ranks' `values` (B, C, ...); count a scalar, the others (C,).
+
+    From each rank's mean and variance, not from sums of squares, whose difference loses digits (Chan, Golub, LeVeque
+    1979). The variance is the biased one.
+    """
+    others = [axis for axis in range(values.dim()) if axis != 1]
+    variance, mean = torch.var_mean(values, others, correction=0)
+    own = values.new_full((1,), values.numel() / values.shape[1] if counts else 0.0)
+    rows = ranks.gather(torch.cat([own, mean, variance]))
+    counted, means, variances = torch.split(rows, [1, len(mean), len(mean)], dim=1)
+    count = counted.sum()
+    weights = counted / count
+    mean = (weights * means).sum(0)
+    return count, mean, (weights * (variances + (means - mean).square())).sum(0)
+
+
+class _Normalise(torch.autograd.Function):
+    """(x - mean) / deviation, whose moments depend on every rank's values: so does the gradient of each."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, values: Tensor, mean: Tensor, scale: Tensor, count: Tensor, counts: bool, ranks: Ranks
+    ) -> Tensor:
+        normal = (values - _channels(mean, values)) * _channels(scale, values)
+        ctx.save_for_backward(normal, scale, count)
+        ctx.counts, ctx.ranks = counts, ranks
+        return normal
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        normal, scale, count = ctx.saved_tensors
+        others = [axis for axis in range(normal.dim()) if axis != 1]
+        # Of a rank that stands in, the loss has no weight: its gradient is zero already.
+        sums = ctx.ranks.add(torch.cat([gradient.sum(others), (gradient * normal).sum(others)])) / count
+        if not ctx.counts:
+            return gradient * _channels(scale, normal), None, None, None, None, None
+        of_mean, of_deviation = (_channels(part, normal) for part in sums.chunk(2))
+        return (gradient - of_mean - normal * of_deviation) * _channels(scale, normal), None, None, None, None, None
+
+
+def _channels(per_channel: Tensor, like: Tensor) -> Tensor:
+    """(C,) as (1, C, 1, ...), to meet `like` (B, C, ...)."""
+    return per_channel.view(1, -1, *[1] * (like.dim() - 2))
+
+
+@contextmanager
+def norms_across(network: nn.Module, ranks: Ranks) -> Iterator[None]:
+    """For as long as the block runs, every BatchNorm of `network` is one over all ranks; keys and weights stay.
+
+    One process alone keeps torch's own layers. A layer that stands in several places is replaced by one in all.
+    """
+    if ranks.size == 1:
+        yield
+        return
+    places = [
+        (parent, name, layer)
+        for parent in network.modules()
+        for name, layer in parent._modules.items()
+        if isinstance(layer, _BatchNorm)
+    ]
+    replaced = {id(layer): CrossRankBatchNorm(layer, ranks) for _, _, layer in places}
+    for parent, name, layer in places:
+        setattr(parent, name, replaced[id(layer)])
+    try:
+        yield
+    finally:
+        for parent, name, layer in places:
+            layer.train(replaced[id(layer)].training)
+            setattr(parent, name, layer)
+
+
+def count_in_norms(network: nn.Module, counts: bool) -> None:
+    """Whether the next values of this rank enter the moments of `network`'s BatchNorms."""
+    for layer in network.modules():
+        if isinstance(layer, CrossRankBatchNorm):
+            layer.counts = counts

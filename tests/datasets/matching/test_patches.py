@@ -1,0 +1,130 @@
+"""The coarse search against a search written as loops: the same pairs when exact, hardly fewer when indexed."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+
+from taichinet.datasets.matching.patches import Candidates, best_of_each, find_shared_patches
+from taichinet.datasets.matching.probe_index import ProbeIndex
+from taichinet.datasets.matching.views import WORKING_SIDE, reduce_area, search_view
+
+
+def texture(seed: int, height: int = 180, width: int = 220) -> np.ndarray:
+    field = gaussian_filter(np.random.default_rng(seed).standard_normal((height, width)), 6)
+    return np.clip(128 + 40 * field / field.std(), 0, 255).astype(np.uint8)
+
+
+@cache
+def pictures(count: int = 14) -> tuple[np.ndarray, ...]:
+    """Strangers, then crops of the first three."""
+    natural = [texture(seed) for seed in range(count)]
+    natural += [whole[20:160, 25:190] for whole in natural[:3]]
+    return tuple(reduce_area(picture, WORKING_SIDE) for picture in natural)
+
+
+def searched_by_loops(reduced: tuple[np.ndarray, ...]) -> dict[tuple[int, int], float]:
+    """The best correlation of a probe of one with a window of the other, of every pair from 0.8 on."""
+    probes = []
+    for picture in reduced:
+        view = search_view(picture, 1.0, 10)
+        row = (view.shape[0] - 10 + 1) // 2
+        columns = [int(place * (view.shape[1] - 10)) for place in (0.2, 0.5, 0.8)]
+        probes.append([view[row : row + 10, column : column + 10].ravel() for column in columns])
+    best: dict[tuple[int, int], float] = {}
+    for target, picture in enumerate(reduced):
+        for magnification in (1.0, 1.18, 1.4):
+            view = search_view(picture, magnification, 10)
+            windows = [
+                view[row : row + 10, column : column + 10].ravel()
+                for row in range(view.shape[0] - 9)
+                for column in range(view.shape[1] - 9)
+            ]
+            for source, own in enumerate(probes):
+                if source != target:
+                    pair = min(source, target), max(source, target)
+                    highest = np.corrcoef(own, windows)[:3, 3:].max()
+                    best[pair] = max(best.get(pair, 0.0), float(highest))
+    return {pair: score for pair, score in best.items() if score >= 0.8}
+
+
+def as_pairs(found: Candidates) -> set[tuple[int, int]]:
+    return {(min(a, b), max(a, b)) for a, b in zip(found.first.tolist(), found.second.tolist(), strict=True)}
+
+
+def test_the_exact_search_finds_what_loops_find() -> None:
+    expected = searched_by_loops(pictures())
+    assert as_pairs(find_shared_patches(pictures())) == expected.keys()
+    assert expected.keys() >= {(0, 14), (1, 15), (2, 16)}
+
+
+def test_the_patch_of_a_crop_leads_to_where_the_crop_was_taken() -> None:
+    found = find_shared_patches(pictures())
+    at = {(a, b): t for a, b, t in zip(found.first.tolist(), found.second.tolist(), found.transform, strict=True)}
+    taken = {(14, 0): (165 / 220, 25 / 220, 140 / 180, 20 / 180), (0, 14): (220 / 165, -25 / 165, 180 / 140, -20 / 140)}
+    (direction,) = taken.keys() & at.keys()
+    assert at[direction] == pytest.approx(np.array(taken[direction]), abs=0.12)
+
+
+def test_the_indexed_search_offers_each_picture_its_best_matches_and_no_more() -> None:
+    reduced = tuple(reduce_area(texture(seed), WORKING_SIDE) for seed in range(100, 140)) + pictures()
+    exact, indexed = as_pairs(find_shared_patches(reduced)), as_pairs(find_shared_patches(reduced, most=2))
+    assert indexed <= exact
+    assert indexed >= {(40, 54), (41, 55), (42, 56)}
+    assert len(indexed) <= 2 * len(reduced)
+
+
+def test_no_picture_and_one_picture_share_nothing() -> None:
+    assert len(find_shared_patches(())) == len(find_shared_patches(pictures()[:1], most=3)) == 0
+
+
+def unit(seed: int, count: int, size: int = 100) -> torch.Tensor:
+    """Rows of unit norm in which some directions vary far more than others, as in pictures."""
+    spread = torch.linspace(3, 0.1, size) ** 2
+    rows = torch.randn(count, size, generator=torch.Generator().manual_seed(seed)) * spread
+    return torch.nn.functional.normalize(rows)
+
+
+@pytest.mark.parametrize("least", [0.3, 0.5, 0.7])
+def test_the_bound_rules_nothing_out_that_correlates(least: float) -> None:
+    patches, windows = unit(0, 400), unit(1, 700)
+    hits = ProbeIndex.of(patches, in_cells=False).search(windows, least)
+    product = windows.numpy() @ patches.numpy().T
+    assert set(zip(hits.window.tolist(), hits.patch.tolist(), strict=True)) == {
+        (int(a), int(b)) for a, b in np.argwhere(product >= least)
+    }
+    assert hits.correlation == pytest.approx(product[hits.window, hits.patch], abs=1e-5)
+
+
+def test_cells_find_nearly_every_close_patch_and_never_a_pair_twice() -> None:
+    patches = unit(0, 3000)
+    noise = torch.randn(3000, 100, generator=torch.Generator().manual_seed(2))
+    windows = torch.nn.functional.normalize(patches + 0.06 * noise)
+    hits = ProbeIndex.of(patches, in_cells=True).search(windows, 0.8)
+    found = list(zip(hits.window.tolist(), hits.patch.tolist(), strict=True))
+    product = windows.numpy() @ patches.numpy().T
+    expected = {(int(a), int(b)) for a, b in np.argwhere(product >= 0.8)}
+    assert len(set(found)) == len(found)
+    assert set(found) <= expected
+    assert len(found) > 0.985 * len(expected)
+
+
+def test_fewer_patches_than_numbers_in_a_sketch_are_searched_exactly() -> None:
+    patches = unit(3, 5)
+    hits = ProbeIndex.of(patches, in_cells=True).search(patches, 0.99)
+    assert hits.window.tolist() == hits.patch.tolist() == list(range(5))
+
+
+def test_the_best_of_each_are_those_that_sorting_finds() -> None:
+    rng = np.random.default_rng(0)
+    owner, score = rng.integers(0, 7, 60), rng.integers(0, 9, 60).astype(np.float32)
+    kept = best_of_each(owner, score, 4)
+    expected = []
+    for one in range(7):
+        own = [number for number in range(60) if owner[number] == one]
+        expected += sorted(own, key=lambda number: (-score[number], number))[:4]
+    assert kept.tolist() == sorted(expected)

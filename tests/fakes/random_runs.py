@@ -1,0 +1,88 @@
+"""Run folders as a training leaves them, of networks with random weights: what reads runs needs no training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from helpers import FLOAT32_CPU
+from safetensors.torch import save_file
+from torch import nn
+
+from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.prepared import prepare
+from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.scoring import score_images
+from taichinet.models.catalogue import create_model
+from taichinet.models.weights import WeightsConfig, save_weights
+
+SIZE = 32
+MINED = "0123456789abcdef"
+
+
+def make_fake_run(
+    out: Path,
+    manifest: Manifest,
+    recipe: str,
+    held_out: tuple[str, ...],
+    fold: int = 0,
+    protocol: str = "grouped",
+    alter: Callable[[nn.Module], None] = lambda network: None,
+) -> Path:
+    """A finished fold of `recipe` below `out`: weights, scores of `held_out`, result.json with what readers need.
+
+    Rivals are narrow U-Nets under their name. `alter` may change the network before it is scored and saved.
+    """
+    experiment = get_recipe(recipe)
+    model = "taichinet" if experiment.model == "taichinet" else "unet"
+    options = {**experiment.options, "width": 4} if model == "taichinet" else {"width": 4}
+    torch.manual_seed(len(recipe) + fold)
+    network = create_model(model, **options).eval()
+    alter(network)
+    folder = out / manifest.name / recipe / protocol / f"fold-{fold}"
+    folder.mkdir(parents=True)
+    save_weights(network, WeightsConfig(model, options, SIZE), folder / "weights")
+    rows = prepare(manifest, SIZE, 1).subset(held_out)
+    score_images(network, manifest, rows, fold, FLOAT32_CPU).to_csv(folder / "scores.csv", index=False)
+    content: dict[str, Any] = experiment.model_dump(mode="json")
+    content["training"]["precision"] = "float32"
+    content["data"]["include_normal"] = any(sample.label == "normal" for sample in manifest)
+    result = {
+        "experiment": content,
+        "dataset": manifest.name,
+        "dataset_digest": manifest.digest(),
+        "protocol": protocol,
+        "fold": fold,
+        "commit": None,
+        "mining": {"identity": MINED} if experiment.training.strategy == "easy-to-hard" else None,
+    }
+    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    return folder
+
+
+def make_fake_mining(out: Path, manifest: Manifest, keys: tuple[str, ...], easy: bool = True) -> None:
+    """A mining cache for `keys`: image i has i + 1 of every 10 columns of its lesion easy, the rest hard.
+
+    Without `easy`, all of every lesion is hard.
+    """
+    lesion = prepare(manifest, SIZE, 1).subset(keys).lesion
+    columns = torch.zeros_like(lesion)
+    for i in range(len(keys) if easy else 0):
+        columns[i, :, :, torch.arange(SIZE) % 10 <= i] = 1
+    folder = out / "mining" / MINED
+    folder.mkdir(parents=True)
+    save_file({"easy": lesion * columns, "hard": lesion * (1 - columns)}, folder / "regions.safetensors")
+    told = {"settings": {}, "augmentation": {}, "size": SIZE, "channels": 1, "images_digest": "", "keys": list(keys)}
+    (folder / "provenance.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def set_scores(folder: Path, key: str, **values: float) -> None:
+    """Overwrite scores of `key` in the run's scores.csv: to plant what random weights do not give."""
+    scores = pd.read_csv(folder / "scores.csv")
+    for name, value in values.items():
+        scores.loc[scores["key"] == key, name] = value
+    scores.to_csv(folder / "scores.csv", index=False)

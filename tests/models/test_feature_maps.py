@@ -1,0 +1,66 @@
+"""Feature maps against the equations written out, and that listening changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers import tiny_network
+
+from taichinet.errors import SettingError
+from taichinet.models.taichinet.feature_maps import feature_maps
+
+IMAGE = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_maps_are_those_of_the_equations_written_out() -> None:
+    network = tiny_network().eval()
+    maps = feature_maps(network, IMAGE)
+    assert maps.negative is not None
+    with torch.no_grad():
+        *skips_n, deep_n = network.negative.encode(IMAGE)
+        *skips_p, deep_p = network.positive.encode(IMAGE)
+        attended_n, attended_p = network.cross_attention(deep_n, deep_p)
+        assert torch.equal(maps.negative.deep, deep_n)
+        assert torch.equal(maps.positive.deep, deep_p)
+        assert torch.equal(maps.negative.attended, attended_n)
+        assert torch.equal(maps.positive.attended, attended_p)
+        for path, own, skips, deep in (
+            (maps.negative, network.negative, skips_n, attended_n),
+            (maps.positive, network.positive, skips_p, attended_p),
+        ):
+            features = deep
+            for skip, up, block in zip(skips[::-1], own.ups, own.decoder, strict=True):
+                features = block(torch.cat([skip, up(features)], dim=1))
+            assert torch.equal(path.decoded, features)
+            assert path.decoded.shape == (2, 2, 32, 32)
+
+
+def test_listening_leaves_the_prediction_and_the_network_as_they_were() -> None:
+    network = tiny_network().eval()
+    with torch.no_grad():
+        alone = network(IMAGE)
+    heard = feature_maps(network, IMAGE).prediction
+    assert torch.equal(heard.positive, alone.positive)
+    assert torch.equal(heard.negative, alone.negative)
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_no_ear_is_left_where_the_network_fails() -> None:
+    network = tiny_network().eval()
+    with pytest.raises(Exception, match="17"):
+        feature_maps(network, torch.rand(1, 1, 17, 32))
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+def test_without_cross_attention_nothing_is_attended() -> None:
+    maps = feature_maps(tiny_network(cross_attention=False).eval(), IMAGE)
+    assert maps.negative is not None
+    assert maps.positive.attended is None
+    assert maps.negative.attended is None
+
+
+def test_one_path_has_no_negative_maps_and_other_networks_none_at_all() -> None:
+    one = tiny_network(second_path=False, cross_attention=False, head="none").eval()
+    assert feature_maps(one, IMAGE).negative is None
+    with pytest.raises(SettingError, match="not of a UNet"):
+        feature_maps(tiny_network("unet").eval(), IMAGE)

@@ -1,0 +1,116 @@
+"""One of several processes of a tiny training, started by torchrun: a folder, and what is to be found out.
+
+Rank 0 writes what it found into the folder as a file that torch loads; see test_distributed.py.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from helpers import FLOAT32_CPU, discs, halves, tiny_data, tiny_network, tiny_settings
+
+from taichinet.batch import Batch
+from taichinet.losses.objective import ObjectiveSettings
+from taichinet.training.cross_rank_norm import CrossRankBatchNorm
+from taichinet.training.distributed import Ranks, process_group
+from taichinet.training.fit import TrainingData, fit
+from taichinet.training.following import follow
+
+NORM_BATCH, NORM_CHANNELS = 7, 3
+TRAININGS: dict[str, dict[str, Any]] = {
+    "taichinet": {"batch_size": 5},  # of 7 images: batches of 5 and 2, whose shares are 3 and 2, and 2 and none
+    "accumulated": {"batch_size": 8, "accumulate": 2},  # 10 images: micro-batches of 4 and 4, then of 2
+    "attention-unet": {"batch_size": 4},
+}
+
+
+def training_data(name: str) -> TrainingData:
+    """Seven discs, or ten; three others to validate on."""
+    if name != "accumulated":
+        return tiny_data()
+    train = discs(10)
+    return replace(tiny_data(), train=train, regions=halves(train))
+
+
+def train(name: str, folder: Path, ranks: Ranks, resume: bool = False, **changes: Any) -> dict[str, Any]:
+    """Loss, weights and running statistics after two epochs: an easy and a hard one."""
+    changes = {"epochs": 2, "easy_share": 0.5, "learning_rate": 1e-3, "selection": "last", **TRAININGS[name], **changes}
+    network = tiny_network("taichinet" if name == "accumulated" else name)
+    keys = list(network.state_dict())
+    placement = replace(FLOAT32_CPU, ranks=ranks)
+    settings = tiny_settings(**changes)
+    result = fit(network, training_data(name), ObjectiveSettings(), settings, placement, folder / name, name, resume)
+    assert not any(isinstance(layer, CrossRankBatchNorm) for layer in network.modules())
+    assert list(network.state_dict()) == keys
+    return {"losses": [row["loss"] for row in result.history], "weights": network.state_dict()}
+
+
+def joined_batch(dimensions: int) -> tuple[Tensor, Tensor]:
+    """Values far from zero, whose squares' difference would lose digits; and a weight for each of them in the loss."""
+    generator = torch.Generator().manual_seed(3)
+    shape = (NORM_BATCH, NORM_CHANNELS, *[5, 4][: dimensions - 2])
+    return 100 + torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
+
+
+def new_norm(dimensions: int, momentum: float | None) -> nn.BatchNorm1d | nn.BatchNorm2d:
+    """A BatchNorm whose weights and statistics are not those of the beginning."""
+    layer = (nn.BatchNorm2d if dimensions == 4 else nn.BatchNorm1d)(NORM_CHANNELS, momentum=momentum)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([0.5, 1.0, 2.0]))
+        layer.bias.copy_(torch.tensor([-1.0, 0.0, 1.0]))
+    return layer
+
+
+def normalise(layer: nn.Module, values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Output and gradient of the values, for a loss that sees every value with its own weight."""
+    values = values.clone().requires_grad_()
+    output = layer(values)
+    (output.square() * weights).sum().backward()
+    return output.detach(), values.grad  # type: ignore[return-value]
+
+
+def norm_across(ranks: Ranks, dimensions: int, momentum: float | None) -> dict[str, Tensor]:
+    """Two passes in which rank 0 has five images of seven, then one in which rank 1 has none that counts."""
+    layer = new_norm(dimensions, momentum)
+    across = CrossRankBatchNorm(layer, ranks)
+    values, weights = joined_batch(dimensions)
+    rows = slice(0, 5) if ranks.leads else slice(5, NORM_BATCH)
+    for _ in range(2):
+        across.zero_grad()
+        output, gradient = normalise(across, values[rows], weights[rows])
+    found = {f"{name}-gradient": ranks.add(weight.grad) for name, weight in layer.named_parameters()}
+    found |= {"outputs": output, "input-gradients": gradient}
+    across.counts = ranks.leads
+    normalise(across, values, weights if ranks.leads else 0 * weights)
+    return found | layer.state_dict()
+
+
+def main(folder: Path, what: str) -> None:
+    torch.set_num_threads(1)
+    with process_group() as ranks:
+        found: dict[str, Any] = {}
+        if what == "norms":
+            for dimensions, momentum in ((4, 0.1), (2, 0.1), (4, None)):
+                found[f"{dimensions}-{momentum}"] = norm_across(ranks, dimensions, momentum)
+            torch.save(found, folder / f"norms-{ranks.rank}.pt")
+        elif ranks.leads:
+            for name in TRAININGS:
+                found[name] = train(name, folder, ranks)
+            found["resumed"] = train("taichinet", folder, ranks, resume=True, epochs=3)
+            ranks.hand_out(None)
+            torch.save(found, folder / "trained.pt")
+        else:
+            follow(ranks)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])
