@@ -5,7 +5,6 @@ Rank 0 writes what it found into the folder as a file that torch loads; see test
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers import FLOAT32_CPU, discs, halves, tiny_data, tiny_network, tiny_settings
 
-from taichinet.batch import Batch
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.training.cross_rank_norm import CrossRankBatchNorm
 from taichinet.training.distributed import Ranks, process_group

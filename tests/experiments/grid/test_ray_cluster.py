@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,18 @@ RECIPES = ("taichinet", "model-3", "model-2")
 LONG = {**SETTINGS, "training.epochs": 40}  # long enough for a node to die in the middle
 
 
+def node() -> dict[str, int]:
+    """One processor, little memory, and ports of its own: a node waits but 15 s for helpers that choose their ports."""
+    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+    sockets = [socket.socket() for _ in names]
+    for one in sockets:
+        one.bind(("", 0))
+    ports = {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
+    for one in sockets:
+        one.close()
+    return {"num_cpus": 1, "object_store_memory": 80 * 2**20, **ports}
+
+
 @pytest.mark.enable_socket
 @pytest.mark.timeout(600)
 def test_a_node_that_dies_costs_no_finished_cell_and_changes_no_result(tmp_path: Path) -> None:
@@ -36,12 +49,8 @@ def test_a_node_that_dies_costs_no_finished_cell_and_changes_no_result(tmp_path:
 
     data = phantoms(tmp_path)
     grid = tiny_grid(data, tmp_path / "cluster", *RECIPES, set=LONG)
-    memory = 80 * 2**20
-    cluster = Cluster(
-        initialize_head=True,
-        head_node_args={"num_cpus": 1, "object_store_memory": memory, "include_dashboard": False},
-    )
-    second = cluster.add_node(num_cpus=1, object_store_memory=memory)
+    cluster = Cluster(initialize_head=True, head_node_args={**node(), "include_dashboard": False})
+    second = cluster.add_node(**node())
     ray.init(address=cluster.address, log_to_driver=False)
     killed: list[list[int]] = []
 

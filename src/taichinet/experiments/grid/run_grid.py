@@ -113,7 +113,7 @@ def _copy(progress: Progress, entry: Entry, original: Cell) -> None:
 
 
 def _needs(progress: Progress, entry: Entry) -> list[Entry]:
-    """What must be done before: the networks that an evaluation scores, the teacher of a cell where it is in the grid."""
+    """What must be done before: the networks that an evaluation scores, a cell's teacher where the grid has it."""
     if isinstance(entry.task, Transfer):
         return [progress.of(cell) for cell in entry.task.needs]
     teacher = teacher_folder(entry.task.experiment, entry.task.folder)

@@ -15,8 +15,8 @@ import yaml
 
 from taichinet.errors import ClaimedError, FoldError, TaiChiNetError
 from taichinet.experiments.cross_validate import StudyData, open_study_data, refuse_other_study, teacher_folder
-from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.evaluation_files import write_evaluation
+from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.reevaluate import evaluate_weights
 from taichinet.experiments.run import OnEpoch, read_fold, run_fold
 from taichinet.models.weights import WEIGHTS_FILE
