@@ -37,7 +37,7 @@ def node() -> dict[str, int]:
     ports = {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
     for one in sockets:
         one.close()
-    return {"num_cpus": 1, "object_store_memory": 80 * 2**20, **ports}
+    return {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_log_monitor": False, **ports}
 
 
 @pytest.mark.enable_socket
@@ -49,7 +49,7 @@ def test_a_node_that_dies_costs_no_finished_cell_and_changes_no_result(tmp_path:
 
     data = phantoms(tmp_path)
     grid = tiny_grid(data, tmp_path / "cluster", *RECIPES, set=LONG)
-    cluster = Cluster(initialize_head=True, head_node_args={**node(), "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={**node(), "include_dashboard": False, "no_monitor": True})
     second = cluster.add_node(**node())
     ray.init(address=cluster.address, log_to_driver=False)
     killed: list[list[int]] = []
