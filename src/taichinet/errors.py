@@ -43,6 +43,10 @@ class FoldError(TaiChiNetError):
     exit_code = 6
 
 
+class ClaimedError(FoldError):
+    """A run folder that another process works in; after it has ended, the same command can be given again."""
+
+
 class ProcessError(TaiChiNetError):
     """One of several processes of a training that cannot find the others, or has lost them."""
 

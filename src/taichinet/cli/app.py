@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from taichinet.cli.compare import compare
 from taichinet.cli.data import data_app
 from taichinet.cli.demo import demo
 from taichinet.cli.evaluate import evaluate
@@ -32,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, train, evaluate, predict, export, pack, report, figures, models):
+for command in (demo, train, compare, evaluate, predict, export, pack, report, figures, models):
     app.command()(command)
 app.add_typer(data_app, name="data")
 

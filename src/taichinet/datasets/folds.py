@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
+from uuid import uuid4
 
 import numpy as np
 
@@ -114,7 +115,7 @@ def _official_plan(manifest: Manifest, groups: tuple[tuple[str, ...], ...], seed
 def write_folds(plan: FoldPlan, path: Path) -> None:
     """Write `plan` as JSON, one line a key."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")  # several processes may write the same plan
     temporary.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
     temporary.replace(path)
 

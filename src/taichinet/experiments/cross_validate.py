@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
+from uuid import uuid4
 
 import pandas as pd
 from pydantic import ValidationError
@@ -28,6 +30,7 @@ from taichinet.errors import FoldError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.run import FoldResult, OnEpoch, read_fold, run_fold
+from taichinet.training.claim import claimed
 
 Existing = Literal["refuse", "resume", "overwrite"]
 
@@ -56,16 +59,21 @@ def open_study_data(experiment: Experiment, data: Path | str, protocol: Protocol
 
     Near-duplicates are searched only where the fold plan does not exist yet (about half a minute for BUSI).
     """
+    manifest, plan = open_folds(experiment, data, protocol, out)
+    return StudyData(manifest, prepare(manifest, experiment.data.size, experiment.channels, out / "prepared"), plan)
+
+
+def open_folds(experiment: Experiment, data: Path | str, protocol: Protocol, out: Path) -> tuple[Manifest, FoldPlan]:
+    """The data set at `data` and its folds under `out`/folds, drawn by one process where several ask at once."""
     settings = experiment.data
     manifest = open_dataset(data, include_normal=settings.include_normal)
     dataset = find_dataset(manifest.name)
     content = ("-with-normal" if settings.include_normal else "-lesions") if dataset.has_normal else ""
     folds = "" if protocol == "official" else f"-{settings.folds}folds-seed{settings.fold_seed}"
     path = out / "folds" / f"{manifest.name}{content}-{protocol}{folds}.json"
-    groups = () if path.exists() else find_copies(manifest).groups
-    plan = load_or_make_folds(path, manifest, groups, protocol, settings.fold_seed, settings.folds)
-    prepared = prepare(manifest, settings.size, experiment.channels, out / "prepared")
-    return StudyData(manifest, prepared, plan)
+    with nullcontext() if path.exists() else claimed(path.with_suffix(".claim"), wait=True):
+        groups = () if path.exists() else find_copies(manifest).groups
+        return manifest, load_or_make_folds(path, manifest, groups, protocol, settings.fold_seed, settings.folds)
 
 
 def fitted_to(experiment: Experiment, manifest: Manifest) -> Experiment:
@@ -79,6 +87,13 @@ def fitted_to(experiment: Experiment, manifest: Manifest) -> Experiment:
 def study_folder(experiment: Experiment, plan: FoldPlan, out: Path) -> Path:
     """Where the folds of this recipe on this data set under this protocol lie."""
     return out / plan.dataset / experiment.name / plan.protocol
+
+
+def teacher_folder(experiment: Experiment, folder: Path) -> Path | None:
+    """The run folder of the teacher of the fold in `folder`: the same data set, protocol and fold; None without one."""
+    if experiment.teacher is None:
+        return None
+    return folder.parents[2] / experiment.teacher / folder.parent.name / folder.name
 
 
 def train_folds(
@@ -106,7 +121,7 @@ def train_folds(
     if existing == "overwrite":
         for fold in folds:
             (folder / f"fold-{fold}" / "result.json").unlink(missing_ok=True)
-    _refuse_other_study(folder, experiment, study.plan)
+    refuse_other_study(folder, experiment, study.plan)
     for fold in folds:
         on_fold(fold)
         run_fold(
@@ -119,9 +134,7 @@ def train_folds(
             out / "mining",
             existing == "resume",
             on_epoch,
-            None
-            if experiment.teacher is None
-            else folder.parents[1] / experiment.teacher / folder.name / f"fold-{fold}",
+            teacher_folder(experiment, folder / f"fold-{fold}"),
         )
         summarise_study(folder)
     return summarise_study(folder)
@@ -139,7 +152,7 @@ def summarise_study(folder: Path) -> Study:
     first = results[0].result
     for other in results[1:]:
         for key in ("experiment", "dataset_digest", "protocol", "folds", "fold_seed"):
-            if _comparable(key, other.result[key]) != _comparable(key, first[key]):
+            if comparable(key, other.result[key]) != comparable(key, first[key]):
                 raise FoldError(
                     f"{results[0].folder} and {other.folder} differ in '{key}' and cannot be summarised together. "
                     "Train the one that is out of date with --overwrite."
@@ -159,14 +172,16 @@ def summarise_study(folder: Path) -> Study:
         "outputs": _dice_of_outputs(scores),
         "summary": summary.to_json_dict(),
     }
-    scores.round(6).to_csv(folder / "scores.csv", index=False)
-    temporary = folder / "summary.tmp"
+    temporary = folder / f"scores.{uuid4().hex}.tmp"
+    scores.round(6).to_csv(temporary, index=False)
+    temporary.replace(folder / "scores.csv")
+    temporary = folder / f"summary.{uuid4().hex}.tmp"  # folds may end at the same time
     temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     temporary.replace(folder / "summary.json")
     return Study(folder, tuple(results), scores, summary)
 
 
-def _refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan) -> None:
+def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan) -> None:
     """FoldError, before hours of training, where a finished fold of `folder` could not be summarised with new ones."""
     own = {
         "experiment": experiment.model_dump(mode="json"),
@@ -177,7 +192,7 @@ def _refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan) ->
     }
     for path in sorted(folder.glob("fold-*/result.json")):
         other = read_fold(path.parent).result
-        different = [key for key, value in own.items() if _comparable(key, other.get(key)) != value]
+        different = [key for key, value in own.items() if comparable(key, other.get(key)) != value]
         if different:
             raise FoldError(
                 f"{path.parent} was trained with another {' and '.join(different)} than asked for now. Give another "
@@ -185,7 +200,7 @@ def _refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan) ->
             )
 
 
-def _comparable(key: str, value: Any) -> Any:
+def comparable(key: str, value: Any) -> Any:
     """`value` of a result; an experiment from before a setting existed has that setting's default."""
     if key != "experiment" or not isinstance(value, dict):
         return value

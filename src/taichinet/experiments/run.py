@@ -34,6 +34,7 @@ from taichinet.models.complexity import measure_complexity
 from taichinet.models.taichinet.network import without_training_parts
 from taichinet.models.weights import WeightsConfig, save_weights
 from taichinet.training.checkpoint import clear_checkpoints, load_checkpoint
+from taichinet.training.claim import claimed
 from taichinet.training.device import Placement, choose_placement
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
 from taichinet.training.fit import TrainingData, fit
@@ -76,8 +77,30 @@ def run_fold(
     path that answers nothing) is neither scored, nor counted, nor kept.
 
     With `resume`, a finished fold is read back and an interrupted one goes on from its last epoch; without, the
-    folder begins anew. The test images are touched once, after the weights have been selected.
+    folder begins anew. The test images are touched once, after the weights have been selected. Raises ClaimedError
+    where another process works in `folder`.
     """
+    with claimed(folder / "claim") as claim:
+
+        def hear(phase: str, row: dict[str, Any], epochs: int) -> None:
+            claim.verify()
+            on_epoch(phase, row, epochs)
+
+        return _run_fold(experiment, manifest, data, plan, fold, folder, mining_cache, resume, hear, teacher)
+
+
+def _run_fold(
+    experiment: Experiment,
+    manifest: Manifest,
+    data: Prepared,
+    plan: FoldPlan,
+    fold: int,
+    folder: Path,
+    mining_cache: Path,
+    resume: bool,
+    on_epoch: OnEpoch,
+    teacher: Path | None,
+) -> FoldResult:
     split = plan.split(fold, manifest.labels, experiment.data.validation_share)
     placement = choose_placement(experiment.training.precision, experiment.training.channels_last)
     if (teacher is None) != (experiment.teacher is None):

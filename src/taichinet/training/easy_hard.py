@@ -21,6 +21,7 @@ from taichinet.losses.auxiliary import AuxiliarySettings
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.baselines.unet_plus_plus import UNetPlusPlus, UNetPlusPlusSettings
 from taichinet.training.checkpoint import clear_checkpoints
+from taichinet.training.claim import claimed
 from taichinet.training.device import Placement, choose_placement
 from taichinet.training.fit import TrainingData, fit
 from taichinet.training.loop import predict_batches
@@ -90,13 +91,36 @@ def mine_regions(
 ) -> MinedRegions:
     """E_p and H_p of `train`: from the cache where exactly these were mined before, else trained and kept there.
 
-    An interrupted preparation resumes by itself from its last finished epoch.
+    An interrupted preparation resumes by itself from its last finished epoch. Where another process mines the same
+    regions, this one waits for them.
     """
     placement = placement or choose_placement()
     provenance = _provenance(train, settings, augmentation, placement.bf16)
     folder = cache / provenance.identity()
     if (folder / "provenance.json").exists():
         return read_regions(folder)
+    with claimed(cache / f"{folder.name}.claim", wait=True) as claim:
+        if (folder / "provenance.json").exists():  # while this process waited
+            return read_regions(folder)
+
+        def hear(row: dict[str, Any]) -> None:
+            claim.verify()
+            on_epoch(row)
+
+        mined = _mine(train, settings, augmentation, folder, provenance, hear, placement)
+        _write_regions(mined, folder)
+    return mined
+
+
+def _mine(
+    train: Prepared,
+    settings: MiningSettings,
+    augmentation: AugmentationSettings,
+    folder: Path,
+    provenance: Provenance,
+    on_epoch: Callable[[dict[str, Any]], None],
+    placement: Placement,
+) -> MinedRegions:
     torch.manual_seed(settings.seed)
     network = UNetPlusPlus(
         UNetPlusPlusSettings(in_channels=train.image.shape[1], num_classes=train.lesion.shape[1], width=settings.width)
@@ -131,13 +155,16 @@ def mine_regions(
             "hard_share_of_lesion": int(regions.hard.sum()) / lesion_pixels,
         }
     )
-    save_file({"easy": regions.easy, "hard": regions.hard}, folder / "regions.safetensors")
+    return MinedRegions(regions, measured)
+
+
+def _write_regions(mined: MinedRegions, folder: Path) -> None:
+    save_file({"easy": mined.regions.easy, "hard": mined.regions.hard}, folder / "regions.safetensors")
     # The provenance is written last: its presence says that the regions are whole.
     temporary = folder / "provenance.tmp"
-    temporary.write_text(json.dumps(asdict(measured), indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(asdict(mined.provenance), indent=1) + "\n", encoding="utf-8")
     temporary.replace(folder / "provenance.json")
     clear_checkpoints(folder)
-    return MinedRegions(regions, measured)
 
 
 def read_regions(folder: Path) -> MinedRegions:

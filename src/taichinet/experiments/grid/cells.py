@@ -1,0 +1,198 @@
+"""Cells of a grid: one training of one fold each, named by its folder, known by its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from taichinet.datasets.catalogue import find_dataset, split_spec
+from taichinet.datasets.folds import FoldPlan, Protocol
+from taichinet.datasets.manifest import Manifest
+from taichinet.errors import DataError, SettingError
+from taichinet.experiments.cross_validate import fitted_to, open_folds, study_folder
+from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.grid.suite import Suite, SuitePart
+from taichinet.experiments.recipes import SCALES, get_recipe
+from taichinet.models.backbones import pretrained_digests
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fold of one recipe on one data set. `folder` lies in `out`; `images` are its training part's.
+
+    `key` is the digest of the settings without their name, the files' content, the split and the initial weights: two
+    cells of one key are the same computation.
+    """
+
+    experiment: Experiment
+    data: str
+    dataset: str
+    protocol: Protocol
+    fold: int
+    out: Path
+    folder: Path
+    key: str
+    images: int
+
+    @property
+    def title(self) -> str:
+        """E.g. `busi cpu-unet grouped fold 0`."""
+        return f"{self.dataset} {self.experiment.name} {self.protocol} fold {self.fold}"
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The networks of one study, `needs`, scored on the whole of another data set; `folder` is STUDY/on-DATASET."""
+
+    data: str
+    dataset: str
+    folder: Path
+    needs: tuple[Cell, ...]
+
+    @property
+    def title(self) -> str:
+        """E.g. `busi cpu-unet grouped on udiat`."""
+        first = self.needs[0]
+        return f"{first.dataset} {first.experiment.name} {first.protocol} on {self.dataset}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All cells, each folder once, in the order of the suite; and the evaluations that follow from them."""
+
+    cells: tuple[Cell, ...]
+    transfers: tuple[Transfer, ...]
+
+
+def name_data(specs: list[str]) -> dict[str, str]:
+    """`["NAME=DIR", "DIR"]` -> what `open_dataset` takes, by the data set's name; DataError for a name given twice."""
+    named: dict[str, str] = {}
+    for spec in specs:
+        dataset, path = split_spec(spec)
+        if dataset.name in named:
+            raise DataError(f"--data gives {dataset.name} twice: {named[dataset.name]} and {path}. Give it once.")
+        named[dataset.name] = f"{dataset.name}={path.absolute()}"
+    return named
+
+
+def plan_grid(
+    suites: Sequence[Suite], data: Mapping[str, str], out: Path, on_data: Callable[[str], None] = lambda name: None
+) -> Grid:
+    """Every cell of `suites`: reads the data sets of `data`, draws their folds under `out`/folds where none are.
+
+    Raises SettingError for an unknown recipe, setting or fold, DataError for a data set that `data` lacks, all of them
+    named before anything is read. `on_data` hears each data set before it is read.
+    """
+    refuse_absent(suites, data)
+    out = out.absolute()
+    plans = _Plans(data, out, on_data)
+    cells: dict[Path, Cell] = {}
+    transfers: dict[Path, Transfer] = {}
+    wanted = [
+        (suite, part, recipe, protocol)
+        for suite in suites
+        for part in suite.parts
+        for recipe in part_recipes(suite, part)
+        for protocol in suite.protocols
+    ]
+    for suite, part, recipe, protocol in wanted:
+        manifest, plan, content = plans.read(recipe, part.data, protocol)
+        fitted = fitted_to(recipe, manifest)
+        made = _study_cells(fitted, data[part.data], manifest, plan, content, suite.folds, out)
+        for cell in made:
+            _add(cells, cell)
+        for other in part.test_on:
+            folder = study_folder(fitted, plan, out) / f"on-{other}"
+            transfers.setdefault(folder, Transfer(data[other], other, folder, made))
+    return Grid(tuple(cells.values()), tuple(transfers.values()))
+
+
+def part_recipes(suite: Suite, part: SuitePart) -> list[Experiment]:
+    """The part's recipes, varied as it and the suite say, one for each seed; names tell normal images and seeds."""
+    found = []
+    for name in part.recipes:
+        whole = name if name.partition("-")[0] in SCALES else f"{suite.scale}-{name}"
+        recipe = vary(get_recipe(whole), {**suite.set, **part.set})
+        if part.normal is not None and find_dataset(part.data).has_normal:
+            recipe = vary(recipe, {"data.include_normal": part.normal})
+        if recipe.data.include_normal and not get_recipe(whole).data.include_normal:
+            recipe = vary(recipe, {"name": f"{recipe.name}+normal"})
+        own = recipe.training.seed
+        for seed in suite.seeds or (own,):
+            suffix = "" if seed == own else f"+seed{seed}"
+            found.append(vary(recipe, {"name": f"{recipe.name}{suffix}", "training.seed": seed}))
+    return found
+
+
+@dataclass
+class _Plans:
+    """Manifests and folds, each read once."""
+
+    data: Mapping[str, str]
+    out: Path
+    on_data: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self._read: dict[tuple[Any, ...], tuple[Manifest, FoldPlan, str]] = {}
+
+    def read(self, recipe: Experiment, name: str, protocol: Protocol) -> tuple[Manifest, FoldPlan, str]:
+        settings = recipe.data
+        key = (name, protocol, settings.include_normal, settings.folds, settings.fold_seed)
+        if key not in self._read:
+            self.on_data(f"{name}, protocol {protocol}")
+            manifest, plan = open_folds(recipe, self.data[name], protocol, self.out)
+            self._read[key] = (manifest, plan, manifest.content_digest())
+        return self._read[key]
+
+
+def _study_cells(
+    experiment: Experiment,
+    data: str,
+    manifest: Manifest,
+    plan: FoldPlan,
+    content: str,
+    folds: tuple[int, ...] | None,
+    out: Path,
+) -> tuple[Cell, ...]:
+    if folds is not None and (beyond := [fold for fold in folds if not 0 <= fold < plan.count]):
+        raise SettingError(
+            f"--fold {beyond[0]} does not exist: {plan.dataset} {plan.protocol} has 0..{plan.count - 1}."
+        )
+    made = []
+    for fold in folds if folds is not None else range(plan.count):
+        split = plan.split(fold, manifest.labels, experiment.data.validation_share)
+        known = [
+            experiment.model_dump(mode="json", exclude={"name"}),
+            [content, split.train, split.validation, split.test, plan.protocol],
+            pretrained_digests(experiment.options),
+        ]
+        key = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        folder = study_folder(experiment, plan, out) / f"fold-{fold}"
+        made.append(Cell(experiment, data, manifest.name, plan.protocol, fold, out, folder, key, len(split.train)))
+    return tuple(made)
+
+
+def _add(cells: dict[Path, Cell], cell: Cell) -> None:
+    known = cells.setdefault(cell.folder, cell)
+    if known.key != cell.key:
+        raise SettingError(
+            f"Two parts of the suite make {cell.folder} with different settings. Give one of them a name of its own "
+            "(set: {name: ...})."
+        )
+
+
+def refuse_absent(suites: Sequence[Suite], data: Mapping[str, str]) -> None:
+    """DataError naming every data set that the suites need and `data` lacks; SettingError for an unknown one."""
+    wanted = {name for suite in suites for part in suite.parts for name in (part.data, *part.test_on)}
+    for name in wanted:
+        find_dataset(name)
+    if absent := sorted(wanted - set(data)):
+        raise DataError(
+            f"The suite needs {', '.join(sorted(wanted))}; not given: {', '.join(absent)}. Add "
+            + " ".join(f"--data {name}=FOLDER" for name in absent)
+            + "."
+        )

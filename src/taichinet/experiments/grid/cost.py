@@ -1,0 +1,187 @@
+"""What a grid costs: floating-point operations from shapes alone, hours from a measured speed.
+
+A training step counts as three forward passes: one forward, two of that size backward, as is usual. Validation and
+the test pass are one forward pass an image; resizing, augmentation and scores are not counted.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from taichinet.batch import Batch
+from taichinet.datasets.catalogue import find_dataset
+from taichinet.errors import SettingError
+from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.grid.cells import Cell, part_recipes
+from taichinet.experiments.grid.suite import Suite
+from taichinet.losses.objective import objective
+from taichinet.models.backbones import architecture
+from taichinet.models.catalogue import create_model
+from taichinet.models.complexity import measure_complexity
+from taichinet.training.device import choose_placement
+from taichinet.training.loop import train_epoch
+
+FORWARDS_PER_STEP = 3
+NORMAL_IMAGES = {"busi": 133}  # of the catalogue's count, as its authors distribute it
+CALIBRATION_BATCH = 4
+CALIBRATION_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Work:
+    """One training to be paid: `images` of its training part, `held_out` those validated on or tested."""
+
+    experiment: Experiment
+    dataset: str
+    key: str
+    mining_key: str
+    images: int
+    held_out: int
+    epochs_done: int = 0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """FLOP of the trainings, of the preparations (each once), and how many of both."""
+
+    trainings: int
+    training_flop: float
+    minings: int
+    mining_flop: float
+
+    @property
+    def flop(self) -> float:
+        """All of it."""
+        return self.training_flop + self.mining_flop
+
+
+class Costs:
+    """Costs of works; the networks' forward passes are measured once each."""
+
+    def __init__(self) -> None:
+        self._forward: dict[str, float] = {}
+
+    def forward_flop(self, model: str, size: int, options: Mapping[str, Any]) -> float:
+        """FLOP of one image."""
+        options = architecture(dict(options))
+        key = json.dumps([model, size, options], sort_keys=True)
+        if key not in self._forward:
+            self._forward[key] = measure_complexity(model, size, **options).gflops * 1e9
+        return self._forward[key]
+
+    def training_flop(self, work: Work) -> float:
+        """What is left of one training, with its validation passes and the test."""
+        one = work.experiment
+        forward = self.forward_flop(one.model, one.data.size, one.options)
+        epochs = one.training.epochs - work.epochs_done
+        return forward * (epochs * (FORWARDS_PER_STEP * work.images + work.held_out) + work.held_out)
+
+    def mining_flop(self, work: Work) -> float:
+        """Of the preparation with U-Net++ that the training needs; 0 where it is trained plainly."""
+        one = work.experiment
+        if one.training.strategy == "plain":
+            return 0.0
+        kept: dict[str, Any] = {key: one.options[key] for key in ("in_channels", "num_classes") if key in one.options}
+        forward = self.forward_flop("unet++", one.data.size, {**kept, "width": one.mining.width})
+        return forward * work.images * (FORWARDS_PER_STEP * one.mining.epochs + 1)
+
+    def total(self, works: Iterable[Work]) -> Cost:
+        """Of all: equal trainings count once, and each preparation once."""
+        trainings = {work.key: work for work in works}
+        minings = {work.mining_key: work for work in trainings.values() if self.mining_flop(work)}
+        return Cost(
+            len(trainings),
+            sum(map(self.training_flop, trainings.values())),
+            len(minings),
+            sum(map(self.mining_flop, minings.values())),
+        )
+
+
+def work_of(cell: Cell, epochs_done: int = 0) -> Work:
+    """The work of a cell whose data are at hand."""
+    one = cell.experiment
+    held_out = max(round(cell.images * one.data.validation_share), 1)
+    where = [cell.dataset, cell.protocol, cell.fold, one.data.include_normal, one.data.folds, one.data.fold_seed]
+    return Work(one, cell.dataset, cell.key, _mining_key(one, where), cell.images, held_out, epochs_done)
+
+
+def published_works(suites: Sequence[Suite]) -> list[Work]:
+    """The works of suites whose data are not at hand, from the numbers of images that their authors publish."""
+    works = []
+    for suite, part in [(one, part) for one in suites for part in one.parts]:
+        dataset = find_dataset(part.data)
+        if dataset.images is None:
+            raise SettingError(f"How many images {dataset.name} has is not known. Give it with --data.")
+        for recipe in part_recipes(suite, part):
+            changes: dict[str, object] = {}
+            if len(dataset.regions) > 1:
+                changes["options.num_classes"] = len(dataset.regions)
+            one = vary(recipe, changes)
+            images = dataset.images - (0 if one.data.include_normal else NORMAL_IMAGES.get(dataset.name, 0))
+            tested = round(images / one.data.folds)
+            validated = round((images - tested) * one.data.validation_share)
+            for protocol in suite.protocols:
+                for fold in suite.folds if suite.folds is not None else range(one.data.folds):
+                    where = [dataset.name, protocol, fold, one.data.include_normal, one.data.folds, one.data.fold_seed]
+                    key = json.dumps([where, one.model_dump(mode="json", exclude={"name"})], sort_keys=True)
+                    trained = images - tested - validated
+                    works.append(Work(one, dataset.name, key, _mining_key(one, where), trained, validated))
+    return works
+
+
+def read_speed(path: Path, costs: Costs) -> float:
+    """FLOP/s of benchmarks/training_throughput.py's file; SettingError where it is none."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        images, size, width = float(raw["ours_images_per_second"]), int(raw["size"]), int(raw["width"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingError(f"{path} is no file of benchmarks/training_throughput.py ({error}).") from error
+    return images * FORWARDS_PER_STEP * costs.forward_flop("taichinet", size, {"width": width})
+
+
+def calibrate(experiments: Iterable[Experiment], costs: Costs, on_network: Callable[[str], None]) -> dict[str, float]:
+    """FLOP/s of a training step of each different network, on this machine, now: median of three small batches."""
+    speeds: dict[str, float] = {}
+    for one in experiments:
+        key = speed_key(one)
+        if key in speeds:
+            continue
+        on_network(f"{one.model}, {one.data.size} px")
+        seconds = median(_time_steps(one))
+        flop = CALIBRATION_BATCH * FORWARDS_PER_STEP * costs.forward_flop(one.model, one.data.size, one.options)
+        speeds[key] = flop / seconds
+    return speeds
+
+
+def speed_key(one: Experiment) -> str:
+    """Equal for recipes whose training step is the same computation."""
+    return json.dumps([one.model, one.data.size, architecture(one.options)], sort_keys=True)
+
+
+def _time_steps(one: Experiment) -> list[float]:
+    placement = choose_placement(one.training.precision, one.training.channels_last)
+    network = placement.place(create_model(one.model, **architecture(one.options)))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-6)
+    image = torch.rand(CALIBRATION_BATCH, one.channels, one.data.size, one.data.size)
+    regions = int(one.options.get("num_classes", 1))
+    lesion = (image[:, :1].expand(-1, regions, -1, -1) > 0.5).float()
+    batch = Batch(image, lesion)
+    seconds = []
+    for _ in range(CALIBRATION_STEPS + 1):  # the first warms up
+        began = time.perf_counter()
+        train_epoch(network, [batch], lambda p, b: objective(p, b, "plain", one.objective), optimizer, placement)
+        seconds.append(time.perf_counter() - began)
+    return seconds[1:]
+
+
+def _mining_key(one: Experiment, where: list[Any]) -> str:
+    shape = [one.data.size, one.channels, one.data.validation_share, one.data.augmentation.model_dump(mode="json")]
+    return json.dumps([where, shape, one.mining.model_dump(mode="json")], sort_keys=True)

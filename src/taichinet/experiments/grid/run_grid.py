@@ -1,0 +1,134 @@
+"""run_grid: every cell of a grid once, whatever fails; what waits for others comes when they have ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from taichinet.errors import TaiChiNetError
+from taichinet.experiments.cross_validate import summarise_study, teacher_folder
+from taichinet.experiments.grid.cells import Cell, Transfer
+from taichinet.experiments.grid.executors import Executor
+from taichinet.experiments.grid.progress import Entry, Progress, read_epoch
+from taichinet.experiments.grid.work import Ended, copy_result
+
+BUSY_SECONDS = 5.0  # before a cell that another process works on is tried again
+ATTEMPTS = 3  # of a task whose worker died, where the cause may have been the worker's machine
+
+
+def run_grid(
+    progress: Progress,
+    executor: Executor,
+    on_change: Callable[[Progress], None] = lambda progress: None,
+    tick_seconds: float = 1.0,
+    busy_seconds: float = BUSY_SECONDS,
+) -> Progress:
+    """Run all that is not done: cells first in their order, copies and evaluations as soon as what they need is done.
+
+    A failed task is noted with its reason and stops no other; what needs it fails too. A task whose worker died is
+    tried `ATTEMPTS` times, each going on from the last checkpoint. A cell that another command works on is asked for
+    again until it is done or free. KeyboardInterrupt stops the workers and leaves a state that the same command
+    resumes.
+    """
+    not_before: dict[int, float] = {}
+    running: set[int] = set()
+    _summarise_found(progress)
+    try:
+        while progress.count("waiting", "running", "elsewhere"):
+            _settle(progress)
+            ready = [
+                number
+                for number, entry in enumerate(progress.entries)
+                if entry.state in ("waiting", "elsewhere")
+                and number not in running
+                and entry.copies is None
+                and all(other.state == "done" for other in _needs(progress, entry))
+                and not_before.get(number, 0) <= time.monotonic()
+            ]
+            for number in ready[: max(executor.slots - len(running), 0)]:
+                entry = progress.entries[number]
+                entry.state = "running" if entry.state == "waiting" else entry.state
+                running.add(number)
+                executor.start(entry.task)
+            on_change(progress)
+            for ended in executor.wait(tick_seconds):
+                number = next(i for i in running if progress.entries[i].task.folder == ended.task.folder)
+                running.discard(number)
+                if ended.outcome == "busy":
+                    not_before[number] = time.monotonic() + busy_seconds
+                _note(progress, progress.entries[number], ended)
+            progress.read_epochs()
+    except BaseException:
+        executor.stop()
+        raise
+    on_change(progress)
+    return progress
+
+
+def _note(progress: Progress, entry: Entry, ended: Ended) -> None:
+    if ended.outcome == "busy":
+        entry.state, entry.note = "elsewhere", ended.reason
+        return
+    if ended.outcome == "lost":
+        entry.attempts += 1
+        if entry.attempts < ATTEMPTS:
+            entry.state, entry.note = "waiting", f"again, attempt {entry.attempts + 1}: {ended.reason}"
+            return
+    entry.state = "done" if ended.outcome == "done" else "failed"
+    tries = f" ({entry.attempts} attempts)" if entry.attempts > 1 and ended.outcome == "lost" else ""
+    entry.note = "" if ended.outcome == "done" else f"{ended.reason}{tries}"
+    if entry.state == "done" and isinstance(entry.task, Cell):
+        read_epoch(entry)
+        entry.epoch = entry.epochs
+        _summarise(progress, entry.task)
+
+
+def _settle(progress: Progress) -> None:
+    """Copies whose original is done, and all whose need has failed."""
+    for entry in progress.entries:
+        if entry.state != "waiting":
+            continue
+        if entry.copies is not None:
+            original = progress.of(entry.copies)
+            if original.state == "done":
+                _copy(progress, entry, entry.copies)
+            elif original.state == "failed":
+                entry.state, entry.note = "failed", f"the same training failed as {entry.copies.title}"
+        elif failed := [other.task.title for other in _needs(progress, entry) if other.state == "failed"]:
+            entry.state, entry.note = "failed", f"needs {', '.join(failed)}, which failed"
+
+
+def _copy(progress: Progress, entry: Entry, original: Cell) -> None:
+    cell = entry.task
+    if not isinstance(cell, Cell):
+        return
+    try:
+        copy_result(cell, original)
+    except (TaiChiNetError, OSError) as error:
+        entry.state, entry.note = "failed", str(error)
+        return
+    entry.state, entry.note = "done", f"as {original.folder.relative_to(original.out)}"
+    entry.epoch = entry.epochs
+    _summarise(progress, cell)
+
+
+def _needs(progress: Progress, entry: Entry) -> list[Entry]:
+    """What must be done before: the networks that an evaluation scores, a cell's teacher where the grid has it."""
+    if isinstance(entry.task, Transfer):
+        return [progress.of(cell) for cell in entry.task.needs]
+    teacher = teacher_folder(entry.task.experiment, entry.task.folder)
+    return [other for other in progress.entries if teacher is not None and other.task.folder == teacher]
+
+
+def _summarise_found(progress: Progress) -> None:
+    """Studies that were done before: another command may have died between a fold's end and its summary."""
+    found = {e.task.folder.parent: e.task for e in progress.entries if e.found and isinstance(e.task, Cell)}
+    for cell in found.values():
+        _summarise(progress, cell)
+
+
+def _summarise(progress: Progress, cell: Cell) -> None:
+    try:
+        summarise_study(cell.folder.parent)
+    except TaiChiNetError as error:
+        progress.studies_failed.append(str(error))

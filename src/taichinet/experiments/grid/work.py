@@ -1,0 +1,139 @@
+"""What a worker does for one cell or one evaluation, in whatever process or on whatever machine it runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from uuid import uuid4
+
+import yaml
+
+from taichinet.errors import ClaimedError, FoldError, TaiChiNetError
+from taichinet.experiments.cross_validate import StudyData, open_study_data, refuse_other_study, teacher_folder
+from taichinet.experiments.evaluation_files import write_evaluation
+from taichinet.experiments.grid.cells import Cell, Transfer
+from taichinet.experiments.reevaluate import evaluate_weights
+from taichinet.experiments.run import OnEpoch, read_fold, run_fold
+from taichinet.models.weights import WEIGHTS_FILE
+from taichinet.training.claim import claimed
+
+Task = Cell | Transfer
+FAILURE = "failure.txt"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a task ended. "busy": another process works in its folder; "lost": its worker died and nobody knows why."""
+
+    task: Task
+    outcome: Literal["done", "failed", "busy", "lost"]
+    reason: str = ""
+
+
+def perform(task: Task, on_epoch: OnEpoch = lambda phase, row, epochs: None) -> Ended:
+    """Do `task`; whatever goes wrong becomes the reason, so that the other tasks go on.
+
+    The traceback of a defect lies in the task's folder as failure.txt.
+    """
+    try:
+        if isinstance(task, Cell):
+            train_cell(task, on_epoch)
+        else:
+            score_transfer(task)
+    except ClaimedError as error:
+        return Ended(task, "busy", str(error))
+    except TaiChiNetError as error:
+        return Ended(task, "failed", str(error))
+    except Exception as error:  # noqa: BLE001 - one defect must not stop a week of other trainings
+        _note_failure(task.folder)
+        return Ended(task, "failed", f"{type(error).__name__}: {error} (traceback in {task.folder / FAILURE})")
+    (task.folder / FAILURE).unlink(missing_ok=True)
+    return Ended(task, "done")
+
+
+def train_cell(cell: Cell, on_epoch: OnEpoch) -> None:
+    """Train one fold, going on where an earlier process stopped.
+
+    Raises FoldError, and writes nothing, where the folder or its study was trained with other settings or pictures.
+    """
+    study = _study_data(cell)
+    refuse_other_study(cell.folder.parent, cell.experiment, study.plan)
+    run_fold(
+        cell.experiment,
+        study.manifest,
+        study.prepared,
+        study.plan,
+        cell.fold,
+        cell.folder,
+        cell.out / "mining",
+        True,
+        on_epoch,
+        teacher_folder(cell.experiment, cell.folder),
+    )
+
+
+def copy_result(cell: Cell, twin: Cell) -> None:
+    """Give `cell` the finished result of `twin`, whose content is the same: all files, and in result.json from where.
+
+    Raises FoldError where the folder holds a result or checkpoint already that is not this one.
+    """
+    original = read_fold(twin.folder)
+    with claimed(cell.folder / "claim", wait=True):
+        if (cell.folder / "result.json").exists():
+            read_fold(cell.folder, original.result["identity"])
+            return
+        if (cell.folder / "checkpoint.pt").exists():
+            raise FoldError(
+                f"{cell.folder} holds a training that has not ended, of the same content as {twin.folder}. Delete the "
+                "folder, to take the finished result."
+            )
+        settings = cell.experiment.model_dump(mode="json")
+        for name in ("history.csv", "scores.csv"):
+            shutil.copyfile(twin.folder / name, cell.folder / name)
+        shutil.copytree(twin.folder / "weights", cell.folder / "weights", dirs_exist_ok=True)
+        text = yaml.safe_dump(settings, sort_keys=False)
+        (cell.folder / "experiment.yaml").write_text(text, encoding="utf-8")
+        origin = str(twin.folder.relative_to(twin.out))
+        write_json({**original.result, "experiment": settings, "copied_from": origin}, cell.folder / "result.json")
+
+
+def score_transfer(transfer: Transfer) -> None:
+    """Score the networks of all finished folds of the study on the other data set, as `taichinet evaluate -o` does."""
+    write_evaluation(evaluate_weights(transfer.folder.parent, transfer.data), transfer.folder)
+
+
+def weights_of(transfer: Transfer) -> set[str]:
+    """SHA-256 of the weights that the evaluation needs: one that lacks any of them is out of date."""
+    files = [cell.folder / "weights" / WEIGHTS_FILE for cell in transfer.needs]
+    return {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f"{path.stem}.{uuid4().hex}.tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+_opened: dict[tuple[Any, ...], StudyData] = {}
+
+
+def _study_data(cell: Cell) -> StudyData:
+    """The cell's data; a process that trains cell after cell reads each data set once, and keeps one of them."""
+    settings = cell.experiment.data
+    shape = (settings.size, cell.experiment.channels, settings.include_normal, settings.folds, settings.fold_seed)
+    key = (cell.data, cell.protocol, cell.out, *shape)
+    if key not in _opened:
+        _opened.clear()
+        _opened[key] = open_study_data(cell.experiment, cell.data, cell.protocol, cell.out)
+    return _opened[key]
+
+
+def _note_failure(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FAILURE).write_text(traceback.format_exc(), encoding="utf-8")

@@ -1,0 +1,87 @@
+"""`taichinet compare` as a user types it: a grid, its end, its dry run, and what is refused before anything is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cli.test_commands import TINY, run
+from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.errors import DataError, PartialFailureError, SettingError
+
+TWO = {"scale": "short", "folds": [0], "set": TINY, "parts": [{"data": "busi", "recipes": ["unet", "model-1"]}]}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 12, 10, 4, seed=1, height=64, width=80)
+
+
+def write(folder: Path, content: object, name: str = "suite.yaml") -> Path:
+    path = folder / name
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def test_a_suite_is_run_once_and_told_as_json(data: Path, tmp_path: Path) -> None:
+    words = ("compare", write(tmp_path, TWO), "--data", data, "-o", tmp_path / "runs", "--json")
+    cells = json.loads(run(*words))["cells"]
+    assert [(cell["state"], cell["done_before"]) for cell in cells] == [("done", False), ("done", False)]
+    assert cells[0]["key"] == cells[1]["key"]
+    assert [cell["done_before"] for cell in json.loads(run(*words))["cells"]] == [True, True]
+    planned = json.loads(run(*words, "--dry-run", "--seeds", "0,1"))
+    assert [cell["state"] for cell in planned["cells"]] == ["done", "waiting", "done", "waiting"]
+    assert planned["trainings"] == 1  # of one content
+
+
+def test_failures_are_told_at_the_end_with_exit_code_7(data: Path, tmp_path: Path) -> None:
+    words = ("compare", write(tmp_path, TWO), "--data", data, "-o", tmp_path / "runs")
+    run(*words)
+    with pytest.raises(PartialFailureError, match=r"training\.epochs") as caught:
+        run(*words, "--set", "training.epochs=1")
+    assert caught.value.exit_code == 7
+
+
+def test_a_dry_run_without_data_counts_what_their_authors_publish(tmp_path: Path) -> None:
+    out = tmp_path / "cost.json"
+    run("compare", "table2", "--scale", "short", "--dry-run", "--cost", out, "--gpu-tflops", 50, "--utilisation", 0.5)
+    cost = json.loads(out.read_text())
+    assert (cost["trainings"], cost["preparations"]) == (15, 5)  # three rows, five folds; one preparation a fold
+    flop = (cost["training_pflop"] + cost["preparation_pflop"]) * 1e15
+    assert cost["one_gpu"]["hours"] == pytest.approx(flop / 25e12 / 3600, abs=0.01)
+    assert cost["this_machine"]["hours"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "says"),
+    [
+        (["tabel1"], SettingError, "Did you mean 'table1'"),
+        (["table1"], DataError, "--data busi=FOLDER"),
+        (["table1", "--scale", "big"], SettingError, "scale 'big'"),
+        (["table1", "--protocol", "group"], SettingError, "Did you mean 'grouped'"),
+        (["table1", "--fold", "x"], SettingError, "0,2-4"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_before_any_data_are_read(
+    words: list[str], error: type[Exception], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=says):
+        run("compare", *words, "--out", tmp_path)
+
+
+def test_an_unknown_key_of_a_suite_is_named_with_its_file(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"wrong.yaml is not valid: recipies"):
+        run("compare", write(tmp_path, {**TWO, "recipies": []}, "wrong.yaml"))
+
+
+def test_every_table_is_a_suite_of_its_rows() -> None:
+    from taichinet.experiments.grid.suite import table_suite
+    from taichinet.experiments.paper import paper_tables
+
+    for name, table in paper_tables().items():
+        suite = table_suite(name)
+        assert [list(part.recipes) for part in suite.parts] == [[r.variation for r in p.rows] for p in table.parts]
+    assert table_suite("table5").parts[1].test_on == ("udiat",)

@@ -1,0 +1,83 @@
+"""A real local Ray cluster of two nodes: one is killed in the middle, and the results are those of a serial run."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments.grid.grids import SETTINGS, phantoms, tiny_grid
+from taichinet.errors import SettingError
+from taichinet.experiments.grid.executors import Serial
+from taichinet.experiments.grid.progress import Progress, look
+from taichinet.experiments.grid.run_grid import run_grid
+
+# A laden machine starts Ray's helpers slowly, and little memory left is no reason to kill a worker of a few megabytes.
+PATIENCE = {
+    "RAY_agent_register_timeout_ms": "240000",
+    "RAY_raylet_start_wait_time_s": "240",
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_enable_worker_prestart": "0",
+}
+os.environ.update({name: os.environ.get(name, value) for name, value in PATIENCE.items()})  # read when it is imported
+ray = pytest.importorskip("ray", reason="needs the extra 'cluster'")
+RECIPES = ("taichinet", "model-3", "model-2")
+LONG = {**SETTINGS, "training.epochs": 40}  # long enough for a node to die in the middle
+
+
+def node() -> dict[str, int]:
+    """One processor, little memory, and ports of its own: a node waits but 15 s for helpers that choose their ports."""
+    names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+    sockets = [socket.socket() for _ in names]
+    for one in sockets:
+        one.bind(("", 0))
+    ports = {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
+    for one in sockets:
+        one.close()
+    return {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_log_monitor": False, **ports}
+
+
+@pytest.mark.enable_socket
+@pytest.mark.timeout(600)
+def test_a_node_that_dies_costs_no_finished_cell_and_changes_no_result(tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    from taichinet.experiments.grid.ray_cluster import RayCluster
+
+    data = phantoms(tmp_path)
+    grid = tiny_grid(data, tmp_path / "cluster", *RECIPES, set=LONG)
+    cluster = Cluster(initialize_head=True, head_node_args={**node(), "include_dashboard": False, "no_monitor": True})
+    second = cluster.add_node(**node())
+    ray.init(address=cluster.address, log_to_driver=False)
+    killed: list[list[int]] = []
+
+    def kill_when_both_train(progress: Progress) -> None:
+        running = [entry.epoch for entry in progress.entries if entry.state == "running"]
+        if not killed and len(running) == 2 and min(running) >= 2:
+            killed.append(running)
+            cluster.remove_node(second, allow_graceful=False)
+
+    try:
+        with pytest.raises(SettingError, match="--cpus"):
+            RayCluster(cluster.address, cpus=5)
+        executor = RayCluster(cluster.address, cpus=1)
+        progress = run_grid(look(grid.cells, ()), executor, kill_when_both_train, tick_seconds=0.2, busy_seconds=1)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert killed, "no node was killed in the middle"
+    assert [entry.state for entry in progress.entries] == ["done"] * 3
+    assert sum(entry.attempts for entry in progress.entries) == 1
+
+    serial = tiny_grid(data, tmp_path / "serial", *RECIPES, set=LONG)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    run_grid(look(serial.cells, ()), Serial())
+    torch.set_num_threads(threads)
+    for one, other in zip(grid.cells, serial.cells, strict=True):
+        for file in ("weights/model.safetensors", "scores.csv"):
+            assert (one.folder / file).read_bytes() == (other.folder / file).read_bytes()
+        assert len((one.folder / "history.csv").read_text().splitlines()) == 1 + 40

@@ -1,0 +1,230 @@
+"""A grid from suite to results: once only, resumed, copied, going on past failures; several processes; other data."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from fakes.ddti import make_fake_ddti
+
+from experiments.grid.grids import SETTINGS, phantoms, tiny_grid
+from taichinet.experiments.grid.cells import Cell
+from taichinet.experiments.grid.executors import Processes, Serial
+from taichinet.experiments.grid.progress import Progress, look
+from taichinet.experiments.grid.run_grid import run_grid
+from taichinet.experiments.grid.work import Ended, Task, perform
+from taichinet.experiments.run import read_fold
+
+SETTINGS_OF_ONE_EPOCH = {**SETTINGS, "training.epochs": 1}
+
+
+class PowerCutError(BaseException):
+    """Stands for Ctrl-C."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return phantoms(tmp_path_factory.mktemp("data"))
+
+
+def run(data: Path, out: Path, *recipes: str, executor: Any = None, **changes: Any) -> Progress:
+    grid = tiny_grid(data, out, *recipes, **changes)
+    return run_grid(look(grid.cells, grid.transfers), executor or Serial(), tick_seconds=0.05, busy_seconds=0.2)
+
+
+def states(progress: Progress) -> list[str]:
+    return [entry.state for entry in progress.entries]
+
+
+def stamps(out: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+
+
+def test_what_is_done_is_never_done_again(data: Path, tmp_path: Path) -> None:
+    first = run(data, tmp_path, "unet", "model-3")
+    assert states(first) == ["done", "done"]
+    before = stamps(tmp_path)
+    heard: list[int] = []
+    again = run(data, tmp_path, "unet", "model-3", executor=Serial(lambda phase, row, epochs: heard.append(1)))
+    assert states(again) == ["done", "done"]
+    assert all(entry.found for entry in again.entries)
+    assert not heard
+    assert stamps(tmp_path) == before
+    assert (tmp_path / "busi/short-unet/grouped/summary.json").is_file()
+
+
+def test_the_same_content_under_two_names_trains_once_and_says_so(data: Path, tmp_path: Path) -> None:
+    trained: list[int] = []
+    progress = run(
+        data, tmp_path, "model-1", "unet", executor=Serial(lambda phase, row, epochs: trained.append(row["epoch"]))
+    )
+    assert trained == [1, 2]
+    assert states(progress) == ["done", "done"]
+    one, other = (read_fold(tmp_path / f"busi/short-{name}/grouped/fold-0") for name in ("model-1", "unet"))
+    assert other.result["copied_from"] == "busi/short-model-1/grouped/fold-0"
+    assert "copied_from" not in one.result
+    assert other.result["experiment"]["name"] == "short-unet"
+    pd.testing.assert_frame_equal(one.scores, other.scores)
+    assert (other.folder / "weights/model.safetensors").read_bytes() == (
+        one.folder / "weights/model.safetensors"
+    ).read_bytes()
+    assert states(run(data, tmp_path, "model-1", "unet")) == ["done", "done"]
+
+
+def test_of_equal_cells_the_one_that_has_come_farthest_is_gone_on_with(data: Path, tmp_path: Path) -> None:
+    def cut(phase: str, row: dict[str, Any], epochs: int) -> None:
+        raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        run(data, tmp_path, "unet", executor=Serial(cut))
+    heard: list[int] = []
+    executor = Serial(lambda phase, row, epochs: heard.append(row["epoch"]))
+    assert states(run(data, tmp_path, "model-1", "unet", executor=executor)) == ["done", "done"]
+    assert heard == [2]
+    copied = read_fold(tmp_path / "busi/short-model-1/grouped/fold-0").result
+    assert copied["copied_from"] == "busi/short-unet/grouped/fold-0"
+
+
+def test_an_interrupted_grid_goes_on_where_it_stopped_and_ends_alike(data: Path, tmp_path: Path) -> None:
+    def cut(phase: str, row: dict[str, Any], epochs: int) -> None:
+        if (phase, row["epoch"]) == ("train", 1):
+            raise PowerCutError
+
+    with pytest.raises(PowerCutError):
+        run(data, tmp_path / "cut", "taichinet", executor=Serial(cut))
+    grid = tiny_grid(data, tmp_path / "cut", "taichinet")
+    progress = look(grid.cells, grid.transfers)
+    assert progress.entries[0].note == "half trained: epoch 1"
+    heard: list[tuple[str, int]] = []
+    executor = Serial(lambda phase, row, epochs: heard.append((phase, row["epoch"])))
+    assert states(run_grid(progress, executor)) == ["done"]
+    assert heard == [("train", 2)]
+    run(data, tmp_path / "whole", "taichinet")
+    cell = "busi/short-taichinet/grouped/fold-0/weights/model.safetensors"
+    assert (tmp_path / "cut" / cell).read_bytes() == (tmp_path / "whole" / cell).read_bytes()
+
+
+def test_a_folder_of_other_settings_fails_its_cell_alone_and_stays_as_it_is(data: Path, tmp_path: Path) -> None:
+    run(data, tmp_path, "unet")
+    result = tmp_path / "busi/short-unet/grouped/fold-0/result.json"
+    before = result.read_bytes()
+    other = run(data, tmp_path, "unet", "model-3", set=SETTINGS_OF_ONE_EPOCH)
+    assert states(other) == ["failed", "done"]
+    assert "setting training.epochs (2, asked for is 1)" in other.failed[0].note
+    assert result.read_bytes() == before
+
+
+def test_what_fails_stops_no_other_and_what_needs_it_fails_with_its_name(data: Path, tmp_path: Path) -> None:
+    bad = {**SETTINGS_OF_ONE_EPOCH, "training.learning_rate": 1e30, "training.batch_size": 3}
+    grid = tiny_grid(data, tmp_path, "unet", "model-1", test_on=("busi",), set=bad)
+    good = tiny_grid(data, tmp_path, "model-3", set=SETTINGS_OF_ONE_EPOCH)
+    progress = run_grid(look((*grid.cells, *good.cells), grid.transfers), Serial())
+    assert states(progress) == ["failed", "failed", "done", "failed", "failed"]
+    assert "learning rate" in progress.entries[0].note
+    assert progress.entries[1].note == "the same training failed as busi short-unet grouped fold 0"
+    assert progress.entries[3].note == "needs busi short-unet grouped fold 0, which failed"
+
+
+def test_a_defect_leaves_its_traceback_beside_the_cell(data: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    from taichinet.experiments.grid import work
+
+    monkeypatch.setattr(work, "run_fold", lambda *_: 1 / 0)
+    progress = run(data, tmp_path, "unet")
+    assert "ZeroDivisionError" in progress.failed[0].note
+    assert "ZeroDivisionError" in (progress.failed[0].task.folder / "failure.txt").read_text()
+
+
+def test_several_processes_end_with_the_files_of_one(data: Path, tmp_path: Path) -> None:
+    recipes = ("taichinet", "head-a")  # both wait for one preparation
+    run(data, tmp_path / "one", *recipes, executor=Processes(1, threads=1))
+    progress = run(data, tmp_path / "two", *recipes, executor=Processes(2, threads=1))
+    assert states(progress) == ["done", "done"]
+    assert len(list((tmp_path / "two/mining").glob("*/provenance.json"))) == 1
+    assert not list((tmp_path / "two").rglob("*claim*"))
+    for name in recipes:
+        cell = f"busi/short-{name}/grouped/fold-0"
+        for file in ("weights/model.safetensors", "scores.csv"):
+            assert (tmp_path / "one" / cell / file).read_bytes() == (tmp_path / "two" / cell / file).read_bytes()
+
+
+def killed_once(task: Task) -> Ended:
+    """Dies the first time by a signal that no process can catch."""
+    mark = task.folder.parent / "died"
+    if not mark.exists():
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return perform(task)
+
+
+def always_killed(task: Task) -> Ended:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def test_a_process_that_is_killed_is_replaced_and_one_that_always_dies_is_told(data: Path, tmp_path: Path) -> None:
+    progress = run(data, tmp_path, "unet", executor=Processes(1, threads=1, work=killed_once))
+    assert states(progress) == ["done"]
+    assert progress.entries[0].attempts == 1
+    progress = run(data, tmp_path / "again", "unet", executor=Processes(1, threads=1, work=always_killed))
+    assert states(progress) == ["failed"]
+    assert "SIGKILL" in progress.failed[0].note
+    assert "3 attempts" in progress.failed[0].note
+
+
+def test_networks_are_scored_on_another_data_set_when_their_folds_are_done(data: Path, tmp_path: Path) -> None:
+    other = make_fake_ddti(tmp_path / "other")
+    arguments = {"more": (f"ddti={other}",), "test_on": ("ddti",), "folds": (0, 1)}
+    progress = run(data, tmp_path / "runs", "unet", **arguments)
+    assert states(progress) == ["done", "done", "done"]
+    folder = tmp_path / "runs/busi/short-unet/grouped/on-ddti"
+    scores = pd.read_csv(folder / "scores.csv")
+    assert scores.groupby("key")["fold"].nunique().eq(2).all()
+    summary = json.loads((folder / "summary.json").read_text())
+    lesion = next(group for group in summary["summary"]["groups"] if group["group"] == "lesion")
+    by_fold = scores[scores["true_pixels"] > 0].fillna({"dice": 0}).groupby("fold")["dice"].mean()
+    assert lesion["network"]["dice"]["mean"] == pytest.approx(by_fold.mean(), abs=1e-5)
+    assert lesion["network"]["dice"]["std"] == pytest.approx(by_fold.std(), abs=1e-5)
+    again = run(data, tmp_path / "runs", "unet", **arguments)
+    assert again.entries[2].found
+
+
+def test_a_cell_that_another_command_works_on_is_waited_for(data: Path, tmp_path: Path) -> None:
+    grid = tiny_grid(data, tmp_path, "unet")
+    (cell,) = grid.cells
+
+    class Elsewhere(Serial):
+        """Busy the first time, as if another command had the cell."""
+
+        asked = 0
+
+        def wait(self, seconds: float) -> list[Ended]:
+            self.asked += 1
+            if self.asked == 1:
+                return [Ended(self._tasks.pop(), "busy", "worked on by process 1 on node")]
+            return super().wait(seconds)
+
+    seen: list[str] = []
+    progress = run_grid(
+        look((cell,), ()), Elsewhere(), lambda p: seen.append(p.entries[0].state), tick_seconds=0.05, busy_seconds=0.1
+    )
+    assert "elsewhere" in seen
+    assert states(progress) == ["done"]
+
+
+def test_a_key_is_of_the_content_and_not_of_the_name(data: Path, tmp_path: Path) -> None:
+    def key(*recipes: str, **changes: Any) -> Cell:
+        return tiny_grid(data, tmp_path, *recipes, **changes).cells[0]
+
+    unet = key("unet")
+    assert key("model-1").key == unet.key
+    assert replace(unet).key == unet.key
+    others = [key("model-3"), key("unet", folds=(1,)), key("unet", protocols=("paper",)), key("unet", seeds=(1,))]
+    assert len({unet.key, *(other.key for other in others)}) == 5
+    assert others[3].experiment.name == "short-unet+seed1"
