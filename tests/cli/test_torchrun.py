@@ -1,4 +1,4 @@
-"""`torchrun -m taichinet train`: one run folder, written once, with the result of one process; a lost process ends all."""
+"""`torchrun -m taichinet train`: one run folder, written once, with the result of one process; one lost ends all."""
 
 from __future__ import annotations
 
