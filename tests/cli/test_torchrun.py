@@ -1,4 +1,4 @@
-"""`torchrun -m taichinet train`: one run folder, written once, with the result of one process; one lost ends all."""
+"""`torchrun -m taichinet train`: one run folder, written once, with the result of one process."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(start: tuple[str, ...], data: Path, out: Path, **changes: object) -> sub
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 8, 6, 2, seed=1, height=96, width=128)
+    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 12, 10, 2, seed=1, height=96, width=128)
 
 
 def test_two_processes_write_one_run_folder_with_the_result_of_one(data: Path, tmp_path: Path) -> None:

@@ -38,28 +38,24 @@ def torchrun(*words: object, processes: int = 2) -> subprocess.CompletedProcess[
 
 
 @pytest.fixture(scope="module")
-def by_two(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What two processes found of every training."""
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two processes found; of the trainings rank 0 alone."""
     folder = tmp_path_factory.mktemp("two")
-    done = torchrun(SCRIPT, folder, "train")
+    done = torchrun(SCRIPT, folder)
     assert done.returncode == 0, done.stderr
-    return torch.load(folder / "trained.pt")  # type: ignore[no-any-return]
+    return [torch.load(folder / f"found-{rank}.pt") for rank in (0, 1)]
 
 
 @pytest.fixture(scope="module")
-def norms(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What BatchNorm made of each process' values."""
-    folder = tmp_path_factory.mktemp("norms")
-    done = torchrun(SCRIPT, folder, "norms")
-    assert done.returncode == 0, done.stderr
-    return torch.load(folder / "norms-0.pt"), torch.load(folder / "norms-1.pt")
+def by_two(found: list[dict[str, Any]]) -> dict[str, Any]:
+    return found[0]
 
 
-def assert_equal_training(found: dict[str, Any], alone: dict[str, Any]) -> None:
-    torch.testing.assert_close(found["losses"], alone["losses"], **EXACT)
-    assert found["weights"].keys() == alone["weights"].keys()
+def assert_equal_training(shared: dict[str, Any], alone: dict[str, Any]) -> None:
+    torch.testing.assert_close(shared["losses"], alone["losses"], **EXACT)
+    assert shared["weights"].keys() == alone["weights"].keys()
     for name, value in alone["weights"].items():
-        torch.testing.assert_close(found["weights"][name], value, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(shared["weights"][name], value, rtol=1e-6, atol=1e-7)
 
 
 # ----------------------------------------------------------------------------------------------- trainings
@@ -126,9 +122,9 @@ def test_one_process_alone_exchanges_nothing_and_keeps_torchs_own_norms() -> Non
 
 @pytest.mark.parametrize(("dimensions", "momentum"), [(4, 0.1), (2, 0.1), (4, None)])
 def test_batchnorm_over_two_processes_is_torchs_own_over_the_joined_batch(
-    norms: tuple[dict[str, Any], dict[str, Any]], dimensions: int, momentum: float | None
+    found: list[dict[str, Any]], dimensions: int, momentum: float | None
 ) -> None:
-    first, second = (found[f"{dimensions}-{momentum}"] for found in norms)
+    first, second = (of_rank[f"norm-{dimensions}-{momentum}"] for of_rank in found)
     layer = two_ranks.new_norm(dimensions, momentum)
     values, weights = two_ranks.joined_batch(dimensions)
     for _ in range(2):

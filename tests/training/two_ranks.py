@@ -1,6 +1,6 @@
-"""One of several processes of a tiny training, started by torchrun: a folder, and what is to be found out.
+"""One of several processes of a tiny training, started by torchrun with a folder.
 
-Rank 0 writes what it found into the folder as a file that torch loads; see test_distributed.py.
+Each writes what it found there, as a file that torch loads; see test_distributed.py.
 """
 
 from __future__ import annotations
@@ -114,27 +114,25 @@ def norm_across(ranks: Ranks, dimensions: int, momentum: float | None) -> dict[s
     return found | layer.state_dict()
 
 
-def main(folder: Path, what: str) -> None:
+def main(folder: Path) -> None:
     torch.set_num_threads(1)
     with process_group() as ranks:
         found: dict[str, Any] = {}
-        if what == "norms":
-            for dimensions, momentum in ((4, 0.1), (2, 0.1), (4, None)):
-                found[f"{dimensions}-{momentum}"] = norm_across(ranks, dimensions, momentum)
-            torch.save(found, folder / f"norms-{ranks.rank}.pt")
-        elif ranks.leads:
+        for dimensions, momentum in ((4, 0.1), (2, 0.1), (4, None)):
+            found[f"norm-{dimensions}-{momentum}"] = norm_across(ranks, dimensions, momentum)
+        if ranks.leads:
             for name in ("taichinet", "accumulated", "attention-unet"):
                 found[name] = train(name, folder, ranks)
             found["resumed"] = train("taichinet", folder, ranks, resume=True, epochs=3)
             ranks.hand_out(None)
             found["float32"] = train("float32", folder, ranks)
             ranks.hand_out(None)
-            torch.save(found, folder / "trained.pt")
         else:
             with everything_in_float64():
                 follow(ranks)
             follow(ranks)
+        torch.save(found, folder / f"found-{ranks.rank}.pt")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]))

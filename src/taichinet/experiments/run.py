@@ -37,7 +37,7 @@ from taichinet.training.checkpoint import clear_checkpoints, load_checkpoint
 from taichinet.training.claim import claimed
 from taichinet.training.device import Placement, choose_placement
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
-from taichinet.training.fit import TrainingData, fit
+from taichinet.training.fit import TrainingData, fit, refuse_idle_ranks
 
 # (section, key, value that changes nothing): settings that came after runs were made.
 LATER_SETTINGS = (
@@ -103,6 +103,7 @@ def _run_fold(
 ) -> FoldResult:
     split = plan.split(fold, manifest.labels, experiment.data.validation_share)
     placement = choose_placement(experiment.training.precision, experiment.training.channels_last)
+    refuse_idle_ranks(experiment.training, placement)  # before the mining, which takes hours
     if (teacher is None) != (experiment.teacher is None):
         raise SettingError(f"Recipe '{experiment.name}' has teacher {experiment.teacher}, but was given {teacher}.")
     taught_by = None if teacher is None else teacher_digest(teacher)

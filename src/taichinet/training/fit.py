@@ -90,7 +90,7 @@ def fit(
     """
     if settings.strategy == "easy-to-hard" and data.regions is None:
         raise SettingError("training.strategy=easy-to-hard needs mined regions. Mine them, or train with 'plain'.")
-    _refuse_idle_ranks(settings, placement)
+    refuse_idle_ranks(settings, placement)
     if placement.device.type == "cpu":
         keep_freed_memory()
     state = load_checkpoint(folder, identity) if resume else None
@@ -161,7 +161,8 @@ def epoch_batches(data: TrainingData, settings: TrainingSettings, epoch: int, ra
         yield augment(batch, data.augmentation, generator)
 
 
-def _refuse_idle_ranks(settings: TrainingSettings, placement: Placement) -> None:
+def refuse_idle_ranks(settings: TrainingSettings, placement: Placement) -> None:
+    """SettingError where batches are too small to give each of several processes two images."""
     needed = 2 * settings.accumulate * placement.ranks.size
     if placement.ranks.size > 1 and settings.batch_size < needed:
         raise SettingError(
