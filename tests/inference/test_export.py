@@ -116,9 +116,10 @@ def test_the_files_way_back_is_pytorchs(size: tuple[int, int]) -> None:
     np.testing.assert_array_equal(mask > 0, probability > np.float32(0.4))
 
 
-def test_int8_from_a_useless_calibration_is_refused_and_leaves_nothing(
-    exported: tuple[Path, Path], data: Path, tmp_path: Path
+def test_int8_that_costs_more_than_the_limit_is_refused_and_leaves_nothing(
+    exported: tuple[Path, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("taichinet.inference.runtimes.parity.MOST_DICE_COST", -1.0)  # random weights have none to lose
     weights, _ = exported
     black = tmp_path / "black"
     black.mkdir()
