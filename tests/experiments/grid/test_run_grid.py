@@ -140,6 +140,7 @@ def test_a_defect_leaves_its_traceback_beside_the_cell(data: Path, tmp_path: Pat
     assert "ZeroDivisionError" in (progress.failed[0].task.folder / "failure.txt").read_text()
 
 
+@pytest.mark.timeout(600)  # every process imports torch anew
 def test_several_processes_end_with_the_files_of_one(data: Path, tmp_path: Path) -> None:
     recipes = ("taichinet", "head-a")  # both wait for one preparation
     run(data, tmp_path / "one", *recipes, executor=Processes(1, threads=1))
@@ -168,6 +169,7 @@ def always_killed(task: Task) -> Ended:
     raise AssertionError
 
 
+@pytest.mark.timeout(600)  # every process imports torch anew
 def test_a_process_that_is_killed_is_replaced_and_one_that_always_dies_is_told(data: Path, tmp_path: Path) -> None:
     progress = run(data, tmp_path, "unet", executor=Processes(1, threads=1, work=killed_once))
     assert states(progress) == ["done"]
