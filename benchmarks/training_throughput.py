@@ -135,7 +135,7 @@ def leave_others_their_memory(spare: int = 2**30) -> None:
     available = next(int(line.split()[1]) for line in facts.read_text().splitlines() if line.startswith("MemAvailable"))
     own = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
     limit = own + max(1024 * available - spare, 0)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 def peak_memory_gib(width: int, size: int, batch_size: int, parts: int) -> float:
