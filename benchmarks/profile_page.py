@@ -105,8 +105,8 @@ def _throughput(records: Sequence[Mapping[str, Any]]) -> list[str]:
         "",
         "`python benchmarks/training_throughput.py -o results/benchmarks/training_throughput-MACHINE.json` adds one. "
         "*Of peak* is the share of the matrix product of the same number format, measured in the same run. *Ours* is "
-        "what training chooses by itself, end to end with its data. A record without that column is from before it was "
-        "measured.",
+        "what training chose by itself at that commit, end to end with its data (since then float32 channels-last is "
+        "left to processors with AVX-512). A record without that column is from before it was measured.",
     ]
     for entry in records:
         lines += [

@@ -33,6 +33,7 @@ from taichinet.experiments.recipes import get_recipe
 from taichinet.experiments.run import FoldResult, read_fold, run_fold, run_identity
 from taichinet.experiments.scoring import score_and_time, score_images
 from taichinet.models.weights import load_weights
+from taichinet.training.device import choose_placement
 from taichinet.training.fit import TrainingData
 
 TINY = vary(
@@ -130,7 +131,7 @@ def test_the_result_says_what_was_run_on_what_and_how_it_was_chosen(finished: Fo
         best["epoch"],
         pytest.approx(best["validation_dice"]),
     )
-    assert written["placement"] == "cpu float32 channels-last" or torch.cuda.is_available()
+    assert written["placement"] == choose_placement("float32").describe()
     assert 0 < written["inference_seconds_per_image"] < written["wall_seconds"]
     assert written["machine"]["torch"] == torch.__version__
     assert set(written["mining"]) >= {"identity", "images_without_easy_part", "images_without_hard_part"}

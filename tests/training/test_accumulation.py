@@ -11,8 +11,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from taichinet.batch import Batch
+from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.datasets.prepared import Taught
 from taichinet.losses.objective import ObjectiveSettings, objective
+from taichinet.training.easy_hard import MiningSettings
+from taichinet.training.easy_hard import _provenance as provenance_of
 from taichinet.training.loop import train_epoch
 from taichinet.training.settings import TrainingSettings
 
@@ -94,3 +97,15 @@ def test_micro_batches_of_one_image_are_refused() -> None:
     TrainingSettings(batch_size=8, accumulate=4)
     with pytest.raises(ValidationError, match="take 4 at most"):
         TrainingSettings(batch_size=8, accumulate=5)
+
+
+def test_regions_mined_before_there_was_accumulation_keep_their_identity() -> None:
+    """Else every cached preparation would be mined again for a setting that changes nothing."""
+    train, settings = discs(2), MiningSettings(batch_size=8)
+    whole, parts = (
+        provenance_of(train, settings.model_copy(update={"accumulate": parts}), AugmentationSettings(), bf16=False)
+        for parts in (1, 2)
+    )
+    assert "accumulate" not in whole.settings
+    assert parts.settings == {**whole.settings, "accumulate": 2}
+    assert whole.identity() != parts.identity()

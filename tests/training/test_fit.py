@@ -410,3 +410,13 @@ def test_the_placement_follows_the_wanted_precision() -> None:
     assert choose_placement("bf16").bf16
     assert choose_placement("float32", channels_last=False).describe().endswith("float32 contiguous")
     assert choose_placement("bf16").describe().endswith("bf16 channels-last")
+
+
+@pytest.mark.parametrize(("wide_vectors", "layout"), [(True, "channels-last"), (False, "contiguous")])
+def test_float32_takes_the_layout_that_is_faster_on_the_processor(
+    wide_vectors: bool, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": wide_vectors})
+    assert choose_placement().describe() == f"cpu float32 {layout}"
+    assert choose_placement("bf16").describe() == "cpu bf16 channels-last"
