@@ -29,7 +29,6 @@ def check(
     from taichinet.datasets.folds import read_folds
     from taichinet.datasets.manifest import Manifest
     from taichinet.errors import DataError
-    from taichinet.reports.data_page import write_data_page
 
     plan = None if folds is None else read_folds(folds)
     manifest: Manifest | None = None
@@ -44,6 +43,8 @@ def check(
             task = bar.add_task("looking at pictures, then comparing them", total=len(manifest.samples))
             result = check_dataset(manifest, plan, lambda done, _: bar.update(task, completed=done))
     if report is not None:
+        from taichinet.reports.data_page import write_data_page
+
         write_data_page(report, result, manifest, data)
     if as_json:
         print(json.dumps(result.to_json_dict()))

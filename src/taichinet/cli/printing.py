@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from taichinet.datasets.checking.check import DataReport
 from taichinet.datasets.checking.finding import KINDS, counted
-from taichinet.evaluation.aggregate import GroupScores, Summary
-from taichinet.experiments.cross_validate import Study
-from taichinet.reports.networks import NetworkRow
+
+if TYPE_CHECKING:  # a command waits for what it uses, not for what another one prints
+    from taichinet.datasets.checking.check import DataReport
+    from taichinet.evaluation.aggregate import GroupScores, Summary
+    from taichinet.experiments.cross_validate import Study
+    from taichinet.reports.networks import NetworkRow
 
 HEADINGS = {"dice": "DI", "jaccard": "JA", "accuracy": "ACC", "precision": "PR", "sensitivity": "SE"}
 POLICY_NAMES = {"paper": "empty truth scores 0", "correct-empty-is-1": "empty on empty scores 1"}
