@@ -40,7 +40,7 @@ def choose_placement(precision: Literal["auto", "bf16", "float32"] = "auto", cha
     """The GPU where there is one, else the CPU; `auto` takes bf16 only where the hardware has it.
 
     `channels_last` is taken where it is faster: not in float32 on a processor without AVX-512, whose backward
-    convolutions of 224 px took 1.6 times as long in it (results/benchmarks/training_throughput-amd-epyc.json), while
+    convolutions of 224 px take 1.3 times as long in it (results/benchmarks/training_throughput-amd-epyc.json), while
     with AVX-512 it is the faster layout. The ranks are those of the process group that this process has joined.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
