@@ -169,7 +169,7 @@ def _tell(progress: Progress, out: Path, as_json: bool) -> None:
         before = sum(entry.found for entry in progress.entries)
         Console().print(
             f"{progress.count('done')} of {len(progress.entries)} done ({before} before) in {out}. "
-            f"Tables: taichinet report {out} -o results.md",
+            f"Tables: taichinet report {out} -o report",
             soft_wrap=True,
             markup=False,
         )
