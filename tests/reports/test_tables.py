@@ -172,6 +172,11 @@ def test_a_data_set_with_and_without_normal_images_has_two_sections() -> None:
     ]
 
 
+def test_a_data_set_that_has_no_normal_images_does_not_speak_of_them() -> None:
+    text = markdown(content(cpu_taichinet(), dataset="ddti"))
+    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## ddti"]
+
+
 def test_other_pictures_under_the_same_name_have_a_section_of_their_own() -> None:
     text = markdown(content(cpu_taichinet()), content(get_recipe("cpu-unet"), dataset_digest="d2"))
     assert [line for line in text.splitlines() if line.startswith("## ")] == [

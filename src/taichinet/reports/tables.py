@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from taichinet.datasets.catalogue import find_dataset, list_datasets
 from taichinet.evaluation.aggregate import EmptyTruthPolicy
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.reports.comparison.markdown import HEADER
@@ -32,7 +33,9 @@ def results_table(results: Sequence[SummaryFile]) -> str:
         # Pictures of one name that are not the same pictures never share a table.
         alike = [key for key in sections if key[:2] == (dataset, with_normal)]
         version = f" (pictures `{digest[:12]}`)" if len(alike) > 1 else ""
-        lines += ["", f"## {dataset}, {'with' if with_normal else 'without'} normal images{version}", ""]
+        has_normal = dataset not in list_datasets() or find_dataset(dataset).has_normal
+        normal = f", {'with' if with_normal else 'without'} normal images" if has_normal else ""
+        lines += ["", f"## {dataset}{normal}{version}", ""]
         lines += _recipes(members)
         lines += ["", "### Images with a lesion", "", *_lesion_table(members), *_footnotes(members)]
         if any(group.group == "all" and group.policy for m in members for group in _filled(m)) and with_normal:

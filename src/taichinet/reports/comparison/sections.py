@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from taichinet.datasets.catalogue import find_dataset
 from taichinet.evaluation.uncertainty import LEVEL
 from taichinet.experiments.paper import paper_tables
 from taichinet.models.catalogue import CATALOGUE
@@ -69,7 +70,7 @@ def _block_part(block: Block, results: ComparisonResults) -> Part:
 def _data(block: Block) -> str:
     part = block.part
     normal = ""
-    if part.trained_on == "busi":
+    if find_dataset(part.trained_on).has_normal:
         normal = " with normal images" if part.include_normal else " without normal images"
     if part.trained_on != part.tested_on:
         return f"Trained on {title_of(part.trained_on)}{normal}, tested on {title_of(part.tested_on)}"
