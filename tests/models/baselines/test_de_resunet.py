@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from written_out import Parts, assert_agree, gflops, weathered
 
 from taichinet.models.baselines.de_resunet import DEResUNet, DEResUNetSettings, region_logits
-from taichinet.models.baselines.de_resunet_blocks import StrengthenModule
+from taichinet.models.baselines.de_resunet_blocks import ResidualBlock, StrengthenModule
 
 
 def count(*modules: nn.Module) -> int:
@@ -171,3 +171,18 @@ def test_the_network_equals_its_description_written_out() -> None:
         assert_agree(level, odds.log().float())
     assert torch.equal(prediction.positive, prediction.levels[-1])
     assert not parts.left
+
+
+def test_a_narrow_block_that_halves_its_map_learns_what_float64_says() -> None:
+    """oneDNN's gradient of a strided 1x1 convolution of fewer channels than a vector holds overwrites memory."""
+    torch.manual_seed(0)
+    block = ResidualBlock(4, 16, stride=2).to(memory_format=torch.channels_last)
+    image = torch.randn(16, 4, 64, 64).to(memory_format=torch.channels_last)
+    found = []
+    for _ in range(2):
+        block.zero_grad()
+        block(image).square().mean().backward()
+        found.append(block.shortcut.weight.grad.double())  # type: ignore[union-attr]
+        block, image = block.double(), image.double()
+    assert found[0].abs().max() > 1e-3
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)

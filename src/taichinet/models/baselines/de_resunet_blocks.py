@@ -28,11 +28,15 @@ class ResidualBlock(nn.Module):
             nn.LeakyReLU(SLOPE),
             nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1),
         )
-        self.shortcut = nn.Conv2d(in_channels, out_channels, kernel_size=1, stride=stride)
+        self.stride = stride
+        self.shortcut = nn.Conv2d(in_channels, out_channels, kernel_size=1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Body and shortcut; the shortcut sees the raw input."""
-        out: Tensor = self.body(features) + self.shortcut(features)
+        # The pixels are picked before the 1x1 convolution, not by its stride: oneDNN's gradient of a strided one writes
+        # past its buffer where there are fewer channels than a vector holds (its issue 6035), which corrupts memory.
+        seen = features[..., :: self.stride, :: self.stride]
+        out: Tensor = self.body(features) + self.shortcut(seen)
         return out
 
 
