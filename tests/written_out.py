@@ -11,6 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from taichinet.models.upsampling import leave_upsampling_plain
+
 
 class Parts:
     """The tensors of a network below `path` and what can be done with them; `left` are those that nothing has used."""
@@ -115,13 +117,17 @@ def weathered(network: nn.Module, channels: int, size: int) -> nn.Module:
 
 
 def assert_agree(found: Tensor, written_out: Tensor) -> None:
-    """Equal but for rounding, and varied enough that agreeing means something."""
+    """Equal but for rounding, and varied enough that agreeing means something.
+
+    Processors add up in different orders: 1.3e-5 apart has been seen where the answers spread over more than 0.01.
+    """
     assert float(written_out.std()) > 0.01
-    torch.testing.assert_close(found, written_out, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found, written_out, rtol=1e-4, atol=5e-5)
 
 
 def gflops(network: nn.Module, channels: int) -> float:
-    """Of one image of 224 px, from shapes alone, in the mode that the network is in."""
+    """Of one image of 224 px as the network is written, from shapes alone, in the mode that it is in."""
+    leave_upsampling_plain(network)
     image = torch.zeros(1, channels, 224, 224)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(image)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from taichinet.models.upsampling import UpsampledConv2d
+
 
 class DoubleConv(nn.Sequential):
     """Twice [3x3 convolution with bias, BatchNorm, ReLU]: (B, in, H, W) -> (B, out, H, W)."""
@@ -28,8 +30,8 @@ class UpConv(nn.Sequential):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
-            nn.Upsample(scale_factor=2, mode="nearest"),
-            nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1),
+            nn.Identity(),  # weights are stored under the names they had when upsampling was a layer of its own
+            UpsampledConv2d(in_channels, out_channels),
             nn.BatchNorm2d(out_channels),
             nn.ReLU(inplace=True),
         )

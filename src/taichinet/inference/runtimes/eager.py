@@ -9,6 +9,7 @@ from torch import nn
 
 from taichinet.inference.runtimes.answers import Answers
 from taichinet.inference.runtimes.runtime import Maps, RuntimeDescription, RuntimeName
+from taichinet.models.upsampling import leave_upsampling_plain
 from taichinet.training.device import Placement
 
 PLAIN = Placement(torch.device("cpu"), bf16=False, memory_format=torch.contiguous_format)
@@ -23,7 +24,9 @@ class Eager:
     def __init__(self, network: nn.Module, placement: Placement = PLAIN, disagreement: bool = True) -> None:
         """Move `network` to `placement`; `disagreement` asks for the second answer too."""
         self._placement = placement
-        self._answers = Answers(placement.place(network), disagreement).eval()
+        # The reference for every other runtime: computed as the network is written.
+        network = leave_upsampling_plain(placement.place(network))
+        self._answers = Answers(network, disagreement).eval()
 
     @property
     def description(self) -> RuntimeDescription:

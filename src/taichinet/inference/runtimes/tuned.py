@@ -1,4 +1,4 @@
-"""Tuned PyTorch: BatchNorm folded into the convolutions, channels-last, bf16 where the hardware has it."""
+"""Tuned PyTorch: BatchNorm folded into the convolutions, upsampling merged with them, channels-last, bf16 where the hardware has it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from taichinet.inference.runtimes.eager import Eager
 from taichinet.inference.runtimes.runtime import RuntimeName
+from taichinet.models.upsampling import transpose_upsampling
 from taichinet.training.device import Placement, choose_placement
 
 
@@ -19,7 +20,12 @@ class Tuned(Eager):
 
     def __init__(self, network: nn.Module, placement: Placement | None = None, disagreement: bool = True) -> None:
         """`network` itself is left as it is; `placement` is the machine's best where None."""
-        super().__init__(fold_batch_norms(network), placement or choose_placement(), disagreement)
+        placement = placement or choose_placement()
+        folded = fold_batch_norms(network)
+        # On a GPU the transposed form was never measured.
+        super().__init__(
+            transpose_upsampling(folded) if placement.device.type == "cpu" else folded, placement, disagreement
+        )
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:

@@ -1,0 +1,105 @@
+"""Merged upsampling is the plain one: the same values, the same gradients, the same stored weights."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from taichinet.models.blocks import UpConv
+from taichinet.models.catalogue import create_model
+from taichinet.models.upsampling import (
+    UpsampledConv2d,
+    leave_upsampling_plain,
+    merged_kernel,
+    transpose_upsampling,
+)
+
+
+def plain(features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.conv2d(F.interpolate(features, scale_factor=2, mode="nearest"), weight, bias, padding=1)
+
+
+def gradients(layer: nn.Module, features: Tensor, seen: Tensor) -> list[Tensor]:
+    """Of the features, the weight and the bias, for the same gradient of the output."""
+    features = features.clone().requires_grad_()
+    layer.zero_grad()
+    layer(features).backward(seen)
+    return [one for one in (features.grad, *(weight.grad for weight in layer.parameters())) if one is not None]
+
+
+def test_the_merged_kernel_is_exact() -> None:
+    torch.manual_seed(0)
+    features, weight, bias = (torch.randn(shape, dtype=torch.float64) for shape in ((2, 3, 5, 7), (4, 3, 3, 3), (4,)))
+    merged = F.conv_transpose2d(features, merged_kernel(weight), bias, stride=2, padding=1)
+    torch.testing.assert_close(merged, plain(features, weight, bias), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels-last"])
+@pytest.mark.parametrize(("inputs", "outputs", "height", "width"), [(8, 4, 6, 10), (3, 5, 1, 1), (64, 32, 14, 14)])
+def test_values_and_gradients_are_those_of_the_plain_form(
+    inputs: int, outputs: int, height: int, width: int, layout: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    layer = UpsampledConv2d(inputs, outputs).to(memory_format=layout)
+    features = torch.randn(2, inputs, height, width).to(memory_format=layout)
+    seen = torch.randn(2, outputs, 2 * height, 2 * width).to(memory_format=layout)
+    merged, found = layer(features), gradients(layer, features, seen)
+    leave_upsampling_plain(layer)
+    torch.testing.assert_close(merged, layer(features), rtol=1e-4, atol=1e-5)
+    assert len(found) == 3
+    for one, other in zip(found, gradients(layer, features, seen), strict=True):
+        assert one.dtype == other.dtype
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_under_autocast_it_answers_in_bf16_and_learns_in_float32() -> None:
+    torch.manual_seed(0)
+    layer = UpsampledConv2d(16, 8)
+    features = torch.randn(2, 16, 8, 8, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        merged = layer(features)
+    merged.float().square().mean().backward()
+    assert merged.dtype == torch.bfloat16
+    assert {features.grad.dtype, layer.weight.grad.dtype, layer.bias.grad.dtype} == {torch.float32}  # type: ignore[union-attr]
+    torch.testing.assert_close(merged.float(), plain(features, layer.weight, layer.bias), rtol=0.03, atol=0.03)  # type: ignore[arg-type]
+
+
+def test_formats_without_a_fast_kernel_are_computed_plainly() -> None:
+    layer = UpsampledConv2d(3, 2).double()
+    answer = layer(torch.randn(1, 3, 4, 4, dtype=torch.float64))
+    assert answer.grad_fn is not None
+    assert "Merged" not in answer.grad_fn.name()
+    assert "Merged" in UpsampledConv2d(3, 2)(torch.randn(1, 3, 4, 4)).grad_fn.name()
+
+
+def test_frozen_weights_get_no_gradient() -> None:
+    layer = UpsampledConv2d(3, 2)
+    for weight in layer.parameters():
+        weight.requires_grad_(False)
+    features = torch.randn(1, 3, 4, 4, requires_grad=True)
+    layer(features).sum().backward()
+    assert features.grad is not None
+    assert layer.weight.grad is None
+    assert layer.bias is not None
+    assert layer.bias.grad is None
+
+
+def test_weights_keep_their_names() -> None:
+    assert [name for name, _ in UpConv(4, 2).named_parameters()] == ["1.weight", "1.bias", "2.weight", "2.bias"]
+
+
+def test_the_transposed_network_answers_alike() -> None:
+    torch.manual_seed(0)
+    network = create_model("taichinet", width=4).eval()
+    transposed = transpose_upsampling(copy.deepcopy(network))
+    assert not any(isinstance(module, UpsampledConv2d) for module in transposed.modules())
+    assert sum(isinstance(module, nn.ConvTranspose2d) for module in transposed.modules()) == 8  # four levels, two paths
+    image = torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        one, other = network(image), transposed(image)
+    torch.testing.assert_close(one.lesion, other.lesion, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(one.disagreement, other.disagreement, rtol=1e-4, atol=1e-5)
