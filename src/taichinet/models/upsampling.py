@@ -69,7 +69,7 @@ def transpose_upsampling(network: nn.Module) -> nn.Module:
 class _Merged(torch.autograd.Function):
     """The transposed convolution with a backward of its own.
 
-    PyTorch's takes as long for the bias's gradient as for all the rest, and merging inside it saves a copy of the kernel.
+    PyTorch's takes as long for the bias's gradient as for all the rest; merged in here, the kernel is copied once less.
     """
 
     @staticmethod
@@ -80,7 +80,7 @@ class _Merged(torch.autograd.Function):
         return F.conv_transpose2d(features, kernel, bias.to(features.dtype), stride=2, padding=1)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         features, kernel = ctx.saved_tensors
         wanted = [*ctx.needs_input_grad[:2], False]
