@@ -1,4 +1,4 @@
-"""Tuned PyTorch: BatchNorm and upsampling merged into the convolutions, channels-last, bf16 where the hardware has it."""
+"""Tuned PyTorch: BatchNorm and upsampling merged into the convolutions, channels-last, bf16 where the machine has it."""
 
 from __future__ import annotations
 
