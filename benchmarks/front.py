@@ -1,7 +1,7 @@
 """The front of Dice against latency: TaiChiNet, its U-Net and the faster variants. Writes docs/fast-variants.md.
 
-    python benchmarks/front.py -o results/benchmarks/front.json --page docs/fast-variants.md
-    python benchmarks/front.py --from results/benchmarks/front.json --page docs/fast-variants.md
+    python benchmarks/front.py -o results/benchmarks/front-MACHINE.json --page docs/fast-variants.md
+    python benchmarks/front.py --from results/benchmarks/front-MACHINE.json --page docs/fast-variants.md
 
 Latency is measured here: one image through each network as it is used after training, eager float32 in channels-last
 layout, in turn; the second command takes the latencies of a record instead. Dice comes from the trainings

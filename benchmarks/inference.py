@@ -1,7 +1,9 @@
 """Inference of TaiChiNet: every runtime against plain PyTorch, two known networks and the machine's own peak.
 
-    python benchmarks/inference.py -o results/benchmarks/inference.json --page docs/speed.md
-    python benchmarks/inference.py --from results/benchmarks/inference.json --page docs/speed.md
+    python benchmarks/inference.py -o results/benchmarks/inference-MACHINE.json --page docs/speed.md
+    python benchmarks/inference.py --from results/benchmarks --page docs/speed.md
+
+The page shows every machine whose record lies beside the one just written; the second command measures nothing.
 
 Random weights at the paper's width and size: speed does not depend on them, and what int8 costs in Dice is for
 `taichinet export` to say of trained ones. All contenders run in turn in one process, A B C A B C ...; a figure is a
@@ -16,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import os
 import subprocess
 import sys
@@ -32,12 +33,12 @@ from typing import Any
 import numpy as np
 import torch
 from inference_page import page
+from measuring import read_record, record
 from PIL import Image
 from torch import nn
 
 from taichinet.datasets.images import read_grey
 from taichinet.datasets.phantom import make_phantom
-from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.inference.folder import predict_files
 from taichinet.inference.outputs import output_files, write_maps
 from taichinet.inference.predictor import Predictor
@@ -45,6 +46,7 @@ from taichinet.inference.runtimes.eager import PLAIN, Eager
 from taichinet.inference.runtimes.runtime import Runtime
 from taichinet.inference.runtimes.tuned import Tuned
 from taichinet.models.catalogue import create_model
+from taichinet.models.complexity import measure_complexity
 from taichinet.models.weights import LoadedWeights, WeightsConfig
 
 PLAIN_NAME = "PyTorch eager float32"
@@ -54,19 +56,20 @@ Work = Callable[[], object]
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--out", type=Path)
+    parser.add_argument("-o", "--out", type=Path, help="the record, one file a machine: inference-MACHINE.json")
     parser.add_argument("--page", type=Path, help="write the Markdown page here")
-    parser.add_argument("--from", dest="made", type=Path, help="measure nothing: the page of an earlier result")
+    parser.add_argument("--from", dest="known", type=Path, help="measure nothing: the page of this folder's records")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--images", type=int, default=24, help="images of the folder")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     arguments = parser.parse_args()
-    result = json.loads(arguments.made.read_text()) if arguments.made else measure(arguments)
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=1) + "\n")
-    text = page(result)
+    records = [] if arguments.known else [record(arguments.out, measure(arguments))]
+    folder = arguments.known or (arguments.out and arguments.out.parent)
+    if folder:
+        records = [read_record(path) for path in sorted(folder.glob("inference-*.json"))]
+    text = page(records)
     if arguments.page:
         arguments.page.write_text(text)
     print(text)
@@ -95,18 +98,17 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "width": arguments.width,
         "size": arguments.size,
         "rounds": arguments.rounds,
+        "merged_upsampling": True,
         "parameters": {"TaiChiNet": count_parameters(network), **sizes},
         "milliseconds": {name: round(1000 * value, 1) for name, value in seconds.items()},
         "ratios": ratios(seconds),
         "ratios_of_each_pass": [ratios(one) for one in passes],
-        "gflops_an_image": round(gflops(network, arguments.size), 2),
+        "gflops_an_image": round(measure_complexity("taichinet", arguments.size, width=arguments.width).gflops, 2),
         "peak_gflops": measure_peak(arguments.clock),
         "folder": measure_folder(loaded, runtimes[fastest], fastest, arguments.images),
         "start_up_seconds": measure_start_up(),
         "not_measured": missing + missing_rivals,
         "load_average_before_and_after": [round(load_before, 1), round(os.getloadavg()[0], 1)],
-        "commit": source_commit(),
-        "machine": describe_machine(),
     }
 
 
@@ -135,7 +137,7 @@ def build_runtimes(
     from taichinet.inference.runtimes.openvino import OpenVino, has_bf16
 
     core = openvino.Core()
-    content = graph.SerializeToString()
+    content = network_graph(loaded, transposed=True).SerializeToString()
     runtimes["OpenVINO float32"] = OpenVino(core.read_model(content), "float32", threads)
     if has_bf16():
         runtimes["OpenVINO bf16"] = OpenVino(core.read_model(content), "bf16", threads)
@@ -210,15 +212,6 @@ def measure_peak(clock: str) -> dict[str, float]:
             taken.append(now() - began)
         found[name] = round(2 * 1536**3 / min(taken) / 1e9, 1)
     return found
-
-
-def gflops(network: nn.Module, size: int) -> float:
-    """Of one forward pass, a multiplication and an addition counting as two."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network(torch.rand(1, 1, size, size))
-    return float(counter.get_total_flops()) / 1e9
 
 
 def measure_folder(loaded: LoadedWeights, fastest: Runtime, name: str, count: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from taichinet.datasets.prepared import Prepared, Regions
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.models.catalogue import create_model
+from taichinet.models.upsampling import leave_upsampling_plain
 from taichinet.training.device import Placement, choose_placement
 from taichinet.training.loop import train_epoch
 
@@ -107,8 +108,11 @@ def gemm_gflops(seconds: Sequence[float], size: int = GEMM_SIZE) -> float:
 
 
 def training_gflops(model: str, size: int, **options: object) -> float:
-    """GFLOPs of one image forward and backward, from shapes alone; convolutions and matrix products counted."""
-    network = create_model(model, **options).train()
+    """GFLOPs of one image forward and backward through the network as it is written, from shapes alone.
+
+    Convolutions and matrix products are counted.
+    """
+    network = leave_upsampling_plain(create_model(model, **options).train())
     with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
         prediction = network(torch.zeros(2, 1, size, size))
         outputs = [prediction.positive] + ([] if prediction.negative is None else [prediction.negative])
@@ -117,14 +121,14 @@ def training_gflops(model: str, size: int, **options: object) -> float:
 
 
 def record(path: Path | None, content: Mapping[str, Any]) -> dict[str, Any]:
-    """`content` with clock, commit and machine; printed and, with a `path`, written there.
+    """`content` with clock (its own, if it tells one), load, commit and machine; printed and, with a `path`, written.
 
     One file holds one machine: another machine's record is refused, since its hardware may not be at hand again.
     """
     timing = "processor time of one thread" if clock_is_cpu_time() else "wall clock"
     load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
     where = {"commit": source_commit(), "machine": describe_machine()}
-    entry = {**content, "clock": timing, "load_average": load, **where}
+    entry = {"clock": timing, **content, "load_average": load, **where}
     text = json.dumps(entry, indent=1) + "\n"
     print(text, end="")
     if path is not None:

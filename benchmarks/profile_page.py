@@ -20,7 +20,7 @@ def page(entry: Mapping[str, Any], throughput: Sequence[Mapping[str, Any]]) -> s
         "",
         f"Measured on {told(entry['machine'])}, {entry['placement']}, commit `{entry['commit']}`; seconds are of the "
         f"{entry['clock']}, those of operators of the wall clock. The command is "
-        "`python benchmarks/profile_training.py -o results/benchmarks/profile.json --page docs/profile.md`.",
+        "`python benchmarks/profile_training.py -o results/benchmarks/profile-MACHINE.json --page docs/profile.md`.",
         *_how_busy(entry),
         "",
         *_step(entry),

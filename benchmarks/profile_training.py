@@ -1,7 +1,7 @@
 """Where the time goes: of a training step by kind of operator, of a whole run by stage. Writes docs/profile.md.
 
-    python benchmarks/profile_training.py -o results/benchmarks/profile.json --page docs/profile.md
-    python benchmarks/profile_training.py --from results/benchmarks/profile.json --page docs/profile.md
+    python benchmarks/profile_training.py -o results/benchmarks/profile-MACHINE.json --page docs/profile.md
+    python benchmarks/profile_training.py --from results/benchmarks/profile-MACHINE.json --page docs/profile.md
 
 The second command writes the page anew from that record, with what benchmarks/training_throughput.py measured.
 The step is that of the paper's network (224 px, width 32) in the placement that training chooses by itself. The run is
@@ -16,6 +16,7 @@ import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -50,6 +51,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "copies and conversions": ("copy", "clone", "contiguous", "fill_", "zero_", "empty", "resize"),
 }
 REST = "everything else"
+PROFILED_STEPS = 5
 # Where a run's functions are looked up when it calls them, and what they are called here.
 STAGES: tuple[tuple[Any, str, str], ...] = (
     (run_module, "mine_regions", "mining"),
@@ -110,7 +112,11 @@ def main() -> None:
 
 
 def profile_step(width: int, size: int, count: int) -> dict[str, float]:
-    """Seconds of one training step by kind of operator; a step before it warms up."""
+    """Seconds of one training step by kind of operator: medians of PROFILED_STEPS steps after three that warm up.
+
+    A profiled step is slower than a free one: where the profiler's own records split the heap, some blocks are mapped
+    anew. The median leaves out most of that.
+    """
     torch.manual_seed(0)
     keep_freed_memory()  # as training does
     placement = choose_placement()
@@ -118,15 +124,18 @@ def profile_step(width: int, size: int, count: int) -> dict[str, float]:
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     data, regions = random_data(2 * count, size)
     batch = draw(data, regions, count, torch.Generator().manual_seed(0))
-    train_step(network, batch, optimizer, placement)
+    for _ in range(3):
+        train_step(network, batch, optimizer, placement)
     on_gpu = placement.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
-    with profile(activities=activities) as profiler:
-        train_step(network, batch, optimizer, placement)
-    seconds: dict[str, float] = defaultdict(float)
-    for event in profiler.key_averages():
-        microseconds = event.self_device_time_total if on_gpu else event.self_cpu_time_total
-        seconds[kind_of(event.key)] += microseconds / 1e6
+    taken: dict[str, list[float]] = defaultdict(lambda: [0.0] * PROFILED_STEPS)
+    for step in range(PROFILED_STEPS):
+        with profile(activities=activities) as profiler:
+            train_step(network, batch, optimizer, placement)
+        for event in profiler.key_averages():
+            microseconds = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+            taken[kind_of(event.key)][step] += microseconds / 1e6
+    seconds = {kind: median(values) for kind, values in taken.items()}
     return {kind: round(value, 3) for kind, value in sorted(seconds.items(), key=lambda item: -item[1])}
 
 

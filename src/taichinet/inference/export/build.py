@@ -53,7 +53,7 @@ def build(
     from taichinet.inference.export.quantise import onnx_int8
     from taichinet.inference.export.whole import whole_onnx
 
-    graph = network_graph(loaded)
+    graph = network_graph(loaded, transposed=form == "openvino")
     resize = _resizing(loaded.channels, loaded.config.size)
     if form == "openvino":
         return _build_openvino(graph, precision, loaded, threshold, calibration, notes, resize)

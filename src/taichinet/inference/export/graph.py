@@ -12,15 +12,22 @@ import torch
 
 from taichinet.inference.runtimes.answers import Answers
 from taichinet.inference.runtimes.tuned import fold_batch_norms
+from taichinet.models.upsampling import leave_upsampling_plain, transpose_upsampling
 from taichinet.models.weights import LoadedWeights
 
 NETWORK_IMAGE, LESION, DISAGREEMENT = "network_image", "lesion", "disagreement"
 OPSET = 20
 
 
-def network_graph(loaded: LoadedWeights) -> onnx.ModelProto:
-    """Float32; every answer float (B, 1, S, S). The batch B is free, C and S are those of the weights."""
-    answers = Answers(fold_batch_norms(loaded.network).cpu(), disagreement=True).eval()
+def network_graph(loaded: LoadedWeights, transposed: bool = False) -> onnx.ModelProto:
+    """Float32; every answer float (B, 1, S, S). The batch B is free, C and S are those of the weights.
+
+    `transposed` merges upsampling with the convolution behind it: right where transposed convolutions are tuned, as
+    they are in OpenVINO for every number format. ONNX Runtime's unfold their input and stay float in an int8 graph.
+    """
+    folded = fold_batch_norms(loaded.network).cpu()
+    network = transpose_upsampling(folded) if transposed else leave_upsampling_plain(folded)
+    answers = Answers(network, disagreement=True).eval()
     # Two images: a batch of one would be taken for a constant.
     example = torch.rand(2, loaded.channels, loaded.config.size, loaded.config.size)
     with torch.inference_mode():

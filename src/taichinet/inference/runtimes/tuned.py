@@ -1,4 +1,4 @@
-"""Tuned PyTorch: BatchNorm and upsampling merged into the convolutions, channels-last, bf16 where the machine has it."""
+"""Tuned PyTorch: convolutions merged with BatchNorm and upsampling, channels-last, bf16 where there is."""
 
 from __future__ import annotations
 
