@@ -1,4 +1,4 @@
-"""A whole folder through one network: files are read ahead and written behind while the network computes."""
+"""A whole folder through one network: files are read ahead, measured and written behind while the network computes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,7 @@ READ_AHEAD = 2 * BATCH_SIZE  # images decoded before they are needed: more only 
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
+_Measure = Callable[[], MaskPrediction]
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,9 @@ class _Read:
 def predict_files(predictor: Predictor, names: Mapping[Path, str], output: Path) -> Iterator[Row]:
     """A row for each file of `names`, in order; its maps are written to `output` under its name.
 
-    One thread decodes and resizes ahead and one writes behind; BATCH_SIZE images pass the network together. A file
-    that cannot be read, or whose maps cannot be written, fails alone. In a batch a network may round otherwise than
-    alone: a probability may differ in its seventh digit.
+    One thread decodes and resizes ahead, one brings the maps to their size, measures and writes them behind;
+    BATCH_SIZE images pass the network together. A file that cannot be read, or whose maps cannot be written, fails
+    alone. In a batch a network may round otherwise than alone: a probability may differ in its seventh digit.
     """
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
         writing: deque[Future[Row]] = deque()
@@ -47,8 +49,8 @@ def predict_files(predictor: Predictor, names: Mapping[Path, str], output: Path)
 
         try:
             for batch in _batches(_ahead(reader, read, names), BATCH_SIZE):
-                for one, result, seconds in _predict(predictor, batch):
-                    writing.append(writer.submit(_write, one, result, names[one.file], output, seconds))
+                for one, measure, seconds in _ask(predictor, batch):
+                    writing.append(writer.submit(_write, one, measure, names[one.file], output, seconds))
                 while len(writing) > BATCH_SIZE:
                     yield writing.popleft().result()
         except KeyboardInterrupt:
@@ -107,41 +109,48 @@ def _read(predictor: Predictor, file: Path, targets: Mapping[str, Path]) -> _Rea
     return _Read(file, image, error, time.perf_counter() - started)
 
 
-def _predict(predictor: Predictor, batch: Sequence[_Read]) -> Iterator[tuple[_Read, MaskPrediction | str, float]]:
-    """Each of `batch` with its prediction, or its error, and its share of the network's seconds."""
+def _ask(predictor: Predictor, batch: Sequence[_Read]) -> Iterator[tuple[_Read, _Measure, float]]:
+    """Each of `batch` with what will measure its maps, and its share of the network's seconds."""
     started = time.perf_counter()
     inputs = [read.image for read in batch if read.image is not None]
-    results: Iterator[MaskPrediction | str]
     try:
-        results = iter(list(predictor.predict_batch(inputs)) if inputs else [])
-    except MemoryError:  # one large image must not cost the others theirs
-        results = iter([_alone(predictor, image) for image in inputs])
+        maps = predictor.network_maps(inputs) if inputs else None
+    except MemoryError:  # one after the other they may fit
+        maps = None
     seconds = (time.perf_counter() - started) / max(len(inputs), 1)
+    row = 0
     for read in batch:
-        yield read, next(results) if read.image is not None else str(read.error), seconds
+        if read.image is None:
+            yield read, partial(_fail, str(read.error)), seconds
+        elif maps is None:
+            yield read, partial(_alone, predictor, read.image), seconds
+        else:
+            yield read, partial(predictor.at_native_size, maps, row, read.image), seconds
+            row += 1
 
 
-def _alone(predictor: Predictor, image: NetworkInput) -> MaskPrediction | str:
-    try:
-        return next(predictor.predict_batch([image]))
-    except MemoryError as fault:
-        return repr(fault)
+def _fail(error: str) -> MaskPrediction:
+    raise DataError(error)
 
 
-def _write(read: _Read, result: MaskPrediction | str, name: str, output: Path, seconds: float) -> Row:
-    """Write the maps; the row of the file."""
+def _alone(predictor: Predictor, image: NetworkInput) -> MaskPrediction:
+    return next(predictor.predict_batch([image]))
+
+
+def _write(read: _Read, measure: _Measure, name: str, output: Path, seconds: float) -> Row:
+    """Measure the maps and write them; the row of the file."""
     started = time.perf_counter()
 
     def took() -> float:
         return round(read.seconds + seconds + time.perf_counter() - started, 4)
 
     file = str(read.file)
-    if isinstance(result, str):
-        error = result if read.error is not None else f"{file}: {result}"
-        return Row(file, name, "failed", seconds=took(), error=error)
     try:
+        result = measure()
         write_maps(result, output_files(output, name))
-    except OSError as fault:
+    except DataError as fault:
+        return Row(file, name, "failed", seconds=took(), error=str(fault))
+    except (OSError, MemoryError) as fault:
         return Row(file, name, "failed", seconds=took(), error=f"{file}: {fault!r}")
     box = result.bounding_box
     return Row(

@@ -16,7 +16,7 @@ from taichinet.datasets.prepared import resize_image
 from taichinet.errors import DataError, SettingError, WeightsError
 from taichinet.evaluation.resize import resize_probability
 from taichinet.inference.runtimes.eager import Eager
-from taichinet.inference.runtimes.runtime import Runtime
+from taichinet.inference.runtimes.runtime import Maps, Runtime
 from taichinet.models.input_size import SIZE_MULTIPLE
 from taichinet.models.weights import LoadedWeights
 from taichinet.training.device import Placement
@@ -136,10 +136,18 @@ class Predictor:
 
     def predict_batch(self, inputs: Sequence[NetworkInput]) -> Iterator[MaskPrediction]:
         """A prediction for each of `inputs`, which pass the network together; each at its own size."""
-        maps = self.runtime.maps(np.stack([image.pixels for image in inputs]))
+        maps = self.network_maps(inputs)
         for i, image in enumerate(inputs):
-            disagreement = None if maps.disagreement is None else _native(maps.disagreement[i], image.native_size)
-            yield _measured(_native(maps.lesion[i], image.native_size), disagreement, self.threshold)
+            yield self.at_native_size(maps, i, image)
+
+    def network_maps(self, inputs: Sequence[NetworkInput]) -> Maps:
+        """What the network says of `inputs`, at network size."""
+        return self.runtime.maps(np.stack([image.pixels for image in inputs]))
+
+    def at_native_size(self, maps: Maps, index: int, image: NetworkInput) -> MaskPrediction:
+        """The prediction of `image`, number `index` of `maps`. May be called in another thread than `network_maps`."""
+        disagreement = None if maps.disagreement is None else _native(maps.disagreement[index], image.native_size)
+        return _measured(_native(maps.lesion[index], image.native_size), disagreement, self.threshold)
 
 
 def _native(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

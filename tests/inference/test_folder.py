@@ -1,0 +1,67 @@
+"""A folder's images are each answered for, whatever happens to the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from taichinet.inference.folder import BATCH_SIZE, predict_files
+from taichinet.inference.outputs import Row
+from taichinet.inference.predictor import Predictor
+from taichinet.inference.runtimes.eager import PLAIN
+from taichinet.inference.runtimes.runtime import Maps, RuntimeDescription
+from taichinet.models.catalogue import create_model
+from taichinet.models.weights import LoadedWeights, WeightsConfig
+
+
+class Grey:
+    """Answers with the image's own grey values; memory for at most `room` images."""
+
+    description = RuntimeDescription("eager", "float32")
+
+    def __init__(self, room: int) -> None:
+        self.room, self.asked = room, list[int]()
+
+    def maps(self, images: NDArray[np.uint8]) -> Maps:
+        self.asked.append(len(images))
+        if len(images) > self.room:
+            raise MemoryError("no room")
+        return Maps(lesion=images[:, 0].astype(np.float32) / 255, disagreement=None)
+
+
+def predict(folder: Path, runtime: Grey, count: int) -> list[Row]:
+    """Row n is of an image whose grey value is 10 n."""
+    output = folder / "out"
+    output.mkdir()
+    files = []
+    for number in range(count):
+        files.append(folder / f"{number}.png")
+        Image.fromarray(np.full((20 + number, 30), 10 * number, np.uint8)).save(files[-1])
+    network = create_model("unet", width=2).eval()
+    predictor = Predictor(LoadedWeights(network, WeightsConfig("unet", {"width": 2}, 32)), PLAIN, runtime=runtime)
+    return list(predict_files(predictor, {file: file.stem for file in files}, output))
+
+
+@pytest.mark.parametrize("room", [BATCH_SIZE, 1])
+def test_every_image_gets_its_own_answer_in_order_and_at_its_size(tmp_path: Path, room: int) -> None:
+    runtime = Grey(room)
+    rows = predict(tmp_path, runtime, BATCH_SIZE + 3)
+    assert [row.status for row in rows] == ["done"] * (BATCH_SIZE + 3)
+    assert [row.height for row in rows] == [20 + number for number in range(BATCH_SIZE + 3)]
+    for number, row in enumerate(rows):
+        assert row.max_probability == pytest.approx(10 * number / 255, abs=1e-6)
+        written = np.asarray(Image.open(tmp_path / "out" / f"{number}_probability.png"))
+        assert written.shape == (20 + number, 30)
+        assert np.all(written == 10 * number)
+    assert runtime.asked[0] == BATCH_SIZE
+    assert (1 in runtime.asked) == (room == 1), "asked one by one only where the batch finds no room"
+
+
+def test_an_image_without_room_fails_alone_and_says_so(tmp_path: Path) -> None:
+    rows = predict(tmp_path, Grey(0), 2)
+    assert [row.status for row in rows] == ["failed"] * 2
+    assert all(row.error is not None and f"{number}.png" in row.error for number, row in enumerate(rows))
