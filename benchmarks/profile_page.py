@@ -154,6 +154,6 @@ def _targets(entry: Mapping[str, Any]) -> str:
     best = max(entry["gemm_gflops"].values())
     limit = best / (entry["plain_images_per_second"] * entry["training_gflops_per_image"])
     return (
-        f"{said} Plain float32 is fast here: all of its operations at the speed of this processor's best matrix product "
+        f"{said} Plain float32 is fast here: all its operations at the speed of this processor's best matrix product "
         f"would be {limit:.1f} times as fast."
     )
