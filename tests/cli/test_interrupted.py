@@ -1,0 +1,126 @@
+"""What a user or a machine breaks off: Ctrl-C in `compare`, the death of one process under torchrun."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from cli.test_commands import TINY
+from taichinet.datasets.phantom_folder import write_phantom_busi
+
+EPOCHS = 40
+SETTINGS = {**TINY, "training.epochs": EPOCHS, "training.batch_size": 4, "training.precision": "float32"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+PATIENCE = 120  # seconds
+
+pytestmark = pytest.mark.skipif(not (shutil.which("ps") and shutil.which("pgrep")), reason="needs ps and pgrep")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 12, 10, 2, seed=1, height=64, width=80)
+
+
+@contextmanager
+def started(*words: object) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process group of its own, as a shell starts it: that is what a terminal's Ctrl-C reaches."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child inherits that it is ignored
+    try:
+        process = subprocess.Popen(
+            [str(word) for word in words],
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    try:
+        yield process
+    finally:
+        if alive(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def alive(group: int) -> bool:
+    """Whether any process of the group still runs; one that ended and was not asked for its end does not."""
+    listed = subprocess.run(["ps", "-A", "-o", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in listed.splitlines()]
+    return any(int(pgid) == group and not stat.startswith("Z") for pgid, stat in rows)
+
+
+def epochs(folder: Path) -> list[float]:
+    """The losses of the epochs that a run folder has, oldest first."""
+    history = folder / "history.csv"
+    return list(pd.read_csv(history)["loss"]) if history.is_file() and history.stat().st_size else []
+
+
+def wait_for_epochs(folders: list[Path], process: subprocess.Popen[str]) -> None:
+    began = time.monotonic()
+    while not all(len(epochs(folder)) >= 3 for folder in folders):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() - began < PATIENCE, "no epoch was finished"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_ends_a_comparison_and_the_same_command_finishes_it(data: Path, tmp_path: Path, jobs: int) -> None:
+    suite = tmp_path / "suite.yaml"
+    parts = [{"data": "busi", "recipes": ["unet", "attention-unet"][:jobs]}]
+    suite.write_text(yaml.safe_dump({"scale": "short", "folds": [0], "set": SETTINGS, "parts": parts}))
+    words = (sys.executable, "-m", "taichinet", "compare", suite, "--data", data, "-o", tmp_path / "runs", "-j", jobs)
+    folders = [tmp_path / f"runs/busi/short-{name}/grouped/fold-0" for name in parts[0]["recipes"]]
+    with started(*words) as process:
+        wait_for_epochs(folders, process)
+        os.killpg(process.pid, signal.SIGINT)
+        _, heard = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 130, heard
+        assert "Interrupted. Give the same command again" in heard
+        assert "Traceback" not in heard
+        assert not alive(process.pid), "a training outlived its comparison"
+    before = [epochs(folder) for folder in folders]
+    assert all(3 <= len(losses) < EPOCHS for losses in before), "interrupted too late to say anything"
+    done = subprocess.run([*map(str, words), "--json"], env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [cell["state"] for cell in json.loads(done.stdout)["cells"]] == ["done"] * jobs
+    for folder, losses in zip(folders, before, strict=True):
+        assert len(epochs(folder)) == EPOCHS
+        # The last line may be of an epoch whose checkpoint was not yet written; that one is trained again.
+        assert epochs(folder)[: len(losses) - 1] == losses[:-1]
+
+
+def test_the_death_of_one_process_ends_all_and_one_alone_goes_on(data: Path, tmp_path: Path) -> None:
+    train = ["-m", "taichinet", "train", "short-unet", "--data", data, "--out", tmp_path, "--fold", 0, "--json"]
+    train += [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
+    folder = tmp_path / "busi/short-unet/grouped/fold-0"
+    launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2)
+    with started(*launcher, *train) as process:
+        wait_for_epochs([folder], process)
+        ranks = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True).stdout.split()
+        assert len(ranks) == 2
+        os.kill(int(ranks[1]), signal.SIGKILL)
+        _, heard = process.communicate(timeout=PATIENCE)
+        assert process.returncode != 0, heard
+        assert not alive(process.pid), "a process waits for the dead one"
+    before = epochs(folder)
+    assert 3 <= len(before) < EPOCHS
+    assert not (folder / "result.json").exists()
+    again = [str(word) for word in (sys.executable, *train, "--resume")]
+    done = subprocess.run(again, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(epochs(folder)) == EPOCHS
+    assert epochs(folder)[: len(before) - 1] == before[:-1]
