@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from cli.test_commands import TINY, run
+from taichinet.cli import app as command_line
+from taichinet.cli import compare_table
 from taichinet.datasets.phantom_folder import write_phantom_busi
 from taichinet.errors import DataError, PartialFailureError, SettingError
 
@@ -85,3 +88,29 @@ def test_every_table_is_a_suite_of_its_rows() -> None:
         suite = table_suite(name)
         assert [list(part.recipes) for part in suite.parts] == [[r.variation for r in p.rows] for p in table.parts]
     assert table_suite("table5").parts[1].test_on == ("udiat",)
+
+
+def test_on_a_terminal_the_last_table_tells_the_end(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Redrawing at most twice a second must not leave rows "running" that have ended."""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal, says rich
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setattr(compare_table, "time", SimpleNamespace(monotonic=lambda: 100.0))  # all in half a second
+    suite = write(tmp_path, TWO)
+    command_line.app(["compare", str(suite), "--data", str(data), "-o", str(tmp_path / "runs")], standalone_mode=False)
+    written = capsys.readouterr().err
+    assert "running" in written, "nothing was redrawn: the test would say nothing"
+    last = written.rpartition("epoch")[2]
+    assert "2 of 2 done, 0 failed, 0 running" in last
+    assert "running" not in last.replace("0 running", "")
+
+
+def test_calibrating_times_each_network_on_this_machine(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cost.json"
+    big = {**TWO, "set": {**TINY, "options.width": 8, "data.size": 64, "training.epochs": 1000}}
+    run("compare", write(tmp_path, big), "--data", data, "--dry-run", "--calibrate", "--cost", out, "--out", tmp_path)
+    cost = json.loads(out.read_text())["this_machine"]
+    assert cost["speed_from"].startswith("a training step of each network")
+    assert cost["hours"] > 0
+    assert not (tmp_path / "busi").exists(), "nothing was trained"

@@ -118,9 +118,7 @@ def _run(
     console = Console(stderr=True, quiet=quiet)
     grid = plan_grid(suites, data, out, lambda name: console.print(f"Reading {name}", markup=False, highlight=False))
     progress = look(grid.cells, grid.transfers)
-    slots = jobs
-
-    with compare_table(slots, quiet) as table:
+    with compare_table(quiet) as table:
 
         def hear(phase: str, row: dict[str, Any], epochs: int) -> None:
             progress.read_epochs()

@@ -22,16 +22,17 @@ WORDS = {"elsewhere": "another process"}
 class CompareTable:
     """Shows a `Progress` as often as it is told to."""
 
-    def __init__(self, console: Console, live: Live | None, slots: int) -> None:
+    def __init__(self, console: Console, live: Live | None) -> None:
         self._console = console
         self._live = live
-        self._slots = slots
+        self._latest: Progress | None = None
         self._told: dict[int, tuple[str, str]] = {}
         self._began = time.monotonic()
         self._shown = 0.0
 
     def show(self, progress: Progress) -> None:
         """On a terminal redraw at most twice a second; elsewhere a line for every row whose state has changed."""
+        self._latest = progress
         if self._live is not None:
             if time.monotonic() - self._shown > 0.5:
                 self._live.update(self._render(progress), refresh=True)
@@ -45,6 +46,11 @@ class CompareTable:
                 word = WORDS.get(entry.state, entry.state)
                 self._console.print(f"{entry.task.title}: {word}{spent}{note}", soft_wrap=True, markup=False)
             self._told[number] = now
+
+    def finish(self) -> None:
+        """Draw what is there at last, however soon after the table before it."""
+        if self._live is not None and self._latest is not None:
+            self._live.update(self._render(self._latest), refresh=True)
 
     def _render(self, progress: Progress) -> Group:
         room = max(self._console.height - 6, 5)
@@ -100,11 +106,15 @@ def duration(seconds: float) -> str:
 
 
 @contextmanager
-def compare_table(slots: int, quiet: bool = False) -> Iterator[CompareTable]:
-    """The table on standard error for as long as the block runs."""
+def compare_table(quiet: bool = False) -> Iterator[CompareTable]:
+    """The table on standard error for as long as the block runs; its last state stays there."""
     console = Console(stderr=True, quiet=quiet)
     if not console.is_terminal or quiet:
-        yield CompareTable(console, None, slots)
+        yield CompareTable(console, None)
         return
     with Live(console=console, auto_refresh=False) as live:
-        yield CompareTable(console, live, slots)
+        table = CompareTable(console, live)
+        try:
+            yield table
+        finally:
+            table.finish()

@@ -8,13 +8,14 @@ one path.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from typing import Any
 
 from taichinet.errors import SettingError
 from taichinet.experiments.grid.work import Ended, Task, perform
 
-CONNECT_SECONDS = 30
+CONNECT_SECONDS = 10
 
 
 class RayCluster:
@@ -29,6 +30,8 @@ class RayCluster:
             import ray
         except ImportError as error:
             raise SettingError("--cluster needs Ray. Install it with: pip install 'taichinet[cluster]'.") from error
+        if ":" in address:
+            refuse_unheard(address)
         self._ray = ray
         self._mine = not ray.is_initialized()
         if self._mine:
@@ -39,10 +42,7 @@ class RayCluster:
                 else:
                     ray.init(address=address, log_to_driver=False)
             except (ConnectionError, ValueError, RuntimeError) as error:
-                raise SettingError(
-                    f"No Ray cluster answers at '{address}' ({error}). Start one with `ray start --head`, or give "
-                    "--cluster local."
-                ) from error
+                raise _no_answer(address, error) from error
         self._cpus, self._gpus = cpus, gpus
         self._remote = ray.remote(_remote_task).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
         self._running: dict[Any, Task] = {}
@@ -94,6 +94,23 @@ class RayCluster:
                 f"No machine of the cluster has {self._cpus} processor(s) and {self._gpus:g} GPU(s) for a cell. Ask "
                 "for less with --cpus and --gpus."
             )
+
+
+def refuse_unheard(address: str) -> None:
+    """SettingError where nothing listens at HOST:PORT or ray://HOST:PORT: Ray itself would try for minutes."""
+    host, _, port = address.rpartition("/")[-1].rpartition(":")
+    if not port.isdecimal():
+        raise SettingError(f"--cluster '{address}' is no address. Write HOST:PORT, e.g. 10.0.0.1:6379, auto or local.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _no_answer(address, error) from error
+
+
+def _no_answer(address: str, error: Exception) -> SettingError:
+    return SettingError(
+        f"No Ray cluster answers at '{address}' ({error}). Start one with `ray start --head`, or give --cluster local."
+    )
 
 
 def _remote_task(task: Task, threads: int) -> Ended:

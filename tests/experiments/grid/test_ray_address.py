@@ -1,0 +1,31 @@
+"""The address of a Ray cluster is tried before Ray is asked; this needs no Ray."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from taichinet.errors import SettingError
+from taichinet.experiments.grid.ray_cluster import refuse_unheard
+
+
+@pytest.mark.enable_socket
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nothing_listens_is_refused_at_once(scheme: str) -> None:
+    with socket.socket() as taken:  # bound, but not listening: nobody else can listen there
+        taken.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{taken.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(SettingError, match=r"No Ray cluster answers at .*127\.0\.0\.1.*ray start --head"):
+            refuse_unheard(address)
+        assert time.monotonic() - began < 5
+        taken.listen()
+        refuse_unheard(address)
+
+
+@pytest.mark.parametrize("address", ["host:", "host:port", "10.0.0.1:6379:x"])
+def test_what_is_no_address_is_told_so(address: str) -> None:
+    with pytest.raises(SettingError, match=r"is no address. Write HOST:PORT"):
+        refuse_unheard(address)
