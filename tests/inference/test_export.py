@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,14 @@ from torch.nn import functional as F
 from taichinet.cli.export import export as export_command
 from taichinet.datasets.phantom_folder import write_phantom_busi
 from taichinet.errors import DataError, SettingError, WeightsError
+from taichinet.inference.export.build import ENDINGS, ExportFormat
 from taichinet.inference.export.export import ExportRequest, export
 from taichinet.inference.export.images import find_cases, share_out
 from taichinet.inference.export.surroundings import before_network, behind_network
 from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.choose import open_runtime
 from taichinet.inference.runtimes.eager import PLAIN
+from taichinet.inference.shipped import shipped_weights
 from taichinet.models.catalogue import create_model
 from taichinet.models.weights import WeightsConfig, load_weights, save_weights
 from taichinet.runner import Model
@@ -131,6 +135,32 @@ def test_int8_that_costs_more_than_the_limit_is_refused_and_leaves_nothing(
         export(request)
     assert not (tmp_path / "out").exists()
     assert sorted(weights.rglob("*")) == before
+
+
+@pytest.mark.parametrize("form", ["onnx", "openvino"])
+def test_a_trained_network_is_quantised_on_good_images_and_refused_on_damaged_ones(
+    form: ExportFormat, tmp_path: Path
+) -> None:
+    """The limit of 0.005 Dice itself: the shipped network, real quantisation, a truth to lose against."""
+    weights = tmp_path / "weights"
+    shutil.copytree(shipped_weights(), weights)
+    data = write_phantom_busi(tmp_path / "data", 6, 6, 0, seed=3, height=96, width=128)
+    good = write_phantom_busi(tmp_path / "good", 8, 8, 0, seed=4, height=96, width=128)
+    black = tmp_path / "black"
+    black.mkdir()
+    for i in range(2):
+        Image.fromarray(np.full((96, 128), i, dtype=np.uint8)).save(black / f"{i}.png")
+    file = tmp_path / f"lesion{ENDINGS[form]}"
+    asked = ExportRequest(weights, form, True, file, f"busi={data}", f"busi={good}")
+    with pytest.raises(WeightsError, match=r"int8 is refused.*it costs 0\.\d+ Dice .*more than 0\.005.*calibrate"):
+        export(replace(asked, calibration=str(black)))
+    assert not file.exists()
+    assert not (weights / "runtimes").exists()
+    report = export(asked)
+    assert report.rows["the file"].plain_dice is not None
+    assert report.rows["the file"].plain_dice > 0.3, "a network that finds nothing has nothing to lose"
+    assert report.rows["the file"].flipped_pixels > 0, "computed in float after all"
+    assert file.stat().st_size + sum(part.stat().st_size for part in tmp_path.glob("lesion.bin")) < 8e6
 
 
 def test_openvino_writes_the_same_masks(exported: tuple[Path, Path], data: Path, tmp_path: Path) -> None:
