@@ -128,3 +128,32 @@ def test_the_front_holds_what_nothing_beats_in_both() -> None:
 
     rows = [row("slow", 9, 0.8), row("fast", 2, 0.7), row("beaten", 5, 0.6), row("equal", 9, 0.7), row("new", 1, None)]
     assert front.on_the_front(rows, "busi") == {"slow", "fast"}
+
+
+def test_the_shared_fold_is_compared_alone_and_several_folds_beside_it(tmp_path: Path) -> None:
+    folds = tmp_path / "folds"
+    folds.mkdir()
+    known = json.loads((ROOT / "results" / "folds" / front.FOLDS).read_text())
+    (folds / front.FOLDS).write_text(json.dumps(known))
+    keys = list(known["fold_of"])[:4]
+
+    def write(name: str, dice: list[float], folds_of: list[int]) -> None:
+        path = tmp_path / "busi" / f"short-{name}" / "grouped"
+        path.mkdir(parents=True)
+        rows = [f"{key},{fold},{value}" for key, fold, value in zip(keys, folds_of, dice, strict=False)]
+        (path / "scores.csv").write_text("\n".join(["key,fold,dice", *rows]) + "\n")
+
+    write("taichinet", [0.5, 0.7, 0.4, 0.6], [0, 0, 1, 1])
+    write("unet", [0.6, 0.8, 0.2, 0.4], [0, 0, 1, 1])
+    write("taichinet-one-path", [0.4, 0.6], [0, 0])
+    several, single = front.dice_of("unet", tmp_path), front.dice_of("taichinet-one-path", tmp_path)
+    assert several["difference"].mean == pytest.approx(0.1)
+    assert several["over_folds"]["difference"].mean == pytest.approx(-0.05)
+    assert several["over_folds"]["mean"] == pytest.approx(0.5)
+    assert several["over_folds"]["deviation"] == pytest.approx(0.4 / 2**0.5)
+    assert single["difference"].mean == pytest.approx(-0.1)
+    assert "over_folds" not in single
+    assert front.dice_of("taichinet-distilled", tmp_path) == {}
+    write("taichinet-distilled", [0.4], [0])
+    with pytest.raises(SystemExit, match="other test images"):
+        front.dice_of("taichinet-distilled", tmp_path)
