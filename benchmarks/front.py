@@ -175,8 +175,8 @@ def page(rows: list[dict[str, Any]], entry: Mapping[str, Any], repeat: Interval)
         f"Dice is of grouped fold {SHARED_FOLD} of BUSI ({images} test images in {groups} groups of near-duplicates), "
         f"the `{TRAINED}` recipes ({SCALES[TRAINED]}, {get_recipe(f'{TRAINED}-taichinet').training.epochs} epochs), "
         "with the 95 % bootstrap interval over those groups. *Difference* is to TaiChiNet on the same images; where "
-        "its interval holds 0 the fold does not tell the two apart. It says nothing of another seed or fold, which move "
-        "Dice too, nor of longer training: a narrow network may only need more epochs. *Front*: no other trained "
+        "its interval holds 0 the fold does not tell the two apart. It says nothing of another seed or fold, which "
+        "move Dice too, nor of longer training: a narrow network may only need more epochs. *Front*: no other trained "
         f"network is better at the same latency or faster at the same Dice; it goes by the means alone, and latencies "
         f"within {SAME_LATENCY:.0%} are the same (U-Net, one-path and distilled are one computation).",
         "",

@@ -61,7 +61,7 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
     (fit_module, "validation_dice", "validation"),
     (fit_module, "save_checkpoint", "checkpoint"),
     (mining_module, "predict_batches", "asking the trained U-Net++"),
-    (run_module, "score_and_time", "scoring"),
+    (run_module, "score_images", "scoring"),
     (scoring_module, "predict_batches", "network"),
     (scoring_module, "score_mask", "overlap and surface distances"),
     (scoring_module, "region_masks", "decoding the masks as drawn"),

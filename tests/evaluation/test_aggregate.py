@@ -10,16 +10,8 @@ import pandas as pd
 import pytest
 
 from taichinet.errors import DataError, SettingError
-from taichinet.evaluation.aggregate import (
-    COLUMNS,
-    POLICIES,
-    SCORES,
-    FoldScore,
-    GroupScores,
-    Summary,
-    aggregate,
-    summary_frame,
-)
+from taichinet.evaluation.aggregate import COLUMNS, FoldScore, GroupScores, Summary, aggregate, summary_frame
+from taichinet.evaluation.undefined import POLICIES, SCORES
 
 
 def lesion(key: str, fold: int, dice: float, label: str = "benign") -> dict[str, object]:

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from fakes.scores import OVERLAP, lesion_row, lost_row, normal_row
 
-from taichinet.evaluation.aggregate import POLICIES, SCORES, SUFFIX, aggregate
-from taichinet.evaluation.undefined import EmptyTruthPolicy, decided_scores, empty_truth
+from taichinet.evaluation.aggregate import aggregate
+from taichinet.evaluation.undefined import POLICIES, SCORES, SUFFIX, EmptyTruthPolicy, decided_scores, empty_truth
 
 
 def one_fold() -> pd.DataFrame:

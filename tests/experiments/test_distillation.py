@@ -194,5 +194,5 @@ def test_a_path_that_only_trains_is_neither_scored_nor_counted_nor_kept(runs: Ru
     assert loaded.config.model == "taichinet"
     assert not loaded.config.options["second_path"]
     part = study.prepared.subset(runs.split.test)
-    again = score_images(loaded.network, study.manifest, part, 0, FLOAT32_CPU)
+    again = score_images(loaded.network, study.manifest, part, 0, FLOAT32_CPU).rows
     assert again["dice"].tolist() == done.scores["dice"].tolist()

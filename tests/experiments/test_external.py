@@ -20,9 +20,10 @@ from taichinet.datasets.phantom_folder import write_phantom_busi
 from taichinet.datasets.prepared import prepare
 from taichinet.datasets.readers.busi import DATASET, read_busi
 from taichinet.errors import DataError
-from taichinet.evaluation.aggregate import POLICIES, SCORES, SUFFIX, aggregate
+from taichinet.evaluation.aggregate import aggregate
 from taichinet.evaluation.confidence import ConfidenceKeeper, ImageConfidence, measure_confidence
 from taichinet.evaluation.detection import peak_probability
+from taichinet.evaluation.undefined import POLICIES, SCORES, SUFFIX
 from taichinet.experiments.card import ValidationCard
 from taichinet.experiments.external import (
     Extras,
@@ -241,7 +242,7 @@ def test_phantoms_go_the_whole_way_from_folder_to_card(tmp_path: Path) -> None:
     network = tiny_network()
     data = prepare(manifest, 32, 1)
     confidences = ConfidenceKeeper(manifest.regions[0])
-    scores = score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=confidences)
+    scores = score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=confidences).rows
     worst = worst_keys(scores, 2)
     pictures = case_pictures(worst, manifest, Predictor(LoadedWeights(network, WEIGHTS), FLOAT32_CPU))
     extras = Extras(confidences=confidences.by_key, pictures=pictures)

@@ -6,7 +6,7 @@ import pytest
 
 from taichinet.datasets.catalogue import CATALOGUE as DATASETS
 from taichinet.errors import SettingError
-from taichinet.evaluation.aggregate import SCORES
+from taichinet.evaluation.undefined import SCORES
 from taichinet.experiments.paper import PaperTable, paper_table, paper_tables
 from taichinet.experiments.recipes import list_recipes
 

@@ -31,7 +31,7 @@ from taichinet.experiments import scoring
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.recipes import get_recipe
 from taichinet.experiments.run import FoldResult, read_fold, run_fold, run_identity
-from taichinet.experiments.scoring import score_and_time, score_images
+from taichinet.experiments.scoring import score_images
 from taichinet.models.weights import load_weights
 from taichinet.training.device import choose_placement
 from taichinet.training.fit import TrainingData
@@ -176,7 +176,7 @@ def test_the_weights_know_their_provenance_and_give_the_scores_again(finished: F
     assert loaded.config.size == 32
     assert (provenance["protocol"], provenance["fold"]) == ("grouped", 0)
     assert not set(split.test) & {*provenance["train_keys"], *provenance["validation_keys"]}
-    again = score_images(loaded.network, study.manifest, study.data.subset(split.test), 0, FLOAT32_CPU)
+    again = score_images(loaded.network, study.manifest, study.data.subset(split.test), 0, FLOAT32_CPU).rows
     pd.testing.assert_frame_equal(again, finished.scores)
 
 
@@ -381,7 +381,7 @@ class Oracle(torch.nn.Module):
 
 def test_scores_compare_at_network_size_and_with_the_mask_as_drawn(study: Study) -> None:
     data = study.data
-    frame = score_images(Oracle(data.lesion), study.manifest, data, 3, FLOAT32_CPU, batch_size=4).set_index("key")
+    frame = score_images(Oracle(data.lesion), study.manifest, data, 3, FLOAT32_CPU, batch_size=4).rows.set_index("key")
     assert list(frame.index) == list(data.keys)
     for row, sample in enumerate(study.manifest.samples):
         scores = frame.loc[sample.key]
@@ -420,12 +420,12 @@ def test_the_inference_time_is_the_networks_alone_and_not_misled_by_a_slow_start
     monkeypatch.setattr(scoring, "predict_batches", slow)
     monkeypatch.setattr(scoring.time, "perf_counter", lambda: now)
     twelve = study.data.subset(study.data.keys[:12])
-    scored = score_and_time(Oracle(twelve.lesion), study.manifest, twelve, 0, FLOAT32_CPU, batch_size=4)
+    scored = score_images(Oracle(twelve.lesion), study.manifest, twelve, 0, FLOAT32_CPU, batch_size=4)
     assert scored.inference_seconds_per_image == 2 / 4
 
 
 def test_the_mean_of_two_contradicting_paths_is_no_lesion(study: Study) -> None:
-    frame = score_images(Oracle(study.data.lesion), study.manifest, study.data, 0, FLOAT32_CPU)
+    frame = score_images(Oracle(study.data.lesion), study.manifest, study.data, 0, FLOAT32_CPU).rows
     lesions = frame[frame["label"] != "normal"]
     assert (lesions["mean_dice"] == 0).all()
     assert (lesions["positive_dice"] == 1).all()

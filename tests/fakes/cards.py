@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import nan
 
-from taichinet.evaluation.aggregate import SCORES, ImageSize
 from taichinet.evaluation.calibration import Calibration
 from taichinet.evaluation.uncertainty import Interval
+from taichinet.evaluation.undefined import SCORES, ImageSize
 from taichinet.experiments.card import (
     Cohort,
     Comparison,

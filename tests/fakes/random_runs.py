@@ -52,7 +52,7 @@ def make_fake_run(
     folder.mkdir(parents=True)
     save_weights(network, WeightsConfig(model, options, SIZE), folder / "weights")
     rows = prepare(manifest, SIZE, 1).subset(held_out)
-    score_images(network, manifest, rows, fold, FLOAT32_CPU).to_csv(folder / "scores.csv", index=False)
+    score_images(network, manifest, rows, fold, FLOAT32_CPU).rows.to_csv(folder / "scores.csv", index=False)
     content: dict[str, Any] = experiment.model_dump(mode="json")
     content["training"]["precision"] = "float32"
     content["data"]["include_normal"] = any(sample.label == "normal" for sample in manifest)

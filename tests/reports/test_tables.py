@@ -12,7 +12,8 @@ import pytest
 
 from taichinet.cli.report import report
 from taichinet.errors import DataError
-from taichinet.evaluation.aggregate import SCORES, aggregate
+from taichinet.evaluation.aggregate import aggregate
+from taichinet.evaluation.undefined import SCORES
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.recipes import (
     busi_taichinet,

@@ -22,24 +22,6 @@ from taichinet.evaluation.undefined import (
     empty_truth,
 )
 
-__all__ = [
-    "COLUMNS",
-    "DEVIATION",
-    "OVERLAP_SCORES",
-    "POLICIES",
-    "SCORES",
-    "SIZES",
-    "SUFFIX",
-    "EmptyTruthPolicy",
-    "FoldScore",
-    "GroupScores",
-    "ImageSize",
-    "NormalImages",
-    "Summary",
-    "aggregate",
-    "summary_frame",
-]
-
 COLUMNS = (
     "key",
     "label",

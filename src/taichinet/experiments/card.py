@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from taichinet.evaluation.aggregate import EmptyTruthPolicy, ImageSize
 from taichinet.evaluation.calibration import Calibration
 from taichinet.evaluation.uncertainty import RESAMPLES, Interval
+from taichinet.evaluation.undefined import EmptyTruthPolicy, ImageSize
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,20 @@ import pandas as pd
 from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import DataError
-from taichinet.evaluation.aggregate import (
+from taichinet.evaluation.aggregate import aggregate
+from taichinet.evaluation.calibration import pool
+from taichinet.evaluation.confidence import ImageConfidence
+from taichinet.evaluation.detection import detection_auc
+from taichinet.evaluation.uncertainty import RESAMPLES, Interval, bootstrap_difference, bootstrap_mean
+from taichinet.evaluation.undefined import (
     POLICIES,
     SCORES,
     SUFFIX,
     EmptyTruthPolicy,
     ImageSize,
-    aggregate,
+    decided_scores,
+    empty_truth,
 )
-from taichinet.evaluation.calibration import pool
-from taichinet.evaluation.confidence import ImageConfidence
-from taichinet.evaluation.detection import detection_auc
-from taichinet.evaluation.uncertainty import RESAMPLES, Interval, bootstrap_difference, bootstrap_mean
-from taichinet.evaluation.undefined import decided_scores, empty_truth
 from taichinet.experiments.card import (
     Cohort,
     Comparison,

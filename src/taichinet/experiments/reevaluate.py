@@ -111,9 +111,8 @@ def _score(scored: ScoredNetwork, fold: int) -> pd.DataFrame:
     placement = scored.placement
     network = placement.place(scored.loaded.network)
     threshold = scored.loaded.config.threshold
-    return score_images(
-        network, scored.manifest, scored.prepare(), fold, placement, threshold, on_region=scored.confidences
-    )
+    data = scored.prepare()
+    return score_images(network, scored.manifest, data, fold, placement, threshold, on_region=scored.confidences).rows
 
 
 def find_weights(path: Path) -> tuple[Path, ...]:

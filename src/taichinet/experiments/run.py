@@ -27,11 +27,11 @@ from taichinet.evaluation.aggregate import aggregate
 from taichinet.experiments.distillation import ask_teacher, teacher_digest
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.provenance import describe_machine, source_commit
-from taichinet.experiments.scoring import score_and_time
+from taichinet.experiments.scoring import score_images
 from taichinet.models.backbones import architecture, pretrained_digests
 from taichinet.models.catalogue import create_model, model_settings
 from taichinet.models.complexity import measure_complexity
-from taichinet.models.taichinet.network import without_training_parts
+from taichinet.models.taichinet.network import TaiChiNet, without_training_parts
 from taichinet.models.weights import WeightsConfig, save_weights
 from taichinet.training.checkpoint import clear_checkpoints, load_checkpoint
 from taichinet.training.claim import claimed
@@ -160,9 +160,9 @@ def _run_fold(
     pd.DataFrame(fitted.history).to_csv(folder / "history.csv", index=False)
     trained, network = network, without_training_parts(network)
     options = architecture(experiment.options)
-    if network is not trained:
-        options = network.settings.model_dump(mode="json", exclude_defaults=True)  # type: ignore[operator, union-attr]
-    scored = score_and_time(network, manifest, data.subset(split.test), fold, placement)
+    if network is not trained and isinstance(network, TaiChiNet):
+        options = network.settings.model_dump(mode="json", exclude_defaults=True)
+    scored = score_images(network, manifest, data.subset(split.test), fold, placement)
     scores = scored.rows
     scores.to_csv(folder / "scores.csv", index=False)
     result = {

@@ -49,20 +49,6 @@ def score_images(
     threshold: float = 0.5,
     batch_size: int = 16,
     on_region: OnRegion | None = None,
-) -> pd.DataFrame:
-    """The rows of `score_and_time`."""
-    return score_and_time(network, manifest, data, fold, placement, threshold, batch_size, on_region).rows
-
-
-def score_and_time(
-    network: nn.Module,
-    manifest: Manifest,
-    data: Prepared,
-    fold: int,
-    placement: Placement,
-    threshold: float = 0.5,
-    batch_size: int = 16,
-    on_region: OnRegion | None = None,
 ) -> ScoredImages:
     """A row for each sample of `data` and region: key, label, fold, region and every score of `score_mask`, twice.
 

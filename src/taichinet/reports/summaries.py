@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from taichinet.errors import DataError, SettingError
-from taichinet.evaluation.aggregate import SCORES, EmptyTruthPolicy, ImageSize
+from taichinet.evaluation.undefined import SCORES, EmptyTruthPolicy, ImageSize
 from taichinet.experiments.experiment import Experiment
 from taichinet.models.catalogue import CATALOGUE
 

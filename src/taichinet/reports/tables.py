@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from taichinet.datasets.catalogue import find_dataset, list_datasets
-from taichinet.evaluation.aggregate import EmptyTruthPolicy
+from taichinet.evaluation.undefined import EmptyTruthPolicy
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.reports.comparison.markdown import HEADER
 from taichinet.reports.comparison.words import duration, percent, scored

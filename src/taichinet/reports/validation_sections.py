@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from taichinet.evaluation.aggregate import EmptyTruthPolicy
 from taichinet.evaluation.calibration import UNCERTAIN, Calibration
 from taichinet.evaluation.uncertainty import LEVEL, Interval
+from taichinet.evaluation.undefined import EmptyTruthPolicy
 from taichinet.experiments.card import GroupCard, ValidationCard
 from taichinet.reports.html import EMPTY, counted, number
 from taichinet.reports.plain_reading import bounds, plain_reading
