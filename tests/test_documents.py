@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -41,3 +42,16 @@ def test_the_shipped_weights_load_are_small_and_tell_their_origin() -> None:
 def test_pictures_of_the_documents_are_small() -> None:
     for picture in (ROOT / "docs" / "images").rglob("*.png"):
         assert picture.stat().st_size < 400_000, f"{picture.name} is too large; figures for a screen take --dpi 150"
+
+
+def test_the_cost_that_the_page_on_clusters_tells_is_the_measured_one() -> None:
+    cost = json.loads((ROOT / "results" / "cost.json").read_text(encoding="utf-8"))
+    text = " ".join((ROOT / "docs" / "cluster.md").read_text(encoding="utf-8").split())
+    petaflop = cost["training_pflop"] + cost["preparation_pflop"]
+    gpu = cost["one_gpu"]
+    assert f"{cost['trainings']} trainings and {cost['preparations']} preparations, {petaflop:.0f} PFLOP" in text
+    assert f"they take {cost['this_machine']['hours'] / 24:.0f} days" in text
+    assert (
+        f"GPU of {gpu['peak_tflops']:.0f} TFLOPS, of which {100 * gpu['assumed_utilisation']:.0f} % is assumed to be "
+        f"reached, {gpu['hours']:.0f} hours" in text
+    )
