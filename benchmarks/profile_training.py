@@ -40,8 +40,8 @@ from taichinet.training.device import choose_placement
 
 # The first kind with a word in an operator's name takes it: forward and backward of one layer are told apart.
 KINDS: dict[str, tuple[str, ...]] = {
-    "convolutions, backward": ("convolution_backward", "conv_backward"),
-    "convolutions, forward": ("convolution", "conv2d"),
+    "convolutions, backward": ("convolution_backward", "conv_backward", "_mergedbackward"),
+    "convolutions, forward": ("convolution", "conv2d", "_merged", "aten::mm", "kron"),
     "BatchNorm": ("batch_norm",),
     "activations": ("relu", "clamp_min", "threshold_backward", "gelu", "sigmoid"),
     "concatenation, pooling, upsampling": ("cat", "max_pool2d", "upsample"),

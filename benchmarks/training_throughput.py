@@ -170,8 +170,10 @@ def peak_memory_gib(width: int, size: int, batch_size: int, parts: int) -> float
 def peak_resident_bytes() -> int:
     """The most memory that this program has held: on Linux without what the one that started it held before."""
     facts = Path("/proc/self/status")
-    if facts.exists():  # ru_maxrss outlives exec: a child would report its parent's peak
-        return 1024 * next(int(line.split()[1]) for line in facts.read_text().splitlines() if line.startswith("VmHWM"))
+    lines = facts.read_text().splitlines() if facts.exists() else []
+    for line in lines:  # ru_maxrss outlives exec: a child would report its parent's peak
+        if line.startswith("VmHWM"):
+            return 1024 * int(line.split()[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 
 from taichinet.inference.folder import BATCH_SIZE, predict_files
 from taichinet.inference.outputs import Row
-from taichinet.inference.predictor import Predictor
+from taichinet.inference.predictor import MaskPrediction, NetworkInput, Predictor
 from taichinet.inference.runtimes.eager import PLAIN
 from taichinet.inference.runtimes.runtime import Maps, RuntimeDescription
 from taichinet.models.catalogue import create_model
@@ -24,10 +25,11 @@ class Grey:
     description = RuntimeDescription("eager", "float32")
 
     def __init__(self, room: int) -> None:
-        self.room, self.asked = room, list[int]()
+        self.room, self.asked, self.threads = room, list[int](), set[int]()
 
     def maps(self, images: NDArray[np.uint8]) -> Maps:
         self.asked.append(len(images))
+        self.threads.add(threading.get_ident())
         if len(images) > self.room:
             raise MemoryError("no room")
         return Maps(lesion=images[:, 0].astype(np.float32) / 255, disagreement=None)
@@ -59,6 +61,20 @@ def test_every_image_gets_its_own_answer_in_order_and_at_its_size(tmp_path: Path
         assert np.all(written == 10 * number)
     assert runtime.asked[0] == BATCH_SIZE
     assert (1 in runtime.asked) == (room == 1), "asked one by one only where the batch finds no room"
+    assert runtime.threads == {threading.get_ident()}, "no two networks at once, least of all where memory is short"
+
+
+def test_maps_are_measured_beside_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measure, threads = Predictor.at_native_size, set[int]()
+
+    def heard(self: Predictor, maps: Maps, index: int, image: NetworkInput) -> MaskPrediction:
+        threads.add(threading.get_ident())
+        return measure(self, maps, index, image)
+
+    monkeypatch.setattr(Predictor, "at_native_size", heard)
+    predict(tmp_path, Grey(BATCH_SIZE), 3)
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
 
 
 def test_an_image_without_room_fails_alone_and_says_so(tmp_path: Path) -> None:

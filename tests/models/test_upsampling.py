@@ -68,6 +68,32 @@ def test_under_autocast_it_answers_in_bf16_and_learns_in_float32() -> None:
     torch.testing.assert_close(merged.float(), plain(features, layer.weight, layer.bias), rtol=0.03, atol=0.03)  # type: ignore[arg-type]
 
 
+def test_in_bf16_it_rounds_no_more_than_the_plain_form() -> None:
+    """Weights must be added up in float32, not after each was rounded."""
+    torch.manual_seed(0)
+    layer = UpsampledConv2d(64, 32)
+    features = torch.randn(2, 64, 16, 16).bfloat16().float()
+    assert layer.bias is not None
+    exact = plain(features.double(), layer.weight.double(), layer.bias.double())
+    errors = []
+    for _ in range(2):
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            errors.append((layer(features).double() - exact).square().mean().sqrt())
+        leave_upsampling_plain(layer)
+    assert errors[0] < 1.05 * errors[1]
+
+
+def test_a_network_still_runs_on_shapes_alone() -> None:
+    with torch.device("meta"):
+        assert create_model("unet", width=2)(torch.zeros(1, 1, 32, 32)).positive.shape == (1, 1, 32, 32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_transposed_layer_has_the_format_of_its_weights(dtype: torch.dtype) -> None:
+    holder = nn.Sequential(UpsampledConv2d(3, 2)).to(dtype)
+    assert {weight.dtype for weight in transpose_upsampling(holder).parameters()} == {dtype}
+
+
 def test_formats_without_a_fast_kernel_are_computed_plainly() -> None:
     layer = UpsampledConv2d(3, 2).double()
     answer = layer(torch.randn(1, 3, 4, 4, dtype=torch.float64))

@@ -109,35 +109,30 @@ def _read(predictor: Predictor, file: Path, targets: Mapping[str, Path]) -> _Rea
     return _Read(file, image, error, time.perf_counter() - started)
 
 
-def _ask(predictor: Predictor, batch: Sequence[_Read]) -> Iterator[tuple[_Read, _Measure, float]]:
-    """Each of `batch` with what will measure its maps, and its share of the network's seconds."""
+def _ask(predictor: Predictor, batch: Sequence[_Read]) -> Iterator[tuple[_Read, _Measure | str, float]]:
+    """Each of `batch` with what will measure its maps, or its error, and its share of the network's seconds."""
     started = time.perf_counter()
     inputs = [read.image for read in batch if read.image is not None]
+    answers: Iterator[_Measure | str] = iter(())
     try:
-        maps = predictor.network_maps(inputs) if inputs else None
+        if inputs:
+            maps = predictor.network_maps(inputs)
+            answers = iter([partial(predictor.at_native_size, maps, row, image) for row, image in enumerate(inputs)])
     except MemoryError:  # one after the other they may fit
-        maps = None
+        answers = iter([_alone(predictor, image) for image in inputs])
     seconds = (time.perf_counter() - started) / max(len(inputs), 1)
-    row = 0
     for read in batch:
-        if read.image is None:
-            yield read, partial(_fail, str(read.error)), seconds
-        elif maps is None:
-            yield read, partial(_alone, predictor, read.image), seconds
-        else:
-            yield read, partial(predictor.at_native_size, maps, row, read.image), seconds
-            row += 1
+        yield read, next(answers) if read.image is not None else str(read.error), seconds
 
 
-def _fail(error: str) -> MaskPrediction:
-    raise DataError(error)
+def _alone(predictor: Predictor, image: NetworkInput) -> _Measure | str:
+    try:
+        return partial(predictor.at_native_size, predictor.network_maps([image]), 0, image)
+    except MemoryError as fault:
+        return repr(fault)
 
 
-def _alone(predictor: Predictor, image: NetworkInput) -> MaskPrediction:
-    return next(predictor.predict_batch([image]))
-
-
-def _write(read: _Read, measure: _Measure, name: str, output: Path, seconds: float) -> Row:
+def _write(read: _Read, measure: _Measure | str, name: str, output: Path, seconds: float) -> Row:
     """Measure the maps and write them; the row of the file."""
     started = time.perf_counter()
 
@@ -145,11 +140,12 @@ def _write(read: _Read, measure: _Measure, name: str, output: Path, seconds: flo
         return round(read.seconds + seconds + time.perf_counter() - started, 4)
 
     file = str(read.file)
+    if isinstance(measure, str):
+        error = measure if read.error is not None else f"{file}: {measure}"
+        return Row(file, name, "failed", seconds=took(), error=error)
     try:
         result = measure()
         write_maps(result, output_files(output, name))
-    except DataError as fault:
-        return Row(file, name, "failed", seconds=took(), error=str(fault))
     except (OSError, MemoryError) as fault:
         return Row(file, name, "failed", seconds=took(), error=f"{file}: {fault!r}")
     box = result.bounding_box

@@ -8,6 +8,7 @@ which is what a kernel (w2, w1 + w2, w0 + w1, w0) lays out from x with stride 2.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -32,8 +33,8 @@ def merged_kernel(weight: Tensor) -> Tensor:
 class UpsampledConv2d(nn.Conv2d):
     """3x3 convolution of the map raised x2 by nearest neighbours: (B, I, H, W) -> (B, O, 2H, 2W).
 
-    `merged` lets it compute both as one transposed convolution, the same up to rounding, where that is faster: on a CPU
-    in float32 and bf16. The merged form is differentiable once.
+    `merged` lets it compute both as one transposed convolution, the same up to rounding, where that is faster: with
+    oneDNN on a CPU in float32 and bf16. The merged form is differentiable once.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -42,10 +43,10 @@ class UpsampledConv2d(nn.Conv2d):
 
     def forward(self, features: Tensor) -> Tensor:
         """The convolved map, twice as high and wide."""
-        device = features.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
-        if self.merged and device == "cpu" and dtype in MERGED_DTYPES:
-            return cast(Tensor, _Merged.apply(features.to(dtype), self.weight, self.bias))
+        if self.merged and features.device.type == "cpu" and features.dtype in MERGED_DTYPES and _has_onednn():
+            dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else features.dtype
+            if dtype in MERGED_DTYPES:
+                return cast(Tensor, _Merged.apply(features.to(dtype), self.weight, self.bias))
         return super().forward(F.interpolate(features, scale_factor=2, mode="nearest"))
 
 
@@ -58,7 +59,10 @@ def leave_upsampling_plain(network: nn.Module) -> nn.Module:
 
 
 def transpose_upsampling(network: nn.Module) -> nn.Module:
-    """`network` with every UpsampledConv2d replaced by an nn.ConvTranspose2d, in place: merged once, for inference."""
+    """`network` with every UpsampledConv2d in it replaced by an nn.ConvTranspose2d, in place.
+
+    For inference: the kernels are merged once. On a CPU this is as fast as `merged` is, see there.
+    """
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, UpsampledConv2d):
@@ -74,10 +78,11 @@ class _Merged(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        kernel = merged_kernel(weight).to(features.dtype)
-        ctx.save_for_backward(features, kernel)
-        ctx.mixing, ctx.bias_dtype = _mixing(weight), bias.dtype
-        return F.conv_transpose2d(features, kernel, bias.to(features.dtype), stride=2, padding=1)
+        with torch.autocast("cpu", enabled=False):  # it would round the weights to bf16 before they are added up
+            kernel = merged_kernel(weight).to(features.dtype)
+            ctx.save_for_backward(features, kernel)
+            ctx.mixing, ctx.bias_dtype = _mixing(weight), bias.dtype
+            return F.conv_transpose2d(features, kernel, bias.to(features.dtype), stride=2, padding=1)
 
     @staticmethod
     @once_differentiable
@@ -88,12 +93,13 @@ class _Merged(torch.autograd.Function):
             grad, features, kernel, None, [2, 2], [1, 1], [1, 1], True, [0, 0], 1, wanted
         )
         to_weight = to_bias = None
-        if to_kernel is not None:
-            inputs, outputs = to_kernel.shape[:2]
-            taps = to_kernel.to(ctx.mixing.dtype).reshape(-1, 16)
-            to_weight = (taps @ ctx.mixing).view(inputs, outputs, 3, 3).transpose(0, 1)
-        if ctx.needs_input_grad[2]:
-            to_bias = _sum_of_pixels(grad).to(ctx.bias_dtype)
+        with torch.autocast("cpu", enabled=False):
+            if to_kernel is not None:
+                inputs, outputs = to_kernel.shape[:2]
+                taps = to_kernel.to(ctx.mixing.dtype).reshape(-1, 16)
+                to_weight = (taps @ ctx.mixing).view(inputs, outputs, 3, 3).transpose(0, 1)
+            if ctx.needs_input_grad[2]:
+                to_bias = _sum_of_pixels(grad).to(ctx.bias_dtype)
         return to_features, to_weight, to_bias
 
 
@@ -101,6 +107,12 @@ def _sum_of_pixels(grad: Tensor) -> Tensor:
     """(B, C, H, W) -> (C,). A product with ones: it adds up in float32, and as fast as memory is read."""
     rows = grad.permute(0, 2, 3, 1).reshape(-1, grad.shape[1])
     return (rows.new_ones(1, len(rows)) @ rows)[0]
+
+
+@cache
+def _has_onednn() -> bool:
+    """Whether PyTorch was built with it: without, a transposed convolution unfolds its input."""
+    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
 def _mixing(weight: Tensor) -> Tensor:
@@ -111,7 +123,16 @@ def _mixing(weight: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _transposed(convolution: UpsampledConv2d) -> nn.ConvTranspose2d:
-    made = nn.ConvTranspose2d(convolution.in_channels, convolution.out_channels, kernel_size=4, stride=2, padding=1)
-    made.weight.copy_(merged_kernel(convolution.weight))
+    weight = convolution.weight
+    made = nn.ConvTranspose2d(
+        convolution.in_channels,
+        convolution.out_channels,
+        kernel_size=4,
+        stride=2,
+        padding=1,
+        device=weight.device,
+        dtype=weight.dtype,
+    )
+    made.weight.copy_(merged_kernel(weight))
     cast(Tensor, made.bias).copy_(cast(Tensor, convolution.bias))
-    return made.to(convolution.weight.device)
+    return made

@@ -99,11 +99,11 @@ class RayCluster:
 def refuse_unheard(address: str) -> None:
     """SettingError where nothing listens at HOST:PORT or ray://HOST:PORT: Ray itself would try for minutes."""
     host, _, port = address.rpartition("/")[-1].rpartition(":")
-    if not port.isdecimal():
+    if not host or not port.isdecimal():
         raise SettingError(f"--cluster '{address}' is no address. Write HOST:PORT, e.g. 10.0.0.1:6379, auto or local.")
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, ValueError) as error:
         raise _no_answer(address, error) from error
 
 

@@ -60,6 +60,8 @@ def run_grid(
             progress.read_epochs()
     except BaseException:
         executor.stop()
+        for number in running:
+            progress.entries[number].state = "waiting"
         raise
     on_change(progress)
     return progress

@@ -22,7 +22,10 @@ class Eager:
     name: RuntimeName = "eager"
 
     def __init__(self, network: nn.Module, placement: Placement = PLAIN, disagreement: bool = True) -> None:
-        """Move `network` to `placement`; `disagreement` asks for the second answer too."""
+        """Take `network` over: it is moved to `placement`, and from now on computes upsampling as it is written.
+
+        `disagreement` asks for the second answer too.
+        """
         self._placement = placement
         # The reference for every other runtime: computed as the network is written.
         network = leave_upsampling_plain(placement.place(network))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,10 @@ from taichinet.inference.runtimes.runtime import Maps, Precision, RuntimeDescrip
 
 
 class OpenVino:
-    """A model compiled for the CPU: one image takes all cores, the images of a batch a core each.
+    """A model compiled for the CPU: one image takes all threads, the images of a batch a thread each.
 
-    Each core on an image of its own spares the waiting at every layer's end, and does not stall when other threads,
-    such as those that decode and write, take a core for a while.
+    A thread on an image of its own spares the waiting at every layer's end, and does not stall the others when the
+    threads that decode and write take its core for a while.
     """
 
     def __init__(
@@ -29,20 +32,20 @@ class OpenVino:
         """
         self._disagreement = disagreement
         self.description = RuntimeDescription("openvino", precision)
-        core = openvino.Core()
+        self._core = openvino.Core()
         if precision == "bf16" and not has_bf16():
             raise WeightsError(
                 "This processor has no bf16 arithmetic, so OpenVINO would compute in float32 under another name. "
                 "Use float32 or int8."
             )
-        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
-        if threads:
-            settings["INFERENCE_NUM_THREADS"] = threads
+        self._threads = threads or usable_cores()
+        self._settings: dict[str, Any] = {
+            "INFERENCE_NUM_THREADS": self._threads,
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        }
         try:
-            opened = core.read_model(model) if isinstance(model, Path) else model
-            self._alone = core.compile_model(opened, "CPU", settings | {"PERFORMANCE_HINT": "LATENCY"})
-            together = core.compile_model(opened, "CPU", settings | {"PERFORMANCE_HINT": "THROUGHPUT"})
-            self._together = openvino.AsyncInferQueue(together)
+            self._model = self._core.read_model(model) if isinstance(model, Path) else model
+            self._alone = self._core.compile_model(self._model, "CPU", self._settings | {"NUM_STREAMS": 1})
         except RuntimeError as error:
             raise WeightsError(
                 f"The graph {model} cannot be opened ({error}). Write it again: `taichinet export`."
@@ -51,27 +54,48 @@ class OpenVino:
     def maps(self, images: NDArray[np.uint8]) -> Maps:
         """The answers for uint8 images (B, C, S, S)."""
         image = images.astype(np.float32) / np.float32(255)
-        if len(image) == 1:
-            found = self._alone([image])
-            planes = [np.array(found[i], dtype=np.float32)[:, 0] for i in range(len(self._alone.outputs))]
-        else:
-            planes = self._each(image)
+        planes = self._whole(image) if len(image) == 1 else self._each(image)
         return Maps(lesion=planes[0], disagreement=planes[1] if len(planes) > 1 and self._disagreement else None)
 
-    def _each(self, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    def _whole(self, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Every answer for float images (B, C, S, S), each (B, S, S)."""
-        count, _, height, width = image.shape
-        planes = [np.empty((count, height, width), np.float32) for _ in self._alone.outputs]
+        found = self._alone([image])
+        return [np.array(found[i], dtype=np.float32)[:, 0] for i in range(len(self._alone.outputs))]
 
-        def keep(request: openvino.InferRequest, row: int) -> None:
-            for i, plane in enumerate(planes):
-                plane[row] = request.get_output_tensor(i).data[0, 0]
+    def _each(self, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """The same, one image a thread."""
+        requests, running = self._requests, deque[openvino.InferRequest]()
+        answers: list[list[NDArray[np.float32]]] = [[] for _ in self._alone.outputs]
 
-        self._together.set_callback(keep)
-        for row in range(count):
-            self._together.start_async([image[row : row + 1]], row)
-        self._together.wait_all()
-        return planes
+        def collect() -> None:
+            request = running.popleft()
+            request.wait()
+            for i, answer in enumerate(answers):
+                answer.append(np.array(request.get_output_tensor(i).data[:, 0], dtype=np.float32))
+
+        try:
+            for row in range(len(image)):
+                if len(running) == len(requests):
+                    collect()
+                running.append(requests[row % len(requests)])
+                running[-1].start_async([image[row : row + 1]])
+            while running:
+                collect()
+        finally:  # where the user interrupts, none may be left at work
+            for request in running:
+                request.wait()
+        return [np.concatenate(answer) for answer in answers]
+
+    @cached_property
+    def _requests(self) -> list[openvino.InferRequest]:
+        """One a thread, made when the first batch comes: compiling takes a moment."""
+        compiled = self._core.compile_model(self._model, "CPU", self._settings | {"NUM_STREAMS": self._threads})
+        return [compiled.create_infer_request() for _ in range(self._threads)]
+
+
+def usable_cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_bf16() -> bool:
