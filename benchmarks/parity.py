@@ -66,6 +66,8 @@ def measure(form: ExportFormat, images: str, most_images: int) -> list[dict[str,
             try:
                 report = export(request, lambda line: print(line, flush=True)).to_json_dict()
             except WeightsError as refusal:
+                if "is refused" not in str(refusal):
+                    raise
                 rows.append({**row, "refused": str(refusal)})
                 continue
             kept = ("bytes", "calibration_images", "parity_images", "unseen_images", "rows", "seconds", "versions")
@@ -97,17 +99,21 @@ def _table(exports: Sequence[Mapping[str, Any]]) -> list[str]:
         "Dice against truth | cost |",
         "| --- | ---: | ---: | --- | --- | ---: | ---: | ---: |",
     ]
-    refused = []
+    refused: list[str] = []
+    told = False  # tuned PyTorch is the same beside every export
     for one in exports:
         name = f"{NAMES[one['form']]} {one['precision']}"
         if "refused" in one:
             refused.append(f"- {name}: {one['refused']}")
             continue
         for row, parity in one["rows"].items():
-            if row == "tuned PyTorch" and one is not exports[0]:
-                continue  # the same in every export
+            tuned = row == "tuned PyTorch"
+            if tuned and told:
+                continue
+            told = told or tuned
+            size = "" if tuned else f"{one['bytes'] / 1e6:.1f} MB"
             lines.append(
-                f"| {row if row == 'tuned PyTorch' else f'{name}, {row}'} | {one['bytes'] / 1e6:.1f} MB | "
+                f"| {row if tuned else f'{name}, {row}'} | {size} | "
                 f"{parity['images']} | {parity['agreement']:.5f}, {parity['least_agreement']:.5f} | "
                 f"{parity['flipped_pixels']:,} of {parity['pixels']:,} | {parity['largest_difference']:.4f} | "
                 f"{parity['dice']:.4f} | {parity['dice_cost']:+.4f} |"

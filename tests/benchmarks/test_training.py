@@ -14,7 +14,9 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import front  # noqa: E402
+import front_page  # noqa: E402
 import measuring  # noqa: E402
+import parity  # noqa: E402
 import profile_page  # noqa: E402
 import profile_training  # noqa: E402
 
@@ -127,7 +129,7 @@ def test_the_front_holds_what_nothing_beats_in_both() -> None:
         return {"name": name, "busi": {"milliseconds": milliseconds}, **found}
 
     rows = [row("slow", 9, 0.8), row("fast", 2, 0.7), row("beaten", 5, 0.6), row("equal", 9, 0.7), row("new", 1, None)]
-    assert front.on_the_front(rows, "busi") == {"slow", "fast"}
+    assert front_page.on_the_front(rows, "busi") == {"slow", "fast"}
 
 
 def test_the_shared_fold_is_compared_alone_and_several_folds_beside_it(tmp_path: Path) -> None:
@@ -142,6 +144,7 @@ def test_the_shared_fold_is_compared_alone_and_several_folds_beside_it(tmp_path:
         path.mkdir(parents=True)
         rows = [f"{key},{fold},{value}" for key, fold, value in zip(keys, folds_of, dice, strict=False)]
         (path / "scores.csv").write_text("\n".join(["key,fold,dice", *rows]) + "\n")
+        (path / "summary.json").write_text('{"placement": "cpu bf16 channels-last"}')
 
     write("taichinet", [0.5, 0.7, 0.4, 0.6], [0, 0, 1, 1])
     write("unet", [0.6, 0.8, 0.2, 0.4], [0, 0, 1, 1])
@@ -153,7 +156,51 @@ def test_the_shared_fold_is_compared_alone_and_several_folds_beside_it(tmp_path:
     assert several["over_folds"]["deviation"] == pytest.approx(0.4 / 2**0.5)
     assert single["difference"].mean == pytest.approx(-0.1)
     assert "over_folds" not in single
+    assert single["placement"] == "bf16"
     assert front.dice_of("taichinet-distilled", tmp_path) == {}
     write("taichinet-distilled", [0.4], [0])
     with pytest.raises(SystemExit, match="other test images"):
         front.dice_of("taichinet-distilled", tmp_path)
+
+
+def rows_of(*networks: tuple[str, Interval, Interval | None]) -> list[dict[str, Any]]:
+    """Name, difference on the shared fold, difference over five."""
+    rows: list[dict[str, Any]] = [{"name": "taichinet", "busi": {"milliseconds": 100.0}}]
+    for name, difference, over in networks:
+        row = {"name": name, "busi": {"milliseconds": 50.0}, "dice": difference, "difference": difference}
+        rows.append(row if over is None else row | {"over_folds": {"folds": 5, "difference": over}})
+    return rows
+
+
+def test_a_difference_that_a_repeated_training_makes_too_is_no_finding() -> None:
+    small, large, none = (
+        Interval(0.03, 0.01, 0.05, 100, 80),
+        Interval(-0.3, -0.4, -0.2, 100, 80),
+        Interval(0.0, -0.1, 0.1, 9, 8),
+    )
+    rows = rows_of(("one", small, None), ("two", large, None), ("three", large, none), ("four", none, small))
+    text = "\n".join(front_page.findings(rows, [0.61, 0.644, 0.606]))
+    assert "0.038 apart" in text
+    assert "`one`: 2.0 x as fast, not told apart from TaiChiNet (on 1 fold)" in text
+    assert "`two`: 2.0 x as fast, worse than TaiChiNet (on 1 fold)" in text
+    assert "`three`: 2.0 x as fast, not told apart from TaiChiNet (on 5 folds)" in text
+    assert "`four`: 2.0 x as fast, better than TaiChiNet (on 5 folds)" in text
+
+
+def test_the_page_of_parity_tells_refusals_and_tuned_pytorch_once() -> None:
+    row = {
+        "images": 3, "agreement": 1.0, "least_agreement": 0.99, "flipped_pixels": 1, "pixels": 1000,
+        "largest_difference": 0.1, "dice": 0.7, "dice_cost": 0.001,
+    }  # fmt: skip
+    done = {
+        "form": "openvino",
+        "precision": "float32",
+        "bytes": 2_000_000,
+        "rows": {"the file": row, "tuned PyTorch": row},
+    }
+    refused = {"form": "onnx", "precision": "int8", "refused": "it is refused: it costs 0.0100 Dice"}
+    entry = {"machine": {"processor": "a processor"}, "commit": "abc", "exports": [refused, done, done]}
+    text = parity.page([entry])
+    assert text.count("| tuned PyTorch |  | 3 |") == 1
+    assert text.count("| OpenVINO float32, the file | 2.0 MB | 3 |") == 2
+    assert "- ONNX int8: it is refused: it costs 0.0100 Dice" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import nn
 from taichinet.datasets.phantom import make_phantom
 from taichinet.datasets.prepared import resize_image
 from taichinet.errors import SettingError, WeightsError
+from taichinet.inference.export.build import build
 from taichinet.inference.export.graph import network_graph
 from taichinet.inference.export.quantise import onnx_int8
 from taichinet.inference.runtimes.answers import Answers
@@ -36,6 +38,7 @@ from taichinet.inference.runtimes.tuned import Tuned, fold_batch_norms
 from taichinet.inference.shipped import shipped_weights
 from taichinet.models.catalogue import create_model, list_models
 from taichinet.models.settings import CouplingSettings
+from taichinet.models.upsampling import UpsampledConv2d
 from taichinet.models.weights import LoadedWeights, WeightsConfig, load_weights, save_weights
 
 EXACT = Parity(4, 1.0, 1.0, 0, 4000, 0.0, None, None)
@@ -87,6 +90,52 @@ def test_openvino_agrees_with_plain_on_the_shipped_weights(
 
     model = openvino.Core().read_model(shipped_graph.SerializeToString())
     assert_agrees(OpenVino(model, "float32", threads=1), shipped, 2e-4)
+
+
+def test_openvino_answers_each_image_of_a_batch_in_its_place(shipped: LoadedWeights) -> None:
+    """Two threads and nine different images: they end in another order than they began."""
+    openvino = pytest.importorskip("openvino")
+    from taichinet.inference.runtimes.openvino import OpenVino
+
+    model = openvino.Core().read_model(network_graph(shipped, transposed=True).SerializeToString())
+    runtime = OpenVino(model, "float32", threads=2)
+    images = phantoms(9, shipped.config.size)
+    together = runtime.maps(images)
+    assert together.disagreement is not None
+    for row in range(9):
+        alone = runtime.maps(images[row : row + 1])
+        np.testing.assert_allclose(together.lesion[row], alone.lesion[0], atol=1e-4)
+        assert alone.disagreement is not None
+        np.testing.assert_allclose(together.disagreement[row], alone.disagreement[0], atol=1e-4)
+    assert not np.allclose(together.lesion[0], together.lesion[1], atol=1e-2)
+
+
+def test_plain_pytorch_computes_upsampling_as_written_and_the_faster_ones_merge_it(shipped: LoadedWeights) -> None:
+    def layers(runtime: Eager) -> tuple[list[bool], int]:
+        modules = list(runtime._answers.modules())
+        plain = [module.merged for module in modules if isinstance(module, UpsampledConv2d)]
+        return plain, sum(isinstance(module, nn.ConvTranspose2d) for module in modules)
+
+    assert layers(Eager(copy.deepcopy(shipped.network))) == ([False] * 8, 0)  # four levels, two paths
+    assert layers(Tuned(shipped.network, FLOAT32_CPU)) == ([], 8)
+
+
+def test_only_the_graph_for_openvino_has_transposed_convolutions(
+    shipped: LoadedWeights, shipped_graph: onnx.ModelProto
+) -> None:
+    def count(graph: onnx.ModelProto) -> tuple[int, int]:
+        kinds = [node.op_type for node in graph.graph.node]
+        return kinds.count("Resize"), kinds.count("ConvTranspose")
+
+    assert count(shipped_graph) == (8, 0)
+    assert count(network_graph(shipped, transposed=True)) == (0, 8)
+    pytest.importorskip("openvino")
+    from taichinet.inference.runtimes.openvino import OpenVino
+
+    built = build("openvino", "float32", shipped, 0.5, [], {})
+    assert isinstance(built.runtime, OpenVino)
+    kinds = [operation.get_type_name() for operation in built.runtime._model.get_ops()]
+    assert kinds.count("ConvolutionBackpropData") == 8
 
 
 def test_int8_keeps_the_shipped_networks_answers_nearly_and_is_int8_indeed(
