@@ -60,9 +60,10 @@ def demo_taichinet() -> Experiment:
             "training.batch_size": 8,
             "training.learning_rate": 2e-3,
             "mining.width": 8,
-            "mining.epochs": 16,  # with 8 the coarsest output marks nothing yet, and no pixel is easy
-            "mining.batch_size": 8,
-            "mining.learning_rate": 2e-3,
+            # Less, and the coarsest output marks nothing yet: no pixel would be easy.
+            "mining.epochs": 16,
+            "mining.batch_size": 4,
+            "mining.learning_rate": 4e-3,
         },
     )
 
