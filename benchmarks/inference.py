@@ -3,7 +3,9 @@
     python benchmarks/inference.py -o results/benchmarks/inference-MACHINE.json --page docs/speed.md
     python benchmarks/inference.py --from results/benchmarks --page docs/speed.md
 
-The page shows every machine whose record lies beside the one just written; the second command measures nothing.
+The page shows every machine whose record lies beside the one just written; the second command measures nothing. A
+machine may have several records (inference-MACHINE-2.json): then the page tells how far they are apart, and the targets
+are those of their medians.
 
 Random weights at the paper's width and size: speed does not depend on them, and what int8 costs in Dice is for
 `taichinet export` to say of trained ones. All contenders run in turn in one process, A B C A B C ...; a figure is a
@@ -68,7 +70,7 @@ def main() -> None:
     records = [] if arguments.known else [record(arguments.out, measure(arguments))]
     folder = arguments.known or (arguments.out and arguments.out.parent)
     if folder:
-        records = [read_record(path) for path in sorted(folder.glob("inference-*.json"))]
+        records = [read_record(path) for path in sorted(folder.glob("inference-*.json"), key=lambda path: path.stem)]
     text = page(records)
     if arguments.page:
         arguments.page.write_text(text)

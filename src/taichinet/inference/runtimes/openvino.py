@@ -89,7 +89,9 @@ class OpenVino:
     @cached_property
     def _requests(self) -> list[openvino.InferRequest]:
         """One a thread, made when the first batch comes: compiling takes a moment."""
-        compiled = self._core.compile_model(self._model, "CPU", self._settings | {"NUM_STREAMS": self._threads})
+        # Not pinned: these share the cores with the threads that decode and write.
+        streams = {"NUM_STREAMS": self._threads, "ENABLE_CPU_PINNING": False}
+        compiled = self._core.compile_model(self._model, "CPU", self._settings | streams)
         return [compiled.create_infer_request() for _ in range(self._threads)]
 
 
