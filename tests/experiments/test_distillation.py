@@ -22,8 +22,9 @@ from taichinet.errors import DataError, FoldError, SettingError
 from taichinet.experiments.cross_validate import StudyData, summarise_study, train_folds
 from taichinet.experiments.distillation import ask_teacher
 from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.fold_result import FoldResult
 from taichinet.experiments.recipes import get_recipe
-from taichinet.experiments.run import FoldResult, run_fold
+from taichinet.experiments.run import run_fold
 from taichinet.experiments.scoring import score_images
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.models.weights import load_weights

@@ -29,8 +29,9 @@ from taichinet.evaluation.aggregate import COLUMNS
 from taichinet.experiments import run as run_module
 from taichinet.experiments import scoring
 from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.fold_result import FoldResult, read_fold, run_identity
 from taichinet.experiments.recipes import get_recipe
-from taichinet.experiments.run import FoldResult, read_fold, run_fold, run_identity
+from taichinet.experiments.run import run_fold
 from taichinet.experiments.scoring import score_images
 from taichinet.models.weights import load_weights
 from taichinet.training.device import choose_placement

@@ -29,7 +29,8 @@ from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.errors import FoldError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.experiments.experiment import Experiment, vary
-from taichinet.experiments.run import FoldResult, OnEpoch, read_fold, run_fold
+from taichinet.experiments.fold_result import FoldResult, read_fold
+from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.training.claim import claimed
 
 Existing = Literal["refuse", "resume", "overwrite"]

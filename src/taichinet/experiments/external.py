@@ -36,8 +36,8 @@ from taichinet.experiments.card import (
     ValidationCard,
     WorstCase,
 )
+from taichinet.experiments.fold_result import read_fold
 from taichinet.experiments.provenance import source_commit
-from taichinet.experiments.run import read_fold
 from taichinet.groups import cluster_numbers
 from taichinet.models.weights import WeightsConfig
 

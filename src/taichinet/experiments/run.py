@@ -6,12 +6,11 @@ scores.csv (a row a test image), result.json (summary and provenance), and check
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,14 @@ import yaml
 from taichinet.datasets.folds import FoldPlan, Split
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared
-from taichinet.errors import FoldError, SettingError
+from taichinet.errors import SettingError
 from taichinet.evaluation.aggregate import aggregate
 from taichinet.experiments.distillation import ask_teacher, teacher_digest
 from taichinet.experiments.experiment import Experiment
+from taichinet.experiments.fold_result import FoldResult, read_fold, run_identity
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.experiments.scoring import score_images
-from taichinet.models.backbones import architecture, pretrained_digests
+from taichinet.models.backbones import architecture
 from taichinet.models.catalogue import create_model, model_settings
 from taichinet.models.complexity import measure_complexity
 from taichinet.models.taichinet.network import TaiChiNet, without_training_parts
@@ -39,24 +39,7 @@ from taichinet.training.device import Placement, choose_placement
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
 from taichinet.training.fit import TrainingData, fit, refuse_idle_ranks
 
-# (section, key, value that changes nothing): settings that came after runs were made.
-LATER_SETTINGS = (
-    ("training", "accumulate", 1),
-    ("mining", "accumulate", 1),
-    ("objective", "taught_weight", 1.0),
-    ("", "teacher", None),
-)
-
 OnEpoch = Callable[[str, dict[str, Any], int], None]
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """What a finished fold leaves: its folder, per-image scores, and the content of result.json."""
-
-    folder: Path
-    scores: pd.DataFrame
-    result: dict[str, Any]
 
 
 def run_fold(
@@ -216,42 +199,6 @@ def _run_fold(
     temporary.replace(folder / "result.json")
     clear_checkpoints(folder)
     return FoldResult(folder, scores, result)
-
-
-def read_fold(folder: Path, identity: str | None = None) -> FoldResult:
-    """A finished fold; FoldError where it was made with other settings, images or folds than `identity`."""
-    try:
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        scores = pd.read_csv(folder / "scores.csv")
-    except (OSError, ValueError) as error:
-        raise FoldError(f"The finished fold in {folder} cannot be read ({error}). Delete the folder.") from error
-    if identity is not None and result.get("identity") != identity:
-        raise FoldError(
-            f"The finished fold in {folder} was made with other settings, images or folds. Give another --out, or "
-            "replace it with --overwrite instead of --resume."
-        )
-    return FoldResult(folder, scores, result)
-
-
-def run_identity(
-    experiment: Experiment, data: Prepared, split: Split, plan: FoldPlan, bf16: bool, teacher: str | None = None
-) -> str:
-    """Digest of all that decides the result: settings (but the recipe's name), images, masks, split, number format.
-
-    `teacher` is the digest of the teacher's weights.
-    """
-    settings = experiment.model_dump(mode="json", exclude={"name"})
-    for parent, key, default in LATER_SETTINGS:  # runs from before they existed keep their identity
-        place = settings[parent] if parent else settings
-        if place[key] == default:
-            del place[key]
-    masks = hashlib.sha256(data.lesion.numpy().tobytes()).hexdigest()
-    content = [settings, plan.digest, masks, plan.protocol, split.train, split.validation, split.test, bf16]
-    if pretrained := pretrained_digests(experiment.options):
-        content.append(pretrained)
-    if teacher is not None:
-        content.append(teacher)
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _mine(

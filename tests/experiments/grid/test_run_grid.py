@@ -14,12 +14,12 @@ import pytest
 from fakes.ddti import make_fake_ddti
 
 from experiments.grid.grids import SETTINGS, phantoms, tiny_grid
+from taichinet.experiments.fold_result import read_fold
 from taichinet.experiments.grid.cells import Cell
 from taichinet.experiments.grid.executors import Processes, Serial
 from taichinet.experiments.grid.progress import Progress, look
 from taichinet.experiments.grid.run_grid import run_grid
 from taichinet.experiments.grid.work import Ended, Task, perform
-from taichinet.experiments.run import read_fold
 
 SETTINGS_OF_ONE_EPOCH = {**SETTINGS, "training.epochs": 1}
 

@@ -16,9 +16,10 @@ import yaml
 from taichinet.errors import ClaimedError, FoldError, TaiChiNetError
 from taichinet.experiments.cross_validate import StudyData, open_study_data, refuse_other_study, teacher_folder
 from taichinet.experiments.evaluation_files import write_evaluation
+from taichinet.experiments.fold_result import read_fold
 from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.reevaluate import evaluate_weights
-from taichinet.experiments.run import OnEpoch, read_fold, run_fold
+from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.models.weights import WEIGHTS_FILE
 from taichinet.training.claim import claimed
 

@@ -14,8 +14,8 @@ from typing import Any
 import pandas as pd
 
 from taichinet.errors import DataError, FoldError, WeightsError
+from taichinet.experiments.fold_result import read_fold
 from taichinet.experiments.recipes import SCALES
-from taichinet.experiments.run import read_fold
 from taichinet.models.catalogue import find_entry
 from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
 
