@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import discs
+from helpers import FLOAT32_CPU, discs
 
 from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.datasets.prepared import Prepared
@@ -32,7 +32,7 @@ def mine(
 ) -> tuple[MinedRegions, list[dict[str, Any]]]:
     """The regions, and the epochs that had to be trained for them."""
     epochs: list[dict[str, Any]] = []
-    return mine_regions(train or discs(5), settings, AUGMENTATION, cache, epochs.append), epochs
+    return mine_regions(train or discs(5), settings, AUGMENTATION, cache, epochs.append, FLOAT32_CPU), epochs
 
 
 def test_easy_is_what_level_1_finds_of_the_lesion_and_hard_what_only_level_4_adds() -> None:
@@ -62,7 +62,7 @@ def test_the_split_equals_equations_23_and_24_as_sets_of_pixels() -> None:
 
 def test_mined_parts_are_disjoint_and_within_the_lesion(tmp_path: Path) -> None:
     train = discs(5)
-    mined, _ = mine(tmp_path, train, replace_settings(epochs=6))
+    mined, _ = mine(tmp_path, train, replace_settings(epochs=20))
     easy, hard = mined.regions.easy, mined.regions.hard
     assert mined.regions.keys == train.keys
     assert easy.dtype == hard.dtype == torch.uint8
@@ -146,7 +146,7 @@ def test_an_interrupted_preparation_goes_on_from_its_last_epoch(tmp_path: Path) 
 
     whole, _ = mine(tmp_path / "whole")
     with pytest.raises(PowerCutError):
-        mine_regions(discs(5), SETTINGS, AUGMENTATION, tmp_path / "cut", cut)
+        mine_regions(discs(5), SETTINGS, AUGMENTATION, tmp_path / "cut", cut, FLOAT32_CPU)
     resumed, trained = mine(tmp_path / "cut")
     assert [row["epoch"] for row in trained] == [3]
     assert torch.equal(resumed.regions.easy, whole.regions.easy)

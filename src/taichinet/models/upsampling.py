@@ -8,7 +8,6 @@ which is what a kernel (w2, w1 + w2, w0 + w1, w0) lays out from x with stride 2.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, cast
 
 import torch
@@ -18,6 +17,9 @@ from torch.nn import functional as F
 
 MERGED_DTYPES = (torch.float32, torch.bfloat16)
 """Number formats whose transposed convolution is a tuned kernel on a CPU; others fall to one that unfolds its input."""
+
+HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+"""Whether PyTorch was built with it: without, a transposed convolution unfolds its input."""
 
 _TAPS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))  # row k: the weights that add up to tap k
 
@@ -34,7 +36,8 @@ class UpsampledConv2d(nn.Conv2d):
     """3x3 convolution of the map raised x2 by nearest neighbours: (B, I, H, W) -> (B, O, 2H, 2W).
 
     `merged` lets it compute both as one transposed convolution, the same up to rounding, where that is faster: with
-    oneDNN on a CPU in float32 and bf16. The merged form is differentiable once.
+    oneDNN on a CPU in float32 and bf16. The merged form is differentiable once; a network that is traced, to be
+    compiled or exported, has the plain one.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -43,7 +46,8 @@ class UpsampledConv2d(nn.Conv2d):
 
     def forward(self, features: Tensor) -> Tensor:
         """The convolved map, twice as high and wide."""
-        if self.merged and features.device.type == "cpu" and features.dtype in MERGED_DTYPES and _has_onednn():
+        usable = HAS_ONEDNN and features.device.type == "cpu" and features.dtype in MERGED_DTYPES
+        if self.merged and usable and not torch.compiler.is_compiling():
             dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else features.dtype
             if dtype in MERGED_DTYPES:
                 return cast(Tensor, _Merged.apply(features.to(dtype), self.weight, self.bias))
@@ -107,12 +111,6 @@ def _sum_of_pixels(grad: Tensor) -> Tensor:
     """(B, C, H, W) -> (C,). A product with ones: it adds up in float32, and as fast as memory is read."""
     rows = grad.permute(0, 2, 3, 1).reshape(-1, grad.shape[1])
     return (rows.new_ones(1, len(rows)) @ rows)[0]
-
-
-@cache
-def _has_onednn() -> bool:
-    """Whether PyTorch was built with it: without, a transposed convolution unfolds its input."""
-    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
 def _mixing(weight: Tensor) -> Tensor:
