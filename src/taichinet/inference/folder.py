@@ -17,6 +17,7 @@ from taichinet.inference.outputs import Row, output_files, write_maps
 from taichinet.inference.predictor import MaskPrediction, NetworkInput, Predictor
 
 BATCH_SIZE = 8
+WRITERS = 2  # compressing is most of the work around a small network: one writer would hold it up
 READ_AHEAD = 2 * BATCH_SIZE  # images decoded before they are needed: more only holds memory
 
 _Item = TypeVar("_Item")
@@ -37,11 +38,11 @@ class _Read:
 def predict_files(predictor: Predictor, names: Mapping[Path, str], output: Path) -> Iterator[Row]:
     """A row for each file of `names`, in order; its maps are written to `output` under its name.
 
-    One thread decodes and resizes ahead, one brings the maps to their size, measures and writes them behind;
+    One thread decodes and resizes ahead, WRITERS bring the maps to their size, measure and write them behind;
     BATCH_SIZE images pass the network together. A file that cannot be read, or whose maps cannot be written, fails
     alone. In a batch a network may round otherwise than alone: a probability may differ in its seventh digit.
     """
-    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
+    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(WRITERS, "write") as writer:
         writing: deque[Future[Row]] = deque()
 
         def read(file: Path) -> _Read:
