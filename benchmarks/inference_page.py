@@ -47,12 +47,14 @@ def _repeats(runs: Sequence[Mapping[str, Any]]) -> list[str]:
         for name, values in ratios.items()
         if name != "PyTorch eager float32"
     ]
+    plain = [run["milliseconds"]["PyTorch eager float32"] for run in runs]
     commits = ", ".join(f"`{run['commit']}`" for run in runs)
     return [
         "### The same command again",
         "",
         f"x plain PyTorch in each of {len(runs)} runs of the whole benchmark, of commits {commits}; the table "
-        "above is of the first.",
+        f"above is of the first. Plain PyTorch itself took {', '.join(f'{value:.0f}' for value in plain)} ms: what "
+        "moves all ratios together is their measure.",
         "",
         "| | x plain PyTorch | apart |",
         "| --- | --- | ---: |",
