@@ -108,7 +108,7 @@ def _targets(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     folder = median(run["folder"]["ratio"] for run in runs)
     passes = [one for run in runs for one in run["ratios_of_each_pass"]]
     apart = max(max(one[name] for one in passes) / min(one[name] for one in passes) - 1 for name in single)
-    start_up = {name: median(run["start_up_seconds"][name] for run in runs) for name in START_UP_TARGETS}
+    start_up = {name: round(median(run["start_up_seconds"][name] for run in runs), 2) for name in START_UP_TARGETS}
     speed = f"{result['folder']['images_per_second']} against {result['folder']['plain_images_per_second']} images/s"
     rows = [
         ("single image, x plain PyTorch", f"{single[fastest]:.2f} ({fastest})", f"at least {SINGLE_TARGET}",
