@@ -99,6 +99,7 @@ def test_openvino_answers_each_image_of_a_batch_in_its_place(shipped: LoadedWeig
 
     model = openvino.Core().read_model(network_graph(shipped, transposed=True).SerializeToString())
     runtime = OpenVino(model, "float32", threads=2)
+    assert len(runtime._requests) > 1, "one after the other, none could end out of turn"
     images = phantoms(9, shipped.config.size)
     together = runtime.maps(images)
     assert together.disagreement is not None

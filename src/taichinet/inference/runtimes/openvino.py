@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +16,16 @@ from taichinet.inference.runtimes.runtime import Maps, Precision, RuntimeDescrip
 
 
 class OpenVino:
-    """A model compiled for the CPU: one image takes all threads, the images of a batch a thread each.
+    """A model compiled for the CPU: one image takes all threads, several images of a batch are computed at once.
 
-    A thread on an image of its own spares the waiting at every layer's end, and does not stall the others when the
-    threads that decode and write take its core for a while.
+    Fewer threads on an image spare the waiting at every layer's end, and do not stall the other images when the
+    threads that decode and write take a core for a while.
     """
 
     def __init__(
         self, model: Path | openvino.Model, precision: Precision, threads: int = 0, disagreement: bool = True
     ) -> None:
-        """`model` is an .xml, an .onnx or a model in memory; `threads` 0 is one a core.
+        """`model` is an .xml, an .onnx or a model in memory; `threads` 0 leaves their number to OpenVINO.
 
         Raises WeightsError for a file that is no graph, and for bf16 on a processor without it.
         """
@@ -38,14 +37,12 @@ class OpenVino:
                 "This processor has no bf16 arithmetic, so OpenVINO would compute in float32 under another name. "
                 "Use float32 or int8."
             )
-        self._threads = threads or usable_cores()
-        self._settings: dict[str, Any] = {
-            "INFERENCE_NUM_THREADS": self._threads,
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-        }
+        self._settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
+        if threads:
+            self._settings["INFERENCE_NUM_THREADS"] = threads
         try:
             self._model = self._core.read_model(model) if isinstance(model, Path) else model
-            self._alone = self._core.compile_model(self._model, "CPU", self._settings | {"NUM_STREAMS": 1})
+            self._alone = self._core.compile_model(self._model, "CPU", self._settings | {"PERFORMANCE_HINT": "LATENCY"})
         except RuntimeError as error:
             raise WeightsError(
                 f"The graph {model} cannot be opened ({error}). Write it again: `taichinet export`."
@@ -63,13 +60,14 @@ class OpenVino:
         return [np.array(found[i], dtype=np.float32)[:, 0] for i in range(len(self._alone.outputs))]
 
     def _each(self, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """The same, one image a thread."""
+        """The same, as many images at once as OpenVINO finds best."""
         requests, running = self._requests, deque[openvino.InferRequest]()
         answers: list[list[NDArray[np.float32]]] = [[] for _ in self._alone.outputs]
 
         def collect() -> None:
-            request = running.popleft()
-            request.wait()
+            request = running[0]
+            request.wait()  # interrupted here, it is still among those that run
+            running.popleft()
             for i, answer in enumerate(answers):
                 answer.append(np.array(request.get_output_tensor(i).data[:, 0], dtype=np.float32))
 
@@ -88,16 +86,12 @@ class OpenVino:
 
     @cached_property
     def _requests(self) -> list[openvino.InferRequest]:
-        """One a thread, made when the first batch comes: compiling takes a moment."""
+        """As many as are computed at once; made when the first batch comes, since compiling takes a moment."""
         # Not pinned: these share the cores with the threads that decode and write.
-        streams = {"NUM_STREAMS": self._threads, "ENABLE_CPU_PINNING": False}
+        streams = {"PERFORMANCE_HINT": "THROUGHPUT", "ENABLE_CPU_PINNING": False}
         compiled = self._core.compile_model(self._model, "CPU", self._settings | streams)
-        return [compiled.create_infer_request() for _ in range(self._threads)]
-
-
-def usable_cores() -> int:
-    """The processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        return [compiled.create_infer_request() for _ in range(count)]
 
 
 def has_bf16() -> bool:
