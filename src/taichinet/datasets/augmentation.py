@@ -40,12 +40,14 @@ def augment(batch: Batch, settings: AugmentationSettings, generator: torch.Gener
 
     All geometry is one resampling. Masks are interpolated with the image and cut at 0.5, which keeps E_p and H_p
     disjoint and inside the lesion: interpolation weights sum to one. A teacher's probability moves along uncut.
+    The pixels are computed on the batch's device; `generator` is one of the CPU, so that every device gets the same
+    draws.
     """
     if settings.probability == 0:
         return batch
     count = len(batch.image)
-    matrix = _draw_affine(count, settings, generator)
-    gamma = _draw(count, settings.probability, *settings.gamma, 1.0, generator)
+    matrix = _draw_affine(count, settings, generator).to(batch.image.device)
+    gamma = _draw(count, settings.probability, *settings.gamma, 1.0, generator).to(batch.image.device)
     masks = [mask for mask in (batch.lesion, batch.easy, batch.hard) if mask is not None]
     soft = [] if batch.taught is None else [batch.taught]
     stack = torch.cat([batch.image, *masks, *soft], dim=1)

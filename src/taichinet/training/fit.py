@@ -26,6 +26,7 @@ from taichinet.training.loop import predict_batches, train_epoch
 from taichinet.training.settings import TrainingSettings
 
 History = list[dict[str, Any]]
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def run_epoch(task: Task, network: nn.Module, optimizer: torch.optim.Optimizer, 
     with norms_across(network, ranks):
         return train_epoch(
             network,
-            epoch_batches(task.data, settings, epoch, ranks.rank),
+            epoch_batches(task.data, settings, epoch, ranks.rank, task.placement.device),
             lambda prediction, batch: objective(prediction, batch, step, task.loss),
             optimizer,
             task.placement,
@@ -149,8 +150,14 @@ def run_epoch(task: Task, network: nn.Module, optimizer: torch.optim.Optimizer, 
         )
 
 
-def epoch_batches(data: TrainingData, settings: TrainingSettings, epoch: int, rank: int = 0) -> Iterator[Batch]:
-    """The shuffled, augmented batches of `epoch`, a function of (seed, epoch) alone: resuming repeats nothing.
+def epoch_batches(
+    data: TrainingData,
+    settings: TrainingSettings,
+    epoch: int,
+    rank: int = 0,
+    device: torch.device = CPU,
+) -> Iterator[Batch]:
+    """The shuffled batches of `epoch`, augmented on `device`, a function of (seed, epoch): resuming repeats nothing.
 
     They are the same on every rank; what layers draw, such as dropout, is each rank's own.
     """
@@ -158,7 +165,7 @@ def epoch_batches(data: TrainingData, settings: TrainingSettings, epoch: int, ra
     torch.manual_seed(seed + rank * 1_000_000_000_039)
     generator = torch.Generator().manual_seed(seed)
     for batch in data.train.batches(settings.batch_size, generator, data.regions, data.taught):
-        yield augment(batch, data.augmentation, generator)
+        yield augment(batch.to(device, torch.contiguous_format), data.augmentation, generator)
 
 
 def refuse_idle_ranks(settings: TrainingSettings, placement: Placement) -> None:
