@@ -25,6 +25,10 @@ class DataError(TaiChiNetError):
         super().__init__("\n  - ".join([summary, *self.problems]))
 
 
+class StorageError(DataError):
+    """A file that cannot be written: a full disk, a missing permission. What was there before is unchanged."""
+
+
 class SettingError(TaiChiNetError):
     """An unknown name or key, or a value outside its range."""
 

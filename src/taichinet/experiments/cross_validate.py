@@ -31,7 +31,7 @@ from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.fold_result import FoldResult, read_fold
 from taichinet.experiments.run import OnEpoch, run_fold
-from taichinet.training.claim import claimed
+from taichinet.storage.lock import claimed
 
 Existing = Literal["refuse", "resume", "overwrite"]
 

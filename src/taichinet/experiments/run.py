@@ -33,8 +33,8 @@ from taichinet.models.catalogue import create_model, model_settings
 from taichinet.models.complexity import measure_complexity
 from taichinet.models.taichinet.network import TaiChiNet, without_training_parts
 from taichinet.models.weights import WeightsConfig, save_weights
+from taichinet.storage.lock import claimed
 from taichinet.training.checkpoint import clear_checkpoints, load_checkpoint
-from taichinet.training.claim import claimed
 from taichinet.training.device import Placement, choose_placement
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
 from taichinet.training.fit import TrainingData, fit, refuse_idle_ranks

@@ -20,8 +20,8 @@ from taichinet.errors import FoldError, WeightsError
 from taichinet.losses.auxiliary import AuxiliarySettings
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.baselines.unet_plus_plus import UNetPlusPlus, UNetPlusPlusSettings
+from taichinet.storage.lock import claimed
 from taichinet.training.checkpoint import clear_checkpoints
-from taichinet.training.claim import claimed
 from taichinet.training.device import Placement, choose_placement
 from taichinet.training.fit import TrainingData, fit
 from taichinet.training.loop import predict_batches

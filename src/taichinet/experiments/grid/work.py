@@ -21,7 +21,7 @@ from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.reevaluate import evaluate_weights
 from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.models.weights import WEIGHTS_FILE
-from taichinet.training.claim import claimed
+from taichinet.storage.lock import claimed
 
 Task = Cell | Transfer
 FAILURE = "failure.txt"

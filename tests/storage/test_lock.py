@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from taichinet.errors import ClaimedError
-from taichinet.training import claim as module
-from taichinet.training.claim import claimed
+from taichinet.storage import lock as module
+from taichinet.storage.lock import claimed
 
 
 def test_a_held_claim_is_refused_with_its_owner_and_free_afterwards(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_a_held_claim_is_refused_with_its_owner_and_free_afterwards(tmp_path: Pa
 def test_the_claim_of_a_killed_process_is_taken_over_at_once(tmp_path: Path) -> None:
     path = tmp_path / "claim"
     program = (
-        "import os, signal, sys; from pathlib import Path; from taichinet.training.claim import claimed\n"
+        "import os, signal, sys; from pathlib import Path; from taichinet.storage.lock import claimed\n"
         "with claimed(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", program, str(path)], check=False)

@@ -1,0 +1,61 @@
+"""Files are complete under their name or not there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from taichinet.errors import StorageError
+from taichinet.storage.atomic import replacing, write_json, write_text
+from taichinet.storage.digest import digest_bytes, digest_file, digest_tensors
+
+
+def _half_a_file(path: Path, fault: Exception) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        raise fault
+
+
+def test_a_failing_write_keeps_the_earlier_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "first")
+    with pytest.raises(StorageError, match=r"a\.txt"):
+        _half_a_file(tmp_path / "a.txt", OSError(28, "No space left on device"))
+    assert (tmp_path / "a.txt").read_text() == "first"
+    assert os.listdir(tmp_path) == ["a.txt"]  # noqa: PTH208 - hidden files too
+
+
+def test_any_other_error_passes_and_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        _half_a_file(tmp_path / "b" / "a.txt", ZeroDivisionError())
+    assert not list((tmp_path / "b").iterdir())
+
+
+def test_json_replaces_an_earlier_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", [1])
+    write_json(tmp_path / "a.json", {"k": 2})
+    assert (tmp_path / "a.json").read_text() == '{\n "k": 2\n}\n'
+
+
+def test_digests(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", "abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert digest_file(tmp_path / "a") == digest_bytes(b"abc") == expected
+
+
+def test_the_digest_of_tensors_sees_values_names_shapes_and_types_but_not_layout() -> None:
+    one = torch.arange(24.0).reshape(1, 2, 3, 4)
+    digest = digest_tensors({"a": one, "b": torch.tensor(3)})
+    assert digest == digest_tensors({"b": torch.tensor(3), "a": one.to(memory_format=torch.channels_last)})
+    flipped = one.clone()
+    flipped.view(torch.int32).flatten()[5] ^= 1  # the lowest bit
+    others = [
+        {"a": flipped, "b": torch.tensor(3)},
+        {"c": one, "b": torch.tensor(3)},
+        {"a": one.flatten(), "b": torch.tensor(3)},
+        {"a": one.double(), "b": torch.tensor(3)},
+        {"a": one},
+    ]
+    assert all(digest_tensors(other) != digest for other in others)
