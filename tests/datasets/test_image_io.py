@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from taichinet.datasets import images
-from taichinet.datasets.images import (
+from taichinet.datasets import image_io
+from taichinet.datasets.image_io import (
     image_size,
     problems_in,
     read_grey,
@@ -193,7 +193,7 @@ def test_a_truncated_png_still_tells_its_size_for_only_the_header_is_read(tmp_pa
 def test_a_decompression_bomb_is_refused_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = grey_file(tmp_path, "L")
     with monkeypatch.context() as patch:
-        patch.setattr(images, "MOST_PIXELS", HEIGHT * WIDTH - 1)
+        patch.setattr(image_io, "MOST_PIXELS", HEIGHT * WIDTH - 1)
         with pytest.raises(DataError, match=r"L\.png: claims 12 x 17 pixels.*bomb"):
             image_size(file)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
@@ -265,8 +265,8 @@ def test_a_file_that_paints_two_regions_is_decoded_once_and_each_rule_is_kept(
     Image.fromarray(values).save(image)
     sample = Sample("a", "x", image, (Mask(label, 0, MaskRule(1, 1)), Mask(label, 1, MaskRule(2, 2))))
     decoded: list[str] = []
-    whole = images._brightness
-    monkeypatch.setattr(images, "_brightness", lambda source: decoded.append(source.name) or whole(source))
+    whole = image_io._brightness
+    monkeypatch.setattr(image_io, "_brightness", lambda source: decoded.append(source.name) or whole(source))
     outer, inner = region_masks(sample, 2)
     assert decoded == ["label.png"]
     assert np.array_equal(outer, values > 0)
