@@ -22,7 +22,7 @@ from taichinet.datasets.image_io import read_grey, read_rgb, region_masks
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.errors import DataError
 
-RECIPE = 1  # raise when the same files give other pixels, so that old cache entries are not read
+RECIPE = 2  # raise when the same files give other pixels, so that old cache entries are not read
 
 
 @dataclass(frozen=True)
