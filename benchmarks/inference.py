@@ -39,7 +39,7 @@ from measuring import read_record, record
 from PIL import Image
 from torch import nn
 
-from taichinet.datasets.images import read_grey
+from taichinet.datasets.image_io import read_grey
 from taichinet.datasets.phantom import make_phantom
 from taichinet.inference.folder import predict_files
 from taichinet.inference.outputs import output_files, write_maps

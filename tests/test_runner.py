@@ -1,13 +1,13 @@
-"""The runner: in an environment of onnxruntime and numpy alone, and its decoder against Pillow's."""
+"""The runner: in an environment of onnxruntime, numpy and Pillow alone, and its reader against that of `predict`."""
 
 from __future__ import annotations
 
-import json
-import struct
+import os
+import re
+import shutil
 import subprocess
 import sys
 import venv
-import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,11 +18,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from taichinet import runner
+from taichinet.datasets import image_io
+from taichinet.errors import DataError
 from taichinet.inference.export.graph import LESION, NETWORK_IMAGE
 from taichinet.inference.export.surroundings import before_network, behind_network
 from taichinet.inference.export.whole import whole_onnx
 
 SIZE = 16
+MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
+SUFFIXES = ("png", "jpg", "bmp", "tif", "webp", "ppm", "pgm")
+ALONE = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 
 @pytest.fixture(scope="module")
@@ -43,20 +48,22 @@ def scene(height: int = 40, width: int = 50) -> NDArray[np.uint8]:
     return pixels
 
 
-def test_an_environment_without_torch_and_pillow_segments(model: Path, tmp_path: Path) -> None:
+def test_an_environment_without_torch_segments(model: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "bare", with_pip=False)
     python = tmp_path / "bare" / "bin" / "python"
     packages = next((tmp_path / "bare").glob("lib/python*/site-packages"))
-    for name in ("numpy", "onnxruntime", "taichinet"):
+    for name in ("numpy", "onnxruntime", "PIL"):
         spec = find_spec(name)
         assert spec is not None
         assert spec.origin is not None
         installed = Path(spec.origin).parent
         (packages / name).symlink_to(installed)
-        libraries = installed.with_name(f"{name}.libs")
-        if libraries.exists():
+        for libraries in (installed.with_name(f"{name}.libs"), installed.with_name("pillow.libs")):
+            if not libraries.exists() or (packages / libraries.name).exists():
+                continue
             (packages / libraries.name).symlink_to(libraries)
-    absent = subprocess.run([python, "-c", "import torch"], capture_output=True, text=True)
+    shutil.copy(runner.__file__, packages / "runner.py")
+    absent = subprocess.run([python, "-c", "import taichinet"], capture_output=True, text=True, env=ALONE)
     assert "ModuleNotFoundError" in absent.stderr
     Image.fromarray(scene()).save(tmp_path / "scan.png")
     (tmp_path / "broken.png").write_bytes((tmp_path / "scan.png").read_bytes()[:300])
@@ -64,23 +71,16 @@ def test_an_environment_without_torch_and_pillow_segments(model: Path, tmp_path:
     Image.fromarray(scene()).save(tmp_path / "scan.jpg")
     images = [str(tmp_path / name) for name in ("scan.png", "broken.png", "array.npy", "scan.jpg")]
     done = subprocess.run(
-        [python, "-m", "taichinet.runner", model, *images, "-o", tmp_path / "out"], capture_output=True, text=True
+        [python, "-m", "runner", model, *images, "-o", tmp_path / "out"], capture_output=True, text=True, env=ALONE
     )
     assert done.returncode == 7, done.stderr
     assert "broken.png" in done.stderr
-    assert "install Pillow" in done.stderr
-    for name, pixels in (("scan", scene()), ("array", scene(33, 61))):
+    for name, pixels in (("scan_png", scene()), ("array", scene(33, 61))):
         mask = np.asarray(Image.open(tmp_path / "out" / f"{name}_mask.png"))
         expected = runner.Model(model).segment(pixels)
         np.testing.assert_array_equal(mask, expected.mask)
         probability = np.asarray(Image.open(tmp_path / "out" / f"{name}_probability.png"))
         np.testing.assert_allclose(probability / 255, expected.probability, atol=1 / 500)
-    loaded = subprocess.run(
-        [python, "-c", "import taichinet.runner, sys, json; print(json.dumps(sorted(sys.modules)))"],
-        capture_output=True,
-        text=True,
-    )
-    assert not {"torch", "PIL", "scipy", "typer"} & set(json.loads(loaded.stdout))
 
 
 def test_the_mask_is_where_the_image_is_bright(model: Path) -> None:
@@ -97,57 +97,108 @@ def test_arrays_that_are_no_image_are_refused(model: Path, pixels: NDArray[np.ui
         runner.Model(model).segment(pixels)
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "LA", "RGBA", "P", "1", "I;16"])
-def test_every_kind_of_png_is_read_as_pillow_reads_it(mode: str, tmp_path: Path) -> None:
+def saved(folder: Path) -> list[Path]:
+    """A file of every mode, bit depth and format that is read, and of many kinds that are refused."""
     rng = np.random.default_rng(1)
-    if mode == "I;16":
-        image = Image.fromarray(rng.integers(0, 65536, (23, 31)).astype(np.uint16))
-        expected = (np.asarray(image) >> 8).astype(np.uint8)
-    else:
-        image = Image.fromarray(rng.integers(0, 256, (23, 31, 4), dtype=np.uint8))
-        image = image.convert("RGBA" if "A" in mode else "RGB").convert(mode)
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        flat = Image.alpha_composite(black, image.convert("RGBA")) if "A" in mode else image
-        expected = np.asarray(flat.convert("L" if mode in ("L", "1", "LA") else "RGB"))
-    image.save(tmp_path / "x.png")
-    found = runner.read_image(tmp_path / "x.png")
-    assert found.shape == expected.shape
-    np.testing.assert_allclose(found.astype(int), expected.astype(int), atol=1 if "A" in mode else 0)
+    colour = Image.fromarray(rng.integers(0, 256, (23, 31, 4), dtype=np.uint8))
+    grey = scene(23, 31)
+    images = {mode: colour.convert("RGBA" if "A" in mode else "RGB").convert(mode) for mode in MODES}
+    for kind, top in ((np.uint16, 257), (np.uint16, 16), (np.uint16, 1), (np.int32, 1), (np.int32, 2**20)):
+        images[f"{kind.__name__}-{top}"] = Image.fromarray(grey.astype(kind) * kind(top))
+    images["negative"] = Image.fromarray(grey.astype(np.int32) - 90)
+    images |= {f"float-{top}": Image.fromarray((grey * np.float32(top)).astype(np.float32)) for top in (1 / 255, 1, 9)}
+    images["nan"] = Image.fromarray(np.full((4, 4), np.nan, dtype=np.float32))
+    files = []
+    for name, image in images.items():
+        for turn in (1, 6):
+            exif = Image.Exif()
+            exif[0x0112] = turn
+            for suffix in SUFFIXES:
+                file = folder / f"{name.replace('/', '')}-{turn}.{suffix}"
+                try:
+                    image.save(file, exif=exif)
+                except (OSError, ValueError):  # the format has no such mode
+                    file.unlink(missing_ok=True)
+                    continue
+                files.append(file)
+    Image.new("L", (8, 8)).save(folder / "pages.tif", save_all=True, append_images=[Image.new("L", (8, 8))])
+    Image.new("L", (8, 8)).save(folder / "a.gif")
+    (folder / "comment.pgm").write_bytes(b"P5\n# by hand\n31 23\n255\n" + grey.tobytes())
+    (folder / "negative.pgm").write_bytes(b"P5\n-1 4\n255\n" + bytes(16))
+    (folder / "half.png").write_bytes((folder / "L-1.png").read_bytes()[:300])
+    return [*files, *(folder / f"{name}" for name in ("pages.tif", "a.gif", "comment.pgm", "negative.pgm", "half.png"))]
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("kind", [0, 1, 2, 3, 4])
-def test_every_filter_of_png_is_undone(kind: int, channels: int, tmp_path: Path) -> None:
-    pixels = np.random.default_rng(kind).integers(0, 256, (6, 7, channels), dtype=np.uint8)
-    rows = pixels.reshape(6, -1).astype(int)
-    lines = b""
-    for y in range(6):
-        line = []
-        for x in range(rows.shape[1]):
-            left = rows[y, x - channels] if x >= channels else 0
-            up = rows[y - 1, x] if y else 0
-            corner = rows[y - 1, x - channels] if y and x >= channels else 0
-            paeth = min(
-                (abs(up - corner), 0, left), (abs(left - corner), 1, up), (abs(left + up - 2 * corner), 2, corner)
-            )
-            guess = [0, left, up, (left + up) // 2, paeth[2]][kind]
-            line.append((rows[y, x] - guess) % 256)
-        lines += bytes([kind, *line])
-    header = struct.pack(">IIBBBBB", 7, 6, 8, 0 if channels == 1 else 2, 0, 0, 0)
-    content = runner._PNG
-    for name, part in ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")):
-        content += struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part))
-    (tmp_path / "x.png").write_bytes(content)
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "x.png")).reshape(pixels.shape), pixels)
-    np.testing.assert_array_equal(runner.read_image(tmp_path / "x.png").reshape(pixels.shape), pixels)
+def test_runner_and_predict_read_every_kind_of_file_alike(tmp_path: Path) -> None:
+    outcomes = []
+    for file in saved(tmp_path):
+        try:
+            pixels = runner.read_image(file)
+        except ValueError as refusal:
+            with pytest.raises(DataError, match=re.escape(str(refusal))):
+                image_io.read_rgb(file)
+            outcomes.append(False)
+            continue
+        expected = image_io.read_rgb(file) if pixels.ndim == 3 else image_io.read_grey(file)
+        np.testing.assert_array_equal(pixels, expected, err_msg=str(file))
+        assert pixels.shape[:2] == image_io.image_size(file), file
+        outcomes.append(True)
+    assert outcomes.count(True) > 80
+    assert outcomes.count(False) >= 5
 
 
-def test_netpbm_with_a_comment_is_read(tmp_path: Path) -> None:
-    pixels = scene(9, 11)
-    (tmp_path / "x.pgm").write_bytes(b"P5\n# by hand\n11 9\n255\n" + pixels.tobytes())
-    np.testing.assert_array_equal(runner.read_image(tmp_path / "x.pgm"), pixels)
-    Image.fromarray(np.dstack([pixels] * 3)).save(tmp_path / "x.ppm")
-    np.testing.assert_array_equal(runner.read_image(tmp_path / "x.ppm"), np.dstack([pixels] * 3))
+def run(model: Path, *images: Path, output: Path) -> int:
+    return runner.main([str(model), *map(str, images), "-o", str(output)])
+
+
+def test_the_runner_overwrites_no_file_that_it_has_not_written(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.fromarray(scene()).save(tmp_path / "x.png")
+    Image.fromarray(scene()).save(tmp_path / "x_mask.png")
+    before = (tmp_path / "x_mask.png").read_bytes()
+    assert run(model, tmp_path / "x.png", output=tmp_path) == 3
+    assert "x_mask.png exists and was not written by this runner" in capsys.readouterr().err
+    assert (tmp_path / "x_mask.png").read_bytes() == before
+    assert run(model, tmp_path / "x.png", output=tmp_path / "out") == 0
+    assert run(model, tmp_path / "x.png", output=tmp_path / "out") == 0
+    both = [tmp_path / "out" / "x_mask.png", tmp_path / "x.png"]
+    assert run(model, *both, output=tmp_path / "out") == 3
+
+
+def test_images_of_one_stem_get_files_of_their_own(model: Path, tmp_path: Path) -> None:
+    images = [tmp_path / "a" / "x.png", tmp_path / "a" / "x.bmp", tmp_path / "b" / "x.png"]
+    for image, turned in zip(images, range(3), strict=True):
+        image.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.rot90(scene(40, 40), turned)).save(image)
+    assert run(model, *images, output=tmp_path / "out") == 0
+    for name, image in zip(("x_png", "x_bmp", "x_png_2"), images, strict=True):
+        expected = runner.Model(model).segment(runner.read_image(image)).mask
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / f"{name}_mask.png")), expected)
+
+
+def test_bad_files_fail_alone(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(scene()).save(tmp_path / "good.png")
+    np.save(tmp_path / "float.npy", np.zeros((4, 4)))
+    np.save(tmp_path / "object.npy", np.array([{}]), allow_pickle=True)
+    np.savez(tmp_path / "several.npz", scene())
+    (tmp_path / "short.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00{")
+    bad = [tmp_path / name for name in ("float.npy", "object.npy", "several.npz", "short.npy", "absent.png")]
+    assert run(model, *bad, tmp_path / "good.png", output=tmp_path / "out") == 7
+    said = capsys.readouterr()
+    assert [line.split(":")[0] for line in said.err.splitlines()] == [str(file) for file in bad]
+    assert "good.png: lesion on" in said.out
+    assert run(model, *bad, output=tmp_path / "out") == 3
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no model"])
+def test_a_model_that_cannot_be_opened_is_named(
+    content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "bad.onnx").write_bytes(content)
+    assert run(tmp_path / "bad.onnx", tmp_path / "x.png", output=tmp_path / "out") == 5
+    assert "bad.onnx: cannot be opened as an ONNX model" in capsys.readouterr().err
 
 
 def test_the_command_line_loads_no_heavy_package() -> None:

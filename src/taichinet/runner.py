@@ -1,28 +1,207 @@
-"""A runner for files of `taichinet export --format onnx` that needs onnxruntime and numpy alone: no torch, no Pillow.
+"""Run a file of `taichinet export --format onnx` with onnxruntime, numpy and Pillow alone: no torch.
 
     python -m taichinet.runner MODEL.onnx IMAGE... -o FOLDER
 
-This file stands alone: it may be copied out of the package. It reads PNG (8 and 16 bits, grey or colour, not
-interlaced), PGM and PPM (binary), and .npy arrays by itself, and what else Pillow knows where Pillow is installed. In
-programs, `Model(path).segment(pixels)` takes an array, however it was decoded.
+This file can be copied out of the package: it imports nothing of it. It also holds the one rule by which an image file
+becomes pixels (docs/data.md); `taichinet.datasets.image_io` reads with the same functions. In programs,
+`Model(path).segment(pixels)` takes an array, however it was decoded.
 """
 
 from __future__ import annotations
 
 import argparse
-import struct
 import sys
-import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_PNG_CHANNELS = {0: 1, 2: 3, 4: 2, 6: 4}
-_MOST_PIXELS = 2**26
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
+"""What is decoded, by content and not by the file's name; PPM stands for PBM, PGM and PPM."""
+
+MOST_PIXELS = 2**25
+"""A header that claims more pixels than this (8192 x 4096) is refused before anything is decoded."""
+
+MOST_BYTES = 2**28
+"""A file of more bytes than this is refused before more of it is read."""
+
+_BLACK_IS_ONE = 0  # TIFF's PhotometricInterpretation "WhiteIsZero"
+_ORIENTATION = 274
+_PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339  # tags of TIFF
+_ROWS = 256  # rescaled at a time, so that float64 values of a whole image are never in memory
+_WRITTEN_BY = ("Software", "taichinet runner")
+
+
+class ImageError(ValueError):
+    """An image file that cannot be read; the message names the file, the reason and the remedy."""
+
+
+def read_content(source: Any) -> bytes:
+    """The bytes of a file, at most MOST_BYTES.
+
+    Args:
+        source: A `Path`, or a `zipfile.Path`.
+
+    Raises:
+        ImageError: The file is absent, empty, no regular file, damaged in its zip, or too large.
+    """
+    with _faults_named(source, "cannot be read ({}); check that the file is there, whole, and yours."):
+        if source.exists() and not source.is_file():
+            raise OSError("it is no regular file")
+        with source.open("rb") as stream:
+            content: bytes = stream.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ImageError(f"{source}: has more than the limit of {MOST_BYTES} bytes; save a smaller copy, or remove it.")
+    if not content:
+        raise ImageError(f"{source}: holds zero bytes; copy it again from the original.")
+    return content
+
+
+def open_image(source: Any) -> Image.Image:
+    """The image file with its header read, checked, and nothing decoded.
+
+    Args:
+        source: A `Path`, or a `zipfile.Path`.
+
+    Raises:
+        ImageError: The file is none of FORMATS, has several pages, or claims more than MOST_PIXELS.
+    """
+    content = read_content(source)
+    try:
+        with _faults_named(source):
+            image = Image.open(BytesIO(content), formats=FORMATS)
+            pages = getattr(image, "is_animated", False)
+    except UnidentifiedImageError as fault:
+        raise ImageError(
+            f"{source}: is no image, or of an unknown kind; save it as PNG, JPEG or TIFF, or remove it. "
+            f"Read are {', '.join(FORMATS)}."
+        ) from fault
+    except Image.DecompressionBombError as fault:
+        raise ImageError(_too_large(source, "more pixels than Pillow opens")) from fault
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise ImageError(_too_large(source, f"{height} x {width} pixels"))
+    if width < 1 or height < 1:
+        raise ImageError(f"{source}: claims {height} x {width} pixels; copy it again from the original.")
+    if pages:
+        raise ImageError(f"{source}: holds several pages or frames; save each of them as a file of its own.")
+    return image
+
+
+def decode(source: Any) -> tuple[Image.Image, bool]:
+    """The decoded image, upright by its EXIF orientation, in the mode that Pillow gives it.
+
+    Args:
+        source: A `Path`, or a `zipfile.Path`.
+
+    Returns:
+        The image, and whether it is of colour or transparency whose 16 bits Pillow has reduced to the upper 8.
+
+    Raises:
+        ImageError: As `open_image`, and where the pixels cannot be decoded.
+    """
+    image = open_image(source)
+    with _faults_named(source):
+        reduced = not image.mode.startswith(("I", "F")) and any(
+            ";16" in str(tile[3]) for tile in getattr(image, "tile", [])
+        )
+        tags = getattr(image, "tag_v2", {})
+        white_is_zero, unsigned = tags.get(_PHOTOMETRIC) == _BLACK_IS_ONE, tags.get(_SAMPLE_FORMAT, (1,)) in (1, (1,))
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        if image.mode.startswith(("I", "F")) and white_is_zero:
+            raise ValueError("its greatest value is black, which is read for 8 bits alone")
+        if image.mode == "I" and tags and unsigned and np.asarray(image).min() < 0:
+            raise ValueError("its values exceed 2147483647")
+    return image, reduced
+
+
+def eight_bit(source: Any) -> Image.Image:
+    """The image file by the one rule of docs/data.md: upright, opaque, in mode "L" or "RGB".
+
+    Args:
+        source: A `Path`, or a `zipfile.Path`.
+
+    Raises:
+        ImageError: The file cannot be read.
+    """
+    image, reduced = decode(source)
+    with _faults_named(source):
+        if image.mode.startswith(("I", "F")):
+            return Image.fromarray(rescaled(source, np.asarray(image)))
+        if reduced and np.asarray(image.convert("RGB")).max() < 64:
+            raise ValueError("of its 16 bits a channel the upper 2 are unused; save it with 8 bits a channel")
+        if image.has_transparency_data:
+            colour = image.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", colour.size, (0, 0, 0, 255)), colour).convert("RGB")
+        return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def orientation(source: Any, image: Image.Image) -> int:
+    """The EXIF orientation of an opened `image`, 1 where it has none; `source` names it in an ImageError."""
+    with _faults_named(source):
+        return int(image.getexif().get(_ORIENTATION, 1))
+
+
+def rescaled(source: Any, values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Grey values of more than 8 bits as 0..255.
+
+    Integers from 0 on have the smallest range of 8, 10, 12, 14, 16, ... bits that holds the greatest one, and keep its
+    upper 8 bits. Floats in 0..1 are multiplied by 255, others in 0..255 are rounded. Anything else has no known range
+    and is stretched from its least to its greatest value.
+
+    Args:
+        source: The file, for messages.
+        values: Integers or floats, (H, W).
+
+    Raises:
+        ImageError: A value is not finite.
+    """
+    least, greatest = float(values.min()), float(values.max())
+    if not np.isfinite([least, greatest]).all():
+        raise ImageError(f"{source}: holds values that are not finite; save it with grey values in 0..255.")
+    if np.issubdtype(values.dtype, np.integer) and least >= 0:
+        bits = int(greatest).bit_length()
+        return (values >> max(0, bits + bits % 2 - 8)).astype(np.uint8)
+    if least >= 0 and greatest <= 255:
+        least, factor = 0.0, 255.0 if greatest <= 1 else 1.0
+    elif least == greatest:
+        return np.full(values.shape, 255 if greatest > 0 else 0, dtype=np.uint8)
+    else:
+        factor = 255 / (greatest - least)
+    grey = np.empty(values.shape, dtype=np.uint8)
+    for top in range(0, len(values), _ROWS):
+        grey[top : top + _ROWS] = np.round((values[top : top + _ROWS].astype(np.float64) - least) * factor)
+    return grey
+
+
+@contextmanager
+def _faults_named(
+    source: Any, message: str = "is cut short or damaged ({}); copy it again from the original."
+) -> Iterator[None]:
+    """Whatever a decoder raises inside becomes an ImageError: a damaged file can bring Pillow to any exception."""
+    try:
+        yield
+    except (ImageError, UnidentifiedImageError, Image.DecompressionBombError):
+        raise
+    except MemoryError as fault:
+        raise ImageError(f"{source}: needs more memory than there is; save a smaller copy.") from fault
+    except Exception as fault:
+        raise ImageError(f"{source}: {message.format(str(fault) or type(fault).__name__)}") from fault
+
+
+def _too_large(source: Any, claim: str) -> str:
+    return (
+        f"{source}: claims {claim}, more than the limit of {MOST_PIXELS} pixels (a decompression bomb?); "
+        "save a smaller copy, or remove it."
+    )
 
 
 @dataclass(frozen=True)
@@ -38,6 +217,8 @@ class Model:
 
     def __init__(self, model: str | Path | bytes, threads: int = 0) -> None:
         """`model` is the file or its content; `threads` 0 is one a core."""
+        import onnxruntime  # here, so that the reading rule above needs numpy and Pillow alone
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -58,168 +239,125 @@ class Model:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """The image as uint8 (H, W) or (H, W, 3); transparency becomes black, 16 bits keep their upper eight.
+    """The pixels of an image file by the rule of docs/data.md, or of a .npy file as they are.
 
-    Raises ValueError for what cannot be read.
+    Args:
+        path: The file.
+
+    Returns:
+        uint8, (H, W) grey or (H, W, 3) RGB.
+
+    Raises:
+        ImageError: The file cannot be read.
     """
-    if path.suffix.lower() == ".npy":
-        return np.asarray(np.load(path, allow_pickle=False))
-    content = path.read_bytes()
+    if path.suffix.lower() not in (".npy", ".npz"):
+        return np.array(eight_bit(path))
+    content = read_content(path)
+    with _faults_named(path):
+        array = np.lib.format.read_array(BytesIO(content), allow_pickle=False)
+        if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.size > 3 * MOST_PIXELS:
+            raise ValueError(f"its array is {array.dtype} {array.shape}, not uint8 (height, width) or (..., 3)")
+        return np.asarray(array)
+
+
+def output_files(images: Sequence[Path], folder: Path) -> dict[Path, tuple[Path, Path]]:
+    """The mask's and the probability's file of every image, none of them shared.
+
+    The name is the image's stem; where several images share it, stem and suffix, then a number.
+
+    Args:
+        images: The image files.
+        folder: Where the outputs go.
+
+    Raises:
+        FileExistsError: A file is there that this runner has not written.
+    """
+    stems = [image.stem.casefold() for image in images]
+    inputs = {image.resolve() for image in images}
+    used: set[str] = set()
+    files: dict[Path, tuple[Path, Path]] = {}
+    for image in dict.fromkeys(images):
+        alone = stems.count(image.stem.casefold()) == 1
+        base = image.stem if alone else f"{image.stem}_{image.suffix.removeprefix('.')}"
+        name, number = base, 1
+        while name.casefold() in used:
+            number += 1
+            name = f"{base}_{number}"
+        used.add(name.casefold())
+        files[image] = (folder / f"{name}_mask.png", folder / f"{name}_probability.png")
+    taken = [file for pair in files.values() for file in pair if file.resolve() in inputs or not _ours(file)]
+    if taken:
+        raise FileExistsError(
+            f"{taken[0]} exists and was not written by this runner. Nothing is overwritten: choose another folder for "
+            f"-o, or move the file ({len(taken)} in all)."
+        )
+    return files
+
+
+def _ours(file: Path) -> bool:
+    """Whether `file` is absent, or a PNG that `write_png` has written."""
+    if not file.exists():
+        return not file.is_symlink()
     try:
-        if content[:8] == _PNG:
-            return _read_png(content)
-        if content[:2] in (b"P5", b"P6"):
-            return _read_netpbm(content)
-    except _UnsupportedError as reason:
-        return _with_pillow(path, str(reason))
-    except (IndexError, ValueError, struct.error, zlib.error) as fault:
-        raise ValueError(f"{path}: is cut short or damaged ({fault}); copy it again from the original.") from fault
-    return _with_pillow(path, "it is no PNG, PGM, PPM or .npy")
-
-
-class _UnsupportedError(Exception):
-    """A kind of file that this runner does not decode by itself."""
-
-
-def _with_pillow(path: Path, reason: str) -> NDArray[np.uint8]:
-    try:
-        from PIL import Image, ImageOps
-    except ImportError:
-        raise ValueError(f"{path}: {reason}. Save it as PNG, or install Pillow, which this runner then uses.") from None
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.has_transparency_data:
-                colour = upright.convert("RGBA")
-                upright = Image.alpha_composite(Image.new("RGBA", colour.size, (0, 0, 0, 255)), colour)
-            return np.array(upright.convert("L" if upright.mode in ("1", "L") else "RGB"))
-    except (OSError, SyntaxError) as fault:
-        raise ValueError(f"{path}: cannot be read ({fault}); save it as PNG.") from fault
-
-
-def _read_png(content: bytes) -> NDArray[np.uint8]:
-    """PNG specification, third edition: chunks (5), filters (9)."""
-    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", content[16:29])
-    if width * height > _MOST_PIXELS:
-        raise ValueError(f"it claims {height} x {width} pixels")
-    packed, transparent, at = b"", False, 8
-    while True:
-        length, kind = struct.unpack(">I4s", content[at : at + 8])
-        if kind == b"IDAT":
-            packed += content[at + 8 : at + 8 + length]
-        transparent |= kind in (b"tRNS", b"eXIf")
-        if kind == b"IEND":
-            break
-        at += 12 + length
-    if depth not in (8, 16) or colour not in _PNG_CHANNELS or interlaced or transparent:
-        raise _UnsupportedError("its kind of PNG (palette, fewer than 8 bits, interlaced, turned) is not decoded here")
-    channels, octets = _PNG_CHANNELS[colour], depth // 8
-    step = channels * octets
-    stream = zlib.decompress(packed)
-    lines = np.frombuffer(stream, dtype=np.uint8)[: height * (1 + width * step)].reshape(height, 1 + width * step)
-    pixels = _unfilter(lines[:, 0], lines[:, 1:], step).reshape(height, width, channels, octets)[..., 0]
-    if channels in (2, 4):
-        alpha = pixels[..., -1:].astype(np.uint16)
-        pixels = ((pixels[..., :-1] * alpha + 127) // 255).astype(np.uint8)
-    return pixels[..., 0] if pixels.shape[2] == 1 else pixels
-
-
-def _unfilter(kinds: NDArray[np.uint8], lines: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
-    """Undo the filter of every line, (H, W * step) uint8; a pixel has `step` octets."""
-    pixels = lines.reshape(len(lines), -1, step).astype(np.int32)
-    above = np.zeros_like(pixels[0])
-    for kind, line in zip(kinds, pixels, strict=True):
-        if kind == 1:
-            line[:] = np.cumsum(line, axis=0) & 255
-        elif kind == 2:
-            line[:] = (line + above) & 255
-        elif kind in (3, 4):
-            _unfilter_by_pixel(int(kind), line, above)
-        elif kind:
-            raise ValueError(f"there is no filter {kind}")
-        above = line
-    return pixels.astype(np.uint8)
-
-
-def _unfilter_by_pixel(kind: int, line: NDArray[np.int32], above: NDArray[np.int32]) -> None:
-    """Average (3) and Paeth (4) need the pixel to the left: a loop over plain integers, faster than tiny arrays."""
-    for channel in range(line.shape[1]):
-        up = above[:, channel].tolist()
-        values = line[:, channel].tolist()
-        left = corner = 0
-        for i, value in enumerate(values):
-            if kind == 3:
-                guess = (left + up[i]) // 2
-            else:
-                to_left, to_up = abs(up[i] - corner), abs(left - corner)
-                to_corner = abs(left + up[i] - 2 * corner)
-                nearest = min(to_left, to_up, to_corner)  # in this order where two are as near
-                guess = left if to_left == nearest else up[i] if to_up == nearest else corner
-            left = values[i] = (value + guess) & 255
-            corner = up[i]
-        line[:, channel] = values
-
-
-def _read_netpbm(content: bytes) -> NDArray[np.uint8]:
-    """Binary PGM (P5) and PPM (P6)."""
-    words: list[bytes] = []
-    at = 0
-    while len(words) < 4:
-        end = at
-        while not content[end : end + 1].isspace():
-            if content[end : end + 1] == b"#":
-                end = content.index(b"\n", end)
-                at = end
-                break
-            if end >= len(content):
-                raise ValueError("its header is cut short")
-            end += 1
-        if end > at:
-            words.append(content[at:end])
-        at = end + 1
-    width, height, greatest = (int(word) for word in words[1:])
-    if greatest != 255:
-        raise _UnsupportedError(f"its greatest value is {greatest}, not 255")
-    shape = (height, width) if words[0] == b"P5" else (height, width, 3)
-    return np.frombuffer(content, dtype=np.uint8, count=int(np.prod(shape)), offset=at).reshape(shape).copy()
+        with Image.open(file, formats=["PNG"]) as image:
+            return bool(image.info.get(_WRITTEN_BY[0]) == _WRITTEN_BY[1])
+    except (OSError, SyntaxError, ValueError):
+        return False
 
 
 def write_png(values: NDArray[np.uint8], path: Path) -> None:
-    """Write uint8 (H, W) as a grey PNG."""
-    height, width = values.shape
-    lines = np.concatenate([np.zeros((height, 1), dtype=np.uint8), values], axis=1)
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines.tobytes(), 6)), (b"IEND", b""))
-    written = [
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    ]
-    path.write_bytes(_PNG + b"".join(written))
+    """Write uint8 (H, W) as a grey PNG, whole or not at all."""
+    mark = PngInfo()
+    mark.add_text(*_WRITTEN_BY)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        Image.fromarray(values).save(temporary, "PNG", pnginfo=mark)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def main(words: list[str] | None = None) -> int:
-    """Segment every image; exit code 0, or 7 where some could not be read."""
+    """Segment every image.
+
+    Returns:
+        0; 3 where no image could be read or written, or a file is in the way; 5 where the model cannot be opened;
+        7 where some images failed.
+    """
     parser = argparse.ArgumentParser(prog="python -m taichinet.runner", description=str(__doc__).partition("\n")[0])
     parser.add_argument("model", type=Path, metavar="MODEL.onnx")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--threads", type=int, default=0, help="0: one a core")
     arguments = parser.parse_args(words)
-    model = Model(arguments.model, arguments.threads)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    failed = 0
-    for path in arguments.images:
-        try:
-            found = model.segment(read_image(path))
-        except (OSError, ValueError) as fault:
-            print(f"{path}: {fault}" if isinstance(fault, OSError) else fault, file=sys.stderr)
-            failed += 1
-            continue
-        write_png(found.mask, arguments.output / f"{path.stem}_mask.png")
-        probability = np.round(found.probability * np.float32(255)).astype(np.uint8)
-        write_png(probability, arguments.output / f"{path.stem}_probability.png")
-        share = np.count_nonzero(found.mask) / found.mask.size
-        print(f"{path}: lesion on {share:.1%} of the image, highest probability {found.probability.max():.3f}")
-    return 7 if failed else 0
+    try:
+        files = output_files(arguments.images, arguments.output)
+        arguments.output.mkdir(parents=True, exist_ok=True)
+    except OSError as fault:
+        print(fault, file=sys.stderr)
+        return 3
+    try:
+        model = Model(arguments.model, arguments.threads)
+    except Exception as fault:  # noqa: BLE001 - onnxruntime's own exceptions have no common base
+        reason = str(fault).splitlines()[0] if arguments.model.is_file() else "there is no such file"
+        print(f"{arguments.model}: cannot be opened as an ONNX model ({reason}). Export it again.", file=sys.stderr)
+        return 5
+    failed = sum(not _segment_file(model, image, *targets) for image, targets in files.items())
+    return 0 if not failed else 3 if failed == len(files) else 7
+
+
+def _segment_file(model: Model, image: Path, mask: Path, probability: Path) -> bool:
+    """Segment one image and write its two files; False, with the reason on stderr, where that fails."""
+    try:
+        found = model.segment(read_image(image))
+        write_png(found.mask, mask)
+        write_png(np.round(found.probability * np.float32(255)).astype(np.uint8), probability)
+    except Exception as fault:  # noqa: BLE001 - an image on which onnxruntime fails must not end the others
+        print(fault if isinstance(fault, ImageError) else f"{image}: {fault!r}", file=sys.stderr)
+        return False
+    share = np.count_nonzero(found.mask) / found.mask.size
+    print(f"{image}: lesion on {share:.1%} of the image, highest probability {found.probability.max():.3f}")
+    return True
 
 
 if __name__ == "__main__":

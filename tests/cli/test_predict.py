@@ -280,14 +280,14 @@ def test_a_run_in_which_all_fail_is_a_data_error(scans: Path, weights: Path, tmp
 def test_an_interrupted_run_keeps_the_rows_it_has(
     scans: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from taichinet.datasets import images
+    from taichinet.datasets import image_io
 
     def read_or_interrupt(path: Path) -> NDArray[np.uint8]:
         if path.name == "b.png":
             raise KeyboardInterrupt
         return np.zeros((8, 8), dtype=np.uint8)
 
-    monkeypatch.setattr(images, "read_grey", read_or_interrupt)
+    monkeypatch.setattr(image_io, "read_grey", read_or_interrupt)
     for name in ("a.png", "b.png"):
         picture().save(scans / name)
     with pytest.raises(KeyboardInterrupt):

@@ -12,7 +12,7 @@ import pytest
 from fakes.catalogue import FAKES
 
 from taichinet.datasets.catalogue import CATALOGUE, find_dataset, list_datasets, open_dataset, recognise
-from taichinet.datasets.images import read_grey, region_masks
+from taichinet.datasets.image_io import read_grey, region_masks
 from taichinet.datasets.prepared import prepare
 from taichinet.errors import DataError, SettingError
 

@@ -25,7 +25,7 @@ from taichinet.datasets.catalogue import find_dataset, list_datasets, open_datas
 from taichinet.datasets.export.monai import export_monai
 from taichinet.datasets.export.nnunet import export_nnunet
 from taichinet.datasets.folds import FoldPlan, make_folds
-from taichinet.datasets.images import read_grey, read_rgb, region_masks
+from taichinet.datasets.image_io import read_grey, read_rgb, region_masks
 from taichinet.datasets.manifest import Manifest, Part, Sample
 from taichinet.datasets.readers.busi import read_busi
 from taichinet.datasets.readers.nnunet import read_nnunet

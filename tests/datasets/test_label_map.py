@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from taichinet.datasets.images import label_values, region_masks
+from taichinet.datasets.image_io import label_values, region_masks
 from taichinet.datasets.label_map import declare, encode, read_scheme
 from taichinet.datasets.manifest import MaskRule, Sample
 from taichinet.errors import DataError

@@ -15,7 +15,7 @@ from fakes.busi import make_fake_busi
 from PIL import Image
 
 from taichinet.datasets import prepared as prepared_module
-from taichinet.datasets.images import region_masks
+from taichinet.datasets.image_io import region_masks
 from taichinet.datasets.manifest import Manifest, Mask, MaskRule, Sample
 from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.datasets.readers.busi import read_busi

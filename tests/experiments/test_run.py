@@ -20,7 +20,7 @@ from PIL import Image
 
 from taichinet.batch import Prediction
 from taichinet.datasets.folds import FoldPlan, make_folds
-from taichinet.datasets.images import united_mask
+from taichinet.datasets.image_io import united_mask
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.datasets.readers.busi import read_busi

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from taichinet.datasets.images import label_values
+from taichinet.datasets.image_io import label_values
 from taichinet.datasets.manifest import Mask, MaskRule, Sample
 from taichinet.errors import DataError
 

@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from taichinet.batch import Batch
-from taichinet.datasets.images import read_grey, read_rgb, region_masks
+from taichinet.datasets.image_io import read_grey, read_rgb, region_masks
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.errors import DataError
 
-RECIPE = 1  # raise when the same files give other pixels, so that old cache entries are not read
+RECIPE = 2  # raise when the same files give other pixels, so that old cache entries are not read
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from taichinet.datasets.images import region_masks
+from taichinet.datasets.image_io import region_masks
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared
 from taichinet.evaluation.metrics import score_mask

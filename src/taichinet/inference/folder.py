@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from taichinet.datasets import images as decoding
+from taichinet.datasets import image_io as decoding
 from taichinet.errors import DataError
 from taichinet.inference.outputs import Row, output_files, write_maps
 from taichinet.inference.predictor import MaskPrediction, NetworkInput, Predictor

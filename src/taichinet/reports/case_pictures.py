@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 
-from taichinet.datasets.images import read_grey, read_rgb, united_mask
+from taichinet.datasets.image_io import read_grey, read_rgb, united_mask
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import DataError
 from taichinet.inference.predictor import Predictor

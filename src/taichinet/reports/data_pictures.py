@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from taichinet.datasets.checking.strokes import Box
-from taichinet.datasets.images import read_grey_and_colour, region_masks
+from taichinet.datasets.image_io import read_grey_and_colour, region_masks
 from taichinet.datasets.manifest import Sample
 from taichinet.errors import DataError
 from taichinet.reports.overlay import PREDICTION, SECOND, TRUTH, outline

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from taichinet.datasets.images import read_grey, united_mask
+from taichinet.datasets.image_io import read_grey, united_mask
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.experiments.cross_validate import Study
 from taichinet.inference.predictor import Predictor

@@ -11,7 +11,7 @@ from fakes.breast import PICTURES, TABLE, make_fake_breast
 from openpyxl import load_workbook
 from PIL import Image
 
-from taichinet.datasets.images import united_mask
+from taichinet.datasets.image_io import united_mask
 from taichinet.datasets.readers.breast import read_breast
 from taichinet.errors import DataError
 

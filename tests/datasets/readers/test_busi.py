@@ -12,7 +12,7 @@ import pytest
 from fakes.busi import FOLDER, make_fake_busi
 from PIL import Image
 
-from taichinet.datasets.images import read_grey, read_rgb, united_mask
+from taichinet.datasets.image_io import read_grey, read_rgb, united_mask
 from taichinet.datasets.readers.busi import read_busi
 from taichinet.errors import DataError
 

@@ -11,7 +11,7 @@ from fakes.folder import make_fake_folder
 from PIL import Image
 
 from taichinet.datasets.catalogue import CATALOGUE, recognise
-from taichinet.datasets.images import united_mask
+from taichinet.datasets.image_io import united_mask
 from taichinet.datasets.readers.folder import read_folder
 from taichinet.errors import DataError
 

@@ -11,7 +11,7 @@ import pytest
 from fakes.nnunet import make_fake_nnunet
 from PIL import Image
 
-from taichinet.datasets.images import read_rgb, region_masks
+from taichinet.datasets.image_io import read_rgb, region_masks
 from taichinet.datasets.readers.nnunet import read_nnunet
 from taichinet.errors import DataError
 

@@ -15,7 +15,7 @@ from taichinet.datasets.checking.masks import check_masks
 from taichinet.datasets.checking.statistics import ImageFacts, measure
 from taichinet.datasets.checking.strokes import Box
 from taichinet.datasets.fingerprint import Fingerprint, take_fingerprint
-from taichinet.datasets.images import mask_reader, other_size, read_grey_and_colour
+from taichinet.datasets.image_io import mask_reader, misfit, read_grey_and_colour
 from taichinet.datasets.manifest import Sample
 from taichinet.errors import DataError
 
@@ -47,8 +47,8 @@ def examine(sample: Sample, regions: Sequence[str], in_colour: bool = False) -> 
     for mask in sample.masks:
         try:
             pixels = read(mask)
-            if pixels.shape != grey.shape:
-                raise DataError(other_size(mask.file, pixels.shape, grey.shape))
+            if (unfit := misfit(sample.image, mask.file, pixels.shape)) is not None:
+                raise DataError(unfit)
         except DataError as fault:
             finding = Finding("unreadable", (sample.key,), str(fault))
             found += [] if finding in found else [finding]  # a file that paints several regions is told once

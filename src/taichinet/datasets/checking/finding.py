@@ -20,6 +20,7 @@ FindingKind = Literal[
     "disagreeing masks",
     "near-duplicates",
     "tiny mask",
+    "inverted mask",
     "several parts",
     "specks",
     "holes",
@@ -121,6 +122,11 @@ KINDS: dict[FindingKind, KindInfo] = {
         "Tiny masks",
         "warning",
         "They may vanish when the picture is reduced to network size; check that they are lesions.",
+    ),
+    "inverted mask": KindInfo(
+        "Masks that cover most of the image",
+        "warning",
+        "Lesion and background may be exchanged: 255 must be the lesion, 0 the background.",
     ),
     "several parts": KindInfo(
         "Mask files of several parts", "warning", "Lesions are separate files elsewhere: check that no outline is torn."

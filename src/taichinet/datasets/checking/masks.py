@@ -13,6 +13,7 @@ from taichinet.datasets.checking.strokes import BoolMap, box_around, pieces_of
 from taichinet.datasets.manifest import NORMAL_CLASS, Mask, Sample
 
 TINY = 0.003  # share of the picture; one BUSI mask in 300 is smaller
+INVERTED = 0.75  # share of the image; no lesion of BUSI covers as much
 SPECK = 0.005  # share of the mask's largest part
 TOUCHING = np.ones((3, 3), dtype=bool)  # pixels that touch at corners are one part
 
@@ -43,6 +44,9 @@ def _check_one(sample: Sample, mask: Mask, pixels: BoolMap) -> list[Finding]:
     if area < TINY * pixels.size:
         message = f"{name}: paints {area} pixels, {100 * area / pixels.size:.2f}% of the picture."
         found.append(Finding("tiny mask", key, message, -area / pixels.size))
+    if area > INVERTED * pixels.size:
+        message = f"{name}: paints {100 * area / pixels.size:.0f}% of the image."
+        found.append(Finding("inverted mask", key, message, area / pixels.size))
     whole = box_around(pixels)
     crop = whole.cut(pixels)
     labelled, _ = ndimage.label(crop, TOUCHING)

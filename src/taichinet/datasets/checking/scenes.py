@@ -12,7 +12,7 @@ from PIL import Image
 from taichinet.datasets.checking.finding import Finding, counted
 from taichinet.datasets.checking.strokes import BoolMap
 from taichinet.datasets.duplicates import DuplicateReport
-from taichinet.datasets.images import united_mask
+from taichinet.datasets.image_io import united_mask
 from taichinet.datasets.manifest import Sample
 
 AGREEING = 0.7  # Dice; two readers of one BUSI picture reach more in four cases of five

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taichinet.datasets.dataset import Dataset
-from taichinet.datasets.images import image_size, read_rgb
+from taichinet.datasets.image_io import image_size, read_rgb
 from taichinet.datasets.manifest import BRIGHT, NORMAL_CLASS, Manifest, Mask, Sample
 from taichinet.datasets.readers.layout import find_folder, image_files, open_top, pair_by_stem, verified
 from taichinet.errors import DataError

@@ -11,7 +11,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from taichinet.datasets.dataset import Dataset
-from taichinet.datasets.images import problems_in
+from taichinet.datasets.image_io import problems_in
 from taichinet.datasets.manifest import NORMAL_CLASS, Manifest, Mask, Sample
 from taichinet.datasets.readers.layout import is_clutter, open_top
 from taichinet.errors import DataError

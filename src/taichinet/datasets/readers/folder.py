@@ -11,7 +11,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from taichinet.datasets.dataset import Dataset
-from taichinet.datasets.images import read_mask
+from taichinet.datasets.image_io import read_mask
 from taichinet.datasets.manifest import NORMAL_CLASS, Manifest, Mask, Part, Sample
 from taichinet.datasets.readers.layout import find_folder, image_files, listing, open_top, verified
 from taichinet.errors import DataError

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from taichinet.datasets.images import problems_in
+from taichinet.datasets.image_io import problems_in
 from taichinet.datasets.manifest import Mask, Sample
 from taichinet.errors import DataError
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taichinet.datasets.catalogue import split_spec
-from taichinet.datasets.images import read_grey, read_rgb, united_mask
+from taichinet.datasets.image_io import read_grey, read_rgb, united_mask
 from taichinet.datasets.manifest import Sample
 from taichinet.errors import DataError
 from taichinet.models.weights import WeightsConfig

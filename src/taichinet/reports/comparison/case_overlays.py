@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from taichinet.datasets.catalogue import open_dataset
-from taichinet.datasets.images import read_grey, read_rgb, united_mask
+from taichinet.datasets.image_io import read_grey, read_rgb, united_mask
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.errors import DataError
 from taichinet.inference.predictor import Predictor

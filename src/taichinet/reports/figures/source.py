@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import taichinet
 from taichinet.datasets.catalogue import open_dataset, split_spec
-from taichinet.datasets.images import read_grey, read_rgb, united_mask
+from taichinet.datasets.image_io import read_grey, read_rgb, united_mask
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.datasets.prepared import prepare
 from taichinet.errors import DataError, SettingError

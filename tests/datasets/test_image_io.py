@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
-from taichinet.datasets import images
-from taichinet.datasets.images import (
+from taichinet import runner
+from taichinet.datasets import image_io
+from taichinet.datasets.image_io import (
     image_size,
     problems_in,
     read_grey,
@@ -39,7 +43,7 @@ def grey_file(folder: Path, mode: str) -> Path:
     elif mode == "I;16B":
         image = Image.frombytes("I;16B", (WIDTH, HEIGHT), wide.astype(">u2").tobytes())
     elif mode == "I":
-        image = Image.fromarray(RAMP.astype(np.int32) * 100_000)
+        image = Image.fromarray(RAMP.astype(np.int32) << 16)
     elif mode == "F":
         image = Image.fromarray(RAMP.astype(np.float32) / 1000 - 0.1)
     else:
@@ -93,9 +97,94 @@ def test_a_transparent_part_is_black_in_an_image_and_ignored_in_a_mask(tmp_path:
     assert (read_grey(tmp_path / "b.png") == 40).all()
 
 
-def test_a_dark_sixteen_bit_image_is_not_brightened(tmp_path: Path) -> None:
-    Image.fromarray(np.full((4, 4), 10 * 256 + 7, dtype=np.uint16)).save(tmp_path / "a.png")
-    assert (read_grey(tmp_path / "a.png") == 10).all()
+@pytest.mark.parametrize("shift", range(0, 24, 2))
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_a_grey_image_of_any_bit_depth_is_read_by_the_bits_that_it_uses(
+    shift: int, suffix: str, tmp_path: Path
+) -> None:
+    if suffix == "png" and shift > 8:
+        pytest.skip("PNG holds 16 bits at most.")
+    Image.fromarray(RAMP.astype(np.uint16 if shift <= 8 else np.int32) << shift).save(tmp_path / f"a.{suffix}")
+    np.testing.assert_array_equal(read_grey(tmp_path / f"a.{suffix}"), RAMP)
+
+
+def test_a_dark_image_of_16_bits_that_uses_15_of_them_is_not_brightened(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[2567, 20000]], dtype=np.uint16)).save(tmp_path / "a.png")
+    assert read_grey(tmp_path / "a.png").tolist() == [[10, 78]]
+
+
+@pytest.mark.parametrize(("scale", "expected"), [(1, [0, 26, 128]), (100, [0, 10, 50])])
+def test_floats_are_shares_of_one_or_grey_values(scale: float, expected: list[int], tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 0.1, 0.5]], dtype=np.float32) * scale).save(tmp_path / "a.tif")
+    assert read_grey(tmp_path / "a.tif").tolist() == [expected]
+
+
+def test_colour_of_16_bits_whose_upper_bits_are_unused_is_refused(tmp_path: Path) -> None:
+    for name, values in (("dark.png", RAMP), ("whole.png", RAMP.astype(np.uint16) * 257)):
+        (tmp_path / name).write_bytes(rgb_png_of_16_bits(values))
+    np.testing.assert_array_equal(read_grey(tmp_path / "whole.png"), RAMP)
+    with pytest.raises(DataError, match=r"dark\.png.*8 bits a channel"):
+        read_grey(tmp_path / "dark.png")
+    with pytest.raises(DataError, match=r"dark\.png.*16 bits a channel"):
+        read_mask(tmp_path / "dark.png")
+
+
+def rgb_png_of_16_bits(values: NDArray[np.integer]) -> bytes:
+    height, width = values.shape
+    lines = b"".join(b"\0" + np.repeat(line.astype(">u2"), 3).tobytes() for line in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n"
+    for name, part in ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")):
+        content += struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part))
+    return content
+
+
+@pytest.mark.parametrize("suffix", ["gif", "pcx", "tga", "ico", "sgi", "jp2", "eps"])
+def test_a_format_outside_the_list_is_not_decoded_whatever_its_name(suffix: str, tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / f"a.{suffix}")
+    (tmp_path / f"a.{suffix}").rename(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: is no image, or of an unknown kind"):
+        read_grey(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png", "webp"])
+def test_a_file_of_several_pages_is_refused(suffix: str, tmp_path: Path) -> None:
+    pages = [Image.fromarray(np.roll(RAMP, shift)) for shift in range(3)]
+    pages[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=pages[1:])
+    with pytest.raises(DataError, match=rf"a\.{suffix}: holds several pages.*file of its own"):
+        read_grey(tmp_path / f"a.{suffix}")
+
+
+@pytest.mark.parametrize("fault", [RuntimeError, NotImplementedError, AssertionError, MemoryError, TypeError])
+def test_whatever_a_decoder_raises_names_the_file(
+    fault: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = grey_file(tmp_path, "L")
+
+    def fail(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", fail)
+    with pytest.raises(DataError, match=r"L\.png"):
+        read_grey(file)
+
+
+def test_a_file_with_a_swapped_chunk_is_refused(tmp_path: Path) -> None:
+    content = bytearray(grey_file(tmp_path, "L").read_bytes())
+    content[37:41] = b"IEND"
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.png: is cut short or damaged"):
+        read_grey(tmp_path / "a.png")
+
+
+def test_a_file_of_too_many_bytes_and_a_pipe_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = grey_file(tmp_path, "L")
+    monkeypatch.setattr(runner, "MOST_BYTES", 20)
+    with pytest.raises(DataError, match="limit of 20 bytes"):
+        read_grey(file)
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(DataError, match="no regular file"):
+        read_grey(tmp_path / "pipe.png")
 
 
 def test_a_constant_float_picture_is_black_at_zero_and_white_above(tmp_path: Path) -> None:
@@ -147,10 +236,74 @@ def test_a_palette_mask_counts_in_any_bright_colour(colour: tuple[int, int, int]
     np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), LESION)
 
 
-def test_a_mask_of_zeros_and_ones_is_refused_not_read_as_empty(tmp_path: Path) -> None:
-    Image.fromarray(LESION.astype(np.uint8)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"a\.png.*brightest value is 1.*255 for lesion"):
+@pytest.mark.parametrize("top", [1, 255, 65535])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32])
+def test_a_mask_of_any_depth_is_read_by_its_coding(top: int, kind: type[np.integer], tmp_path: Path) -> None:
+    if top > np.iinfo(kind).max:
+        pytest.skip("The value needs more bits.")
+    Image.fromarray(LESION.astype(kind) * kind(top)).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), LESION)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.tif", MaskRule(1, 255)), LESION)
+
+
+@pytest.mark.parametrize("top", [1, 255])
+def test_a_mask_of_floats_is_read(top: float, tmp_path: Path) -> None:
+    Image.fromarray(LESION.astype(np.float32) * top).save(tmp_path / "a.tif")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), LESION)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (LESION * np.uint16(4095), "brightest value is 4095 .it holds 0, 4095"),
+        (LESION * np.uint8(60), "brightest value is 60"),
+        (LESION * np.uint8(2) + (RAMP > 250), "0, 1, 2: it is a label map.*labels"),
+        (np.where(LESION, 90, 0) + 80 * (RAMP == 0), "brightest value is 90|brightest value is 80"),
+        (np.where(LESION, 90, 0) + 170 * (RAMP == 0), "brightest value is 170"),
+        (LESION.astype(np.int32) * 100_000, "brightest value is 100000"),
+        (LESION.astype(np.int32) * -1, "brightest value is 0 .it holds -1, 0"),
+    ],
+)
+def test_a_mask_that_would_read_as_empty_is_refused_with_its_own_values(
+    values: NDArray[np.integer], words: str, tmp_path: Path
+) -> None:
+    values = values.astype(np.uint8) if values.dtype == np.int64 else values
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=rf"a\.tif: this mask.*{words}"):
+        read_mask(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("colour", [0, 255])
+def test_a_mask_in_the_transparency_of_one_colour_is_read(colour: int, tmp_path: Path) -> None:
+    pixels = np.full((HEIGHT, WIDTH, 4), colour, dtype=np.uint8)
+    pixels[..., 3] = LESION * 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), LESION)
+
+
+def test_a_mask_with_colour_where_it_is_transparent_is_refused(tmp_path: Path) -> None:
+    pixels = np.full((HEIGHT, WIDTH, 4), 255, dtype=np.uint8)
+    pixels[LESION, 1:3] = 0
+    pixels[..., 3] = LESION * 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"a\.png.*colour where it is transparent"):
         read_mask(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_mask_of_another_orientation_is_noticed_even_where_its_size_fits(orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    square = RAMP[:, :HEIGHT]
+    image, mask = tmp_path / "a.jpg", mask_file(tmp_path, "L", lesion=LESION[:, :HEIGHT])
+    Image.fromarray(square).save(image, exif=exif)
+    sample = Sample("a", "benign", image, (Mask(mask),))
+    with pytest.raises(DataError, match=rf"mask\.png.*EXIF orientation {orientation}"):
+        united_mask(sample)
+    assert len(problems_in(image, sample.masks)) == 1
+    Image.fromarray(255 * LESION[:, :HEIGHT].astype(np.uint8)).save(mask, exif=exif)
+    assert united_mask(sample).shape == square.shape
+    assert problems_in(image, sample.masks) == []
 
 
 @pytest.mark.parametrize("read", [read_grey, read_rgb, read_mask, image_size, united_mask])
@@ -193,7 +346,7 @@ def test_a_truncated_png_still_tells_its_size_for_only_the_header_is_read(tmp_pa
 def test_a_decompression_bomb_is_refused_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = grey_file(tmp_path, "L")
     with monkeypatch.context() as patch:
-        patch.setattr(images, "MOST_PIXELS", HEIGHT * WIDTH - 1)
+        patch.setattr(runner, "MOST_PIXELS", HEIGHT * WIDTH - 1)
         with pytest.raises(DataError, match=r"L\.png: claims 12 x 17 pixels.*bomb"):
             image_size(file)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
@@ -265,8 +418,8 @@ def test_a_file_that_paints_two_regions_is_decoded_once_and_each_rule_is_kept(
     Image.fromarray(values).save(image)
     sample = Sample("a", "x", image, (Mask(label, 0, MaskRule(1, 1)), Mask(label, 1, MaskRule(2, 2))))
     decoded: list[str] = []
-    whole = images._brightness
-    monkeypatch.setattr(images, "_brightness", lambda source: decoded.append(source.name) or whole(source))
+    whole = image_io._brightness
+    monkeypatch.setattr(image_io, "_brightness", lambda source: decoded.append(source.name) or whole(source))
     outer, inner = region_masks(sample, 2)
     assert decoded == ["label.png"]
     assert np.array_equal(outer, values > 0)
