@@ -7,7 +7,6 @@ from math import isnan, nan
 
 import numpy as np
 import pytest
-
 from scipy.stats import wilcoxon
 
 from taichinet.errors import DataError

@@ -54,6 +54,20 @@ def _lead(results: ComparisonResults) -> tuple[str, ...]:
         "independent, adjusted after Holm over the rows of its table; the effect is the matched-pairs rank-biserial "
         "correlation, from −1 (worse on every image) to 1. They tell how far other images would change the result, "
         "not another training.",
+        *_unverified(results.methods),
+    )
+
+
+def _unverified(methods: Sequence[Method]) -> tuple[str, ...]:
+    """Which runs are older than the digest of scores.csv in summary.json; nothing where all are checked."""
+    runs = [run for method in methods for run in method.runs]
+    old = [run for run in runs if run.recorded is None]
+    if not old:
+        return ()
+    which = "" if len(old) == len(runs) else f" ({', '.join(dict.fromkeys(f'`{run.base}`' for run in old))})"
+    return (
+        f"Unverified: {len(old)} of {len(runs)} runs{which} were made before summary.json recorded the row count and "
+        "digest of scores.csv. Of these only the number of images was compared.",
     )
 
 
