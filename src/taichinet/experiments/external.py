@@ -37,6 +37,7 @@ from taichinet.experiments.card import (
     WorstCase,
 )
 from taichinet.experiments.fold_result import read_fold
+from taichinet.experiments.known_images import ImageDigests, check_leaks
 from taichinet.experiments.provenance import source_commit
 from taichinet.groups import cluster_numbers
 from taichinet.models.weights import WeightsConfig
@@ -250,10 +251,10 @@ def _origin(weights: WeightsConfig) -> Origin:
 
 
 def _is_external(weights: WeightsConfig, manifest: Manifest) -> bool:
-    """None of the data set's pictures was trained on or selected with; by names where weights tell no pictures."""
-    seen = weights.provenance.get("seen_images")
-    if isinstance(seen, list):
-        return set(seen).isdisjoint(manifest.image_digests())
+    """No image of the data set took part in the training; by the data sets' names where no images are recorded."""
+    check = check_leaks(weights.provenance, ImageDigests(manifest))
+    if check.by_files or check.by_pixels:
+        return not check.known
     trained_on = weights.provenance.get("dataset")
     return trained_on is not None and trained_on != manifest.name
 

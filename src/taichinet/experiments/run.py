@@ -26,6 +26,7 @@ from taichinet.evaluation.aggregate import aggregate
 from taichinet.experiments.distillation import ask_teacher, teacher_digest
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.fold_result import FoldResult, read_fold, run_identity
+from taichinet.experiments.known_images import seen_by_training
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.experiments.records import SCORES_FILE, write_scores
 from taichinet.experiments.scoring import score_images
@@ -191,7 +192,7 @@ def _run_fold(
             "validation_keys": list(split.validation),
             "commit": commit,
             "precision": experiment.training.precision,
-            "seen_images": manifest.subset({*split.train, *split.validation}).image_digests(),
+            **seen_by_training(manifest.subset({*split.train, *split.validation})),
         },
     )
     save_weights(network, config, folder / "weights")
