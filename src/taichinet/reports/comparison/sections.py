@@ -224,8 +224,8 @@ def _empty_truths(methods: Sequence[Method]) -> Section:
         *("JA, empty on empty = 1", "Normal images", "With a false positive", "Area"),
     )
     note = (
-        "What an image without a lesion counts: 0 whatever is predicted, as the paper's own figures do, or 1 where it "
-        "was left empty. The first pair of columns leaves these images out."
+        "What an image without a lesion counts: 0 whatever is predicted, which the paper's Jaccard fits exactly and "
+        "its Dice roughly, or 1 where it was left empty. The first pair of columns excludes these images."
     )
     table = Table(headings, (tuple(rows),), 2, "Policies for images without a lesion, side by side.")
     if rows:
