@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from fakes.ddti import make_fake_ddti
 from fakes.drishti_gs import make_fake_drishti_gs
+from PIL import Image
 from typer.testing import CliRunner
 
 from taichinet.cli import app as command_line
@@ -165,6 +166,34 @@ def test_pictures_of_the_training_are_known_again_under_other_names(
         shutil.copy(data / "normal/normal (2)_mask.png", other / f"{label}/{label} (1)_mask.png")
     run("evaluate", fold, "--data", other, "--normal", "--out", tmp_path / "scores")
     assert "benign (1)" not in set(pd.read_csv(tmp_path / "scores/scores.csv")["key"])
+
+
+def test_training_images_saved_as_other_files_are_recognised_by_their_pixels(
+    trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
+) -> None:
+    fold = trained[0] / "busi/cpu-taichinet/grouped/fold-0"
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    for path in other.glob("*/*.png"):
+        if "_mask" not in path.name:
+            Image.open(path).save(path, compress_level=1)
+            assert path.read_bytes() != (data / path.relative_to(other)).read_bytes()
+    run("evaluate", fold, "--data", data, "--out", tmp_path / "as distributed")
+    run("evaluate", fold, "--data", other, "--out", tmp_path / "saved again")
+    first, second = (pd.read_csv(tmp_path / name / "scores.csv") for name in ("as distributed", "saved again"))
+    assert first["key"].tolist() == second["key"].tolist()
+    note = json.loads((tmp_path / "saved again/summary.json").read_text())["note"]
+    assert "compared by file bytes and decoded pixels; near-duplicates not checked" in note
+
+    old = tmp_path / "old"
+    shutil.copytree(fold / "weights", old)
+    config = json.loads((old / "config.json").read_text())
+    del config["provenance"]["seen_pixels"]
+    (old / "config.json").write_text(json.dumps(config))
+    run("evaluate", old, "--data", other, "--out", tmp_path / "from old weights")
+    note = json.loads((tmp_path / "from old weights/summary.json").read_text())["note"]
+    assert "not checked beyond file bytes" in note
+    assert "none of them" not in note
 
 
 def test_other_settings_beside_finished_folds_are_refused_before_training_and_overwritten_together(

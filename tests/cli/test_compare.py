@@ -14,6 +14,7 @@ from taichinet.cli import app as command_line
 from taichinet.cli import compare_table
 from taichinet.datasets.phantom_folder import write_phantom_busi
 from taichinet.errors import DataError, PartialFailureError, SettingError
+from taichinet.experiments.grid.suite import Suite
 
 TWO = {"scale": "short", "folds": [0], "set": TINY, "parts": [{"data": "busi", "recipes": ["unet", "model-1"]}]}
 
@@ -88,6 +89,22 @@ def test_every_table_is_a_suite_of_its_rows() -> None:
         suite = table_suite(name)
         assert [list(part.recipes) for part in suite.parts] == [[r.variation for r in p.rows] for p in table.parts]
     assert table_suite("table5").parts[1].test_on == ("udiat",)
+
+
+def test_the_fold_protocol_belongs_to_the_table_unless_one_is_asked_for() -> None:
+    from taichinet.experiments.grid.suite import table_suite, vary_suite
+
+    names = ("busi", "udiat", "tn-scui2020", "refuge")
+
+    def protocols(suite: Suite) -> dict[str, set[str]]:
+        return {
+            data: {p for part in suite.parts if part.data == data for p in suite.protocols_of(part)} for data in names
+        }
+
+    own = {"busi": {"grouped"}, "udiat": {"grouped"}, "tn-scui2020": {"grouped"}, "refuge": {"official"}}
+    assert protocols(table_suite("paper")) == own
+    assert table_suite("table7").protocols_of(table_suite("table7").parts[0]) == ("official",)
+    assert protocols(vary_suite(table_suite("paper"), protocols=["paper"])) == {name: {"paper"} for name in names}
 
 
 def test_on_a_terminal_the_last_table_tells_the_end(

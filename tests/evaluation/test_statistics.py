@@ -7,6 +7,7 @@ from math import isnan, nan
 
 import numpy as np
 import pytest
+from scipy.stats import wilcoxon
 
 from taichinet.errors import DataError
 from taichinet.evaluation.statistics import compare_pairs, holm
@@ -69,6 +70,23 @@ def test_rounding_is_no_difference() -> None:
     found = compare_pairs([0.5, 0.6], [0.5 + 1e-9, 0.6], np.random.default_rng(0))
     assert isnan(found.p)
     assert (found.effect, found.better, found.worse) == (0, 0, 0)
+
+
+def test_differences_that_only_rounding_separates_are_ties() -> None:
+    values, others = [0.3, 0.9, 0.5, 0.8, 0.1], [0.1, 0.7, 0.3, 0.6, 0.3]
+    found = compare_pairs(values, others, np.random.default_rng(0))
+    assert len({abs(a - b) for a, b in zip(values, others, strict=True)}) > 1  # binary fractions differ
+    assert found.p == pytest.approx(0.375)  # 2 * 6 of 32 sign patterns
+    assert found.effect == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("count", [10, 40, 200])
+def test_p_is_that_of_scipy_on_rounded_differences(count: int) -> None:
+    rng = np.random.default_rng(count)
+    values, others = rng.integers(0, 10, (2, count)) / 10 + 0.05
+    differences = np.round(values - others, 6)
+    found = compare_pairs(values, others, np.random.default_rng(0))
+    assert found.p == pytest.approx(wilcoxon(differences[differences != 0]).pvalue)
 
 
 def test_the_interval_is_that_of_the_differences_over_clusters() -> None:

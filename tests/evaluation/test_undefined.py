@@ -46,3 +46,18 @@ def test_means_of_aggregate_are_of_these_scores(score: str, size: str) -> None:
 
 def test_a_lesion_that_resizing_lost_is_no_normal_image() -> None:
     assert empty_truth(one_fold()).tolist() == [False, False, False, True, True]
+
+
+def test_each_size_counts_an_empty_prediction_of_its_own() -> None:
+    """A normal image can be left empty at one size and have a predicted pixel at the other."""
+    only_native, only_network = normal_row("a", 0), normal_row("b", 3)
+    swapped = [name + SUFFIX["native"] for name in (*OVERLAP, "accuracy", "hd95", "assd")]
+    only_native, only_network = (
+        only_native | {name: only_network[name] for name in swapped},
+        only_network | {name: only_native[name] for name in swapped},
+    )
+    rows = pd.DataFrame([only_native, only_network])
+    for score in OVERLAP:
+        assert decided_scores(rows, score, "correct-empty-is-1").tolist() == [1, 0]
+        assert decided_scores(rows, f"{score}_native", "correct-empty-is-1").tolist() == [0, 1]
+        assert decided_scores(rows, f"{score}_native", "paper").tolist() == [0, 0]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fakes.runs import write_plan
 from fakes.scores import lesion_row, lost_row, normal_row
 from helpers import FLOAT32_CPU, file_manifest, tiny_network
 
@@ -184,6 +185,23 @@ def test_an_internal_result_is_compared_with_an_interval_only_where_its_images_a
     assert full.comparison[0].difference.bounded
     assert full.internal_images == 20
     assert make().comparison == ()
+
+
+def test_the_internal_side_is_drawn_by_clusters_where_a_plan_tells_them(make: Any, tmp_path: Path) -> None:
+    own = [lesion_row(f"k{i}", 0.3 + 0.06 * (i // 4)) for i in range(20)]  # five images, four copies of each
+    copies = [[f"k{4 * i + j}" for j in range(4)] for i in range(5)]
+    write_plan(tmp_path, {f"k{i}": 0 for i in range(20)}, copies)
+    run = tmp_path / "busi/short-unet/grouped/fold-0"
+    run.mkdir(parents=True)
+    pd.DataFrame(own).to_csv(run / "scores.csv", index=False)
+    (run / "result.json").write_text('{"dataset_digest": "digest of busi"}', encoding="utf-8")
+    internal = read_internal(run / "weights")
+    assert internal is not None
+    grouped, alone = make(internal=internal), make(internal=replace(internal, groups=None))
+    wide, narrow = grouped.comparison[0].difference, alone.comparison[0].difference
+    assert (grouped.internal_grouped, alone.internal_grouped) == (True, False)
+    assert narrow.clusters - wide.clusters == 15
+    assert wide.high - wide.low > narrow.high - narrow.low
 
 
 def test_external_is_what_shares_no_picture_with_the_training(make: Any, tmp_path: Path) -> None:

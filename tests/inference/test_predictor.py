@@ -238,3 +238,8 @@ def test_shipped_weights_are_a_folder_in_the_package(tmp_path: Path, monkeypatch
     assert shipped.shipped_weights() == folder
     assert json.loads((folder / "config.json").read_text())["size"] == SIZE
     assert load_weights(shipped.shipped_weights()).config == weights.config
+
+
+def test_a_probability_equal_to_the_threshold_is_background() -> None:
+    probability = np.array([[0.25, 0.5, 0.75]], dtype=np.float32)
+    assert predictor_module._measured(probability, None, 0.5).mask.tolist() == [[False, False, True]]

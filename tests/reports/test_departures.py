@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taichinet.experiments.experiment import vary
 from taichinet.experiments.recipes import busi_taichinet, get_recipe
-from taichinet.reports.departures import departures
+from taichinet.reports.departures import choices_not_printed, departures
 
 
 def test_departures_name_own_and_papers_value() -> None:
@@ -53,3 +53,12 @@ def test_one_epoch_is_told_in_the_singular() -> None:
 def test_departures_from_another_full_recipe_are_told_against_that_one() -> None:
     assert departures(get_recipe("busi-head-a")) == ["`options.head` a (paper: c)"]
     assert departures(get_recipe("busi-head-a"), get_recipe("busi-head-a")) == []
+
+
+def test_the_papers_own_settings_still_name_the_held_out_part_and_the_channel() -> None:
+    assert departures(busi_taichinet()) == []
+    held_out, channel = choices_not_printed(busi_taichinet())
+    assert held_out.startswith("1/8 of the training part held out for validation")
+    assert channel.startswith("1 grey input channel")
+    changed = vary(busi_taichinet(), {"data.validation_share": 0, "options.in_channels": 3})
+    assert choices_not_printed(changed) == []

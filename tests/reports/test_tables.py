@@ -189,7 +189,7 @@ def test_other_pictures_under_the_same_name_have_a_section_of_their_own() -> Non
 def test_the_papers_own_recipes_depart_in_nothing() -> None:
     assert departures(busi_taichinet()) == []
     assert departures(get_recipe("busi-unet")) == []
-    assert "- `busi-taichinet`, `busi-unet`: none" in markdown(
+    assert "- `busi-taichinet`, `busi-unet`: 1/8 of the training part held out for validation" in markdown(
         content(busi_taichinet()), content(get_recipe("busi-unet"))
     )
 

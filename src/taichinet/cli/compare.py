@@ -30,7 +30,7 @@ def compare(
         list[str] | None, typer.Option("--fold", "--folds", help="Folds, e.g. 0 or 0,2-4; all where left out.")
     ] = None,
     protocol: Annotated[
-        list[str] | None, typer.Option(help="grouped (default), paper or official; repeatable.")
+        list[str] | None, typer.Option(help="grouped, paper or official, repeatable; the table's own where left out.")
     ] = None,
     seeds: Annotated[
         list[str] | None, typer.Option("--seed", "--seeds", help="Seeds of the training, e.g. 0-2; the recipe's own.")

@@ -13,7 +13,7 @@ from scipy.stats import rankdata, wilcoxon
 from taichinet.errors import DataError
 from taichinet.evaluation.uncertainty import LEVEL, RESAMPLES, Interval, bootstrap_mean
 
-TIE = 1e-6  # scores.csv holds six decimals: less than this is no difference
+TIE = 1e-6  # scores.csv holds six decimals: differences are compared in steps of this size
 
 Floats = NDArray[np.float64]
 
@@ -50,21 +50,23 @@ def compare_pairs(
 ) -> PairedTest:
     """Compare `values` with `others`, the finite scores of the same images in the same order.
 
-    Images on which both are equal are left out of test and effect, as Wilcoxon does. The test takes images as
-    independent; only the interval knows `clusters` (see `bootstrap_mean`), so where copies abound believe it rather
-    than p. Raises DataError for lists of different length.
+    Images on which both are equal are excluded from test and effect, as in Wilcoxon's paper. Equality and ties are
+    decided on differences rounded to `TIE`, the precision of scores.csv. The test assumes independent images; only
+    the interval uses `clusters` (see `bootstrap_mean`), so rely on the interval where there are near-duplicates.
+    Raises DataError for lists of different length.
     """
     if len(values) != len(others):
         raise DataError(f"{len(values)} scores against {len(others)}: give both networks' scores of the same images.")
     differences = np.asarray(values, dtype=np.float64) - np.asarray(others, dtype=np.float64)
     interval = bootstrap_mean(differences, rng, clusters, resamples, level)
-    told = differences[np.abs(differences) > TIE]
-    if not told.size:
+    steps = np.rint(differences / TIE)  # whole numbers: rounding noise breaks no tie
+    unequal = steps[steps != 0]
+    if not unequal.size:
         return PairedTest(interval, nan, 0.0, 0, 0)
-    ranks = rankdata(np.abs(told))
-    effect = float((ranks * np.sign(told)).sum() / ranks.sum())
-    p = float(wilcoxon(told).pvalue)
-    return PairedTest(interval, p, effect, int((told > 0).sum()), int((told < 0).sum()))
+    ranks = rankdata(np.abs(unequal))
+    effect = float((ranks * np.sign(unequal)).sum() / ranks.sum())
+    p = float(wilcoxon(unequal).pvalue)
+    return PairedTest(interval, p, effect, int((unequal > 0).sum()), int((unequal < 0).sum()))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

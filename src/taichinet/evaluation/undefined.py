@@ -26,8 +26,9 @@ def decided_scores(rows: pd.DataFrame, column: str, policy: EmptyTruthPolicy | N
     """The score `column` of `rows` without NaN.
 
     DI, JA, PR and SE of a lesion that resizing lost are 0; those of normal images are 0 under 'paper', and under
-    'correct-empty-is-1' 1 where nothing was predicted. The paper's own figures are of the first kind: 0.752 * 647/780 =
-    0.624, Table IV. `policy` None is for rows without normal images. Other scores are defined everywhere.
+    'correct-empty-is-1' 1 where nothing was predicted at the size of `column`. The paper's own figures are of the
+    first kind: 0.752 * 647/780 = 0.624, Table IV. `policy` None is for rows without normal images. Other scores are
+    defined everywhere.
     """
     values = rows[column]
     if column.removesuffix(SUFFIX["native"]) not in OVERLAP_SCORES:
@@ -36,5 +37,7 @@ def decided_scores(rows: pd.DataFrame, column: str, policy: EmptyTruthPolicy | N
     if policy is None:
         return values
     empty = empty_truth(rows)
+    suffix = SUFFIX["native"] if column.endswith(SUFFIX["native"]) else SUFFIX["network"]
+    predicts_nothing = rows[f"dice{suffix}"].isna()  # with an empty truth, Dice is undefined exactly there
     reward = 1.0 if policy == "correct-empty-is-1" else 0.0
-    return values.mask(empty, 0.0).mask(empty & (rows["predicted_pixels"] == 0), reward)
+    return values.mask(empty, 0.0).mask(empty & predicts_nothing, reward)

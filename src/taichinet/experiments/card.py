@@ -113,6 +113,7 @@ class ValidationCard:
     holds classes of lesion images only. `missed` counts lesion images of which no pixel was found. `worst` stands worst
     first. `external`: nothing of the images' data set took part in the training, as far as the weights tell. `commit`
     is of the code that scored, `resamples` and `seed` are of the bootstrap, `made` further facts as (name, value).
+    `internal_grouped`: near-duplicates and patients of the internal images are known, and drawn together.
     """
 
     origin: Origin
@@ -124,6 +125,7 @@ class ValidationCard:
     normal: NormalCard | None = None
     comparison: tuple[Comparison, ...] = ()
     internal_images: int | None = None
+    internal_grouped: bool = False
     missed: int = 0
     worst: tuple[WorstCase, ...] = ()
     commit: str | None = None

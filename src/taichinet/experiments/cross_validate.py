@@ -30,7 +30,9 @@ from taichinet.errors import FoldError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.fold_result import FoldResult, read_fold
+from taichinet.experiments.records import SCORES_FILE, write_scores
 from taichinet.experiments.run import OnEpoch, run_fold
+from taichinet.storage.digest import digest_file
 from taichinet.storage.lock import claimed
 
 Existing = Literal["refuse", "resume", "overwrite"]
@@ -173,12 +175,13 @@ def summarise_study(folder: Path) -> Study:
         "outputs": _dice_of_outputs(scores),
         "summary": summary.to_json_dict(),
     }
-    temporary = folder / f"scores.{uuid4().hex}.tmp"
-    scores.round(6).to_csv(temporary, index=False)
-    temporary.replace(folder / "scores.csv")
+    recorded = write_scores(folder / SCORES_FILE, scores.round(6))
+    content["scores"] = recorded.model_dump()
     temporary = folder / f"summary.{uuid4().hex}.tmp"  # folds may end at the same time
     temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     temporary.replace(folder / "summary.json")
+    if digest_file(folder / SCORES_FILE) != recorded.sha256:  # another fold ended in between
+        return summarise_study(folder)
     return Study(folder, tuple(results), scores, summary)
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
 from taichinet.evaluation.calibration import pool
 from taichinet.experiments.provenance import describe_machine, source_commit
+from taichinet.experiments.records import SCORES_FILE, write_scores
 from taichinet.experiments.reevaluate import Evaluation, ScoredNetwork
 from taichinet.models.weights import WEIGHTS_FILE
+from taichinet.storage.atomic import write_json
+from taichinet.storage.digest import digest_file
 
 ORIGIN = ("recipe", "dataset", "dataset_digest", "include_normal", "protocol", "fold", "commit")
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     """Write both files into `folder`, which is made; what an earlier evaluation left there is replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
-    evaluation.scores.round(6).to_csv(folder / "scores.csv", index=False)
-    (folder / "summary.json").write_text(json.dumps(evaluation_record(evaluation), indent=1) + "\n", encoding="utf-8")
+    recorded = write_scores(folder / SCORES_FILE, evaluation.scores.round(6))
+    write_json(folder / "summary.json", {**evaluation_record(evaluation), "scores": recorded.model_dump()})
 
 
 def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
@@ -41,7 +41,6 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
 def _network(scored: ScoredNetwork) -> dict[str, Any]:
     """Where one network comes from, how many images it was scored on, and its calibration on them."""
     config = scored.loaded.config
-    weights = (scored.folder / WEIGHTS_FILE).read_bytes()
     kept = scored.confidences.by_key.values()
     whole, uncertain = pool(one.whole for one in kept), pool(one.uncertain for one in kept)
     return {
@@ -50,7 +49,7 @@ def _network(scored: ScoredNetwork) -> dict[str, Any]:
         "size": config.size,
         "threshold": config.threshold,
         "trained": {name: config.provenance[name] for name in ORIGIN if name in config.provenance},
-        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "weights_sha256": digest_file(scored.folder / WEIGHTS_FILE),
         "placement": scored.placement.describe(),
         "images": len(scored.keys),
         "calibration": {

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from taichinet.datasets.dataset import Dataset
+from taichinet.datasets.folds import read_folds
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import aggregate
@@ -37,6 +38,7 @@ from taichinet.experiments.card import (
     WorstCase,
 )
 from taichinet.experiments.fold_result import read_fold
+from taichinet.experiments.known_images import ImageDigests, check_leaks
 from taichinet.experiments.provenance import source_commit
 from taichinet.groups import cluster_numbers
 from taichinet.models.weights import WeightsConfig
@@ -50,12 +52,14 @@ class InternalResult:
     """What the weights scored on the lesion images of their own data set that they had not seen, at network size.
 
     `means` by the names of `SCORES`. `rows` are the per-image scores behind them where they are at hand (a run's
-    scores.csv): only with them has a difference an interval.
+    scores.csv): only with them has a difference an interval. `groups` are the near-duplicates and patients of the
+    fold plan, drawn together in that interval; None where no plan is found.
     """
 
     images: int
     means: Mapping[str, float]
     rows: pd.DataFrame | None = None
+    groups: Sequence[Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,7 @@ def validation_card(
         ),
         comparison=_comparison(lesion, extras.internal, boot),
         internal_images=None if extras.internal is None else extras.internal.images,
+        internal_grouped=extras.internal is not None and extras.internal.groups is not None,
         missed=int((lesion["dice"].fillna(0) == 0).sum()),
         worst=tuple(_worst_case(rows, key, extras.pictures) for key in worst_keys(scores)),
         commit=source_commit(),
@@ -151,9 +156,19 @@ def read_internal(weights_folder: Path) -> InternalResult | None:
     run = weights_folder.parent
     if not (run / "result.json").is_file() or not (run / "scores.csv").is_file():
         return None
-    rows = read_fold(run).scores
+    read = read_fold(run)
+    rows = read.scores
     rows = rows[~empty_truth(rows)].reset_index(drop=True)
-    return InternalResult(len(rows), {name: float(decided_scores(rows, name, None).mean()) for name in SCORES}, rows)
+    means = {name: float(decided_scores(rows, name, None).mean()) for name in SCORES}
+    return InternalResult(len(rows), means, rows, _plan_groups(run, read.result.get("dataset_digest")))
+
+
+def _plan_groups(run: Path, digest: str | None) -> tuple[tuple[str, ...], ...] | None:
+    """The groups of these images by OUT/folds, for a run OUT/DATASET/RECIPE/PROTOCOL/fold-k; None without a plan."""
+    folders = run.absolute().parents
+    plans = [read_folds(path) for path in sorted((folders[3] / "folds").glob("*.json"))] if len(folders) > 3 else []
+    groups = [plan.groups for plan in plans if plan.digest == digest]
+    return tuple(group for plan in groups for group in plan) if groups else None
 
 
 @dataclass(frozen=True)
@@ -218,6 +233,7 @@ def _comparison(lesion: pd.DataFrame, internal: InternalResult | None, boot: _Bo
                 np.asarray(decided_scores(internal.rows, score, None), dtype=np.float64),
                 np.random.default_rng(boot.seed),
                 lesion["cluster"].tolist(),
+                None if internal.groups is None else cluster_numbers(list(internal.rows["key"]), internal.groups),
                 resamples=boot.resamples,
             )
         compared.append(Comparison(score, there, external, difference))
@@ -250,10 +266,10 @@ def _origin(weights: WeightsConfig) -> Origin:
 
 
 def _is_external(weights: WeightsConfig, manifest: Manifest) -> bool:
-    """None of the data set's pictures was trained on or selected with; by names where weights tell no pictures."""
-    seen = weights.provenance.get("seen_images")
-    if isinstance(seen, list):
-        return set(seen).isdisjoint(manifest.image_digests())
+    """No image of the data set took part in the training; by the data sets' names where no images are recorded."""
+    check = check_leaks(weights.provenance, ImageDigests(manifest))
+    if check.by_files or check.by_pixels:
+        return not check.known
     trained_on = weights.provenance.get("dataset")
     return trained_on is not None and trained_on != manifest.name
 

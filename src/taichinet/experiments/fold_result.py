@@ -12,8 +12,9 @@ import pandas as pd
 
 from taichinet.datasets.folds import FoldPlan, Split
 from taichinet.datasets.prepared import Prepared
-from taichinet.errors import FoldError
+from taichinet.errors import DataError, FoldError
 from taichinet.experiments.experiment import Experiment
+from taichinet.experiments.records import SCORES_FILE, ScoresRecord, read_scores
 from taichinet.models.backbones import pretrained_digests
 
 # (section, key, value that changes nothing): settings that came after runs were made.
@@ -38,8 +39,9 @@ def read_fold(folder: Path, identity: str | None = None) -> FoldResult:
     """A finished fold; FoldError where it was made with other settings, images or folds than `identity`."""
     try:
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        scores = pd.read_csv(folder / "scores.csv")
-    except (OSError, ValueError) as error:
+        recorded = result.get("scores")
+        scores = read_scores(folder / SCORES_FILE, None if recorded is None else ScoresRecord.model_validate(recorded))
+    except (OSError, ValueError, DataError) as error:
         raise FoldError(f"The finished fold in {folder} cannot be read ({error}). Delete the folder.") from error
     if identity is not None and result.get("identity") != identity:
         raise FoldError(

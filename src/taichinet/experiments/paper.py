@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from taichinet.datasets.folds import Protocol
 from taichinet.errors import unknown_name
 
 SOURCE = "paper_tables.yaml"
@@ -45,7 +46,9 @@ class PaperRow:
 class PaperPart:
     """Rows of one table, trained on one data set and tested on one: the same but in Table V's second half.
 
-    Each row has a figure for every one of `columns`. `include_normal`: with BUSI's normal images.
+    Each row has a figure for every one of `columns`. `include_normal`: with BUSI's normal images. `protocol`: official
+    where the paper tests on the split that the data set's authors distribute; grouped stands for its five folds, of
+    which each tests a fifth of the images.
     """
 
     trained_on: str
@@ -53,6 +56,7 @@ class PaperPart:
     include_normal: bool
     columns: tuple[Column, ...]
     rows: tuple[PaperRow, ...]
+    protocol: Protocol = "grouped"
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,8 @@ def _part(raw: dict[str, Any]) -> PaperPart:
     columns = tuple(_column(text) for text in raw["columns"])
     rows = tuple(_row(row, len(columns)) for row in raw["rows"])
     tested_on = str(raw["data"])
-    return PaperPart(str(raw.get("trained_on", tested_on)), tested_on, bool(raw.get("normal", False)), columns, rows)
+    trained_on, protocol = str(raw.get("trained_on", tested_on)), raw.get("protocol", "grouped")
+    return PaperPart(trained_on, tested_on, bool(raw.get("normal", False)), columns, rows, protocol)
 
 
 def _column(text: str) -> Column:

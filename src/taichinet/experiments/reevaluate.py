@@ -14,6 +14,7 @@ from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.errors import FoldError, WeightsError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.evaluation.confidence import ConfidenceKeeper
+from taichinet.experiments.known_images import ImageDigests, LeakCheck, check_leaks
 from taichinet.experiments.scoring import score_images
 from taichinet.models.weights import CONFIG_FILE, LoadedWeights, load_weights
 from taichinet.training.device import Placement, choose_placement
@@ -56,44 +57,40 @@ class Evaluation:
 def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None = None) -> Evaluation:
     """Score the weights of `path` (a study, a run folder, or a weights folder) on the data set at `data`.
 
-    Pictures that took part in a network's training or selection are known by their bytes, whatever their names, and
-    left out: on its own data set each network is scored on its test fold, on foreign data on all; there each network
-    of a study makes a fold of the summary, as Table V's second half averages them. `include_normal` None means as in
-    training. Altered copies of training pictures are not recognised; the folds' groups keep them apart where the data
+    Images that took part in a network's training or selection are recognised by their bytes and, where the weights
+    record them, by their decoded pixels, whatever their names, and excluded; the note says which comparison was made.
+    On its own data set each network is scored on its test fold, on foreign data on all images; there each network of
+    a study makes a fold of the summary, as Table V's second half averages them. `include_normal` None means as in
+    training. Near-duplicates of training images are not searched; the folds' groups keep them apart where the data
     set is the training's. Raises FoldError where nothing is left, or folds overlap.
     """
     began = time.perf_counter()
     folders = find_weights(path)
     frames, notes, networks = [], [], []
     foreign: list[bool] = []
-    manifests: dict[bool, Manifest] = {}
+    opened: dict[bool, ImageDigests] = {}
     for folder in folders:
         loaded = load_weights(folder)
         origin = loaded.config.provenance
         trained_on_normal = bool(origin.get("include_normal", False))
         with_normal = trained_on_normal if include_normal is None else include_normal
-        if with_normal not in manifests:
-            manifests[with_normal] = open_dataset(data, include_normal=with_normal)
-        manifest = manifests[with_normal]
+        if with_normal not in opened:
+            opened[with_normal] = ImageDigests(open_dataset(data, include_normal=with_normal))
+        manifest = opened[with_normal].manifest
         if (regions := int(loaded.config.options.get("num_classes", 1))) != len(manifest.regions):
             raise WeightsError(
                 f"The weights in {folder} find {regions} region(s), {manifest.name} has {len(manifest.regions)} "
                 f"({', '.join(manifest.regions)}). Evaluate them on a data set with as many."
             )
-        seen = origin.get("seen_images")
-        known = set(seen) if isinstance(seen, list) else set()
-        unseen = [key for key, it in zip(manifest.keys, manifest.image_digests(), strict=True) if it not in known]
+        check = check_leaks(origin, opened[with_normal])
+        unseen = [key for key in manifest.keys if key not in check.known]
         fold = int(origin.get("fold", 0))
-        foreign.append(isinstance(seen, list) and len(unseen) == len(manifest.keys))
-        if not isinstance(seen, list):
-            notes.append(f"all {len(unseen)} images; these weights do not tell what they were trained on")
-        elif foreign[-1]:
+        foreign.append((check.by_files or check.by_pixels) and not check.known)
+        if foreign[-1]:
             fold = fold if len(folders) > 1 else 0
-            notes.append(f"all {len(unseen)} images, none of them a picture of the training")
-        else:
-            notes.append(f"fold {fold}: the {len(unseen)} images that took no part in the training")
+        notes.append(_note(check, fold, len(unseen)))
         if not unseen:
-            raise FoldError(f"Every picture of {data} took part in the training of {folder}: nothing can be scored.")
+            raise FoldError(f"Every image of {data} took part in the training of {folder}: nothing can be scored.")
         networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), ConfidenceKeeper(manifest.regions[0])))
         frames.append(_score(networks[-1], fold))
     scores = pd.concat(frames, ignore_index=True)
@@ -105,6 +102,15 @@ def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None =
     summary = aggregate(scores, repeated=all(foreign))
     note = f"Scored {'; '.join(dict.fromkeys(notes))}{f', by each of {len(folders)} networks' * all(foreign)}."
     return Evaluation(scores, summary, note, tuple(networks), time.perf_counter() - began)
+
+
+def _note(check: LeakCheck, fold: int, images: int) -> str:
+    """What was scored, and how it was compared with the training images; claims nothing that was not compared."""
+    if check.known:
+        return f"fold {fold}: the {images} images that are not training images ({check.done})"
+    if check.by_pixels:
+        return f"all {images} images, none of them with the pixels of a training image ({check.done})"
+    return f"all {images} images ({check.done})"
 
 
 def _score(scored: ScoredNetwork, fold: int) -> pd.DataFrame:

@@ -26,7 +26,9 @@ from taichinet.evaluation.aggregate import aggregate
 from taichinet.experiments.distillation import ask_teacher, teacher_digest
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.fold_result import FoldResult, read_fold, run_identity
+from taichinet.experiments.known_images import seen_by_training
 from taichinet.experiments.provenance import describe_machine, source_commit
+from taichinet.experiments.records import SCORES_FILE, write_scores
 from taichinet.experiments.scoring import score_images
 from taichinet.models.backbones import architecture
 from taichinet.models.catalogue import create_model, model_settings
@@ -147,7 +149,7 @@ def _run_fold(
         options = network.settings.model_dump(mode="json", exclude_defaults=True)
     scored = score_images(network, manifest, data.subset(split.test), fold, placement)
     scores = scored.rows
-    scores.to_csv(folder / "scores.csv", index=False)
+    recorded = write_scores(folder / SCORES_FILE, scores)
     result = {
         "identity": identity,
         "experiment": experiment.model_dump(mode="json"),
@@ -172,6 +174,7 @@ def _run_fold(
         "wall_seconds": round(earlier_seconds + time.perf_counter() - began, 1),
         "commit": commit,
         "machine": describe_machine(),
+        "scores": recorded.model_dump(),
         "summary": aggregate(scores).to_json_dict(),
     }
     config = WeightsConfig(
@@ -189,7 +192,7 @@ def _run_fold(
             "validation_keys": list(split.validation),
             "commit": commit,
             "precision": experiment.training.precision,
-            "seen_images": manifest.subset({*split.train, *split.validation}).image_digests(),
+            **seen_by_training(manifest.subset({*split.train, *split.validation})),
         },
     )
     save_weights(network, config, folder / "weights")

@@ -80,6 +80,16 @@ def departures(experiment: Experiment, full: Experiment | None = None) -> list[s
     return found
 
 
+def choices_not_printed(experiment: Experiment) -> list[str]:
+    """What a run does where the paper prints nothing, or its figures fit another choice, though all settings agree."""
+    choices = []
+    if share := experiment.data.validation_share:
+        choices.append(f"1/{1 / share:g} of the training part held out for validation (our choice: not printed)")
+    if experiment.channels == 1:
+        choices.append("1 grey input channel (our choice: the paper's 18.33M parameters are those of 3)")
+    return choices
+
+
 def flat_settings(experiment: Experiment) -> dict[str, object]:
     """Every setting by its dotted key, defaults of the network included."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from taichinet.errors import WeightsError
 from taichinet.experiments.experiment import Experiment
-from taichinet.reports.departures import departures
+from taichinet.reports.departures import choices_not_printed, departures
 from taichinet.reports.summaries import network_title
 
 SCORES = {"dice": "Dice", "jaccard": "Jaccard", "precision": "precision", "sensitivity": "sensitivity"}
@@ -52,7 +52,7 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
             f"fold {result['fold']} of {result['folds']}, protocol {result['protocol']} (seed {result['fold_seed']}).",
             f"- Weights of epoch {selection['epoch']} of {experiment['training']['epochs']}, rule "
             f"{selection['rule']} on the {selection['on']}.",
-            f"- Otherwise than the paper: {'; '.join(departures(Experiment.model_validate(experiment))) or 'nothing'}.",
+            f"- Otherwise than the paper: {_departures(Experiment.model_validate(experiment))}.",
             f"- Commit {result['commit'] or 'unknown'}, {result['placement']}.",
             "",
             f"## Scores on the {lesion['images']} lesion images of its test fold, which it has not seen",
@@ -75,3 +75,7 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
             "",
         ]
     )
+
+
+def _departures(experiment: Experiment) -> str:
+    return "; ".join([*departures(experiment), *choices_not_printed(experiment)]) or "nothing"

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from taichinet.errors import DataError, SettingError
 from taichinet.evaluation.undefined import SCORES, EmptyTruthPolicy, ImageSize
 from taichinet.experiments.experiment import Experiment
+from taichinet.experiments.records import ScoresRecord
 from taichinet.models.catalogue import CATALOGUE
 
 NAME = "summary.json"
@@ -100,6 +101,7 @@ class SummaryFile(_Read):
     machine: dict[str, Any]
     per_fold: tuple[FoldRecord, ...] = ()
     outputs: dict[str, float | None] = {}
+    scores: ScoresRecord | None = None
     summary: SummaryContent
 
     @property

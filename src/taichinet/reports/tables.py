@@ -9,7 +9,7 @@ from taichinet.evaluation.undefined import EmptyTruthPolicy
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.reports.comparison.markdown import HEADER
 from taichinet.reports.comparison.words import duration, percent, scored
-from taichinet.reports.departures import departures
+from taichinet.reports.departures import choices_not_printed, departures
 from taichinet.reports.summaries import Group, SummaryFile
 
 POLICIES: Mapping[EmptyTruthPolicy, str] = {
@@ -62,7 +62,7 @@ def _recipes(members: Sequence[SummaryFile]) -> list[str]:
     lines = ["Departures from the paper's recipe; where the paper is silent, from our default (see fidelity.md):", ""]
     told: dict[str, list[str]] = {}
     for experiment in {member.experiment.name: member.experiment for member in members}.values():
-        text = "; ".join(departures(experiment)) or "none"
+        text = "; ".join([*departures(experiment), *choices_not_printed(experiment)]) or "none"
         told.setdefault(text, []).append(f"`{experiment.name}`")
     return lines + [f"- {', '.join(names)}: {text}" for text, names in told.items()]
 

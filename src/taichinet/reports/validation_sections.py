@@ -169,7 +169,13 @@ def _comparison(card: ValidationCard) -> Section | None:
         "Against its own data set",
         note=(
             f"The same weights on {images}images of {own} with a lesion that they had not seen, at "
-            f"{card.origin.size} × {card.origin.size} px. Both sides are resampled where both are at hand."
+            f"{card.origin.size} × {card.origin.size} px. Both sides are resampled where both are at hand; "
+            + (
+                f"near-duplicates and patients of {own} are drawn together."
+                if card.internal_grouped
+                else f"near-duplicates of {own} are not known here, so each of its images is drawn alone and the "
+                "intervals may be too narrow."
+            )
         ),
         table=Table(
             ("Score", own, "here", "difference"),

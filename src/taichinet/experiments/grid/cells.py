@@ -97,7 +97,7 @@ def plan_grid(
         for suite in suites
         for part in suite.parts
         for recipe in part_recipes(suite, part)
-        for protocol in suite.protocols
+        for protocol in suite.protocols_of(part)
     ]
     for suite, part, recipe, protocol in wanted:
         manifest, plan, content = plans.read(recipe, part.data, protocol)

@@ -128,8 +128,9 @@ def published_works(suites: Sequence[Suite]) -> list[Work]:
             images = dataset.images - (0 if one.data.include_normal else NORMAL_IMAGES.get(dataset.name, 0))
             tested = round(images / one.data.folds)
             validated = round((images - tested) * one.data.validation_share)
-            for protocol in suite.protocols:
-                for fold in suite.folds if suite.folds is not None else range(one.data.folds):
+            for protocol in suite.protocols_of(part):
+                folds = range(1 if protocol == "official" else one.data.folds)  # a test part is one fold
+                for fold in suite.folds if suite.folds is not None else folds:
                     where = [dataset.name, protocol, fold, one.data.include_normal, one.data.folds, one.data.fold_seed]
                     key = json.dumps([where, one.model_dump(mode="json", exclude={"name"})], sort_keys=True)
                     trained = images - tested - validated

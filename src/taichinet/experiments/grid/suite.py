@@ -25,20 +25,28 @@ class SuitePart(BaseModel):
     recipes: tuple[str, ...] = Field(min_length=1, description="names, or what follows the suite's scale: 'unet'")
     normal: bool | None = Field(default=None, description="with normal images; None as the recipe says")
     test_on: tuple[str, ...] = ()
+    protocol: Protocol = Field(default="grouped", description="of this part, where the suite has no protocols")
     set: dict[str, Any] = Field(default_factory=dict, description="settings of these recipes, by dotted key")
 
 
 class Suite(BaseModel):
-    """A grid: every recipe of every part x `protocols` x `seeds` x `folds` (None: all of the plan)."""
+    """A grid: every recipe of every part x `protocols` x `seeds` x `folds` (None: all of the plan).
+
+    Without `protocols` each part has its own, which for a table of the paper is that table's.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     parts: tuple[SuitePart, ...] = Field(min_length=1)
     scale: str = "busi"
     folds: tuple[int, ...] | None = None
-    protocols: tuple[Protocol, ...] = Field(default=("grouped",), min_length=1)
+    protocols: tuple[Protocol, ...] = Field(default=(), description="of every part; empty: each part's own")
     seeds: tuple[int, ...] = Field(default=(), description="of the training; empty: the recipe's own")
     set: dict[str, Any] = Field(default_factory=dict, description="settings of every recipe, by dotted key")
+
+    def protocols_of(self, part: SuitePart) -> tuple[Protocol, ...]:
+        """The fold protocols of `part`: the suite's, or its own."""
+        return self.protocols or (part.protocol,)
 
 
 def table_suite(name: str) -> Suite:
@@ -49,7 +57,15 @@ def table_suite(name: str) -> Suite:
         recipes = tuple(row.variation for row in part.rows)
         test_on = () if part.tested_on == part.trained_on else (part.tested_on,)
         # False, not None: without normal images is the table's word, not the recipe's.
-        parts.append(SuitePart(data=part.trained_on, recipes=recipes, normal=part.include_normal, test_on=test_on))
+        parts.append(
+            SuitePart(
+                data=part.trained_on,
+                recipes=recipes,
+                normal=part.include_normal,
+                test_on=test_on,
+                protocol=part.protocol,
+            )
+        )
     return Suite(parts=tuple(parts))
 
 

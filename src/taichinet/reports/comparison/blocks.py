@@ -20,7 +20,7 @@ from taichinet.experiments.paper import Column, PaperPart, PaperRow, PaperTable
 from taichinet.experiments.recipes import SCALES, get_recipe, list_recipes
 from taichinet.reports.comparison.groups import KnownGroups
 from taichinet.reports.comparison.runs import Method, Selection, comparable_settings
-from taichinet.reports.departures import departures
+from taichinet.reports.departures import choices_not_printed, departures
 from taichinet.reports.summaries import Score
 
 REFERENCE = "taichinet"
@@ -106,7 +106,10 @@ def make_blocks(
 def common_and_own(block: Block) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     """What the rows of `block` do otherwise than the paper: what all filled rows share, and the rest by recipe."""
     told = {
-        method.name: departures(method.experiment, get_recipe(f"busi-{row.row.variation}"))
+        method.name: [
+            *departures(method.experiment, get_recipe(f"busi-{row.row.variation}")),
+            *choices_not_printed(method.experiment),
+        ]
         for row, method in block.filled
     }
     # How a width departs is told in other words for TaiChiNet (printed) than for a rival (our default).

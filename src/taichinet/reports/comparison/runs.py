@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from taichinet.errors import DataError
 from taichinet.evaluation.undefined import EmptyTruthPolicy, ImageSize, decided_scores, empty_truth
 from taichinet.experiments.experiment import Experiment
+from taichinet.experiments.records import SCORES_FILE, ScoresRecord, read_scores
 from taichinet.reports.departures import flat_settings
 from taichinet.reports.summaries import (
     NAME,
@@ -33,7 +34,6 @@ from taichinet.reports.summaries import (
 )
 
 FOREIGN = "on-"
-SCORES_FILE = "scores.csv"
 NO_RECIPE = (
     "name",
     "training.seed",
@@ -59,12 +59,16 @@ class Selection:
 
 @dataclass(frozen=True)
 class Run:
-    """One training's result on the images of one data set: its own test folds, or those of `tested_on`."""
+    """One training's result on the images of one data set: its own test folds, or those of `tested_on`.
+
+    `recorded` is what the summary records of its scores.csv; None for a run from before that was recorded.
+    """
 
     folder: Path
     file: SummaryFile
     tested_on: str
     summary: SummaryContent
+    recorded: ScoresRecord | None = None
 
     @property
     def base(self) -> str:
@@ -73,12 +77,18 @@ class Run:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """Its scores.csv; a table of one region has the column too. DataError where it cannot be read."""
+        """Its scores.csv; a table of one region has the column too.
+
+        Raises DataError where it cannot be read, is not the recorded one, or lacks images of the summary.
+        """
         path = self.folder / SCORES_FILE
-        try:
-            rows = pd.read_csv(path, dtype={"key": str, "label": str})
-        except (OSError, ValueError) as error:
-            raise DataError(f"The scores in {path} cannot be read ({error}). Evaluate the run again.") from error
+        rows = read_scores(path, self.recorded)
+        summarised = max((group.images for group in self.summary.groups if group.group == "all"), default=0)
+        if (found := rows["key"].nunique()) != summarised:
+            raise DataError(
+                f"{path} has scores of {found} images, the {NAME} beside it of {summarised}. Restore the file, or "
+                "evaluate the run again."
+            )
         return rows if "region" in rows else rows.assign(region="lesion")
 
     def group(self, selection: Selection) -> Group | None:
@@ -194,7 +204,7 @@ def read_methods(folder: Path) -> list[Method]:
     runs: list[Run] = []
     problems: list[str] = []
     for path, file in find_summaries(folder).items():
-        runs.append(Run(path.parent, file, file.dataset, file.summary))
+        runs.append(Run(path.parent, file, file.dataset, file.summary, file.scores))
         for foreign in sorted(path.parent.glob(f"{FOREIGN}*/{NAME}")):
             try:
                 content = _ForeignFile.model_validate_json(foreign.read_text(encoding="utf-8"))
@@ -202,7 +212,7 @@ def read_methods(folder: Path) -> list[Method]:
                 problems.append(f"{foreign}: {what_is_wrong(error)}")
                 continue
             other = content.dataset or foreign.parent.name.removeprefix(FOREIGN)
-            runs.append(Run(foreign.parent, file, other, content.summary))
+            runs.append(Run(foreign.parent, file, other, content.summary, content.scores))
     if problems:
         raise DataError(f"{len(problems)} evaluations under '{folder}' cannot be read. Make them again.", problems)
     return pool(runs)
@@ -243,6 +253,7 @@ class _ForeignFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     dataset: str = ""
+    scores: ScoresRecord | None = None
     summary: SummaryContent
 
 

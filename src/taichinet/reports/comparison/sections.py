@@ -54,6 +54,20 @@ def _lead(results: ComparisonResults) -> tuple[str, ...]:
         "independent, adjusted after Holm over the rows of its table; the effect is the matched-pairs rank-biserial "
         "correlation, from −1 (worse on every image) to 1. They tell how far other images would change the result, "
         "not another training.",
+        *_unverified(results.methods),
+    )
+
+
+def _unverified(methods: Sequence[Method]) -> tuple[str, ...]:
+    """Which runs are older than the digest of scores.csv in summary.json; nothing where all are checked."""
+    runs = [run for method in methods for run in method.runs]
+    old = [run for run in runs if run.recorded is None]
+    if not old:
+        return ()
+    which = "" if len(old) == len(runs) else f" ({', '.join(dict.fromkeys(f'`{run.base}`' for run in old))})"
+    return (
+        f"Unverified: {len(old)} of {len(runs)} runs{which} were made before summary.json recorded the row count and "
+        "digest of scores.csv. Of these only the number of images was compared.",
     )
 
 
@@ -210,8 +224,8 @@ def _empty_truths(methods: Sequence[Method]) -> Section:
         *("JA, empty on empty = 1", "Normal images", "With a false positive", "Area"),
     )
     note = (
-        "What an image without a lesion counts: 0 whatever is predicted, as the paper's own figures do, or 1 where it "
-        "was left empty. The first pair of columns leaves these images out."
+        "What an image without a lesion counts: 0 whatever is predicted, which the paper's Jaccard fits exactly and "
+        "its Dice roughly, or 1 where it was left empty. The first pair of columns excludes these images."
     )
     table = Table(headings, (tuple(rows),), 2, "Policies for images without a lesion, side by side.")
     if rows:

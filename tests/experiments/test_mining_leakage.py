@@ -1,0 +1,29 @@
+"""Mined regions that saw a validation or test image are refused before the training begins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from helpers import FLOAT32_CPU
+
+from taichinet.datasets.folds import Split
+from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.prepared import prepare
+from taichinet.datasets.readers.busi import read_busi
+from taichinet.errors import FoldError
+from taichinet.experiments import run
+from taichinet.experiments.recipes import get_recipe
+
+
+@pytest.mark.parametrize("held_out", ["validation", "test"])
+def test_regions_that_saw_a_held_out_image_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_out: str
+) -> None:
+    data = prepare(read_busi(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, height=64, width=80)), 32, 1)
+    split = Split(train=data.keys[:3], validation=data.keys[3:4], test=data.keys[4:])
+    leaked = SimpleNamespace(provenance=SimpleNamespace(keys=(*split.train, *getattr(split, held_out))))
+    monkeypatch.setattr(run, "mine_regions", lambda *_: leaked)
+    with pytest.raises(FoldError, match="1 held-out images"):
+        run._mine(get_recipe("cpu-taichinet"), data.subset(split.train), split, tmp_path, FLOAT32_CPU, lambda *_: None)

@@ -1,0 +1,90 @@
+"""scores.csv and its record: read back as written, and every other file refused with its reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fakes.runs import recipe, write_run
+from fakes.scores import lesion_row, normal_row
+
+from taichinet.errors import DataError
+from taichinet.experiments.records import ScoresRecord, read_scores, write_scores
+from taichinet.reports.comparison.runs import Run, read_methods
+from taichinet.reports.comparison.write import write_report
+
+
+def scores() -> pd.DataFrame:
+    return pd.DataFrame([lesion_row("007", 0.8), lesion_row("b", 0.6, fold=1), normal_row("NA", 3)])
+
+
+def recorded_run(root: Path) -> Run:
+    """A study whose summary.json records its scores.csv."""
+    folder = write_run(root, recipe("short-unet"), scores().to_dict("records"))
+    record = write_scores(folder / "scores.csv", scores())
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps(summary | {"scores": record.model_dump()}))
+    (method,) = read_methods(root)
+    return method.first
+
+
+def test_scores_are_read_back_as_written(tmp_path: Path) -> None:
+    record = write_scores(tmp_path / "scores.csv", scores())
+    assert record.rows == 3
+    found = read_scores(tmp_path / "scores.csv", record)
+    assert found["key"].tolist() == ["007", "b", "NA"]
+    pd.testing.assert_frame_equal(found, scores())
+
+
+@pytest.mark.parametrize("kept", [0, 2])
+def test_a_shortened_table_is_refused(tmp_path: Path, kept: int) -> None:
+    run = recorded_run(tmp_path)
+    path = run.folder / "scores.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[: 1 + kept]))
+    with pytest.raises(DataError, match=rf"scores\.csv has {kept} rows.*when it was written it had 3"):
+        _ = run.rows
+
+
+def test_a_changed_value_is_refused(tmp_path: Path) -> None:
+    run = recorded_run(tmp_path)
+    assert len(run.rows) == 3
+    path = run.folder / "scores.csv"
+    path.write_text(path.read_text().replace("0.8", "0.9", 1))
+    (method,) = read_methods(tmp_path)
+    with pytest.raises(DataError, match="SHA-256"):
+        _ = method.first.rows
+
+
+def test_a_run_without_a_record_is_readable_and_reported_as_unverified(tmp_path: Path) -> None:
+    rows = [lesion_row(key, dice, fold=fold) for key, dice, fold in (("a", 0.5, 0), ("b", 0.6, 1))]
+    write_run(tmp_path / "old", recipe("short-unet"), rows)
+    (method,) = read_methods(tmp_path / "old")
+    assert len(method.first.rows) == 2
+    write_report(tmp_path / "old", tmp_path / "report", resamples=20)
+    assert "Unverified: 1 of 1 runs were made before" in (tmp_path / "report/report.md").read_text()
+    recorded_run(tmp_path / "new")
+    write_report(tmp_path / "new", tmp_path / "report", resamples=20)
+    assert "Unverified" not in (tmp_path / "report/report.md").read_text()
+
+
+def test_a_run_without_a_record_still_needs_every_image_of_its_summary(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, recipe("short-unet"), scores().to_dict("records"))
+    scores().head(2).to_csv(folder / "scores.csv", index=False)
+    (method,) = read_methods(tmp_path)
+    with pytest.raises(DataError, match=r"scores of 2 images, the summary\.json beside it of 3"):
+        _ = method.first.rows
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "semicolon"), ("\t", "tab")])
+def test_another_separator_is_named(tmp_path: Path, separator: str, name: str) -> None:
+    scores().to_csv(tmp_path / "scores.csv", index=False, sep=separator, decimal=",")
+    with pytest.raises(DataError, match=rf"separated by '{separator}' \({name}\)"):
+        read_scores(tmp_path / "scores.csv", None)
+
+
+def test_missing_columns_are_named(tmp_path: Path) -> None:
+    scores().drop(columns="hd95").to_csv(tmp_path / "scores.csv", index=False)
+    with pytest.raises(DataError, match="lacks the columns hd95"):
+        read_scores(tmp_path / "scores.csv", ScoresRecord(rows=3, sha256=""))

@@ -1,0 +1,36 @@
+"""score_images thresholds at both sizes with the threshold that it is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from helpers import FLOAT32_CPU
+from torch import nn
+
+from taichinet.batch import Prediction
+from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.prepared import prepare
+from taichinet.datasets.readers.busi import read_busi
+from taichinet.experiments.scoring import score_images
+
+
+class Constant(nn.Module):
+    """The same lesion probability everywhere."""
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.logit(torch.tensor(probability)), requires_grad=False)
+
+    def forward(self, image: torch.Tensor) -> Prediction:
+        return Prediction(positive=self.logit.expand_as(image))
+
+
+@pytest.mark.parametrize(("threshold", "share"), [(0.6, 1), (0.8, 0)])
+def test_both_sizes_use_the_given_threshold(tmp_path: Path, threshold: float, share: int) -> None:
+    manifest = read_busi(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, height=64, width=80))
+    data = prepare(manifest, 32, 1)
+    rows = score_images(Constant(0.7), manifest, data, 0, FLOAT32_CPU, threshold).rows
+    assert rows["predicted_pixels"].tolist() == [share * 32 * 32] * 5
+    assert rows["predicted_pixels_native"].tolist() == [share * 64 * 80] * 5
