@@ -15,6 +15,7 @@ from taichinet.datasets.prepared import Prepared
 from taichinet.errors import FoldError
 from taichinet.experiments.experiment import Experiment
 from taichinet.models.backbones import pretrained_digests
+from taichinet.storage.documents import read_json
 
 # (section, key, value that changes nothing): settings that came after runs were made.
 LATER_SETTINGS = (
@@ -36,11 +37,13 @@ class FoldResult:
 
 def read_fold(folder: Path, identity: str | None = None) -> FoldResult:
     """A finished fold; FoldError where it was made with other settings, images or folds than `identity`."""
+    result = read_json(folder / "result.json", FoldError, "Delete the folder.")
     try:
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         scores = pd.read_csv(folder / "scores.csv")
     except (OSError, ValueError) as error:
         raise FoldError(f"The finished fold in {folder} cannot be read ({error}). Delete the folder.") from error
+    if not isinstance(result, dict):
+        raise FoldError(f"{folder / 'result.json'} is not the result of a fold. Delete the folder.")
     if identity is not None and result.get("identity") != identity:
         raise FoldError(
             f"The finished fold in {folder} was made with other settings, images or folds. Give another --out, or "
