@@ -330,3 +330,66 @@ def test_official_folds_are_taken_as_numbered(manifest: Manifest) -> None:
 def test_a_data_set_without_official_split_says_so(manifest: Manifest) -> None:
     with pytest.raises(FoldError, match=r"no official split.*grouped or paper"):
         make_folds(manifest, (), "official")
+
+
+# ------------------------------------------------------------------------------------------------ damaged plans
+
+WHOLE = {
+    "dataset": "folder",
+    "digest": "0",
+    "protocol": "grouped",
+    "seed": 0,
+    "count": 2,
+    "groups": [["a", "b"]],
+    "fold_of": {"a": 0, "b": 0, "c": 1},
+    "validation": [],
+}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"count": value} for value in (10**18, 2.5, "2", None, True, 0, -1, 1, 3)),
+        *({"seed": value} for value in (float("nan"), -1, 10**30, "0", True)),
+        *({"fold_of": value} for value in ({"a": "0", "b": None}, {"a": 0.5}, {}, [], {"a": 0, "b": 2}, {"a": True})),
+        *({"groups": value} for value in ([1, 2], {}, "ab", [["a"], ["a"]], [["a", "a"]], [[None]], None)),
+        *({"validation": value} for value in (["a"], ["a", "a"], "a", [1], None)),
+        *({"protocol": value} for value in ("group", None, 1)),
+        *({"dataset": value} for value in (None, 1, ["x"])),
+        *({"digest": value} for value in (None, 1)),
+        {"protocol": "official", "validation": ["a"]},
+        {"protocol": "official", "validation": ["nobody"]},
+        {"protocol": "official", "fold_of": {"a": -2, "b": 0, "c": 1}},
+        {"unknown": 1},
+    ],
+    ids=str,
+)
+def test_a_damaged_plan_is_refused_as_a_whole(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "folds.json"
+    path.write_text(json.dumps(WHOLE), encoding="utf-8")
+    assert read_folds(path).count == 2
+    path.write_text(json.dumps(WHOLE | change), encoding="utf-8")
+    with pytest.raises(FoldError, match=r"folds\.json.*Delete it to have it made anew"):
+        read_folds(path)
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if name != "validation"])
+def test_a_plan_without_a_key_or_with_a_key_twice_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "folds.json"
+    path.write_text(json.dumps({key: value for key, value in WHOLE.items() if key != name}), encoding="utf-8")
+    with pytest.raises(FoldError, match=name):
+        read_folds(path)
+    twice = json.dumps(WHOLE)[:-1] + f', "{name}": {json.dumps(WHOLE[name])}}}'
+    path.write_text(twice, encoding="utf-8")
+    with pytest.raises(FoldError, match=f"the key '{name}' occurs twice"):
+        read_folds(path)
+
+
+def test_every_cut_of_a_plan_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "folds.json"
+    text = json.dumps(WHOLE)
+    for length in range(len(text)):
+        path.write_text(text[:length], encoding="utf-8")
+        with pytest.raises(FoldError):
+            read_folds(path)

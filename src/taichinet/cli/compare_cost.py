@@ -25,6 +25,7 @@ from taichinet.experiments.grid.progress import Entry, look
 from taichinet.experiments.grid.suite import Suite
 from taichinet.experiments.grid.work import write_json
 from taichinet.experiments.provenance import describe_machine, source_commit
+from taichinet.storage.documents import read_json
 
 
 def show_cost(
@@ -109,7 +110,7 @@ def _here(
             "hours": round(total.flop / speed / 3600, 2),
             "gflop_per_second": round(speed / 1e9, 1),
             "speed_from": f"{throughput.name}: TaiChiNet's training step, taken for every network",
-            "machine": json.loads(throughput.read_text(encoding="utf-8")).get("machine"),
+            "machine": read_json(throughput).get("machine"),
         }
     return {"hours": None, "speed_from": "nothing was measured: add --calibrate or --throughput FILE"}
 

@@ -7,7 +7,6 @@ of a case for a path, and nnU-Net reads case names from the files.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from typing import Any, cast, get_args
 
 from taichinet.datasets.manifest import Manifest, Part, Sample
 from taichinet.errors import DataError
+from taichinet.storage.documents import read_json
 
 RECORD = "taichinet"
 
@@ -72,10 +72,7 @@ def record(manifest: Manifest, names: Mapping[str, str]) -> dict[str, Any]:
 
 def read_index(file: Traversable) -> dict[str, Any]:
     """The object in a JSON file; DataError where it is none."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, KeyError, ValueError) as fault:
-        raise DataError(f"{file}: cannot be read as JSON ({fault}); mend it, or write it anew.") from fault
+    content = read_json(file, DataError, "Correct it, or write it again.")
     if not isinstance(content, dict):
         raise DataError(f"{file}: must hold an object in braces, but holds a {type(content).__name__}.")
     return content

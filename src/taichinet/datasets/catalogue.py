@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
@@ -60,6 +59,8 @@ def split_spec(spec: str | Path) -> tuple[Dataset, Path]:
     text = str(spec)
     name, equals, path = text.partition("=")
     if equals and not Path(text).exists():
+        if name not in CATALOGUE and "/" in name + path and not Path(path).exists():
+            raise DataError(f"There is no {text}, and no data set is called '{name}'. {_REMEDY}")
         return find_dataset(name), Path(path)
     return recognise(Path(text)), Path(text)
 
@@ -97,5 +98,5 @@ def open_dataset(spec: str | Path, include_normal: bool = True, verify: bool = T
 
 def _folder_names(root: Path, top: Traversable) -> set[str]:
     """The names by which `root` may be known: its own, and those of the folders in it."""
-    inside = () if isinstance(top, zipfile.Path) and not top.is_dir() else top.iterdir()
+    inside = top.iterdir() if top.is_dir() else ()
     return {root.resolve().name.lower(), root.stem.lower(), *(entry.name.lower() for entry in inside)}

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 from uuid import uuid4
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import FoldError
 from taichinet.groups import join_groups
+from taichinet.storage.documents import read_json, shortened
 
 Protocol = Literal["grouped", "paper", "official"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+
+MOST_FOLDS = 100_000
+_REMEDY = "Delete it to have it made anew."
 
 NEVER_TESTED = -1
 """The fold of an image that an official split only trains or validates on."""
@@ -112,6 +117,21 @@ def _official_plan(manifest: Manifest, groups: tuple[tuple[str, ...], ...], seed
     return FoldPlan(manifest.name, manifest.digest(), "official", seed, len(folds), groups, fold_of)
 
 
+class _PlanFile(BaseModel):
+    """A fold file as it must be: every key present, no other key, values of exactly these types."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dataset: StrictStr
+    digest: StrictStr
+    protocol: Protocol
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**31)]
+    count: Annotated[StrictInt, Field(ge=1, le=MOST_FOLDS)]
+    groups: tuple[tuple[StrictStr, ...], ...]
+    fold_of: dict[StrictStr, StrictInt]
+    validation: tuple[StrictStr, ...] = ()  # absent in plans written before official splits
+
+
 def write_folds(plan: FoldPlan, path: Path) -> None:
     """Write `plan` as JSON, one line a key."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,15 +141,54 @@ def write_folds(plan: FoldPlan, path: Path) -> None:
 
 
 def read_folds(path: Path) -> FoldPlan:
-    """Read a plan; FoldError names a file that is torn or of another shape."""
+    """Read a fold plan and validate it completely.
+
+    Args:
+        path: A file that `write_folds` wrote.
+
+    Returns:
+        The plan. Whether it fits a data set is checked by `verify_folds`.
+
+    Raises:
+        FoldError: The file is damaged, a key is missing, unknown or given twice, or a value is of another type or out
+            of range.
+    """
+    raw = read_json(path, FoldError, _REMEDY)
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        raw["groups"] = tuple(tuple(group) for group in raw["groups"])
-        raw["validation"] = tuple(raw.get("validation", ()))
-        plan = FoldPlan(**raw)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise FoldError(f"Fold file {path} cannot be read ({error}). Delete it to have it made anew.") from error
+        content = _PlanFile.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = shortened(".".join(map(str, first["loc"])))
+        raise FoldError(f"Fold file {path} cannot be read ({place}: {first['msg']}). {_REMEDY}") from error
+    plan = FoldPlan(**{name: getattr(content, name) for name in _PlanFile.model_fields})
+    if fault := _plan_fault(plan):
+        raise FoldError(f"Fold file {path} is not valid: {fault}. {_REMEDY}")
     return plan
+
+
+def _plan_fault(plan: FoldPlan) -> str | None:
+    """What is contradictory in a plan whose fields have the right types, or None."""
+    official = plan.protocol == "official"
+    if plan.count < 2 and not official:
+        return f"{plan.count} fold of protocol {plan.protocol}, which needs two or more"
+    if plan.count > len(plan.fold_of):
+        return f"'count' is {plan.count}, but there are {len(plan.fold_of)} images"
+    numbers = set(plan.fold_of.values())
+    least = NEVER_TESTED if official else 0
+    if unknown := sorted(number for number in numbers if not least <= number < plan.count):
+        return f"folds are 0 to {plan.count - 1}, but 'fold_of' has {unknown[0]}"
+    if empty := sorted(set(range(plan.count)) - numbers):
+        return f"fold {empty[0]} has no image"
+    grouped = [key for group in plan.groups for key in group]
+    if len(set(grouped)) < len(grouped):
+        return "an image is in two groups, or twice in one"
+    if plan.validation and not official:
+        return f"'validation' belongs to protocol official, not {plan.protocol}"
+    if len(set(plan.validation)) < len(plan.validation):
+        return "'validation' has an image twice"
+    if wrong := [key for key in plan.validation if plan.fold_of.get(key) != NEVER_TESTED]:
+        return f"'validation' has '{shortened(wrong[0])}', which is tested or is not in 'fold_of'"
+    return None
 
 
 def verify_folds(plan: FoldPlan, manifest: Manifest) -> None:

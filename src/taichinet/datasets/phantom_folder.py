@@ -14,6 +14,7 @@ from scipy import ndimage
 from taichinet.datasets.phantom import Phantom, check_size, make_phantom
 from taichinet.datasets.phantom_anatomy import EIGHT_NEIGHBOURS, LABELS, Label
 from taichinet.errors import DataError, SettingError
+from taichinet.storage.documents import read_json
 
 MARKER = "phantoms.json"
 RECIPE = 1  # raise when the pictures of a seed change, so that old folders are not reused
@@ -86,8 +87,8 @@ def _read_marker(root: Path) -> dict[str, object] | None:
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return None
     try:
-        marker = json.loads((root / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        marker = read_json(root / MARKER)
+    except DataError:
         marker = None
     if isinstance(marker, dict) and "recipe" in marker:
         return marker

@@ -16,6 +16,7 @@ from taichinet.errors import DataError, FoldError
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.records import SCORES_FILE, ScoresRecord, read_scores
 from taichinet.models.backbones import pretrained_digests
+from taichinet.storage.documents import read_json
 
 # (section, key, value that changes nothing): settings that came after runs were made.
 LATER_SETTINGS = (
@@ -37,9 +38,11 @@ class FoldResult:
 
 def read_fold(folder: Path, identity: str | None = None) -> FoldResult:
     """A finished fold; FoldError where it was made with other settings, images or folds than `identity`."""
+    result = read_json(folder / "result.json", FoldError, "Delete the folder.")
+    if not isinstance(result, dict):
+        raise FoldError(f"{folder / 'result.json'} is not the result of a fold. Delete the folder.")
+    recorded = result.get("scores")
     try:
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        recorded = result.get("scores")
         scores = read_scores(folder / SCORES_FILE, None if recorded is None else ScoresRecord.model_validate(recorded))
     except (OSError, ValueError, DataError) as error:
         raise FoldError(f"The finished fold in {folder} cannot be read ({error}). Delete the folder.") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from taichinet.datasets.images import read_grey
+from taichinet.datasets.image_io import read_grey
 from taichinet.datasets.manifest import Manifest
 from taichinet.storage.digest import digest_bytes
 

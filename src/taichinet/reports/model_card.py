@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,17 @@ from taichinet.errors import WeightsError
 from taichinet.experiments.experiment import Experiment
 from taichinet.reports.departures import choices_not_printed, departures
 from taichinet.reports.summaries import network_title
+from taichinet.storage.documents import read_json
 
 SCORES = {"dice": "Dice", "jaccard": "Jaccard", "precision": "precision", "sensitivity": "sensitivity"}
 
 
 def model_card(run: Path, megabytes: float, number_format: str) -> str:
     """Markdown from the result.json of the run folder `run`; WeightsError where the fold is not finished."""
-    try:
-        result: dict[str, Any] = json.loads((run / "result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"No result.json in {run} ({error}). Give the folder of one finished fold, e.g. runs/busi/cpu-taichinet/"
-            "grouped/fold-0."
-        ) from error
+    remedy = "Give the folder of one finished fold, e.g. runs/busi/cpu-taichinet/grouped/fold-0."
+    if not (run / "result.json").is_file():
+        raise WeightsError(f"No result.json in {run}. {remedy}")
+    result: dict[str, Any] = read_json(run / "result.json", WeightsError, remedy)
     experiment = result["experiment"]
     network = network_title(experiment["model"])
     size = experiment["data"]["size"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ from taichinet.evaluation.undefined import SCORES, EmptyTruthPolicy, ImageSize
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.records import ScoresRecord
 from taichinet.models.catalogue import CATALOGUE
+from taichinet.storage.documents import read_json
 
 NAME = "summary.json"
 
@@ -129,15 +129,17 @@ def find_summaries(folder: Path) -> dict[Path, SummaryFile]:
 
     Those that `taichinet evaluate` wrote tell no recipe and are passed over. DataError names every torn file.
     """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}. Give the --out folder of `taichinet train`.")
     paths = sorted(folder.rglob(NAME))
     found: list[tuple[Path, SummaryFile]] = []
     problems: list[str] = []
     for path in paths:
         try:
-            text = path.read_text(encoding="utf-8")
-            if not _is_evaluation(text):
-                found.append((path, SummaryFile.model_validate_json(text)))
-        except (OSError, UnicodeDecodeError, SettingError, ValidationError) as error:
+            content = read_json(path)
+            if not _is_evaluation(content):
+                found.append((path, SummaryFile.model_validate(content)))
+        except (DataError, SettingError, ValidationError) as error:
             problems.append(f"{path}: {what_is_wrong(error)}")
     if problems:
         raise DataError(
@@ -169,10 +171,6 @@ def what_is_wrong(error: Exception) -> str:
     return f"{place + ': ' if place else ''}{first['msg']}"
 
 
-def _is_evaluation(text: str) -> bool:
+def _is_evaluation(content: object) -> bool:
     """Whether `taichinet evaluate` wrote it: networks (once: weights), but no experiment."""
-    try:
-        content = json.loads(text)
-    except ValueError:
-        return False
     return isinstance(content, dict) and not {"networks", "weights"}.isdisjoint(content) and "experiment" not in content

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from taichinet.datasets.archive import open_archive
 from taichinet.datasets.image_io import problems_in
 from taichinet.datasets.manifest import Mask, Sample
 from taichinet.errors import DataError
@@ -24,11 +24,12 @@ def open_top(root: Path, remedy: str) -> Traversable:
         return root
     if not root.exists():
         raise DataError(f"There is no {root}. {remedy}")
+    if not root.is_file():
+        raise DataError(f"{root} is neither a folder nor a zip. {remedy}")  # a pipe would block for ever
     try:
-        return zipfile.Path(root)
-    except (zipfile.BadZipFile, OSError) as fault:
-        kind = "a zip cut short or damaged" if root.suffix.lower() == ".zip" else "neither a folder nor a zip"
-        raise DataError(f"{root} is {kind} ({fault}). {remedy}") from fault
+        return open_archive(root)
+    except DataError as fault:
+        raise DataError(f"{fault} {remedy}") from fault
 
 
 def find_folder(
@@ -57,6 +58,15 @@ def listing(folder: Traversable) -> list[Traversable]:
 def is_clutter(name: str) -> bool:
     """Whether a file of this name is an operating system's, nobody's data."""
     return name.startswith(".") or name.lower() in _CLUTTER
+
+
+def is_text(name: str) -> bool:
+    """Whether `name` can be written to a file: a name on disk that is not valid UTF-8 cannot."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def image_files(folder: Traversable, problems: list[str]) -> dict[str, Traversable]:
@@ -108,6 +118,7 @@ def verified(
 ) -> tuple[Sample, ...]:
     """`samples`, or one DataError with `problems` and, with `verify`, every fault that decoding finds."""
     found = list(problems)
+    found += [f"{root}: the name {s.key!r} is not valid UTF-8. Rename the file." for s in samples if not is_text(s.key)]
     if verify:
         with ThreadPoolExecutor(max_workers=2) as pool:
             for faults in pool.map(lambda sample: problems_in(sample.image, sample.masks), samples):

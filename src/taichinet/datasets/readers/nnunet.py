@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from importlib.resources.abc import Traversable
@@ -15,6 +14,7 @@ from taichinet.datasets.label_map import LabelScheme, checked_samples, read_sche
 from taichinet.datasets.manifest import Manifest, Part, Sample
 from taichinet.datasets.readers.layout import find_folder, listing, natural_order, open_top, verified
 from taichinet.errors import DataError
+from taichinet.storage.documents import read_json
 
 NAME = "nnunet"
 LABEL = "lesion"
@@ -150,10 +150,10 @@ def _folds(file: Traversable, cases: set[str]) -> dict[str, int]:
     """The fold in which each case is validated; empty unless every case is, once: then it is no cross-validation."""
     if not file.is_file():
         return {}
+    splits = read_json(file, remedy="It must be a list of {'train': [...], 'val': [...]}. Correct or remove it.")
     try:
-        splits = json.loads(file.read_text(encoding="utf-8"))
         validated = [(str(case), fold) for fold, split in enumerate(splits) for case in split["val"]]
-    except (OSError, ValueError, TypeError, KeyError) as fault:
+    except (TypeError, KeyError) as fault:
         raise DataError(
             f"{file}: must be a list of {{'train': [...], 'val': [...]}} ({fault!r}). Mend or remove it."
         ) from fault

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources.abc import Traversable
@@ -12,8 +11,6 @@ from io import BytesIO, StringIO
 from taichinet.datasets.manifest import Sample
 from taichinet.datasets.readers.layout import IMAGE_SUFFIXES
 from taichinet.errors import DataError
-
-_UNREADABLE = (OSError, RuntimeError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -112,7 +109,7 @@ def _csv(file: Traversable) -> list[list[str]]:
     """The cells of a .csv; the separator is the sign that the first line has more of."""
     try:
         text = file.read_bytes().decode("utf-8-sig")  # with or without the mark that spreadsheets write
-    except _UNREADABLE as fault:
+    except OSError as fault:
         raise DataError(f"{file}: cannot be read ({fault}); check that it is there, whole, and yours.") from fault
     except UnicodeDecodeError as fault:
         raise DataError(f"{file}: is no UTF-8 text ({fault}); save it as UTF-8.") from fault

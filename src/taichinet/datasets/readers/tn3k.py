@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from importlib.resources.abc import Traversable
@@ -13,6 +12,7 @@ from taichinet.datasets.manifest import Manifest, Part, Sample
 from taichinet.datasets.readers.layout import find_folder, holds_folders, open_top, paired_samples, verified
 from taichinet.datasets.readers.tables import image_key
 from taichinet.errors import DataError
+from taichinet.storage.documents import read_json
 
 NAME = "tn3k"
 LABEL = "nodule"
@@ -61,8 +61,8 @@ def _folds(folder: Traversable, stems: Iterable[str], problems: list[str]) -> di
         if not file.is_file():
             continue
         try:
-            numbers = list(json.loads(file.read_bytes())["val"])
-        except (OSError, ValueError, KeyError, TypeError) as fault:
+            numbers = list(read_json(file)["val"])
+        except (DataError, KeyError, TypeError) as fault:
             problems.append(f"{file}: has no list 'val' of image numbers ({fault!r}); copy it again from the original.")
             continue
         for number in numbers:

@@ -26,6 +26,7 @@ from taichinet.losses.objective import objective
 from taichinet.models.backbones import architecture
 from taichinet.models.catalogue import create_model
 from taichinet.models.complexity import measure_complexity
+from taichinet.storage.documents import read_json
 from taichinet.training.device import choose_placement
 from taichinet.training.loop import train_epoch
 
@@ -141,9 +142,9 @@ def published_works(suites: Sequence[Suite]) -> list[Work]:
 def read_speed(path: Path, costs: Costs) -> float:
     """FLOP/s of benchmarks/training_throughput.py's file; SettingError where it is none."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path, SettingError)
         images, size, width = float(raw["ours_images_per_second"]), int(raw["size"]), int(raw["width"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise SettingError(f"{path} is no file of benchmarks/training_throughput.py ({error}).") from error
     return images * FORWARDS_PER_STEP * costs.forward_flop("taichinet", size, {"width": width})
 

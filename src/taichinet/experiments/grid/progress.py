@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from taichinet.errors import DataError
 from taichinet.experiments.cross_validate import comparable
 from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.grid.work import Task, weights_of
+from taichinet.storage.documents import read_json
 
 State = Literal["waiting", "running", "elsewhere", "done", "failed"]
 RUNNING: tuple[State, ...] = ("running", "elsewhere")
@@ -155,9 +156,7 @@ def _flat_differences(one: dict[str, Any], other: dict[str, Any], prefix: str = 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
-        return {}
+        content = read_json(path)
+    except DataError:
+        return {} if path.exists() else None
     return content if isinstance(content, dict) else {}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from taichinet.datasets.folds import PROTOCOLS, Protocol
 from taichinet.errors import SettingError, unknown_name
 from taichinet.experiments.paper import paper_table, paper_tables
 from taichinet.experiments.recipes import SCALES
+from taichinet.storage.documents import read_yaml
 
 ALL_TABLES = "paper"
 
@@ -71,12 +71,7 @@ def table_suite(name: str) -> Suite:
 
 def read_suite(path: Path) -> Suite:
     """The suite of a YAML file; SettingError names the file, the key and the value."""
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingError(
-            f"The suite {path} cannot be read: {error}. Give a YAML file as in docs/cluster.md."
-        ) from error
+    raw = read_yaml(path, SettingError, "Give a YAML file as in docs/cluster.md.")
     try:
         suite = Suite.model_validate(raw)
     except ValidationError as error:

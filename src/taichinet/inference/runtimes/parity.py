@@ -10,6 +10,7 @@ from pathlib import Path
 
 from taichinet.errors import WeightsError
 from taichinet.inference.runtimes.runtime import Precision, RuntimeDescription, RuntimeName
+from taichinet.storage.documents import read_json
 
 RUNTIMES_FOLDER = "runtimes"
 """The folder within a weights folder that holds network-size graphs and their records."""
@@ -95,7 +96,7 @@ def write_record(record: ParityRecord, file: Path) -> None:
 def read_record(file: Path) -> ParityRecord:
     """The record in `file`; WeightsError where it cannot be read."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file, WeightsError, "Delete it, or write it again: `taichinet export`.")
         content.pop("holds", None)
         return ParityRecord(**{**content, "parity": Parity(**content["parity"])})
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -32,6 +32,7 @@ from taichinet.reports.summaries import (
     find_summaries,
     what_is_wrong,
 )
+from taichinet.storage.documents import read_json
 
 FOREIGN = "on-"
 NO_RECIPE = (
@@ -207,8 +208,8 @@ def read_methods(folder: Path) -> list[Method]:
         runs.append(Run(path.parent, file, file.dataset, file.summary, file.scores))
         for foreign in sorted(path.parent.glob(f"{FOREIGN}*/{NAME}")):
             try:
-                content = _ForeignFile.model_validate_json(foreign.read_text(encoding="utf-8"))
-            except (OSError, UnicodeDecodeError, ValidationError) as error:
+                content = _ForeignFile.model_validate(read_json(foreign))
+            except (DataError, ValidationError) as error:
                 problems.append(f"{foreign}: {what_is_wrong(error)}")
                 continue
             other = content.dataset or foreign.parent.name.removeprefix(FOREIGN)

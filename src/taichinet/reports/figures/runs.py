@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from taichinet.experiments.fold_result import read_fold
 from taichinet.experiments.recipes import SCALES
 from taichinet.models.catalogue import find_entry
 from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
+from taichinet.storage.documents import read_json
 
 SAME_RECIPE = {"model-1": "unet"}  # Model 1 of Table I is the rival U-Net under another name
 
@@ -85,11 +85,11 @@ def find_runs(root: Path) -> tuple[TrainedRun, ...]:
     runs, problems = [], []
     for path in sorted(root.rglob("result.json")):
         try:
-            result = json.loads(path.read_text(encoding="utf-8"))
+            result = read_json(path)
             scale, _, row = str(result["experiment"]["name"]).partition("-")
             found = TrainedRun(path.parent, scale, row, result)
             _ = (found.fold, found.protocol, found.include_normal, result["dataset"], result["dataset_digest"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (DataError, KeyError, TypeError) as error:
             problems.append(f"{path}: {error}")
             continue
         if scale in SCALES and row:

@@ -1,0 +1,146 @@
+"""Archives: unsafe lists of members are refused when the zip is opened, damaged members when they are read."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from taichinet.datasets import archive
+from taichinet.datasets.archive import open_archive
+from taichinet.datasets.catalogue import open_dataset
+from taichinet.errors import DataError
+
+NOISE = np.random.default_rng(0).integers(0, 256, 4_000, dtype=np.uint8).tobytes()
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+
+
+def zipped(file: Path, *names: str, content: bytes = NOISE, method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(file, "w", method) as written:
+        for name in names:
+            written.writestr(name, content)
+    return file
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("//x", "unsafe name"),
+        ("/x", "unsafe name"),
+        ("images//x.png", "unsafe name"),
+        ("../x", "unsafe name"),
+        ("images/./x.png", "unsafe name"),
+        ("a/" * 30_000 + "x", "has a name of 60001 characters"),
+        ("a/" * 100 + "x", "is 101 folders deep"),
+        ("images/a\nb.png", "control character"),
+    ],
+)
+def test_an_unsafe_name_is_refused_at_once(tmp_path: Path, name: str, reason: str) -> None:
+    file = zipped(tmp_path / "a.zip", name)
+    with pytest.raises(DataError, match=reason) as caught:
+        open_dataset(file)
+    assert repr(name)[1:20].rstrip("'") in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_member_that_is_too_large_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "LARGEST_MEMBER", 2**20)
+    file = zipped(tmp_path / "a.zip", "images/a.png", content=bytes(3 * 2**20))
+    with pytest.raises(DataError, match=r"member 'images/a\.png' holds 3 MiB or more; the limit is 1 MiB"):
+        open_dataset(file)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_member_larger_than_its_header_says_is_read_no_further(tmp_path: Path, method: int) -> None:
+    file = zipped(tmp_path / "a.zip", "a", content=bytes(5 * 2**20), method=method)
+    small = struct.pack("<L", 100)
+    file.write_bytes(file.read_bytes().replace(struct.pack("<L", 5 * 2**20), small))
+    with pytest.raises(DataError, match=r"a\.zip/a"):
+        (open_archive(file) / "a").read_bytes()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_whole_member_is_read(tmp_path: Path, method: int) -> None:
+    top = open_archive(zipped(tmp_path / "a.zip", "in/a", content=NOISE, method=method))
+    assert (top / "in" / "a").read_bytes() == NOISE
+    assert [entry.name for entry in top.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_damaged_member_is_a_data_error_with_its_name(tmp_path: Path, method: int) -> None:
+    """One byte in four of the member's header and content is changed in turn."""
+    whole = zipped(tmp_path / "whole.zip", "images/a.png", content=NOISE[:300], method=method).read_bytes()
+    refused = 0
+    for place in range(0, whole.index(b"PK\x01\x02"), 4):
+        content = bytearray(whole)
+        content[place] ^= 0xFF
+        (tmp_path / "b.zip").write_bytes(content)
+        try:
+            read = (open_archive(tmp_path / "b.zip") / "images" / "a.png").read_bytes()
+        except DataError as error:
+            assert "b.zip" in str(error)  # noqa: PT017 (what is not refused must be unchanged)
+            refused += 1
+        else:
+            assert read == NOISE[:300]
+    assert refused > 50
+
+
+def test_an_unsupported_method_and_an_encrypted_member_are_refused_by_name(tmp_path: Path) -> None:
+    content = bytearray(zipped(tmp_path / "a.zip", "images/a.png").read_bytes())
+    directory = content.index(b"PK\x01\x02")
+    encrypted, method = bytearray(content), bytearray(content)
+    encrypted[directory + 8] |= 1
+    method[directory + 10] = 99
+    for changed, reason in ((encrypted, "is encrypted"), (method, "is compressed by method 99")):
+        (tmp_path / "b.zip").write_bytes(changed)
+        with pytest.raises(DataError, match=rf"member 'images/a\.png' {reason}"):
+            open_dataset(tmp_path / "b.zip")
+
+
+def test_a_name_that_occurs_twice_and_too_many_members_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        file = zipped(tmp_path / "a.zip", "images/a.png", "images/a.png")
+    with pytest.raises(DataError, match=r"member 'images/a\.png' occurs twice"):
+        open_archive(file)
+    with pytest.raises(DataError, match="is a file and a folder"):
+        open_archive(zipped(tmp_path / "b.zip", "images", "images/"))
+    monkeypatch.setattr(archive, "MOST_MEMBERS", 2)
+    with pytest.raises(DataError, match="has 3 members; the limit is 2"):
+        open_archive(zipped(tmp_path / "c.zip", "1", "2", "3"))
+
+
+def test_a_damaged_data_set_names_every_damaged_member(tmp_path: Path) -> None:
+    from tests.fakes.busi import make_fake_busi
+
+    root = make_fake_busi(tmp_path / "busi", benign=2, malignant=2, normal=2)
+    with zipfile.ZipFile(tmp_path / "busi.zip", "w", zipfile.ZIP_DEFLATED) as written:
+        for path in sorted(root.rglob("*.png")):
+            written.write(path, path.relative_to(root.parent))
+    content = bytearray((tmp_path / "busi.zip").read_bytes())
+    with zipfile.ZipFile(tmp_path / "busi.zip") as read:
+        info = next(one for one in read.infolist() if one.filename.endswith("benign (1).png"))
+    start = info.header_offset + 30 + len(info.filename)
+    content[start : start + 20] = zlib.compress(b"other", 9)[:5] + bytes(15)
+    (tmp_path / "busi.zip").write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        open_dataset(f"busi={tmp_path / 'busi.zip'}")
+    (problem,) = caught.value.problems
+    assert "benign (1).png" in problem
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_no_data_set(tmp_path: Path) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="neither a folder nor a zip"):
+        open_dataset(tmp_path / "pipe")
