@@ -20,12 +20,19 @@ from taichinet.errors import FoldError, WeightsError
 from taichinet.losses.auxiliary import AuxiliarySettings
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.baselines.unet_plus_plus import UNetPlusPlus, UNetPlusPlusSettings
+from taichinet.models.input_size import MAX_WIDTH
 from taichinet.storage.lock import claimed
 from taichinet.training.checkpoint import clear_checkpoints
 from taichinet.training.device import Placement, choose_placement
 from taichinet.training.fit import TrainingData, fit
 from taichinet.training.loop import predict_batches
-from taichinet.training.settings import TrainingSettings
+from taichinet.training.settings import (
+    MAX_BATCH,
+    MAX_EPOCHS,
+    MAX_LEARNING_RATE,
+    MAX_SEED,
+    TrainingSettings,
+)
 
 THRESHOLD = 0.5
 
@@ -35,12 +42,12 @@ class MiningSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    width: int = Field(default=32, ge=1)
-    epochs: int = Field(default=40, ge=1)
-    batch_size: int = Field(default=16, ge=2)
-    accumulate: int = Field(default=1, ge=1, description="as training.accumulate")
-    learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
-    seed: int = Field(default=0, ge=0)
+    width: int = Field(default=32, ge=1, le=MAX_WIDTH)
+    epochs: int = Field(default=40, ge=1, le=MAX_EPOCHS)
+    batch_size: int = Field(default=16, ge=2, le=MAX_BATCH)
+    accumulate: int = Field(default=1, ge=1, le=MAX_BATCH, description="as training.accumulate")
+    learning_rate: float = Field(default=1e-4, gt=0, le=MAX_LEARNING_RATE, allow_inf_nan=False)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from taichinet.batch import Prediction
 from taichinet.errors import SettingError
 from taichinet.models.blocks import UpConv, downsample, level_widths
-from taichinet.models.input_size import SIZE_MULTIPLE, check_input
+from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
 from taichinet.models.settings import BaselineSettings
 
 KERNELS_DOWN, KERNELS_UP = (1, 3, 1, 3, 1), (3, 1, 3, 1)
@@ -26,7 +26,7 @@ KERNELS_DOWN, KERNELS_UP = (1, 3, 1, 3, 1), (3, 1, 3, 1)
 class AAUNetSettings(BaselineSettings):
     """Options of an AAU-Net; the defaults are the most likely assembly, 48.98M with RGB input."""
 
-    width: int = Field(default=32, ge=1, description="channels of the first level")
+    width: int = Field(default=32, ge=1, le=MAX_WIDTH, description="channels of the first level")
     modules_per_stage: int = Field(default=2, ge=1, le=2, description="attention modules in the place of convolutions")
     up_convolution: bool = Field(default=False, description="a 3x3 convolution after each upsampling")
 

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from taichinet.batch import Prediction
 from taichinet.models.blocks import DoubleConv, UpConv, downsample, level_widths
-from taichinet.models.input_size import SIZE_MULTIPLE, check_input
+from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
 from taichinet.models.settings import BaselineSettings
 
 
 class AttentionUNetSettings(BaselineSettings):
     """Options of an attention U-Net; width 32 is the size of the paper's own U-Net, 8.73M."""
 
-    width: int = Field(default=32, ge=2, multiple_of=2, description="channels of the first level")
+    width: int = Field(default=32, ge=2, le=MAX_WIDTH, multiple_of=2, description="channels of the first level")
 
 
 class AttentionGate(nn.Module):

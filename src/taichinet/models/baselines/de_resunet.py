@@ -27,14 +27,14 @@ from taichinet.models.baselines.de_resunet_blocks import (
     leaky,
 )
 from taichinet.models.baselines.texture import TEXTURES, texture_maps
-from taichinet.models.input_size import SIZE_MULTIPLE, check_input
+from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
 from taichinet.models.settings import BaselineSettings
 
 
 class DEResUNetSettings(BaselineSettings):
     """Options of a DE-ResUnet."""
 
-    width: int = Field(default=16, ge=1, description="channels of the first level")
+    width: int = Field(default=16, ge=1, le=MAX_WIDTH, description="channels of the first level")
 
 
 class SideMap(nn.Module):

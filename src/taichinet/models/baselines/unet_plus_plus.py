@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from taichinet.batch import Prediction
 from taichinet.models.blocks import DoubleConv, downsample, level_widths
-from taichinet.models.input_size import check_input
+from taichinet.models.input_size import MAX_WIDTH, check_input
 from taichinet.models.settings import BaselineSettings
 
 DEPTH = 5
@@ -25,7 +25,7 @@ DEPTH = 5
 class UNetPlusPlusSettings(BaselineSettings):
     """Options of a U-Net++; `deep_supervision` gives four outputs instead of one."""
 
-    width: int = Field(default=32, ge=1)
+    width: int = Field(default=32, ge=1, le=MAX_WIDTH)
     deep_supervision: bool = True
 
     def for_second_path(self) -> Self:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from taichinet.batch import Prediction, Reconstruction
 from taichinet.models.blocks import DoubleConv, UpConv, downsample, level_widths
-from taichinet.models.input_size import SIZE_MULTIPLE, check_input
+from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
 from taichinet.models.settings import BaselineSettings
 
 PATCH = 16
@@ -37,7 +37,7 @@ LOG_VARIANCE_LIMIT = 10.0
 class XNetSettings(BaselineSettings):
     """Options of an X-Net; the Transformer (8 x width) and the variational branch scale with `width`."""
 
-    width: int = Field(default=32, ge=2, multiple_of=2, description="channels of the first level")
+    width: int = Field(default=32, ge=2, le=MAX_WIDTH, multiple_of=2, description="channels of the first level")
     variational: bool = Field(default=True, description="the branch that draws the input again, in training only")
 
     def for_second_path(self) -> Self:
