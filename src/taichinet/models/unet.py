@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from taichinet.batch import Prediction
+from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.blocks import DoubleConv, UpConv, downsample, level_widths
 from taichinet.models.input_size import MAX_WIDTH, check_input
 from taichinet.models.settings import BaselineSettings
@@ -78,4 +78,4 @@ class UNet(nn.Module):
         """Image (B, C, H, W) in [0, 1] -> Prediction with one path."""
         check_input(image, self.settings.in_channels)
         features = self.path.encode(image)
-        return Prediction(positive=self.path.decode(features[:-1], features[-1]).float())
+        return Prediction(positive=at_least_float32(self.path.decode(features[:-1], features[-1])))

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from taichinet.batch import Prediction
+from taichinet.batch import Prediction, at_least_float32
 from taichinet.errors import SettingError
 from taichinet.models.blocks import UpConv, downsample, level_widths
 from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
@@ -123,7 +123,7 @@ class AAUNet(nn.Module):
         features = skips.pop()
         for up, stage in zip(self.ups, self.decoder, strict=True):
             features = stage(torch.cat([skips.pop(), up(features)], dim=1))
-        return Prediction(positive=self.output(features).float())
+        return Prediction(positive=at_least_float32(self.output(features)))
 
     def _stage(self, in_channels: int, channels: int, kernel: int) -> nn.Sequential:
         inputs = (in_channels, *(channels,) * (self.settings.modules_per_stage - 1))

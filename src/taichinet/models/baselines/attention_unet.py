@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from taichinet.batch import Prediction
+from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.blocks import DoubleConv, UpConv, downsample, level_widths
 from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
 from taichinet.models.settings import BaselineSettings
@@ -66,4 +66,4 @@ class AttentionUNet(nn.Module):
         for up, gate, block in zip(self.ups, self.gates, self.decoder, strict=True):
             raised = up(features)
             features = block(torch.cat([gate(skips.pop(), raised), raised], dim=1))
-        return Prediction(positive=self.output(features).float())
+        return Prediction(positive=at_least_float32(self.output(features)))

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from taichinet.batch import Prediction
+from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.blocks import DoubleConv, downsample, level_widths
 from taichinet.models.input_size import MAX_WIDTH, check_input
 from taichinet.models.settings import BaselineSettings
@@ -67,8 +67,8 @@ class UNetPlusPlus(nn.Module):
                 dense = torch.cat([*(grid[level, left] for left in range(column)), raised], dim=1)
                 grid[level, column] = self.nodes[_name(level, column)](dense)
         if not self.settings.deep_supervision:
-            return Prediction(positive=self.outputs[0](grid[0, DEPTH - 1]).float())
-        levels = tuple(output(grid[0, column]).float() for column, output in enumerate(self.outputs, start=1))
+            return Prediction(positive=at_least_float32(self.outputs[0](grid[0, DEPTH - 1])))
+        levels = tuple(at_least_float32(output(grid[0, column])) for column, output in enumerate(self.outputs, start=1))
         return Prediction(positive=levels[-1], levels=levels)
 
 
