@@ -10,6 +10,11 @@ import torch
 from torch import Tensor
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """`values` in float32 where they have fewer bits; float64 keeps its own, for checks of the arithmetic."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 @dataclass(frozen=True)
 class Batch:
     """Images and their targets at network size; every mask is float 0 or 1.
@@ -105,19 +110,19 @@ class Prediction:
         if self.answer == "mean":
             second = self.second_opinion
             if second is not None:
-                return (torch.sigmoid(self.positive.float()) + second) / 2
-        return torch.sigmoid(self.positive.float())
+                return (torch.sigmoid(at_least_float32(self.positive)) + second) / 2
+        return torch.sigmoid(at_least_float32(self.positive))
 
     @property
     def second_opinion(self) -> Tensor | None:
         """The lesion probability according to the second path: 1 - O_n, or O_n where it sees the lesion too."""
         if self.negative is None:
             return None
-        logits = self.negative.float()
+        logits = at_least_float32(self.negative)
         return torch.sigmoid(-logits if self.negative_sees == "background" else logits)
 
     @property
     def disagreement(self) -> Tensor | None:
         """Per-pixel |O_p - (1 - O_n)| in [0, 1]: where the two paths contradict each other."""
         second = self.second_opinion
-        return None if second is None else (torch.sigmoid(self.positive.float()) - second).abs()
+        return None if second is None else (torch.sigmoid(at_least_float32(self.positive)) - second).abs()

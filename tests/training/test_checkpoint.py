@@ -209,10 +209,72 @@ def test_a_torn_file_never_takes_the_place_of_a_good_one(tmp_path: Path) -> None
         assert loaded(tmp_path).epoch == 1
 
 
+def rewrite(path: Path, **changes: Any) -> None:
+    """Replace values of a checkpoint and leave its recorded digest as it is."""
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, **changes}, path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"network": {"weight": torch.full((2000,), 2.0).index_fill(0, torch.tensor(7), 2.0000002)}},
+        {"best": {"weight": torch.full((1000, 2), 2.0)}},
+        {"optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 1e-3}]}},
+        {"optimizer": {"state": {0: {"step": torch.tensor(2.0)}}, "param_groups": [{"lr": 2e-3}]}},
+        {"best_dice": 0.6},
+        {"epoch": 3},
+        {"history": []},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_changed_value_falls_back_to_the_checkpoint_before(tmp_path: Path, change: dict[str, Any]) -> None:
+    save_checkpoint(checkpoint(1), tmp_path)
+    save_checkpoint(checkpoint(2), tmp_path)
+    rewrite(tmp_path / CURRENT, **change)
+    with pytest.warns(UserWarning, match="another digest than it records; going on from checkpoint-previous"):
+        assert loaded(tmp_path).epoch == 1
+
+
+def test_every_flipped_bit_of_the_tensors_is_noticed(tmp_path: Path) -> None:
+    save_checkpoint(checkpoint(1), tmp_path)
+    save_checkpoint(checkpoint(2), tmp_path)
+    content, previous = (tmp_path / CURRENT).read_bytes(), (tmp_path / PREVIOUS).read_bytes()
+    values = content.index(torch.full((8,), 2.0).numpy().tobytes())
+    for place in range(values, values + 8000, 997):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        (tmp_path / CURRENT).write_bytes(damaged)
+        (tmp_path / PREVIOUS).write_bytes(previous)
+        with pytest.warns(UserWarning, match="one epoch earlier"):
+            assert loaded(tmp_path).epoch == 1
+
+
+def test_two_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        save_checkpoint(checkpoint(epoch), tmp_path)
+    for name in (CURRENT, PREVIOUS):
+        rewrite(tmp_path / name, best_dice=0.9)
+    with pytest.raises(WeightsError, match=f"{CURRENT}: .*digest.*{PREVIOUS}: .*digest.*--overwrite"):
+        load_checkpoint(tmp_path, IDENTITY)
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_digest_and_loads(tmp_path: Path) -> None:
+    torch.save(vars(checkpoint(4)), tmp_path / CURRENT)
+    assert loaded(tmp_path).epoch == 4
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    (tmp_path / f".{CURRENT}.0123.tmp").write_bytes(b"half")
+    save_checkpoint(checkpoint(1), tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {CURRENT}
+
+
 def test_clearing_removes_every_trace_and_nothing_else(tmp_path: Path) -> None:
     save_checkpoint(checkpoint(1), tmp_path)
     save_checkpoint(checkpoint(2), tmp_path)
     (tmp_path / f"{CURRENT}.tmp").write_bytes(b"torn")
+    (tmp_path / f".{CURRENT}.0123.tmp").write_bytes(b"torn")
     (tmp_path / "history.csv").write_text("kept", encoding="utf-8")
     clear_checkpoints(tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {"history.csv"}

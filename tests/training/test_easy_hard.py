@@ -13,7 +13,9 @@ from helpers import FLOAT32_CPU, discs
 
 from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.datasets.prepared import Prepared
-from taichinet.errors import DataError, FoldError, TaiChiNetError
+from taichinet.errors import DataError, FoldError, TaiChiNetError, WeightsError
+from taichinet.losses.objective import ObjectiveSettings
+from taichinet.training import easy_hard
 from taichinet.training.easy_hard import (
     MinedRegions,
     MiningSettings,
@@ -22,6 +24,7 @@ from taichinet.training.easy_hard import (
     refuse_leakage,
     split_lesion,
 )
+from taichinet.training.fit import fit
 
 SETTINGS = MiningSettings(width=2, epochs=3, batch_size=3, learning_rate=1e-2)
 AUGMENTATION = AugmentationSettings()
@@ -164,6 +167,60 @@ def test_a_torn_cache_names_the_folder_to_delete(tmp_path: Path, file: str) -> N
     assert str(folder) in str(caught.value)
     with pytest.raises(TaiChiNetError):
         read_regions(tmp_path / "nowhere")
+
+
+def test_a_changed_pixel_of_the_regions_is_refused(tmp_path: Path) -> None:
+    mine(tmp_path, settings=replace_settings(epochs=1))
+    (folder,) = tmp_path.iterdir()
+    file = folder / "regions.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"cannot be read .*another digest.*Delete that folder"):
+        read_regions(folder)
+
+
+@pytest.mark.parametrize(
+    "change", [{"keys": ["disc (1)"]}, {"keys": None}, {"keys": 3}, {"settings": {}}, {"unknown": 1}], ids=str
+)
+def test_a_changed_provenance_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Its keys decide whether a held-out image took part."""
+    mine(tmp_path, settings=replace_settings(epochs=1))
+    (folder,) = tmp_path.iterdir()
+    file = folder / "provenance.json"
+    file.write_text(json.dumps({**json.loads(file.read_text(encoding="utf-8")), **change}), encoding="utf-8")
+    with pytest.raises(WeightsError, match=r"cannot be read .*Delete that folder"):
+        mine(tmp_path, settings=replace_settings(epochs=1))
+
+
+def test_regions_of_an_earlier_version_have_no_digest_and_are_read(tmp_path: Path) -> None:
+    mined, _ = mine(tmp_path, settings=replace_settings(epochs=1))
+    (folder,) = tmp_path.iterdir()
+    file = folder / "provenance.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    del content["regions_digest"]
+    file.write_text(json.dumps(content), encoding="utf-8")
+    assert torch.equal(read_regions(folder).regions.easy, mined.regions.easy)
+
+
+def test_the_coarse_output_is_trained_as_much_as_the_fine_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eq. 23 reads output 1, which only deep supervision trains."""
+    objectives: list[ObjectiveSettings] = []
+    networks: list[torch.nn.Module] = []
+
+    def spy(network: torch.nn.Module, data: Any, objective: ObjectiveSettings, *rest: Any) -> Any:
+        objectives.append(objective)
+        before = [output.weight.detach().clone() for output in network.outputs]  # type: ignore[union-attr]
+        result = fit(network, data, objective, *rest)
+        networks.append(network)
+        for number, (output, weight) in enumerate(zip(network.outputs, before, strict=True), start=1):  # type: ignore[arg-type]
+            assert not torch.equal(output.weight, weight), f"output {number} was not trained"
+        return result
+
+    monkeypatch.setattr(easy_hard, "fit", spy)
+    mine(tmp_path, settings=replace_settings(epochs=1))
+    assert len(networks) == 1
+    assert objectives[0].auxiliary.levels == 1
 
 
 def test_a_held_out_image_that_took_part_in_the_mining_is_named(tmp_path: Path) -> None:

@@ -49,6 +49,9 @@ def evaluate(
     evaluation = evaluate_weights(weights, data, normal)
     for line in evaluation.networks[0].manifest.left_out:
         Console(stderr=True).print(f"Left out: {line}", soft_wrap=True, markup=False, highlight=False)
+    for network in evaluation.networks:
+        if network.loaded.unverified:
+            typer.echo(f"{network.folder}: {network.loaded.unverified}", err=True)
     if out is not None:
         write_evaluation(evaluation, out)
     Console(stderr=True, quiet=as_json).print(evaluation.note, soft_wrap=True)

@@ -184,6 +184,8 @@ def _load_predictor(weights: Path | None, threshold: float | None, runtime: str,
 
     folder = weights or shipped_weights()
     loaded, placement = load_weights(folder), choose_placement()
+    if loaded.unverified:
+        typer.echo(f"{folder}: {loaded.unverified}", err=True)
     on_gpu = placement.device.type != "cpu"
     return Predictor(loaded, placement, threshold, open_runtime(runtime, loaded, folder, disagreement, on_gpu))
 

@@ -12,6 +12,7 @@ from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.errors import SettingError, unknown_name
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.catalogue import find_entry, model_settings
+from taichinet.models.input_size import MAX_SIZE
 from taichinet.training.easy_hard import MiningSettings
 from taichinet.training.settings import TrainingSettings
 
@@ -21,7 +22,7 @@ class DataSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = Field(default=224, ge=16, multiple_of=16, description="network size in pixels, both sides")
+    size: int = Field(default=224, ge=16, le=MAX_SIZE, multiple_of=16, description="network size in pixels, both sides")
     include_normal: bool = False
     folds: int = Field(default=5, ge=2)
     fold_seed: int = Field(default=0, ge=0)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from taichinet.batch import Batch, Feedback, Prediction, Reconstruction
+from taichinet.batch import Batch, Feedback, Prediction, Reconstruction, at_least_float32
 from taichinet.losses.segmentation import segmentation_loss
 
 
@@ -47,7 +47,7 @@ def auxiliary_loss(prediction: Prediction, batch: Batch, settings: AuxiliarySett
     if prediction.reconstruction is not None:
         drawn = prediction.reconstruction
         if settings.reconstruction:
-            loss = loss + settings.reconstruction * F.mse_loss(drawn.image.float(), batch.image)
+            loss = loss + settings.reconstruction * F.mse_loss(at_least_float32(drawn.image), batch.image)
         if settings.divergence:
             loss = loss + settings.divergence * divergence_loss(drawn)
     return loss
@@ -59,12 +59,12 @@ def residual_loss(feedback: Feedback, answer: Tensor, lesion: Tensor) -> Tensor:
     The answer is a target here and learns nothing from it, as in RF-Net's published code.
     """
     error = (lesion - answer.detach().sigmoid()).abs()
-    residual = F.interpolate(feedback.residual.float().sigmoid(), size=lesion.shape[-2:], mode="bilinear")
+    residual = F.interpolate(at_least_float32(feedback.residual).sigmoid(), size=lesion.shape[-2:], mode="bilinear")
     with torch.autocast(device_type=residual.device.type, enabled=False):  # this loss has no half precision
         return F.binary_cross_entropy(residual, error)
 
 
 def divergence_loss(drawn: Reconstruction) -> Tensor:
     """KL(N(mean, variance) || N(0, 1)), mean over images and latent values; a scalar."""
-    mean, log_variance = drawn.mean.float(), drawn.log_variance.float()
+    mean, log_variance = at_least_float32(drawn.mean), at_least_float32(drawn.log_variance)
     return (mean.square() + log_variance.exp() - 1 - log_variance).mean() / 2

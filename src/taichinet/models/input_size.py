@@ -7,6 +7,8 @@ from torch import Tensor
 from taichinet.errors import SettingError
 
 SIZE_MULTIPLE = 16  # four poolings by two
+MAX_SIZE = 2048  # of a network's input: at width 32 one feature map of the first level takes 512 MiB
+MAX_WIDTH = 256  # channels of a network's first level, eight times the paper's
 
 
 def check_input(image: Tensor, in_channels: int, multiple: int = SIZE_MULTIPLE) -> None:

@@ -15,8 +15,10 @@ class NetworkSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    in_channels: int = Field(default=1, ge=1)
-    num_classes: int = Field(default=1, ge=1, description="regions R, one sigmoid channel each, outer before inner")
+    in_channels: int = Field(default=1, ge=1, le=64)
+    num_classes: int = Field(
+        default=1, ge=1, le=64, description="regions R, one sigmoid channel each, outer before inner"
+    )
 
 
 class CouplingSettings(BaseModel):
@@ -33,7 +35,7 @@ class CouplingSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     head: HeadOrder = "c"
-    head_hidden: int = Field(default=16, ge=1, description="hidden width of the head's per-pixel MLPs")
+    head_hidden: int = Field(default=16, ge=1, le=1024, description="hidden width of the head's per-pixel MLPs")
     head_space: HeadSpace = "logit"
     mutual: Literal["complementary", "consistent"] = "complementary"
     background_prior: float = Field(default=0.9, ge=0.5, lt=1, description="0.5: no special start of the second path")

@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from taichinet.batch import Prediction
+from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.settings import BaselineSettings, CouplingSettings
 from taichinet.models.taichinet.complementary_head import ComplementaryHead
 
@@ -54,7 +54,7 @@ class TwoPaths(nn.Module):
         negative = heard + self.prior_logit
         if self.head is not None:
             with torch.autocast(device_type=image.device.type, enabled=False):
-                negative, positive = self.head(negative.float(), positive.float())
+                negative, positive = self.head(at_least_float32(negative), at_least_float32(positive))
         return replace(
             found,
             positive=positive,

@@ -12,16 +12,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from taichinet.batch import Prediction
+from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.blocks import DoubleConv, UpConv, downsample, level_widths
-from taichinet.models.input_size import check_input
+from taichinet.models.input_size import MAX_WIDTH, check_input
 from taichinet.models.settings import BaselineSettings
 
 
 class UNetSettings(BaselineSettings):
     """Options of a U-Net. The 3x3 output convolution is the reading that gives all three printed totals."""
 
-    width: int = Field(default=32, ge=1, description="channels of the first level")
+    width: int = Field(default=32, ge=1, le=MAX_WIDTH, description="channels of the first level")
     output_kernel: Literal[1, 3] = 3
 
 
@@ -78,4 +78,4 @@ class UNet(nn.Module):
         """Image (B, C, H, W) in [0, 1] -> Prediction with one path."""
         check_input(image, self.settings.in_channels)
         features = self.path.encode(image)
-        return Prediction(positive=self.path.decode(features[:-1], features[-1]).float())
+        return Prediction(positive=at_least_float32(self.path.decode(features[:-1], features[-1])))

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from taichinet.errors import WeightsError
+from taichinet.errors import StorageError, WeightsError
+from taichinet.storage.atomic import TEMPORARY_SUFFIX, replacing
+from taichinet.storage.digest import digest_bytes, digest_tensors
 
 CURRENT, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
+DIGEST = "digest"
 
 
 @dataclass(frozen=True)
@@ -34,30 +38,40 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write beside, flush to disk, then swap names. On a full disk the last good checkpoint stays untouched."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f"{CURRENT}.tmp"
+    """Write `checkpoint` with a digest of its content; the one before is kept as PREVIOUS.
+
+    Args:
+        checkpoint: The state after an epoch.
+        folder: The run folder, which no other process writes to. Created if it does not exist.
+
+    Raises:
+        WeightsError: It cannot be written. The last good checkpoint is unchanged.
+    """
+    _remove_stumps(folder)
+    content = vars(checkpoint)
     try:
-        with temporary.open("wb") as file:
-            torch.save(vars(checkpoint), file)
-            file.flush()
-            os.fsync(file.fileno())
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
+        with replacing(folder / CURRENT) as temporary:
+            with temporary.open("wb") as file:
+                torch.save({**content, DIGEST: _digest(content)}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if (folder / CURRENT).exists():
+                (folder / CURRENT).replace(folder / PREVIOUS)
+    except (StorageError, RuntimeError) as error:
         raise WeightsError(
             f"Cannot write the checkpoint of epoch {checkpoint.epoch} into {folder} ({error}). The one before is "
             "intact: make room on the disk and run again with --resume."
         ) from error
-    if (folder / CURRENT).exists():
-        (folder / CURRENT).replace(folder / PREVIOUS)
-    temporary.replace(folder / CURRENT)
 
 
 def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
-    """The newest readable checkpoint, or None where there is none.
+    """The newest undamaged checkpoint, or None where there is none.
 
-    A torn newest file falls back to the one before, with a warning. Raises WeightsError where the checkpoint
-    belongs to other settings or data, or where both files are torn.
+    A newest file that is torn, or whose content has another digest than it records, falls back to the one before,
+    with a warning. Checkpoints of earlier versions record no digest and are loaded without that check.
+
+    Raises:
+        WeightsError: The checkpoint belongs to other settings or data, or both files are damaged.
     """
     torn: list[str] = []
     for name in (CURRENT, PREVIOUS):
@@ -65,7 +79,7 @@ def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
         if not path.exists():
             continue
         try:
-            checkpoint = Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+            checkpoint = _read(path)
         except Exception as error:  # noqa: BLE001 - bytes of a torn file make torch.load raise almost anything
             torn.append(f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
             continue
@@ -86,5 +100,40 @@ def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
 
 def clear_checkpoints(folder: Path) -> None:
     """Remove the checkpoints of a run that begins anew or has ended."""
-    for name in (CURRENT, PREVIOUS, f"{CURRENT}.tmp"):
+    for name in (CURRENT, PREVIOUS):
         (folder / name).unlink(missing_ok=True)
+    _remove_stumps(folder)
+
+
+def _remove_stumps(folder: Path) -> None:
+    """What a process that was killed while it wrote has left; the second pattern is of earlier versions."""
+    for pattern in (f".{CURRENT}.*{TEMPORARY_SUFFIX}", f"{CURRENT}{TEMPORARY_SUFFIX}"):
+        for stump in folder.glob(pattern):
+            stump.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Checkpoint:
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    recorded = content.pop(DIGEST, None)
+    if recorded not in (None, _digest(content)):
+        raise ValueError("its content has another digest than it records")
+    return Checkpoint(**content)
+
+
+def _digest(content: Any) -> str:
+    """The SHA-256 over all tensors and all other values of nested mappings and lists, with their places."""
+    tensors: dict[str, torch.Tensor] = {}
+    values: list[tuple[str, str]] = []
+
+    def walk(place: str, value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            tensors[place] = value
+        elif isinstance(value, Mapping | list | tuple):
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            for key, inner in items:
+                walk(f"{place}/{key!r}", inner)
+        else:
+            values.append((place, repr(value)))
+
+    walk("", content)
+    return digest_bytes(f"{digest_tensors(tensors)} {sorted(values)}".encode())

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from taichinet.datasets.augmentation import AugmentationSettings
@@ -20,12 +20,22 @@ from taichinet.errors import FoldError, WeightsError
 from taichinet.losses.auxiliary import AuxiliarySettings
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.baselines.unet_plus_plus import UNetPlusPlus, UNetPlusPlusSettings
+from taichinet.models.input_size import MAX_WIDTH
+from taichinet.storage.atomic import write_json
+from taichinet.storage.digest import digest_tensors
 from taichinet.storage.lock import claimed
+from taichinet.storage.tensors import write_tensors
 from taichinet.training.checkpoint import clear_checkpoints
 from taichinet.training.device import Placement, choose_placement
 from taichinet.training.fit import TrainingData, fit
 from taichinet.training.loop import predict_batches
-from taichinet.training.settings import TrainingSettings
+from taichinet.training.settings import (
+    MAX_BATCH,
+    MAX_EPOCHS,
+    MAX_LEARNING_RATE,
+    MAX_SEED,
+    TrainingSettings,
+)
 
 THRESHOLD = 0.5
 
@@ -35,12 +45,12 @@ class MiningSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    width: int = Field(default=32, ge=1)
-    epochs: int = Field(default=40, ge=1)
-    batch_size: int = Field(default=16, ge=2)
-    accumulate: int = Field(default=1, ge=1, description="as training.accumulate")
-    learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
-    seed: int = Field(default=0, ge=0)
+    width: int = Field(default=32, ge=1, le=MAX_WIDTH)
+    epochs: int = Field(default=40, ge=1, le=MAX_EPOCHS)
+    batch_size: int = Field(default=16, ge=2, le=MAX_BATCH)
+    accumulate: int = Field(default=1, ge=1, le=MAX_BATCH, description="as training.accumulate")
+    learning_rate: float = Field(default=1e-4, gt=0, le=MAX_LEARNING_RATE, allow_inf_nan=False)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
 
 
 @dataclass(frozen=True)
@@ -98,10 +108,10 @@ def mine_regions(
     provenance = _provenance(train, settings, augmentation, placement.bf16)
     folder = cache / provenance.identity()
     if (folder / "provenance.json").exists():
-        return read_regions(folder)
+        return _read_from_cache(folder)
     with claimed(cache / f"{folder.name}.claim", wait=True) as claim:
         if (folder / "provenance.json").exists():  # while this process waited
-            return read_regions(folder)
+            return _read_from_cache(folder)
 
         def hear(row: dict[str, Any]) -> None:
             claim.verify()
@@ -159,24 +169,43 @@ def _mine(
 
 
 def _write_regions(mined: MinedRegions, folder: Path) -> None:
-    save_file({"easy": mined.regions.easy, "hard": mined.regions.hard}, folder / "regions.safetensors")
+    tensors = {"easy": mined.regions.easy, "hard": mined.regions.hard}
+    write_tensors(folder / "regions.safetensors", tensors)
     # The provenance is written last: its presence says that the regions are whole.
-    temporary = folder / "provenance.tmp"
-    temporary.write_text(json.dumps(asdict(mined.provenance), indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder / "provenance.json")
+    write_json(folder / "provenance.json", {**asdict(mined.provenance), "regions_digest": digest_tensors(tensors)})
     clear_checkpoints(folder)
 
 
 def read_regions(folder: Path) -> MinedRegions:
-    """Regions and provenance from a cache folder."""
+    """Regions and provenance from a cache folder.
+
+    Raises:
+        WeightsError: A file is missing or damaged, or the regions have another digest than is recorded. Caches of
+            earlier versions record none and are read without that check.
+    """
     try:
         raw = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+        recorded = raw.pop("regions_digest", None)
         provenance = Provenance(**{**raw, "keys": tuple(raw["keys"])})
         tensors = load_file(folder / "regions.safetensors")
-        regions = Regions(provenance.keys, tensors["easy"], tensors["hard"])
+        if recorded not in (None, digest_tensors(tensors)):
+            raise ValueError("regions.safetensors has another digest than provenance.json records")
+        easy, hard = tensors["easy"], tensors["hard"]
+        if easy.shape != hard.shape or len(easy) != len(provenance.keys) or bool((easy + hard > 1).any()):
+            raise ValueError("the regions do not fit the images, or overlap")
     except Exception as error:  # safetensors raises its own undocumented types
         raise WeightsError(f"The mined regions in {folder} cannot be read ({error}). Delete that folder.") from error
-    return MinedRegions(regions, provenance)
+    return MinedRegions(Regions(provenance.keys, easy, hard), provenance)
+
+
+def _read_from_cache(folder: Path) -> MinedRegions:
+    """`read_regions` of a folder that bears the identity of its regions; a damaged provenance has another one."""
+    mined = read_regions(folder)
+    if mined.provenance.identity() != folder.name:
+        raise WeightsError(
+            f"The mined regions in {folder} cannot be read (provenance.json describes others). Delete that folder."
+        )
+    return mined
 
 
 def refuse_leakage(provenance: Provenance, held_out: Iterable[str]) -> None:

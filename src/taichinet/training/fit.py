@@ -19,10 +19,10 @@ from taichinet.errors import SettingError
 from taichinet.evaluation.validation import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.training.allocator import keep_freed_memory
-from taichinet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from taichinet.training.checkpoint import CURRENT, Checkpoint, load_checkpoint, save_checkpoint
 from taichinet.training.cross_rank_norm import norms_across
 from taichinet.training.device import Placement
-from taichinet.training.loop import predict_batches, train_epoch
+from taichinet.training.loop import NotFiniteError, predict_batches, train_epoch
 from taichinet.training.settings import TrainingSettings
 
 History = list[dict[str, Any]]
@@ -88,6 +88,10 @@ def fit(
     Every epoch ends with a checkpoint in `folder`; with `resume` the training goes on from the newest one and ends
     with the same weights, bit for bit on the same machine and threads, as if it had never stopped. `on_epoch` hears
     each finished row of the history. With several ranks this is rank 0's part; it hands the others a Task.
+
+    Raises:
+        SettingError: The loss, a weight, a running statistic or an output is not finite. The training stops in that
+            epoch, which is neither selected nor kept; the checkpoint of the epoch before is.
     """
     if settings.strategy == "easy-to-hard" and data.regions is None:
         raise SettingError("training.strategy=easy-to-hard needs mined regions. Mine them, or train with 'plain'.")
@@ -106,8 +110,11 @@ def fit(
     optimizer = task.new_optimizer(network)
     for epoch in range(state.epoch, settings.epochs):
         began = time.perf_counter()
-        train_loss = run_epoch(task, network, optimizer, epoch)
-        dice = validation_dice(network, data.validation, settings.micro_batch_size, placement)
+        try:
+            train_loss = run_epoch(task, network, optimizer, epoch)
+            dice = validation_dice(network, data.validation, settings.micro_batch_size, placement)
+        except NotFiniteError as error:
+            raise SettingError(f"Epoch {epoch + 1}: {error} {_last_good(state, folder)}") from error
         best = settings.selection == "last" or math.isnan(dice) or dice > state.best_dice
         row = {
             "epoch": epoch + 1,
@@ -130,6 +137,13 @@ def fit(
         on_epoch(row)
     network.load_state_dict(state.best)
     return FitResult(state.best_epoch, state.best_dice, state.history)
+
+
+def _last_good(state: Checkpoint, folder: Path) -> str:
+    if not state.epoch:
+        return "No epoch had been finished before."
+    best = f", with the selected weights of epoch {state.best_epoch}" if state.best_epoch else ""
+    return f"The last good state, after epoch {state.epoch}{best}, is kept in {folder / CURRENT}."
 
 
 def run_epoch(task: Task, network: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> float:

@@ -10,10 +10,22 @@ from torch import Tensor, nn
 
 from taichinet.batch import Batch, Prediction
 from taichinet.errors import SettingError
+from taichinet.models.weights import first_not_finite
 from taichinet.training.cross_rank_norm import count_in_norms
 from taichinet.training.device import Placement
 
 BatchLoss = Callable[[Prediction, Batch], Tensor]
+
+
+class NotFiniteError(SettingError):
+    """A loss, weight or output that is NaN or infinite."""
+
+    def __init__(self, what: str) -> None:
+        """`what` is the clause that names the value."""
+        super().__init__(
+            f"{what}. Lower the learning rate (training.learning_rate, or while mining mining.learning_rate), or set "
+            "training.precision=float32; begin anew with --overwrite, since settings change."
+        )
 
 
 def train_epoch(
@@ -45,28 +57,40 @@ def train_epoch(
             loss = loss_of(prediction, batch)
             value = loss.item()
             if not isfinite(value):
-                raise SettingError(
-                    f"The loss became {value}. Lower the learning rate (training.learning_rate, or while mining "
-                    "mining.learning_rate), or set training.precision=float32; begin anew with --overwrite, since "
-                    "settings change."
-                )
+                raise NotFiniteError(f"The loss became {value}")
             (loss * (own.images / count)).backward()  # type: ignore[no-untyped-call]
             total += value * own.images
         ranks.sum_gradients(network)
         optimizer.step()
         images += count
+    refuse_not_finite(network)
     return ranks.sum(total) / max(images, 1)
+
+
+def refuse_not_finite(network: nn.Module) -> None:
+    """Raise NotFiniteError where a parameter or buffer of `network` (BatchNorm's statistics too) is not finite."""
+    name = first_not_finite(network.state_dict())
+    if name is not None:
+        raise NotFiniteError(f"The network's tensor '{name}' has values that are not finite")
 
 
 @torch.inference_mode()
 def predict_batches(network: nn.Module, batches: Iterable[Batch], placement: Placement) -> list[Prediction]:
-    """Predictions of every batch, on the CPU, in order."""
+    """Predictions of every batch, on the CPU, in order.
+
+    Raises:
+        NotFiniteError: An output is NaN or infinite, which a mask would show as "no lesion".
+    """
     network.eval()
     predictions = []
     for cpu_batch in batches:
         batch = cpu_batch.to(placement.device, placement.memory_format)
         with placement.autocast():
             prediction: Prediction = network(batch.image)
+        outputs = {"lesion": prediction.positive, "second path": prediction.negative}
+        name = first_not_finite({name: output for name, output in outputs.items() if output is not None})
+        if name is not None:
+            raise NotFiniteError(f"The network's output ({name}) has values that are not finite")
         # What the loss terms alone read (feedback, reconstruction) is not carried on.
         predictions.append(
             Prediction(

@@ -8,6 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from taichinet.losses.objective import Step
 
+# Far beyond any use: a typing error is refused before data are read or memory is allocated.
+MAX_EPOCHS, MAX_BATCH, MAX_LEARNING_RATE = 100_000, 4096, 10.0
+MAX_SEED = 2**32 - 1  # `fit.epoch_batches` multiplies it, and torch's generator takes 64 bits
+
 
 class TrainingSettings(BaseModel):
     """The defaults are the paper's (Sec. V-B); what it leaves open is answered in docs/fidelity.md.
@@ -21,17 +25,19 @@ class TrainingSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    epochs: int = Field(default=40, ge=1)
-    batch_size: int = Field(default=16, ge=2)
-    accumulate: int = Field(default=1, ge=1, description="micro-batches a batch; each of two images at least")
-    learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
+    epochs: int = Field(default=40, ge=1, le=MAX_EPOCHS)
+    batch_size: int = Field(default=16, ge=2, le=MAX_BATCH)
+    accumulate: int = Field(
+        default=1, ge=1, le=MAX_BATCH, description="micro-batches a batch; each of two images at least"
+    )
+    learning_rate: float = Field(default=1e-4, gt=0, le=MAX_LEARNING_RATE, allow_inf_nan=False)
     schedule: Literal["constant", "cosine"] = "constant"
     strategy: Literal["easy-to-hard", "plain"] = "easy-to-hard"
     easy_share: float = Field(default=0.25, ge=0, le=1)
     selection: Literal["best-validation-dice", "last"] = "best-validation-dice"
     precision: Literal["auto", "bf16", "float32"] = "auto"
     channels_last: bool = True
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
 
     @model_validator(mode="after")
     def _micro_batches_have_a_variance(self) -> Self:

@@ -14,10 +14,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from taichinet.batch import Prediction
+from taichinet.batch import Prediction, at_least_float32
 from taichinet.errors import SettingError
 from taichinet.models.blocks import UpConv, downsample, level_widths
-from taichinet.models.input_size import SIZE_MULTIPLE, check_input
+from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
 from taichinet.models.settings import BaselineSettings
 
 KERNELS_DOWN, KERNELS_UP = (1, 3, 1, 3, 1), (3, 1, 3, 1)
@@ -26,7 +26,7 @@ KERNELS_DOWN, KERNELS_UP = (1, 3, 1, 3, 1), (3, 1, 3, 1)
 class AAUNetSettings(BaselineSettings):
     """Options of an AAU-Net; the defaults are the most likely assembly, 48.98M with RGB input."""
 
-    width: int = Field(default=32, ge=1, description="channels of the first level")
+    width: int = Field(default=32, ge=1, le=MAX_WIDTH, description="channels of the first level")
     modules_per_stage: int = Field(default=2, ge=1, le=2, description="attention modules in the place of convolutions")
     up_convolution: bool = Field(default=False, description="a 3x3 convolution after each upsampling")
 
@@ -123,7 +123,7 @@ class AAUNet(nn.Module):
         features = skips.pop()
         for up, stage in zip(self.ups, self.decoder, strict=True):
             features = stage(torch.cat([skips.pop(), up(features)], dim=1))
-        return Prediction(positive=self.output(features).float())
+        return Prediction(positive=at_least_float32(self.output(features)))
 
     def _stage(self, in_channels: int, channels: int, kernel: int) -> nn.Sequential:
         inputs = (in_channels, *(channels,) * (self.settings.modules_per_stage - 1))

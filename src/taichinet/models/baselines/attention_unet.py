@@ -12,16 +12,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from taichinet.batch import Prediction
+from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.blocks import DoubleConv, UpConv, downsample, level_widths
-from taichinet.models.input_size import SIZE_MULTIPLE, check_input
+from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
 from taichinet.models.settings import BaselineSettings
 
 
 class AttentionUNetSettings(BaselineSettings):
     """Options of an attention U-Net; width 32 is the size of the paper's own U-Net, 8.73M."""
 
-    width: int = Field(default=32, ge=2, multiple_of=2, description="channels of the first level")
+    width: int = Field(default=32, ge=2, le=MAX_WIDTH, multiple_of=2, description="channels of the first level")
 
 
 class AttentionGate(nn.Module):
@@ -66,4 +66,4 @@ class AttentionUNet(nn.Module):
         for up, gate, block in zip(self.ups, self.gates, self.decoder, strict=True):
             raised = up(features)
             features = block(torch.cat([gate(skips.pop(), raised), raised], dim=1))
-        return Prediction(positive=self.output(features).float())
+        return Prediction(positive=at_least_float32(self.output(features)))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from taichinet.batch import Prediction
+from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.backbones import ResNetEncoder
 from taichinet.models.baselines.bottleneck_decoder import BottleneckUp, TransposedHead, TransposedHeadSettings
 from taichinet.models.input_size import check_input
@@ -91,4 +91,4 @@ class CENet(nn.Module):
         features = self.pooling(self.atrous(deep))
         for block, skip in zip(self.decoder, (third, second, first), strict=False):
             features = block(features) + skip
-        return Prediction(positive=self.head(self.decoder[-1](features)).float())
+        return Prediction(positive=at_least_float32(self.head(self.decoder[-1](features))))

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from taichinet.batch import Prediction
+from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.baselines.de_resunet_blocks import (
     RefinementBlock,
     ResidualBlock,
@@ -27,14 +27,14 @@ from taichinet.models.baselines.de_resunet_blocks import (
     leaky,
 )
 from taichinet.models.baselines.texture import TEXTURES, texture_maps
-from taichinet.models.input_size import SIZE_MULTIPLE, check_input
+from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
 from taichinet.models.settings import BaselineSettings
 
 
 class DEResUNetSettings(BaselineSettings):
     """Options of a DE-ResUnet."""
 
-    width: int = Field(default=16, ge=1, description="channels of the first level")
+    width: int = Field(default=16, ge=1, le=MAX_WIDTH, description="channels of the first level")
 
 
 class SideMap(nn.Module):
@@ -93,12 +93,12 @@ class DEResUNet(nn.Module):
         """Image in [0, 1], sides multiples of 16; `levels`: four side maps, the coarse result, the final one."""
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
         sides = self._side_maps(image)
-        coarse = self.coarse(torch.cat([side.softmax(dim=1) for side in sides], dim=1)).float()
+        coarse = at_least_float32(self.coarse(torch.cat([side.softmax(dim=1) for side in sides], dim=1)))
         background, *foreground = coarse.softmax(dim=1).split(1, dim=1)
         strengthened = [
             module(tissue, background, image) for module, tissue in zip(self.strengthen, foreground, strict=True)
         ]
-        final = self.final(torch.cat([background, *strengthened], dim=1)).float()
+        final = at_least_float32(self.final(torch.cat([background, *strengthened], dim=1)))
         levels = tuple(region_logits(classes) for classes in (*sides, coarse, final))
         return Prediction(positive=levels[-1], levels=levels)
 
@@ -114,7 +114,7 @@ class DEResUNet(nn.Module):
             features = block(attend(torch.cat([raised, texture, own], dim=1)))
             outputs.append(features)
         sides = [side(output) for side, output in zip(self.side_maps, outputs[:-1], strict=True)]
-        return [*(side.float() for side in sides), self.finest_map(outputs[-1]).float()]
+        return [*(at_least_float32(side) for side in sides), at_least_float32(self.finest_map(outputs[-1]))]
 
 
 def region_logits(classes: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from taichinet.batch import Prediction
+from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
 from taichinet.models.baselines.aspp import PYRAMID_CHANNELS, AtrousSpatialPyramidPooling, ConvBlock, resize
 from taichinet.models.input_size import SIZE_MULTIPLE, check_input
@@ -47,4 +47,4 @@ class DeepLabV3(nn.Module):
         """Image in [0, 1] -> Prediction with one path."""
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
         logits = self.head(self.decoder(self.pyramid(self.encoder(image)[-1])))
-        return Prediction(positive=resize(logits.float(), like=image))
+        return Prediction(positive=resize(at_least_float32(logits), like=image))

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from taichinet.batch import Prediction
+from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
 from taichinet.models.baselines.aspp import PYRAMID_CHANNELS, AtrousSpatialPyramidPooling, ConvBlock, resize
 from taichinet.models.input_size import SIZE_MULTIPLE, check_input
@@ -59,4 +59,4 @@ class DeepLabV3Plus(nn.Module):
         low_level = self.low_level(shallow)
         raised = resize(self.pyramid(deep), like=low_level)
         logits = self.head(self.decoder(torch.cat([low_level, raised], dim=1)))
-        return Prediction(positive=resize(logits.float(), like=image))
+        return Prediction(positive=resize(at_least_float32(logits), like=image))

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from taichinet.batch import Prediction
+from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.backbones import (
     ImageNetScale,
     ResNetEncoder,
@@ -139,4 +139,4 @@ class FATNet(nn.Module):
         adapted = [adapt(skip) for adapt, skip in zip(self.adaptation, skips, strict=True)]
         for block, skip in zip(self.decoder, reversed(adapted), strict=True):
             features = block(features) + skip
-        return Prediction(positive=self.head(features).float())
+        return Prediction(positive=at_least_float32(self.head(features)))

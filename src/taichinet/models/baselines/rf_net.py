@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from taichinet.batch import Feedback, Prediction
+from taichinet.batch import Feedback, Prediction, at_least_float32
 from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
 from taichinet.models.input_size import check_input
 
@@ -40,7 +40,7 @@ class RFNetSettings(PretrainedSettings):
 def contrast_of(image: Tensor) -> Tensor:
     """exp(-(I - 0.5)^2 / (2 sigma^2)) of grey images (B, 1, H, W), sigma their own standard deviation."""
     with torch.autocast(device_type=image.device.type, enabled=False):
-        grey = image.float()
+        grey = at_least_float32(image)
         # A flat image has no contrast to show; the floor keeps the quotient finite.
         deviation = grey.std(dim=(-2, -1), keepdim=True).clamp(min=1e-4)
         return torch.exp(-(grey - 0.5).square() / (2 * deviation.square()))
@@ -128,11 +128,11 @@ class RFNet(nn.Module):
         seen = torch.cat([image, contrast_of(image)], dim=1) if self.settings.contrast_input else image
         stem = self.encoder.stem(self.encoder.scale(seen))  # both passes begin with the same stem output
         decoded = self._pass(stem, attention=None)
-        first = self.head(decoded[-1]).float()
-        residual = self.residual(*decoded).float()
+        first = at_least_float32(self.head(decoded[-1]))
+        residual = at_least_float32(self.residual(*decoded))
         # One map steers all channels: with several regions it is wherever any of them may be wrong.
         attention = torch.sigmoid(residual).amax(dim=1, keepdim=True)
-        second = self.head(self._pass(stem, attention)[-1]).float()
+        second = at_least_float32(self.head(self._pass(stem, attention)[-1]))
         return Prediction(positive=second, feedback=Feedback(first, residual))
 
     def _pass(self, stem: Tensor, attention: Tensor | None) -> list[Tensor]:

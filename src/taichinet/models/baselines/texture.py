@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from taichinet.batch import at_least_float32
+
 GREY_LEVELS = 8
 WINDOW = 5
 TEXTURES = 4  # mean, standard deviation, contrast, dissimilarity
@@ -25,7 +27,7 @@ def texture_maps(image: Tensor) -> Tensor:
     dissimilarity = sum(|i - j| p). Several channels are averaged to grey first.
     """
     with torch.autocast(device_type=image.device.type, enabled=False):
-        grey = image.float().mean(dim=1, keepdim=True) * 255
+        grey = at_least_float32(image).mean(dim=1, keepdim=True) * 255
         level = (grey / (256 / GREY_LEVELS)).floor().clamp(0, GREY_LEVELS - 1)
         neighbour = torch.cat([level[..., 1:], level[..., -1:]], dim=-1)
         cells = GREY_LEVELS**2
@@ -34,7 +36,7 @@ def texture_maps(image: Tensor) -> Tensor:
         squares = torch.zeros_like(mean)
         columns = torch.arange(GREY_LEVELS, device=image.device, dtype=level.dtype).reshape(1, -1, 1, 1)
         for i in range(1, GREY_LEVELS):
-            counts = window_sum(((level == i) & (neighbour == columns)).float())
+            counts = window_sum(((level == i) & (neighbour == columns)).to(grey.dtype))
             squares = squares + i**2 * counts.square().sum(dim=1, keepdim=True)
         deviation = (squares - cells * mean.square()).clamp(min=0).sqrt()
         difference = level - neighbour

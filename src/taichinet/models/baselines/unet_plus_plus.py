@@ -14,9 +14,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from taichinet.batch import Prediction
+from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.blocks import DoubleConv, downsample, level_widths
-from taichinet.models.input_size import check_input
+from taichinet.models.input_size import MAX_WIDTH, check_input
 from taichinet.models.settings import BaselineSettings
 
 DEPTH = 5
@@ -25,7 +25,7 @@ DEPTH = 5
 class UNetPlusPlusSettings(BaselineSettings):
     """Options of a U-Net++; `deep_supervision` gives four outputs instead of one."""
 
-    width: int = Field(default=32, ge=1)
+    width: int = Field(default=32, ge=1, le=MAX_WIDTH)
     deep_supervision: bool = True
 
     def for_second_path(self) -> Self:
@@ -67,8 +67,8 @@ class UNetPlusPlus(nn.Module):
                 dense = torch.cat([*(grid[level, left] for left in range(column)), raised], dim=1)
                 grid[level, column] = self.nodes[_name(level, column)](dense)
         if not self.settings.deep_supervision:
-            return Prediction(positive=self.outputs[0](grid[0, DEPTH - 1]).float())
-        levels = tuple(output(grid[0, column]).float() for column, output in enumerate(self.outputs, start=1))
+            return Prediction(positive=at_least_float32(self.outputs[0](grid[0, DEPTH - 1])))
+        levels = tuple(at_least_float32(output(grid[0, column])) for column, output in enumerate(self.outputs, start=1))
         return Prediction(positive=levels[-1], levels=levels)
 
 

@@ -20,9 +20,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from taichinet.batch import Prediction, Reconstruction
+from taichinet.batch import Prediction, Reconstruction, at_least_float32
 from taichinet.models.blocks import DoubleConv, UpConv, downsample, level_widths
-from taichinet.models.input_size import SIZE_MULTIPLE, check_input
+from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
 from taichinet.models.settings import BaselineSettings
 
 PATCH = 16
@@ -37,7 +37,7 @@ LOG_VARIANCE_LIMIT = 10.0
 class XNetSettings(BaselineSettings):
     """Options of an X-Net; the Transformer (8 x width) and the variational branch scale with `width`."""
 
-    width: int = Field(default=32, ge=2, multiple_of=2, description="channels of the first level")
+    width: int = Field(default=32, ge=2, le=MAX_WIDTH, multiple_of=2, description="channels of the first level")
     variational: bool = Field(default=True, description="the branch that draws the input again, in training only")
 
     def for_second_path(self) -> Self:
@@ -150,13 +150,13 @@ class VariationalBranch(nn.Module):
         pooled = F.adaptive_avg_pool2d(fused, GRID) if fused.shape[-2:] != (GRID, GRID) else fused
         flat = self.squeeze(pooled).flatten(start_dim=1)
         with torch.autocast(device_type=fused.device.type, enabled=False):  # exponentials want float32
-            mean = self.mean(flat.float())
-            log_variance = self.log_variance(flat.float()).clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
+            mean = self.mean(at_least_float32(flat))
+            log_variance = self.log_variance(at_least_float32(flat)).clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
             latent = mean + torch.randn_like(mean) * (log_variance / 2).exp()
         drawn = self.expand(latent).reshape(-1, self.narrow, self.side, self.side)
         for stage in self.stages:
             drawn = stage(F.interpolate(drawn, scale_factor=2, mode="bilinear", align_corners=False))
-        drawn = self.output(drawn).float()
+        drawn = at_least_float32(self.output(drawn))
         if drawn.shape[-2:] != size:
             drawn = F.interpolate(drawn, size=size, mode="bilinear", align_corners=False)
         return Reconstruction(drawn, mean, log_variance)
@@ -196,4 +196,4 @@ class XNet(nn.Module):
         drawn = None
         if self.variational is not None and self.training:
             drawn = self.variational(fused[-1], (image.shape[-2], image.shape[-1]))
-        return Prediction(positive=self.output(features).float(), reconstruction=drawn)
+        return Prediction(positive=at_least_float32(self.output(features)), reconstruction=drawn)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from taichinet.batch import at_least_float32
+
 
 class CrossAttention(nn.Module):
     """Both paths query the channels of both: (F_n, F_p) -> (F_n', F_p'), all (B, C, H, W), Eq. 3.
@@ -39,10 +41,10 @@ class CrossAttention(nn.Module):
 def channel_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """softmax(Q K^T) V over channels, (B, C, H, W) with N = H*W; no scaling, as printed. K and V may have others.
 
-    In float32 whatever the surroundings: the dot products sum N terms unscaled, and bfloat16's eight bits would
-    decide the softmax by rounding.
+    In float32 at least, whatever the surroundings: the dot products sum N terms unscaled, and bfloat16's eight bits
+    would decide the softmax by rounding.
     """
     with torch.autocast(device_type=query.device.type, enabled=False):
-        q, k, v = (features.float().flatten(start_dim=2) for features in (query, key, value))
+        q, k, v = (at_least_float32(features).flatten(start_dim=2) for features in (query, key, value))
         scores = torch.softmax(q @ k.transpose(1, 2), dim=-1)  # (B, C, C of keys)
         return (scores @ v).reshape(query.shape).to(query.dtype)

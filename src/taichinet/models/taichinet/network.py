@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from taichinet.batch import Prediction
+from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.blocks import level_widths
 from taichinet.models.input_size import check_input
 from taichinet.models.taichinet.complementary_head import ComplementaryHead
@@ -49,12 +49,12 @@ class TaiChiNet(nn.Module):
         check_input(image, self.settings.in_channels)
         *skips_p, deep_p = self.positive.encode(image)  # Eq. 2
         if self.negative is None or not (self.training or self.settings.second_path_at_inference):
-            return Prediction(positive=self.positive.decode(tuple(skips_p), deep_p).float())
+            return Prediction(positive=at_least_float32(self.positive.decode(tuple(skips_p), deep_p)))
         *skips_n, deep_n = self.negative.encode(image, tuple(skips_p[: self.settings.shared_levels]))  # Eq. 1
         if self.cross_attention is not None:
             deep_n, deep_p = self.cross_attention(deep_n, deep_p)  # Eq. 3
-        output_n = self.negative.decode(tuple(skips_n), deep_n).float()  # Eq. 4
-        output_p = self.positive.decode(tuple(skips_p), deep_p).float()  # Eq. 5
+        output_n = at_least_float32(self.negative.decode(tuple(skips_n), deep_n))  # Eq. 4
+        output_p = at_least_float32(self.positive.decode(tuple(skips_p), deep_p))  # Eq. 5
         if self.head is not None:
             # One channel of logits costs nothing in float32, and the sum of Eq. 10-11 must not be rounded.
             with torch.autocast(device_type=image.device.type, enabled=False):

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from taichinet.models.input_size import MAX_WIDTH
 from taichinet.models.settings import CouplingSettings, NetworkSettings
 from taichinet.models.unet import UNetSettings
 
@@ -18,12 +19,14 @@ class TaiChiNetSettings(CouplingSettings, NetworkSettings):
     takes part in training alone, and evaluation costs one U-Net.
     """
 
-    width: int = Field(default=32, ge=2, multiple_of=2, description="channels of the first level")
+    width: int = Field(default=32, ge=2, le=MAX_WIDTH, multiple_of=2, description="channels of the first level")
     output_kernel: Literal[1, 3] = 3
     second_path: bool = True
     cross_attention: bool = True
     shared_levels: int = Field(default=0, ge=0, le=4, description="levels of the encoder that both paths share")
-    negative_width: int | None = Field(default=None, ge=1, description="first-level channels of the negative path")
+    negative_width: int | None = Field(
+        default=None, ge=1, le=MAX_WIDTH, description="first-level channels of the negative path"
+    )
     second_path_at_inference: bool = True
 
     @model_validator(mode="after")
