@@ -33,7 +33,7 @@ from taichinet.models.catalogue import create_model, model_settings
 from taichinet.models.complexity import measure_complexity
 from taichinet.models.taichinet.network import TaiChiNet, without_training_parts
 from taichinet.models.weights import WeightsConfig, save_weights
-from taichinet.storage.lock import claimed
+from taichinet.storage.lock import locked
 from taichinet.training.checkpoint import clear_checkpoints, load_checkpoint
 from taichinet.training.device import Placement, choose_placement
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
@@ -60,13 +60,13 @@ def run_fold(
     path that answers nothing) is neither scored, nor counted, nor kept.
 
     With `resume`, a finished fold is read back and an interrupted one goes on from its last epoch; without, the
-    folder begins anew. The test images are touched once, after the weights have been selected. Raises ClaimedError
+    folder begins anew. The test images are touched once, after the weights have been selected. Raises LockedError
     where another process works in `folder`.
     """
-    with claimed(folder / "claim") as claim:
+    with locked(folder / "claim") as lock:
 
         def hear(phase: str, row: dict[str, Any], epochs: int) -> None:
-            claim.verify()
+            lock.verify()
             on_epoch(phase, row, epochs)
 
         return _run_fold(experiment, manifest, data, plan, fold, folder, mining_cache, resume, hear, teacher)

@@ -20,7 +20,7 @@ from taichinet.errors import FoldError, WeightsError
 from taichinet.losses.auxiliary import AuxiliarySettings
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.baselines.unet_plus_plus import UNetPlusPlus, UNetPlusPlusSettings
-from taichinet.storage.lock import claimed
+from taichinet.storage.lock import locked
 from taichinet.training.checkpoint import clear_checkpoints
 from taichinet.training.device import Placement, choose_placement
 from taichinet.training.fit import TrainingData, fit
@@ -99,12 +99,12 @@ def mine_regions(
     folder = cache / provenance.identity()
     if (folder / "provenance.json").exists():
         return read_regions(folder)
-    with claimed(cache / f"{folder.name}.claim", wait=True) as claim:
+    with locked(cache / f"{folder.name}.claim", wait=True) as lock:
         if (folder / "provenance.json").exists():  # while this process waited
             return read_regions(folder)
 
         def hear(row: dict[str, Any]) -> None:
-            claim.verify()
+            lock.verify()
             on_epoch(row)
 
         mined = _mine(train, settings, augmentation, folder, provenance, hear, placement)

@@ -95,7 +95,7 @@ class Processes:
         return ended
 
     def stop(self) -> None:
-        """Terminate all; the claims of dead processes count for nothing."""
+        """Terminate all; the locks of dead processes are taken over."""
         for _, process in self._running.values():
             process.terminate()
         for _, process in self._running.values():

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import yaml
 
-from taichinet.errors import ClaimedError, FoldError, TaiChiNetError
+from taichinet.errors import FoldError, LockedError, TaiChiNetError
 from taichinet.experiments.cross_validate import StudyData, open_study_data, refuse_other_study, teacher_folder
 from taichinet.experiments.evaluation_files import write_evaluation
 from taichinet.experiments.fold_result import read_fold
@@ -21,7 +21,7 @@ from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.reevaluate import evaluate_weights
 from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.models.weights import WEIGHTS_FILE
-from taichinet.storage.lock import claimed
+from taichinet.storage.lock import locked
 
 Task = Cell | Transfer
 FAILURE = "failure.txt"
@@ -46,7 +46,7 @@ def perform(task: Task, on_epoch: OnEpoch = lambda phase, row, epochs: None) -> 
             train_cell(task, on_epoch)
         else:
             score_transfer(task)
-    except ClaimedError as error:
+    except LockedError as error:
         return Ended(task, "busy", str(error))
     except TaiChiNetError as error:
         return Ended(task, "failed", str(error))
@@ -84,7 +84,7 @@ def copy_result(cell: Cell, twin: Cell) -> None:
     Raises FoldError where the folder holds a result or checkpoint already that is not this one.
     """
     original = read_fold(twin.folder)
-    with claimed(cell.folder / "claim", wait=True):
+    with locked(cell.folder / "claim", wait=True):
         if (cell.folder / "result.json").exists():
             read_fold(cell.folder, original.result["identity"])
             return
