@@ -6,13 +6,13 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
-from uuid import uuid4
 
 import numpy as np
 
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import FoldError
 from taichinet.groups import join_groups
+from taichinet.storage.atomic import write_json
 
 Protocol = Literal["grouped", "paper", "official"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
@@ -114,10 +114,7 @@ def _official_plan(manifest: Manifest, groups: tuple[tuple[str, ...], ...], seed
 
 def write_folds(plan: FoldPlan, path: Path) -> None:
     """Write `plan` as JSON, one line a key."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")  # several processes may write the same plan
-    temporary.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_json(path, asdict(plan))
 
 
 def read_folds(path: Path) -> FoldPlan:

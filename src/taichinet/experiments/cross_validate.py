@@ -9,14 +9,12 @@ OUT/<dataset>/<recipe>/<protocol>/{scores.csv,summary.json}
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
-from uuid import uuid4
 
 import pandas as pd
 from pydantic import ValidationError
@@ -31,6 +29,7 @@ from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.fold_result import FoldResult, read_fold
 from taichinet.experiments.run import OnEpoch, run_fold
+from taichinet.storage.atomic import replacing_all, write_json, write_text
 from taichinet.storage.lock import locked
 
 Existing = Literal["refuse", "resume", "overwrite"]
@@ -173,12 +172,9 @@ def summarise_study(folder: Path) -> Study:
         "outputs": _dice_of_outputs(scores),
         "summary": summary.to_json_dict(),
     }
-    temporary = folder / f"scores.{uuid4().hex}.tmp"
-    scores.round(6).to_csv(temporary, index=False)
-    temporary.replace(folder / "scores.csv")
-    temporary = folder / f"summary.{uuid4().hex}.tmp"  # folds may end at the same time
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder / "summary.json")
+    with replacing_all(folder) as temporary:
+        write_text(temporary / "scores.csv", scores.round(6).to_csv(index=False))
+        write_json(temporary / "summary.json", content)
     return Study(folder, tuple(results), scores, summary)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,18 @@ from taichinet.evaluation.calibration import pool
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.experiments.reevaluate import Evaluation, ScoredNetwork
 from taichinet.models.weights import WEIGHTS_FILE
+from taichinet.storage.atomic import write_json, write_text
+from taichinet.storage.output_folder import output_files
 
+SCORES, SUMMARY = "scores.csv", "summary.json"
 ORIGIN = ("recipe", "dataset", "dataset_digest", "include_normal", "protocol", "fold", "commit")
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     """Write both files into `folder`, which is made; what an earlier evaluation left there is replaced."""
-    folder.mkdir(parents=True, exist_ok=True)
-    evaluation.scores.round(6).to_csv(folder / "scores.csv", index=False)
-    (folder / "summary.json").write_text(json.dumps(evaluation_record(evaluation), indent=1) + "\n", encoding="utf-8")
+    with output_files(folder) as temporary:
+        write_text(temporary / SCORES, evaluation.scores.round(6).to_csv(index=False))
+        write_json(temporary / SUMMARY, evaluation_record(evaluation))
 
 
 def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:

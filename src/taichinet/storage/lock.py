@@ -8,6 +8,7 @@ lock file is one that nobody renews.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -142,9 +143,10 @@ def _create(path: Path, content: str) -> bool:
     except FileExistsError:
         return False
     try:
-        os.write(file, content.encode())
+        if os.write(file, content.encode()) < len(content.encode()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(file)
-    except OSError:  # a full disk must not leave an empty lock behind
+    except OSError:  # a full disk must not leave an empty or cut lock behind
         path.unlink(missing_ok=True)
         raise
     finally:

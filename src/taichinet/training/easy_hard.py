@@ -20,6 +20,7 @@ from taichinet.errors import FoldError, WeightsError
 from taichinet.losses.auxiliary import AuxiliarySettings
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.baselines.unet_plus_plus import UNetPlusPlus, UNetPlusPlusSettings
+from taichinet.storage.atomic import replacing, write_json
 from taichinet.storage.lock import locked
 from taichinet.training.checkpoint import clear_checkpoints
 from taichinet.training.device import Placement, choose_placement
@@ -159,11 +160,10 @@ def _mine(
 
 
 def _write_regions(mined: MinedRegions, folder: Path) -> None:
-    save_file({"easy": mined.regions.easy, "hard": mined.regions.hard}, folder / "regions.safetensors")
+    with replacing(folder / "regions.safetensors") as temporary:
+        save_file({"easy": mined.regions.easy, "hard": mined.regions.hard}, temporary)
     # The provenance is written last: its presence says that the regions are whole.
-    temporary = folder / "provenance.tmp"
-    temporary.write_text(json.dumps(asdict(mined.provenance), indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder / "provenance.json")
+    write_json(folder / "provenance.json", asdict(mined.provenance))
     clear_checkpoints(folder)
 
 
