@@ -47,8 +47,11 @@ class FoldError(TaiChiNetError):
     exit_code = 6
 
 
-class ClaimedError(FoldError):
-    """A run folder that another process works in; after it has ended, the same command can be given again."""
+class LockedError(FoldError):
+    """A folder that another process works in; after it has ended, the same command can be given again."""
+
+
+ClaimedError = LockedError  # the name of earlier versions
 
 
 class ProcessError(TaiChiNetError):

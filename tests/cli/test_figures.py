@@ -42,7 +42,7 @@ def test_chosen_figures_and_cases_are_written(runs: tuple[Path, Path], tmp_path:
     folder = tmp_path / "a" / "b"
     said = figures(runs, "--figure", 11, "--method", "unet", "--method", "taichinet", "--case", key, "-o", folder)
     assert "fig-11.png" in said
-    assert sorted(path.name for path in folder.iterdir()) == ["fig-11.json", "fig-11.pdf", "fig-11.png"]
+    assert sorted(path.name for path in folder.glob("fig-*")) == ["fig-11.json", "fig-11.pdf", "fig-11.png"]
     told = json.loads((folder / "fig-11.json").read_text())
     assert [row["label"] for row in told["rows"]] == [key]
     assert [run["recipe"] for run in told["runs"]] == ["demo-unet", "demo-taichinet"]

@@ -23,8 +23,8 @@ from taichinet.experiments.grid.cost import (
 )
 from taichinet.experiments.grid.progress import Entry, look
 from taichinet.experiments.grid.suite import Suite
-from taichinet.experiments.grid.work import write_json
 from taichinet.experiments.provenance import describe_machine, source_commit
+from taichinet.storage.atomic import write_json
 from taichinet.storage.documents import read_json
 
 
@@ -81,7 +81,7 @@ def show_cost(
     }
     if cost_file is not None:
         cost_file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(content, cost_file)
+        write_json(cost_file, content)
     if as_json:
         rows = [{"cell": e.task.title, "state": e.state, "epoch": e.epoch, "note": e.note} for e in entries]
         print(json.dumps({**content, "cells": rows}))

@@ -38,6 +38,9 @@ def export_data(
     colour: Annotated[
         bool | None, typer.Option("--colour/--grey", help="RGB or grey images; as the data set is by default.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Export a data set for nnU-Net or MONAI; keys, classes and patients survive the way back."""
@@ -64,9 +67,9 @@ def export_data(
     plan = kept or _draw(manifest, protocol, seed, count)
     in_colour = dataset.colour if colour is None else colour
     if form == "nnunet":
-        written = export_nnunet(manifest, out, dataset_id, plan, in_colour)
+        written = export_nnunet(manifest, out, dataset_id, plan, in_colour, overwrite)
     else:
-        written = export_monai(manifest, out, plan, in_colour)
+        written = export_monai(manifest, out, plan, in_colour, overwrite)
     split = "official" if plan is None else plan.protocol
     if as_json:
         told = {"written": str(written), "format": form, "images": len(manifest.samples), "regions": manifest.regions}

@@ -30,6 +30,7 @@ def demo(
     from taichinet.experiments.recipes import get_recipe
     from taichinet.reports.demo import demo_page, demo_picture, write_run_record
     from taichinet.reports.page import write_page
+    from taichinet.storage.atomic import replacing
 
     began = time.perf_counter()
     console = Console(stderr=True, quiet=as_json)
@@ -57,6 +58,7 @@ def demo(
     page = out / "index.html"
     content = demo_page(study_data.manifest, studies, describe_machine())
     write_page(page, content)
-    demo_picture(content).save(out / "cases.png", optimize=True)
+    with replacing(out / "cases.png") as temporary:
+        demo_picture(content).save(temporary, format="PNG", optimize=True)
     write_run_record(out / "results.json", studies)
     print_demo(page, studies, time.perf_counter() - began, as_json)

@@ -34,18 +34,26 @@ def evaluate(
             "pictures of the images.",
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Score weights: a row an image, then per fold, then mean ± standard deviation."""
     from rich.console import Console
 
     from taichinet.cli.printing import print_study
-    from taichinet.experiments.evaluation_files import write_evaluation
+    from taichinet.experiments.evaluation_files import SUMMARY, write_evaluation
+    from taichinet.experiments.records import SCORES_FILE
     from taichinet.experiments.reevaluate import evaluate_weights
-    from taichinet.reports.validation_card import refuse_other_endings
+    from taichinet.reports.validation_card import MARKER, refuse_other_endings
+    from taichinet.storage.output_folder import refuse_foreign_files, refuse_foreign_page
 
     if card is not None:
         refuse_other_endings(card)  # before an hour of scoring
+        refuse_foreign_page(card, MARKER, overwrite)
+    if out is not None:
+        refuse_foreign_files(out, (SCORES_FILE, SUMMARY), overwrite)
     evaluation = evaluate_weights(weights, data, normal)
     for line in evaluation.networks[0].manifest.left_out:
         Console(stderr=True).print(f"Left out: {line}", soft_wrap=True, markup=False, highlight=False)

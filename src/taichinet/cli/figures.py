@@ -35,6 +35,9 @@ def figures(
     ] = None,
     dpi: Annotated[int, typer.Option(min=72, max=1200, help="Pixels an inch; 300 for print, 150 for a screen.")] = 300,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for fig-N.png, .pdf and .json.")] = Path("figures"),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
+    ] = False,
 ) -> None:
     """Draw figures 4, 7, 8, 9, 11 and 12 of the paper from RUNS: PNG, PDF, and what they show as JSON.
 
@@ -45,11 +48,14 @@ def figures(
     from taichinet.errors import PartialFailureError
     from taichinet.reports.figures.cases import Request
     from taichinet.reports.figures.catalogue import FIGURES, draw_figures, refuse_unknown_figures
+    from taichinet.reports.figures.layout import figure_files
     from taichinet.reports.figures.runs import find_runs
     from taichinet.reports.figures.source import open_source
+    from taichinet.storage.output_folder import refuse_foreign_files
 
     numbers = list(dict.fromkeys(figure or FIGURES))
     refuse_unknown_figures(numbers)
+    refuse_foreign_files(out, [name for number in numbers for name in figure_files(number)], overwrite)
     found = find_runs(runs)
     sources = tuple(open_source(spec, found, runs) for spec in data)
     request = Request(tuple(case or ()), rows, tuple(method or ()))

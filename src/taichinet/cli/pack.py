@@ -7,23 +7,31 @@ from typing import Annotated
 
 import typer
 
+CARD = "README.md"
+
 
 def pack(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished fold, e.g. .../grouped/fold-0.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the weights, config and model card.")],
     half: Annotated[bool, typer.Option("--half/--full", help="float16, half the size, or float32.")] = True,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
+    ] = False,
 ) -> None:
     """Write weights, configuration and model card of a finished fold into one folder."""
     import torch
     from rich.console import Console
 
-    from taichinet.models.weights import WEIGHTS_FILE, load_weights, save_weights
+    from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights, save_weights
     from taichinet.reports.model_card import model_card
+    from taichinet.storage.atomic import write_text
+    from taichinet.storage.output_folder import output_files, refuse_foreign_files
 
+    refuse_foreign_files(out, (WEIGHTS_FILE, CONFIG_FILE, CARD), overwrite)
     model_card(run, 0.0, "")  # refuses an unfinished run before anything is written
     loaded = load_weights(run / "weights")
-    save_weights(loaded.network, loaded.config, out, torch.float16 if half else torch.float32)
-    megabytes = (out / WEIGHTS_FILE).stat().st_size / 1e6
-    card = model_card(run, megabytes, "float16" if half else "float32")
-    (out / "README.md").write_text(card, encoding="utf-8")
+    with output_files(out) as temporary:
+        save_weights(loaded.network, loaded.config, temporary, torch.float16 if half else torch.float32)
+        megabytes = (temporary / WEIGHTS_FILE).stat().st_size / 1e6
+        write_text(temporary / CARD, model_card(run, megabytes, "float16" if half else "float32"))
     Console(stderr=True).print(f"{megabytes:.1f} MB in {out}", soft_wrap=True)

@@ -31,6 +31,9 @@ def report(
         typer.Option(metavar="RECIPE RECIPE", help="The two recipes that the page's scatter opens with."),
     ] = None,
     worst: Annotated[int, typer.Option(min=0, help="How many of the first recipe's worst cases are drawn.")] = 24,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
+    ] = False,
 ) -> None:
     """Write Tables I to VII, ours beside the printed figures, from every run under RUNS."""
     from rich.console import Console
@@ -39,21 +42,24 @@ def report(
 
     console = Console(stderr=True)
     if out.suffix.lower() == ".md":
-        from taichinet.reports.html import write_whole
+        from taichinet.reports.comparison.markdown import HEADER
         from taichinet.reports.summaries import read_summaries
         from taichinet.reports.tables import results_table
+        from taichinet.storage.atomic import write_text
+        from taichinet.storage.output_folder import refuse_foreign_page
 
         if data or pair:
             raise SettingError("--data and --pair are of the report's page. Give a folder as --out, not a .md file.")
+        refuse_foreign_page(out, HEADER, overwrite)
         summaries = read_summaries(results)
-        write_whole(out, results_table(summaries))
+        write_text(out, results_table(summaries))
         console.print(f"{len(summaries)} results in {out}", soft_wrap=True, markup=False)
         return
     from taichinet.reports.comparison.write import write_report
 
     if out.is_file():
         raise SettingError(f"{out} is a file. Give a folder as --out, or a name that ends in .md.")
-    found = write_report(results, out, data or (), pair, worst)
+    found = write_report(results, out, data or (), pair, worst, overwrite=overwrite)
     rows = sum(len(block.filled) for block in found.blocks)
     console.print(
         f"{len(found.methods)} recipes fill {rows} rows. Look at {out / 'index.html'}", soft_wrap=True, markup=False

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
-from uuid import uuid4
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
@@ -14,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, Validat
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import FoldError
 from taichinet.groups import join_groups
+from taichinet.storage.atomic import write_json
 from taichinet.storage.documents import read_json, shortened
 
 Protocol = Literal["grouped", "paper", "official"]
@@ -134,10 +133,7 @@ class _PlanFile(BaseModel):
 
 def write_folds(plan: FoldPlan, path: Path) -> None:
     """Write `plan` as JSON, one line a key."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")  # several processes may write the same plan
-    temporary.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_json(path, asdict(plan))
 
 
 def read_folds(path: Path) -> FoldPlan:

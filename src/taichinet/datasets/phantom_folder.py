@@ -6,14 +6,17 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
 from taichinet.datasets.phantom import Phantom, check_size, make_phantom
 from taichinet.datasets.phantom_anatomy import EIGHT_NEIGHBOURS, LABELS, Label
 from taichinet.errors import DataError, SettingError
+from taichinet.storage.atomic import replacing, write_text
 from taichinet.storage.documents import read_json
 
 MARKER = "phantoms.json"
@@ -65,11 +68,16 @@ def write_phantom_busi(
 
 def _write_one(phantom: Phantom, stem: Path) -> None:
     """`stem.png`, and for each lesion `stem_mask.png`, `stem_mask_1.png`; a normal mask is black."""
-    Image.fromarray(phantom.image).save(stem.with_name(f"{stem.name}.png"))
+    _write_png(phantom.image, stem.with_name(f"{stem.name}.png"))
     pieces, count = ndimage.label(phantom.lesion, EIGHT_NEIGHBOURS)
     for index in range(max(count, 1)):
         suffix = "_mask" if index == 0 else f"_mask_{index}"
-        Image.fromarray(pieces == index + 1).save(stem.with_name(f"{stem.name}{suffix}.png"))
+        _write_png(pieces == index + 1, stem.with_name(f"{stem.name}{suffix}.png"))
+
+
+def _write_png(pixels: NDArray[Any], path: Path) -> None:
+    with replacing(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
 
 
 def _own_files(root: Path) -> list[Path]:
@@ -79,7 +87,7 @@ def _own_files(root: Path) -> list[Path]:
 
 
 def _write_marker(root: Path, content: Mapping[str, int | None]) -> None:
-    (root / MARKER).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_text(root / MARKER, json.dumps(content, indent=2) + "\n")
 
 
 def _read_marker(root: Path) -> dict[str, object] | None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from taichinet.batch import Batch
 from taichinet.datasets.image_io import read_grey, read_rgb, region_masks
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.errors import DataError
+from taichinet.storage.atomic import replacing
 
 RECIPE = 2  # raise when the same files give other pixels, so that old cache entries are not read
 
@@ -107,10 +107,8 @@ def prepare(manifest: Manifest, size: int, channels: int, cache: Path | None = N
     if kept is not None:
         return Prepared(manifest.keys, tuple(sample.label for sample in manifest), kept["image"], kept["lesion"])
     prepared = _decode(manifest, size, channels)
-    cache.mkdir(parents=True, exist_ok=True)
-    temporary = entry.with_name(f"{entry.name}.{uuid4().hex}.tmp")
-    save_file({"image": prepared.image.contiguous(), "lesion": prepared.lesion.contiguous()}, temporary)
-    temporary.replace(entry)
+    with replacing(entry) as temporary:
+        save_file({"image": prepared.image.contiguous(), "lesion": prepared.lesion.contiguous()}, temporary)
     return prepared
 
 

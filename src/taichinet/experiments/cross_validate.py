@@ -9,14 +9,12 @@ OUT/<dataset>/<recipe>/<protocol>/{scores.csv,summary.json}
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
-from uuid import uuid4
 
 import pandas as pd
 from pydantic import ValidationError
@@ -32,8 +30,8 @@ from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.fold_result import FoldResult, read_fold
 from taichinet.experiments.records import SCORES_FILE, write_scores
 from taichinet.experiments.run import OnEpoch, run_fold
-from taichinet.storage.digest import digest_file
-from taichinet.storage.lock import claimed
+from taichinet.storage.atomic import replacing_all, write_json
+from taichinet.storage.lock import locked
 
 Existing = Literal["refuse", "resume", "overwrite"]
 
@@ -74,7 +72,7 @@ def open_folds(experiment: Experiment, data: Path | str, protocol: Protocol, out
     content = ("-with-normal" if settings.include_normal else "-lesions") if dataset.has_normal else ""
     folds = "" if protocol == "official" else f"-{settings.folds}folds-seed{settings.fold_seed}"
     path = out / "folds" / f"{manifest.name}{content}-{protocol}{folds}.json"
-    with nullcontext() if path.exists() else claimed(path.with_suffix(".claim"), wait=True):
+    with nullcontext() if path.exists() else locked(path.with_suffix(".claim"), wait=True):
         groups = () if path.exists() else find_copies(manifest).groups
         return manifest, load_or_make_folds(path, manifest, groups, protocol, settings.fold_seed, settings.folds)
 
@@ -175,13 +173,9 @@ def summarise_study(folder: Path) -> Study:
         "outputs": _dice_of_outputs(scores),
         "summary": summary.to_json_dict(),
     }
-    recorded = write_scores(folder / SCORES_FILE, scores.round(6))
-    content["scores"] = recorded.model_dump()
-    temporary = folder / f"summary.{uuid4().hex}.tmp"  # folds may end at the same time
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder / "summary.json")
-    if digest_file(folder / SCORES_FILE) != recorded.sha256:  # another fold ended in between
-        return summarise_study(folder)
+    with replacing_all(folder) as temporary:
+        content["scores"] = write_scores(temporary / SCORES_FILE, scores.round(6)).model_dump()
+        write_json(temporary / "summary.json", content)
     return Study(folder, tuple(results), scores, summary)
 
 

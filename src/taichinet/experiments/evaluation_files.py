@@ -12,14 +12,17 @@ from taichinet.experiments.reevaluate import Evaluation, ScoredNetwork
 from taichinet.models.weights import WEIGHTS_FILE
 from taichinet.storage.atomic import write_json
 from taichinet.storage.digest import digest_file
+from taichinet.storage.output_folder import output_files
 
+SUMMARY = "summary.json"
 ORIGIN = ("recipe", "dataset", "dataset_digest", "include_normal", "protocol", "fold", "commit")
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     """Write both files into `folder`, which is made; what an earlier evaluation left there is replaced."""
-    recorded = write_scores(folder / SCORES_FILE, evaluation.scores.round(6))
-    write_json(folder / "summary.json", {**evaluation_record(evaluation), "scores": recorded.model_dump()})
+    with output_files(folder) as temporary:
+        recorded = write_scores(temporary / SCORES_FILE, evaluation.scores.round(6))
+        write_json(temporary / SUMMARY, {**evaluation_record(evaluation), "scores": recorded.model_dump()})
 
 
 def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:

@@ -6,7 +6,6 @@ scores.csv (a row a test image), result.json (summary and provenance), and check
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable
@@ -35,7 +34,8 @@ from taichinet.models.catalogue import create_model, model_settings
 from taichinet.models.complexity import measure_complexity
 from taichinet.models.taichinet.network import TaiChiNet, without_training_parts
 from taichinet.models.weights import WeightsConfig, save_weights
-from taichinet.storage.lock import claimed
+from taichinet.storage.atomic import write_json, write_text
+from taichinet.storage.lock import locked
 from taichinet.training.checkpoint import clear_checkpoints, load_checkpoint
 from taichinet.training.device import Placement, choose_placement
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
@@ -62,13 +62,13 @@ def run_fold(
     path that answers nothing) is neither scored, nor counted, nor kept.
 
     With `resume`, a finished fold is read back and an interrupted one goes on from its last epoch; without, the
-    folder begins anew. The test images are touched once, after the weights have been selected. Raises ClaimedError
+    folder begins anew. The test images are touched once, after the weights have been selected. Raises LockedError
     where another process works in `folder`.
     """
-    with claimed(folder / "claim") as claim:
+    with locked(folder / "claim") as lock:
 
         def hear(phase: str, row: dict[str, Any], epochs: int) -> None:
-            claim.verify()
+            lock.verify()
             on_epoch(phase, row, epochs)
 
         return _run_fold(experiment, manifest, data, plan, fold, folder, mining_cache, resume, hear, teacher)
@@ -109,9 +109,7 @@ def _run_fold(
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "weights", ignore_errors=True)
         clear_checkpoints(folder)
-    (folder / "experiment.yaml").write_text(
-        yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
-    )
+    write_text(folder / "experiment.yaml", yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
 
     train = data.subset(split.train)
     mined = _mine(experiment, train, split, mining_cache, placement, on_epoch)
@@ -121,8 +119,9 @@ def _run_fold(
     def hear(row: dict[str, Any]) -> None:
         line = pd.DataFrame([row])
         history = folder / "history.csv"
-        line.to_csv(history, mode="a", header=not history.exists(), index=False)
-        (folder / "seconds").write_text(f"{earlier_seconds + time.perf_counter() - began:.1f}", encoding="utf-8")
+        earlier = history.read_text(encoding="utf-8") if history.exists() else ""
+        write_text(history, earlier + line.to_csv(header=not earlier, index=False))
+        write_text(folder / "seconds", f"{earlier_seconds + time.perf_counter() - began:.1f}")
         on_epoch("train", row, experiment.training.epochs)
 
     fitted = fit(
@@ -142,7 +141,7 @@ def _run_fold(
         resume,
         hear,
     )
-    pd.DataFrame(fitted.history).to_csv(folder / "history.csv", index=False)
+    write_text(folder / "history.csv", pd.DataFrame(fitted.history).to_csv(index=False))
     trained, network = network, without_training_parts(network)
     options = architecture(experiment.options)
     if network is not trained and isinstance(network, TaiChiNet):
@@ -197,9 +196,7 @@ def _run_fold(
     )
     save_weights(network, config, folder / "weights")
     # Last of all: its presence says that the fold is finished.
-    temporary = folder / "result.tmp"
-    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder / "result.json")
+    write_json(folder / "result.json", result)
     clear_checkpoints(folder)
     return FoldResult(folder, scores, result)
 

@@ -13,8 +13,9 @@ from taichinet.datasets.checking.finding import KINDS, Finding, FindingKind, Kin
 from taichinet.datasets.checking.statistics import ClassStatistics, Spread
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.reports.data_pictures import STROKES, jpeg_uri, sample_picture
-from taichinet.reports.html import EMPTY, balanced, counted, number, render, write_whole
+from taichinet.reports.html import EMPTY, balanced, counted, number, render
 from taichinet.reports.overlay import PREDICTION
+from taichinet.storage.atomic import write_text
 
 TEMPLATE = "data_page.html"
 MOST_FINDINGS: dict[Severity, int] = {"error": 24, "warning": 8, "note": 6}  # shown with pictures, of each kind
@@ -68,7 +69,7 @@ class Section:
 
 def write_data_page(path: Path, report: DataReport, manifest: Manifest | None, root: str) -> None:
     """Write the page of `report` on the data set at `root`; without `manifest` (unreadable) it has no pictures."""
-    write_whole(path, render_data_page(report, manifest, root))
+    write_text(path, render_data_page(report, manifest, root))
 
 
 def render_data_page(report: DataReport, manifest: Manifest | None, root: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from taichinet.reports.curves import LearningCurve
 from taichinet.reports.overlay import heat, overlay, strip
 from taichinet.reports.page import Case, NetworkScore, PageContent
 from taichinet.reports.summaries import network_title
+from taichinet.storage.atomic import write_json
 from taichinet.training.device import choose_placement
 
 CASES_SHOWN = 12
@@ -132,7 +132,7 @@ def _case(sample: Sample, predictors: dict[str, Predictor], dice: dict[str, floa
 
 def write_run_record(path: Path, studies: list[Study]) -> None:
     """The results of `studies` as one JSON beside the page, for programs."""
-    path.write_text(json.dumps([study.folds[0].result for study in studies], indent=1) + "\n", encoding="utf-8")
+    write_json(path, [study.folds[0].result for study in studies])
 
 
 def demo_picture(page: PageContent, rows: int = 3) -> Image.Image:

@@ -24,14 +24,6 @@ def render(template: str, **values: object) -> str:
     return environment.get_template(template).render(**values)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` to `path` in one step, its folder first: a reader never finds half a page."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
-
-
 def number(value: float | None, digits: int) -> str:
     """`value` with `digits` decimals, or a dash where there is none."""
     return EMPTY if value is None or not isfinite(value) else f"{value:.{digits}f}"

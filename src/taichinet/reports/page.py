@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from taichinet.reports.curves import DARK, FIGURE_WIDTHS, LIGHT, LearningCurve, curves_figure, curves_in_words
-from taichinet.reports.html import EMPTY, balanced, counted, number, png_uri, render, write_whole
+from taichinet.reports.html import EMPTY, balanced, counted, number, png_uri, render
 from taichinet.reports.overlay import PREDICTION, SECOND, TRUTH, Stroke, colour_map
+from taichinet.storage.atomic import write_text
 
 TEMPLATE = "demo_page.html"
 
@@ -104,7 +105,7 @@ COLUMNS: dict[str, _Column] = {
 
 def write_page(path: Path, content: PageContent) -> None:
     """Write `content` to `path`: one file, pictures inside, nothing from elsewhere."""
-    write_whole(path, render_page(content))
+    write_text(path, render_page(content))
 
 
 def render_page(content: PageContent) -> str:

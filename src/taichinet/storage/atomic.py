@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from safetensors import SafetensorError
 
 from taichinet.errors import StorageError
 
@@ -23,26 +26,71 @@ TEMPORARY_SUFFIX = ".tmp"
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to `path` to write to, and rename it to `path` when the block ends.
 
-    Use it for libraries that write files themselves, such as safetensors or ONNX.
+    Use it for libraries that write files themselves, such as safetensors or ONNX. The block should do nothing but
+    write: the errors that such libraries raise on a full disk become StorageError.
 
     Args:
         path: The final file. Its folder is created if it does not exist.
 
+    Yields:
+        The temporary path, whose ending is not that of `path`: name the format to libraries that guess it.
+
     Raises:
         StorageError: The file cannot be written. An earlier file at `path` is unchanged.
     """
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}{TEMPORARY_SUFFIX}")
+    with storage_errors(path):
+        target = path.resolve() if path.is_symlink() else path
+        if target.exists() and not target.is_file():  # e.g. a folder, /dev/stdout
+            raise StorageError(f"Cannot write {path}: it is not a regular file. Give another name.")
+        temporary = target.parent / f".{target.name}.{uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _flush(temporary)
+            temporary.replace(target)
+        finally:
+            _remove(temporary)
+
+
+@contextmanager
+def replacing_all(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder in `folder` to write files to, and move them all to `folder` when the block ends.
+
+    Use it for files that belong together: a failing write changes none of them. They are moved in the order of their
+    names.
+
+    Args:
+        folder: The final folder. It is created if it does not exist.
+
+    Raises:
+        StorageError: A file cannot be written. Earlier files in `folder` are unchanged.
+    """
+    temporary = folder / f".{uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
+    with storage_errors(folder):
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            files = sorted(temporary.iterdir())
+            for file in files:
+                _flush(file)
+            for file in files:
+                file.replace(folder / file.name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Raise what Python and the libraries raise on a failing write as StorageError that names `path`.
+
+    safetensors raises SafetensorError, and torch and OpenVINO raise RuntimeError.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _flush(temporary)
-        temporary.replace(path)
-    except OSError as error:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
         raise StorageError(
             f"Cannot write {path} ({error}). Free disk space or check permissions; an earlier file is unchanged."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -59,6 +107,11 @@ def write_text(path: Path, content: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write `content` to `path` as indented JSON with a final line feed, atomically; raises StorageError."""
     write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # e.g. if the folder is a file; the error that led here is the one to report
+        path.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

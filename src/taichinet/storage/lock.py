@@ -1,34 +1,42 @@
-"""Claims: which process works in a folder, on shared storage too; a claim outlives no process that died.
+"""Locks on folders: one process works in a folder at a time, on shared storage too; a dead process blocks nobody.
 
-A claim is a file created with O_EXCL, which local disks and NFS do atomically. It names its owner, whose thread
-renews it every few seconds. It is taken over where its owner is a dead process of this machine, or has not renewed
-it for `STALE_SECONDS` of the waiting process' own clock: clocks of two machines are never compared.
+A lock is a file created with O_EXCL, which local disks and NFS do atomically. It names its owner, whose thread renews
+it every few seconds. It is taken over if its owner is a dead process of this machine, or if it has not been renewed
+for `STALE_SECONDS` of the waiting process' own clock: clocks of two machines are never compared. An empty or damaged
+lock file is one that nobody renews.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from taichinet.errors import ClaimedError
+from taichinet.errors import LockedError, StorageError
+from taichinet.storage.atomic import write_text
 
 STALE_SECONDS = 60.0
 POLL_SECONDS = 0.5
 
-# Of each claim of another process: its (owner, change time) when it last changed, and when that was noticed here.
-_noticed: dict[Path, tuple[tuple[str, int], float]] = {}
+State = tuple[str | None, int]  # content and change time of a lock file
+
+logger = logging.getLogger(__name__)
+
+# For each lock of another process: its state when it last changed, and when that was noticed here.
+_noticed: dict[Path, tuple[State, float]] = {}
 
 
-class Claim:
-    """A claim that this process holds. `lost` is set where another process took it, after a long standstill."""
+class Lock:
+    """A lock that this process holds. `lost` is set if another process took it over, after a long standstill."""
 
     def __init__(self, path: Path, content: str, stale_seconds: float) -> None:
         self.path = path
@@ -39,15 +47,15 @@ class Claim:
         self._thread.start()
 
     def verify(self) -> None:
-        """Raise ClaimedError where the claim has been lost: going on would write into another's folder."""
+        """Raise LockedError if the lock has been lost: this process must no longer write to the folder."""
         if self.lost.is_set():
-            raise ClaimedError(
-                f"{self.path} was taken over by another process while this one stood still. Run the command again: it "
-                "waits for that process or goes on from where it died."
+            raise LockedError(
+                f"{self.path} was taken over by another process while this one did not run. Run the command again: it "
+                "waits for that process or resumes where it stopped."
             )
 
     def release(self) -> None:
-        """Give it up; nothing happens where it is another's by now."""
+        """Remove the lock file, unless another process holds the lock by now."""
         self._stop.set()
         self._thread.join()
         if _read(self.path) == self._content:
@@ -64,45 +72,68 @@ class Claim:
 
 
 @contextmanager
-def claimed(
-    path: Path,
-    wait: bool = False,
-    stale_seconds: float = STALE_SECONDS,
-    on_wait: Callable[[str], None] = lambda _: None,
-) -> Iterator[Claim]:
-    """Hold the claim `path` for the block; with `wait`, after whoever holds it now.
+def locked(path: Path, wait: bool = False, stale_seconds: float | None = None) -> Iterator[Lock]:
+    """Hold the lock `path` for the block. Waiting and taking over are logged as warnings.
 
-    Raises ClaimedError, which names the owner, where it is held and `wait` is false. `on_wait` hears that once.
+    Args:
+        path: The lock file, in the folder that it protects.
+        wait: Whether to wait for an owner that works. Without, a lock is refused at once if its owner is known to run
+            on this machine, and as soon as it is renewed if that cannot be known (another machine or container). A
+            lock that nobody renews is taken over in either case.
+        stale_seconds: How long a lock must not have been renewed until it is taken over; `STALE_SECONDS` by default.
+
+    Raises:
+        LockedError: Another process holds it, and `wait` is false. The message names that process.
+        StorageError: The lock file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    told = False
-    while (claim := _take(path, stale_seconds)) is None:
-        owner = describe_owner(path)
-        if not wait:
-            raise ClaimedError(
-                f"{path.parent} is worked on by {owner}. Wait for it; if you know that it is gone, delete {path}."
-            )
-        if not told:
-            on_wait(owner)
-            told = True
-        time.sleep(POLL_SECONDS)
+    patience = STALE_SECONDS if stale_seconds is None else stale_seconds
     try:
-        yield claim
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = _acquire(path, wait, patience)
+    except OSError as error:
+        raise StorageError(f"Cannot write the lock {path} ({error}). Free disk space or check permissions.") from error
+    try:
+        yield lock
     finally:
-        claim.release()
+        lock.release()
 
 
 def describe_owner(path: Path) -> str:
     """For messages: "process 4711 on node3"."""
     owner = _parse(_read(path))
+    if not owner:
+        return "an unknown process"
     return f"process {owner.get('pid', '?')} on {owner.get('host', 'an unknown machine')}"
 
 
-def _take(path: Path, stale_seconds: float) -> Claim | None:
+def _acquire(path: Path, wait: bool, stale_seconds: float) -> Lock:
+    first: State | None = None
+    while (lock := _take(path, stale_seconds)) is None:
+        state = _state(path)
+        if state is None:  # released in between
+            continue
+        works = _is_running(_parse(state[0])) or first not in (None, state)
+        if works and not wait:
+            raise LockedError(
+                f"{path.parent} is locked by {describe_owner(path)}. Wait for it to end; if you know that it has "
+                f"ended, delete {path}."
+            )
+        if first is None:
+            asked = "waiting until it ends" if works else f"waiting up to {stale_seconds:.0f} s for a sign that it runs"
+            logger.warning("%s is locked by %s: %s.", path.parent, describe_owner(path), asked)
+            first = state
+        time.sleep(min(POLL_SECONDS, stale_seconds / 4))
+    return lock
+
+
+def _take(path: Path, stale_seconds: float) -> Lock | None:
     content = json.dumps({**_own_identity(), "token": uuid4().hex})
-    if _create(path, content) or (_is_stale(path, stale_seconds) and _take_over(path, content, stale_seconds)):
+    # Both are looked at in every round: a lock and its guard that died together are both stale after `stale_seconds`.
+    stale, stale_guard = _is_stale(path, stale_seconds), _is_stale(_guard(path), stale_seconds)
+    if _create(path, content) or (stale and _take_over(path, content, stale_seconds, stale_guard)):
         _noticed.pop(path, None)
-        return Claim(path, content, stale_seconds)
+        _noticed.pop(_guard(path), None)
+        return Lock(path, content, stale_seconds)
     return None
 
 
@@ -112,42 +143,45 @@ def _create(path: Path, content: str) -> bool:
     except FileExistsError:
         return False
     try:
-        os.write(file, content.encode())
+        if os.write(file, content.encode()) < len(content.encode()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(file)
+    except OSError:  # a full disk must not leave an empty or cut lock behind
+        path.unlink(missing_ok=True)
+        raise
     finally:
         os.close(file)
     return True
 
 
-def _take_over(path: Path, content: str, stale_seconds: float) -> bool:
-    """Replace a stale claim. A second claim guards this, so that two processes cannot both replace the first."""
-    guard = path.with_name(f"{path.name}.takeover")
+def _take_over(path: Path, content: str, stale_seconds: float, stale_guard: bool) -> bool:
+    """Replace a stale lock. A second lock file guards this, so that two processes cannot both replace the first."""
+    guard = _guard(path)
+    if stale_guard:  # its owner died within a millisecond's work
+        guard.unlink(missing_ok=True)
+        return False
     if not _create(guard, content):
-        if _is_stale(guard, stale_seconds):  # its owner died within a millisecond's work
-            guard.unlink(missing_ok=True)
         return False
     try:
-        if not path.exists() or not _is_stale(path, stale_seconds):
+        if not _is_stale(path, stale_seconds):
             return False  # another process was faster
-        temporary = path.with_name(f"{path.name}.{uuid4().hex}.tmp")
-        temporary.write_text(content, encoding="utf-8")
-        temporary.replace(path)
+        logger.warning("Taking over %s: %s has ended or no longer renews it.", path, describe_owner(path))
+        write_text(path, content)
         return True
     finally:
         guard.unlink(missing_ok=True)
 
 
+def _guard(path: Path) -> Path:
+    return path.with_name(f"{path.name}.takeover")
+
+
 def _is_stale(path: Path, stale_seconds: float) -> bool:
-    content = _read(path)
-    if content is None:
+    state = _state(path)
+    if state is None:
         return False
-    owner, own = _parse(content), _own_identity()
-    if owner.get("machine") == own["machine"] and _is_dead(owner):
+    if _is_dead(_parse(state[0])):
         return True
-    try:
-        state = (content, path.stat().st_mtime_ns)
-    except OSError:
-        return False
     known, since = _noticed.get(path, (None, 0.0))
     if known != state:
         _noticed[path] = (state, time.monotonic())
@@ -155,14 +189,38 @@ def _is_stale(path: Path, stale_seconds: float) -> bool:
     return time.monotonic() - since > stale_seconds
 
 
+def _state(path: Path) -> State | None:
+    try:
+        return _read(path), path.lstat().st_mtime_ns
+    except OSError:
+        return None
+
+
 def _is_dead(owner: dict[str, Any]) -> bool:
-    pid = owner.get("pid")
-    return isinstance(pid, int) and _started(pid) != owner.get("started")
+    return _is_of_this_machine(owner) and _started(owner["pid"]) != owner.get("started")
+
+
+def _is_running(owner: dict[str, Any]) -> bool:
+    """Whether `owner` is known to run; false also where that cannot be known."""
+    return _is_of_this_machine(owner) and _started(owner["pid"]) == owner.get("started") is not None
+
+
+def _is_of_this_machine(owner: dict[str, Any]) -> bool:
+    """Whether the process number of `owner` can be looked up here."""
+    return isinstance(owner.get("pid"), int) and owner.get("machine") == _machine() and _lists_own_processes()
+
+
+def _lists_own_processes() -> bool:
+    """Whether /proc numbers processes as this one does; in a new PID namespace it may be that of the outer one."""
+    try:
+        return str(Path("/proc/self").readlink()) == str(os.getpid())
+    except OSError:
+        return False
 
 
 def _own_identity() -> dict[str, Any]:
     pid = os.getpid()
-    return {"pid": pid, "host": socket.gethostname(), "machine": _machine(), "started": _started(pid)}
+    return {"pid": pid, "host": socket.gethostname(), "machine": _machine(), "started": _started("self")}
 
 
 def _machine() -> str:
@@ -175,7 +233,7 @@ def _machine() -> str:
     return " ".join(parts)
 
 
-def _started(pid: int) -> str | None:
+def _started(pid: int | str) -> str | None:
     """When process `pid` began, in ticks since the boot: numbers are used again. None where it is gone, or a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
@@ -186,7 +244,7 @@ def _started(pid: int) -> str | None:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
 
@@ -194,6 +252,9 @@ def _read(path: Path) -> str | None:
 def _parse(content: str | None) -> dict[str, Any]:
     try:
         owner = json.loads(content or "")
-    except ValueError:  # just created, not yet written
+    except (ValueError, RecursionError):  # just created and not yet written, or damaged
         return {}
     return owner if isinstance(owner, dict) else {}
+
+
+claimed = locked  # the name before the lock had this module

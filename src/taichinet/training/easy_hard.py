@@ -23,7 +23,7 @@ from taichinet.models.baselines.unet_plus_plus import UNetPlusPlus, UNetPlusPlus
 from taichinet.models.input_size import MAX_WIDTH
 from taichinet.storage.atomic import write_json
 from taichinet.storage.digest import digest_tensors
-from taichinet.storage.lock import claimed
+from taichinet.storage.lock import locked
 from taichinet.storage.tensors import write_tensors
 from taichinet.training.checkpoint import clear_checkpoints
 from taichinet.training.device import Placement, choose_placement
@@ -109,12 +109,12 @@ def mine_regions(
     folder = cache / provenance.identity()
     if (folder / "provenance.json").exists():
         return _read_from_cache(folder)
-    with claimed(cache / f"{folder.name}.claim", wait=True) as claim:
+    with locked(cache / f"{folder.name}.claim", wait=True) as lock:
         if (folder / "provenance.json").exists():  # while this process waited
             return _read_from_cache(folder)
 
         def hear(row: dict[str, Any]) -> None:
-            claim.verify()
+            lock.verify()
             on_epoch(row)
 
         mined = _mine(train, settings, augmentation, folder, provenance, hear, placement)

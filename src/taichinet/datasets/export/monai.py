@@ -15,7 +15,9 @@ from taichinet.datasets.readers.monai import LISTS
 INDEX = "datalist.json"
 
 
-def export_monai(manifest: Manifest, out: Path, plan: FoldPlan | None = None, colour: bool = False) -> Path:
+def export_monai(
+    manifest: Manifest, out: Path, plan: FoldPlan | None = None, colour: bool = False, overwrite: bool = False
+) -> Path:
     """Write `manifest` as `out`/{images,labels}/CASE.png and `out`/datalist.json, and return that file.
 
     Images are PNG at native size, grey or, with `colour`, RGB; label maps hold 0..R, inner regions higher.
@@ -27,7 +29,7 @@ def export_monai(manifest: Manifest, out: Path, plan: FoldPlan | None = None, co
     plan = dealt(manifest, plan)
     folds = told_folds(manifest, plan)
     names = case_names(manifest.keys)
-    with whole_folder(out, INDEX) as partial:
+    with whole_folder(out, INDEX, overwrite=overwrite) as partial:
         files = [(partial / "images" / f"{name}.png", partial / "labels" / f"{name}.png") for name in names.values()]
         write_pictures(manifest, files, colour)
         write_json(_datalist(manifest, names, folds, plan), partial / INDEX)

@@ -19,7 +19,12 @@ RGB = {"0": "R", "1": "G", "2": "B"}
 
 
 def export_nnunet(
-    manifest: Manifest, out: Path, dataset_id: int = 500, plan: FoldPlan | None = None, colour: bool = False
+    manifest: Manifest,
+    out: Path,
+    dataset_id: int = 500,
+    plan: FoldPlan | None = None,
+    colour: bool = False,
+    overwrite: bool = False,
 ) -> Path:
     """Write `manifest` as `out`/DatasetNNN_NAME, NNN being `dataset_id`, and return that folder; `out` is nnUNet_raw.
 
@@ -51,7 +56,7 @@ def export_nnunet(
             f"All samples of {manifest.name} are its test part: nnU-Net needs some to train. Give folds."
         )
     splits = _splits(train, names, folds)
-    with whole_folder(folder, INDEX, [SPLITS]) as partial:
+    with whole_folder(folder, INDEX, [SPLITS], overwrite) as partial:
         ends = {sample.key: "Ts" if sample.key in test else "Tr" for sample in manifest}
         files = [
             (

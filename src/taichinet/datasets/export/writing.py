@@ -19,19 +19,23 @@ from taichinet.datasets.label_map import encode
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.datasets.readers.layout import is_clutter, listing
 from taichinet.errors import DataError
+from taichinet.storage.atomic import replacing, write_text
+from taichinet.storage.output_folder import record_files, refuse_foreign_files
 
 PARTIAL = ".taichinet-export"  # hidden: no reader, ours or nnU-Net's, looks into it
 
 
 @contextmanager
-def whole_folder(target: Path, index: str, others: Sequence[str] = ()) -> Iterator[Path]:
+def whole_folder(target: Path, index: str, others: Sequence[str] = (), overwrite: bool = False) -> Iterator[Path]:
     """A folder to write into, whose content becomes that of `target` when the block ends, `index` last.
 
     Until then `target` is left as it is: an export that fails or is interrupted changes nothing. DataError where
-    `target` holds anything but an earlier export (`index`, the cases that it records, files called as `others`).
+    `target` holds anything but an earlier export (`index`, the cases that it records, files called as `others`), and,
+    unless `overwrite` is true, StorageError where a file of that export has been changed since.
     """
     target = target.resolve()
     _refuse_foreign(target, index, others)
+    refuse_foreign_files(target, _files(target), overwrite)
     new_target = not target.exists()
     partial = target / PARTIAL  # inside, for a folder beside it may lie on another disk
     shutil.rmtree(partial, ignore_errors=True)  # of an export that was killed
@@ -43,6 +47,7 @@ def whole_folder(target: Path, index: str, others: Sequence[str] = ()) -> Iterat
             shutil.rmtree(old) if old.is_dir() else old.unlink()
         for new in sorted(partial.iterdir(), key=lambda path: path.name == index):
             new.replace(target / new.name)
+        record_files(target, _files(target))
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         if new_target and not any(target.iterdir()):
@@ -66,8 +71,9 @@ def write_pictures(manifest: Manifest, files: Sequence[tuple[Path, Path]], colou
         except DataError as error:
             problems.append(str(error))
             return
-        Image.fromarray(pixels).save(image)
-        Image.fromarray(encode(regions)).save(labels)
+        for path, content in ((image, pixels), (labels, encode(regions))):
+            with replacing(path) as temporary:
+                Image.fromarray(content).save(temporary, format="PNG")
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         list(pool.map(write, zip(manifest.samples, files, strict=True)))
@@ -102,7 +108,13 @@ def our_record(manifest: Manifest, names: dict[str, str], plan: FoldPlan | None)
 
 def write_json(content: object, file: Path) -> None:
     """`content` as readable JSON."""
-    file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(file, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _files(target: Path) -> list[str]:
+    """The files of `target`, without hidden ones, relative to it."""
+    files = (file.relative_to(target) for file in sorted(target.rglob("*")) if not file.is_dir())
+    return [str(file) for file in files if not any(is_clutter(name) for name in file.parts)]
 
 
 def _refuse_foreign(target: Path, index: str, others: Sequence[str]) -> None:
@@ -121,8 +133,8 @@ def _refuse_foreign(target: Path, index: str, others: Sequence[str]) -> None:
     if not cases:
         raise DataError(f"{target} is not empty and holds no earlier export. {remedy}")
     own = {target / name for name in (index, *others)}
-    for file in sorted(target.rglob("*")):
-        if any(is_clutter(name) for name in file.relative_to(target).parts) or file in own or file.is_dir():
+    for file in (target / name for name in _files(target)):
+        if file in own:
             continue
         if file.stem.removesuffix("_0000") not in cases:
             raise DataError(f"{target} holds an earlier export, but {file} is none of it and would be lost. {remedy}")

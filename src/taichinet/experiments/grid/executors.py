@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
@@ -12,6 +13,8 @@ from typing import Any, Protocol
 
 from taichinet.experiments.grid.work import Ended, Task, perform
 from taichinet.experiments.run import OnEpoch
+
+PARENT_POLL_SECONDS = 1.0
 
 
 class Executor(Protocol):
@@ -95,7 +98,7 @@ class Processes:
         return ended
 
     def stop(self) -> None:
-        """Terminate all; the claims of dead processes count for nothing."""
+        """Terminate all; the locks of dead processes are taken over."""
         for _, process in self._running.values():
             process.terminate()
         for _, process in self._running.values():
@@ -104,11 +107,30 @@ class Processes:
 
 
 def _child(work: Callable[[Task], Ended], task: Task, threads: int, sender: Connection[Any, Any]) -> None:
+    _end_with_parent()
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us in order
     torch.set_num_threads(threads)
     sender.send(work(task))
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent ends, even if the parent is killed and cannot end it in order.
+
+    A thread compares the parent's process number, on every system: Linux' PR_SET_PDEATHSIG would also fire when only
+    the thread that started the process ends.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent.pid:
+            time.sleep(PARENT_POLL_SECONDS)
+        os._exit(1)  # at once, like a kill: what was trained is in checkpoints
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _cause(code: int | None) -> str:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
 
 import yaml
 
-from taichinet.errors import ClaimedError, FoldError, TaiChiNetError
+from taichinet.errors import FoldError, LockedError, StorageError, TaiChiNetError
 from taichinet.experiments.cross_validate import StudyData, open_study_data, refuse_other_study, teacher_folder
 from taichinet.experiments.evaluation_files import write_evaluation
 from taichinet.experiments.fold_result import read_fold
@@ -21,7 +19,8 @@ from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.reevaluate import evaluate_weights
 from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.models.weights import WEIGHTS_FILE
-from taichinet.storage.lock import claimed
+from taichinet.storage.atomic import write_bytes, write_json, write_text
+from taichinet.storage.lock import locked
 
 Task = Cell | Transfer
 FAILURE = "failure.txt"
@@ -46,7 +45,7 @@ def perform(task: Task, on_epoch: OnEpoch = lambda phase, row, epochs: None) -> 
             train_cell(task, on_epoch)
         else:
             score_transfer(task)
-    except ClaimedError as error:
+    except LockedError as error:
         return Ended(task, "busy", str(error))
     except TaiChiNetError as error:
         return Ended(task, "failed", str(error))
@@ -84,7 +83,7 @@ def copy_result(cell: Cell, twin: Cell) -> None:
     Raises FoldError where the folder holds a result or checkpoint already that is not this one.
     """
     original = read_fold(twin.folder)
-    with claimed(cell.folder / "claim", wait=True):
+    with locked(cell.folder / "claim", wait=True):
         if (cell.folder / "result.json").exists():
             read_fold(cell.folder, original.result["identity"])
             return
@@ -94,13 +93,13 @@ def copy_result(cell: Cell, twin: Cell) -> None:
                 "folder, to take the finished result."
             )
         settings = cell.experiment.model_dump(mode="json")
-        for name in ("history.csv", "scores.csv"):
-            shutil.copyfile(twin.folder / name, cell.folder / name)
-        shutil.copytree(twin.folder / "weights", cell.folder / "weights", dirs_exist_ok=True)
+        weights = (file for file in sorted((twin.folder / "weights").rglob("*")) if file.is_file())
+        for file in (twin.folder / "history.csv", twin.folder / "scores.csv", *weights):
+            write_bytes(cell.folder / file.relative_to(twin.folder), file.read_bytes())
         text = yaml.safe_dump(settings, sort_keys=False)
-        (cell.folder / "experiment.yaml").write_text(text, encoding="utf-8")
+        write_text(cell.folder / "experiment.yaml", text)
         origin = str(twin.folder.relative_to(twin.out))
-        write_json({**original.result, "experiment": settings, "copied_from": origin}, cell.folder / "result.json")
+        write_json(cell.folder / "result.json", {**original.result, "experiment": settings, "copied_from": origin})
 
 
 def score_transfer(transfer: Transfer) -> None:
@@ -112,13 +111,6 @@ def weights_of(transfer: Transfer) -> set[str]:
     """SHA-256 of the weights that the evaluation needs: one that lacks any of them is out of date."""
     files = [cell.folder / "weights" / WEIGHTS_FILE for cell in transfer.needs]
     return {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-
-
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """Whole or not at all."""
-    temporary = path.with_name(f"{path.stem}.{uuid4().hex}.tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
 
 
 _opened: dict[tuple[Any, ...], StudyData] = {}
@@ -136,5 +128,5 @@ def _study_data(cell: Cell) -> StudyData:
 
 
 def _note_failure(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FAILURE).write_text(traceback.format_exc(), encoding="utf-8")
+    with suppress(StorageError):  # the defect is the reason that is reported
+        write_text(folder / FAILURE, traceback.format_exc())

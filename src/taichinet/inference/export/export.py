@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from taichinet.errors import SettingError, WeightsError
+from taichinet.errors import SettingError, StorageError, WeightsError
 from taichinet.inference.export.build import ENDINGS, Built, ExportFormat, build
 from taichinet.inference.export.comparison import Comparison, compare, through
 from taichinet.inference.export.images import Case, ExportImages, find_cases, share_out
@@ -27,6 +27,8 @@ from taichinet.inference.runtimes.parity import (
 from taichinet.inference.runtimes.runtime import Precision
 from taichinet.inference.runtimes.tuned import Tuned
 from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights, load_weights
+from taichinet.storage.atomic import replacing_all
+from taichinet.storage.output_folder import output_files, refuse_foreign_files
 
 _PACKAGES = {
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
@@ -47,6 +49,7 @@ class ExportRequest:
     calibration: str | None = None
     threshold: float | None = None
     most_images: int = 150
+    overwrite: bool = False
 
     @property
     def precision(self) -> Precision:
@@ -61,6 +64,7 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
     masks are not near enough to plain PyTorch's: then nothing is written.
     """
     _refuse_unusable(request)
+    refuse_foreign_files(request.output.parent, _output_names(request), request.overwrite)
     loaded = load_weights(request.weights)
     plain = Predictor(loaded, PLAIN, request.threshold, Eager(loaded.network))
     images = _images(request, loaded)
@@ -79,8 +83,8 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
     comparison = compare(plain, candidates, images.parity)
     _refuse_unlike(request, comparison)
     apart, largest = _resizing_difference(built, plain, images.parity)
-    request.output.parent.mkdir(parents=True, exist_ok=True)
-    built.save_whole(request.output)
+    with output_files(request.output.parent) as temporary:  # OpenVINO writes two files
+        built.save_whole(temporary / request.output.name)
     report = ExportReport(
         file=str(request.output),
         form=request.form,
@@ -167,7 +171,8 @@ def _keep(request: ExportRequest, built: Built, comparison: Comparison, folder: 
         graph.parent.mkdir(exist_ok=True)
         for precision in rows:  # never a record beside another graph than its own
             (graph.parent / f"{request.form}-{precision}.json").unlink(missing_ok=True)
-        built.save_graph(graph)
+        with replacing_all(graph.parent) as temporary:
+            built.save_graph(temporary / graph.name)
         for precision, row in rows.items():
             record = ParityRecord(
                 runtime=request.form,
@@ -181,9 +186,15 @@ def _keep(request: ExportRequest, built: Built, comparison: Comparison, folder: 
                 plain_seconds=comparison.seconds["plain"],
             )
             write_record(record, graph.parent / f"{request.form}-{precision}.json")
-    except OSError:
+    except (OSError, StorageError):
         return ()
     return (str(graph),)
+
+
+def _output_names(request: ExportRequest) -> list[str]:
+    """The files that an export writes to the folder of its output."""
+    weights = [request.output.with_suffix(".bin").name] if request.form == "openvino" else []
+    return [request.output.name, *weights, *(f"{request.output.name}.parity.{ending}" for ending in ("json", "md"))]
 
 
 def _parts(file: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 from taichinet.inference.runtimes.parity import MOST_DICE_COST, Parity
 from taichinet.inference.runtimes.runtime import Precision
+from taichinet.storage.atomic import write_json, write_text
+from taichinet.storage.output_folder import output_files
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,9 @@ class ExportReport:
 def write_report(report: ExportReport, file: Path) -> tuple[Path, Path]:
     """FILE.parity.json and FILE.parity.md beside the exported `file`."""
     as_json, as_table = (file.with_name(f"{file.name}.parity.{ending}") for ending in ("json", "md"))
-    as_json.write_text(json.dumps(report.to_json_dict(), indent=1) + "\n", encoding="utf-8")
-    as_table.write_text(readable(report), encoding="utf-8")
+    with output_files(file.parent) as temporary:
+        write_json(temporary / as_json.name, report.to_json_dict())
+        write_text(temporary / as_table.name, readable(report))
     return as_json, as_table
 
 

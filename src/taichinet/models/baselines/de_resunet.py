@@ -94,7 +94,7 @@ class DEResUNet(nn.Module):
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
         sides = self._side_maps(image)
         coarse = at_least_float32(self.coarse(torch.cat([side.softmax(dim=1) for side in sides], dim=1)))
-        background, *foreground = coarse.softmax(dim=1).split(1, dim=1)
+        background, *foreground = torch.split(coarse.softmax(dim=1), 1, dim=1)
         strengthened = [
             module(tissue, background, image) for module, tissue in zip(self.strengthen, foreground, strict=True)
         ]

@@ -14,7 +14,8 @@ from taichinet.reports.comparison.long_form import csv_files
 from taichinet.reports.comparison.markdown import document_markdown
 from taichinet.reports.comparison.results import ComparisonResults, read_results
 from taichinet.reports.comparison.sections import make_document
-from taichinet.reports.html import write_whole
+from taichinet.storage.atomic import write_text
+from taichinet.storage.output_folder import output_files, refuse_foreign_files
 
 
 def write_report(
@@ -24,11 +25,13 @@ def write_report(
     pair: Pair | None = None,
     worst: int = WORST,
     resamples: int = RESAMPLES,
+    overwrite: bool = False,
 ) -> ComparisonResults:
     """Write index.html, report.md, report.tex and the CSV files of all runs below `runs` into the folder `out`.
 
     With `data`, the page shows the `worst` cases of two methods, drawn anew from the weights in the run folders. It
-    then holds pictures of the data set: keep it where the data may be.
+    then holds pictures of the data set: keep it where the data may be. Raises StorageError, and writes nothing, if a
+    file of `out` would be replaced that an earlier report did not write, unless `overwrite` is true.
     """
     results = read_results(runs, resamples=resamples)
     studies = with_overlays(case_studies(results.methods, pair), data, worst)
@@ -39,6 +42,8 @@ def write_report(
         **csv_files(results),
         "index.html": document_html(document, studies),
     }
-    for name, text in files.items():
-        write_whole(out / name, text)
+    refuse_foreign_files(out, files, overwrite)
+    with output_files(out) as temporary:
+        for name, text in files.items():
+            write_text(temporary / name, text)
     return results

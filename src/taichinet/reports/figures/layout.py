@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,8 @@ from numpy.typing import NDArray
 
 from taichinet.reports.figures.sheet import Panel, Sheet
 from taichinet.reports.overlay import MAP, TRUTH, contours
+from taichinet.storage.atomic import write_json
+from taichinet.storage.output_folder import output_files
 
 DPI = 300
 TEXT_SIZE = 7.5  # points; journals ask for 7 at least
@@ -50,15 +51,20 @@ STYLE: Any = {
 
 def write_figure(sheet: Sheet, folder: Path, dpi: int = DPI) -> tuple[Path, Path, Path]:
     """`fig-<number>.png` at `dpi`, `.pdf` with contours and letters as vectors, and `.json`, the sheet's record."""
-    folder.mkdir(parents=True, exist_ok=True)
-    png, pdf, record = (folder / f"fig-{sheet.number}.{ending}" for ending in ("png", "pdf", "json"))
+    png, pdf, record = (folder / name for name in figure_files(sheet.number))
     logging.getLogger("fontTools").setLevel(logging.ERROR)  # it doubts the dates in matplotlib's own fonts
     with matplotlib.rc_context(STYLE):
         figure = draw(sheet)
-        figure.savefig(png, dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True})
-        figure.savefig(pdf, dpi=dpi, metadata={"CreationDate": None})  # the same runs give the same bytes
-    record.write_text(json.dumps(sheet.record(), indent=1) + "\n", encoding="utf-8")
+        with output_files(folder) as temporary:
+            figure.savefig(temporary / png.name, dpi=dpi, metadata={"Software": None}, pil_kwargs={"optimize": True})
+            figure.savefig(temporary / pdf.name, dpi=dpi, metadata={"CreationDate": None})  # same runs, same bytes
+            write_json(temporary / record.name, sheet.record())
     return png, pdf, record
+
+
+def figure_files(number: int) -> tuple[str, str, str]:
+    """The names of the files of figure `number`: PNG, PDF, record."""
+    return f"fig-{number}.png", f"fig-{number}.pdf", f"fig-{number}.json"
 
 
 def draw(sheet: Sheet) -> Figure:

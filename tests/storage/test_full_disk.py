@@ -1,0 +1,201 @@
+"""A disk that is full while a command writes: the earlier files stay, nothing else is left, and one error says so."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import openvino
+import pandas as pd
+import pytest
+import torch
+from fakes.random_runs import make_fake_run
+from fakes.runs import recipe, write_run
+from fakes.scores import lesion_row
+from openvino import opset13
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from taichinet.cli.app import app
+from taichinet.datasets.catalogue import open_dataset
+from taichinet.datasets.export.monai import export_monai
+from taichinet.datasets.folds import make_folds, write_folds
+from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.prepared import Regions, prepare
+from taichinet.errors import StorageError
+from taichinet.experiments import cross_validate
+from taichinet.experiments.fold_result import FoldResult
+from taichinet.experiments.grid.cells import Cell
+from taichinet.experiments.grid.work import copy_result
+from taichinet.experiments.recipes import get_recipe
+from taichinet.storage.atomic import replacing, replacing_all, write_json, write_text
+from taichinet.training.easy_hard import MinedRegions, Provenance, _write_regions
+
+LIMIT = 64  # bytes of each file until the disk is "full"
+
+Files = dict[str, bytes]
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can grow beyond LIMIT bytes: the system refuses the write, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, hard))  # Python ignores SIGXFSZ, so writes raise OSError
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def files_of(folder: Path) -> Files:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def assert_unchanged_by_a_full_disk(folder: Path, write: Callable[[], object]) -> None:
+    """Both onto nothing and onto the files that `write` made before."""
+    for earlier in (False, True):
+        if earlier:
+            write()
+        before = files_of(folder)
+        assert bool(before) >= earlier
+        with full_disk(), pytest.raises(StorageError, match="Cannot write"):
+            write()
+        assert files_of(folder) == before
+        assert not [path for path in folder.rglob("*") if path.name.endswith(".tmp")]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 4, 3, 1, seed=1, height=64, width=64)
+
+
+@pytest.fixture(scope="module")
+def fold(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    manifest = open_dataset(data, include_normal=False)
+    return make_fake_run(tmp_path_factory.mktemp("runs"), manifest, "demo-unet", manifest.keys[::2])
+
+
+def save_tensors(path: Path) -> None:
+    with replacing(path) as temporary:
+        save_file({"a": torch.zeros(10_000)}, temporary)
+
+
+def save_checkpoint(path: Path) -> None:
+    with replacing(path) as temporary:
+        torch.save({"a": torch.zeros(10_000)}, temporary)
+
+
+def save_onnx(path: Path) -> None:
+    tensor = onnx.helper.make_tensor("a", onnx.TensorProto.FLOAT, [1000], [0.0] * 1000)
+    graph = onnx.helper.make_graph([], "g", [], [], [tensor])
+    with replacing(path) as temporary:
+        onnx.save(onnx.helper.make_model(graph), temporary)
+
+
+def save_openvino(path: Path) -> None:
+    constant = opset13.constant(torch.rand(1, 10_000).numpy())
+    parameter = opset13.parameter([1, 10_000])
+    model = openvino.Model([opset13.add(parameter, constant)], [parameter])
+    with replacing_all(path.parent) as temporary:
+        openvino.save_model(model, temporary / "a.xml", compress_to_fp16=False)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        save_tensors,
+        save_checkpoint,
+        save_onnx,
+        save_openvino,
+        lambda path: write_json(path, list(range(100))),
+        lambda path: write_text(path, "a" * 100),
+    ],
+)
+def test_every_library_that_writes_files(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    assert_unchanged_by_a_full_disk(tmp_path, lambda: write(tmp_path / "a.bin"))
+
+
+def test_the_fold_plan_and_the_prepared_images(tmp_path: Path, data: Path) -> None:
+    manifest = open_dataset(data, include_normal=False)
+    plan = make_folds(manifest, (), "paper", 0, 2)
+    assert_unchanged_by_a_full_disk(tmp_path / "folds", lambda: write_folds(plan, tmp_path / "folds" / "plan.json"))
+    with full_disk(), pytest.raises(StorageError, match="safetensors"):
+        prepare(manifest, 32, 1, tmp_path / "cache")
+    assert not files_of(tmp_path / "cache")
+
+
+def test_the_mined_regions(tmp_path: Path) -> None:
+    regions = Regions(
+        ("a",), torch.zeros(1, 1, 32, 32, dtype=torch.uint8), torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
+    )
+    mined = MinedRegions(regions, Provenance({}, {}, 32, 1, "", ("a",)))
+    assert_unchanged_by_a_full_disk(tmp_path, lambda: _write_regions(mined, tmp_path))
+
+
+def test_the_summary_of_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: Path, fold: Path) -> None:
+    manifest = open_dataset(data, include_normal=False)
+    scores = pd.read_csv(fold / "scores.csv")
+    keys = ("experiment", "protocol", "folds", "fold_seed", "images", "selection", "mining", "commit")
+    result = {
+        **dict.fromkeys(keys),
+        "dataset": "busi",
+        "dataset_digest": manifest.digest(),
+        "fold": 0,
+        "wall_seconds": 1.0,
+    }
+    monkeypatch.setattr(cross_validate, "read_fold", lambda folder: FoldResult(folder, scores, result))
+    study = tmp_path / "study"
+    write_text(study / "fold-0" / "result.json", "{}")
+    assert_unchanged_by_a_full_disk(study, lambda: cross_validate.summarise_study(study))
+    assert (study / "summary.json").is_file()
+
+
+def test_a_copied_result(tmp_path: Path, fold: Path) -> None:
+    write_text(fold / "history.csv", "epoch,loss\n" + "1,0.5\n" * 100)
+    folder = tmp_path / "busi" / "demo-unet" / "grouped" / "fold-0"
+    experiment = get_recipe("demo-unet")
+    cell, twin = (
+        Cell(experiment, "data", "busi", "grouped", 0, out, target, "key", 3)
+        for out, target in ((tmp_path, folder), (fold.parents[3], fold))
+    )
+    with full_disk(), pytest.raises(StorageError):
+        copy_result(cell, twin)
+    assert not files_of(tmp_path)
+
+
+def test_phantoms_and_a_data_export(tmp_path: Path, data: Path) -> None:
+    with full_disk(), pytest.raises(StorageError, match="Cannot write"):
+        write_phantom_busi(tmp_path / "phantoms", 1, 0, 0, seed=1, height=64, width=64)
+    assert not list((tmp_path / "phantoms").rglob("*.png"))
+    manifest = open_dataset(data, include_normal=False)
+    assert_unchanged_by_a_full_disk(tmp_path / "export", lambda: export_monai(manifest, tmp_path / "export"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("report", "RUNS", "-o", "OUT/results.md"),
+        ("report", "RUNS", "-o", "OUT/report"),
+        ("data", "check", "DATA", "--report", "OUT/page.html"),
+        ("figures", "RUNS", "--data", "DATA", "--figure", "11", "--method", "unet", "--dpi", "72", "-o", "OUT"),
+        ("evaluate", "WEIGHTS", "--data", "DATA", "-o", "OUT"),
+    ],
+)
+def test_the_commands(tmp_path: Path, data: Path, fold: Path, words: tuple[str, ...]) -> None:
+    runs = fold.parents[3]
+    if words[0] == "report":
+        write_run(runs := tmp_path.with_name("summaries"), recipe("short-unet"), [lesion_row("a", 0.5)])
+    places = {"RUNS": runs, "DATA": data, "OUT": tmp_path, "WEIGHTS": fold / "weights"}
+    command = [str(places[word]) if word in places else word.replace("OUT", str(tmp_path)) for word in words]
+
+    def run() -> None:
+        result = CliRunner().invoke(app, command)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+
+    assert_unchanged_by_a_full_disk(tmp_path, run)
+    assert files_of(tmp_path)
