@@ -113,3 +113,12 @@ def test_an_inner_region_is_part_of_the_outer_one_whatever_the_masks_say(tmp_pat
     np.testing.assert_array_equal(disc, (levels < 255) | expected_cup)
     manifest = Manifest("eyes", (sample, replace(sample, key="other")), ("disc", "cup"))
     assert prepare(manifest, 16, 1).lesion.shape == (2, 2, 16, 16)
+
+
+def test_inverted_masks_are_a_warning_from_the_files_and_from_the_cache(busi: Path, tmp_path: Path) -> None:
+    for file in busi.rglob("*_mask*.png"):
+        Image.eval(Image.open(file).convert("L"), lambda value: 255 - value).save(file)
+    manifest = read_busi(busi, include_normal=False)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=r"cover \d+% of the images: lesion and background"):
+            prepare(manifest, 32, 1, tmp_path / "cache")

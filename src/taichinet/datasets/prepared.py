@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from taichinet.errors import DataError
 from taichinet.storage.atomic import replacing
 
 RECIPE = 2  # raise when the same files give other pixels, so that old cache entries are not read
+
+MOSTLY_PAINTED = 0.75  # mean share of the images that masks cover; above it they are probably inverted
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ def prepare(manifest: Manifest, size: int, channels: int, cache: Path | None = N
     entry = cache / f"{_identity(manifest, size, channels)}.safetensors"
     kept = _read_entry(entry)
     if kept is not None:
+        _warn_if_inverted(manifest, kept["lesion"])
         return Prepared(manifest.keys, tuple(sample.label for sample in manifest), kept["image"], kept["lesion"])
     prepared = _decode(manifest, size, channels)
     with replacing(entry) as temporary:
@@ -147,7 +151,18 @@ def _decode(manifest: Manifest, size: int, channels: int) -> Prepared:
     image = torch.from_numpy(np.stack([pixels for pixels, _ in pairs]))
     image = image[:, None] if channels == 1 else image.permute(0, 3, 1, 2).contiguous()
     lesion = torch.from_numpy(np.stack([masks for _, masks in pairs]))
+    _warn_if_inverted(manifest, lesion)
     return Prepared(manifest.keys, tuple(s.label for s in manifest.samples), image, lesion)
+
+
+def _warn_if_inverted(manifest: Manifest, lesion: Tensor) -> None:
+    share = float(lesion[:, 0].float().mean())
+    if share > MOSTLY_PAINTED:
+        warnings.warn(
+            f"The masks of {manifest.name} cover {share:.0%} of the images: lesion and background may be exchanged. "
+            "255 must be the lesion, 0 the background; see `taichinet data check`.",
+            stacklevel=3,
+        )
 
 
 def grey_images(manifest: Manifest) -> Mapping[str, np.ndarray]:

@@ -50,6 +50,7 @@ def found(
 
 FAULTS: dict[FindingKind, tuple[Callable[[], list[Pixels]], str]] = {
     "tiny mask": (lambda: [painted(Box(50, 50, 3, 4))], "12 pixels"),
+    "inverted mask": (lambda: [painted(Box(1, 1, 98, 118))], "paints 96% of the image"),
     "several parts": (lambda: [painted(Box(10, 10, 30, 30), Box(60, 60, 20, 20))], "2 parts"),
     "specks": (lambda: [painted(Box(10, 10, 30, 30), Box(60, 60, 1, 2))], "1 stray part"),
     "holes": (lambda: [with_hole()], "1 hole, 15 pixels in all"),
