@@ -277,7 +277,7 @@ def test_an_export_killed_halfway_is_written_over(tmp_path: Path) -> None:
     stale.mkdir(parents=True)
     (stale / "half.png").write_bytes(b"")
     export_monai(manifest, tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["datalist.json", "images", "labels"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("[!.]*")) == ["datalist.json", "images", "labels"]
 
 
 @both_formats
