@@ -10,6 +10,7 @@ programs, `Model(path).segment(pixels)` takes an array, however it was decoded.
 from __future__ import annotations
 
 import argparse
+import os
 import struct
 import sys
 import zlib
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it is read when onnxruntime is imported
 import onnxruntime
 from numpy.typing import NDArray
 

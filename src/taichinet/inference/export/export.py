@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from taichinet.errors import SettingError, WeightsError
+from taichinet.errors import SettingError, StorageError, WeightsError
 from taichinet.inference.export.build import ENDINGS, Built, ExportFormat, build
 from taichinet.inference.export.comparison import Comparison, compare, through
 from taichinet.inference.export.images import Case, ExportImages, find_cases, share_out
@@ -20,13 +20,14 @@ from taichinet.inference.runtimes.eager import PLAIN, Eager
 from taichinet.inference.runtimes.parity import (
     RUNTIMES_FOLDER,
     ParityRecord,
-    digest_of,
+    digest_graph,
     processor,
     write_record,
 )
 from taichinet.inference.runtimes.runtime import Precision
 from taichinet.inference.runtimes.tuned import Tuned
 from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights, load_weights
+from taichinet.storage.digest import digest_file
 
 _PACKAGES = {
     "onnx": ("onnx", "onnxruntime", "onnxscript"),
@@ -65,7 +66,7 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
     plain = Predictor(loaded, PLAIN, request.threshold, Eager(loaded.network))
     images = _images(request, loaded)
     folder = request.weights.parent if request.weights.name == WEIGHTS_FILE else request.weights
-    digest = digest_of(folder / WEIGHTS_FILE)
+    digest = digest_file(folder / WEIGHTS_FILE)
     say(f"Building {request.form} {request.precision}")
     calibration = [plain.prepare(case.pixels(loaded.channels)).pixels for case in images.calibration]
     notes = {"weights": digest, "model": loaded.config.model, "threshold": str(plain.threshold)}
@@ -179,9 +180,10 @@ def _keep(request: ExportRequest, built: Built, comparison: Comparison, folder: 
                 seconds=comparison.seconds[row],
                 tuned_seconds=comparison.seconds[_TUNED],
                 plain_seconds=comparison.seconds["plain"],
+                graph_digest=digest_graph(graph),
             )
             write_record(record, graph.parent / f"{request.form}-{precision}.json")
-    except OSError:
+    except (OSError, StorageError):
         return ()
     return (str(graph),)
 
