@@ -10,6 +10,7 @@ becomes pixels (docs/data.md); `taichinet.datasets.image_io` reads with the same
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -217,6 +218,7 @@ class Model:
 
     def __init__(self, model: str | Path | bytes, threads: int = 0) -> None:
         """`model` is the file or its content; `threads` 0 is one a core."""
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it is read when onnxruntime is imported
         import onnxruntime  # here, so that the reading rule above needs numpy and Pillow alone
 
         options = onnxruntime.SessionOptions()

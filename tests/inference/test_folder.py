@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -81,3 +83,40 @@ def test_an_image_without_room_fails_alone_and_says_so(tmp_path: Path) -> None:
     rows = predict(tmp_path, Grey(0), 2)
     assert [row.status for row in rows] == ["failed"] * 2
     assert all(row.error is not None and f"{number}.png" in row.error for number, row in enumerate(rows))
+
+
+CPU_REFUSAL = "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+
+
+@pytest.mark.parametrize(
+    "fault", [MemoryError(), RuntimeError(CPU_REFUSAL), torch.OutOfMemoryError("CUDA out of memory.")]
+)
+@pytest.mark.parametrize("place", ["prepare", "network_maps", "at_native_size"])
+def test_an_image_that_the_allocator_refuses_fails_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, place: str
+) -> None:
+    """Image 3 has 23 rows: its size tells the steps which image they have."""
+    step = getattr(Predictor, place)
+
+    def refuse(self: Predictor, *arguments: Any) -> Any:
+        last = arguments[0] if place == "prepare" else arguments[-1]
+        images = last if isinstance(last, list) else [last]
+        if any(getattr(image, "native_size", np.shape(image))[0] == 23 for image in images):
+            raise fault
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Predictor, place, refuse)
+    rows = predict(tmp_path, Grey(BATCH_SIZE), BATCH_SIZE + 2)
+    assert [row.status for row in rows] == ["failed" if number == 3 else "done" for number in range(BATCH_SIZE + 2)]
+    assert rows[3].error is not None
+    assert "3.png: there is not enough memory" in rows[3].error
+    assert len(list((tmp_path / "out").glob("*_mask.png"))) == BATCH_SIZE + 1
+
+
+def test_a_defect_is_not_taken_for_a_lack_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(Predictor, "at_native_size", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        predict(tmp_path, Grey(BATCH_SIZE), 2)

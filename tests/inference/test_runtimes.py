@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +30,7 @@ from taichinet.inference.runtimes.parity import (
     RUNTIMES_FOLDER,
     Parity,
     ParityRecord,
-    digest_of,
+    digest_graph,
     processor,
     read_record,
     write_record,
@@ -40,6 +42,7 @@ from taichinet.models.catalogue import create_model, list_models
 from taichinet.models.settings import CouplingSettings
 from taichinet.models.upsampling import UpsampledConv2d
 from taichinet.models.weights import LoadedWeights, WeightsConfig, load_weights, save_weights
+from taichinet.storage.digest import digest_file
 
 EXACT = Parity(4, 1.0, 1.0, 0, 4000, 0.0, None, None)
 
@@ -218,8 +221,9 @@ def keep_graph(folder: Path, **changes: object) -> None:
     runtimes.mkdir(exist_ok=True)
     if not (runtimes / "onnx-float32.onnx").exists():
         onnx.save(network_graph(load_weights(folder)), runtimes / "onnx-float32.onnx")
-    digest = digest_of(folder / "model.safetensors")
-    record = ParityRecord("onnx", "float32", "onnx-float32.onnx", digest, processor(), EXACT, 0.5, 1.0, 2.0)
+    digest = digest_file(folder / "model.safetensors")
+    graph = digest_graph(runtimes / "onnx-float32.onnx")
+    record = ParityRecord("onnx", "float32", "onnx-float32.onnx", digest, processor(), EXACT, 0.5, 1.0, 2.0, graph)
     write_record(replace(record, **changes), runtimes / "onnx-float32.json")  # type: ignore[arg-type]
 
 
@@ -249,6 +253,12 @@ def test_a_runtime_is_not_chosen_where_anything_speaks_against_it(weights: Path)
         {"parity": unlike},
         {"graph": "gone.onnx"},
         {"runtime": "unheard-of"},
+        {"runtime": "eager"},
+        {"seconds": float("nan")},
+        {"tuned_seconds": 0.0},
+        {"parity": replace(EXACT, agreement=float("nan"))},
+        {"seconds": "fast"},
+        {"graph": "a\0b"},
     ):
         keep_graph(weights, **changes)
         assert chosen("auto", weights) == "tuned", changes
@@ -257,6 +267,71 @@ def test_a_runtime_is_not_chosen_where_anything_speaks_against_it(weights: Path)
     keep_graph(weights)
     (weights / RUNTIMES_FOLDER / "onnx-float32.onnx").write_bytes(b"torn")
     assert chosen("auto", weights) == "tuned"
+
+
+def refusals(folder: Path) -> list[str]:
+    """What `auto` reports; it must take tuned PyTorch."""
+    reasons: list[str] = []
+    runtime = open_runtime("auto", load_weights(folder), folder, report=reasons.append)
+    assert runtime.description.name == "tuned"
+    return reasons
+
+
+def test_a_graph_whose_content_was_changed_is_refused_with_the_reason(weights: Path) -> None:
+    keep_graph(weights)
+    graph = weights / RUNTIMES_FOLDER / "onnx-float32.onnx"
+    content = bytearray(graph.read_bytes())
+    content[len(content) // 2] ^= 1  # one bit, most likely of a weight: the graph still opens
+    graph.write_bytes(content)
+    (reason,) = refusals(weights)
+    assert "onnx-float32.onnx is not the one that was exported" in reason
+    with pytest.raises(WeightsError, match="not the one that was exported"):
+        chosen("onnx", weights)
+
+
+def test_a_record_without_a_digest_is_unverified_and_not_used(weights: Path) -> None:
+    keep_graph(weights)
+    file = weights / RUNTIMES_FOLDER / "onnx-float32.json"
+    old = json.loads(file.read_text())
+    del old["graph_digest"]
+    file.write_text(json.dumps(old))
+    (reason,) = refusals(weights)
+    assert "unverified" in reason
+    assert "taichinet export" in reason
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_graph_outside_the_weights_folder_is_refused(weights: Path, tmp_path: Path, linked: bool) -> None:
+    keep_graph(weights)
+    own, outside = weights / RUNTIMES_FOLDER / "onnx-float32.onnx", tmp_path / "outside.onnx"
+    shutil.copy(own, outside)
+    if linked:
+        own.unlink()
+        own.symlink_to(outside)
+    keep_graph(weights, graph=own.name if linked else "../../outside.onnx")
+    (reason,) = refusals(weights)
+    assert "leads out of" in reason
+
+
+def test_the_digest_of_an_openvino_graph_covers_its_weights(tmp_path: Path) -> None:
+    graph, values = tmp_path / "g.xml", tmp_path / "g.bin"
+    graph.write_text("<net/>")
+    values.write_bytes(b"weights")
+    before = digest_graph(graph)
+    values.write_bytes(b"Weights")
+    assert digest_graph(graph) != before
+
+
+def test_a_record_of_any_damaged_form_is_one_error(tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    write_record(ParityRecord("onnx", "int8", "g", "d", "p", EXACT, 0.1, 0.2, 0.3, "e"), file)
+    whole = json.loads(file.read_text())
+    texts = ["[" * 100_000, "1" * 5000, "[]", "null", '{"parity": 3}', "\xff"]
+    texts += [json.dumps({**whole, key: value}) for key in whole for value in ([], {}, float("nan")) if key != "holds"]
+    for text in texts:
+        file.write_text(text, encoding="latin-1")
+        with pytest.raises(WeightsError, match="taichinet export"):
+            read_record(file)
 
 
 def test_an_unproven_runtime_asked_for_by_name_is_refused_with_the_command_that_proves_it(weights: Path) -> None:

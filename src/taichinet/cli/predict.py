@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import stat
+import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +22,7 @@ from taichinet.errors import DataError, PartialFailureError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from taichinet.inference.journal import Journal
     from taichinet.inference.outputs import Row
     from taichinet.inference.predictor import Predictor
 
@@ -24,6 +32,9 @@ _DERIVED = re.compile(r".+_(mask.*|probability|disagreement)\.png", re.IGNORECAS
 _HIDDEN = "hidden"
 _MASK = "a mask or an earlier prediction by name (*_mask*.png, *_probability.png, *_disagreement.png)"
 _OTHER_TYPE = "no image by its ending"
+_NO_FILE = "a FIFO, device or socket, or a folder named like an image"
+_LOCK = ".predictions.lock"
+_EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
 def predict(
@@ -67,28 +78,37 @@ def predict(
 
     Writes, for each, NAME_mask.png (0 and 255), NAME_probability.png and, for a network of two paths,
     NAME_disagreement.png (0..255 for 0..1), all 8-bit at the image's own size, and one predictions.csv and
-    predictions.json. Files that cannot be read are named at the end, when all others are done (exit code 7).
+    predictions.json. With --recursive, the subfolders of the input are kept in the output. Files that cannot be read
+    are named at the end, when all others are done (exit code 7). After an interruption the same command goes on.
     """
     from rich.console import Console
 
-    from taichinet.inference.outputs import TABLE, make_output_folder, output_names, rows_as_json
+    from taichinet.inference.outputs import TABLE, make_output_folder, output_names, refuse_foreign_files, rows_as_json
+    from taichinet.storage.lock import claimed
 
     found = _find_images(inputs, output, recursive)
+    # Paths hold whatever the user typed: nothing here is read as markup.
     messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     for line in found.notes():
         messages.print(line)
     names = output_names(found.images)
-    make_output_folder(output, names)
-    predictor = _load_predictor(weights, threshold, runtime, disagreement)
-    rows = _predict_all(predictor, names, output, None if as_json else messages)
+    make_output_folder(output)
+    try:
+        with claimed(output / _LOCK), _terminable():
+            refuse_foreign_files(output, names)
+            predictor, settings = _load_predictor(weights, threshold, runtime, disagreement, messages)
+            rows = _predict_all(predictor, settings, names, output, messages, quiet=as_json)
+    except _TerminatedError:
+        messages.print(f"Terminated. The same command goes on; {TABLE}.csv in {output} holds what is done.")
+        raise typer.Exit(_EXIT_TERMINATED) from None
     if as_json:
-        typer.echo(rows_as_json(rows))
+        _echo(rows_as_json(rows))
     failed = [str(row.error) for row in rows if row.error is not None]
     done = len(rows) - len(failed)
     if failed and not done:
-        raise DataError(f"None of the {len(rows)} images could be predicted. Mend or replace them:", failed)
+        raise DataError(f"None of the {len(rows)} images could be predicted. Correct or replace them:", failed)
     if not as_json:
-        typer.echo(
+        _echo(
             f"{done} of {len(rows)} images predicted ({predictor.runtime.description}); masks, maps and {TABLE}.csv "
             f"are in {output}."
         )
@@ -96,15 +116,42 @@ def predict(
         problems = "\n  - ".join(["", *failed])
         raise PartialFailureError(
             f"{len(failed)} of {len(rows)} images failed; the other {done} are done and written to {output}. "
-            f"Mend or remove these and run again:{problems}"
+            f"Correct or remove these and run again:{problems}"
         )
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM arrived: everything ends as after Ctrl-C, with another exit code."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Raise _TerminatedError on SIGTERM within the block."""
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise _TerminatedError
+
+    if threading.current_thread() is not threading.main_thread():  # where signals cannot be handled
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _echo(text: str) -> None:
+    """Print `text`; characters that standard output cannot encode are escaped, such as those of a file name."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    typer.echo(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 @dataclass(frozen=True)
 class _Found:
-    """The images to predict, in order, and what was passed over, by reason."""
+    """The images to predict, in order, each with its path relative to what was named; what was skipped, by reason."""
 
-    images: tuple[Path, ...]
+    images: Mapping[Path, Path]
     skipped: Mapping[str, tuple[Path, ...]]
 
     def notes(self) -> Iterator[str]:
@@ -123,23 +170,25 @@ def _find_images(inputs: Sequence[Path], output: Path, recursive: bool) -> _Foun
     """
     if not inputs:
         raise DataError("No image was named. Pass image files, or a folder of them.")
-    images: dict[Path, Path] = {}
+    images: dict[Path, tuple[Path, Path]] = {}
     skipped: dict[str, dict[Path, Path]] = {}
     try:
-        absent = [f"{path}: there is no such file or folder" for path in inputs if not path.exists()]
-        if absent:
-            raise DataError(f"{len(absent)} of the paths do not exist. Check their spelling:", absent)
+        _refuse_unusable(inputs)
         for path in inputs:
             if path.is_dir():
-                taken = [(file, _why_skipped(file)) for file in _files_in(path, output.resolve(), recursive)]
+                files = _files_in(path, os.path.realpath(output), recursive)
+                taken = [(file, file.relative_to(path), _why_skipped(file)) for file in files]
             else:
-                taken = [(path, _MASK if _derived_from_another(path, inputs) else None)]
-            for file, reason in taken:
-                target = images if reason is None else skipped.setdefault(reason, {})
-                target.setdefault(file.parent.resolve() / file.name, file)
+                taken = [(path, Path(path.name), _MASK if _derived_from_another(path, inputs) else None)]
+            for file, place, reason in taken:
+                key = Path(os.path.realpath(file.parent)) / file.name
+                if reason is None:
+                    images.setdefault(key, (file, place))
+                else:
+                    skipped.setdefault(reason, {}).setdefault(key, file)
     except OSError as fault:
         raise DataError(f"The inputs cannot be listed ({fault}). Check that you may read them.") from fault
-    found = _Found(tuple(images.values()), {reason: tuple(files.values()) for reason, files in skipped.items()})
+    found = _Found(dict(images.values()), {reason: tuple(files.values()) for reason, files in skipped.items()})
     if not found.images:
         raise DataError(
             f"No image in {', '.join(map(str, inputs))}. Pass image files, or a folder with files ending in "
@@ -149,15 +198,39 @@ def _find_images(inputs: Sequence[Path], output: Path, recursive: bool) -> _Foun
     return found
 
 
-def _files_in(folder: Path, output: Path, recursive: bool) -> Iterator[Path]:
-    """The files of `folder` by name; `recursive`: also below, but in no hidden folder, link or `output`."""
+def _refuse_unusable(inputs: Sequence[Path]) -> None:
+    """Refuse paths that do not exist, and what would block or is no file: nothing is opened for this."""
+    absent = [f"{path}: {_why_absent(path)}" for path in inputs if not path.exists()]
+    if absent:
+        raise DataError(f"{len(absent)} of the paths do not exist. Check their spelling:", absent)
+    unusable = [f"{path}: is {kind}" for path in inputs if (kind := _kind_of_no_image(path))]
+    if unusable:
+        raise DataError(f"{len(unusable)} of the paths are no image files. Save the images as files:", unusable)
+
+
+def _why_absent(path: Path) -> str:
+    if path.is_symlink():
+        return f"is a link to {path.readlink()}, which does not exist or is a link to itself"
+    return "there is no such file or folder"
+
+
+def _kind_of_no_image(path: Path) -> str | None:
+    """What `path` is if it is neither a regular file nor a folder of images."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        return "a folder named like an image" if path.suffix.lower() in IMAGE_SUFFIXES else None
+    kinds = ((stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"), (stat.S_ISREG, None))
+    return next((kind for test, kind in kinds if test(mode)), "a device")
+
+
+def _files_in(folder: Path, output: str, recursive: bool) -> Iterator[Path]:
+    """The entries of `folder` by name; `recursive`: also below, but in no hidden folder, link or `output`."""
     for entry in sorted(folder.iterdir()):
-        dangling = entry.is_symlink() and not entry.exists()  # which is reported when it is read
-        if entry.is_file() or dangling:
+        if not entry.is_dir() or entry.suffix.lower() in IMAGE_SUFFIXES:
             yield entry
             continue
-        passed_over = entry.is_symlink() or entry.name.startswith(".") or entry.resolve() == output
-        if recursive and entry.is_dir() and not passed_over:
+        passed_over = entry.is_symlink() or entry.name.startswith(".") or os.path.realpath(entry) == output
+        if recursive and not passed_over:
             yield from _files_in(entry, output, recursive)
 
 
@@ -166,6 +239,8 @@ def _why_skipped(file: Path) -> str | None:
         return _HIDDEN
     if file.suffix.lower() not in IMAGE_SUFFIXES:
         return _OTHER_TYPE
+    if file.exists() and not file.is_file():  # a link that leads nowhere is reported when it is read
+        return _NO_FILE
     return _MASK if _DERIVED.fullmatch(file.name) else None
 
 
@@ -175,11 +250,16 @@ def _derived_from_another(file: Path, inputs: Sequence[Path]) -> bool:
     )
 
 
-def _load_predictor(weights: Path | None, threshold: float | None, runtime: str, disagreement: bool) -> Predictor:
+def _load_predictor(
+    weights: Path | None, threshold: float | None, runtime: str, disagreement: bool, messages: Console
+) -> tuple[Predictor, str]:
+    """The predictor, and a digest of all that decides what it answers for an image."""
+    from taichinet import __version__
     from taichinet.inference.predictor import Predictor
     from taichinet.inference.runtimes.choose import open_runtime
     from taichinet.inference.shipped import shipped_weights
-    from taichinet.models.weights import load_weights
+    from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
+    from taichinet.storage.digest import digest_bytes, digest_file
     from taichinet.training.device import choose_placement
 
     folder = weights or shipped_weights()
@@ -187,28 +267,60 @@ def _load_predictor(weights: Path | None, threshold: float | None, runtime: str,
     if loaded.unverified:
         typer.echo(f"{folder}: {loaded.unverified}", err=True)
     on_gpu = placement.device.type != "cpu"
-    return Predictor(loaded, placement, threshold, open_runtime(runtime, loaded, folder, disagreement, on_gpu))
+    opened = open_runtime(runtime, loaded, folder, disagreement, on_gpu, messages.print)
+    predictor = Predictor(loaded, placement, threshold, opened)
+    folder = folder.parent if folder.name == WEIGHTS_FILE else folder
+    digests = [digest_file(folder / name) for name in (CONFIG_FILE, WEIGHTS_FILE)]
+    settings = (__version__, digests, predictor.threshold, str(opened.description), placement.device.type, disagreement)
+    return predictor, digest_bytes(repr(settings).encode())
 
 
-def _predict_all(predictor: Predictor, names: Mapping[Path, str], output: Path, messages: Console | None) -> list[Row]:
+def _predict_all(
+    predictor: Predictor, settings: str, names: Mapping[Path, str], output: Path, messages: Console, quiet: bool
+) -> list[Row]:
     """A row for each image of `names`; the table is written even when the user interrupts. Bar on `messages`."""
+    from taichinet.inference.journal import Journal
+    from taichinet.inference.outputs import remove_earlier_run, write_table
+
+    with Journal(output, settings, names) as journal:
+        others = remove_earlier_run(output, names, journal.rows)
+        if others:
+            messages.print(f"{output} keeps the maps of {others} images of an earlier run; the new table omits them.")
+        if journal.rows:
+            messages.print(f"{len(journal.rows)} of {len(names)} images were done by an earlier run and are kept.")
+        failed: dict[str, Row] = {}
+        try:
+            _predict_each(predictor, names, output, journal, failed, None if quiet else messages)
+        finally:
+            found = {**failed, **journal.rows}
+            rows = [found[str(file)] for file in names if str(file) in found]
+            write_table(rows, output)
+    if len(journal.rows) == len(names):
+        journal.path.unlink(missing_ok=True)
+    return rows
+
+
+def _predict_each(
+    predictor: Predictor,
+    names: Mapping[Path, str],
+    output: Path,
+    journal: Journal,
+    failed: dict[str, Row],
+    bar: Console | None,
+) -> None:
+    """Predict what `journal` does not hold; rows of images that failed go to `failed`."""
     from rich.progress import track
 
     from taichinet.inference.folder import predict_files
-    from taichinet.inference.outputs import write_table
 
-    rows: list[Row] = []
-    try:
-        rows.extend(
-            track(
-                predict_files(predictor, names, output),
-                total=len(names),
-                description="Predicting",
-                console=messages,
-                transient=True,
-                disable=messages is None,
-            )
-        )
-    finally:
-        write_table(rows, output)
-    return rows
+    with closing(predict_files(predictor, names, output, journal)) as results:
+        for row in track(
+            results,
+            total=len(names),
+            description="Predicting",
+            console=bar,
+            transient=True,
+            disable=bar is None,
+        ):
+            if row.error is not None:
+                failed[row.file] = row

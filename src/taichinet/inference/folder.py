@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,12 +15,18 @@ from typing import TypeVar
 
 from taichinet.datasets import image_io as decoding
 from taichinet.errors import DataError
+from taichinet.inference.journal import Journal
 from taichinet.inference.outputs import Row, output_files, write_maps
 from taichinet.inference.predictor import MaskPrediction, NetworkInput, Predictor
+from taichinet.storage.digest import digest_file
 
 BATCH_SIZE = 8
 WRITERS = 2  # compressing is most of the work around a small network: one writer would hold it up
 READ_AHEAD = 2 * BATCH_SIZE  # images decoded before they are needed: more only holds memory
+
+_NO_MEMORY = re.compile(
+    r"can't allocate|fail\w* to allocate|out of memory|not enough memory|bad_?.?alloc", re.IGNORECASE
+)
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -27,31 +35,45 @@ _Measure = Callable[[], MaskPrediction]
 
 @dataclass(frozen=True)
 class _Read:
-    """A file that was read: its image at network size, or why there is none; and the seconds that took."""
+    """A file that was read: its image at network size and its digest, or why there is none; and the seconds."""
 
     file: Path
     image: NetworkInput | None
+    digest: str
     error: str | None
     seconds: float
 
 
-def predict_files(predictor: Predictor, names: Mapping[Path, str], output: Path) -> Iterator[Row]:
-    """A row for each file of `names`, in order; its maps are written to `output` under its name.
+def predict_files(
+    predictor: Predictor, names: Mapping[Path, str], output: Path, journal: Journal | None = None
+) -> Generator[Row]:
+    """A row for each file of `names`; its maps are written to `output` under its name.
 
     One thread decodes and resizes ahead, WRITERS bring the maps to their size, measure and write them behind;
-    BATCH_SIZE images pass the network together. A file that cannot be read, or whose maps cannot be written, fails
-    alone. In a batch a network may round otherwise than alone: a probability may differ in its seventh digit.
+    BATCH_SIZE images pass the network together. A file that cannot be read, for which there is no memory, or whose
+    maps cannot be written, fails alone. In a batch a network may round otherwise than alone: a probability may differ
+    in its seventh digit.
+
+    Rows go to `journal` as they are done. Those that it holds already come first and as they are, and batches in which
+    all are done are not computed. The other batches hold the same images as in a run without a break, so the results
+    are the same to the last digit.
     """
+    done = dict(journal.rows) if journal else {}
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(WRITERS, "write") as writer:
         writing: deque[Future[Row]] = deque()
 
-        def read(file: Path) -> _Read:
-            return _read(predictor, file, output_files(output, names[file]))
+        def write(one: _Read, measure: _Measure | str, seconds: float) -> Row:
+            earlier = done.get(str(one.file))
+            return earlier or _write(one, measure, names[one.file], output, seconds, journal)
 
+        files = list(names)
+        groups = [files[start : start + BATCH_SIZE] for start in range(0, len(files), BATCH_SIZE)]
+        pending = [file for group in groups if not all(str(file) in done for file in group) for file in group]
+        yield from (done[str(file)] for file in names.keys() - set(pending))
         try:
-            for batch in _batches(_ahead(reader, read, names), BATCH_SIZE):
+            for batch in _batches(_ahead(reader, partial(_read, predictor), pending), BATCH_SIZE):
                 for one, measure, seconds in _ask(predictor, batch):
-                    writing.append(writer.submit(_write, one, measure, names[one.file], output, seconds))
+                    writing.append(writer.submit(write, one, measure, seconds))
                 while len(writing) > BATCH_SIZE:
                     yield writing.popleft().result()
         except KeyboardInterrupt:
@@ -94,20 +116,20 @@ def _batches(reads: Iterable[_Read], size: int) -> Iterator[list[_Read]]:
     yield batch
 
 
-def _read(predictor: Predictor, file: Path, targets: Mapping[str, Path]) -> _Read:
-    """Remove an earlier run's maps of `file`, then decode and resize it; a fault becomes the error."""
+def _read(predictor: Predictor, file: Path) -> _Read:
+    """Decode and resize `file`; a fault becomes the error."""
     started = time.perf_counter()
-    image, error = None, None
+    image, digest, error = None, "", None
     try:
-        for stale in targets.values():
-            stale.unlink(missing_ok=True)
         pixels = decoding.read_grey(file) if predictor.channels == 1 else decoding.read_rgb(file)
-        image = predictor.prepare(pixels)
+        image, digest = predictor.prepare(pixels), digest_file(file)
     except DataError as fault:
         error = str(fault)
-    except (OSError, MemoryError) as fault:
-        error = f"{file}: {fault!r}"
-    return _Read(file, image, error, time.perf_counter() - started)
+    except Exception as fault:
+        if not _fails_alone(fault):
+            raise
+        error = _reason(file, fault)
+    return _Read(file, image, digest, error, time.perf_counter() - started)
 
 
 def _ask(predictor: Predictor, batch: Sequence[_Read]) -> Iterator[tuple[_Read, _Measure | str, float]]:
@@ -119,21 +141,48 @@ def _ask(predictor: Predictor, batch: Sequence[_Read]) -> Iterator[tuple[_Read, 
         if inputs:
             maps = predictor.network_maps(inputs)
             answers = iter([partial(predictor.at_native_size, maps, row, image) for row, image in enumerate(inputs)])
-    except MemoryError:  # one after the other they may fit
-        answers = iter([_alone(predictor, image) for image in inputs])
+    except Exception as fault:
+        if not is_out_of_memory(fault):
+            raise
+        # One after the other they may fit.
+        answers = iter([_alone(predictor, read.file, read.image) for read in batch if read.image is not None])
     seconds = (time.perf_counter() - started) / max(len(inputs), 1)
     for read in batch:
         yield read, next(answers) if read.image is not None else str(read.error), seconds
 
 
-def _alone(predictor: Predictor, image: NetworkInput) -> _Measure | str:
+def _alone(predictor: Predictor, file: Path, image: NetworkInput) -> _Measure | str:
     try:
         return partial(predictor.at_native_size, predictor.network_maps([image]), 0, image)
-    except MemoryError as fault:
-        return repr(fault)
+    except Exception as fault:
+        if not _fails_alone(fault):
+            raise
+        return _reason(file, fault)
 
 
-def _write(read: _Read, measure: _Measure | str, name: str, output: Path, seconds: float) -> Row:
+def is_out_of_memory(fault: Exception) -> bool:
+    """Whether `fault` says that memory was refused: by Python, NumPy, PyTorch (CPU or GPU), or a runtime's allocator.
+
+    PyTorch's CPU allocator and the other runtimes have no exception of their own for it, only their words.
+    """
+    return isinstance(fault, MemoryError) or _NO_MEMORY.search(str(fault)) is not None
+
+
+def _fails_alone(fault: Exception) -> bool:
+    """Whether `fault` concerns one image only; any other exception is a defect and is raised."""
+    return isinstance(fault, (DataError, OSError)) or is_out_of_memory(fault)
+
+
+def _reason(file: Path, fault: Exception) -> str:
+    if is_out_of_memory(fault):
+        reason = str(fault).partition("\n")[0]
+        return f"{file}: there is not enough memory for this image ({reason}). Free memory, or save a smaller copy."
+    return f"{file}: {fault}" if isinstance(fault, DataError) else f"{file}: {fault!r}"
+
+
+def _write(
+    read: _Read, measure: _Measure | str, name: str, output: Path, seconds: float, journal: Journal | None
+) -> Row:
     """Measure the maps and write them; the row of the file."""
     started = time.perf_counter()
 
@@ -142,13 +191,25 @@ def _write(read: _Read, measure: _Measure | str, name: str, output: Path, second
 
     file = str(read.file)
     if isinstance(measure, str):
-        error = measure if read.error is not None else f"{file}: {measure}"
-        return Row(file, name, "failed", seconds=took(), error=error)
+        return Row(file, name, "failed", seconds=took(), error=measure)
+    files = output_files(output, name)
     try:
         result = measure()
-        write_maps(result, output_files(output, name))
-    except (OSError, MemoryError) as fault:
-        return Row(file, name, "failed", seconds=took(), error=f"{file}: {fault!r}")
+        written = write_maps(result, files)
+        row = _row(file, name, result, took())
+        if journal:
+            journal.add(row, read.digest, written)
+    except Exception as fault:
+        for path in files.values():  # no map without its row
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+        if not _fails_alone(fault):
+            raise
+        return Row(file, name, "failed", seconds=took(), error=_reason(read.file, fault))
+    return row
+
+
+def _row(file: str, name: str, result: MaskPrediction, seconds: float) -> Row:
     box = result.bounding_box
     return Row(
         file=file,
@@ -165,5 +226,5 @@ def _write(read: _Read, measure: _Measure | str, name: str, output: Path, second
         box_right=None if box is None else box.right,
         max_probability=result.max_probability,
         mean_disagreement=result.mean_disagreement,
-        seconds=took(),
+        seconds=seconds,
     )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +20,9 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from taichinet.errors import DataError
+from taichinet.storage.atomic import TEMPORARY_SUFFIX, write_bytes, write_text
+from taichinet.storage.csv_cells import escape_cell
+from taichinet.storage.digest import digest_bytes
 
 if TYPE_CHECKING:  # not at run time: a folder that cannot be used is refused without waiting for torch
     from taichinet.inference.predictor import MaskPrediction
@@ -26,16 +33,19 @@ OUTPUTS = ("mask", "probability", "disagreement")
 COMPRESSION = 4  # of 9; zlib's usual 6 takes twice the time for files a tenth smaller
 
 _MADE_BY = ("Software", "taichinet predict")  # a text chunk of every PNG written here
+_UNFINISHED = re.compile(  # what a killed run leaves of `storage.atomic`
+    r"\.(.+_(mask|probability|disagreement)\.png|predictions\..+)\.[0-9a-f]{32}\.tmp", re.DOTALL
+)
 
 
 @dataclass(frozen=True)
 class Row:
     """One line of predictions.csv and predictions.json; what a file has not is None (empty in the CSV).
 
-    `name` is NAME of the written NAME_mask.png and so on. `status` is "done" or "failed", with the reason in
-    `error`. Height, width and the box are in pixels (bottom and right exclusive; None for an empty mask),
-    `area_share`, `max_probability` and `mean_disagreement` in [0, 1]. `seconds` covers reading, network and
-    writing.
+    `name` is NAME of the written NAME_mask.png and so on; with subfolders it is a relative path with `/`. `status` is
+    "done" or "failed", with the reason in `error`. Height, width and the box are in pixels (bottom and right
+    exclusive; None for an empty mask), `area_share`, `max_probability` and `mean_disagreement` in [0, 1]. `seconds`
+    covers reading, network and writing.
     """
 
     file: str
@@ -56,17 +66,29 @@ class Row:
     error: str | None = None
 
 
-def output_names(images: Sequence[Path]) -> dict[Path, str]:
-    """NAME for every image: its stem; where several share one, `a_png` and `a_jpg`, and then `a_png_2`.
+_COLUMNS = [field.name for field in fields(Row)]
+_LONGEST_HEADER = 1000
 
-    Upper and lower case count as the same: some file systems do not tell them apart.
+
+def output_names(places: Mapping[Path, Path]) -> dict[Path, str]:
+    """The NAME of the outputs of every image, a relative path with `/`.
+
+    Where several images share a name, it is `a_png` and `a_jpg`, and then `a_png_2`. Upper and lower case count as
+    the same: some file systems do not tell them apart.
+
+    Args:
+        places: For each image its path relative to the folder that was named, or its file name.
+
+    Returns:
+        A unique name for each image: its relative path without the ending.
     """
-    shared = Counter(image.stem.casefold() for image in images)
+    stems = {image: (place.parent / place.stem).as_posix() for image, place in places.items()}
+    shared = Counter(stem.casefold() for stem in stems.values())
     names: dict[Path, str] = {}
     used: set[str] = set()
-    for image in images:
-        alone = shared[image.stem.casefold()] == 1
-        base = image.stem if alone else f"{image.stem}_{image.suffix.removeprefix('.')}"
+    for image, stem in stems.items():
+        alone = shared[stem.casefold()] == 1
+        base = stem if alone else f"{stem}_{image.suffix.removeprefix('.')}"
         name, number = base, 1
         while name.casefold() in used:
             number += 1
@@ -81,20 +103,34 @@ def output_files(output: Path, name: str) -> dict[str, Path]:
     return {kind: output / f"{name}_{kind}.png" for kind in OUTPUTS}
 
 
-def make_output_folder(output: Path, names: Mapping[Path, str]) -> None:
-    """Create `output`; refuse to overwrite inputs or what no prediction wrote, like a data set's masks."""
+def make_output_folder(output: Path) -> None:
+    """Create `output`.
+
+    Raises:
+        DataError: It cannot be used as a folder.
+    """
     try:
         output.mkdir(parents=True, exist_ok=True)
-        there = {entry.name for entry in output.iterdir()}
+        next(output.iterdir(), None)
     except OSError as fault:
         raise DataError(f"The output folder {output} cannot be used ({fault}). Choose another with -o.") from fault
-    inputs = {image.resolve() for image in names}
+
+
+def refuse_foreign_files(output: Path, names: Mapping[Path, str]) -> None:
+    """Refuse to overwrite inputs or files that no prediction wrote, such as the masks of a data set.
+
+    Raises:
+        DataError: It names every such file.
+    """
+    inputs = {os.path.realpath(image) for image in names}
     foreign = [
         str(path)
         for name in names.values()
         for path in output_files(output, name).values()
-        if path.name in there and (path.resolve() in inputs or not _made_here(path))
+        if os.path.lexists(path) and (os.path.realpath(path) in inputs or not _made_here(path))
     ]
+    if not _is_table(output / f"{TABLE}.csv"):
+        foreign.append(str(output / f"{TABLE}.csv"))
     if foreign:
         raise DataError(
             f"{len(foreign)} files in {output} that are inputs, or not written by taichinet, would be "
@@ -106,28 +142,85 @@ def make_output_folder(output: Path, names: Mapping[Path, str]) -> None:
 def _made_here(path: Path) -> bool:
     key, value = _MADE_BY
     try:
-        with Image.open(path) as image:
+        if not path.is_file():  # a FIFO would block
+            return False
+        with Image.open(path, formats=["PNG"]) as image:
             return image.info.get(key) == value
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False
 
 
-def write_maps(result: MaskPrediction, files: Mapping[str, Path]) -> None:
-    """Write what `result` has of OUTPUTS to `files`, a path for each."""
-    _write_png(result.mask, files["mask"])
-    _write_png(result.probability, files["probability"])
-    if result.disagreement is not None:
-        _write_png(result.disagreement, files["disagreement"])
+def _is_table(path: Path) -> bool:
+    """Whether `path` is absent or begins with the columns of a table written here."""
+    if not os.path.lexists(path):
+        return True
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace", newline="") as stream:
+        return stream.readline(_LONGEST_HEADER).strip() == ",".join(_COLUMNS)
 
 
-def _write_png(values: NDArray[np.bool_] | NDArray[np.float32], path: Path) -> None:
-    """(H, W) in 0..1 as an 8-bit grey PNG, 0..255; never half a file under its final name."""
+def remove_earlier_run(output: Path, names: Mapping[Path, str], kept: Container[str]) -> int:
+    """Remove what an earlier run left in `output` and this one does not keep.
+
+    These are the table, the maps of every image of `names` whose path is not in `kept`, and unfinished files. So a
+    run that is killed leaves no map under the table of another one.
+
+    Returns:
+        The number of images that the earlier table lists, that are not of this run, and that keep their maps.
+    """
+    others = {name for name in _listed(output) if (output_files(output, name)["mask"]).is_file()} - set(names.values())
+    for ending in ("csv", "json"):
+        (output / f"{TABLE}.{ending}").unlink(missing_ok=True)
+    folders = {output}
+    for image, name in names.items():
+        for path in output_files(output, name).values():
+            folders.add(path.parent)
+            if str(image) not in kept:
+                with suppress(OSError):  # a name that is too long fails when its maps are written
+                    path.unlink(missing_ok=True)
+    for folder in folders:
+        for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
+            if _UNFINISHED.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+    return len(others)
+
+
+def _listed(output: Path) -> set[str]:
+    """The names in the table of an earlier run; empty where there is none."""
+    try:
+        return {row["name"] for row in json.loads((output / f"{TABLE}.json").read_text(encoding="utf-8"))}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return set()
+
+
+def write_maps(result: MaskPrediction, files: Mapping[str, Path]) -> dict[str, str]:
+    """Write what `result` has of OUTPUTS to `files`, a path for each.
+
+    Returns:
+        The digest of each written file.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    maps = {"mask": result.mask, "probability": result.probability, "disagreement": result.disagreement}
+    written = {}
+    for kind, values in maps.items():
+        if values is not None:
+            content = _png(values)
+            write_bytes(files[kind], content)
+            written[kind] = digest_bytes(content)
+    return written
+
+
+def _png(values: NDArray[np.bool_] | NDArray[np.float32]) -> bytes:
+    """(H, W) in 0..1 as an 8-bit grey PNG, 0..255."""
     text = PngInfo()
     text.add_text(*_MADE_BY)
     pixels = np.round(values * np.float32(255)).astype(np.uint8)
-    unfinished = path.with_name(f".{path.name}.tmp")
-    Image.fromarray(pixels).save(unfinished, format="PNG", pnginfo=text, compress_level=COMPRESSION)
-    unfinished.replace(path)
+    buffer = BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", pnginfo=text, compress_level=COMPRESSION)
+    return buffer.getvalue()
 
 
 def rows_as_json(rows: Sequence[Row]) -> str:
@@ -137,15 +230,17 @@ def rows_as_json(rows: Sequence[Row]) -> str:
 
 
 def write_table(rows: Sequence[Row], output: Path) -> None:
-    """Write predictions.csv and predictions.json to `output`."""
-    try:
-        (output / f"{TABLE}.json").write_text(rows_as_json(rows) + "\n", encoding="utf-8")
-        # A file name that is no valid text still gets its row.
-        with (output / f"{TABLE}.csv").open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            table = csv.DictWriter(stream, [field.name for field in fields(Row)])
-            table.writeheader()
-            table.writerows(asdict(row) for row in rows)
-    except OSError as fault:
-        raise DataError(
-            f"The table of predictions cannot be written to {output} ({fault}). Choose another with -o."
-        ) from fault
+    """Write predictions.csv and predictions.json to `output`.
+
+    Text in the CSV that a spreadsheet would take for a formula is escaped (`escape_cell`); the JSON holds it as it is.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    write_text(output / f"{TABLE}.json", rows_as_json(rows) + "\n")
+    stream = StringIO(newline="")
+    table = csv.DictWriter(stream, _COLUMNS)
+    table.writeheader()
+    table.writerows({key: escape_cell(value) for key, value in asdict(row).items()} for row in rows)
+    # A file name that is no valid text still gets its row.
+    write_bytes(output / f"{TABLE}.csv", stream.getvalue().encode("utf-8", "backslashreplace"))

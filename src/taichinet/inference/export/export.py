@@ -20,7 +20,7 @@ from taichinet.inference.runtimes.eager import PLAIN, Eager
 from taichinet.inference.runtimes.parity import (
     RUNTIMES_FOLDER,
     ParityRecord,
-    digest_of,
+    digest_graph,
     processor,
     write_record,
 )
@@ -28,6 +28,7 @@ from taichinet.inference.runtimes.runtime import Precision
 from taichinet.inference.runtimes.tuned import Tuned
 from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights, load_weights
 from taichinet.storage.atomic import replacing_all
+from taichinet.storage.digest import digest_file
 from taichinet.storage.output_folder import output_files, refuse_foreign_files
 
 _PACKAGES = {
@@ -69,7 +70,7 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
     plain = Predictor(loaded, PLAIN, request.threshold, Eager(loaded.network))
     images = _images(request, loaded)
     folder = request.weights.parent if request.weights.name == WEIGHTS_FILE else request.weights
-    digest = digest_of(folder / WEIGHTS_FILE)
+    digest = digest_file(folder / WEIGHTS_FILE)
     say(f"Building {request.form} {request.precision}")
     calibration = [plain.prepare(case.pixels(loaded.channels)).pixels for case in images.calibration]
     notes = {"weights": digest, "model": loaded.config.model, "threshold": str(plain.threshold)}
@@ -184,6 +185,7 @@ def _keep(request: ExportRequest, built: Built, comparison: Comparison, folder: 
                 seconds=comparison.seconds[row],
                 tuned_seconds=comparison.seconds[_TUNED],
                 plain_seconds=comparison.seconds["plain"],
+                graph_digest=digest_graph(graph),
             )
             write_record(record, graph.parent / f"{request.form}-{precision}.json")
     except (OSError, StorageError):

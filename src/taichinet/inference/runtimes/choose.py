@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,13 +12,14 @@ from taichinet.inference.runtimes.eager import Eager
 from taichinet.inference.runtimes.parity import (
     RUNTIMES_FOLDER,
     ParityRecord,
-    digest_of,
+    digest_graph,
     processor,
     read_record,
 )
 from taichinet.inference.runtimes.runtime import Runtime
 from taichinet.inference.runtimes.tuned import Tuned
 from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights
+from taichinet.storage.digest import digest_file
 from taichinet.training.device import choose_placement
 
 RuntimeChoice = Literal["auto", "eager", "tuned", "onnx", "openvino"]
@@ -26,13 +28,30 @@ _PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
 def open_runtime(
-    choice: str, loaded: LoadedWeights, folder: Path, disagreement: bool = True, accelerated: bool = False
+    choice: str,
+    loaded: LoadedWeights,
+    folder: Path,
+    disagreement: bool = True,
+    accelerated: bool = False,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Runtime:
     """The runtime that `choice` names for the weights `loaded` from `folder`.
 
     `auto` is the fastest proven one that is installed and was measured to be faster than tuned PyTorch; without any,
-    tuned PyTorch. With `accelerated` (there is a GPU) it is always tuned PyTorch. `onnx` and
-    `openvino` need a record of `taichinet export` that holds; SettingError and WeightsError say how to get one.
+    tuned PyTorch. With `accelerated` (there is a GPU) it is always tuned PyTorch. `onnx` and `openvino` need a record
+    of `taichinet export` that holds.
+
+    Args:
+        choice: auto, eager, tuned, onnx or openvino.
+        loaded: The network.
+        folder: Where its weights are.
+        disagreement: Whether the second map is asked for.
+        accelerated: Whether there is a GPU.
+        report: Called with one line for each graph beside the weights that is not used, with the reason.
+
+    Raises:
+        SettingError: The name is unknown, or its package is not installed.
+        WeightsError: No graph for the named runtime can be used; with each reason.
     """
     if choice not in get_args(RuntimeChoice):
         raise unknown_name("runtime", choice, get_args(RuntimeChoice))
@@ -41,45 +60,74 @@ def open_runtime(
     if choice in _PACKAGES:
         return _open(_fastest_of(choice, folder), folder, disagreement)
     if choice == "auto" and not accelerated:
-        for record in proven(folder):
+        for record in proven(folder, report):
             if record.seconds < record.tuned_seconds and find_spec(_PACKAGES[record.runtime]):
                 try:
                     return _open(record, folder, disagreement)
-                except WeightsError:  # a graph that broke since: slower, but right
-                    continue
+                except WeightsError as error:  # slower, but right
+                    report(str(error))
     return Tuned(loaded.network, disagreement=disagreement)
 
 
-def proven(folder: Path) -> list[ParityRecord]:
+def proven(folder: Path, report: Callable[[str], None] = lambda line: None) -> list[ParityRecord]:
     """The records beside the weights in `folder` that hold for these weights on this processor, fastest first.
 
-    Records that cannot be read are passed over.
+    Args:
+        folder: The weights folder, or the weights file in it.
+        report: Called with one line for each record that cannot be used, with the reason.
     """
     folder = folder.parent if folder.name == WEIGHTS_FILE else folder
     files = sorted((folder / RUNTIMES_FOLDER).glob("*.json"))
     if not files:
         return []
-    digest, here = digest_of(folder / WEIGHTS_FILE), processor()
+    digest = digest_file(folder / WEIGHTS_FILE)
     found = []
     for file in files:
         try:
             record = read_record(file)
-        except WeightsError:
+        except WeightsError as error:
+            report(str(error))
             continue
-        known = record.runtime in _PACKAGES and (folder / RUNTIMES_FOLDER / record.graph).is_file()
-        if known and record.holds and record.weights_digest == digest and record.processor == here:
+        reason = _why_unusable(record, folder, digest)
+        if reason:
+            report(f"The graph of {file} is not used: {reason}. Write it again: taichinet export {folder}.")
+        else:
             found.append(record)
     return sorted(found, key=lambda record: record.seconds / record.tuned_seconds)
+
+
+def _why_unusable(record: ParityRecord, folder: Path, weights_digest: str) -> str | None:
+    runtimes, graph = (folder / RUNTIMES_FOLDER).resolve(), folder / RUNTIMES_FOLDER / record.graph
+    try:
+        if record.runtime not in _PACKAGES:
+            return f"there is no graph for the runtime {record.runtime}"
+        if not record.holds:
+            return "; ".join(record.parity.failures(record.precision))
+        if record.weights_digest != weights_digest:
+            return "it was exported from other weights"
+        if record.processor != processor():
+            return f"it was measured on another processor ({record.processor})"
+        if not graph.resolve().is_relative_to(runtimes):
+            return f"its path {record.graph} leads out of {folder / RUNTIMES_FOLDER}"
+        if not record.graph_digest:
+            return "the record has no digest of the graph, so the graph is unverified"
+        if record.graph_digest != digest_graph(graph):
+            return f"the content of {record.graph} is not the one that was exported"
+    except (OSError, RuntimeError, ValueError) as error:  # absent, a link to itself, a name with a zero byte
+        return f"{record.graph} cannot be read ({error})"
+    return None
 
 
 def _fastest_of(name: str, folder: Path) -> ParityRecord:
     if not find_spec(_PACKAGES[name]):
         raise SettingError(f"The runtime {name} needs the package {_PACKAGES[name]}: pip install 'taichinet[export]'.")
-    records = [record for record in proven(folder) if record.runtime == name]
+    reasons: list[str] = []
+    records = [record for record in proven(folder, reasons.append) if record.runtime == name]
     if not records:
         raise WeightsError(
             f"Nothing proves that {name} gives the masks of the weights in {folder} on this processor. Write and "
             f"check its graph: taichinet export {folder} --format {name} --images DATA -o FILE."
+            + "".join(f"\n  - {reason}" for reason in reasons)
         )
     return records[0]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from taichinet.errors import WeightsError
 from taichinet.inference.runtimes.runtime import Precision, RuntimeDescription, RuntimeName
+from taichinet.storage.atomic import write_json
+from taichinet.storage.digest import digest_bytes, digest_file
 from taichinet.storage.documents import read_json
 
 RUNTIMES_FOLDER = "runtimes"
@@ -61,7 +64,8 @@ class ParityRecord:
     """A proven runtime: for which weights, on which processor, which graph, how fast.
 
     `seconds`, `tuned_seconds` and `plain_seconds` are the medians of one image through the runtime, through tuned and
-    through plain PyTorch, taken in turn.
+    through plain PyTorch, taken in turn. `graph` is the name of the graph in RUNTIMES_FOLDER and `graph_digest` its
+    digest (`digest_graph`); records written before there was one have "", and their graph is not used.
     """
 
     runtime: RuntimeName
@@ -73,6 +77,7 @@ class ParityRecord:
     seconds: float
     tuned_seconds: float
     plain_seconds: float
+    graph_digest: str = ""
 
     @property
     def description(self) -> RuntimeDescription:
@@ -86,29 +91,38 @@ class ParityRecord:
 
 
 def write_record(record: ParityRecord, file: Path) -> None:
-    """Write `record` as JSON; never half a file."""
-    content = {**asdict(record), "holds": record.holds}
-    unfinished = file.with_name(f".{file.name}.tmp")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(file)
+    """Write `record` as JSON.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    write_json(file, {**asdict(record), "holds": record.holds})
 
 
 def read_record(file: Path) -> ParityRecord:
-    """The record in `file`; WeightsError where it cannot be read."""
+    """Read the record in `file`.
+
+    Raises:
+        WeightsError: The file cannot be read, or a field is absent, of another type, or out of range.
+    """
     try:
         content = read_json(file, WeightsError, "Delete it, or write it again: `taichinet export`.")
-        content.pop("holds", None)
-        return ParityRecord(**{**content, "parity": Parity(**content["parity"])})
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        record = TypeAdapter(ParityRecord).validate_python(content)
+        numbers = [value for value in {**asdict(record), **asdict(record.parity)}.values() if isinstance(value, float)]
+        if not all(map(math.isfinite, numbers)) or min(record.seconds, record.tuned_seconds) <= 0:
+            raise ValueError("it holds numbers that are not finite, or seconds that are not positive")
+    except ValueError as error:
+        reason = str(error).replace("\n", " ")[:300]
         raise WeightsError(
-            f"The parity record {file} cannot be read ({error!r}). Delete it, or write it again: `taichinet export`."
+            f"The parity record {file} cannot be read ({reason}). Delete it, or write it again: `taichinet export`."
         ) from error
+    return record
 
 
-def digest_of(file: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def digest_graph(file: Path) -> str:
+    """The SHA-256 of a graph: of the file, and for OpenVINO also of the .bin beside it that holds the weights."""
+    parts = [file, *([file.with_suffix(".bin")] if file.suffix == ".xml" else [])]
+    return digest_bytes("".join(digest_file(part) for part in parts).encode())
 
 
 def processor() -> str:
