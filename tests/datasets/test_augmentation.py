@@ -11,6 +11,7 @@ from helpers import discs, halves
 from torch import Tensor
 
 from taichinet.batch import Batch
+from taichinet.datasets import augmentation as augmentation_module
 from taichinet.datasets.augmentation import AugmentationSettings, augment
 
 CALM = {
@@ -231,3 +232,14 @@ def test_the_channels_of_a_colour_image_move_together() -> None:
 def test_settings_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         AugmentationSettings.model_validate(wrong)
+
+
+def test_a_rotation_and_a_stretch_never_shear() -> None:
+    """Output to input is a stretch after a rotation: the matrix times its transpose has no entry off the diagonal."""
+    settings = AugmentationSettings(probability=1, max_degrees=10, stretch=(0.6, 1.3))
+    matrix = augmentation_module._draw_affine(64, settings, torch.Generator().manual_seed(0))[:, :, :2]
+    assert float(matrix[:, 0, 1].abs().max()) > 0.1  # there are rotations
+    product = matrix @ matrix.transpose(1, 2)
+    torch.testing.assert_close(product[:, 0, 1], torch.zeros(64), rtol=0, atol=1e-6)
+    scales = torch.stack([product[:, 0, 0], product[:, 1, 1]], dim=1)
+    assert bool(((scales - 1).abs() < 1e-6).any(dim=1).all()), "only one axis is stretched"
