@@ -11,7 +11,7 @@ from fakes.folder import make_fake_folder
 from PIL import Image
 
 from taichinet.datasets.catalogue import CATALOGUE, recognise
-from taichinet.datasets.image_io import united_mask
+from taichinet.datasets.image_io import read_mask, united_mask
 from taichinet.datasets.readers.folder import read_folder
 from taichinet.errors import DataError
 
@@ -106,9 +106,13 @@ def test_two_folders_of_masks_are_refused(own: Path) -> None:
     assert "masks: labels is there too. Keep one of them." in problem
 
 
-def test_a_mask_of_zeros_and_ones_is_refused_with_the_way_out(own: Path) -> None:
+def test_a_mask_of_zeros_and_ones_is_read_and_one_of_zeros_and_sixties_refused(own: Path) -> None:
     mask = own / "masks" / "scan 0.png"
+    expected = read_mask(mask)
     Image.open(mask).point(lambda value: value // 255).save(mask)
+    assert (read_mask(mask) == expected).all()
+    read_folder(own)
+    Image.open(mask).point(lambda value: value * 60).save(mask)
     (problem,) = problems_of(own)
     assert "0 for background and 255 for lesion" in problem
 
