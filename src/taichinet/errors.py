@@ -51,9 +51,6 @@ class LockedError(FoldError):
     """A folder that another process works in; after it has ended, the same command can be given again."""
 
 
-ClaimedError = LockedError  # the name of earlier versions
-
-
 class ProcessError(TaiChiNetError):
     """One of several processes of a training that cannot find the others, or has lost them."""
 

@@ -84,7 +84,7 @@ def predict(
     from rich.console import Console
 
     from taichinet.inference.outputs import TABLE, make_output_folder, output_names, refuse_foreign_files, rows_as_json
-    from taichinet.storage.lock import claimed
+    from taichinet.storage.lock import locked
 
     found = _find_images(inputs, output, recursive)
     # Paths hold whatever the user typed: nothing here is read as markup.
@@ -94,7 +94,7 @@ def predict(
     names = output_names(found.images)
     make_output_folder(output)
     try:
-        with claimed(output / _LOCK), _terminable():
+        with locked(output / _LOCK), _terminable():
             refuse_foreign_files(output, names)
             predictor, settings = _load_predictor(weights, threshold, runtime, disagreement, messages)
             rows = _predict_all(predictor, settings, names, output, messages, quiet=as_json)

@@ -255,6 +255,3 @@ def _parse(content: str | None) -> dict[str, Any]:
     except (ValueError, RecursionError):  # just created and not yet written, or damaged
         return {}
     return owner if isinstance(owner, dict) else {}
-
-
-claimed = locked  # the name before the lock had this module
