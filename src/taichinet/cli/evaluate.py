@@ -39,7 +39,7 @@ def evaluate(
     """Score weights: a row an image, then per fold, then mean ± standard deviation."""
     from rich.console import Console
 
-    from taichinet.cli.printing import print_study
+    from taichinet.cli.printing import print_left_out, print_study
     from taichinet.experiments.evaluation_files import write_evaluation
     from taichinet.experiments.reevaluate import evaluate_weights
     from taichinet.reports.validation_card import refuse_other_endings
@@ -47,15 +47,16 @@ def evaluate(
     if card is not None:
         refuse_other_endings(card)  # before an hour of scoring
     evaluation = evaluate_weights(weights, data, normal)
-    for line in evaluation.networks[0].manifest.left_out:
-        Console(stderr=True).print(f"Left out: {line}", soft_wrap=True, markup=False, highlight=False)
+    print_left_out(evaluation.networks[0].manifest.left_out)
     if out is not None:
         write_evaluation(evaluation, out)
-    Console(stderr=True, quiet=as_json).print(evaluation.note, soft_wrap=True)
+    Console(stderr=True, quiet=as_json).print(evaluation.note, soft_wrap=True, markup=False)
     if card is not None:
         _write_card(card, evaluation)
         Console(stderr=True, quiet=as_json).print(f"Card in {card}", soft_wrap=True, markup=False)
-    print_study(out, evaluation.summary, as_json)
+    rows = evaluation.scores
+    empty = int((rows.groupby("key")["true_pixels"].max() == 0).sum())
+    print_study(out, evaluation.summary, as_json, evaluation.networks[0].manifest.count_images(empty))
 
 
 def _write_card(path: Path, evaluation: Evaluation) -> None:

@@ -26,4 +26,4 @@ def pack(
     megabytes = (out / WEIGHTS_FILE).stat().st_size / 1e6
     card = model_card(run, megabytes, "float16" if half else "float32")
     (out / "README.md").write_text(card, encoding="utf-8")
-    Console(stderr=True).print(f"{megabytes:.1f} MB in {out}", soft_wrap=True)
+    Console(stderr=True).print(f"{megabytes:.1f} MB in {out}", soft_wrap=True, markup=False)

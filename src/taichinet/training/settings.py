@@ -24,14 +24,14 @@ class TrainingSettings(BaseModel):
     epochs: int = Field(default=40, ge=1)
     batch_size: int = Field(default=16, ge=2)
     accumulate: int = Field(default=1, ge=1, description="micro-batches a batch; each of two images at least")
-    learning_rate: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(default=1e-4, gt=0, le=100, allow_inf_nan=False)
     schedule: Literal["constant", "cosine"] = "constant"
     strategy: Literal["easy-to-hard", "plain"] = "easy-to-hard"
     easy_share: float = Field(default=0.25, ge=0, le=1)
     selection: Literal["best-validation-dice", "last"] = "best-validation-dice"
     precision: Literal["auto", "bf16", "float32"] = "auto"
     channels_last: bool = True
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
 
     @model_validator(mode="after")
     def _micro_batches_have_a_variance(self) -> Self:
