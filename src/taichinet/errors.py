@@ -66,11 +66,15 @@ class PartialFailureError(TaiChiNetError):
 def unknown_name(kind: str, value: str, known: Sequence[str], listing: str = "") -> SettingError:
     """The error for a name outside `known`, with the nearest match: `Unknown model 'unet+'. Did you mean 'unet'?`.
 
-    `listing` tells the known names where there are too many to be listed.
+    `listing` says where the known names are listed, where there are too many: then only the nearest three are named.
     """
     # Letters' case and hyphens are the usual slips: "U-Net" means unet, not x-net.
     plain = {re.sub(r"[-_ ]", "", name.lower()): name for name in reversed(known)}
     written = re.sub(r"[-_ ]", "", str(value).lower())
-    close = [plain[match] for match in get_close_matches(written, plain, n=1, cutoff=0.5)]
+    close = [plain[match] for match in get_close_matches(written, plain, n=3, cutoff=0.5)]
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    return SettingError(f"Unknown {kind} '{value}'.{hint} Known: {listing or ', '.join(known)}.")
+    shown = ", ".join(known)
+    if listing:
+        nearest = f" Also near: {', '.join(close[1:])}." if len(close) > 1 and len(listing) < 100 else ""
+        return SettingError(f"Unknown {kind} '{str(value)[:100]}'.{hint}{nearest} Known: {listing}.")
+    return SettingError(f"Unknown {kind} '{str(value)[:100]}'.{hint} Known: {shown}.")

@@ -85,7 +85,7 @@ def test_an_unknown_key_is_answered_with_the_nearest(key: str, meant: str | None
     with pytest.raises(SettingError, match=f"Unknown setting '{key}'") as caught:
         vary(PAPER, {key: 1})
     assert "Known: " in str(caught.value)
-    assert "training.epochs" in str(caught.value)
+    assert "experiment.yaml" in str(caught.value)  # where all are, not fifty names
     if meant is not None:
         assert f"Did you mean '{meant}'?" in str(caught.value)
 
@@ -212,7 +212,7 @@ def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
 
 
 def test_an_unknown_recipe_tells_how_recipes_are_named_instead_of_all_of_them() -> None:
-    with pytest.raises(SettingError, match=r"Did you mean 'cpu-rf-net'\? Known: SCALE-ROW") as caught:
+    with pytest.raises(SettingError, match=r"Did you mean 'cpu-rf-net'\?.* Known: SCALE-ROW") as caught:
         get_recipe("cpu-rfnet")
     assert len(str(caught.value)) < 600
 

@@ -6,6 +6,7 @@ leakage; 7 some inputs failed, the others were done; 8 another process of the sa
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -40,6 +41,9 @@ app.add_typer(data_app, name="data")
 
 def main() -> None:
     """Run the command line; errors that a user can mend are one message and an exit code, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # a character that the terminal's encoding lacks is printed as its code
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except TaiChiNetError as error:
@@ -50,5 +54,12 @@ def main() -> None:
         Console(stderr=True).print(
             f"[bold red]Error:[/] {escape(message)}. Check the path, its rights and the room on the disk.",
             soft_wrap=True,
+        )
+        sys.exit(3)
+    except UnicodeEncodeError as error:
+        Console(stderr=True).print(
+            f"Error: the name {error.object!r} is not valid UTF-8. Rename the file or folder.",
+            soft_wrap=True,
+            markup=False,
         )
         sys.exit(3)

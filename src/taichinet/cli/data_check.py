@@ -26,7 +26,7 @@ def check(
     from rich.console import Console
     from rich.progress import Progress
 
-    from taichinet.cli.printing import print_data_report
+    from taichinet.cli.printing import print_counts, print_data_report
     from taichinet.datasets.catalogue import split_spec
     from taichinet.datasets.checking.check import check_dataset, unreadable_report
     from taichinet.datasets.folds import read_folds
@@ -53,8 +53,13 @@ def check(
 
         write_data_page(report, result, manifest, data)
     if as_json:
-        print(json.dumps(result.to_json_dict()))
+        content = result.to_json_dict()
+        if manifest is not None:
+            content["used_and_skipped"] = manifest.count_images().to_json_dict()
+        print(json.dumps(content))
     else:
         print_data_report(result, report)
+        if manifest is not None:
+            print_counts(manifest.count_images())
     if not result.readable:
         raise typer.Exit(DataError.exit_code)

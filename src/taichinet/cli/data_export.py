@@ -48,6 +48,7 @@ def export_data(
 
     from rich.console import Console
 
+    from taichinet.cli.printing import print_counts
     from taichinet.datasets.catalogue import split_spec
     from taichinet.datasets.export.monai import export_monai
     from taichinet.datasets.export.nnunet import export_nnunet
@@ -71,20 +72,34 @@ def export_data(
     else:
         written = export_monai(manifest, out, plan, in_colour, overwrite)
     split = "official" if plan is None else plan.protocol
+    counts = manifest.count_images()
     if as_json:
         told = {"written": str(written), "format": form, "images": len(manifest.samples), "regions": manifest.regions}
-        print(json.dumps({**told, "protocol": split, "folds": None if plan is None else plan.count}))
+        print(
+            json.dumps(
+                {
+                    **told,
+                    "used_and_skipped": counts.to_json_dict(),
+                    "protocol": split,
+                    "folds": None if plan is None else plan.count,
+                }
+            )
+        )
         return
     console = Console()
     dealt = "the official split" if plan is None else f"{plan.count} {plan.protocol} folds"
     without = " without the normal images" if len(manifest.samples) < len(whole.samples) else ""
-    console.print(f"{len(manifest.samples)} images{without}, {dealt}, written to {written}", soft_wrap=True)
+    console.print(
+        f"{len(manifest.samples)} images{without}, {dealt}, written to {written}", soft_wrap=True, markup=False
+    )
     if form == "nnunet":
         console.print(
             "nnU-Net takes splits_final.json over when it plans; where it does not (older versions), copy it to "
             f"nnUNet_preprocessed/{written.name} before training.",
             soft_wrap=True,
+            markup=False,
         )
+    print_counts(counts)
 
 
 def _as_folded(manifest: Manifest, plan: FoldPlan) -> Manifest:

@@ -42,7 +42,7 @@ def evaluate(
     """Score weights: a row an image, then per fold, then mean ± standard deviation."""
     from rich.console import Console
 
-    from taichinet.cli.printing import print_study
+    from taichinet.cli.printing import print_left_out, print_study
     from taichinet.experiments.evaluation_files import SUMMARY, write_evaluation
     from taichinet.experiments.records import SCORES_FILE
     from taichinet.experiments.reevaluate import evaluate_weights
@@ -55,18 +55,19 @@ def evaluate(
     if out is not None:
         refuse_foreign_files(out, (SCORES_FILE, SUMMARY), overwrite)
     evaluation = evaluate_weights(weights, data, normal)
-    for line in evaluation.networks[0].manifest.left_out:
-        Console(stderr=True).print(f"Left out: {line}", soft_wrap=True, markup=False, highlight=False)
+    print_left_out(evaluation.networks[0].manifest.left_out)
     for network in evaluation.networks:
         if network.loaded.unverified:
             typer.echo(f"{network.folder}: {network.loaded.unverified}", err=True)
     if out is not None:
         write_evaluation(evaluation, out)
-    Console(stderr=True, quiet=as_json).print(evaluation.note, soft_wrap=True)
+    Console(stderr=True, quiet=as_json).print(evaluation.note, soft_wrap=True, markup=False)
     if card is not None:
         _write_card(card, evaluation)
         Console(stderr=True, quiet=as_json).print(f"Card in {card}", soft_wrap=True, markup=False)
-    print_study(out, evaluation.summary, as_json)
+    rows = evaluation.scores
+    empty = int((rows.groupby("key")["true_pixels"].max() == 0).sum())
+    print_study(out, evaluation.summary, as_json, evaluation.networks[0].manifest.count_images(empty))
 
 
 def _write_card(path: Path, evaluation: Evaluation) -> None:

@@ -34,4 +34,4 @@ def pack(
         save_weights(loaded.network, loaded.config, temporary, torch.float16 if half else torch.float32)
         megabytes = (temporary / WEIGHTS_FILE).stat().st_size / 1e6
         write_text(temporary / CARD, model_card(run, megabytes, "float16" if half else "float32"))
-    Console(stderr=True).print(f"{megabytes:.1f} MB in {out}", soft_wrap=True)
+    Console(stderr=True).print(f"{megabytes:.1f} MB in {out}", soft_wrap=True, markup=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from taichinet.datasets.checking.finding import KINDS, counted
 
 if TYPE_CHECKING:  # a command waits for what it uses, not for what another one prints
     from taichinet.datasets.checking.check import DataReport
+    from taichinet.datasets.manifest import ImageCounts
     from taichinet.evaluation.aggregate import GroupScores, Summary
     from taichinet.experiments.cross_validate import Study
     from taichinet.reports.networks import NetworkRow
@@ -23,10 +25,11 @@ HEADINGS = {"dice": "DI", "jaccard": "JA", "accuracy": "ACC", "precision": "PR",
 POLICY_NAMES = {"paper": "empty truth scores 0", "correct-empty-is-1": "empty on empty scores 1"}
 
 
-def print_study(folder: Path | None, summary: Summary, as_json: bool) -> None:
-    """The scores of a study and where its files lie, if any were written."""
+def print_study(folder: Path | None, summary: Summary, as_json: bool, counts: ImageCounts | None = None) -> None:
+    """The scores of a study, where its files are, if any were written, and which images were used and skipped."""
     if as_json:
-        print(json.dumps({"folder": None if folder is None else str(folder), "summary": summary.to_json_dict()}))
+        content = {"folder": None if folder is None else str(folder), "summary": summary.to_json_dict()}
+        print(json.dumps(content if counts is None else {**content, "images": counts.to_json_dict()}))
         return
     console = Console()
     console.print(summary_table(summary))
@@ -37,7 +40,23 @@ def print_study(folder: Path | None, summary: Summary, as_json: bool) -> None:
             f"mean false-positive area {normal.mean_false_positive_area:.4f} of the image."
         )
     if folder is not None:
-        console.print(f"Written to {folder}", soft_wrap=True)
+        console.print(f"Written to {folder}", soft_wrap=True, markup=False)
+    if counts is not None:
+        print_counts(counts)
+
+
+def print_counts(counts: ImageCounts) -> None:
+    """The last line of every command that reads a data set: images used, with an empty mask, and skipped."""
+    Console(stderr=True).print(counts.sentence(), soft_wrap=True, markup=False, highlight=False)
+
+
+def print_left_out(lines: Sequence[str], most: int = 3) -> None:
+    """The first few skipped images with the reason, and how many more there are, on standard error."""
+    console = Console(stderr=True)
+    for line in lines[:most]:
+        console.print(f"Left out: {line}", soft_wrap=True, markup=False, highlight=False)
+    if len(lines) > most:
+        console.print(f"Left out: {len(lines) - most} more", highlight=False)
 
 
 def summary_table(summary: Summary) -> Table:
@@ -54,7 +73,7 @@ def summary_table(summary: Summary) -> Table:
     table.add_column("")
     for group in groups:
         policy = "" if group.policy is None else f"\n{POLICY_NAMES[group.policy]}"
-        table.add_column(f"{group.group} images{policy}\nn = {group.images}", justify="right")
+        table.add_column(f"{escape(group.group)} images{policy}\nn = {group.images}", justify="right")
     for score, heading in (*HEADINGS.items(), ("hd95", "HD95 (px)"), ("assd", "ASSD (px)")):
         digits = 1 if score in ("hd95", "assd") else 3
         table.add_row(heading, *(_cell(group, "network", score, digits) for group in groups))
@@ -83,13 +102,13 @@ def print_demo(page: Path, studies: list[Study], seconds: float, as_json: bool) 
         lesion = study.summary.lesion
         cells = [_cell(lesion, "network", score) for score in HEADINGS]
         table.add_row(
-            result["experiment"]["name"],
+            escape(result["experiment"]["name"]),
             f"{result['parameters']:,}",
             *cells,
             _cell(lesion, "network", "hd95", 1),
         )
     console.print(table)
-    console.print(f"Done in {seconds:.0f} s. Look at [bold]{page}[/]", soft_wrap=True)
+    console.print(f"Done in {seconds:.0f} s. Look at {page}", soft_wrap=True, markup=False)
 
 
 def print_networks(rows: list[NetworkRow], size: int, channels: int) -> None:
@@ -129,7 +148,9 @@ def print_data_report(report: DataReport, page: Path | None) -> None:
         console.print(escape(finding.message), highlight=False, soft_wrap=True)
     for one in report.folds:
         labels = ", ".join(f"{images} {label}" for label, images in one.by_label)
-        console.print(f"Fold {one.fold}: {one.images} images ({labels}), {one.leaking} leaking", soft_wrap=True)
+        console.print(
+            f"Fold {one.fold}: {one.images} images ({labels}), {one.leaking} leaking", soft_wrap=True, markup=False
+        )
     if report.mean_agreement is not None:
         pairs = counted(len(report.agreements), "pair")
         mean = f"{report.mean_agreement:.3f}"

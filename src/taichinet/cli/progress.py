@@ -41,7 +41,9 @@ class TrainingProgress:
         score = "" if dice != dice else f" · validation Dice {dice:.3f}"
         text = f"{self._title} · {PHASES[phase]} · loss {row['loss']:.3f}{score}"
         if not self._console.is_terminal:
-            self._console.print(f"{text} · epoch {row['epoch']}/{epochs} · {row['seconds']:.1f} s", soft_wrap=True)
+            self._console.print(
+                f"{text} · epoch {row['epoch']}/{epochs} · {row['seconds']:.1f} s", soft_wrap=True, markup=False
+            )
             return
         if phase not in self._tasks:
             self._tasks[phase] = self._progress.add_task(text, total=epochs)
@@ -53,7 +55,7 @@ def training_progress(quiet: bool = False) -> Iterator[TrainingProgress]:
     """Bars for as long as the block runs."""
     console = Console(stderr=True, quiet=quiet)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

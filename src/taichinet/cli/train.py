@@ -56,9 +56,7 @@ def _lead(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    from rich.console import Console
-
-    from taichinet.cli.printing import print_study
+    from taichinet.cli.printing import print_left_out, print_study
     from taichinet.cli.progress import training_progress
     from taichinet.datasets.folds import PROTOCOLS
     from taichinet.errors import SettingError, unknown_name
@@ -75,8 +73,7 @@ def _lead(
         _refuse_unknown_folds(fold, experiment.data.folds)
     existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"
     study_data = open_study_data(experiment, data, protocol, out)
-    for line in study_data.manifest.left_out:
-        Console(stderr=True).print(f"Left out: {line}", soft_wrap=True, markup=False, highlight=False)
+    print_left_out(study_data.manifest.left_out)
     _refuse_unknown_folds(fold, study_data.plan.count)
     folds = sorted(set(fold or range(study_data.plan.count)))
     with training_progress(quiet=as_json) as progress:
@@ -89,7 +86,8 @@ def _lead(
             on_fold=lambda k: progress.begin(f"{experiment.name} fold {k}"),
             on_epoch=progress.epoch,
         )
-    print_study(study.folder, study.summary, as_json)
+    empty = int((study_data.prepared.lesion.flatten(1).amax(1) == 0).sum())
+    print_study(study.folder, study.summary, as_json, study_data.manifest.count_images(empty))
 
 
 def _refuse_unknown_folds(asked: list[int] | None, count: int) -> None:

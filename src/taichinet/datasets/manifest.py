@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.resources.abc import Traversable
-from typing import Literal
+from typing import Any, Literal
 
 Part = Literal["train", "validation", "test"]
 
@@ -54,6 +54,29 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class ImageCounts:
+    """How many images of a data set a command used, how many of these have an empty mask, and which were skipped.
+
+    `empty` is None where the command decodes no mask. `skipped` has a line with the reason for each skipped image.
+    """
+
+    used: int
+    empty: int | None
+    skipped: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """One line for the terminal, with the first three reasons."""
+        empty = "" if self.empty is None else f", {self.empty} of them with an empty mask"
+        more = f"; and {len(self.skipped) - 3} more" if len(self.skipped) > 3 else ""
+        reasons = f" ({'; '.join(self.skipped[:3])}{more})" if self.skipped else ""
+        return f"Images: {self.used} used{empty}; {len(self.skipped)} skipped{reasons}."
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The same for --json, with every reason."""
+        return {"used": self.used, "empty_mask": self.empty, "skipped": len(self.skipped), "why": list(self.skipped)}
+
+
+@dataclass(frozen=True)
 class Manifest:
     """All samples of one data set in a fixed order: that of its reader, never that of the file system.
 
@@ -75,6 +98,10 @@ class Manifest:
     def labels(self) -> dict[str, str]:
         """Class of each key."""
         return {sample.key: sample.label for sample in self.samples}
+
+    def count_images(self, empty: int | None = None) -> ImageCounts:
+        """What a command reports of this data set at its end; `empty` is the number of its images without a lesion."""
+        return ImageCounts(len(self.samples), empty, self.left_out)
 
     def without_normal(self) -> Manifest:
         """The samples of every class but the normal one."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from taichinet.datasets.augmentation import AugmentationSettings
@@ -13,8 +12,11 @@ from taichinet.errors import SettingError, unknown_name
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.catalogue import find_entry, model_settings
 from taichinet.models.input_size import MAX_SIZE
+from taichinet.storage.documents import parse_yaml, shortened
 from taichinet.training.easy_hard import MiningSettings
 from taichinet.training.settings import TrainingSettings
+
+_WHERE = "every setting is in the experiment.yaml of a run"
 
 
 class DataSettings(BaseModel):
@@ -24,8 +26,8 @@ class DataSettings(BaseModel):
 
     size: int = Field(default=224, ge=16, le=MAX_SIZE, multiple_of=16, description="network size in pixels, both sides")
     include_normal: bool = False
-    folds: int = Field(default=5, ge=2)
-    fold_seed: int = Field(default=0, ge=0)
+    folds: int = Field(default=5, ge=2, le=10_000)
+    fold_seed: int = Field(default=0, ge=0, lt=2**31)
     validation_share: float = Field(
         default=0.125, ge=0, le=0.5, description="of the fold's training part, to the nearest 1/n"
     )
@@ -81,17 +83,19 @@ def vary(experiment: Experiment, changes: Mapping[str, object]) -> Experiment:
         *parents, last = key.split(".")
         for parent in parents:
             if not isinstance(place.get(parent), dict):
-                raise unknown_name("setting", key, _dotted_keys(experiment))
+                raise unknown_name("setting", key, _dotted_keys(experiment), _WHERE)
             place = place[parent]
             known = tuple(place)
         if parents != ["options"] and last not in known:
-            raise unknown_name("setting", key, _dotted_keys(experiment))
+            raise unknown_name("setting", key, _dotted_keys(experiment), _WHERE)
         place[last] = value
     try:
         return Experiment.model_validate(raw)
     except ValidationError as error:
         details = "; ".join(
-            f"{'.'.join(map(str, e['loc']))} = {e.get('input')!r}: {e['msg']}" if e["loc"] else _message(e["msg"])
+            f"{'.'.join(map(str, e['loc']))} = {shortened(repr(e.get('input')))}: {e['msg']}"
+            if e["loc"]
+            else _message(e["msg"])
             for e in error.errors()
         )
         raise SettingError(f"The experiment is not valid: {details}.") from error
@@ -109,10 +113,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, object]:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
             raise SettingError(f"'{assignment}' is no setting. Write key=value, e.g. --set training.epochs=20.")
-        try:
-            changes[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise SettingError(f"The value of '{assignment}' cannot be read: {error}.") from error
+        changes[key.strip()] = parse_yaml(text, f"The value of '{shortened(assignment)}'", SettingError)
     return changes
 
 

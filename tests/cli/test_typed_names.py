@@ -1,0 +1,83 @@
+"""Names that a user typed are printed as they are, and a wrong one gives one short error."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from taichinet.cli.printing import print_counts, print_left_out
+from taichinet.datasets.catalogue import split_spec
+from taichinet.datasets.manifest import Manifest, Sample
+from taichinet.errors import DataError, SettingError
+from taichinet.experiments.experiment import parse_assignments, vary
+from taichinet.experiments.recipes import get_recipe
+
+
+@pytest.mark.parametrize("assignment", ["data.size=!!bool q", "training.epochs=2024-99-99", "name=[" * 3])
+def test_an_unreadable_value_is_one_setting_error(assignment: str) -> None:
+    with pytest.raises(SettingError, match=r"The value of '.*cannot be read as YAML"):
+        parse_assignments([assignment])
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        *("training.learning_rate=1e38", "training.learning_rate=1e30", "data.size=16384", "data.folds=" + "9" * 18),
+        *(
+            "data.fold_seed=" + "9" * 18,
+            "training.seed=" + "9" * 40,
+            "training.epochs=2024-01-01",
+            "data.size=" + "9" * 99,
+        ),
+    ],
+)
+def test_a_value_out_of_any_reason_is_one_setting_error(assignment: str) -> None:
+    with pytest.raises(SettingError, match="The experiment is not valid"):
+        vary(get_recipe("cpu-unet"), parse_assignments([assignment.replace("1e3", "1.0e+3")]))
+
+
+def test_an_unknown_setting_names_the_nearest_and_where_all_are() -> None:
+    with pytest.raises(SettingError) as caught:
+        vary(get_recipe("busi-taichinet"), {"training.epoch": 1})
+    message = str(caught.value)
+    assert "Did you mean 'training.epochs'?" in message
+    assert "experiment.yaml" in message
+    assert message.count("training.") + message.count("data.") + message.count("mining.") <= 4
+
+
+def test_a_mistyped_path_with_an_equals_sign_is_named_as_a_path(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"There is no .*a=b/nope, and no data set is called"):
+        split_spec(f"{tmp_path}/a=b/nope")
+    with pytest.raises(DataError, match=r"There is no a=b/nope"):
+        split_spec("a=b/nope")
+
+
+def test_images_used_and_skipped_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = tuple(f"scan{i}[/x]: has no mask" for i in range(48))
+    counts = Manifest("x", (Sample("a", "lesion", tmp_path / "a", ()),), left_out=lines).count_images(0)
+    print_counts(counts)
+    print_left_out(lines)
+    shown = capsys.readouterr().err
+    assert "Images: 1 used, 0 of them with an empty mask; 48 skipped (scan0[/x]: has no mask; " in shown
+    assert shown.count("Left out: ") == 4
+    assert "45 more" in shown
+    assert json.loads(json.dumps(counts.to_json_dict()))["skipped"] == 48
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_an_error_with_any_name_is_printed_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    name = os.fsencode(tmp_path) + b"/\xff\xe2\x82\xac[/x]"
+    done = subprocess.run(
+        [sys.executable, "-m", "taichinet", "data", "check", name],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == 3
+    assert b"[/x]" in done.stdout + done.stderr
