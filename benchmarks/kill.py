@@ -4,8 +4,8 @@
 
 Each command (train, compare, predict, evaluate, data check, data export, export) runs on tiny phantoms. After each
 fault the same command, with --resume where it needs that, must complete with the files of an undisturbed run, apart
-from timings. A call goes on where the last one of the same seed and commit ended. Writes results/benchmarks/kill.json; exit
-code 1 where there is a finding.
+from timings. A call goes on where the last one of the same seed and commit ended. Writes results/benchmarks/kill.json;
+exit code 1 where there is a finding.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from taichinet.storage.atomic import write_json
 RECORD = Path(__file__).parents[1] / "results/benchmarks/kill.json"
 TAKEOVER_SECONDS = 90.0
 SURVIVOR_SECONDS = 15.0
-SETTINGS = {"options.width": 4, "data.size": 32, "data.folds": 2, "training.epochs": 4}
+SETTINGS = {"options.width": 4, "data.size": 32, "data.folds": 2, "data.validation_share": 0.25, "training.epochs": 4}
 _OUTPUTS = ("runs", "out")
 _TIMINGS = ("second", "minute", "speed", "faster", "wall", "date", "time", "load", "written_at")
 _IGNORED = ("claim", "lock", "seconds", ".parity.md", ".tmp")
@@ -97,7 +97,7 @@ def prepare(folder: Path) -> None:
     if (folder / "ready").exists():
         return
     shutil.rmtree(folder, ignore_errors=True)
-    write_phantom_busi(folder / "data", 12, 12, 4, seed=1, height=64, width=80)
+    write_phantom_busi(folder / "data", 12, 12, 8, seed=1, height=64, width=80)
     suite = {
         "scale": "demo",
         "folds": [0],
@@ -187,7 +187,7 @@ def differences(one: dict[str, str], two: dict[str, str]) -> list[str]:
 
 
 def trials(seed: int, kills: int, full_disk: int) -> list[Trial]:
-    """`kills` SIGKILLs and `full_disk` full disks, a quarter as many SIGTERMs, half as many read-only folders, locks."""
+    """`kills` SIGKILLs and `full_disk` full disks, a quarter as many SIGTERMs, half as many read-only folders."""
     random = Random(seed)  # noqa: S311 - not for secrets
     counts = {"SIGKILL": kills, "full disk": full_disk, "SIGTERM": kills // 4, "read-only": full_disk // 2}
     names = list(commands())

@@ -49,18 +49,21 @@ class Worker:
         self._arguments = (modules, out / "seeds", out / "scratch", seed)
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
+        self._answers: Connection
         self.targets: dict[str, tuple[int, str]] = {}
 
     def start(self) -> None:
         """Start it and wait until its targets are made."""
         context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=work, args=(theirs, *self._arguments), daemon=True)
+        self._answers, answering = context.Pipe(duplex=False)
+        asked, self._connection = context.Pipe(duplex=False)
+        self._process = context.Process(target=work, args=(asked, answering, *self._arguments), daemon=True)
         self._process.start()
-        theirs.close()
-        if not self._connection.poll(_START_SECONDS):
+        answering.close()
+        asked.close()
+        if not self._answers.poll(_START_SECONDS):
             raise RuntimeError("The worker of the fuzzer does not start.")
-        self.targets = self._connection.recv()
+        self.targets = self._answers.recv()
 
     def ask(self, target: str, index: int, most_seconds: float) -> Outcome:
         """The outcome of one input; an input that takes too long or ends the process is a finding."""
@@ -68,11 +71,11 @@ class Worker:
             self.start()
         assert self._connection is not None  # noqa: S101 - for the type checker
         self._connection.send((target, index))
-        if not self._connection.poll(most_seconds):
+        if not self._answers.poll(most_seconds):
             self.stop()
             return Outcome("hang", f"more than {most_seconds:g} s", f"{target} hang")
         try:
-            outcome: Outcome = self._connection.recv()
+            outcome: Outcome = self._answers.recv()
         except EOFError:
             assert self._process is not None  # noqa: S101 - for the type checker
             self._process.join()

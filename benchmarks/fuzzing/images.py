@@ -109,6 +109,8 @@ def _check_image(folder: Path, case: Case) -> None:
         if theirs is not None and not known:
             raise WrongValueError(f"the runner reads a file that the readers refuse: {refusal}") from refusal
         raise
+    if theirs is None and path.suffix in _ONLY_THE_RUNNER:
+        return  # which goes by the ending
     if theirs is None:
         raise WrongValueError(f"the readers read a file that the runner refuses: {fault}")
     if ours.shape != theirs.shape or not np.array_equal(ours, theirs):

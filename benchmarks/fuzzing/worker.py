@@ -39,8 +39,10 @@ def load_targets(modules: tuple[str, ...], seeds: Path) -> dict[str, Target]:
     return found
 
 
-def work(connection: Connection, modules: tuple[str, ...], seeds: Path, scratch: Path, seed: int) -> None:
-    """Answer each (target, index) from `connection` with its Outcome until None comes."""
+def work(
+    asked: Connection, answers: Connection, modules: tuple[str, ...], seeds: Path, scratch: Path, seed: int
+) -> None:
+    """Answer each (target, index) from `asked` with its Outcome in `answers` until None comes."""
     os.environ.update(ORT_DISABLE_TELEMETRY="1", OMP_NUM_THREADS="1")
     import torch
 
@@ -49,10 +51,10 @@ def work(connection: Connection, modules: tuple[str, ...], seeds: Path, scratch:
     known = load_targets(modules, seeds)
     baseline = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (baseline + _GUARD, resource.RLIM_INFINITY))
-    connection.send({name: (target.weight, target.command) for name, target in known.items()})
+    answers.send({name: (target.weight, target.command) for name, target in known.items()})
     with suppress(EOFError):
-        while (asked := connection.recv()) is not None:
-            connection.send(_try(known[asked[0]], seed, asked[1], scratch))
+        while (question := asked.recv()) is not None:
+            answers.send(_try(known[question[0]], seed, question[1], scratch))
 
 
 def _try(target: Target, seed: int, index: int, scratch: Path) -> Outcome:

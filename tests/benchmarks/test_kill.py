@@ -1,0 +1,108 @@
+"""The fault injector: its plan, its comparison of results, and the page of both records."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import kill  # noqa: E402
+import reliability  # noqa: E402
+
+
+def test_every_command_is_killed_at_moments_drawn_from_the_seed() -> None:
+    drawn = kill.trials(0, 40, 10)
+
+    assert drawn == kill.trials(0, 40, 10) != kill.trials(1, 40, 10)
+    assert sum(trial.fault == "SIGKILL" for trial in drawn) == 40
+    assert {trial.command for trial in drawn if trial.fault == "SIGKILL"} == set(kill.commands())
+    assert all(0 <= trial.moment <= 1 for trial in drawn)
+
+
+def test_results_that_differ_in_timings_alone_are_equal_and_others_are_not(tmp_path: Path) -> None:
+    def result(name: str, seconds: float, dice: float) -> dict[str, str]:
+        out = tmp_path / name / "out"
+        out.mkdir(parents=True)
+        (out / "summary.json").write_text(json.dumps({"wall_seconds": seconds, "folds": [{"dice": dice}]}))
+        (out / "scores.csv").write_text(f"key,dice,seconds\na,{dice},{seconds}\n")
+        (out / "claim").write_text(name)
+        return kill.result_of(tmp_path / name, json.dumps({"seconds": seconds, "dice": dice}))
+
+    plain = result("plain", 1, 0.5)
+    assert kill.differences(plain, result("slower", 2, 0.5)) == []
+    assert kill.differences(plain, result("wrong", 1, 0.6)) == ["out/scores.csv", "out/summary.json", "stdout"]
+    assert kill.differences(plain, {}) == sorted(plain)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "expected"),
+    [
+        ("SIGKILL", "import time; time.sleep(60)", []),
+        ("full disk", "raise OSError('no space')", ["a traceback: OSError: no space"]),
+    ],
+)
+def test_a_command_is_ended_and_its_traceback_is_a_finding(
+    fault: str, code: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        kill.subprocess, "Popen", lambda words, **options: popen([sys.executable, "-c", code], **options)
+    )
+    findings: list[str] = []
+    trial = kill.Trial("predict", fault, 0.5)
+
+    ended = kill.disturb(trial, kill.commands()["predict"], {"seconds": 1.0, "largest": 100}, tmp_path, findings)
+
+    assert ended == (-9 if fault == "SIGKILL" else 1)
+    assert findings == expected
+
+
+def test_a_process_that_outlives_its_command_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    popen = subprocess.Popen
+    code = "import subprocess, time; subprocess.Popen(['sleep', '60']); time.sleep(60)"
+    monkeypatch.setattr(
+        kill.subprocess, "Popen", lambda words, **options: popen([sys.executable, "-c", code], **options)
+    )
+    monkeypatch.setattr(kill, "SURVIVOR_SECONDS", 0.5)
+    findings: list[str] = []
+
+    kill.disturb(
+        kill.Trial("predict", "SIGKILL", 1.0), kill.commands()["predict"], {"seconds": 2.0}, tmp_path, findings
+    )
+
+    assert len(findings) == 1
+    assert "live on" in findings[0]
+
+
+def test_the_committed_page_is_what_the_records_give() -> None:
+    page = reliability.page(reliability.read(reliability.FUZZ), reliability.read(reliability.KILL))
+
+    assert reliability.PAGE.read_text(encoding="utf-8") == page
+
+
+def test_the_page_names_each_finding() -> None:
+    machine = {"processor": "a processor", "torch": "2"}
+    kinds = dict.fromkeys(("accepted", "refused", "crash", "hang", "memory", "wrong", "died"), 1)
+    fuzz = {
+        "inputs": 7,
+        "seconds": 1,
+        "seed": 0,
+        "targets": {"image": {"command": "predict", "inputs": 7, **kinds}},
+        "findings": [{"target": "image", "kind": "crash", "count": 1, "fault": "KeyError: 'x'"}],
+    }
+    bad = {"command": "train", "fault": "SIGKILL", "moment": 0.5, "findings": ["other result"]}
+    counts = {"SIGKILL": {"train": {"trials": 3, "with_findings": 1}}}
+    kills = {"seed": 0, "undisturbed_seconds": {"train": 9.0}, "counts": counts, "trials": [bad]}
+    where = {"commit": "abc", "machine": machine}
+
+    text = reliability.page({**fuzz, **where}, {**kills, **where})
+
+    assert "- image, crash, 1 x: `KeyError: 'x'`" in text
+    assert "| train | 9 | 2 of 3 |" in text
+    assert "- train, SIGKILL at 0.50: `other result`" in text
