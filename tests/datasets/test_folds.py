@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from fakes.busi import make_fake_busi
 from helpers import file_manifest
+from sklearn.model_selection import StratifiedKFold
 
 from taichinet.datasets.folds import (
     FoldPlan,
@@ -332,6 +333,7 @@ def test_a_data_set_without_official_split_says_so(manifest: Manifest) -> None:
         make_folds(manifest, (), "official")
 
 
+<<<<<<< HEAD
 # ------------------------------------------------------------------------------------------------ damaged plans
 
 WHOLE = {
@@ -393,3 +395,28 @@ def test_every_cut_of_a_plan_is_refused(tmp_path: Path) -> None:
         path.write_text(text[:length], encoding="utf-8")
         with pytest.raises(FoldError):
             read_folds(path)
+=======
+# ------------------------------------------------------------------------------------------------- found by mutations
+
+
+def test_paper_folds_are_those_of_scikit_learn_in_its_order(manifest: Manifest) -> None:
+    keys = list(LABELS)
+    drawn = StratifiedKFold(5, shuffle=True, random_state=7).split(keys, [LABELS[key] for key in keys])
+    expected = {keys[row]: fold for fold, (_, held_out) in enumerate(drawn) for row in held_out}
+    assert make_folds(manifest, GROUPS, "paper", seed=7).fold_of == expected
+
+
+def test_the_inner_validation_share_is_rounded_to_the_nearest_whole_number_of_parts(manifest: Manifest) -> None:
+    plan = make_folds(manifest, (), "paper")
+    for fold in range(5):
+        split = plan.split(fold, LABELS, 0.27)  # 1 / 0.27 = 3.7: four parts of 32 benign and 16 malignant images
+        assert (len(split.train), len(split.validation)) == (36, 12)
+
+
+def test_two_images_of_one_patient_are_enough_to_be_kept_together(manifest: Manifest) -> None:
+    patients = with_samples(manifest, patient=lambda i, key: f"p{i // 2}")
+    assert patients.patients == tuple((one, other) for one, other in zip(*[iter(LABELS)] * 2, strict=True))
+    for seed in range(3):
+        fold_of = make_folds(patients, (), seed=seed).fold_of
+        assert all(fold_of[one] == fold_of[other] for one, other in patients.patients)
+>>>>>>> mutations

@@ -152,3 +152,14 @@ def test_an_entry_that_cannot_be_read_is_told_with_the_others(
     told = problems_of(folder)
     assert says in told
     assert "absent.png: is listed, but not there" in told
+
+
+def test_recorded_patients_are_restored_and_testing_is_the_test_part(tmp_path: Path) -> None:
+    folder = make_fake_monai(tmp_path)
+    entries = entries_of(folder)
+    case = {"key": "benign (1)", "label": "benign", "patient": "p7", "part": "train"}
+    index = {"training": entries[:4], "testing": entries[4:], "taichinet": {"cases": {"scan-0": case}}}
+    (folder / "datalist.json").write_text(json.dumps(index))
+    found = [(sample.key, sample.patient, sample.part) for sample in read_monai(folder)]
+    others = [(f"scan-{number}", None, "train") for number in (1, 2, 3)]
+    assert found == [("benign (1)", "p7", "train"), *others, ("scan-4", None, "test")]

@@ -159,3 +159,13 @@ def test_a_recorded_key_that_is_another_files_name_is_refused(tmp_path: Path) ->
     folder = make_fake_nnunet(tmp_path)
     change_index(folder, taichinet={"cases": {"case_0": {"key": "case_1", "label": "benign"}}})
     assert "2 cases have the key 'case_1'" in problems_of(folder)
+
+
+def test_folds_are_found_by_the_files_name_where_an_export_recorded_another_key(tmp_path: Path) -> None:
+    folder = make_fake_nnunet(tmp_path, tested=0)
+    change_index(folder, taichinet={"cases": {"case_0": {"key": "benign (1)", "label": "benign"}}})
+    names = [f"case_{number}" for number in range(5)]
+    splits = [{"train": [k for k in names if k not in val], "val": val} for val in (names[2:], names[:2])]
+    (folder / "splits_final.json").write_text(json.dumps(splits))
+    folds = {sample.key: sample.fold for sample in read_nnunet(folder)}
+    assert folds == {"benign (1)": 1, "case_1": 1, "case_2": 0, "case_3": 0, "case_4": 0}
