@@ -333,7 +333,6 @@ def test_a_data_set_without_official_split_says_so(manifest: Manifest) -> None:
         make_folds(manifest, (), "official")
 
 
-<<<<<<< HEAD
 # ------------------------------------------------------------------------------------------------ damaged plans
 
 WHOLE = {
@@ -395,7 +394,8 @@ def test_every_cut_of_a_plan_is_refused(tmp_path: Path) -> None:
         path.write_text(text[:length], encoding="utf-8")
         with pytest.raises(FoldError):
             read_folds(path)
-=======
+
+
 # ------------------------------------------------------------------------------------------------- found by mutations
 
 
@@ -419,4 +419,3 @@ def test_two_images_of_one_patient_are_enough_to_be_kept_together(manifest: Mani
     for seed in range(3):
         fold_of = make_folds(patients, (), seed=seed).fold_of
         assert all(fold_of[one] == fold_of[other] for one, other in patients.patients)
->>>>>>> mutations
