@@ -153,7 +153,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "evaluation/undefined.py",
         "evaluation/test_undefined.py evaluation/test_aggregate.py",
         ('& rows["sensitivity_native"].isna()', '| rows["sensitivity_native"].isna()'),
-        ('empty & (rows["predicted_pixels"] == 0), reward', "empty, reward"),
+        ("empty & predicts_nothing, reward", "empty, reward"),
     ),
     *_in(
         "evaluation/statistics.py",
@@ -200,7 +200,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_in(
         "datasets/manifest.py",
-        "datasets/readers/test_drishti_gs.py datasets/test_images.py",
+        "datasets/readers/test_drishti_gs.py datasets/test_image_io.py",
         ("low: int = 128", "low: int = 129"),
     ),
     *_in(
@@ -292,7 +292,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_in(
         "datasets/prepared.py",
-        "datasets/test_prepared.py datasets/test_images.py",
+        "datasets/test_prepared.py datasets/test_image_io.py",
         ("Image.Resampling.NEAREST", "Image.Resampling.BOX"),
         ("Image.Resampling.BILINEAR", "Image.Resampling.NEAREST"),
         ("image=self.image[rows].float() / 255", "image=self.image[rows].float() / 256"),

@@ -61,7 +61,8 @@ def write_plan(
     protocol: str = "grouped",
     dataset: str = "busi",
 ) -> Path:
-    """A fold plan beside the runs."""
+    """A fold plan beside the runs; a fold without an image gets one, since a valid plan has no empty fold."""
+    others = {f"other {fold}": fold for fold in range(5) if fold not in fold_of.values()}
     plan = {
         "dataset": dataset,
         "digest": f"digest of {dataset}",
@@ -69,7 +70,7 @@ def write_plan(
         "seed": 0,
         "count": 5,
         "groups": [list(group) for group in groups],
-        "fold_of": fold_of,
+        "fold_of": {**fold_of, **others},
         "validation": [],
     }
     path = root / "folds" / f"{dataset}-{protocol}.json"

@@ -8,6 +8,7 @@ which is what a kernel (w2, w1 + w2, w0 + w1, w0) lays out from x with stride 2.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, cast
 
 import torch
@@ -49,7 +50,7 @@ class UpsampledConv2d(nn.Conv2d):
         usable = HAS_ONEDNN and features.device.type == "cpu" and features.dtype in MERGED_DTYPES
         if self.merged and usable and not torch.compiler.is_compiling():
             dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else features.dtype
-            if dtype in MERGED_DTYPES:
+            if dtype == torch.float32 or (dtype == torch.bfloat16 and _native_bf16()):
                 return cast(Tensor, _Merged.apply(features.to(dtype), self.weight, self.bias))
         return super().forward(F.interpolate(features, scale_factor=2, mode="nearest"))
 
@@ -72,6 +73,13 @@ def transpose_upsampling(network: nn.Module) -> nn.Module:
             if isinstance(child, UpsampledConv2d):
                 setattr(module, name, _transposed(child))
     return network
+
+
+@cache
+def _native_bf16() -> bool:
+    """Whether the processor computes bf16; if not, oneDNN's transposed convolution rounds more than the plain form."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 class _Merged(torch.autograd.Function):

@@ -91,6 +91,7 @@ def faulty(folder: Path) -> Manifest:
 
 
 ELSEWHERE: set[FindingKind] = {
+    "inverted mask",
     "region outside",
     "split scene",
     "split patient",

@@ -121,7 +121,7 @@ def test_a_folder_of_other_settings_fails_its_cell_alone_and_stays_as_it_is(data
 
 
 def test_what_fails_stops_no_other_and_what_needs_it_fails_with_its_name(data: Path, tmp_path: Path) -> None:
-    bad = {**SETTINGS_OF_ONE_EPOCH, "training.learning_rate": 1e30, "training.batch_size": 3}
+    bad = {**SETTINGS_OF_ONE_EPOCH, "objective.positive_weight": 1e39, "training.batch_size": 3}
     grid = tiny_grid(data, tmp_path, "unet", "model-1", test_on=("busi",), set=bad)
     good = tiny_grid(data, tmp_path, "model-3", set=SETTINGS_OF_ONE_EPOCH)
     progress = run_grid(look((*grid.cells, *good.cells), grid.transfers), Serial())
