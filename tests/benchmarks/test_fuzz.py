@@ -78,6 +78,5 @@ def test_a_slice_of_the_campaign_reaches_every_target(piece: State) -> None:
     assert any(counts.get("refused", 0) for counts in piece.outcomes.values())
 
 
-@pytest.mark.xfail(reason="the faults of issue 14 that are not corrected yet")
 def test_a_slice_of_the_campaign_finds_nothing(piece: State) -> None:
     assert not piece.findings, json.dumps(piece.findings, indent=1)

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +21,19 @@ from click.testing import Result
 from fakes.busi import make_fake_busi
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner
 
 from taichinet.cli.predict import predict
-from taichinet.errors import DataError, PartialFailureError, SettingError, WeightsError
+from taichinet.errors import LockedError, DataError, PartialFailureError, SettingError, WeightsError
 from taichinet.inference import shipped
+from taichinet.inference.journal import JOURNAL
+from taichinet.inference.predictor import NetworkInput, Predictor
+from taichinet.inference.runtimes.runtime import Maps
 from taichinet.models.catalogue import create_model
 from taichinet.models.weights import WeightsConfig, save_weights
+from taichinet.storage.csv_cells import escape_cell
+from taichinet.storage.lock import locked
 
 
 @pytest.fixture(scope="module")
@@ -280,14 +292,14 @@ def test_a_run_in_which_all_fail_is_a_data_error(scans: Path, weights: Path, tmp
 def test_an_interrupted_run_keeps_the_rows_it_has(
     scans: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from taichinet.datasets import image_io
+    from taichinet.datasets import images
 
     def read_or_interrupt(path: Path) -> NDArray[np.uint8]:
         if path.name == "b.png":
             raise KeyboardInterrupt
         return np.zeros((8, 8), dtype=np.uint8)
 
-    monkeypatch.setattr(image_io, "read_grey", read_or_interrupt)
+    monkeypatch.setattr(images, "read_grey", read_or_interrupt)
     for name in ("a.png", "b.png"):
         picture().save(scans / name)
     with pytest.raises(KeyboardInterrupt):
@@ -375,3 +387,258 @@ def test_the_output_option_is_required(scans: Path) -> None:
     picture().save(scans / "a.png")
     result = run(scans)
     assert result.exit_code == 2
+
+
+def test_subfolders_are_mirrored_and_names_are_unique(scans: Path, weights: Path, tmp_path: Path) -> None:
+    for seed, patient in enumerate(("p1", "p2")):
+        (scans / patient).mkdir()
+        picture(seed=seed).save(scans / patient / "scan.png")
+    out = tmp_path / "out"
+    predict([scans], out, weights, recursive=True)
+    assert [row["name"] for row in rows_in(out)] == ["p1/scan", "p2/scan"]
+    for patient in ("p1", "p2"):
+        assert {path.name for path in (out / patient).iterdir()} == {
+            "scan_mask.png",
+            "scan_probability.png",
+            "scan_disagreement.png",
+        }
+    first, second = (row["max_probability"] for row in rows_in(out))
+    assert first != second
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "folder"])
+def test_what_is_no_file_is_refused_at_once(kind: str, scans: Path, weights: Path, tmp_path: Path) -> None:
+    path = scans / "a.png"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    named = Path("/dev/zero") if kind == "device" else path
+    with pytest.raises(DataError, match=f"is a {kind}" if kind != "fifo" else "is a FIFO"):
+        predict([named], tmp_path / "out", weights)
+    picture().save(scans / "b.png")
+    result = run(scans, "-w", weights, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert ("Skipped 1 file, a FIFO" in result.stderr) == (kind != "device")
+
+
+def test_a_link_to_itself_is_named_and_fails_alone(scans: Path, weights: Path, tmp_path: Path) -> None:
+    (scans / "loop.png").symlink_to("loop.png")
+    picture().save(scans / "a.png")
+    with pytest.raises(DataError, match="link to itself"):
+        predict([scans / "loop.png"], tmp_path / "out", weights)
+    with pytest.raises(PartialFailureError, match=r"loop\.png"):
+        predict([scans], tmp_path / "out", weights)
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(DataError, match="-o"):
+        predict([scans], tmp_path / "circle", weights)
+
+
+def test_cells_that_begin_like_a_formula_are_escaped_in_the_csv_alone(
+    scans: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(scans)
+    names = ["+b", "-c", "=a", "@d", "plain"]
+    for name in names:
+        picture().save(scans / f"{name}.png")
+    predict([Path(f"{name}.png") for name in names], tmp_path / "out", weights)
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert [row["name"] for row in table] == ["'+b", "'-c", "'=a", "'@d", "plain"]
+    assert [row["file"] for row in table] == ["'+b.png", "'-c.png", "'=a.png", "'@d.png", "plain.png"]
+    assert [row["name"] for row in rows_in(tmp_path / "out")] == names
+
+
+def test_numbers_are_no_formulas() -> None:
+    assert [escape_cell(value) for value in (-1.5, None, "\tx", "\rx", "a=b", "")] == [
+        -1.5,
+        None,
+        "'\tx",
+        "'\rx",
+        "a=b",
+        "",
+    ]
+
+
+def command(*arguments: object, **environment: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "taichinet", "predict", *map(os.fsencode, map(str, arguments))],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_any_name_can_be_printed(scans: Path, weights: Path, tmp_path: Path) -> None:
+    for name in (os.fsdecode(b"\xff.png"), "\u0142.png"):
+        picture().save(scans / name)
+    (scans / "[bold][" / "x]").mkdir(parents=True)
+    picture().save(scans / "[bold][" / "x]" / "b.png")
+    (scans / "[bold][" / "x]" / "bad[").mkdir()
+    (scans / "[bold][" / "x]" / "bad[" / "red].png").write_bytes(b"torn")
+    (scans / "[bold][" / "x]" / "notes.txt").write_text("")
+    out = tmp_path / "\u0142 [" / "x] out"
+    process = command(scans, "-r", "-w", weights, "-o", out, PYTHONIOENCODING="latin-1")
+    printed, messages = process.communicate(timeout=300)
+    assert process.returncode == 7, messages
+    assert b"3 of 4 images predicted" in printed
+    assert b"[bold][/x]/bad[/red].png" in messages
+    assert b"Traceback" not in messages
+    assert sorted(row["name"] for row in rows_in(out)) == ["[bold][/x]/b", "[bold][/x]/bad[/red]", "\u0142", "\udcff"]
+
+
+def without_seconds(folder: Path) -> list[dict[str, Any]]:
+    return [{**row, "seconds": None} for row in rows_in(folder)]
+
+
+def maps_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.png")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_is_gone_on_with(
+    number: signal.Signals, scans: Path, weights: Path, tmp_path: Path
+) -> None:
+    for seed in range(60):
+        picture(800, 900, seed).save(scans / f"{seed:02}.png", compress_level=0)
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    predict([scans], whole, weights)
+    process = command(scans, "-w", weights, "-o", out)
+    while len(list(out.glob("*_mask.png"))) < 12:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    process.send_signal(number)
+    _, messages = process.communicate(timeout=120)
+    assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number], messages
+    assert b"Traceback" not in messages
+    done = [json.loads(line) for line in (out / JOURNAL).read_text().splitlines()[1:] if line.endswith("}")]
+    assert 10 <= len(done) < 60
+    if number != signal.SIGKILL:
+        assert {row["file"] for row in rows_in(out)} == {entry["row"]["file"] for entry in done}
+    written = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
+    predict([scans], out, weights)
+    for entry in done:
+        mask = out / f"{entry['row']['name']}_mask.png"
+        assert mask.stat().st_mtime_ns == written[mask], "a finished image was computed again"
+    assert without_seconds(out) == without_seconds(whole)
+    assert maps_in(out) == maps_in(whole)
+    assert names_in(out) == names_in(whole), "nothing unfinished is left"
+
+
+@pytest.fixture
+def interrupted(
+    scans: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, list[NDArray[np.uint8]]]:
+    """An output folder in which 8 of 12 images are done, and the batches that later runs give to the network."""
+    for seed in range(12):
+        picture(seed=seed).save(scans / f"{seed:02}.png")
+    asked, ask = list[NDArray[np.uint8]](), Predictor.network_maps
+
+    def network_maps(self: Predictor, inputs: Sequence[NetworkInput]) -> Maps:
+        asked.append(np.stack([one.pixels for one in inputs]))
+        if len(asked) == 2 and len(inputs) == 4:
+            raise KeyboardInterrupt
+        return ask(self, inputs)
+
+    monkeypatch.setattr(Predictor, "network_maps", network_maps)
+    with pytest.raises(KeyboardInterrupt):
+        predict([scans], tmp_path / "out", weights)
+    assert len(rows_in(tmp_path / "out")) == 8
+    asked.append(np.empty(0))  # so that no later batch is the second
+    asked.append(np.empty(0))
+    return tmp_path / "out", asked
+
+
+def test_finished_images_are_not_computed_again(
+    interrupted: tuple[Path, list[NDArray[np.uint8]]], scans: Path, weights: Path
+) -> None:
+    out, asked = interrupted
+    before = len(asked)
+    predict([scans], out, weights)
+    assert [len(batch) for batch in asked[before:]] == [4]
+    assert [row["status"] for row in rows_in(out)] == ["done"] * 12
+    assert not (out / JOURNAL).exists()
+
+
+@pytest.mark.parametrize("changed", ["image", "map", "threshold", "weights", "journal"])
+def test_what_has_changed_since_is_computed_again(
+    changed: str,
+    interrupted: tuple[Path, list[NDArray[np.uint8]]],
+    scans: Path,
+    weights: Path,
+    tmp_path: Path,
+) -> None:
+    out, asked = interrupted
+    threshold = 0.3 if changed == "threshold" else None
+    if changed == "image":
+        picture(seed=99).save(scans / "03.png")
+    elif changed == "map":
+        picture().save(out / "03_mask.png", pnginfo=made_here())
+    elif changed == "weights":
+        weights = random_weights(tmp_path / "others", "taichinet", head="none")
+    elif changed == "journal":
+        lines = (out / JOURNAL).read_text().splitlines()
+        (out / JOURNAL).write_text("\n".join([*lines[:4], lines[4][:30]]))
+    before = len(asked)
+    predict([scans], out, weights, threshold)
+    assert sum(len(batch) for batch in asked[before:]) == 12
+    predict([scans], tmp_path / "whole", weights, threshold)
+    assert without_seconds(out) == without_seconds(tmp_path / "whole")
+    assert maps_in(out) == maps_in(tmp_path / "whole")
+
+
+def made_here() -> PngInfo:
+    text = PngInfo()
+    text.add_text("Software", "taichinet predict")
+    return text
+
+
+def test_two_runs_cannot_share_a_folder(scans: Path, weights: Path, tmp_path: Path) -> None:
+    picture().save(scans / "a.png")
+    predict([scans], tmp_path / "out", weights)
+    before = maps_in(tmp_path / "out")
+    with (
+        locked(tmp_path / "out" / ".predictions.lock"),
+        pytest.raises(LockedError, match=str(os.getpid())),
+    ):
+        predict([scans], tmp_path / "out", weights, threshold=0.1)
+    assert maps_in(tmp_path / "out") == before
+
+
+def test_a_second_run_that_is_interrupted_leaves_no_table_and_maps_of_the_first(
+    scans: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in range(12):
+        picture(seed=seed).save(scans / f"{seed:02}.png")
+    out = tmp_path / "out"
+    predict([scans], out, weights, threshold=0.0)
+
+    def killed(*_: object) -> None:
+        raise SystemExit(9)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("taichinet.inference.folder.predict_files", killed)
+        patch.setattr("taichinet.inference.outputs.write_table", lambda *_: None)  # SIGKILL writes none
+        with pytest.raises(SystemExit):
+            predict([scans], out, weights, threshold=1.0)
+    assert names_in(out) == {JOURNAL}
+    (scans / "00.png").unlink()
+    predict([scans], out, weights, threshold=1.0)
+    assert len(rows_in(out)) == len(list(out.glob("*_mask.png"))) == 11
+
+
+def test_maps_that_the_new_table_does_not_list_are_reported(scans: Path, weights: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        picture().save(scans / name)
+    run(scans, "-w", weights, "-o", tmp_path / "out")
+    result = run(scans / "a.png", "-w", weights, "-o", tmp_path / "out")
+    assert "keeps the maps of 1 images of an earlier run" in result.stderr
+
+
+def test_a_table_of_another_program_is_not_overwritten(scans: Path, weights: Path, tmp_path: Path) -> None:
+    picture().save(scans / "a.png")
+    table = tmp_path / "predictions.csv"
+    table.write_text("image;score\n1;2\n")
+    with pytest.raises(DataError, match=r"predictions\.csv"):
+        predict([scans], tmp_path, weights)
+    assert table.read_text() == "image;score\n1;2\n"
