@@ -25,7 +25,7 @@ from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner
 
 from taichinet.cli.predict import predict
-from taichinet.errors import LockedError, DataError, PartialFailureError, SettingError, WeightsError
+from taichinet.errors import DataError, LockedError, PartialFailureError, SettingError, WeightsError
 from taichinet.inference import shipped
 from taichinet.inference.journal import JOURNAL
 from taichinet.inference.predictor import NetworkInput, Predictor
@@ -292,14 +292,14 @@ def test_a_run_in_which_all_fail_is_a_data_error(scans: Path, weights: Path, tmp
 def test_an_interrupted_run_keeps_the_rows_it_has(
     scans: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from taichinet.datasets import images
+    from taichinet.datasets import image_io
 
     def read_or_interrupt(path: Path) -> NDArray[np.uint8]:
         if path.name == "b.png":
             raise KeyboardInterrupt
         return np.zeros((8, 8), dtype=np.uint8)
 
-    monkeypatch.setattr(images, "read_grey", read_or_interrupt)
+    monkeypatch.setattr(image_io, "read_grey", read_or_interrupt)
     for name in ("a.png", "b.png"):
         picture().save(scans / name)
     with pytest.raises(KeyboardInterrupt):
@@ -504,14 +504,15 @@ def test_a_run_that_is_ended_is_gone_on_with(
     out, whole = tmp_path / "out", tmp_path / "whole"
     predict([scans], whole, weights)
     process = command(scans, "-w", weights, "-o", out)
-    while len(list(out.glob("*_mask.png"))) < 12:
+    journal = out / JOURNAL
+    while not journal.exists() or journal.read_bytes().count(b"\n") < 12:  # the header, and eleven images
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
     process.send_signal(number)
     _, messages = process.communicate(timeout=120)
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number], messages
     assert b"Traceback" not in messages
-    done = [json.loads(line) for line in (out / JOURNAL).read_text().splitlines()[1:] if line.endswith("}")]
+    done = [json.loads(line) for line in journal.read_text().splitlines()[1:] if line.endswith("}")]
     assert 10 <= len(done) < 60
     if number != signal.SIGKILL:
         assert {row["file"] for row in rows_in(out)} == {entry["row"]["file"] for entry in done}
