@@ -93,7 +93,7 @@ def _brightness(source: Traversable) -> NDArray[Any]:
         return np.asarray(image.convert("L"))
     try:
         colour = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-    except ValueError as fault:
+    except Exception as fault:  # of a damaged palette or transparency Pillow raises AssertionError too
         raise DataError(f"{source}: is of mode {image.mode}, which is no mask; save it as 8-bit grey.") from fault
     brightest: NDArray[np.uint8] = colour[..., :3].max(axis=2)
     if reduced and brightest.max() < 192:

@@ -136,6 +136,7 @@ def test_an_index_of_nnunet_is_not_taken_for_a_datalist(tmp_path: Path) -> None:
         ({"image": ""}, "'' must be relative"),
         ({"image": "scan.nii.gz"}, "no flat image"),
         ({"image": "images/gone.png"}, "gone.png: is listed, but not there"),
+        ({"image": f"images/{'7' * 300}.png"}, "7.png: is listed, but not there"),
         ({"image": ["a.png", "b.png"]}, "'image' must be one path"),
         ({"label": 1}, "'label' must be the path"),
         ({"fold": "0"}, "'fold' must be a whole number from 0, not '0'"),

@@ -177,7 +177,7 @@ def _sample(
         problems.append(f"{entry['image']}: has {len(entry['label'])} masks, others {several}. List one a region.")
         return None
     files = [folder.joinpath(*PurePosixPath(path).parts) for path in (entry["image"], *entry["label"])]
-    missing = [f"{file}: is listed, but not there." for file in files if not file.is_file()]
+    missing = [f"{file}: is listed, but not there." for file in files if not _is_file(file)]
     if missing:
         problems += missing
         return None
@@ -200,3 +200,10 @@ DATASET = Dataset(
     has_normal=True,
     index_endings=(".json",),
 )
+
+
+def _is_file(file: Traversable) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # a name too long for the file system
+        return False
