@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fuzzing.images import _READERS, encode, small_phantom
+from fuzzing.images import encode, small_phantom
 from fuzzing.mutations import NAMES, VALUES, mutate_bytes, mutate_json, mutate_png, mutate_zip, zip_of
 from fuzzing.target import Case, Target, WrongValueError
+from taichinet.datasets import image_io
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.folds import make_folds, read_folds, verify_folds
 from taichinet.datasets.manifest import Manifest
@@ -63,9 +64,9 @@ def _check_samples(manifest: Manifest, within: Path) -> None:
         for file in (sample.image, *(mask.file for mask in sample.masks)):
             if isinstance(file, Path) and not file.resolve().is_relative_to(within.resolve()):
                 raise WrongValueError(f"a sample outside of the data set: {file}")
-        _READERS.read_grey(sample.image)
+        image_io.read_grey(sample.image)
         for mask in sample.masks:
-            _READERS.read_mask(mask.file, mask.rule)
+            image_io.read_mask(mask.file, mask.rule)
 
 
 def _make_zip(files: Files, random: Random) -> Case:

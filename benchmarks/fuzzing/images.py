@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from importlib import import_module, util
 from io import BytesIO
 from pathlib import Path
 from random import Random
@@ -15,12 +14,9 @@ from PIL import Image
 
 from fuzzing.mutations import mutate_bytes, mutate_png
 from fuzzing.target import Case, Target, WrongValueError
+from taichinet.datasets import image_io
 from taichinet.datasets.phantom import make_phantom
 from taichinet.errors import TaiChiNetError
-
-# The module has the first name on some branches, the second on the others, until all of them are merged.
-_MODULE = "taichinet.datasets.image_io"
-_READERS = import_module(_MODULE if util.find_spec(_MODULE) else "taichinet.datasets.images")
 
 _LOSSLESS = ("PNG", "BMP", "TIFF", "GIF", "PPM")
 _ONLY_THE_RUNNER = (".pgm", ".ppm", ".npy")
@@ -102,8 +98,8 @@ def _check_image(folder: Path, case: Case) -> None:
     except (TaiChiNetError, OSError, ValueError) as refusal:
         fault = str(refusal)
     try:
-        grey = _READERS.read_grey(path)
-        ours = grey if theirs is None or theirs.ndim == 2 else _READERS.read_rgb(path)
+        grey = image_io.read_grey(path)
+        ours = grey if theirs is None or theirs.ndim == 2 else image_io.read_rgb(path)
     except TaiChiNetError as refusal:
         known = case.files[path.name][:2] in (b"P5", b"P6") or path.suffix in _ONLY_THE_RUNNER
         if theirs is not None and not known:
@@ -154,7 +150,7 @@ def _make_mask(random: Random) -> Case:
 def _check_mask(folder: Path, case: Case) -> None:
     """A mask that reads as empty holds no pixel that differs from 0."""
     path = folder / next(iter(case.files))
-    mask = _READERS.read_mask(path)
+    mask = image_io.read_mask(path)
     if not mask.any() and (what := _non_zero(path)):
         raise WrongValueError(f"a mask with non-zero pixels reads as empty: {what}")
 
@@ -198,7 +194,7 @@ def _check_header(folder: Path, case: Case) -> None:
     from taichinet.runner import read_image
 
     path = folder / next(iter(case.files))
-    for read in (_READERS.read_grey, _READERS.read_mask, read_image):
+    for read in (image_io.read_grey, image_io.read_mask, read_image):
         try:
             read(path)
         except (TaiChiNetError, OSError, ValueError) as refusal:

@@ -187,7 +187,7 @@ def test_the_file_is_made_once_and_then_only_read(tmp_path: Path, manifest: Mani
 def test_a_torn_file_is_refused_with_the_way_out(tmp_path: Path, text: str) -> None:
     path = tmp_path / "folds.json"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(FoldError, match=r"cannot be read .*Delete it to have it made anew") as caught:
+    with pytest.raises(FoldError, match=r"cannot be read .*Delete it: it is drawn again") as caught:
         read_folds(path)
     assert caught.value.exit_code == 6
 
@@ -371,7 +371,7 @@ def test_a_damaged_plan_is_refused_as_a_whole(tmp_path: Path, change: dict[str, 
     path.write_text(json.dumps(WHOLE), encoding="utf-8")
     assert read_folds(path).count == 2
     path.write_text(json.dumps(WHOLE | change), encoding="utf-8")
-    with pytest.raises(FoldError, match=r"folds\.json.*Delete it to have it made anew"):
+    with pytest.raises(FoldError, match=r"folds\.json.*Delete it: it is drawn again"):
         read_folds(path)
 
 

@@ -19,7 +19,7 @@ Protocol = Literal["grouped", "paper", "official"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 MOST_FOLDS = 100_000
-_REMEDY = "Delete it to have it made anew."
+_REMEDY = "Delete it: it is drawn again."
 
 NEVER_TESTED = -1
 """The fold of an image that an official split only trains or validates on."""

@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 from PIL import __version__ as pillow_version
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from taichinet.batch import Batch
 from taichinet.datasets.image_io import read_grey, read_rgb, region_masks
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.errors import DataError
-from taichinet.storage.atomic import replacing
+from taichinet.storage.tensors import write_tensors
 
 RECIPE = 2  # raise when the same files give other pixels, so that old cache entries are not read
 
@@ -111,8 +111,7 @@ def prepare(manifest: Manifest, size: int, channels: int, cache: Path | None = N
         _warn_if_inverted(manifest, kept["lesion"])
         return Prepared(manifest.keys, tuple(sample.label for sample in manifest), kept["image"], kept["lesion"])
     prepared = _decode(manifest, size, channels)
-    with replacing(entry) as temporary:
-        save_file({"image": prepared.image.contiguous(), "lesion": prepared.lesion.contiguous()}, temporary)
+    write_tensors(entry, {"image": prepared.image.contiguous(), "lesion": prepared.lesion.contiguous()})
     return prepared
 
 

@@ -50,7 +50,7 @@ class UpsampledConv2d(nn.Conv2d):
         usable = HAS_ONEDNN and features.device.type == "cpu" and features.dtype in MERGED_DTYPES
         if self.merged and usable and not torch.compiler.is_compiling():
             dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else features.dtype
-            if dtype == torch.float32 or (dtype == torch.bfloat16 and _native_bf16()):
+            if dtype == torch.float32 or (dtype == torch.bfloat16 and processor_has_bf16()):
                 return cast(Tensor, _Merged.apply(features.to(dtype), self.weight, self.bias))
         return super().forward(F.interpolate(features, scale_factor=2, mode="nearest"))
 
@@ -76,7 +76,7 @@ def transpose_upsampling(network: nn.Module) -> nn.Module:
 
 
 @cache
-def _native_bf16() -> bool:
+def processor_has_bf16() -> bool:
     """Whether the processor computes bf16; if not, oneDNN's transposed convolution rounds more than the plain form."""
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -57,7 +57,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
                 os.fsync(file.fileno())
             if (folder / CURRENT).exists():
                 (folder / CURRENT).replace(folder / PREVIOUS)
-    except (StorageError, RuntimeError) as error:
+    except StorageError as error:
         raise WeightsError(
             f"Cannot write the checkpoint of epoch {checkpoint.epoch} into {folder} ({error}). The one before is "
             "intact: make room on the disk and run again with --resume."

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from taichinet.models.upsampling import processor_has_bf16
 from taichinet.training.distributed import ALONE, Ranks, present_ranks
 
 
@@ -57,5 +58,4 @@ def _fast_channels_last(device: torch.device) -> bool:
 def _native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+    return processor_has_bf16()

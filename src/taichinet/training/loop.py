@@ -24,7 +24,7 @@ class NotFiniteError(SettingError):
         """`what` is the clause that names the value."""
         super().__init__(
             f"{what}. Lower the learning rate (training.learning_rate, or while mining mining.learning_rate), or set "
-            "training.precision=float32; begin anew with --overwrite, since settings change."
+            "training.precision=float32; train again with --overwrite, since settings change."
         )
 
 
