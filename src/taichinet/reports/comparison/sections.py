@@ -12,7 +12,7 @@ from taichinet.reports.comparison.blocks import Block, BlockRow, common_and_own
 from taichinet.reports.comparison.document import Document, Part, Section, Table
 from taichinet.reports.comparison.leakage import LeakageDelta
 from taichinet.reports.comparison.results import ComparisonResults
-from taichinet.reports.comparison.runs import Method, Selection
+from taichinet.reports.comparison.runs import Method, Run, Selection
 from taichinet.reports.comparison.words import (
     PROTOCOLS,
     SHORT,
@@ -64,11 +64,19 @@ def _unverified(methods: Sequence[Method]) -> tuple[str, ...]:
     old = [run for run in runs if run.recorded is None]
     if not old:
         return ()
-    which = "" if len(old) == len(runs) else f" ({', '.join(dict.fromkeys(f'`{run.base}`' for run in old))})"
+    new = [run for run in runs if run.recorded is not None]
+    if len(new) < len(old):  # name the shorter list
+        which = f", all but {_names(new)}," if new else ""
+    else:
+        which = f" ({_names(old)})"
     return (
         f"Unverified: {len(old)} of {len(runs)} runs{which} were made before summary.json recorded the row count and "
         "digest of scores.csv. Of these only the number of images was compared.",
     )
+
+
+def _names(runs: Sequence[Run]) -> str:
+    return ", ".join(dict.fromkeys(f"`{run.base}`" for run in runs))
 
 
 def _block_part(block: Block, results: ComparisonResults) -> Part:
