@@ -18,7 +18,6 @@ from taichinet.reports.page import (
     Case,
     NetworkScore,
     PageContent,
-    duration,
     render_page,
     write_page,
 )
@@ -111,7 +110,7 @@ def test_scores_are_printed_and_the_best_of_each_column_is_bold() -> None:
     assert re.search(r'data-name="HD95" class="best"><span>7\.3 ', html)
     assert re.search(r'data-name="Precision" class="best"><span>0\.870<', html)
     assert "1\u202f148\u202f210" in html
-    assert "1 min 36 s" in html
+    assert "96 s" in html
 
 
 def test_equal_scores_are_not_marked_and_missing_ones_are_a_dash() -> None:
@@ -155,19 +154,3 @@ def test_the_learning_curves_are_drawn_in_a_colour_each_on_a_clear_ground() -> N
         rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
         assert (pixels[:, :3] == rgb).all(axis=1).sum() > 100
     assert "Software" not in picture.info
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (None, "–"),
-        (nan, "–"),
-        (0.4, "0 s"),
-        (59.4, "59 s"),
-        (59.6, "1 min 0 s"),
-        (200, "3 min 20 s"),
-        (7500, "2 h 5 min"),
-    ],
-)
-def test_durations_are_said_in_two_units_at_most(seconds: float | None, text: str) -> None:
-    assert duration(seconds) == text

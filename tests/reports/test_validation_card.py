@@ -16,9 +16,10 @@ from taichinet.errors import SettingError
 from taichinet.evaluation.calibration import pool
 from taichinet.evaluation.uncertainty import Interval
 from taichinet.experiments.card import Comparison, ValidationCard, WorstCase
+from taichinet.reports.document.model import Cell, Facts, Note, Points, Table
 from taichinet.reports.plain_reading import NOT_A_DEVICE, out_of, plain_reading
 from taichinet.reports.validation_card import card_html, card_markdown, write_card
-from taichinet.reports.validation_sections import card_sections
+from taichinet.reports.validation_sections import card_document
 
 
 def picture() -> bytes:
@@ -62,11 +63,24 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
 def test_page_and_markdown_say_the_same() -> None:
     content = card()
     html, markdown = text_of(card_html(content)), card_markdown(content)
-    for section in card_sections(content):
-        texts = [section.heading, section.note, *section.points, *(text for fact in section.facts for text in fact)]
-        if section.table is not None:
-            texts += section.table.headings
-            texts += [text for row in section.table.rows for cell in row for text in (cell.text, cell.small)]
+    for section in card_document(content).sections:
+        texts = [section.heading]
+        for block in section.blocks:
+            match block:
+                case Note(text):
+                    texts.append(text)
+                case Points(points):
+                    texts += points
+                case Facts(items):
+                    texts += [text for fact in items for text in fact]
+                case Table(headings, groups):
+                    texts += headings
+                    cells = [cell for group in groups for row in group for cell in row]
+                    texts += [
+                        text
+                        for cell in cells
+                        for text in ((cell.text, cell.small) if isinstance(cell, Cell) else (cell,))
+                    ]
         for text in filter(None, texts):
             assert text in html.replace("&#39;", "'"), text
             assert text in markdown, text

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from taichinet.cli.compare_table import duration, entries_table
+from taichinet.cli.compare_table import entries_table
 from taichinet.errors import DataError
 from taichinet.experiments.grid.cells import Cell, plan_grid, refuse_absent
 from taichinet.experiments.grid.cost import (
@@ -24,6 +24,7 @@ from taichinet.experiments.grid.cost import (
 from taichinet.experiments.grid.progress import Entry, look
 from taichinet.experiments.grid.suite import Suite
 from taichinet.experiments.provenance import describe_machine, source_commit
+from taichinet.reports.document.format import duration
 from taichinet.storage.atomic import write_json
 from taichinet.storage.documents import read_json
 

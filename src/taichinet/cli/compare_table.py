@@ -14,6 +14,7 @@ from rich.text import Text
 
 from taichinet.experiments.grid.cells import Cell
 from taichinet.experiments.grid.progress import RUNNING, Entry, Progress
+from taichinet.reports.document.format import duration
 
 COLOURS = {"waiting": "dim", "running": "bold cyan", "elsewhere": "magenta", "done": "green", "failed": "bold red"}
 WORDS = {"elsewhere": "another process"}
@@ -94,15 +95,6 @@ def time_left(progress: Progress, spent: float) -> float | None:
     done = sum(e.epoch for e in mine)
     left = sum(e.epochs - e.epoch for e in mine if e.state in ("waiting", *RUNNING))
     return spent / done * left if done else None
-
-
-def duration(seconds: float) -> str:
-    """E.g. `42 s`, `7 min`, `3.2 h`, `5.1 days`."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 72 * 3600 else f"{seconds / 86400:.1f} days"
 
 
 @contextmanager

@@ -42,9 +42,10 @@ def report(
 
     console = Console(stderr=True)
     if out.suffix.lower() == ".md":
-        from taichinet.reports.comparison.markdown import HEADER
+        from taichinet.reports.comparison.write import HEADER
+        from taichinet.reports.document.markdown import document_markdown
         from taichinet.reports.summaries import read_summaries
-        from taichinet.reports.tables import results_table
+        from taichinet.reports.tables import results_document
         from taichinet.storage.atomic import write_text
         from taichinet.storage.output_folder import refuse_foreign_page
 
@@ -52,7 +53,7 @@ def report(
             raise SettingError("--data and --pair are of the report's page. Give a folder as --out, not a .md file.")
         refuse_foreign_page(out, HEADER, overwrite)
         summaries = read_summaries(results)
-        write_text(out, results_table(summaries))
+        write_text(out, document_markdown(results_document(summaries), HEADER))
         console.print(f"{len(summaries)} results in {out}", soft_wrap=True, markup=False)
         return
     from taichinet.reports.comparison.write import write_report

@@ -13,7 +13,8 @@ from taichinet.datasets.checking.finding import KINDS, Finding, FindingKind, Kin
 from taichinet.datasets.checking.statistics import ClassStatistics, Spread
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.reports.data_pictures import STROKES, jpeg_uri, sample_picture
-from taichinet.reports.html import EMPTY, balanced, counted, number, render
+from taichinet.reports.document.format import EMPTY, counted, number
+from taichinet.reports.html import balanced, render
 from taichinet.reports.overlay import PREDICTION
 from taichinet.storage.atomic import write_text
 

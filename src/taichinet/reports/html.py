@@ -1,15 +1,12 @@
-"""What every page shares: templates beside this file, pictures inside the page, numbers as printed."""
+"""What all pages share: templates beside this file, and images inside the page."""
 
 from __future__ import annotations
 
 import base64
-from math import isfinite
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
-
-EMPTY = "–"
 
 
 def render(template: str, **values: object) -> str:
@@ -22,16 +19,6 @@ def render(template: str, **values: object) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(**values)
-
-
-def number(value: float | None, digits: int) -> str:
-    """`value` with `digits` decimals, or a dash where there is none."""
-    return EMPTY if value is None or not isfinite(value) else f"{value:.{digits}f}"
-
-
-def counted(value: int) -> str:
-    """A whole number with narrow spaces between the thousands."""
-    return f"{value:,}".replace(",", "\u202f")
 
 
 def balanced(title: str) -> Markup:

@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from taichinet.reports.curves import DARK, FIGURE_WIDTHS, LIGHT, LearningCurve, curves_figure, curves_in_words
-from taichinet.reports.html import EMPTY, balanced, counted, number, png_uri, render
+from taichinet.reports.document.format import EMPTY, counted, duration, number
+from taichinet.reports.html import balanced, png_uri, render
 from taichinet.reports.overlay import PREDICTION, SECOND, TRUTH, Stroke, colour_map
 from taichinet.storage.atomic import write_text
 
@@ -167,21 +168,8 @@ def _cells(scores: Sequence[NetworkScore]) -> list[list[_Cell]]:
             own = number(getattr(row, name), column.digits)
             best = len(set(values)) > 1 and own != EMPTY and column.better * float(own) == max(values)
             cells.append(_Cell(column.heading, own, best, column.unit))
-        table.append([*cells, _Cell("Training", duration(row.seconds))])
+        table.append([*cells, _Cell("Training", duration(row.seconds, EMPTY))])
     return table
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as people say them: `48 s`, `3 min 20 s`, `2 h 5 min`."""
-    if seconds is None or not isfinite(seconds):
-        return EMPTY
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def _exists(value: float | None) -> bool:

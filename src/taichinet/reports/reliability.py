@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,24 +11,16 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from taichinet.evaluation.calibration import UNCERTAIN, Bin, Calibration
 from taichinet.reports.curves import LIGHT, Look
-from taichinet.reports.html import counted, number
+from taichinet.reports.document.format import counted, number
 
 CURVE_SIDE = 3.6  # inches of the square curve where there is room for it
 FEW = 100
 """Bins of fewer pixels are drawn hollow: their share of lesion is mostly chance."""
 
 
-@dataclass(frozen=True)
-class FigureSize:
-    """Size of the figure in pixels, as an image tag wants it."""
-
-    width: int
-    height: int
-
-
-def reliability_size(width: float = 8.4) -> FigureSize:
-    """Of the figure that `reliability_figure` makes of this width in inches."""
-    return FigureSize(round(160 * width), round(160 * _height(width)))
+def reliability_size(width: float = 8.4) -> tuple[int, int]:
+    """Width and height in pixels of `reliability_figure` of this width in inches."""
+    return round(160 * width), round(160 * _height(width))
 
 
 def reliability_figure(calibration: Calibration, look: Look = LIGHT, width: float = 8.4) -> bytes:

@@ -1,15 +1,15 @@
-"""docs/results.md: Markdown tables from the summaries that training wrote; nothing is typed by hand."""
+"""docs/results.md: one line for each recipe, from the summaries that training wrote."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from taichinet.datasets.catalogue import find_dataset, list_datasets
 from taichinet.evaluation.undefined import EmptyTruthPolicy
 from taichinet.models.catalogue import CATALOGUE
-from taichinet.reports.comparison.markdown import HEADER
-from taichinet.reports.comparison.words import duration, percent, scored
 from taichinet.reports.departures import choices_not_printed, departures
+from taichinet.reports.document.format import duration, percent, scored
+from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, Table
 from taichinet.reports.summaries import Group, SummaryFile
 
 POLICIES: Mapping[EmptyTruthPolicy, str] = {
@@ -20,54 +20,52 @@ OUTPUTS = {"positive": "DI of O_p", "second_path": "DI of the second path", "mea
 CODES = ("dice", "jaccard", "accuracy", "precision", "sensitivity")
 CODE_HEADINGS = ("DI", "JA", "ACC", "PR", "SE")
 DISTANCE_HEADINGS = ("HD95 (px)", "ASSD (px)")
+HOW_TO_READ = (
+    "Mean ± sample standard deviation over folds of the fold's mean. All scores are at network size, distances in its "
+    "pixels, but *DI native*, which compares with the mask as drawn. Protocol *grouped* never splits near-duplicates "
+    "between training and test, *paper* draws at random and does. The wall time is that of all folds done; mining "
+    "counts for the run that did it, others take its regions from the cache. GFLOPs are of one image at the recipe's "
+    "size. An empty cell was not run, or not yet measured then."
+)
 
 
-def results_table(results: Sequence[SummaryFile]) -> str:
-    """The whole Markdown file: a section for each data set with or without normal images."""
-    lines = [HEADER, "", "# Results", "", *_how_to_read()]
+def results_document(results: Sequence[SummaryFile]) -> Document:
+    """The whole page: a section for each data set with or without normal images."""
     sections: dict[tuple[str, bool, str], list[SummaryFile]] = {}
     for result in results:
         key = (result.dataset, result.experiment.data.include_normal, result.dataset_digest)
         sections.setdefault(key, []).append(result)
+    made = []
     for (dataset, with_normal, digest), members in sections.items():
-        # Pictures of one name that are not the same pictures never share a table.
+        # Data sets of one name with other images never share a table.
         alike = [key for key in sections if key[:2] == (dataset, with_normal)]
         version = f" (pictures `{digest[:12]}`)" if len(alike) > 1 else ""
         has_normal = dataset not in list_datasets() or find_dataset(dataset).has_normal
         normal = f", {'with' if with_normal else 'without'} normal images" if has_normal else ""
-        lines += ["", f"## {dataset}{normal}{version}", ""]
-        lines += _recipes(members)
-        lines += ["", "### Images with a lesion", "", *_lesion_table(members), *_footnotes(members)]
-        if any(group.group == "all" and group.policy for m in members for group in _filled(m)) and with_normal:
-            lines += ["", "### All images", "", *_all_table(members)]
-            lines += ["", "### Normal images", "", *_normal_table(members)]
-        lines += ["", "### By class and region", "", *_class_table(members)]
-        if any(member.outputs for member in members):
-            lines += ["", "### Which output is the prediction", "", *_outputs_table(members)]
-        lines += ["", *_machines(members)]
-    return "\n".join(lines) + "\n"
+        made.append(Section("", f"{dataset}{normal}{version}", _blocks(members, with_normal)))
+    return Document("Results", (HOW_TO_READ,), tuple(made))
 
 
-def _how_to_read() -> list[str]:
-    return [
-        "Mean ± sample standard deviation over folds of the fold's mean. All scores are at network size,",
-        "distances in its pixels, but *DI native*, which compares with the mask as drawn. Protocol *grouped*",
-        "never splits near-duplicates between training and test, *paper* draws at random and does. The wall",
-        "time is that of all folds done; mining counts for the run that did it, others take its regions from the",
-        "cache. GFLOPs are of one image at the recipe's size. An empty cell was not run, or not yet measured then.",
-    ]
+def _blocks(members: Sequence[SummaryFile], with_normal: bool) -> tuple[Block, ...]:
+    blocks = [*_recipes(members), Heading("Images with a lesion"), _lesion_table(members), *_footnotes(members)]
+    if any(group.group == "all" and group.policy for m in members for group in _filled(m)) and with_normal:
+        blocks += [Heading("All images"), _all_table(members), Heading("Normal images"), _normal_table(members)]
+    blocks += [Heading("By class and region"), _class_table(members)]
+    if any(member.outputs for member in members):
+        blocks += [Heading("Which output is the prediction"), _outputs_table(members)]
+    return (*blocks, *_machines(members))
 
 
-def _recipes(members: Sequence[SummaryFile]) -> list[str]:
-    lines = ["Departures from the paper's recipe; where the paper is silent, from our default (see fidelity.md):", ""]
+def _recipes(members: Sequence[SummaryFile]) -> list[Block]:
+    note = "Departures from the paper's recipe; where the paper is silent, from our default (see fidelity.md):"
     told: dict[str, list[str]] = {}
     for experiment in {member.experiment.name: member.experiment for member in members}.values():
         text = "; ".join([*departures(experiment), *choices_not_printed(experiment)]) or "none"
         told.setdefault(text, []).append(f"`{experiment.name}`")
-    return lines + [f"- {', '.join(names)}: {text}" for text, names in told.items()]
+    return [Note(note), Points(tuple(f"{', '.join(names)}: {text}" for text, names in told.items()))]
 
 
-def _lesion_table(members: Sequence[SummaryFile]) -> list[str]:
+def _lesion_table(members: Sequence[SummaryFile]) -> Table:
     head = ["Network", "Recipe", "Folds", "Images", *CODE_HEADINGS, "DI native", *DISTANCE_HEADINGS]
     rows = []
     for member in members:
@@ -86,14 +84,14 @@ def _lesion_table(members: Sequence[SummaryFile]) -> list[str]:
     return _table([*head, "Parameters", "GFLOPs", "Wall time", "Commit"], rows, words=3)
 
 
-def _footnotes(members: Sequence[SummaryFile]) -> list[str]:
+def _footnotes(members: Sequence[SummaryFile]) -> list[Block]:
     """What is not certain of the networks above, so that no score is read without it."""
     models = dict.fromkeys(member.experiment.model for member in members)
-    notes = [f"- {entry.title}: {entry.note}" for model in models if (entry := CATALOGUE[model]).note]
-    return ["", "Not certain:", "", *notes] if notes else []
+    notes = tuple(f"{entry.title}: {entry.note}" for model in models if (entry := CATALOGUE[model]).note)
+    return [Note("Not certain:"), Points(notes)] if notes else []
 
 
-def _all_table(members: Sequence[SummaryFile]) -> list[str]:
+def _all_table(members: Sequence[SummaryFile]) -> Table:
     head = ["Network", "Recipe", "Folds", "Empty truth scores", "Images", *CODE_HEADINGS, "DI native"]
     rows = [
         [*_names(member), POLICIES[group.policy], str(group.images), *_scores(group)]
@@ -104,7 +102,7 @@ def _all_table(members: Sequence[SummaryFile]) -> list[str]:
     return _table([*head, *DISTANCE_HEADINGS], rows, words=4)
 
 
-def _normal_table(members: Sequence[SummaryFile]) -> list[str]:
+def _normal_table(members: Sequence[SummaryFile]) -> Table:
     rows = []
     for member in members:
         normal = member.summary.normal_images
@@ -120,7 +118,7 @@ def _normal_table(members: Sequence[SummaryFile]) -> list[str]:
     return _table(head, rows, words=3)
 
 
-def _class_table(members: Sequence[SummaryFile]) -> list[str]:
+def _class_table(members: Sequence[SummaryFile]) -> Table:
     head = ["Network", "Recipe", "Folds", "Class or region", "Images", *CODE_HEADINGS, "DI native", *DISTANCE_HEADINGS]
     rows = []
     for member in members:
@@ -132,7 +130,7 @@ def _class_table(members: Sequence[SummaryFile]) -> list[str]:
     return _table(head, rows, words=4)
 
 
-def _outputs_table(members: Sequence[SummaryFile]) -> list[str]:
+def _outputs_table(members: Sequence[SummaryFile]) -> Table:
     """Dice of O_p, of the second path and of their mean over the lesion images, for networks of two paths."""
     rows = [
         [*_names(member), *("" if (dice := member.outputs.get(name)) is None else f"{dice:.3f}" for name in OUTPUTS)]
@@ -142,7 +140,7 @@ def _outputs_table(members: Sequence[SummaryFile]) -> list[str]:
     return _table(["Network", "Recipe", "Folds", *OUTPUTS.values()], rows, words=3)
 
 
-def _machines(members: Sequence[SummaryFile]) -> list[str]:
+def _machines(members: Sequence[SummaryFile]) -> list[Block]:
     """One line for each machine and number format, with the recipes that ran there."""
     where: dict[str, list[str]] = {}
     for member in members:
@@ -157,11 +155,8 @@ def _machines(members: Sequence[SummaryFile]) -> list[str]:
         text = ", ".join(str(part) for part in (*parts, member.placement) if part)
         name = f"`{member.experiment.name}` ({member.protocol})"
         where.setdefault(text, []).append(name)
-    return [
-        "Machines:",
-        "",
-        *(f"- {', '.join(dict.fromkeys(names))}: {text}" for text, names in where.items()),
-    ]
+    points = tuple(f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in where.items())
+    return [Note("Machines:"), Points(points)]
 
 
 def _names(member: SummaryFile) -> list[str]:
@@ -188,7 +183,5 @@ def _scores(group: Group | None) -> list[str]:
     ]
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], words: int) -> list[str]:
-    """A Markdown table whose first `words` columns are words (left), the others figures (right)."""
-    rule = [":--" if number < words else "--:" for number in range(len(head))]
-    return [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in (head, rule, *rows)]
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], words: int) -> Table:
+    return Table(tuple(head), (tuple(map(tuple, rows)),), words)

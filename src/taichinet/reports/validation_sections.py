@@ -1,16 +1,35 @@
-"""What stands on a validation card, section by section, as printed text: HTML and Markdown both say exactly this."""
+"""The content of a validation card as a document."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from functools import partial
 
 from taichinet.evaluation.calibration import UNCERTAIN, Calibration
 from taichinet.evaluation.uncertainty import LEVEL, Interval
 from taichinet.evaluation.undefined import EmptyTruthPolicy
 from taichinet.experiments.card import GroupCard, ValidationCard
-from taichinet.reports.html import EMPTY, counted, number
-from taichinet.reports.plain_reading import bounds, plain_reading
+from taichinet.reports.document.format import EMPTY, counted, number
+from taichinet.reports.document.model import (
+    Block,
+    Cell,
+    Document,
+    Facts,
+    Figure,
+    Note,
+    Pictures,
+    Points,
+    Row,
+    Section,
+    Table,
+)
+from taichinet.reports.plain_reading import NOT_A_DEVICE, bounds, plain_reading
+from taichinet.reports.reliability import (
+    calibration_rows,
+    reliability_figure,
+    reliability_in_words,
+    reliability_size,
+)
 from taichinet.reports.summaries import network_title
 
 HEADINGS: Mapping[str, tuple[str, int]] = {
@@ -29,37 +48,20 @@ POLICIES: Mapping[EmptyTruthPolicy, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A cell as printed; `small` is what stands beside it in small print, its interval."""
-
-    text: str
-    small: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """Headings and rows; the first cell of a row names it."""
-
-    headings: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part of the card, top to bottom: note, points, table, facts, figure, pictures; what is empty is left out.
-
-    `figure` is the calibration to draw; `pictures` are (caption, PNG).
-    """
-
-    name: str
-    heading: str
-    note: str = ""
-    points: tuple[str, ...] = ()
-    table: Table | None = None
-    facts: tuple[tuple[str, str], ...] = ()
-    figure: Calibration | None = None
-    pictures: tuple[tuple[str, bytes], ...] = ()
+def card_document(card: ValidationCard) -> Document:
+    """The whole card; sections without results are left out."""
+    sections = (
+        Section("reading", "In plain words", (Points(plain_reading(card)),)),
+        _scores(card),
+        _classes(card),
+        _normals(card),
+        _comparison(card),
+        _calibration(card),
+        _worst(card),
+        _facts(card),
+    )
+    kept = tuple(section for section in sections if section is not None)
+    return Document(card_title(card), (card_lead(card),), kept, NOT_A_DEVICE)
 
 
 def card_title(card: ValidationCard) -> str:
@@ -80,21 +82,6 @@ def card_lead(card: ValidationCard) -> str:
     return f"{said}. They are of the data set of the training: this is not an external validation."
 
 
-def card_sections(card: ValidationCard) -> tuple[Section, ...]:
-    """All sections that the card has figures for, in reading order."""
-    every = (
-        Section("reading", "In plain words", points=plain_reading(card)),
-        _scores(card),
-        _classes(card),
-        _normals(card),
-        _comparison(card),
-        _calibration(card),
-        _worst(card),
-        _facts(card),
-    )
-    return tuple(section for section in every if section is not None)
-
-
 def _scores(card: ValidationCard) -> Section | None:
     if not card.lesion.images:
         return None
@@ -104,32 +91,23 @@ def _scores(card: ValidationCard) -> Section | None:
         else f"images of one patient or copies of one picture together ({counted(card.cohort.clusters)} groups)"
     )
     scores = card.lesion.scores
-    return Section(
-        "scores",
-        "Scores on images with a lesion",
-        note=(
-            f"Means over {counted(card.lesion.images)} images, in small print their {LEVEL:.0%} interval: "
-            f"percentile bootstrap, {counted(card.resamples)} resamples, {clusters}."
-        ),
-        table=Table(
-            ("Score", f"at {card.origin.size} × {card.origin.size} px", "at the image's own size"),
-            tuple(
-                (Cell(heading), *(_interval(scores[size][name], digits) for size in ("network", "native")))
-                for name, (heading, digits) in HEADINGS.items()
-            ),
-        ),
+    note = (
+        f"Means over {counted(card.lesion.images)} images, in small print their {LEVEL:.0%} interval: "
+        f"percentile bootstrap, {counted(card.resamples)} resamples, {clusters}."
     )
+    rows: tuple[Row, ...] = tuple(
+        (heading, *(_interval(scores[size][name], digits) for size in ("network", "native")))
+        for name, (heading, digits) in HEADINGS.items()
+    )
+    headings = ("Score", f"at {card.origin.size} × {card.origin.size} px", "at the image's own size")
+    return Section("scores", "Scores on images with a lesion", (Note(note), Table(headings, (rows,))))
 
 
 def _classes(card: ValidationCard) -> Section | None:
     if not card.by_class:
         return None
-    return Section(
-        "classes",
-        "By class",
-        note=f"Images with a lesion, at {card.origin.size} × {card.origin.size} px.",
-        table=_group_table("Class", ((group.group, group) for group in card.by_class)),
-    )
+    note = Note(f"Images with a lesion, at {card.origin.size} × {card.origin.size} px.")
+    return Section("classes", "By class", (note, _group_table("Class", ((g.group, g) for g in card.by_class))))
 
 
 def _normals(card: ValidationCard) -> Section | None:
@@ -150,13 +128,9 @@ def _normals(card: ValidationCard) -> Section | None:
                 "probability than a normal one; 0.5 is guessing",
             )
         )
-    return Section(
-        "normal",
-        "With normal images",
-        note="Dice of an image without a lesion is a matter of agreement, so all images are scored under both.",
-        table=_group_table("All images, where", ((POLICIES[one.policy], one) for one in card.all_images if one.policy)),
-        facts=tuple(facts),
-    )
+    note = Note("Dice of an image without a lesion is a matter of agreement, so all images are scored under both.")
+    table = _group_table("All images, where", ((POLICIES[one.policy], one) for one in card.all_images if one.policy))
+    return Section("normal", "With normal images", (note, table, Facts(tuple(facts))))
 
 
 def _comparison(card: ValidationCard) -> Section | None:
@@ -164,32 +138,27 @@ def _comparison(card: ValidationCard) -> Section | None:
         return None
     own = card.origin.trained_on or "own data set"
     images = "" if card.internal_images is None else f"{counted(card.internal_images)} "
-    return Section(
-        "comparison",
-        "Against its own data set",
-        note=(
-            f"The same weights on {images}images of {own} with a lesion that they had not seen, at "
-            f"{card.origin.size} × {card.origin.size} px. Both sides are resampled where both are at hand; "
-            + (
-                f"near-duplicates and patients of {own} are drawn together."
-                if card.internal_grouped
-                else f"near-duplicates of {own} are not known here, so each of its images is drawn alone and the "
-                "intervals may be too narrow."
-            )
-        ),
-        table=Table(
-            ("Score", own, "here", "difference"),
-            tuple(
-                (
-                    Cell(HEADINGS[one.score][0]),
-                    Cell(number(one.internal, HEADINGS[one.score][1])),
-                    Cell(number(one.external, HEADINGS[one.score][1])),
-                    _interval(one.difference, HEADINGS[one.score][1], sign="+"),
-                )
-                for one in card.comparison
-            ),
-        ),
+    note = (
+        f"The same weights on {images}images of {own} with a lesion that they had not seen, at "
+        f"{card.origin.size} × {card.origin.size} px. Both sides are resampled where both are at hand; "
+        + (
+            f"near-duplicates and patients of {own} are drawn together."
+            if card.internal_grouped
+            else f"near-duplicates of {own} are not known here, so each of its images is drawn alone and the "
+            "intervals may be too narrow."
+        )
     )
+    rows = tuple(
+        (
+            HEADINGS[one.score][0],
+            number(one.internal, HEADINGS[one.score][1]),
+            number(one.external, HEADINGS[one.score][1]),
+            _interval(one.difference, HEADINGS[one.score][1], sign="+"),
+        )
+        for one in card.comparison
+    )
+    table = Table(("Score", own, "here", "difference"), (rows,))
+    return Section("comparison", "Against its own data set", (Note(note), table))
 
 
 def _calibration(card: ValidationCard) -> Section | None:
@@ -205,18 +174,29 @@ def _calibration(card: ValidationCard) -> Section | None:
             continue
         share = group.uncertain.total / group.whole.total if group.whole.total else float("nan")
         values = (group.whole.ece, group.whole.brier, group.uncertain.ece, group.uncertain.brier, share)
-        rows.append((Cell(name), *(Cell(number(value, 4)) for value in values)))
+        rows.append((name, *(number(value, 4) for value in values)))
     band = f"{UNCERTAIN[0]} to {UNCERTAIN[1]}"
-    return Section(
-        "calibration",
-        "Are the probabilities to be believed?",
-        note=(
-            "ECE is the mean gap between the probability given and the share of pixels that are lesion, Brier the mean "
-            "squared error; 0 is best for both. Most pixels are certain background and make both look good, so both "
-            f"also stand for the pixels in doubt alone, those with a probability of {band}."
+    note = (
+        "ECE is the mean gap between the probability given and the share of pixels that are lesion, Brier the mean "
+        "squared error; 0 is best for both. Most pixels are certain background and make both look good, so both "
+        f"also stand for the pixels in doubt alone, those with a probability of {band}."
+    )
+    table = Table(("Images", "ECE", "Brier", "ECE in doubt", "Brier in doubt", "Share in doubt"), (tuple(rows),))
+    blocks = (Note(note), table, _reliability(overall.whole))
+    return Section("calibration", "Are the probabilities to be believed?", blocks)
+
+
+def _reliability(calibration: Calibration) -> Figure:
+    headings = ("Probability", "Pixels", "Mean probability", "Share that is lesion")
+    return Figure(
+        draw=partial(reliability_figure, calibration),
+        size=reliability_size,
+        description=reliability_in_words(calibration),
+        caption=(
+            "The dotted diagonal is the promise kept. Grey: the probabilities in doubt. Hollow points rest on fewer "
+            "than 100 pixels. Counts are logarithmic."
         ),
-        table=Table(("Images", "ECE", "Brier", "ECE in doubt", "Brier in doubt", "Share in doubt"), tuple(rows)),
-        figure=overall.whole,
+        numbers=Table(headings, (tuple(calibration_rows(calibration)),)),
     )
 
 
@@ -230,23 +210,15 @@ def _worst(card: ValidationCard) -> Section | None:
             f" Solid red is the truth, dashed cyan the prediction. The pictures are of {card.cohort.title}, whose "
             f"licence decides who may see them: {card.cohort.licence}."
         )
-    return Section(
-        "worst",
-        "Worst cases",
-        note=note,
-        table=Table(
-            ("Image", "Class", "Dice", "Sensitivity", "Precision"),
-            tuple(
-                (
-                    Cell(case.key),
-                    Cell(case.label),
-                    *(Cell(number(value, 3)) for value in (case.dice, case.sensitivity, case.precision)),
-                )
-                for case in card.worst
-            ),
-        ),
-        pictures=tuple((f"{case.key}, Dice {case.dice:.3f}", case.picture) for case in pictured if case.picture),
+    rows = tuple(
+        (case.key, case.label, *(number(value, 3) for value in (case.dice, case.sensitivity, case.precision)))
+        for case in card.worst
     )
+    blocks: tuple[Block, ...] = (Note(note), Table(("Image", "Class", "Dice", "Sensitivity", "Precision"), (rows,), 2))
+    if pictured:
+        items = tuple((f"{case.key}, Dice {case.dice:.3f}", case.picture) for case in pictured if case.picture)
+        blocks = (*blocks, Pictures(items))
+    return Section("worst", "Worst cases", blocks)
 
 
 def _facts(card: ValidationCard) -> Section:
@@ -275,21 +247,20 @@ def _facts(card: ValidationCard) -> Section:
         ("scored by", f"taichinet, commit {card.commit}" if card.commit else "taichinet, not a checkout"),
         *card.made,
     ]
-    return Section("made", "What was tested on what", facts=tuple((name, text) for name, text in facts if text))
+    shown = tuple((name, text) for name, text in facts if text)
+    return Section("made", "What was tested on what", (Facts(shown),))
 
 
 def _group_table(heading: str, groups: Iterable[tuple[str, GroupCard]]) -> Table:
-    return Table(
-        (heading, "Images", *(HEADINGS[name][0] for name in IN_ROWS)),
-        tuple(
-            (
-                Cell(name),
-                Cell(counted(group.images)),
-                *(_interval(group.scores["network"][score], HEADINGS[score][1]) for score in IN_ROWS),
-            )
-            for name, group in groups
-        ),
+    rows: tuple[Row, ...] = tuple(
+        (
+            name,
+            counted(group.images),
+            *(_interval(group.scores["network"][score], HEADINGS[score][1]) for score in IN_ROWS),
+        )
+        for name, group in groups
     )
+    return Table((heading, "Images", *(HEADINGS[name][0] for name in IN_ROWS)), (rows,))
 
 
 def _interval(interval: Interval, digits: int, sign: str = "") -> Cell:

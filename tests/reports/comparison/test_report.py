@@ -16,10 +16,6 @@ from fakes.scores import lesion_row, normal_row
 from taichinet.cli.report import report
 from taichinet.errors import SettingError
 from taichinet.experiments.paper import paper_tables
-from taichinet.reports.comparison.document import Document, Part, Section, Table
-from taichinet.reports.comparison.latex import document_latex, latex
-from taichinet.reports.comparison.markdown import document_markdown
-from taichinet.reports.comparison.words import duration, probability, signed
 from taichinet.reports.comparison.write import write_report
 
 HOSTILE = "</script><b>key & co</b>"
@@ -201,20 +197,3 @@ def test_options_of_the_page_are_refused_for_a_single_file(written: Path, tmp_pa
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingError, match=r"is a file"):
         report(written.parent / "runs", tmp_path / "file")
-
-
-def test_latex_writes_out_every_sign_of_its_own() -> None:
-    assert latex("50 % of `a_b` & #1 ± −2 < {x}") == (r"50 \% of \texttt{a\_b} \& \#1 $\pm$ $-$2 $<$ \{x\}")
-    table = Table(("A", "B"), ((("[1]", "2"),), (("x|y", "3"),)), 1, "A caption.")
-    document = Document("T", ("Lead.",), (Section("s", "S", (Part("P", ("one",), (table,), ("note",)),)),))
-    text = document_latex(document)
-    assert text.count(r"\begin{") == text.count(r"\end{")
-    assert "{}[1] & 2" in text
-    assert text.count(r"\addlinespace") == 1
-    assert r"| x\|y | 3 |" in document_markdown(document)
-
-
-def test_figures_are_printed_with_sign_and_limit() -> None:
-    assert (signed(-0.0571), signed(0.02), signed(0.0001), signed(None)) == ("−0.057", "+0.020", "0.000", "")
-    assert (probability(0.0004), probability(0.0416), probability(float("nan"))) == ("< 0.001", "0.042", "")
-    assert (duration(8.2), duration(1626), duration(8130), duration(None)) == ("8 s", "27 min", "2 h 16 min", "")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from taichinet.errors import SettingError, unknown_name
 from taichinet.experiments.recipes import SCALES
 from taichinet.reports.comparison.runs import Method, Selection
-from taichinet.reports.comparison.words import PROTOCOLS, title_of
+from taichinet.reports.document.format import PROTOCOLS, title_of
 
 Pair = tuple[str, str]
 

@@ -1,40 +1,30 @@
-"""The report as one HTML page that needs nothing else: the tables, and a scatter of two methods image by image."""
+"""The report's HTML page: the document, and a scatter plot of two methods image by image."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from taichinet.reports.comparison.cases import CaseStudy, label_of
-from taichinet.reports.comparison.document import Document
-from taichinet.reports.html import balanced, png_uri, render
+from taichinet.reports.document.html import document_html
+from taichinet.reports.document.model import Document
+from taichinet.reports.html import png_uri
 from taichinet.reports.overlay import PREDICTION, SECOND, TRUTH
 
 TEMPLATE = "comparison_page.html"
 DECIMALS = 4
 
 
-def document_html(document: Document, studies: Sequence[CaseStudy]) -> str:
+def comparison_html(document: Document, studies: Sequence[CaseStudy]) -> str:
     """The page; every text is escaped, and it runs without a network."""
-    return render(
-        TEMPLATE,
-        document=document,
-        heading=balanced(document.title),
-        inline=inline,
+    return document_html(
+        document,
+        template=TEMPLATE,
         studies=studies,
         data=_script_json([_study_data(study) for study in studies]),
         strokes={"truth": TRUTH.colour, "first": PREDICTION.colour, "second": SECOND.colour},
-    )
-
-
-def inline(text: str) -> Markup:
-    """`text` escaped, names between backticks as code."""
-    pieces = re.split(r"`([^`]*)`", text)
-    return Markup("").join(
-        Markup("<code>{}</code>").format(piece) if place % 2 else escape(piece) for place, piece in enumerate(pieces)
     )
 
 

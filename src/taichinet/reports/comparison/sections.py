@@ -9,11 +9,10 @@ from taichinet.evaluation.uncertainty import LEVEL
 from taichinet.experiments.paper import paper_tables
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.reports.comparison.blocks import Block, BlockRow, common_and_own
-from taichinet.reports.comparison.document import Document, Part, Section, Table
 from taichinet.reports.comparison.leakage import LeakageDelta
 from taichinet.reports.comparison.results import ComparisonResults
 from taichinet.reports.comparison.runs import Method, Run, Selection
-from taichinet.reports.comparison.words import (
+from taichinet.reports.document.format import (
     PROTOCOLS,
     SHORT,
     digits_of,
@@ -26,17 +25,19 @@ from taichinet.reports.comparison.words import (
     signed,
     title_of,
 )
+from taichinet.reports.document.model import Block as DocumentBlock
+from taichinet.reports.document.model import Document, Heading, Note, Points, Section, Table
 
 TITLE = "TaiChiNet's tables: ours beside the printed ones"
 
 
 def make_document(results: ComparisonResults) -> Document:
     """All that the report says."""
-    sections = [
-        Section(table.name, f"Table {table.numeral}: {table.caption}", tuple(_block_part(b, results) for b in blocks))
-        for table in paper_tables().values()
-        if (blocks := [block for block in results.blocks if block.table is table])
-    ]
+    sections = []
+    for table in paper_tables().values():
+        parts = [part for block in results.blocks if block.table is table for part in _block_part(block, results)]
+        if parts:
+            sections.append(Section(table.name, f"Table {table.numeral}: {table.caption}", tuple(parts)))
     sections += [_leakage(results), _empty_truths(results.methods), _costs(results), _left_over(results)]
     return Document(TITLE, _lead(results), tuple(sections))
 
@@ -65,10 +66,9 @@ def _unverified(methods: Sequence[Method]) -> tuple[str, ...]:
     if not old:
         return ()
     new = [run for run in runs if run.recorded is not None]
-    if len(new) < len(old):  # name the shorter list
-        which = f", all but {_names(new)}," if new else ""
-    else:
-        which = f" ({_names(old)})"
+    which = ""
+    if new:  # name the shorter list
+        which = f", all but {_names(new)}," if len(new) < len(old) else f" ({_names(old)})"
     return (
         f"Unverified: {len(old)} of {len(runs)} runs{which} were made before summary.json recorded the row count and "
         "digest of scores.csv. Of these only the number of images was compared.",
@@ -79,14 +79,14 @@ def _names(runs: Sequence[Run]) -> str:
     return ", ".join(dict.fromkeys(f"`{run.base}`" for run in runs))
 
 
-def _block_part(block: Block, results: ComparisonResults) -> Part:
+def _block_part(block: Block, results: ComparisonResults) -> tuple[DocumentBlock, ...]:
     if block.scale is None or block.protocol is None:
-        return Part(f"{_data(block)}: not run", tables=(_scores_table(block, "Printed figures; none of ours."),))
+        return Heading(f"{_data(block)}: not run"), _scores_table(block, "Printed figures; none of ours.")
     heading = f"{_data(block)}, `{block.scale}` recipes, {PROTOCOLS[block.protocol]}"
     tables = [_scores_table(block, f"{heading}: ours, the paper's, the difference.")]
     if any(row.tests for row in block.rows):
         tables.append(_tests_table(block, f"{heading}: against TaiChiNet."))
-    return Part(heading, _points(block), tuple(tables), _notes(block, results))
+    return Heading(heading), Points(_points(block)), *tables, *map(Note, _notes(block, results))
 
 
 def _data(block: Block) -> str:
@@ -181,15 +181,16 @@ def _notes(block: Block, results: ComparisonResults) -> tuple[str, ...]:
 def _leakage(results: ComparisonResults) -> Section:
     if not results.leakage:
         note = "No recipe has results under both protocols. Train one under each, with --protocol paper and grouped."
-        return Section("leakage", "Leakage delta", (Part("", notes=(note,)),))
-    lead = (
+        return Section("leakage", "Leakage delta", (Note(note),))
+    lead = Note(
         "The same recipe on the paper's random folds, which put near-duplicates of test images into the training, and "
-        "on grouped folds, which do not. Means over images; the difference is paper minus grouped.",
+        "on grouped folds, which do not. Means over images; the difference is paper minus grouped."
     )
-    return Section("leakage", "Leakage delta", (Part("", notes=lead), *(_delta_part(one) for one in results.leakage)))
+    deltas = (block for one in results.leakage for block in _delta_part(one))
+    return Section("leakage", "Leakage delta", (lead, *deltas))
 
 
-def _delta_part(one: LeakageDelta) -> Part:
+def _delta_part(one: LeakageDelta) -> tuple[DocumentBlock, ...]:
     file = one.paper.first.file
     normal = " with normal images" if one.paper.experiment.data.include_normal else ""
     how = "the same images, compared one by one" if one.paired else "different images, both sides resampled"
@@ -210,7 +211,7 @@ def _delta_part(one: LeakageDelta) -> Part:
         for delta in one.deltas
     )
     table = Table(("Score", "Paper's folds", "Grouped folds", "Difference"), (rows,), 1, f"{heading}: leakage delta.")
-    return Part(heading, (f"{folds}; {how}.{copies}",), (table,))
+    return Heading(heading), Points((f"{folds}; {how}.{copies}",)), table
 
 
 def _empty_truths(methods: Sequence[Method]) -> Section:
@@ -236,11 +237,8 @@ def _empty_truths(methods: Sequence[Method]) -> Section:
         "its Dice roughly, or 1 where it was left empty. The first pair of columns excludes these images."
     )
     table = Table(headings, (tuple(rows),), 2, "Policies for images without a lesion, side by side.")
-    if rows:
-        return Section("empty-truths", "Images without a lesion", (Part("", (note,), (table,)),))
-    return Section(
-        "empty-truths", "Images without a lesion", (Part("", notes=("No run was tested on normal images.",)),)
-    )
+    blocks = (Points((note,)), table) if rows else (Note("No run was tested on normal images."),)
+    return Section("empty-truths", "Images without a lesion", blocks)
 
 
 def _costs(results: ComparisonResults) -> Section:
@@ -276,7 +274,7 @@ def _costs(results: ComparisonResults) -> Section:
         "alone; runs older than its measurement have none. Times of machines that were shared say little."
     )
     table = Table(headings, (tuple(rows),), 2, "Parameters, GFLOPs and times.")
-    return Section("costs", "Costs", (Part("", (note,), (table,)),))
+    return Section("costs", "Costs", (Points((note,)), table))
 
 
 def _left_over(results: ComparisonResults) -> Section:
@@ -285,9 +283,9 @@ def _left_over(results: ComparisonResults) -> Section:
         for one in results.left_over
     )
     if not rows:
-        return Section("others", "Runs that fill no row", (Part("", notes=("None.",)),))
+        return Section("others", "Runs that fill no row", (Note("None."),))
     table = Table(("Recipe", "Data", "Why", "DI, lesions"), (rows,), 3, "Runs that fill no row of the paper's tables.")
-    return Section("others", "Runs that fill no row", (Part("", tables=(table,)),))
+    return Section("others", "Runs that fill no row", (table,))
 
 
 def _where(method: Method) -> str:

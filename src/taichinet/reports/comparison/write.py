@@ -8,14 +8,16 @@ from pathlib import Path
 from taichinet.evaluation.uncertainty import RESAMPLES
 from taichinet.reports.comparison.case_overlays import WORST, with_overlays
 from taichinet.reports.comparison.cases import Pair, case_studies
-from taichinet.reports.comparison.html import document_html
-from taichinet.reports.comparison.latex import document_latex
+from taichinet.reports.comparison.html import comparison_html
 from taichinet.reports.comparison.long_form import csv_files
-from taichinet.reports.comparison.markdown import document_markdown
 from taichinet.reports.comparison.results import ComparisonResults, read_results
 from taichinet.reports.comparison.sections import make_document
+from taichinet.reports.document.latex import document_latex
+from taichinet.reports.document.markdown import document_markdown, generated_by
 from taichinet.storage.atomic import write_text
 from taichinet.storage.output_folder import output_files, refuse_foreign_files
+
+HEADER = generated_by("taichinet report")
 
 
 def write_report(
@@ -37,10 +39,10 @@ def write_report(
     studies = with_overlays(case_studies(results.methods, pair), data, worst)
     document = make_document(results)
     files = {
-        "report.md": document_markdown(document),
+        "report.md": document_markdown(document, HEADER),
         "report.tex": document_latex(document),
         **csv_files(results),
-        "index.html": document_html(document, studies),
+        "index.html": comparison_html(document, studies),
     }
     refuse_foreign_files(out, files, overwrite)
     with output_files(out) as temporary:

@@ -1,4 +1,4 @@
-"""How the report prints a figure, and what it calls scores, data sets and protocols."""
+"""How all reports print numbers, and their names for scores, data sets and protocols."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ SHORT = {
     "hd95": "HD95 (px)",
     "assd": "ASSD (px)",
 }
+EMPTY = "–"
 PROTOCOLS = {"grouped": "grouped folds", "paper": "the paper's random folds", "official": "the authors' own split"}
 
 
@@ -34,6 +35,16 @@ def heading_of(column: Column) -> str:
 def title_of(dataset: str) -> str:
     """The data set's own name where the catalogue knows it."""
     return CATALOGUE[dataset].title if dataset in CATALOGUE else dataset
+
+
+def number(value: float | None, digits: int) -> str:
+    """`value` with `digits` decimals, or a dash where there is none."""
+    return EMPTY if value is None or not isfinite(value) else f"{value:.{digits}f}"
+
+
+def counted(value: int) -> str:
+    """A whole number with narrow spaces between the thousands."""
+    return f"{value:,}".replace(",", "\u202f")
 
 
 def scored(score: Score, digits: int = 3) -> str:
@@ -70,11 +81,13 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "" if share is None else f"{100 * share:.{digits}f} %"
 
 
-def duration(seconds: float | None) -> str:
-    """`48 s`, `27 min`, `2 h 05 min`; nothing where it is not known."""
-    if seconds is None:
-        return ""
+def duration(seconds: float | None, empty: str = "") -> str:
+    """`48 s`, `27 min`, `2 h 05 min`, `5.1 days`; `empty` where it is not known."""
+    if seconds is None or not isfinite(seconds):
+        return empty
     minutes = round(seconds / 60)
-    if minutes == 0:
+    if seconds < 100:
         return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02d} min" if seconds < 72 * 3600 else f"{seconds / 86400:.1f} days"
