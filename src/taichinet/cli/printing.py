@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # a command waits for what it uses, not for what another one 
     from taichinet.experiments.cross_validate import Study
     from taichinet.reports.networks import NetworkRow
 
-HEADINGS = {"dice": "DI", "jaccard": "JA", "accuracy": "ACC", "precision": "PR", "sensitivity": "SE"}
 POLICY_NAMES = {"paper": "empty truth scores 0", "correct-empty-is-1": "empty on empty scores 1"}
 
 
@@ -64,6 +63,8 @@ def summary_table(summary: Summary) -> Table:
 
     The groups of all images stand there only where normal images make them differ from the lesion images.
     """
+    from taichinet.reports.document.format import SHORT, digits_of
+
     groups = [
         group
         for group in summary.groups
@@ -74,15 +75,14 @@ def summary_table(summary: Summary) -> Table:
     for group in groups:
         policy = "" if group.policy is None else f"\n{POLICY_NAMES[group.policy]}"
         table.add_column(f"{escape(group.group)} images{policy}\nn = {group.images}", justify="right")
-    for score, heading in (*HEADINGS.items(), ("hd95", "HD95 (px)"), ("assd", "ASSD (px)")):
-        digits = 1 if score in ("hd95", "assd") else 3
-        table.add_row(heading, *(_cell(group, "network", score, digits) for group in groups))
-    for score, heading, digits in (("dice", "DI, native size", 3), ("hd95", "HD95, native size", 1)):
-        table.add_row(heading, *(_cell(group, "native", score, digits) for group in groups))
+    for score, heading in SHORT.items():
+        table.add_row(heading, *(_cell(group, "network", score, digits_of(score)) for group in groups))
+    for score, heading in (("dice", "DI, native size"), ("hd95", "HD95, native size")):
+        table.add_row(heading, *(_cell(group, "native", score, digits_of(score)) for group in groups))
     return table
 
 
-def _cell(group: GroupScores, size: str, score: str, digits: int = 3) -> str:
+def _cell(group: GroupScores, size: str, score: str, digits: int) -> str:
     value = group.scores[size][score]  # type: ignore[index]
     deviation = "" if value.std is None else f" ± {value.std:.{digits}f}"
     return f"{value.mean:.{digits}f}{deviation}"
@@ -93,20 +93,18 @@ def print_demo(page: Path, studies: list[Study], seconds: float, as_json: bool) 
     if as_json:
         print(json.dumps({"page": str(page), "results": [study.folds[0].result for study in studies]}))
         return
+    from taichinet.reports.document.format import SHORT, digits_of
+
     console = Console()
     table = Table(title="Test fold of the phantoms (lesion images, network size)")
-    for heading in ("network", "parameters", *HEADINGS.values(), "HD95"):
+    shown = {score: heading for score, heading in SHORT.items() if score != "assd"}
+    for heading in ("network", "parameters", *shown.values()):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     for study in studies:
         result = study.folds[0].result
         lesion = study.summary.lesion
-        cells = [_cell(lesion, "network", score) for score in HEADINGS]
-        table.add_row(
-            escape(result["experiment"]["name"]),
-            f"{result['parameters']:,}",
-            *cells,
-            _cell(lesion, "network", "hd95", 1),
-        )
+        cells = [_cell(lesion, "network", score, digits_of(score)) for score in shown]
+        table.add_row(escape(result["experiment"]["name"]), f"{result['parameters']:,}", *cells)
     console.print(table)
     console.print(f"Done in {seconds:.0f} s. Look at {page}", soft_wrap=True, markup=False)
 

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from taichinet.datasets.catalogue import CATALOGUE
 from taichinet.datasets.checking.check import DataReport
 from taichinet.datasets.checking.finding import KINDS, Finding, FindingKind, KindInfo, Severity
 from taichinet.datasets.checking.statistics import ClassStatistics, Spread
 from taichinet.datasets.manifest import Manifest, Sample
-from taichinet.reports.data_pictures import STROKES, jpeg_uri, sample_picture
-from taichinet.reports.document.format import EMPTY, counted, number
-from taichinet.reports.html import balanced, render
+from taichinet.reports.data_pictures import STROKES, sample_picture
+from taichinet.reports.document.format import EMPTY, counted, number, title_of
+from taichinet.reports.html import balanced, jpeg_uri, render
 from taichinet.reports.overlay import PREDICTION
 from taichinet.storage.atomic import write_text
 
 TEMPLATE = "data_page.html"
+JPEG_QUALITY = 72  # about 20 KB an image
 MOST_FINDINGS: dict[Severity, int] = {"error": 24, "warning": 8, "note": 6}  # shown with pictures, of each kind
 MOST_MEMBERS = 6  # pictures shown of one finding
 MOST_LINES = 200  # findings without pictures, of each kind
@@ -83,8 +83,8 @@ def render_data_page(report: DataReport, manifest: Manifest | None, root: str) -
     severities = report.by_severity()
     return render(
         TEMPLATE,
-        title=f"Data check of {_title(report)}",
-        heading=balanced(f"Data check of {_title(report)}"),
+        title=f"Data check of {title_of(report.dataset)}",
+        heading=balanced(f"Data check of {title_of(report.dataset)}"),
         lead=_lead(report),
         root=root,
         severities=[(name, counted(count)) for name, count in severities.items()],
@@ -107,11 +107,6 @@ def render_data_page(report: DataReport, manifest: Manifest | None, root: str) -
         ],
         box=PREDICTION.colour,
     )
-
-
-def _title(report: DataReport) -> str:
-    """The data set's own name where the catalogue knows it."""
-    return CATALOGUE[report.dataset].title if report.dataset in CATALOGUE else report.dataset
 
 
 def _lead(report: DataReport) -> str:
@@ -158,7 +153,7 @@ def _entry(finding: Finding, samples: dict[str, Sample], regions: int) -> Entry:
     pictures = []
     for place, key in enumerate(known[:MOST_MEMBERS]):
         picture = sample_picture(samples[key], regions, finding.boxes if place == 0 else ())
-        uri, (width, height) = ("", (0, 0)) if picture is None else (jpeg_uri(picture), picture.size)
+        uri, (width, height) = ("", (0, 0)) if picture is None else (jpeg_uri(picture, JPEG_QUALITY), picture.size)
         label = samples[key].label
         pictures.append(Shown(key, "" if key.startswith(label) else label, uri, width, height))
     return Entry(finding.message, tuple(pictures), len(known) - len(pictures))

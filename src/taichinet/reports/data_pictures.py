@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -40,11 +38,3 @@ def sample_picture(sample: Sample, regions: int, boxes: Sequence[Box] = ()) -> I
         right, bottom = (box.left + box.width) * scale + PADDING, (box.top + box.height) * scale + PADDING
         pen.rectangle((left, top, right, bottom), outline=PREDICTION.colour, width=2)
     return picture
-
-
-def jpeg_uri(picture: Image.Image) -> str:
-    """A JPEG of about 20 KB as an address that needs no file."""
-    memory = io.BytesIO()
-    # Full colour resolution: thin coloured lines would bleed otherwise.
-    picture.save(memory, format="JPEG", quality=72, subsampling=0, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(memory.getvalue()).decode('ascii')}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import io
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
+from PIL import Image
 
 
 def render(template: str, **values: object) -> str:
@@ -29,3 +31,11 @@ def balanced(title: str) -> Markup:
 def png_uri(data: bytes) -> str:
     """A PNG as an address that needs no file."""
     return f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def jpeg_uri(picture: Image.Image, quality: int) -> str:
+    """An RGB image as the data URI of a JPEG of this quality."""
+    memory = io.BytesIO()
+    # Full colour resolution: otherwise thin coloured lines bleed.
+    picture.convert("RGB").save(memory, format="JPEG", quality=quality, subsampling=0, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(memory.getvalue()).decode('ascii')}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -14,11 +12,12 @@ from PIL import Image
 
 from taichinet.reports.curves import DARK, FIGURE_WIDTHS, LIGHT, LearningCurve, curves_figure, curves_in_words
 from taichinet.reports.document.format import EMPTY, counted, duration, number
-from taichinet.reports.html import balanced, png_uri, render
+from taichinet.reports.html import balanced, jpeg_uri, png_uri, render
 from taichinet.reports.overlay import PREDICTION, SECOND, TRUTH, Stroke, colour_map
 from taichinet.storage.atomic import write_text
 
 TEMPLATE = "demo_page.html"
+JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,9 @@ def render_page(content: PageContent) -> str:
             {
                 "caption": case.caption,
                 "dice": [(network, number(dice, 3)) for network, dice in case.dice.items()],
-                "pictures": [(caption, _jpeg_uri(picture), picture.size) for caption, picture in case.pictures],
+                "pictures": [
+                    (caption, jpeg_uri(picture, JPEG_QUALITY), picture.size) for caption, picture in case.pictures
+                ],
             }
             for case in content.cases
         ],
@@ -174,10 +175,3 @@ def _cells(scores: Sequence[NetworkScore]) -> list[list[_Cell]]:
 
 def _exists(value: float | None) -> bool:
     return value is not None and isfinite(value)
-
-
-def _jpeg_uri(picture: Image.Image) -> str:
-    memory = io.BytesIO()
-    # Full colour resolution: thin coloured lines would bleed otherwise.
-    picture.convert("RGB").save(memory, format="JPEG", quality=90, subsampling=0, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(memory.getvalue()).decode('ascii')}"

@@ -8,7 +8,7 @@ from taichinet.datasets.catalogue import find_dataset, list_datasets
 from taichinet.evaluation.undefined import EmptyTruthPolicy
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.reports.departures import choices_not_printed, departures
-from taichinet.reports.document.format import duration, percent, scored
+from taichinet.reports.document.format import SHORT, duration, percent, scored
 from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, Table
 from taichinet.reports.summaries import Group, SummaryFile
 
@@ -17,9 +17,9 @@ POLICIES: Mapping[EmptyTruthPolicy, str] = {
     "correct-empty-is-1": "1 if left empty",
 }
 OUTPUTS = {"positive": "DI of O_p", "second_path": "DI of the second path", "mean": "DI of the mean of both"}
-CODES = ("dice", "jaccard", "accuracy", "precision", "sensitivity")
-CODE_HEADINGS = ("DI", "JA", "ACC", "PR", "SE")
-DISTANCE_HEADINGS = ("HD95 (px)", "ASSD (px)")
+OVERLAP = ("dice", "jaccard", "accuracy", "precision", "sensitivity")
+DISTANCES = ("hd95", "assd")
+SCORE_HEADINGS = (*(SHORT[name] for name in OVERLAP), "DI native", *(SHORT[name] for name in DISTANCES))
 HOW_TO_READ = (
     "Mean ± sample standard deviation over folds of the fold's mean. All scores are at network size, distances in its "
     "pixels, but *DI native*, which compares with the mask as drawn. Protocol *grouped* never splits near-duplicates "
@@ -66,7 +66,7 @@ def _recipes(members: Sequence[SummaryFile]) -> list[Block]:
 
 
 def _lesion_table(members: Sequence[SummaryFile]) -> Table:
-    head = ["Network", "Recipe", "Folds", "Images", *CODE_HEADINGS, "DI native", *DISTANCE_HEADINGS]
+    head = ["Network", "Recipe", "Folds", "Images", *SCORE_HEADINGS]
     rows = []
     for member in members:
         group = next((group for group in _filled(member) if group.group == "lesion"), None)
@@ -92,14 +92,14 @@ def _footnotes(members: Sequence[SummaryFile]) -> list[Block]:
 
 
 def _all_table(members: Sequence[SummaryFile]) -> Table:
-    head = ["Network", "Recipe", "Folds", "Empty truth scores", "Images", *CODE_HEADINGS, "DI native"]
+    head = ["Network", "Recipe", "Folds", "Empty truth scores", "Images", *SCORE_HEADINGS]
     rows = [
         [*_names(member), POLICIES[group.policy], str(group.images), *_scores(group)]
         for member in members
         for group in _filled(member)
         if group.group == "all" and group.policy
     ]
-    return _table([*head, *DISTANCE_HEADINGS], rows, words=4)
+    return _table(head, rows, words=4)
 
 
 def _normal_table(members: Sequence[SummaryFile]) -> Table:
@@ -119,7 +119,7 @@ def _normal_table(members: Sequence[SummaryFile]) -> Table:
 
 
 def _class_table(members: Sequence[SummaryFile]) -> Table:
-    head = ["Network", "Recipe", "Folds", "Class or region", "Images", *CODE_HEADINGS, "DI native", *DISTANCE_HEADINGS]
+    head = ["Network", "Recipe", "Folds", "Class or region", "Images", *SCORE_HEADINGS]
     rows = []
     for member in members:
         for group in _filled(member):
@@ -175,11 +175,11 @@ def _filled(member: SummaryFile) -> list[Group]:
 
 def _scores(group: Group | None) -> list[str]:
     if group is None:
-        return [""] * (len(CODES) + 1 + len(DISTANCE_HEADINGS))
+        return [""] * len(SCORE_HEADINGS)
     return [
-        *(scored(group.score(name), 3) for name in CODES),
+        *(scored(group.score(name), 3) for name in OVERLAP),
         scored(group.score("dice", "native"), 3),
-        *(scored(group.score(name), 1) for name in ("hd95", "assd")),
+        *(scored(group.score(name), 1) for name in DISTANCES),
     ]
 
 

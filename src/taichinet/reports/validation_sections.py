@@ -9,7 +9,7 @@ from taichinet.evaluation.calibration import UNCERTAIN, Calibration
 from taichinet.evaluation.uncertainty import LEVEL, Interval
 from taichinet.evaluation.undefined import EmptyTruthPolicy
 from taichinet.experiments.card import GroupCard, ValidationCard
-from taichinet.reports.document.format import EMPTY, counted, number
+from taichinet.reports.document.format import EMPTY, LONG, counted, digits_of, number
 from taichinet.reports.document.model import (
     Block,
     Cell,
@@ -32,15 +32,6 @@ from taichinet.reports.reliability import (
 )
 from taichinet.reports.summaries import network_title
 
-HEADINGS: Mapping[str, tuple[str, int]] = {
-    "dice": ("Dice", 3),
-    "jaccard": ("Jaccard", 3),
-    "accuracy": ("Accuracy", 3),
-    "precision": ("Precision", 3),
-    "sensitivity": ("Sensitivity", 3),
-    "hd95": ("HD95 (px)", 1),
-    "assd": ("ASSD (px)", 1),
-}
 IN_ROWS = ("dice", "jaccard", "precision", "sensitivity", "hd95")
 POLICIES: Mapping[EmptyTruthPolicy, str] = {
     "paper": "a normal image counts 0, as in the paper",
@@ -96,8 +87,8 @@ def _scores(card: ValidationCard) -> Section | None:
         f"percentile bootstrap, {counted(card.resamples)} resamples, {clusters}."
     )
     rows: tuple[Row, ...] = tuple(
-        (heading, *(_interval(scores[size][name], digits) for size in ("network", "native")))
-        for name, (heading, digits) in HEADINGS.items()
+        (heading, *(_interval(scores[size][name], digits_of(name)) for size in ("network", "native")))
+        for name, heading in LONG.items()
     )
     headings = ("Score", f"at {card.origin.size} × {card.origin.size} px", "at the image's own size")
     return Section("scores", "Scores on images with a lesion", (Note(note), Table(headings, (rows,))))
@@ -150,10 +141,10 @@ def _comparison(card: ValidationCard) -> Section | None:
     )
     rows = tuple(
         (
-            HEADINGS[one.score][0],
-            number(one.internal, HEADINGS[one.score][1]),
-            number(one.external, HEADINGS[one.score][1]),
-            _interval(one.difference, HEADINGS[one.score][1], sign="+"),
+            LONG[one.score],
+            number(one.internal, digits_of(one.score)),
+            number(one.external, digits_of(one.score)),
+            _interval(one.difference, digits_of(one.score), sign="+"),
         )
         for one in card.comparison
     )
@@ -256,11 +247,11 @@ def _group_table(heading: str, groups: Iterable[tuple[str, GroupCard]]) -> Table
         (
             name,
             counted(group.images),
-            *(_interval(group.scores["network"][score], HEADINGS[score][1]) for score in IN_ROWS),
+            *(_interval(group.scores["network"][score], digits_of(score)) for score in IN_ROWS),
         )
         for name, group in groups
     )
-    return Table((heading, "Images", *(HEADINGS[name][0] for name in IN_ROWS)), (rows,))
+    return Table((heading, "Images", *(LONG[name] for name in IN_ROWS)), (rows,))
 
 
 def _interval(interval: Interval, digits: int, sign: str = "") -> Cell:

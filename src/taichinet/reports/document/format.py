@@ -18,6 +18,15 @@ SHORT = {
     "hd95": "HD95 (px)",
     "assd": "ASSD (px)",
 }
+LONG = {
+    "dice": "Dice",
+    "jaccard": "Jaccard",
+    "accuracy": "Accuracy",
+    "precision": "Precision",
+    "sensitivity": "Sensitivity",
+    "hd95": "HD95 (px)",
+    "assd": "ASSD (px)",
+}
 EMPTY = "–"
 PROTOCOLS = {"grouped": "grouped folds", "paper": "the paper's random folds", "official": "the authors' own split"}
 
