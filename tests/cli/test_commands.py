@@ -211,6 +211,25 @@ def test_other_settings_beside_finished_folds_are_refused_before_training_and_ov
     assert summary["experiment"]["training"]["epochs"] == 1
 
 
+def test_resuming_with_more_epochs_says_so_in_one_line_and_summarises_the_longer_run(
+    data: Path, tmp_path: Path
+) -> None:
+    words = ["train", "cpu-unet", "--data", data, "--fold", 0, "--json", *settings()]
+    words += ["--set", "training.schedule=constant"]
+    for out, epochs, more in (("grown", 2, ()), ("grown", 3, ("--resume",)), ("undisturbed", 3, ())):
+        command = [*words, "--out", tmp_path / out, "--set", f"training.epochs={epochs}", *more]
+        done = CliRunner().invoke(command_line.app, [str(word) for word in command], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        line = "Goes on for longer, to 3 epochs: fold-0 from 2 of 2.\n"
+        assert done.stderr.count("longer") == (1 if more else 0)
+        assert (line in done.stderr) is bool(more)
+    for file in ("scores.csv", "fold-0/weights/model.safetensors", "fold-0/scores.csv"):
+        grown, undisturbed = (tmp_path / out / "busi/cpu-unet/grouped" / file for out in ("grown", "undisturbed"))
+        assert grown.read_bytes() == undisturbed.read_bytes(), file
+    summary = json.loads((tmp_path / "grown/busi/cpu-unet/grouped/summary.json").read_text())
+    assert summary["experiment"]["training"]["epochs"] == 3
+
+
 def test_normal_images_are_reported_with_their_false_positives(
     trained: tuple[Path, dict[str, Any]], data: Path
 ) -> None:
