@@ -52,14 +52,12 @@ def check(
         from taichinet.reports.data_page import write_data_page
 
         write_data_page(report, result, manifest, data)
+    counts = None if manifest is None else result.count_images(manifest)
     if as_json:
-        content = result.to_json_dict()
-        if manifest is not None:
-            content["used_and_skipped"] = manifest.count_images().to_json_dict()
-        print(json.dumps(content))
+        print(json.dumps({**result.to_json_dict(), "used_and_skipped": counts and counts.to_json_dict()}))
     else:
         print_data_report(result, report)
-        if manifest is not None:
-            print_counts(manifest.count_images())
+        if counts is not None:
+            print_counts(counts)
     if not result.readable:
         raise typer.Exit(DataError.exit_code)

@@ -53,6 +53,7 @@ def export_data(
     from taichinet.datasets.export.monai import export_monai
     from taichinet.datasets.export.nnunet import export_nnunet
     from taichinet.datasets.folds import PROTOCOLS, read_folds
+    from taichinet.datasets.prepared import count_empty_masks
     from taichinet.errors import SettingError, unknown_name
 
     if form not in FORMATS:
@@ -72,7 +73,7 @@ def export_data(
     else:
         written = export_monai(manifest, out, plan, in_colour, overwrite)
     split = "official" if plan is None else plan.protocol
-    counts = manifest.count_images()
+    counts = manifest.count_images(count_empty_masks(manifest))
     if as_json:
         told = {"written": str(written), "format": form, "images": len(manifest.samples), "regions": manifest.regions}
         print(

@@ -65,9 +65,7 @@ def evaluate(
     if card is not None:
         _write_card(card, evaluation)
         Console(stderr=True, quiet=as_json).print(f"Card in {card}", soft_wrap=True, markup=False)
-    rows = evaluation.scores
-    empty = int((rows.groupby("key")["true_pixels"].max() == 0).sum())
-    print_study(out, evaluation.summary, as_json, evaluation.networks[0].manifest.count_images(empty))
+    print_study(out, evaluation.summary, as_json, evaluation.counts)
 
 
 def _write_card(path: Path, evaluation: Evaluation) -> None:

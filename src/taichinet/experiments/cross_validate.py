@@ -215,7 +215,8 @@ def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan, ext
         different = [key for key, value in own.items() if comparable(key, other.get(key)) != value]
         if different:
             theirs = comparable("experiment", other.get("experiment"))
-            changes = setting_changes(theirs, own["experiment"]) if isinstance(theirs, dict) else {}
+            mine = experiment.model_dump(mode="json")
+            changes = setting_changes(theirs, mine) if isinstance(theirs, dict) else {}
             told = f" ({describe_changes(changes)})" if changes else ""
             longer = " To go on with all folds for longer, leave --fold out." if set(changes) == {EPOCHS} else ""
             raise FoldError(

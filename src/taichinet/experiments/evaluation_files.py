@@ -33,6 +33,7 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
         "dataset_digest": manifest.digest(),
         "note": evaluation.note,
         "left_out": list(manifest.left_out),
+        "images": evaluation.counts.to_json_dict(),
         "networks": [_network(scored) for scored in evaluation.networks],
         "wall_seconds": round(evaluation.seconds, 1),
         "commit": source_commit(),

@@ -80,7 +80,8 @@ def find_extension(
     earlier = read_settings(folder)
     if earlier is None:
         return None
-    changes = setting_changes(*(one.model_dump(mode="json", exclude={"name"}) for one in (earlier, experiment)))
+    old, new = (one.model_dump(mode="json", exclude={"name"}) for one in (earlier, experiment))
+    changes = setting_changes(old, new)
     if set(changes) != {EPOCHS}:
         return None
     split = plan.split(fold, manifest.labels, experiment.data.validation_share)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from taichinet.datasets.catalogue import open_dataset
-from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.manifest import ImageCounts, Manifest
 from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.errors import FoldError, WeightsError
 from taichinet.evaluation.aggregate import Summary, aggregate
@@ -52,6 +52,14 @@ class Evaluation:
     note: str
     networks: tuple[ScoredNetwork, ...]
     seconds: float
+
+    @property
+    def counts(self) -> ImageCounts:
+        """How many images any of the networks was scored on, have an empty mask, and were skipped."""
+        painted = self.scores.groupby("key")["true_pixels"].max()
+        manifest = self.networks[0].manifest
+        counts = manifest.count_images(int((painted == 0).sum()))
+        return replace(counts, used=len(painted), trained_on=len(manifest.samples) - len(painted))
 
 
 def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None = None) -> Evaluation:
