@@ -186,7 +186,7 @@ def test_training_images_saved_as_other_files_are_recognised_by_their_pixels(
     first, second = (pd.read_csv(tmp_path / name / "scores.csv") for name in ("as distributed", "saved again"))
     assert first["key"].tolist() == second["key"].tolist()
     note = json.loads((tmp_path / "saved again/summary.json").read_text())["note"]
-    assert "compared by file bytes and decoded pixels; near-duplicates not checked" in note
+    assert "compared by file bytes and decoded pixels; near-duplicates: 0 found by thumbnails" in note
 
     old = tmp_path / "old"
     shutil.copytree(fold / "weights", old)
@@ -196,7 +196,65 @@ def test_training_images_saved_as_other_files_are_recognised_by_their_pixels(
     run("evaluate", old, "--data", other, "--out", tmp_path / "from old weights")
     note = json.loads((tmp_path / "from old weights/summary.json").read_text())["note"]
     assert "not checked beyond file bytes" in note
+    assert "near-duplicates: not checked" in note
     assert "none of them" not in note
+
+
+def test_near_duplicates_that_the_own_folds_separate_are_counted_and_scored(tmp_path: Path) -> None:
+    data = write_phantom_busi(tmp_path / "data", 12, 10, 2, seed=1, height=96, width=128)
+    for number in (1, 3, 5):
+        image = Image.open(data / f"benign/benign ({number}).png").convert("L")
+        image.point(lambda value: int(0.7 * value + 9)).save(data / f"benign/benign ({number + 1}).png")
+        shutil.copy(data / f"benign/benign ({number})_mask.png", data / f"benign/benign ({number + 1})_mask.png")
+    words = ("--data", data, "--protocol", "paper", "--fold", 0, "--out", tmp_path / "runs")
+    run("train", "cpu-unet", *words, *settings(**{"training.epochs": 1}))
+    fold = tmp_path / "runs/busi/cpu-unet/paper/fold-0"
+    run("evaluate", fold, "--data", data, "--out", tmp_path / "scores")
+    assert set(pd.read_csv(tmp_path / "scores/scores.csv")["key"]) == set(pd.read_csv(fold / "scores.csv")["key"])
+    record = json.loads((tmp_path / "scores/summary.json").read_text())
+    near = record["networks"][0]["near_duplicates"]
+    assert near
+    assert set(near) <= {f"benign ({number})" for number in range(1, 7)}
+    assert f"near-duplicates: {len(near)} found by thumbnails, which are scored" in record["note"]
+
+
+def test_changed_copies_of_training_images_are_left_out_where_the_run_has_their_thumbnails(
+    trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    fold = trained[0] / "busi/cpu-taichinet/grouped/fold-0"
+    config = json.loads((fold / "weights/config.json").read_text())
+    data = Path(write_phantom_busi(tmp_path / "same", 12, 10, 8, seed=1, height=96, width=128))
+    copied = [key for key in config["provenance"]["train_keys"] if key.startswith("benign")][:3]
+    other = write_phantom_busi(tmp_path / "other", 6, 4, 2, seed=2, height=96, width=128)
+    changes = {"resized": (160, 120), "darkened": 0.7, "re-encoded": None}
+    for number, (key, change) in enumerate(zip(copied, changes.values(), strict=True), start=1):
+        image = Image.open(data / "benign" / f"{key}.png").convert("L")
+        mask = Image.open(data / "benign" / f"{key}_mask.png")
+        if isinstance(change, tuple):
+            image, mask = image.resize(change), mask.resize(change, Image.Resampling.NEAREST)
+        elif change is not None:
+            image = image.point(lambda value: int(0.7 * value + 9))
+        else:
+            image.save(tmp_path / "x.jpg", quality=60)
+            image = Image.open(tmp_path / "x.jpg")
+        image.save(other / f"benign/benign ({number}).png")
+        mask.save(other / f"benign/benign ({number})_mask.png")
+    copies = [f"benign ({number})" for number in (1, 2, 3)]
+
+    run("evaluate", fold, "--data", other, "--out", tmp_path / "scores")
+    assert not set(copies) & set(pd.read_csv(tmp_path / "scores/scores.csv")["key"])
+    record = json.loads((tmp_path / "scores/summary.json").read_text())
+    assert record["networks"][0]["near_duplicates"] == copies
+    assert "near-duplicates: 3 found by thumbnails and left out" in record["note"]
+    assert (record["images"]["used"], record["images"]["skipped"]) == (7, 5)
+
+    # The weights alone have no pictures of their training.
+    shutil.copytree(fold / "weights", tmp_path / "sent/weights")
+    run("evaluate", tmp_path / "sent/weights", "--data", other, "--out", tmp_path / "unchecked")
+    assert set(copies) <= set(pd.read_csv(tmp_path / "unchecked/scores.csv")["key"])
+    record = json.loads((tmp_path / "unchecked/summary.json").read_text())
+    assert record["networks"][0]["near_duplicates"] == "not checked"
+    assert "near-duplicates: not checked" in record["note"]
 
 
 def test_other_settings_beside_finished_folds_are_refused_before_training_and_overwritten_together(

@@ -56,6 +56,8 @@ def _network(scored: ScoredNetwork) -> dict[str, Any]:
         "weights_sha256": digest_file(scored.folder / WEIGHTS_FILE),
         "placement": scored.placement.describe(),
         "images": len(scored.keys),
+        "compared_with_training": scored.check.done,
+        "near_duplicates": sorted(scored.check.near) if scored.check.by_thumbnails else "not checked",
         "calibration": {
             "region": scored.confidences.region,
             "ece_all_pixels": round(whole.ece, 6),

@@ -1,7 +1,8 @@
 """run_fold: one fold from data to scores, with its run folder; the middle of the way from command to backward().
 
 A run folder holds: experiment.yaml (all settings), history.csv (a row an epoch), weights/ (the selected epoch),
-scores.csv (a row a test image), result.json (summary and provenance), and checkpoint.pt until the fold has ended, or,
+scores.csv (a row a test image), seen.safetensors (thumbnails of the images that trained), result.json (summary and
+provenance), and checkpoint.pt until the fold has ended, or,
 with `keep_checkpoint`, for good.
 """
 
@@ -18,6 +19,7 @@ import pandas as pd
 import torch
 
 from taichinet.datasets.folds import FoldPlan, Split
+from taichinet.datasets.known_images import record_seen
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared
 from taichinet.errors import SettingError
@@ -31,7 +33,6 @@ from taichinet.experiments.fold_result import (
     run_identity,
     write_settings,
 )
-from taichinet.experiments.known_images import seen_by_training
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.experiments.records import SCORES_FILE, write_scores
 from taichinet.experiments.scoring import score_images
@@ -203,7 +204,7 @@ def _run_fold(
             "validation_keys": list(split.validation),
             "commit": commit,
             "precision": experiment.training.precision,
-            **seen_by_training(manifest.subset({*split.train, *split.validation})),
+            **record_seen(manifest.subset({*split.train, *split.validation}), folder),
         },
     )
     save_weights(network, config, folder / "weights")
