@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
+from taichinet.cli.options import Overwrite
+
 
 def check(
     data: Annotated[str, typer.Argument(metavar="DIR", help="Data set as distributed: folder or zip, or NAME=FOLDER.")],
     report: Annotated[Path | None, typer.Option(help="Write a page with the pictures (one HTML file).")] = None,
     folds: Annotated[Path | None, typer.Option(help="Fold file of `train` to check for leaks.")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
-    ] = False,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
 ) -> None:
     """Check files, masks, labels, near-duplicates, burnt-in marks, statistics, and the leaks of a fold file.

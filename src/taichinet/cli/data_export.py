@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taichinet.cli.options import Overwrite
+
 if TYPE_CHECKING:
     from taichinet.datasets.folds import FoldPlan
     from taichinet.datasets.manifest import Manifest
@@ -38,9 +40,7 @@ def export_data(
     colour: Annotated[
         bool | None, typer.Option("--colour/--grey", help="RGB or grey images; as the data set is by default.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
-    ] = False,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Export a data set for nnU-Net or MONAI; keys, classes and patients survive the way back."""

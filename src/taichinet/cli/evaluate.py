@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taichinet.cli.options import Overwrite
 from taichinet.errors import SettingError
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ def evaluate(
             "pictures of the images.",
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
-    ] = False,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Score weights: a row an image, then per fold, then mean ± standard deviation."""
