@@ -41,7 +41,7 @@ SURVIVOR_SECONDS = 15.0
 SETTINGS = {"options.width": 4, "data.size": 32, "data.folds": 2, "data.validation_share": 0.25, "training.epochs": 4}
 _OUTPUTS = ("runs", "out")
 _TIMINGS = ("second", "minute", "speed", "faster", "wall", "date", "time", "load", "written_at")
-_IGNORED = ("claim", "lock", "seconds", ".parity.md", ".tmp")
+_IGNORED = ("claim", "lock", "seconds", ".parity.md", ".tmp", ".pt")
 
 
 @dataclass(frozen=True)

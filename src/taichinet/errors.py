@@ -63,18 +63,15 @@ class PartialFailureError(TaiChiNetError):
     exit_code = 7
 
 
-def unknown_name(kind: str, value: str, known: Sequence[str], listing: str = "") -> SettingError:
+def unknown_name(kind: str, value: str, known: Sequence[str], listing: str = "", near: int = 3) -> SettingError:
     """The error for a name outside `known`, with the nearest match: `Unknown model 'unet+'. Did you mean 'unet'?`.
 
-    `listing` says where the known names are listed, where there are too many: then only the nearest three are named.
+    `listing` says where the known names are listed, where there are too many: then the `near` nearest are named.
     """
     # Letters' case and hyphens are the usual slips: "U-Net" means unet, not x-net.
     plain = {re.sub(r"[-_ ]", "", name.lower()): name for name in reversed(known)}
     written = re.sub(r"[-_ ]", "", str(value).lower())
-    close = [plain[match] for match in get_close_matches(written, plain, n=3, cutoff=0.5)]
+    close = [plain[match] for match in get_close_matches(written, plain, n=near, cutoff=0.5)]
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    shown = ", ".join(known)
-    if listing:
-        nearest = f" Also near: {', '.join(close[1:])}." if len(close) > 1 and len(listing) < 100 else ""
-        return SettingError(f"Unknown {kind} '{str(value)[:100]}'.{hint}{nearest} Known: {listing}.")
-    return SettingError(f"Unknown {kind} '{str(value)[:100]}'.{hint} Known: {shown}.")
+    nearest = f" Also near: {', '.join(close[1:])}." if listing and len(close) > 1 else ""
+    return SettingError(f"Unknown {kind} '{str(value)[:100]}'.{hint}{nearest} Known: {listing or ', '.join(known)}.")

@@ -105,6 +105,9 @@ def test_evaluating_one_fold_scores_only_what_its_training_has_not_seen(
     scored = set(pd.read_csv(tmp_path / "scores.csv")["key"])
     assert scored
     assert not scored & seen
+    images = json.loads((tmp_path / "summary.json").read_text())["images"]
+    assert (images["used"], images["skipped"]) == (len(scored), len(seen) + 8)
+    assert images["why"] == ["8 normal, not asked for", f"{len(seen)} used to train or select the weights"]
 
 
 def test_foreign_pictures_of_the_same_names_are_all_scored(
@@ -183,7 +186,7 @@ def test_training_images_saved_as_other_files_are_recognised_by_their_pixels(
     first, second = (pd.read_csv(tmp_path / name / "scores.csv") for name in ("as distributed", "saved again"))
     assert first["key"].tolist() == second["key"].tolist()
     note = json.loads((tmp_path / "saved again/summary.json").read_text())["note"]
-    assert "compared by file bytes and decoded pixels; near-duplicates not checked" in note
+    assert "compared by file bytes and decoded pixels; near-duplicates: 0 found by thumbnails" in note
 
     old = tmp_path / "old"
     shutil.copytree(fold / "weights", old)
@@ -193,7 +196,65 @@ def test_training_images_saved_as_other_files_are_recognised_by_their_pixels(
     run("evaluate", old, "--data", other, "--out", tmp_path / "from old weights")
     note = json.loads((tmp_path / "from old weights/summary.json").read_text())["note"]
     assert "not checked beyond file bytes" in note
+    assert "near-duplicates: not checked" in note
     assert "none of them" not in note
+
+
+def test_near_duplicates_that_the_own_folds_separate_are_counted_and_scored(tmp_path: Path) -> None:
+    data = write_phantom_busi(tmp_path / "data", 12, 10, 2, seed=1, height=96, width=128)
+    for number in (1, 3, 5):
+        image = Image.open(data / f"benign/benign ({number}).png").convert("L")
+        image.point(lambda value: int(0.7 * value + 9)).save(data / f"benign/benign ({number + 1}).png")
+        shutil.copy(data / f"benign/benign ({number})_mask.png", data / f"benign/benign ({number + 1})_mask.png")
+    words = ("--data", data, "--protocol", "paper", "--fold", 0, "--out", tmp_path / "runs")
+    run("train", "cpu-unet", *words, *settings(**{"training.epochs": 1}))
+    fold = tmp_path / "runs/busi/cpu-unet/paper/fold-0"
+    run("evaluate", fold, "--data", data, "--out", tmp_path / "scores")
+    assert set(pd.read_csv(tmp_path / "scores/scores.csv")["key"]) == set(pd.read_csv(fold / "scores.csv")["key"])
+    record = json.loads((tmp_path / "scores/summary.json").read_text())
+    near = record["networks"][0]["near_duplicates"]
+    assert near
+    assert set(near) <= {f"benign ({number})" for number in range(1, 7)}
+    assert f"near-duplicates: {len(near)} found by thumbnails, which are scored" in record["note"]
+
+
+def test_changed_copies_of_training_images_are_left_out_where_the_run_has_their_thumbnails(
+    trained: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    fold = trained[0] / "busi/cpu-taichinet/grouped/fold-0"
+    config = json.loads((fold / "weights/config.json").read_text())
+    data = Path(write_phantom_busi(tmp_path / "same", 12, 10, 8, seed=1, height=96, width=128))
+    copied = [key for key in config["provenance"]["train_keys"] if key.startswith("benign")][:3]
+    other = write_phantom_busi(tmp_path / "other", 6, 4, 2, seed=2, height=96, width=128)
+    changes = {"resized": (160, 120), "darkened": 0.7, "re-encoded": None}
+    for number, (key, change) in enumerate(zip(copied, changes.values(), strict=True), start=1):
+        image = Image.open(data / "benign" / f"{key}.png").convert("L")
+        mask = Image.open(data / "benign" / f"{key}_mask.png")
+        if isinstance(change, tuple):
+            image, mask = image.resize(change), mask.resize(change, Image.Resampling.NEAREST)
+        elif change is not None:
+            image = image.point(lambda value: int(0.7 * value + 9))
+        else:
+            image.save(tmp_path / "x.jpg", quality=60)
+            image = Image.open(tmp_path / "x.jpg")
+        image.save(other / f"benign/benign ({number}).png")
+        mask.save(other / f"benign/benign ({number})_mask.png")
+    copies = [f"benign ({number})" for number in (1, 2, 3)]
+
+    run("evaluate", fold, "--data", other, "--out", tmp_path / "scores")
+    assert not set(copies) & set(pd.read_csv(tmp_path / "scores/scores.csv")["key"])
+    record = json.loads((tmp_path / "scores/summary.json").read_text())
+    assert record["networks"][0]["near_duplicates"] == copies
+    assert "near-duplicates: 3 found by thumbnails and left out" in record["note"]
+    assert (record["images"]["used"], record["images"]["skipped"]) == (7, 5)
+
+    # The weights alone have no pictures of their training.
+    shutil.copytree(fold / "weights", tmp_path / "sent/weights")
+    run("evaluate", tmp_path / "sent/weights", "--data", other, "--out", tmp_path / "unchecked")
+    assert set(copies) <= set(pd.read_csv(tmp_path / "unchecked/scores.csv")["key"])
+    record = json.loads((tmp_path / "unchecked/summary.json").read_text())
+    assert record["networks"][0]["near_duplicates"] == "not checked"
+    assert "near-duplicates: not checked" in record["note"]
 
 
 def test_other_settings_beside_finished_folds_are_refused_before_training_and_overwritten_together(
@@ -209,6 +270,25 @@ def test_other_settings_beside_finished_folds_are_refused_before_training_and_ov
     summary = json.loads((tmp_path / "busi/cpu-unet/grouped/summary.json").read_text())
     assert summary["folds_done"] == [0, 1]
     assert summary["experiment"]["training"]["epochs"] == 1
+
+
+def test_resuming_with_more_epochs_says_so_in_one_line_and_summarises_the_longer_run(
+    data: Path, tmp_path: Path
+) -> None:
+    words = ["train", "cpu-unet", "--data", data, "--fold", 0, "--json", *settings()]
+    words += ["--set", "training.schedule=constant"]
+    for out, epochs, more in (("grown", 2, ()), ("grown", 3, ("--resume",)), ("undisturbed", 3, ())):
+        command = [*words, "--out", tmp_path / out, "--set", f"training.epochs={epochs}", *more]
+        done = CliRunner().invoke(command_line.app, [str(word) for word in command], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        line = "Goes on for longer, to 3 epochs: fold-0 from 2 of 2.\n"
+        assert done.stderr.count("longer") == (1 if more else 0)
+        assert (line in done.stderr) is bool(more)
+    for file in ("scores.csv", "fold-0/weights/model.safetensors", "fold-0/scores.csv"):
+        grown, undisturbed = (tmp_path / out / "busi/cpu-unet/grouped" / file for out in ("grown", "undisturbed"))
+        assert grown.read_bytes() == undisturbed.read_bytes(), file
+    summary = json.loads((tmp_path / "grown/busi/cpu-unet/grouped/summary.json").read_text())
+    assert summary["experiment"]["training"]["epochs"] == 3
 
 
 def test_normal_images_are_reported_with_their_false_positives(

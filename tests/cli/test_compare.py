@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from cli.test_commands import TINY, run
 from taichinet.cli import app as command_line
@@ -32,7 +33,10 @@ def write(folder: Path, content: object, name: str = "suite.yaml") -> Path:
 
 def test_a_suite_is_run_once_and_told_as_json(data: Path, tmp_path: Path) -> None:
     words = ("compare", write(tmp_path, TWO), "--data", data, "-o", tmp_path / "runs", "--json")
-    cells = json.loads(run(*words))["cells"]
+    told = json.loads(run(*words))
+    cells = told["cells"]
+    counts = {"used": 22, "empty_mask": 0, "skipped": 4, "why": ["4 normal, not asked for"]}
+    assert told["used_and_skipped"] == {"busi": counts}
     assert [(cell["state"], cell["done_before"]) for cell in cells] == [("done", False), ("done", False)]
     assert cells[0]["key"] == cells[1]["key"]
     assert [cell["done_before"] for cell in json.loads(run(*words))["cells"]] == [True, True]
@@ -43,7 +47,9 @@ def test_a_suite_is_run_once_and_told_as_json(data: Path, tmp_path: Path) -> Non
 
 def test_failures_are_told_at_the_end_with_exit_code_7(data: Path, tmp_path: Path) -> None:
     words = ("compare", write(tmp_path, TWO), "--data", data, "-o", tmp_path / "runs")
-    run(*words)
+    done = CliRunner().invoke(command_line.app, [str(word) for word in words])
+    line = "Images of busi: 22 used, 0 of them with an empty mask; 4 skipped (4 normal, not asked for)."
+    assert done.stderr.splitlines()[-1] == line
     with pytest.raises(PartialFailureError, match=r"training\.epochs") as caught:
         run(*words, "--set", "training.epochs=1")
     assert caught.value.exit_code == 7

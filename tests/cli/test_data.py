@@ -55,6 +55,25 @@ def test_an_export_draws_folds_that_split_no_near_duplicates(tmp_path: Path) -> 
         assert set(folds.values()) == {0, 1}
 
 
+@pytest.mark.parametrize("form", ["nnunet", "monai"])
+def test_an_export_tells_empty_masks_and_the_normal_images_that_it_leaves_out(tmp_path: Path, form: str) -> None:
+    folder = make_fake_busi(tmp_path / "source", benign=4, malignant=4, normal=4)
+    expected = {
+        "--normal": {"used": 12, "empty_mask": 4, "skipped": 0, "why": []},
+        "--no-normal": {"used": 8, "empty_mask": 0, "skipped": 4, "why": ["4 normal, not asked for"]},
+    }
+    for option, counts in expected.items():
+        words = ("export", folder, "--format", form, "-o", tmp_path / option, "--fold-count", 2, option, "--json")
+        told = json.loads(run(*words))
+        assert told["used_and_skipped"] == counts
+        again = open_dataset(told["written"], include_normal=False)
+        assert (len(again.samples), again.normal_left_out) == (8, 4 if option == "--normal" else 0)
+    plan = make_folds(open_dataset(folder, include_normal=False), (), count=2)
+    write_folds(plan, tmp_path / "folds.json")
+    words = ("export", folder, "--format", form, "-o", tmp_path / "folded", "--folds", tmp_path / "folds.json")
+    assert json.loads(run(*words, "--json"))["used_and_skipped"] == expected["--no-normal"]
+
+
 def test_an_export_splits_no_patient(tmp_path: Path) -> None:
     own = open_dataset(make_fake_ddti(tmp_path / "source", count=12))
     patients = [replace(sample, patient=f"P{number % 4}") for number, sample in enumerate(own.samples)]

@@ -51,6 +51,9 @@ def test_findings_are_shown_on_a_page_that_needs_nothing_else(
     told = json.loads(capsys.readouterr().out)
     assert told["counts"]["contradictory labels"] == 1
     assert told["counts"]["empty mask"] == 1
+    normal = sum(fact["label"] == "normal" for fact in told["facts"])
+    expected = {"used": told["images"], "empty_mask": normal + 1, "skipped": 0, "why": []}
+    assert told["used_and_skipped"] == expected
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     for text in ("Data check of BUSI", "One scene under two labels", "malignant (9)", "Classes"):
         assert text in page
@@ -123,14 +126,21 @@ def test_a_damaged_picture_and_a_missing_mask_are_reported_with_exit_code_3(
     with pytest.raises(typer.Exit) as stopped:  # a damaged file: all else is checked
         check(data=str(folder), report=page, folds=None, as_json=False)
     assert stopped.value.exit_code == 3
-    assert "benign (2).png: is cut short" in capsys.readouterr().out.replace("\n", " ")
+    shown = capsys.readouterr()
+    assert "benign (2).png: is cut short" in shown.out.replace("\n", " ")
+    images = len(list(folder.rglob("*).png")))
+    normal = len(list((folder / "normal").glob("*).png")))
+    line = f"Images: {images - 1} used, {normal} of them with an empty mask; 1 skipped ({broken}: is cut short"
+    assert shown.err.splitlines()[-1].startswith(line)
     assert "cut short" in page.read_text(encoding="utf-8")
     assert "Classes" in page.read_text(encoding="utf-8")
     (folder / "benign" / "benign (3)_mask.png").unlink()
     with pytest.raises(typer.Exit) as stopped:  # a set that its reader refuses: its problems are the report
         check(data=str(folder), report=page, folds=None, as_json=True)
     assert stopped.value.exit_code == 3
-    assert json.loads(capsys.readouterr().out)["findings"][0]["kind"] == "unreadable"
+    told = json.loads(capsys.readouterr().out)
+    assert told["findings"][0]["kind"] == "unreadable"
+    assert told["used_and_skipped"] is None
     assert "has no mask" in page.read_text(encoding="utf-8")
 
 

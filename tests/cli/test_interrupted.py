@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -17,8 +18,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from cli.test_commands import TINY
+from cli.test_commands import TINY, run
 from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.storage import lock
 
 EPOCHS = 120
 SETTINGS = {**TINY, "training.epochs": EPOCHS, "training.batch_size": 4, "training.precision": "float32"}
@@ -146,3 +148,54 @@ def test_the_death_of_one_process_ends_all_and_one_alone_goes_on(data: Path, tmp
     assert done.returncode == 0, done.stderr
     assert len(epochs(folder)) == EPOCHS
     assert epochs(folder)[: len(before) - 1] == before[:-1]
+
+
+KILLED_TRAINING = (
+    "import os, signal\n"
+    "from taichinet.cli import app, progress\n"
+    "def epoch(self, phase, row, epochs):\n"
+    "    if (phase, row['epoch']) == ('train', 2):\n"
+    "        os.kill(os.getpid(), signal.SIGKILL)\n"
+    "progress.TrainingProgress.epoch = epoch\n"
+    "app.main()\n"
+)
+
+
+@pytest.mark.parametrize("place", ["another host", "another PID namespace"])
+def test_a_killed_training_of_another_machine_is_taken_over_and_finished(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    """A lock of a process that cannot be looked up here: only its age tells that the process is gone."""
+    stale = 2.0
+    train = ["train", "cpu-unet", "--data", data, "--fold", 0, "--json"]
+    train += [word for key, value in {**SETTINGS, "training.epochs": 4}.items() for word in ("--set", f"{key}={value}")]
+    words = [str(word) for word in (sys.executable, "-c", KILLED_TRAINING, *train, "--out", tmp_path / "killed")]
+    inside = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", '"$@"; true', "sh"]
+    if place == "another PID namespace":
+        if not shutil.which("unshare") or subprocess.run([*inside, "true"], capture_output=True).returncode:
+            pytest.skip("this system does not allow a new PID namespace")
+        words = [*inside, *words]
+    subprocess.run(words, env=ENVIRONMENT, capture_output=True, timeout=PATIENCE)
+    folder = tmp_path / "killed/busi/cpu-unet/grouped/fold-0"
+    claim = folder / "claim"
+    owner = json.loads(claim.read_text())
+    if place == "another host":
+        owner |= {"host": "node9", "machine": "node9 another boot"}
+        claim.write_text(json.dumps(owner))
+    assert (folder / "checkpoint.pt").exists()
+    assert not (folder / "result.json").exists()
+
+    monkeypatch.setattr(lock, "STALE_SECONDS", stale)
+    with caplog.at_level(logging.WARNING):
+        run(*train, "--out", tmp_path / "killed", "--resume")
+    heard = [record for record in caplog.records if record.name == lock.__name__]
+    waiting, taking_over = heard
+    assert f"process {owner['pid']} on {owner['host']}" in waiting.message
+    assert "Taking over" in taking_over.message
+    assert 0.9 * stale <= taking_over.created - waiting.created <= 1.5 * stale + 2
+    assert not claim.exists()
+    run(*train, "--out", tmp_path / "undisturbed")
+    for file in ("weights/model.safetensors", "scores.csv"):
+        undisturbed = tmp_path / "undisturbed/busi/cpu-unet/grouped/fold-0" / file
+        assert (folder / file).read_bytes() == undisturbed.read_bytes(), file
+    assert len(epochs(folder)) == 4

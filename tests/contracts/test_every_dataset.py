@@ -13,7 +13,7 @@ from fakes.catalogue import FAKES
 
 from taichinet.datasets.catalogue import CATALOGUE, find_dataset, list_datasets, open_dataset, recognise
 from taichinet.datasets.image_io import read_grey, region_masks
-from taichinet.datasets.prepared import prepare
+from taichinet.datasets.prepared import count_empty_masks, prepare
 from taichinet.errors import DataError, SettingError
 
 every_dataset = pytest.mark.parametrize("name", list_datasets())
@@ -60,6 +60,20 @@ def test_masks_fit_their_images_and_inner_regions_lie_in_outer_ones(name: str, t
         painted |= masks.any(axis=(1, 2))
         assert not masks.all()
     assert painted.all()
+
+
+@every_dataset
+def test_normal_images_that_are_not_asked_for_are_counted_as_skipped(name: str, tmp_path: Path) -> None:
+    folder = FAKES[name](tmp_path)
+    whole, lesions = (open_dataset(f"{name}={folder}", include_normal=normal) for normal in (True, False))
+    left_out = len(whole.samples) - len(lesions.samples)
+    assert find_dataset(name).has_normal or not left_out
+    counts = lesions.count_images(count_empty_masks(lesions))
+    assert (counts.used, counts.empty, counts.normal) == (len(lesions.samples), 0, left_out)
+    assert counts.skipped == left_out + len(lesions.left_out)
+    assert whole.count_images(count_empty_masks(whole)).normal == 0
+    assert count_empty_masks(whole) == left_out
+    assert whole.without_normal().normal_left_out == left_out
 
 
 @every_dataset

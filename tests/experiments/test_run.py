@@ -101,6 +101,7 @@ def test_a_finished_folder_holds_what_is_promised_and_no_checkpoint(finished: Fo
         "weights/model.safetensors",
         "weights/config.json",
         "scores.csv",
+        "seen.safetensors",
         "result.json",
     }
     assert promised <= files

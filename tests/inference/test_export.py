@@ -17,6 +17,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from taichinet.cli.export import export as export_command
+from taichinet.datasets.catalogue import open_dataset
+from taichinet.datasets.known_images import ImageDigests
 from taichinet.datasets.phantom_folder import write_phantom_busi
 from taichinet.errors import DataError, SettingError, WeightsError
 from taichinet.inference.export.build import ENDINGS, ExportFormat
@@ -30,6 +32,7 @@ from taichinet.inference.shipped import shipped_weights
 from taichinet.models.catalogue import create_model
 from taichinet.models.weights import WeightsConfig, load_weights, save_weights
 from taichinet.runner import Model
+from taichinet.storage.digest import digest_file
 
 SIZE = 32
 SIZES = [(1, 1), (7, 5), (33, 47), (32, 32), (20, 300), (300, 20), (101, 64)]
@@ -180,7 +183,7 @@ def test_openvino_writes_the_same_masks(exported: tuple[Path, Path], data: Path,
 
 def test_calibration_takes_what_training_saw_and_the_comparison_the_rest(data: Path) -> None:
     cases = find_cases(f"busi={data}")
-    seen = tuple(case.digest() for case in cases[:4])
+    seen = [digest_file(case.file)[:16] for case in cases[:4]]
     config = WeightsConfig("unet", {}, SIZE, provenance={"seen_images": seen})
     images = share_out(cases, None, config, most_parity=3)
     assert images.calibration == cases[:4]
@@ -193,6 +196,20 @@ def test_calibration_takes_what_training_saw_and_the_comparison_the_rest(data: P
     assert own.parity == cases[2:]
     with pytest.raises(DataError, match="--images"):
         share_out(cases[:1], None, WeightsConfig("unet", {}, SIZE), 100)
+
+
+def test_training_images_saved_as_other_files_are_calibrated_on_and_not_compared(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "again")
+    for path in (tmp_path / "again").glob("*/*).png"):
+        Image.open(path).save(path, compress_level=1)
+    cases, again = find_cases(f"busi={data}"), find_cases(f"busi={tmp_path / 'again'}")
+    seen = ImageDigests(open_dataset(data, include_normal=False)).pixels[:4]
+    config = WeightsConfig("unet", {}, SIZE, provenance={"seen_images": [], "seen_pixels": seen})
+    images = share_out(again, None, config, 100)
+    assert (images.calibration, images.parity) == (again[:4], again[4:])
+    # Of two sets: what one calibrates on is not compared on as another file.
+    own = share_out(again, cases[:2], WeightsConfig("unet", {}, SIZE), 100)
+    assert own.parity == again[2:]
 
 
 def test_wrong_requests_are_refused_before_anything_is_built(tmp_path: Path, data: Path) -> None:

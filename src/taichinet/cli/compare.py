@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from taichinet.datasets.manifest import ImageCounts
+    from taichinet.experiments.grid.cells import Grid
     from taichinet.experiments.grid.executors import Executor
     from taichinet.experiments.grid.progress import Progress
     from taichinet.experiments.grid.suite import Suite
@@ -65,7 +67,7 @@ def compare(
 ) -> None:
     """Train and score a grid of recipes x folds x protocols x seeds; what is done is never done again."""
     from taichinet.experiments.experiment import parse_assignments
-    from taichinet.experiments.grid.cells import refuse_absent
+    from taichinet.experiments.grid.cells import count_images, refuse_absent
     from taichinet.experiments.grid.suite import find_suite, vary_suite
 
     asked = [
@@ -87,8 +89,8 @@ def compare(
         return
     named = _name_data(data)
     refuse_absent(asked, named)
-    progress = _run(asked, named, out, jobs, cluster, cpus, gpus, as_json)
-    _tell(progress, out, as_json)
+    grid, progress = _run(asked, named, out, jobs, cluster, cpus, gpus, as_json)
+    _tell(progress, count_images(grid), out, as_json)
 
 
 def _name_data(data: list[str] | None) -> dict[str, str]:
@@ -106,7 +108,7 @@ def _run(
     cpus: int,
     gpus: float,
     quiet: bool,
-) -> Progress:
+) -> tuple[Grid, Progress]:
     from rich.console import Console
 
     from taichinet.cli.compare_table import compare_table
@@ -132,7 +134,7 @@ def _run(
         else:
             executor = Processes(jobs) if jobs > 1 else Serial(hear)
         try:
-            return run_grid(progress, executor, table.show)
+            return grid, run_grid(progress, executor, table.show)
         except KeyboardInterrupt:
             console.print("Interrupted. Give the same command again: it goes on from the last finished epochs.")
             raise typer.Exit(130) from None
@@ -140,12 +142,13 @@ def _run(
             executor.stop()
 
 
-def _tell(progress: Progress, out: Path, as_json: bool) -> None:
-    """The end: what was done, and every failure with its reason as an error of exit code 7."""
+def _tell(progress: Progress, images: dict[str, ImageCounts], out: Path, as_json: bool) -> None:
+    """The end: what was done, which images were used, and every failure with its reason as an error of exit code 7."""
     import json
 
     from rich.console import Console
 
+    from taichinet.cli.printing import print_counts
     from taichinet.errors import PartialFailureError
     from taichinet.experiments.grid.cells import Cell
 
@@ -162,7 +165,9 @@ def _tell(progress: Progress, out: Path, as_json: bool) -> None:
             }
             for entry in progress.entries
         ]
-        print(json.dumps({"out": str(out), "cells": rows, "studies_failed": progress.studies_failed}))
+        counts = {dataset: one.to_json_dict() for dataset, one in images.items()}
+        told = {"out": str(out), "cells": rows, "studies_failed": progress.studies_failed}
+        print(json.dumps({**told, "used_and_skipped": counts}))
     else:
         before = sum(entry.found for entry in progress.entries)
         Console().print(
@@ -171,6 +176,8 @@ def _tell(progress: Progress, out: Path, as_json: bool) -> None:
             soft_wrap=True,
             markup=False,
         )
+        for dataset, one in images.items():
+            print_counts(one, dataset)
     problems = [f"{entry.task.title}: {entry.note}" for entry in progress.failed] + progress.studies_failed
     if problems:
         lines = "".join(f"\n  - {problem}" for problem in problems)

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
+from taichinet.cli.options import Overwrite
+
 
 def check(
     data: Annotated[str, typer.Argument(metavar="DIR", help="Data set as distributed: folder or zip, or NAME=FOLDER.")],
     report: Annotated[Path | None, typer.Option(help="Write a page with the pictures (one HTML file).")] = None,
     folds: Annotated[Path | None, typer.Option(help="Fold file of `train` to check for leaks.")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
-    ] = False,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole report as JSON.")] = False,
 ) -> None:
     """Check files, masks, labels, near-duplicates, burnt-in marks, statistics, and the leaks of a fold file.
@@ -52,14 +52,12 @@ def check(
         from taichinet.reports.data_page import write_data_page
 
         write_data_page(report, result, manifest, data)
+    counts = None if manifest is None else result.count_images(manifest)
     if as_json:
-        content = result.to_json_dict()
-        if manifest is not None:
-            content["used_and_skipped"] = manifest.count_images().to_json_dict()
-        print(json.dumps(content))
+        print(json.dumps({**result.to_json_dict(), "used_and_skipped": counts and counts.to_json_dict()}))
     else:
         print_data_report(result, report)
-        if manifest is not None:
-            print_counts(manifest.count_images())
+        if counts is not None:
+            print_counts(counts)
     if not result.readable:
         raise typer.Exit(DataError.exit_code)

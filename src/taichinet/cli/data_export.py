@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taichinet.cli.options import Overwrite
+
 if TYPE_CHECKING:
     from taichinet.datasets.folds import FoldPlan
     from taichinet.datasets.manifest import Manifest
@@ -38,9 +40,7 @@ def export_data(
     colour: Annotated[
         bool | None, typer.Option("--colour/--grey", help="RGB or grey images; as the data set is by default.")
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
-    ] = False,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
     """Export a data set for nnU-Net or MONAI; keys, classes and patients survive the way back."""
@@ -53,6 +53,7 @@ def export_data(
     from taichinet.datasets.export.monai import export_monai
     from taichinet.datasets.export.nnunet import export_nnunet
     from taichinet.datasets.folds import PROTOCOLS, read_folds
+    from taichinet.datasets.prepared import count_empty_masks
     from taichinet.errors import SettingError, unknown_name
 
     if form not in FORMATS:
@@ -72,7 +73,7 @@ def export_data(
     else:
         written = export_monai(manifest, out, plan, in_colour, overwrite)
     split = "official" if plan is None else plan.protocol
-    counts = manifest.count_images()
+    counts = manifest.count_images(count_empty_masks(manifest))
     if as_json:
         told = {"written": str(written), "format": form, "images": len(manifest.samples), "regions": manifest.regions}
         print(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taichinet.cli.options import Overwrite
 from taichinet.errors import SettingError
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ def evaluate(
             "pictures of the images.",
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
-    ] = False,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Score weights: a row an image, then per fold, then mean ± standard deviation."""
@@ -65,9 +64,7 @@ def evaluate(
     if card is not None:
         _write_card(card, evaluation)
         Console(stderr=True, quiet=as_json).print(f"Card in {card}", soft_wrap=True, markup=False)
-    rows = evaluation.scores
-    empty = int((rows.groupby("key")["true_pixels"].max() == 0).sum())
-    print_study(out, evaluation.summary, as_json, evaluation.networks[0].manifest.count_images(empty))
+    print_study(out, evaluation.summary, as_json, evaluation.counts)
 
 
 def _write_card(path: Path, evaluation: Evaluation) -> None:

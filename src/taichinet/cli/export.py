@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from taichinet.cli.options import Overwrite
+
 FORMATS = ("onnx", "openvino")
 
 
@@ -41,9 +43,7 @@ def export(
         float | None, typer.Option(metavar="T", help="A pixel is lesion above it; default: that of the weights.")
     ] = None,
     most_images: Annotated[int, typer.Option(min=1, help="Compare masks on at most this many images.")] = 150,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
-    ] = False,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the parity report as JSON.")] = False,
 ) -> None:
     """Export a network as one file: uint8 image of any size in, mask and probability at its size out.

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from taichinet.cli.options import Overwrite
+
 
 def figures(
     runs: Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of runs: `train`'s --out, or one above it.")],
@@ -35,9 +37,7 @@ def figures(
     ] = None,
     dpi: Annotated[int, typer.Option(min=72, max=1200, help="Pixels an inch; 300 for print, 150 for a screen.")] = 300,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for fig-N.png, .pdf and .json.")] = Path("figures"),
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw figures 4, 7, 8, 9, 11 and 12 of the paper from RUNS: PNG, PDF, and what they show as JSON.
 

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
+from taichinet.cli.options import Overwrite
+
 
 def models(
     size: Annotated[int, typer.Option(help="Image side in pixels for GFLOPs, a multiple of 32.")] = 224,
     channels: Annotated[int, typer.Option(min=1, help="Input channels.")] = 3,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the table as Markdown.")] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
-    ] = False,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
     """List the networks that can be trained: parameters, GFLOPs, ImageNet weights, paper, confidence."""

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from taichinet.cli.options import Overwrite
+
 CARD = "README.md"
 
 
@@ -14,9 +16,7 @@ def pack(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished fold, e.g. .../grouped/fold-0.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the weights, config and model card.")],
     half: Annotated[bool, typer.Option("--half/--full", help="float16, half the size, or float32.")] = True,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write weights, configuration and model card of a finished fold into one folder."""
     import torch

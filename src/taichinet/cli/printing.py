@@ -44,9 +44,9 @@ def print_study(folder: Path | None, summary: Summary, as_json: bool, counts: Im
         print_counts(counts)
 
 
-def print_counts(counts: ImageCounts) -> None:
+def print_counts(counts: ImageCounts, dataset: str = "") -> None:
     """The last line of every command that reads a data set: images used, with an empty mask, and skipped."""
-    Console(stderr=True).print(counts.sentence(), soft_wrap=True, markup=False, highlight=False)
+    Console(stderr=True).print(counts.sentence(dataset), soft_wrap=True, markup=False, highlight=False)
 
 
 def print_left_out(lines: Sequence[str], most: int = 3) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from taichinet.cli.options import Overwrite
+
 
 def report(
     results: Annotated[
@@ -31,9 +33,7 @@ def report(
         typer.Option(metavar="RECIPE RECIPE", help="The two recipes that the page's scatter opens with."),
     ] = None,
     worst: Annotated[int, typer.Option(min=0, help="How many of the first recipe's worst cases are drawn.")] = 24,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
-    ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write Tables I to VII, ours beside the printed figures, from every run under RUNS."""
     from rich.console import Console

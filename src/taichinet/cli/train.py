@@ -26,7 +26,9 @@ def train(
         typer.Option("--set", help="Setting as key=value, repeatable, e.g. training.epochs=20."),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of all runs.")] = Path("runs"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last finished epoch, with more epochs than before too.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where a run exists.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -85,6 +87,8 @@ def _lead(
             existing,
             on_fold=lambda k: progress.begin(f"{experiment.name} fold {k}"),
             on_epoch=progress.epoch,
+            on_longer=lambda line: typer.echo(line, err=True),
+            keep_checkpoints=True,
         )
     empty = int((study_data.prepared.lesion.flatten(1).amax(1) == 0).sum())
     print_study(study.folder, study.summary, as_json, study_data.manifest.count_images(empty))

@@ -44,12 +44,12 @@ def take_fingerprint(image: GreyImage, key: str = "this picture") -> Fingerprint
     return Fingerprint(
         shape=(height, width),
         digest=hashlib.sha256(image.tobytes()).digest(),
-        thumbnail=_thumbnail(image),
+        thumbnail=take_thumbnail(image),
         picture=reduce_area(image, WORKING_SIDE),
     )
 
 
-def _thumbnail(image: GreyImage) -> FloatArray:
+def take_thumbnail(image: GreyImage) -> FloatArray:
     """Area-averaged thumbnail as one row of zero mean and unit norm; all zero where it shows nothing."""
     grey = Image.fromarray(image.astype(np.float32))
     side = THUMBNAIL_SIDE

@@ -57,23 +57,43 @@ class Sample:
 class ImageCounts:
     """How many images of a data set a command used, how many of these have an empty mask, and which were skipped.
 
-    `empty` is None where the command decodes no mask. `skipped` has a line with the reason for each skipped image.
+    `faulty` has a line with the reason for each image that was skipped for a fault. `normal` images were not asked for,
+    and `trained_on` images took part in the training of the weights that were scored.
     """
 
     used: int
-    empty: int | None
-    skipped: tuple[str, ...]
+    empty: int
+    faulty: tuple[str, ...] = ()
+    normal: int = 0
+    trained_on: int = 0
 
-    def sentence(self) -> str:
-        """One line for the terminal, with the first three reasons."""
-        empty = "" if self.empty is None else f", {self.empty} of them with an empty mask"
-        more = f"; and {len(self.skipped) - 3} more" if len(self.skipped) > 3 else ""
-        reasons = f" ({'; '.join(self.skipped[:3])}{more})" if self.skipped else ""
-        return f"Images: {self.used} used{empty}; {len(self.skipped)} skipped{reasons}."
+    @property
+    def skipped(self) -> int:
+        """How many images were not used."""
+        return len(self.faulty) + self.normal + self.trained_on
+
+    @property
+    def _groups(self) -> list[str]:
+        """The reasons that many images share."""
+        groups = ((self.normal, "normal, not asked for"), (self.trained_on, "used to train or select the weights"))
+        return [f"{count} {reason}" for count, reason in groups if count]
+
+    def sentence(self, dataset: str = "") -> str:
+        """One line for the terminal, with the first three faults; `dataset` where several are told of."""
+        more = [f"and {len(self.faulty) - 3} more faults"] if len(self.faulty) > 3 else []
+        reasons = "; ".join([*self._groups, *self.faulty[:3], *more])
+        why = f" ({reasons})" if reasons else ""
+        of = f" of {dataset}" if dataset else ""
+        return f"Images{of}: {self.used} used, {self.empty} of them with an empty mask; {self.skipped} skipped{why}."
 
     def to_json_dict(self) -> dict[str, Any]:
         """The same for --json, with every reason."""
-        return {"used": self.used, "empty_mask": self.empty, "skipped": len(self.skipped), "why": list(self.skipped)}
+        return {
+            "used": self.used,
+            "empty_mask": self.empty,
+            "skipped": self.skipped,
+            "why": [*self._groups, *self.faulty],
+        }
 
 
 @dataclass(frozen=True)
@@ -81,13 +101,15 @@ class Manifest:
     """All samples of one data set in a fixed order: that of its reader, never that of the file system.
 
     `regions` are nested, outer before inner. `left_out` has a line for each sample that the reader passed over for a
-    fault which the distribution itself has, such as a mask of another size.
+    fault which the distribution itself has, such as a mask of another size. `normal_left_out` is the number of normal
+    images that were not asked for.
     """
 
     name: str
     samples: tuple[Sample, ...]
     regions: tuple[str, ...] = ("lesion",)
     left_out: tuple[str, ...] = ()
+    normal_left_out: int = 0
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -99,13 +121,14 @@ class Manifest:
         """Class of each key."""
         return {sample.key: sample.label for sample in self.samples}
 
-    def count_images(self, empty: int | None = None) -> ImageCounts:
+    def count_images(self, empty: int) -> ImageCounts:
         """What a command reports of this data set at its end; `empty` is the number of its images without a lesion."""
-        return ImageCounts(len(self.samples), empty, self.left_out)
+        return ImageCounts(len(self.samples), empty, self.left_out, self.normal_left_out)
 
     def without_normal(self) -> Manifest:
         """The samples of every class but the normal one."""
-        return self.subset({key for key, label in self.labels.items() if label != NORMAL_CLASS})
+        kept = self.subset({key for key, label in self.labels.items() if label != NORMAL_CLASS})
+        return replace(kept, normal_left_out=self.normal_left_out + len(self.samples) - len(kept.samples))
 
     @property
     def patients(self) -> tuple[tuple[str, ...], ...]:

@@ -164,6 +164,13 @@ def _warn_if_inverted(manifest: Manifest, lesion: Tensor) -> None:
         )
 
 
+def count_empty_masks(manifest: Manifest) -> int:
+    """How many images have no painted pixel in any region; every mask is decoded."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        painted = pool.map(lambda sample: bool(region_masks(sample, len(manifest.regions)).any()), manifest.samples)
+        return sum(not one for one in painted)
+
+
 def grey_images(manifest: Manifest) -> Mapping[str, np.ndarray]:
     """Every image of the data set as uint8 (H, W) at native size."""
     with ThreadPoolExecutor(max_workers=2) as pool:

@@ -9,7 +9,7 @@ OUT/<dataset>/<recipe>/<protocol>/{scores.csv,summary.json}
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +26,9 @@ from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.errors import FoldError
 from taichinet.evaluation.aggregate import Summary, aggregate
-from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.experiment import Experiment, describe_changes, setting_changes, vary
 from taichinet.experiments.fold_result import FoldResult, read_fold
+from taichinet.experiments.longer import EPOCHS, find_extension
 from taichinet.experiments.records import SCORES_FILE, write_scores
 from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.storage.atomic import replacing_all, write_json
@@ -105,11 +106,14 @@ def train_folds(
     existing: Existing = "refuse",
     on_fold: Callable[[int], None] = lambda fold: None,
     on_epoch: OnEpoch = lambda phase, row, epochs: None,
+    on_longer: Callable[[str], None] = lambda line: None,
+    keep_checkpoints: bool = False,
 ) -> Study:
     """Train and score `folds` one after the other, then summarise every fold of the study that is done.
 
     `existing` says what happens to run folders that are there already: refused (nothing is ever lost by a typing
-    error), resumed, or made anew.
+    error), resumed, or made anew. Resumed with more epochs they go on for longer, all or none of `folds`, and
+    `on_longer` gets the line that says so; folds that have ended can do that if `keep_checkpoints` was true.
     """
     experiment = fitted_to(experiment, study.manifest)
     folder = study_folder(experiment, study.plan, out)
@@ -122,7 +126,19 @@ def train_folds(
     if existing == "overwrite":
         for fold in folds:
             (folder / f"fold-{fold}" / "result.json").unlink(missing_ok=True)
-    refuse_other_study(folder, experiment, study.plan)
+    extensions = []
+    if existing == "resume":
+        for fold in folds:
+            run = folder / f"fold-{fold}"
+            teacher = teacher_folder(experiment, run)
+            found = find_extension(experiment, study.manifest, study.prepared, study.plan, fold, run, teacher)
+            extensions += [] if found is None else [found]
+    refuse_other_study(folder, experiment, study.plan, {extension.folder for extension in extensions})
+    for extension in extensions:
+        extension.apply()
+    if extensions:
+        runs = ", ".join(f"{one.folder.name} from {one.finished} of {one.started_with}" for one in extensions)
+        on_longer(f"Goes on for longer, to {experiment.training.epochs} epochs: {runs}.")
     for fold in folds:
         on_fold(fold)
         run_fold(
@@ -136,6 +152,7 @@ def train_folds(
             existing == "resume",
             on_epoch,
             teacher_folder(experiment, folder / f"fold-{fold}"),
+            keep_checkpoints,
         )
         summarise_study(folder)
     return summarise_study(folder)
@@ -179,8 +196,11 @@ def summarise_study(folder: Path) -> Study:
     return Study(folder, tuple(results), scores, summary)
 
 
-def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan) -> None:
-    """FoldError, before hours of training, where a finished fold of `folder` could not be summarised with new ones."""
+def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan, extended: Container[Path] = ()) -> None:
+    """FoldError, before hours of training, where a finished fold of `folder` could not be summarised with new ones.
+
+    Folds in the folders `extended` are about to be trained for longer.
+    """
     own = {
         "experiment": experiment.model_dump(mode="json"),
         "dataset_digest": plan.digest,
@@ -189,12 +209,20 @@ def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan) -> 
         "fold_seed": plan.seed,
     }
     for path in sorted(folder.glob("fold-*/result.json")):
+        if path.parent in extended:
+            continue
         other = read_fold(path.parent).result
         different = [key for key, value in own.items() if comparable(key, other.get(key)) != value]
         if different:
+            theirs = comparable("experiment", other.get("experiment"))
+            mine = experiment.model_dump(mode="json")
+            changes = setting_changes(theirs, mine) if isinstance(theirs, dict) else {}
+            told = f" ({describe_changes(changes)})" if changes else ""
+            longer = " To go on with all folds for longer, leave --fold out." if set(changes) == {EPOCHS} else ""
             raise FoldError(
-                f"{path.parent} was trained with another {' and '.join(different)} than asked for now. Give another "
-                "--out, or a name of its own (--set name=...), or train all folds anew with --overwrite."
+                f"{path.parent} was trained with another {' and '.join(different)} than asked for now{told}. Give "
+                "another --out, or a name of its own (--set name=...), or train all folds anew with --overwrite."
+                f"{longer}"
             )
 
 

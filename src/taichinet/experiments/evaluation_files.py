@@ -33,6 +33,7 @@ def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
         "dataset_digest": manifest.digest(),
         "note": evaluation.note,
         "left_out": list(manifest.left_out),
+        "images": evaluation.counts.to_json_dict(),
         "networks": [_network(scored) for scored in evaluation.networks],
         "wall_seconds": round(evaluation.seconds, 1),
         "commit": source_commit(),
@@ -55,6 +56,8 @@ def _network(scored: ScoredNetwork) -> dict[str, Any]:
         "weights_sha256": digest_file(scored.folder / WEIGHTS_FILE),
         "placement": scored.placement.describe(),
         "images": len(scored.keys),
+        "compared_with_training": scored.check.done,
+        "near_duplicates": sorted(scored.check.near) if scored.check.by_thumbnails else "not checked",
         "calibration": {
             "region": scored.confidences.region,
             "ece_all_pixels": round(whole.ece, 6),

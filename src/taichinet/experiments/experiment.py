@@ -106,6 +106,23 @@ def _message(text: str) -> str:
     return text.removeprefix("Value error, ")
 
 
+def setting_changes(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """The settings that differ between two experiments as mappings: dotted key -> (value in `earlier`, in `now`)."""
+    changes: dict[str, tuple[Any, Any]] = {}
+    for key in sorted({*earlier, *now}):
+        old, new = earlier.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            changes.update(setting_changes(old, new, f"{prefix}{key}."))
+        elif old != new:
+            changes[f"{prefix}{key}"] = (old, new)
+    return changes
+
+
+def describe_changes(changes: Mapping[str, tuple[Any, Any]]) -> str:
+    """For messages: "training.seed was 0 and is 1 now, data.size was 224 and is 128 now"."""
+    return ", ".join(f"{key} was {old} and is {new} now" for key, (old, new) in changes.items())
+
+
 def parse_assignments(assignments: list[str]) -> dict[str, object]:
     """`["training.epochs=3"]` -> {"training.epochs": 3}; values are YAML scalars or lists."""
     changes: dict[str, object] = {}

@@ -12,6 +12,7 @@ import pandas as pd
 
 from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.folds import read_folds
+from taichinet.datasets.known_images import ImageDigests, check_leaks
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import aggregate
@@ -38,7 +39,6 @@ from taichinet.experiments.card import (
     WorstCase,
 )
 from taichinet.experiments.fold_result import read_fold
-from taichinet.experiments.known_images import ImageDigests, check_leaks
 from taichinet.experiments.provenance import source_commit
 from taichinet.groups import cluster_numbers
 from taichinet.models.weights import WeightsConfig

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
+from pydantic import ValidationError
 
 from taichinet.datasets.folds import FoldPlan, Split
 from taichinet.datasets.prepared import Prepared
@@ -16,7 +18,10 @@ from taichinet.errors import DataError, FoldError
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.records import SCORES_FILE, ScoresRecord, read_scores
 from taichinet.models.backbones import pretrained_digests
-from taichinet.storage.documents import read_json
+from taichinet.storage.atomic import write_text
+from taichinet.storage.documents import read_json, read_yaml
+
+SETTINGS_FILE = "experiment.yaml"
 
 # (section, key, value that changes nothing): settings that came after runs were made.
 LATER_SETTINGS = (
@@ -36,8 +41,11 @@ class FoldResult:
     result: dict[str, Any]
 
 
-def read_fold(folder: Path, identity: str | None = None) -> FoldResult:
-    """A finished fold; FoldError where it was made with other settings, images or folds than `identity`."""
+def read_fold(folder: Path, identity: str | None = None, change: str = "") -> FoldResult:
+    """A finished fold; FoldError where it was made with other settings, images or folds than `identity`.
+
+    `change` is what the message says of the difference.
+    """
     result = read_json(folder / "result.json", FoldError, "Delete the folder.")
     if not isinstance(result, dict):
         raise FoldError(f"{folder / 'result.json'} is not the result of a fold. Delete the folder.")
@@ -48,10 +56,23 @@ def read_fold(folder: Path, identity: str | None = None) -> FoldResult:
         raise FoldError(f"The finished fold in {folder} cannot be read ({error}). Delete the folder.") from error
     if identity is not None and result.get("identity") != identity:
         raise FoldError(
-            f"The finished fold in {folder} was made with other settings, images or folds. Give another --out, or "
-            "replace it with --overwrite instead of --resume."
+            f"The finished fold in {folder} was made with other settings, images or folds{change}. Give another --out, "
+            "or replace it with --overwrite instead of --resume."
         )
     return FoldResult(folder, scores, result)
+
+
+def write_settings(experiment: Experiment, folder: Path) -> None:
+    """Record the settings of the run in `folder`."""
+    write_text(folder / SETTINGS_FILE, yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
+
+
+def read_settings(folder: Path) -> Experiment | None:
+    """The recorded settings of the run in `folder`; None where there are none, or none that this version knows."""
+    try:
+        return Experiment.model_validate(read_yaml(folder / SETTINGS_FILE))
+    except (DataError, ValidationError):
+        return None
 
 
 def run_identity(

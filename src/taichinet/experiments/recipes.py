@@ -114,6 +114,6 @@ def get_recipe(name: str) -> Experiment:
             f"({', '.join(RIVALS)}), alone or with -second-path, -strategy or, where its paper has further loss terms "
             f"({', '.join(OWN_TERMS)}), -own-loss"
         )
-        raise unknown_name("recipe", name, list_recipes(), grammar)
+        raise unknown_name("recipe", name, list_recipes(), grammar, near=1)
     full = SCALES[scale]()
     return full if row == "taichinet" else vary(VARIATIONS[row](full), {"name": name})

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from taichinet.datasets.catalogue import open_dataset
-from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.known_images import ImageDigests, LeakCheck, check_leaks, read_seen_thumbnails
+from taichinet.datasets.manifest import ImageCounts, Manifest
 from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.errors import FoldError, WeightsError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.evaluation.confidence import ConfidenceKeeper
-from taichinet.experiments.known_images import ImageDigests, LeakCheck, check_leaks
 from taichinet.experiments.scoring import score_images
 from taichinet.models.weights import CONFIG_FILE, LoadedWeights, load_weights
 from taichinet.training.device import Placement, choose_placement
@@ -24,7 +24,8 @@ from taichinet.training.device import Placement, choose_placement
 class ScoredNetwork:
     """One network of an evaluation: the weights of `folder`, and the images of `manifest` that it was scored on.
 
-    `confidences` are those of the outermost region, measured in the same pass as the scores.
+    `confidences` are those of the outermost region, measured in the same pass as the scores. `check` says how the
+    images were compared with those of the training.
     """
 
     folder: Path
@@ -32,6 +33,7 @@ class ScoredNetwork:
     manifest: Manifest
     keys: tuple[str, ...]
     confidences: ConfidenceKeeper
+    check: LeakCheck
 
     @property
     def placement(self) -> Placement:
@@ -53,16 +55,25 @@ class Evaluation:
     networks: tuple[ScoredNetwork, ...]
     seconds: float
 
+    @property
+    def counts(self) -> ImageCounts:
+        """How many images any of the networks was scored on, have an empty mask, and were skipped."""
+        painted = self.scores.groupby("key")["true_pixels"].max()
+        manifest = self.networks[0].manifest
+        counts = manifest.count_images(int((painted == 0).sum()))
+        return replace(counts, used=len(painted), trained_on=len(manifest.samples) - len(painted))
+
 
 def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None = None) -> Evaluation:
     """Score the weights of `path` (a study, a run folder, or a weights folder) on the data set at `data`.
 
     Images that took part in a network's training or selection are recognised by their bytes and, where the weights
     record them, by their decoded pixels, whatever their names, and excluded; the note says which comparison was made.
+    So are near-duplicates of them, where the run folder has the training's thumbnails; on the training's own data set,
+    where its folds decide, they are scored and the note tells their number.
     On its own data set each network is scored on its test fold, on foreign data on all images; there each network of
     a study makes a fold of the summary, as Table V's second half averages them. `include_normal` None means as in
-    training. Near-duplicates of training images are not searched; the folds' groups keep them apart where the data
-    set is the training's. Raises FoldError where nothing is left, or folds overlap.
+    training. Raises FoldError where nothing is left, or folds overlap.
     """
     began = time.perf_counter()
     folders = find_weights(path)
@@ -82,16 +93,22 @@ def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None =
                 f"The weights in {folder} find {regions} region(s), {manifest.name} has {len(manifest.regions)} "
                 f"({', '.join(manifest.regions)}). Evaluate them on a data set with as many."
             )
-        check = check_leaks(origin, opened[with_normal])
-        unseen = [key for key in manifest.keys if key not in check.known]
+        check = check_leaks(origin, opened[with_normal], read_seen_thumbnails(origin, folder.parent))
+        own = bool(check.near) and origin.get("dataset_digest") in (
+            manifest.digest(),
+            manifest.without_normal().digest(),
+        )
+        excluded = check.known if own else check.known | check.near
+        unseen = [key for key in manifest.keys if key not in excluded]
         fold = int(origin.get("fold", 0))
         foreign.append((check.by_files or check.by_pixels) and not check.known)
         if foreign[-1]:
             fold = fold if len(folders) > 1 else 0
-        notes.append(_note(check, fold, len(unseen)))
+        notes.append(_note(check, own, fold, len(unseen)))
         if not unseen:
             raise FoldError(f"Every image of {data} took part in the training of {folder}: nothing can be scored.")
-        networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), ConfidenceKeeper(manifest.regions[0])))
+        keeper = ConfidenceKeeper(manifest.regions[0])
+        networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), keeper, check))
         frames.append(_score(networks[-1], fold))
     scores = pd.concat(frames, ignore_index=True)
     if not all(foreign) and bool(scores.duplicated(["key", "region"]).any()):
@@ -104,8 +121,11 @@ def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None =
     return Evaluation(scores, summary, note, tuple(networks), time.perf_counter() - began)
 
 
-def _note(check: LeakCheck, fold: int, images: int) -> str:
+def _note(check: LeakCheck, own: bool, fold: int, images: int) -> str:
     """What was scored, and how it was compared with the training images; claims nothing that was not compared."""
+    if check.near:
+        of = ", which are scored: the training's folds put them there" if own else " and left out"
+        return f"fold {fold}: the {images} images that are not training images ({check.done}{of})"
     if check.known:
         return f"fold {fold}: the {images} images that are not training images ({check.done})"
     if check.by_pixels:

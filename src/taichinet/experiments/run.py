@@ -1,7 +1,9 @@
 """run_fold: one fold from data to scores, with its run folder; the middle of the way from command to backward().
 
 A run folder holds: experiment.yaml (all settings), history.csv (a row an epoch), weights/ (the selected epoch),
-scores.csv (a row a test image), result.json (summary and provenance), and checkpoint.pt until the fold has ended.
+scores.csv (a row a test image), seen.safetensors (thumbnails of the images that trained), result.json (summary and
+provenance), and checkpoint.pt until the fold has ended, or,
+with `keep_checkpoint`, for good.
 """
 
 from __future__ import annotations
@@ -15,17 +17,22 @@ from typing import Any
 
 import pandas as pd
 import torch
-import yaml
 
 from taichinet.datasets.folds import FoldPlan, Split
+from taichinet.datasets.known_images import record_seen
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared
 from taichinet.errors import SettingError
 from taichinet.evaluation.aggregate import aggregate
 from taichinet.experiments.distillation import ask_teacher, teacher_digest
-from taichinet.experiments.experiment import Experiment
-from taichinet.experiments.fold_result import FoldResult, read_fold, run_identity
-from taichinet.experiments.known_images import seen_by_training
+from taichinet.experiments.experiment import Experiment, describe_changes, setting_changes
+from taichinet.experiments.fold_result import (
+    FoldResult,
+    read_fold,
+    read_settings,
+    run_identity,
+    write_settings,
+)
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.experiments.records import SCORES_FILE, write_scores
 from taichinet.experiments.scoring import score_images
@@ -55,6 +62,7 @@ def run_fold(
     resume: bool = False,
     on_epoch: OnEpoch = lambda phase, row, epochs: None,
     teacher: Path | None = None,
+    keep_checkpoint: bool = False,
 ) -> FoldResult:
     """Train `experiment` on the training part of `fold`, score its test part, write the run folder.
 
@@ -62,8 +70,9 @@ def run_fold(
     path that answers nothing) is neither scored, nor counted, nor kept.
 
     With `resume`, a finished fold is read back and an interrupted one goes on from its last epoch; without, the
-    folder begins anew. The test images are touched once, after the weights have been selected. Raises LockedError
-    where another process works in `folder`.
+    folder begins anew. With `keep_checkpoint` the newest checkpoint stays, so that `longer.py` can go on from it. The
+    test images are touched once, after the weights have been selected. Raises LockedError where another process works
+    in `folder`.
     """
     with locked(folder / "claim") as lock:
 
@@ -71,7 +80,9 @@ def run_fold(
             lock.verify()
             on_epoch(phase, row, epochs)
 
-        return _run_fold(experiment, manifest, data, plan, fold, folder, mining_cache, resume, hear, teacher)
+        return _run_fold(
+            experiment, manifest, data, plan, fold, folder, mining_cache, resume, hear, teacher, keep_checkpoint
+        )
 
 
 def _run_fold(
@@ -85,6 +96,7 @@ def _run_fold(
     resume: bool,
     on_epoch: OnEpoch,
     teacher: Path | None,
+    keep_checkpoint: bool,
 ) -> FoldResult:
     split = plan.split(fold, manifest.labels, experiment.data.validation_share)
     placement = choose_placement(experiment.training.precision, experiment.training.channels_last)
@@ -93,13 +105,14 @@ def _run_fold(
         raise SettingError(f"Recipe '{experiment.name}' has teacher {experiment.teacher}, but was given {teacher}.")
     taught_by = None if teacher is None else teacher_digest(teacher)
     identity = run_identity(experiment, data, split, plan, placement.bf16, taught_by)
+    change = _change(experiment, folder)
     if resume and (folder / "result.json").exists():
-        return read_fold(folder, identity)
+        return read_fold(folder, identity, change)
     regions = data.lesion.shape[1]
     if (asked := model_settings(experiment.model, **experiment.options).num_classes) != regions:
         raise SettingError(f"options.num_classes is {asked}, but {plan.dataset} has {regions} region(s). Leave it out.")
     if resume:
-        load_checkpoint(folder, identity)  # refuses a foreign one before anything is written
+        load_checkpoint(folder, identity, change=change)  # refuses a foreign one before anything is written
     began = time.perf_counter()
     commit = source_commit()
     earlier_seconds = _elapsed(folder) if resume else 0.0
@@ -109,7 +122,7 @@ def _run_fold(
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "weights", ignore_errors=True)
         clear_checkpoints(folder)
-    write_text(folder / "experiment.yaml", yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
+    write_settings(experiment, folder)
 
     train = data.subset(split.train)
     mined = _mine(experiment, train, split, mining_cache, placement, on_epoch)
@@ -191,14 +204,23 @@ def _run_fold(
             "validation_keys": list(split.validation),
             "commit": commit,
             "precision": experiment.training.precision,
-            **seen_by_training(manifest.subset({*split.train, *split.validation})),
+            **record_seen(manifest.subset({*split.train, *split.validation}), folder),
         },
     )
     save_weights(network, config, folder / "weights")
     # Last of all: its presence says that the fold is finished.
     write_json(folder / "result.json", result)
-    clear_checkpoints(folder)
+    clear_checkpoints(folder, keep_newest=keep_checkpoint)
     return FoldResult(folder, scores, result)
+
+
+def _change(experiment: Experiment, folder: Path) -> str:
+    """For a refusal: what differs from the run in `folder`, as far as its settings tell."""
+    earlier = read_settings(folder)
+    if earlier is None:
+        return ""
+    changes = describe_changes(setting_changes(earlier.model_dump(mode="json"), experiment.model_dump(mode="json")))
+    return f" ({changes or 'the settings are the same; images, masks, folds, teacher or number format are not'})"
 
 
 def _mine(

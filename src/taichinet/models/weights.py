@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from taichinet.errors import SettingError, WeightsError
@@ -19,7 +19,6 @@ from taichinet.models.catalogue import create_model
 from taichinet.models.input_size import MAX_SIZE
 from taichinet.storage.atomic import replacing
 from taichinet.storage.digest import digest_file
-from taichinet.storage.tensors import write_tensors
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 
@@ -82,7 +81,7 @@ def save_weights(network: nn.Module, config: WeightsConfig, folder: Path, dtype:
     _refuse_not_finite(tensors, folder)
     # Both are complete before either gets its final name.
     with replacing(folder / CONFIG_FILE) as new_config, replacing(folder / WEIGHTS_FILE) as new_weights:
-        write_tensors(new_weights, tensors)
+        save_file(tensors, new_weights)
         recorded = replace(config, digest=digest_file(new_weights))
         new_config.write_text(json.dumps(asdict(recorded), indent=1) + "\n", encoding="utf-8")
     return folder

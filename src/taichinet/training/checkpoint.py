@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,9 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
         WeightsError: It cannot be written. The last good checkpoint is unchanged.
     """
     _remove_stumps(folder)
-    content = vars(checkpoint)
     try:
         with replacing(folder / CURRENT) as temporary:
-            with temporary.open("wb") as file:
-                torch.save({**content, DIGEST: _digest(content)}, file)
-                file.flush()
-                os.fsync(file.fileno())
+            _write(checkpoint, temporary)
             if (folder / CURRENT).exists():
                 (folder / CURRENT).replace(folder / PREVIOUS)
     except StorageError as error:
@@ -64,14 +60,15 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
         ) from error
 
 
-def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
-    """The newest undamaged checkpoint, or None where there is none.
+def load_checkpoint(folder: Path, *identities: str, change: str = "") -> Checkpoint | None:
+    """The newest undamaged checkpoint of one of `identities`, or None where there is none.
 
     A newest file that is torn, or whose content has another digest than it records, falls back to the one before,
     with a warning. Checkpoints of earlier versions record no digest and are loaded without that check.
 
     Raises:
-        WeightsError: The checkpoint belongs to other settings or data, or both files are damaged.
+        WeightsError: The checkpoint belongs to other settings or data, or both files are damaged. The message says
+            `change` of the difference.
     """
     torn: list[str] = []
     for name in (CURRENT, PREVIOUS):
@@ -83,9 +80,9 @@ def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
         except Exception as error:  # noqa: BLE001 - bytes of a torn file make torch.load raise almost anything
             torn.append(f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
             continue
-        if checkpoint.identity != identity:
+        if checkpoint.identity not in identities:
             raise WeightsError(
-                f"{path} was made with other settings or other training images. Give another --out, or begin "
+                f"{path} was made with other settings or other training images{change}. Give another --out, or begin "
                 "anew with --overwrite instead of --resume."
             )
         if torn:
@@ -98,9 +95,27 @@ def load_checkpoint(folder: Path, identity: str) -> Checkpoint | None:
     return None
 
 
-def clear_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of a run that begins anew or has ended."""
+def rename_checkpoints(folder: Path, identity: str, new_identity: str) -> None:
+    """Give every readable checkpoint of `identity` in `folder` the identity `new_identity`.
+
+    Each file is replaced as a whole. A process that is killed in between leaves files of both identities.
+
+    Raises:
+        StorageError: A file cannot be written. It is unchanged.
+    """
     for name in (CURRENT, PREVIOUS):
+        try:
+            checkpoint = _read(folder / name)
+        except Exception:  # noqa: BLE001, S112 - absent or torn: `load_checkpoint` says so
+            continue
+        if checkpoint.identity == identity:
+            with replacing(folder / name) as temporary:
+                _write(replace(checkpoint, identity=new_identity), temporary)
+
+
+def clear_checkpoints(folder: Path, keep_newest: bool = False) -> None:
+    """Remove the checkpoints of a run that begins anew or has ended; with `keep_newest` all but the newest."""
+    for name in (PREVIOUS,) if keep_newest else (CURRENT, PREVIOUS):
         (folder / name).unlink(missing_ok=True)
     _remove_stumps(folder)
 
@@ -110,6 +125,14 @@ def _remove_stumps(folder: Path) -> None:
     for pattern in (f".{CURRENT}.*{TEMPORARY_SUFFIX}", f"{CURRENT}{TEMPORARY_SUFFIX}"):
         for stump in folder.glob(pattern):
             stump.unlink(missing_ok=True)
+
+
+def _write(checkpoint: Checkpoint, path: Path) -> None:
+    content = vars(checkpoint)
+    with path.open("wb") as file:
+        torch.save({**content, DIGEST: _digest(content)}, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _read(path: Path) -> Checkpoint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from taichinet.datasets.catalogue import CATALOGUE
@@ -16,7 +16,7 @@ from taichinet.datasets.checking.statistics import ClassStatistics, ImageFacts, 
 from taichinet.datasets.copies import copy_thresholds
 from taichinet.datasets.duplicates import DuplicateReport, match_fingerprints
 from taichinet.datasets.folds import FoldPlan
-from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.manifest import ImageCounts, Manifest
 from taichinet.errors import DataError
 
 NO_DUPLICATES = DuplicateReport((), ())
@@ -59,6 +59,15 @@ class DataReport:
     def by_severity(self) -> dict[Severity, int]:
         """How many errors, warnings and notes there are."""
         return {severity: sum(f.severity == severity for f in self.findings) for severity in SEVERITIES}
+
+    def count_images(self, manifest: Manifest) -> ImageCounts:
+        """How many images of `manifest` were looked at, have an empty mask, and have a file that cannot be read."""
+        faulty = self.of_kind("unreadable")
+        damaged = {key for finding in faulty for key in finding.keys}
+        empty = sum(one.lesion_share is None and one.key not in damaged for one in self.facts)
+        counts = manifest.count_images(empty)
+        lines = (*manifest.left_out, *dict.fromkeys(finding.message for finding in faulty))
+        return replace(counts, used=counts.used - len(damaged), faulty=lines)
 
     def to_json_dict(self) -> dict[str, Any]:
         """The whole report in JSON's types; each finding with its severity, kinds with what they mean."""

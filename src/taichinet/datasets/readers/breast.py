@@ -70,7 +70,8 @@ def read_breast(root: Path, include_normal: bool = True, verify: bool = True) ->
         for key in sorted(samples, key=natural_order)
         if include_normal or samples[key].label != NORMAL_CLASS
     ]
-    return Manifest(NAME, verified("BrEaST", root, ordered, problems, _REMEDY, verify))
+    whole = verified("BrEaST", root, ordered, problems, _REMEDY, verify)
+    return Manifest(NAME, whole, normal_left_out=len(samples) - len(ordered))
 
 
 def _holder(folder: Traversable, pattern: re.Pattern[str]) -> Traversable | None:

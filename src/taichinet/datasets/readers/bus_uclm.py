@@ -57,12 +57,12 @@ def read_bus_uclm(root: Path, include_normal: bool = True, verify: bool = True) 
     problems += [look.problem for look in looks if look.problem]
     # Those left out are decoded too: another size is forgiven, damage is not.
     verified("BUS-UCLM", root, [look.sample for look in looks], problems, _REMEDY, verify)
-    samples = (look.sample for look in looks if not look.left_out)
-    return Manifest(
+    whole = Manifest(
         NAME,
-        tuple(sample for sample in samples if include_normal or sample.label != NORMAL_CLASS),
+        tuple(look.sample for look in looks if not look.left_out),
         left_out=tuple(look.left_out for look in looks if look.left_out),
     )
+    return whole if include_normal else whole.without_normal()
 
 
 def _look_at_all(pairs: Iterable[tuple[str, Traversable, Traversable]]) -> list[_Look]:

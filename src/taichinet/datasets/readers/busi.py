@@ -74,7 +74,9 @@ def read_busi(root: Path, include_normal: bool = True, verify: bool = True) -> M
         raise DataError(
             f"{root} is not a whole BUSI: {count}. Mend each, or fetch the data set anew. {_REMEDY}", problems
         )
-    return Manifest(NAME, tuple(samples))
+    normal = {} if include_normal else _list_class(folder / NORMAL_CLASS, NORMAL_CLASS)[0]
+    left_out = sum(entry.image is not None for entry in normal.values())
+    return Manifest(NAME, tuple(samples), normal_left_out=left_out)
 
 
 def recognises(folder: Traversable) -> bool:

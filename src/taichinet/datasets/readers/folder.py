@@ -55,8 +55,9 @@ def read_folder(root: Path, include_normal: bool = True, verify: bool = True) ->
         ]
     times = Counter(sample.key for sample in samples)
     problems += [f"{s.image}: its key '{s.key}' is another's too. Rename one." for s in samples if times[s.key] > 1]
-    samples = _told_normal(samples, include_normal)
-    return Manifest(NAME, verified("folder of images and masks", root, samples, problems, _REMEDY, verify))
+    kept = _told_normal(samples, include_normal)
+    whole = verified("folder of images and masks", root, kept, problems, _REMEDY, verify)
+    return Manifest(NAME, whole, normal_left_out=len(samples) - len(kept))
 
 
 def _present(folder: Traversable, names: Sequence[str]) -> list[Traversable]:

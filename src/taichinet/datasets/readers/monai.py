@@ -66,7 +66,7 @@ def read_monai(root: Path, include_normal: bool = True, verify: bool = True) -> 
     problems += repeated_keys(found.values(), file)
     samples = checked_samples([found[case] for case in order], allowed, include_normal, verify, problems)
     whole = verified("MONAI datalist", root, samples, problems, _REMEDY, verify)
-    return Manifest(NAME, whole, scheme.names, tuple(left_out))
+    return Manifest(NAME, whole, scheme.names, tuple(left_out), len(order) - len(samples))
 
 
 def _locate(root: Path) -> tuple[Traversable, Traversable]:

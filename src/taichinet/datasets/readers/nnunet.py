@@ -71,9 +71,9 @@ def read_nnunet(root: Path, include_normal: bool = True, verify: bool = True) ->
         for case, s in ((case, found[case]) for case in order)
     ]
     problems += repeated_keys(samples, folder / INDEX)
-    samples = checked_samples(samples, scheme.values, include_normal, verify, problems)
-    whole = verified("nnU-Net data set", root, samples, problems, _REMEDY, verify)
-    return Manifest(NAME, whole, scheme.names, tuple(left_out))
+    kept = checked_samples(samples, scheme.values, include_normal, verify, problems)
+    whole = verified("nnU-Net data set", root, kept, problems, _REMEDY, verify)
+    return Manifest(NAME, whole, scheme.names, tuple(left_out), len(samples) - len(kept))
 
 
 def _ending(index: Mapping[str, Any], source: Traversable) -> str:

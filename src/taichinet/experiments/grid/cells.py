@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from taichinet.datasets.catalogue import find_dataset, split_spec
+from taichinet.datasets.catalogue import find_dataset, open_dataset, split_spec
 from taichinet.datasets.folds import FoldPlan, Protocol
-from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.manifest import ImageCounts, Manifest
+from taichinet.datasets.prepared import count_empty_masks
 from taichinet.errors import DataError, SettingError
 from taichinet.experiments.cross_validate import fitted_to, open_folds, study_folder
 from taichinet.experiments.experiment import Experiment, vary
@@ -62,10 +64,14 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Grid:
-    """All cells, each folder once, in the order of the suite; and the evaluations that follow from them."""
+    """All cells, each folder once, in the order of the suite; the evaluations that follow from them; what they read.
+
+    `manifests` are the data sets of the trainings, those with and without normal images under names of their own.
+    """
 
     cells: tuple[Cell, ...]
     transfers: tuple[Transfer, ...]
+    manifests: Mapping[str, Manifest]
 
 
 def name_data(specs: list[str]) -> dict[str, str]:
@@ -92,6 +98,7 @@ def plan_grid(
     plans = _Plans(data, out, on_data)
     cells: dict[Path, Cell] = {}
     transfers: dict[Path, Transfer] = {}
+    manifests: dict[str, Manifest] = {}
     wanted = [
         (suite, part, recipe, protocol)
         for suite in suites
@@ -101,6 +108,7 @@ def plan_grid(
     ]
     for suite, part, recipe, protocol in wanted:
         manifest, plan, content = plans.read(recipe, part.data, protocol)
+        manifests[_title(part.data, recipe)] = manifest
         fitted = fitted_to(recipe, manifest)
         made = _study_cells(fitted, data[part.data], manifest, plan, content, suite.folds, out)
         for cell in made:
@@ -108,7 +116,27 @@ def plan_grid(
         for other in part.test_on:
             folder = study_folder(fitted, plan, out) / f"on-{other}"
             transfers.setdefault(folder, Transfer(data[other], other, folder, made))
-    return Grid(tuple(cells.values()), tuple(transfers.values()))
+    return Grid(tuple(cells.values()), tuple(transfers.values()), manifests)
+
+
+def count_images(grid: Grid) -> dict[str, ImageCounts]:
+    """How many images of each data set the grid reads, have an empty mask, and were skipped; masks are decoded.
+
+    A data set of an evaluation that cannot be read is left out: the evaluation failed with the reason.
+    """
+    manifests = dict(grid.manifests)
+    for transfer in grid.transfers:
+        recipe = transfer.needs[0].experiment
+        title = _title(transfer.dataset, recipe)
+        if title not in manifests:
+            with suppress(DataError):
+                manifests[title] = open_dataset(transfer.data, recipe.data.include_normal)
+    return {title: manifest.count_images(count_empty_masks(manifest)) for title, manifest in manifests.items()}
+
+
+def _title(dataset: str, recipe: Experiment) -> str:
+    with_normal = recipe.data.include_normal and find_dataset(dataset).has_normal
+    return f"{dataset} with normal images" if with_normal else dataset
 
 
 def part_recipes(suite: Suite, part: SuitePart) -> list[Experiment]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from taichinet.errors import DataError
 from taichinet.experiments.cross_validate import comparable
+from taichinet.experiments.experiment import setting_changes
 from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.grid.work import Task, weights_of
 from taichinet.storage.documents import read_json
@@ -125,7 +126,8 @@ def differences(cell: Cell, result: dict[str, Any]) -> list[str]:
     for key, value in mine.items():
         theirs = comparable(key, result.get(key))
         if key == "experiment" and isinstance(theirs, dict) and isinstance(value, dict):
-            found += [f"setting {name}" for name in _flat_differences(value, theirs)]
+            changes = setting_changes(theirs, value).items()
+            found += [f"setting {name} ({old}, asked for is {new})" for name, (old, new) in changes]
         elif theirs != value:
             found.append(key)
     return found
@@ -141,17 +143,6 @@ def read_epoch(entry: Entry) -> None:
         entry.seconds = float((entry.task.folder / "seconds").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
-
-
-def _flat_differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key in sorted({*one, *other}):
-        mine, theirs = one.get(key), other.get(key)
-        if isinstance(mine, dict) and isinstance(theirs, dict):
-            found += _flat_differences(mine, theirs, f"{prefix}{key}.")
-        elif mine != theirs:
-            found.append(f"{prefix}{key} ({theirs}, asked for is {mine})")
-    return found
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
+from taichinet.datasets.known_images import SEEN_FILE
 from taichinet.errors import FoldError, LockedError, StorageError, TaiChiNetError
 from taichinet.experiments.cross_validate import StudyData, open_study_data, refuse_other_study, teacher_folder
 from taichinet.experiments.evaluation_files import write_evaluation
-from taichinet.experiments.fold_result import read_fold
+from taichinet.experiments.fold_result import read_fold, write_settings
 from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.reevaluate import evaluate_weights
 from taichinet.experiments.run import OnEpoch, run_fold
@@ -94,10 +93,11 @@ def copy_result(cell: Cell, twin: Cell) -> None:
             )
         settings = cell.experiment.model_dump(mode="json")
         weights = (file for file in sorted((twin.folder / "weights").rglob("*")) if file.is_file())
-        for file in (twin.folder / "history.csv", twin.folder / "scores.csv", *weights):
+        seen = twin.folder / SEEN_FILE
+        others = [seen] if seen.exists() else []  # runs of earlier versions have none
+        for file in (twin.folder / "history.csv", twin.folder / "scores.csv", *others, *weights):
             write_bytes(cell.folder / file.relative_to(twin.folder), file.read_bytes())
-        text = yaml.safe_dump(settings, sort_keys=False)
-        write_text(cell.folder / "experiment.yaml", text)
+        write_settings(cell.experiment, cell.folder)
         origin = str(twin.folder.relative_to(twin.out))
         write_json(cell.folder / "result.json", {**original.result, "experiment": settings, "copied_from": origin})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 
 from taichinet.datasets.catalogue import split_spec
 from taichinet.datasets.image_io import read_grey, read_rgb, united_mask
-from taichinet.datasets.manifest import Sample
+from taichinet.datasets.known_images import ImageDigests, check_leaks
+from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.errors import DataError
 from taichinet.models.weights import WeightsConfig
 
@@ -36,10 +36,6 @@ class Case:
     def truth(self) -> NDArray[np.bool_] | None:
         """The lesion as drawn, (H, W); None where nobody drew it."""
         return None if self.sample is None else united_mask(self.sample)
-
-    def digest(self) -> str:
-        """The first 16 hexadecimal digits of the file's SHA-256, as the provenance of weights lists them."""
-        return hashlib.sha256(self.file.read_bytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -74,16 +70,18 @@ def share_out(
 
     Without a set of its own (None) the calibration takes, from the compared set, what the training of the weights has
     seen, and the comparison the rest; where the provenance does not tell them apart, every second image. An empty
-    `calibrated` calibrates nothing. `most_parity` and MOST_CALIBRATION_IMAGES are drawn at even distances.
+    `calibrated` calibrates nothing. Images are the same where their pixels are, and with weights that record only the
+    bytes of files, where those are. `most_parity` and MOST_CALIBRATION_IMAGES are drawn at even distances.
     """
-    digests = frozenset(config.provenance.get("seen_images", ()))
-    seen = [case.digest() in digests for case in compared]
-    new = [case for case, known in zip(compared, seen, strict=True) if not known]
-    known = [case for case, is_known in zip(compared, seen, strict=True) if is_known]
+    images = _digests(compared)
+    seen = check_leaks(config.provenance, images).known
+    new = [case for case in compared if case.name not in seen]
+    known = [case for case in compared if case.name in seen]
     if calibrated is not None:
         calibration = _spread(calibrated, MOST_CALIBRATION_IMAGES)
-        used = {case.digest() for case in calibration}
-        parity = [case for case in new or compared if case.digest() not in used]
+        used = set(_digests(calibration).pixels)
+        pixels = dict(zip(images.manifest.keys, images.pixels, strict=True))
+        parity = [case for case in new or compared if pixels[case.name] not in used]
     elif new and known:
         parity, calibration = new, known
     else:
@@ -96,6 +94,11 @@ def share_out(
     new_names = {case.name for case in new}
     unseen = sum(case.name in new_names for case in parity)
     return ExportImages(tuple(_spread(calibration, MOST_CALIBRATION_IMAGES)), tuple(parity), unseen)
+
+
+def _digests(cases: Sequence[Case]) -> ImageDigests:
+    samples = (Sample(case.name, "", case.file, ()) for case in cases)
+    return ImageDigests(Manifest("images to export with", tuple(samples)))
 
 
 def _spread(cases: Sequence[Case], most: int) -> list[Case]:

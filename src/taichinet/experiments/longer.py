@@ -1,0 +1,122 @@
+"""`train --resume` with more epochs than a run was started with: when it may go on, and how it is made ready for that.
+
+The longer run must end with the weights of a run that had that length from the beginning. So its finished epochs must
+be those of the longer run: the same settings, images and folds, a rate that does not depend on the number of epochs,
+and the same curriculum step in each of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from taichinet.datasets.folds import FoldPlan
+from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.prepared import Prepared
+from taichinet.errors import FoldError
+from taichinet.experiments.distillation import teacher_digest
+from taichinet.experiments.experiment import Experiment, setting_changes
+from taichinet.experiments.fold_result import read_settings, run_identity, write_settings
+from taichinet.storage.lock import locked
+from taichinet.training.checkpoint import load_checkpoint, rename_checkpoints
+from taichinet.training.device import choose_placement
+
+EPOCHS = "training.epochs"
+REMEDY = "Give another --out, or begin anew with --overwrite instead of --resume."
+
+
+@dataclass(frozen=True)
+class Extension:
+    """A run in `folder`, started for `started_with` epochs, that can go on to those of `experiment`.
+
+    `finished` epochs are done. `identity` is that of the run as it is, `new_identity` that of the longer one.
+    """
+
+    experiment: Experiment
+    folder: Path
+    started_with: int
+    finished: int
+    identity: str
+    new_identity: str
+
+    def apply(self) -> None:
+        """Make the run an interrupted one of the longer training, which `run_fold` resumes.
+
+        The checkpoints, in which all is kept, are renamed first and the settings are written last: after a kill in
+        between, `find_extension` finds the same extension again. `scores.csv` and `weights/` stay until the end of the
+        longer run. Raises LockedError where another process works in the folder.
+        """
+        with locked(self.folder / "claim"):
+            rename_checkpoints(self.folder, self.identity, self.new_identity)
+            (self.folder / "result.json").unlink(missing_ok=True)
+            write_settings(self.experiment, self.folder)
+
+
+def find_extension(
+    experiment: Experiment,
+    manifest: Manifest,
+    data: Prepared,
+    plan: FoldPlan,
+    fold: int,
+    folder: Path,
+    teacher: Path | None = None,
+) -> Extension | None:
+    """How the run in `folder` goes on to the epochs of `experiment`; nothing is written.
+
+    Args:
+        experiment: What is asked for now.
+        manifest: As for `run_fold`, with `data`, `plan`, `fold` and `teacher`.
+        folder: The run folder.
+
+    Returns:
+        None where no epoch has been finished or the number of epochs is not all that changed: `run_fold` then begins,
+        resumes or refuses.
+
+    Raises:
+        FoldError: Fewer epochs are asked for; the finished epochs would not be those of the longer run; or the run has
+            ended and its checkpoint is not kept.
+        WeightsError: The checkpoint belongs to other images, masks or folds, or is damaged.
+    """
+    earlier = read_settings(folder)
+    if earlier is None:
+        return None
+    old, new = (one.model_dump(mode="json", exclude={"name"}) for one in (earlier, experiment))
+    changes = setting_changes(old, new)
+    if set(changes) != {EPOCHS}:
+        return None
+    split = plan.split(fold, manifest.labels, experiment.data.validation_share)
+    bf16 = choose_placement(experiment.training.precision, experiment.training.channels_last).bf16
+    taught_by = None if teacher is None else teacher_digest(teacher)
+    identity, new_identity = (run_identity(one, data, split, plan, bf16, taught_by) for one in (earlier, experiment))
+    change = " (besides training.epochs, images, masks, folds, teacher or number format are others)"
+    checkpoint = load_checkpoint(folder, identity, new_identity, change=change)
+    before, asked = earlier.training.epochs, experiment.training.epochs
+    ended = (folder / "result.json").exists()
+    finished = checkpoint.epoch if checkpoint is not None else before if ended else 0
+    if not finished:
+        return None
+    run = f"The run in {folder} was started with training.epochs={before}"
+    if asked < before:
+        raise FoldError(
+            f"{run}, {finished} of which are finished; training.epochs={asked} are fewer. Resume it with {before} or "
+            f"more. {REMEDY}"
+        )
+    if checkpoint is None:
+        raise FoldError(
+            f"{run} and has ended; it cannot go on to {asked}, because its checkpoint is not kept (`compare` and "
+            f"earlier versions remove it). {REMEDY}"
+        )
+    if experiment.training.schedule != "constant":
+        raise FoldError(
+            f"{run} and cannot go on to {asked}: training.schedule={experiment.training.schedule} spreads the learning "
+            f"rate over all epochs, so the finished ones would have had other rates. {REMEDY}"
+        )
+    for epoch in range(finished):
+        step, other = earlier.training.step(epoch), experiment.training.step(epoch)
+        if step != other:
+            raise FoldError(
+                f"{run} and cannot go on to {asked}: epoch {epoch + 1} is finished with the curriculum step '{step}', "
+                f"and of {asked} epochs it would be '{other}' (training.easy_share={experiment.training.easy_share} of "
+                f"the epochs are easy). {REMEDY}"
+            )
+    return Extension(experiment, folder, before, finished, identity, new_identity)
