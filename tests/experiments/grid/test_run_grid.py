@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 from fakes.ddti import make_fake_ddti
 
-from experiments.grid.grids import SETTINGS, phantoms, tiny_grid
+from experiments.grid.grids import SETTINGS, phantoms, suite, tiny_grid
+from taichinet.datasets.catalogue import open_dataset
 from taichinet.experiments.fold_result import read_fold
-from taichinet.experiments.grid.cells import Cell
+from taichinet.experiments.grid.cells import Cell, count_images, name_data, plan_grid
 from taichinet.experiments.grid.executors import Processes, Serial
 from taichinet.experiments.grid.progress import Progress, look
 from taichinet.experiments.grid.run_grid import run_grid
@@ -230,3 +231,18 @@ def test_a_key_is_of_the_content_and_not_of_the_name(data: Path, tmp_path: Path)
     others = [key("model-3"), key("unet", folds=(1,)), key("unet", protocols=("paper",)), key("unet", seeds=(1,))]
     assert len({unet.key, *(other.key for other in others)}) == 5
     assert others[3].experiment.name == "short-unet+seed1"
+
+
+def test_images_are_counted_of_every_data_set_that_a_grid_reads(data: Path, tmp_path: Path) -> None:
+    other = make_fake_ddti(tmp_path / "other")
+    grid = tiny_grid(data, tmp_path / "runs", "unet", more=(f"ddti={other}",), test_on=("ddti",))
+    counts = count_images(grid)
+    assert list(counts) == ["busi", "ddti"]
+    assert (counts["busi"].used, counts["busi"].empty, counts["busi"].normal) == (22, 0, 4)
+    assert (counts["ddti"].used, counts["ddti"].skipped) == (len(open_dataset(f"ddti={other}").samples), 0)
+    next(other.rglob("*.PNG")).write_bytes(b"damaged since")
+    assert list(count_images(grid)) == ["busi"]  # the evaluation on the other one fails with the reason
+    settings = {**SETTINGS, "data.include_normal": True, "data.validation_share": 0.5}
+    both = plan_grid([suite("unet"), suite("unet", set=settings)], name_data([str(data)]), tmp_path / "both")
+    used = {title: (one.used, one.empty) for title, one in count_images(both).items()}
+    assert used == {"busi": (22, 0), "busi with normal images": (26, 4)}
