@@ -31,7 +31,9 @@ from taichinet.datasets.prepared import prepare
 from taichinet.experiments import run as run_module
 from taichinet.experiments import scoring as scoring_module
 from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.study_data import StudyData
 from taichinet.models.catalogue import create_model
 from taichinet.training import easy_hard as mining_module
 from taichinet.training import fit as fit_module
@@ -159,7 +161,7 @@ def profile_run(recipe: Experiment, count: int) -> tuple[list[Stage], dict[str, 
         calls["decoding and resizing",] = 1
         plan = make_folds(manifest, (), count=short.data.folds)
         began = clock()
-        done = run_module.run_fold(short, manifest, data, plan, 0, root / "fold-0", root / "mining")
+        done = run_module.run_fold(FoldJob(short, StudyData(manifest, data, plan), 0, root / "fold-0", root / "mining"))
         known = sum(value for path, value in seconds.items() if path != ("decoding and resizing",))
         seconds["the rest of a run",] = clock() - began - known
         calls["the rest of a run",] = 1

@@ -19,13 +19,15 @@ from taichinet.datasets.folds import Split, make_folds
 from taichinet.datasets.prepared import Taught, prepare
 from taichinet.datasets.readers.busi import read_busi
 from taichinet.errors import DataError, FoldError, SettingError
-from taichinet.experiments.cross_validate import StudyData, summarise_study, train_folds
+from taichinet.experiments.cross_validate import summarise_study, train_folds
 from taichinet.experiments.distillation import ask_teacher
 from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.fold_result import FoldResult
 from taichinet.experiments.recipes import get_recipe
 from taichinet.experiments.run import run_fold
 from taichinet.experiments.scoring import score_images
+from taichinet.experiments.study_data import StudyData
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.models.weights import load_weights
 
@@ -76,20 +78,18 @@ def test_a_pupil_learns_from_the_teacher_of_its_own_fold(runs: Runs) -> None:
         runs.train(PUPIL, fold=1)
     study = runs.study
     with pytest.raises(SettingError, match="has teacher teacher, but was given None"):
-        run_fold(PUPIL, study.manifest, study.prepared, study.plan, 0, runs.out / "lost", runs.out / "mining")
+        run_fold(FoldJob(PUPIL, study, 0, runs.out / "lost", runs.out / "mining"))
 
 
 def test_a_teacher_trained_anew_makes_another_run(runs: Runs, tmp_path: Path) -> None:
     """The pupil's identity holds the teacher's weights."""
     study, cache = runs.study, runs.out / "mining"
-    arguments = (PUPIL, study.manifest, study.prepared, study.plan, 0, tmp_path / "pupil", cache)
-    run_fold(*arguments, teacher=runs.teacher.folder)
-    run_fold(*arguments, teacher=runs.teacher.folder, resume=True)
-    other = run_fold(
-        vary(TEACHER, {"training.seed": 1}), study.manifest, study.prepared, study.plan, 0, tmp_path / "other", cache
-    )
+    job = FoldJob(PUPIL, study, 0, tmp_path / "pupil", cache, teacher=runs.teacher.folder)
+    run_fold(job)
+    run_fold(replace(job, resume=True))
+    other = run_fold(FoldJob(vary(TEACHER, {"training.seed": 1}), study, 0, tmp_path / "other", cache))
     with pytest.raises(FoldError, match="made with other settings"):
-        run_fold(*arguments, teacher=other.folder, resume=True)
+        run_fold(replace(job, teacher=other.folder, resume=True))
 
 
 def test_the_teacher_is_asked_about_every_training_image_as_it_is(runs: Runs) -> None:
@@ -187,7 +187,7 @@ def test_a_path_that_only_trains_is_neither_scored_nor_counted_nor_kept(runs: Ru
     options = {"cross_attention": False, "head": "none", "second_path_at_inference": False, "shared_levels": 4}
     recipe = vary(TEACHER, {"name": "one-path", "model": "taichinet", "options": {"width": 2, **options}})
     study = runs.study
-    done = run_fold(recipe, study.manifest, study.prepared, study.plan, 0, tmp_path / "fold-0", tmp_path / "mining")
+    done = run_fold(FoldJob(recipe, study, 0, tmp_path / "fold-0", tmp_path / "mining"))
     assert "second_path_dice" not in done.scores
     for cost in ("parameters", "gflops"):
         assert done.result[cost] == runs.teacher.result[cost]  # those of one U-Net

@@ -18,10 +18,11 @@ from taichinet.datasets.prepared import prepare
 from taichinet.datasets.readers.busi import read_busi
 from taichinet.errors import FoldError, TaiChiNetError, WeightsError
 from taichinet.experiments import longer
-from taichinet.experiments.cross_validate import Study, StudyData, train_folds
+from taichinet.experiments.cross_validate import Study, train_folds
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.fold_result import FoldResult, read_fold
 from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.study_data import StudyData
 from taichinet.models.weights import load_weights
 from taichinet.training import checkpoint
 
@@ -145,7 +146,7 @@ def test_a_longer_run_equals_one_that_was_never_shorter(
     )
     done = 2 if interrupted else 3
     assert heard == [("train", epoch) for epoch in range(done + 1, more + 1)]
-    assert lines == [f"Goes on for longer, to {more} epochs: fold-0 from {done} of 3."]
+    assert lines == [f"Extends the training to {more} epochs: fold-0 from {done} of 3."]
     undisturbed = runs.undisturbed(epochs(experiment, more))
     assert_same_run(grown.folds[0], undisturbed)
     pd.testing.assert_frame_equal(grown.scores, undisturbed.scores)

@@ -29,10 +29,12 @@ from taichinet.evaluation.aggregate import COLUMNS
 from taichinet.experiments import run as run_module
 from taichinet.experiments import scoring
 from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.fold_result import FoldResult, read_fold, run_identity
 from taichinet.experiments.recipes import get_recipe
-from taichinet.experiments.run import run_fold
+from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.experiments.scoring import score_images
+from taichinet.experiments.study_data import StudyData
 from taichinet.models.weights import load_weights
 from taichinet.training.device import choose_placement
 from taichinet.training.fit import TrainingData
@@ -69,7 +71,18 @@ class Study:
         self.cache = root / "mined"
 
     def run(self, folder: Path, experiment: Experiment = TINY, fold: int = 0, **more: Any) -> FoldResult:
-        return run_fold(experiment, self.manifest, self.data, self.plan, fold, folder, self.cache, **more)
+        return self.run_on(StudyData(self.manifest, self.data, self.plan), folder, experiment, fold, **more)
+
+    def run_on(
+        self,
+        data: StudyData,
+        folder: Path,
+        experiment: Experiment = TINY,
+        fold: int = 0,
+        on_epoch: OnEpoch = lambda phase, row, epochs: None,
+        **more: Any,
+    ) -> FoldResult:
+        return run_fold(FoldJob(experiment, data, fold, folder, self.cache, **more), on_epoch)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +219,7 @@ def test_training_and_selection_get_their_own_images_and_never_the_test_images(
 
     monkeypatch.setattr(run_module, "fit", spy)
     data = replace(study.data, image=image, lesion=lesion)
-    done = run_fold(TINY, study.manifest, data, study.plan, 0, tmp_path, study.cache)
+    done = study.run_on(StudyData(study.manifest, data, study.plan), tmp_path)
     assert [data.train.keys for data in given] == [split.train]
     assert [data.validation.keys for data in given] == [split.validation]
     assert given[0].regions is not None
@@ -286,7 +299,7 @@ def test_a_finished_fold_of_repainted_masks_is_refused(finished: FoldResult, stu
     assert not torch.equal(data.lesion, study.data.lesion)
     plan = make_folds(manifest, study.plan.groups, count=2)
     with pytest.raises(FoldError):
-        run_fold(TINY, manifest, data, plan, 0, finished.folder, study.cache, resume=True)
+        study.run_on(StudyData(manifest, data, plan), finished.folder, resume=True)
 
 
 def test_an_interrupted_fold_goes_on_and_ends_with_the_same_weights_and_scores(

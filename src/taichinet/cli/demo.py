@@ -25,9 +25,10 @@ def demo(
     from taichinet.cli.printing import print_demo
     from taichinet.cli.progress import training_progress
     from taichinet.datasets.phantom_folder import write_phantom_busi
-    from taichinet.experiments.cross_validate import open_study_data, train_folds
+    from taichinet.experiments.cross_validate import train_folds
     from taichinet.experiments.provenance import describe_machine
     from taichinet.experiments.recipes import get_recipe
+    from taichinet.experiments.study_data import open_study_data
     from taichinet.reports.demo import demo_page, demo_picture, write_run_record
     from taichinet.reports.page import write_page
     from taichinet.storage.atomic import replacing

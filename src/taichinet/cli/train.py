@@ -62,9 +62,10 @@ def _lead(
     from taichinet.cli.progress import training_progress
     from taichinet.datasets.folds import PROTOCOLS
     from taichinet.errors import SettingError, unknown_name
-    from taichinet.experiments.cross_validate import Existing, open_study_data, train_folds
+    from taichinet.experiments.cross_validate import Existing, train_folds
     from taichinet.experiments.experiment import parse_assignments, vary
     from taichinet.experiments.recipes import get_recipe
+    from taichinet.experiments.study_data import open_study_data
 
     if protocol not in PROTOCOLS:
         raise unknown_name("fold protocol", protocol, PROTOCOLS)

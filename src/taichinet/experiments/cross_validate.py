@@ -10,7 +10,6 @@ OUT/<dataset>/<recipe>/<protocol>/{scores.csv,summary.json}
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -19,31 +18,19 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import ValidationError
 
-from taichinet.datasets.catalogue import find_dataset, open_dataset
-from taichinet.datasets.copies import find_copies
-from taichinet.datasets.folds import FoldPlan, Protocol, load_or_make_folds
-from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.prepared import Prepared, prepare
+from taichinet.datasets.folds import FoldPlan
 from taichinet.errors import FoldError
 from taichinet.evaluation.aggregate import Summary, aggregate
-from taichinet.experiments.experiment import Experiment, describe_changes, setting_changes, vary
+from taichinet.experiments.experiment import Experiment, describe_changes, setting_changes
+from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.fold_result import FoldResult, read_fold
 from taichinet.experiments.longer import EPOCHS, find_extension
 from taichinet.experiments.records import SCORES_FILE, write_scores
 from taichinet.experiments.run import OnEpoch, run_fold
+from taichinet.experiments.study_data import StudyData, fitted_to, study_folder, teacher_folder
 from taichinet.storage.atomic import replacing_all, write_json
-from taichinet.storage.lock import locked
 
 Existing = Literal["refuse", "resume", "overwrite"]
-
-
-@dataclass(frozen=True)
-class StudyData:
-    """What every fold of a study reads: the samples, their pixels at network size, the fold plan."""
-
-    manifest: Manifest
-    prepared: Prepared
-    plan: FoldPlan
 
 
 @dataclass(frozen=True)
@@ -54,48 +41,6 @@ class Study:
     folds: tuple[FoldResult, ...]
     scores: pd.DataFrame
     summary: Summary
-
-
-def open_study_data(experiment: Experiment, data: Path | str, protocol: Protocol, out: Path) -> StudyData:
-    """Read the data set at `data` (a path or NAME=PATH), verify or draw its folds under `out`/folds, resize it.
-
-    Near-duplicates are searched only where the fold plan does not exist yet (about half a minute for BUSI).
-    """
-    manifest, plan = open_folds(experiment, data, protocol, out)
-    return StudyData(manifest, prepare(manifest, experiment.data.size, experiment.channels, out / "prepared"), plan)
-
-
-def open_folds(experiment: Experiment, data: Path | str, protocol: Protocol, out: Path) -> tuple[Manifest, FoldPlan]:
-    """The data set at `data` and its folds under `out`/folds, drawn by one process where several ask at once."""
-    settings = experiment.data
-    manifest = open_dataset(data, include_normal=settings.include_normal)
-    dataset = find_dataset(manifest.name)
-    content = ("-with-normal" if settings.include_normal else "-lesions") if dataset.has_normal else ""
-    folds = "" if protocol == "official" else f"-{settings.folds}folds-seed{settings.fold_seed}"
-    path = out / "folds" / f"{manifest.name}{content}-{protocol}{folds}.json"
-    with nullcontext() if path.exists() else locked(path.with_suffix(".claim"), wait=True):
-        groups = () if path.exists() else find_copies(manifest).groups
-        return manifest, load_or_make_folds(path, manifest, groups, protocol, settings.fold_seed, settings.folds)
-
-
-def fitted_to(experiment: Experiment, manifest: Manifest) -> Experiment:
-    """`experiment` with the number of regions that `manifest` has, where its options leave that open."""
-    regions = len(manifest.regions)
-    if regions == 1 or "num_classes" in experiment.options:
-        return experiment
-    return vary(experiment, {"options.num_classes": regions})
-
-
-def study_folder(experiment: Experiment, plan: FoldPlan, out: Path) -> Path:
-    """Where the folds of this recipe on this data set under this protocol lie."""
-    return out / plan.dataset / experiment.name / plan.protocol
-
-
-def teacher_folder(experiment: Experiment, folder: Path) -> Path | None:
-    """The run folder of the teacher of the fold in `folder`: the same data set, protocol and fold; None without one."""
-    if experiment.teacher is None:
-        return None
-    return folder.parents[2] / experiment.teacher / folder.parent.name / folder.name
 
 
 def train_folds(
@@ -117,43 +62,37 @@ def train_folds(
     """
     experiment = fitted_to(experiment, study.manifest)
     folder = study_folder(experiment, study.plan, out)
-    for fold in folds:
-        if existing == "refuse" and _has_work(folder / f"fold-{fold}"):
+    jobs = [
+        FoldJob(
+            experiment,
+            study,
+            fold,
+            run := folder / f"fold-{fold}",
+            out / "mining",
+            teacher_folder(experiment, run),
+            resume=existing == "resume",
+            keep_checkpoint=keep_checkpoints,
+        )
+        for fold in folds
+    ]
+    for job in jobs:
+        if existing == "refuse" and _has_work(job.folder):
             raise FoldError(
-                f"{folder / f'fold-{fold}'} holds a training already. Add --resume to go on with it, --overwrite to "
-                "begin anew, or give another --out."
+                f"{job.folder} holds a training already. Resume it with --resume, replace it with --overwrite, or give "
+                "another --out."
             )
-    if existing == "overwrite":
-        for fold in folds:
-            (folder / f"fold-{fold}" / "result.json").unlink(missing_ok=True)
-    extensions = []
-    if existing == "resume":
-        for fold in folds:
-            run = folder / f"fold-{fold}"
-            teacher = teacher_folder(experiment, run)
-            found = find_extension(experiment, study.manifest, study.prepared, study.plan, fold, run, teacher)
-            extensions += [] if found is None else [found]
-    refuse_other_study(folder, experiment, study.plan, {extension.folder for extension in extensions})
+        if existing == "overwrite":
+            (job.folder / "result.json").unlink(missing_ok=True)
+    extensions = [found for job in jobs if existing == "resume" and (found := find_extension(job)) is not None]
+    refuse_other_study(folder, experiment, study.plan, {extension.job.folder for extension in extensions})
     for extension in extensions:
         extension.apply()
     if extensions:
-        runs = ", ".join(f"{one.folder.name} from {one.finished} of {one.started_with}" for one in extensions)
-        on_longer(f"Goes on for longer, to {experiment.training.epochs} epochs: {runs}.")
-    for fold in folds:
-        on_fold(fold)
-        run_fold(
-            experiment,
-            study.manifest,
-            study.prepared,
-            study.plan,
-            fold,
-            folder / f"fold-{fold}",
-            out / "mining",
-            existing == "resume",
-            on_epoch,
-            teacher_folder(experiment, folder / f"fold-{fold}"),
-            keep_checkpoints,
-        )
+        runs = ", ".join(f"{one.job.folder.name} from {one.finished} of {one.started_with}" for one in extensions)
+        on_longer(f"Extends the training to {experiment.training.epochs} epochs: {runs}.")
+    for job in jobs:
+        on_fold(job.fold)
+        run_fold(job, on_epoch)
         summarise_study(folder)
     return summarise_study(folder)
 

@@ -8,18 +8,13 @@ and the same curriculum step in each of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from taichinet.datasets.folds import FoldPlan
-from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.prepared import Prepared
 from taichinet.errors import FoldError
-from taichinet.experiments.distillation import teacher_digest
-from taichinet.experiments.experiment import Experiment, setting_changes
-from taichinet.experiments.fold_result import read_settings, run_identity, write_settings
+from taichinet.experiments.experiment import setting_changes
+from taichinet.experiments.fold_job import FoldJob
+from taichinet.experiments.fold_result import read_settings, write_settings
 from taichinet.storage.lock import locked
 from taichinet.training.checkpoint import load_checkpoint, rename_checkpoints
-from taichinet.training.device import choose_placement
 
 EPOCHS = "training.epochs"
 REMEDY = "Give another --out, or begin anew with --overwrite instead of --resume."
@@ -27,17 +22,15 @@ REMEDY = "Give another --out, or begin anew with --overwrite instead of --resume
 
 @dataclass(frozen=True)
 class Extension:
-    """A run in `folder`, started for `started_with` epochs, that can go on to those of `experiment`.
+    """A run that was started for `started_with` epochs and can be extended to those of `job`.
 
-    `finished` epochs are done. `identity` is that of the run as it is, `new_identity` that of the longer one.
+    `finished` epochs are done. `identity` is that of the run as it is.
     """
 
-    experiment: Experiment
-    folder: Path
+    job: FoldJob
     started_with: int
     finished: int
     identity: str
-    new_identity: str
 
     def apply(self) -> None:
         """Make the run an interrupted one of the longer training, which `run_fold` resumes.
@@ -46,27 +39,15 @@ class Extension:
         between, `find_extension` finds the same extension again. `scores.csv` and `weights/` stay until the end of the
         longer run. Raises LockedError where another process works in the folder.
         """
-        with locked(self.folder / "claim"):
-            rename_checkpoints(self.folder, self.identity, self.new_identity)
-            (self.folder / "result.json").unlink(missing_ok=True)
-            write_settings(self.experiment, self.folder)
+        folder = self.job.folder
+        with locked(folder / "claim"):
+            rename_checkpoints(folder, self.identity, self.job.identity)
+            (folder / "result.json").unlink(missing_ok=True)
+            write_settings(self.job.experiment, folder)
 
 
-def find_extension(
-    experiment: Experiment,
-    manifest: Manifest,
-    data: Prepared,
-    plan: FoldPlan,
-    fold: int,
-    folder: Path,
-    teacher: Path | None = None,
-) -> Extension | None:
-    """How the run in `folder` goes on to the epochs of `experiment`; nothing is written.
-
-    Args:
-        experiment: What is asked for now.
-        manifest: As for `run_fold`, with `data`, `plan`, `fold` and `teacher`.
-        folder: The run folder.
+def find_extension(job: FoldJob) -> Extension | None:
+    """How the run in the folder of `job` is extended to the epochs of `job`; nothing is written.
 
     Returns:
         None where no epoch has been finished or the number of epochs is not all that changed: `run_fold` then begins,
@@ -77,6 +58,7 @@ def find_extension(
             ended and its checkpoint is not kept.
         WeightsError: The checkpoint belongs to other images, masks or folds, or is damaged.
     """
+    experiment, folder = job.experiment, job.folder
     earlier = read_settings(folder)
     if earlier is None:
         return None
@@ -84,12 +66,9 @@ def find_extension(
     changes = setting_changes(old, new)
     if set(changes) != {EPOCHS}:
         return None
-    split = plan.split(fold, manifest.labels, experiment.data.validation_share)
-    bf16 = choose_placement(experiment.training.precision, experiment.training.channels_last).bf16
-    taught_by = None if teacher is None else teacher_digest(teacher)
-    identity, new_identity = (run_identity(one, data, split, plan, bf16, taught_by) for one in (earlier, experiment))
+    identity = job.identity_of(earlier)
     change = " (besides training.epochs, images, masks, folds, teacher or number format are others)"
-    checkpoint = load_checkpoint(folder, identity, new_identity, change=change)
+    checkpoint = load_checkpoint(folder, identity, job.identity, change=change)
     before, asked = earlier.training.epochs, experiment.training.epochs
     ended = (folder / "result.json").exists()
     finished = checkpoint.epoch if checkpoint is not None else before if ended else 0
@@ -119,4 +98,4 @@ def find_extension(
                 f"and of {asked} epochs it would be '{other}' (training.easy_share={experiment.training.easy_share} of "
                 f"the epochs are easy). {REMEDY}"
             )
-    return Extension(experiment, folder, before, finished, identity, new_identity)
+    return Extension(job, before, finished, identity)

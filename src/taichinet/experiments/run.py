@@ -11,26 +11,25 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
 
-from taichinet.datasets.folds import FoldPlan, Split
 from taichinet.datasets.known_images import record_seen
-from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared
 from taichinet.errors import SettingError
 from taichinet.evaluation.aggregate import aggregate
-from taichinet.experiments.distillation import ask_teacher, teacher_digest
-from taichinet.experiments.experiment import Experiment, describe_changes, setting_changes
+from taichinet.experiments.distillation import ask_teacher
+from taichinet.experiments.experiment import describe_changes, setting_changes
+from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.fold_result import (
     FoldResult,
     read_fold,
     read_settings,
-    run_identity,
     write_settings,
 )
 from taichinet.experiments.provenance import describe_machine, source_commit
@@ -44,200 +43,214 @@ from taichinet.models.weights import WeightsConfig, save_weights
 from taichinet.storage.atomic import write_json, write_text
 from taichinet.storage.lock import locked
 from taichinet.training.checkpoint import clear_checkpoints, load_checkpoint
-from taichinet.training.device import Placement, choose_placement
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
-from taichinet.training.fit import TrainingData, fit, refuse_idle_ranks
+from taichinet.training.fit import FitResult, TrainingData, fit, refuse_idle_ranks
 
 OnEpoch = Callable[[str, dict[str, Any], int], None]
 
 
-def run_fold(
-    experiment: Experiment,
-    manifest: Manifest,
-    data: Prepared,
-    plan: FoldPlan,
-    fold: int,
-    folder: Path,
-    mining_cache: Path,
-    resume: bool = False,
-    on_epoch: OnEpoch = lambda phase, row, epochs: None,
-    teacher: Path | None = None,
-    keep_checkpoint: bool = False,
-) -> FoldResult:
-    """Train `experiment` on the training part of `fold`, score its test part, write the run folder.
+def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) -> FoldResult:
+    """Train a recipe on the training part of a fold, score its test part, and write the run folder.
 
-    `teacher` is the run folder of the fold's teacher, for a recipe that has one. What only training needs (a second
-    path that answers nothing) is neither scored, nor counted, nor kept.
+    The test images are read once, after the weights have been selected. Parts of the network that only training needs
+    (a second path that is not part of the output) are not scored, counted or kept.
 
-    With `resume`, a finished fold is read back and an interrupted one goes on from its last epoch; without, the
-    folder begins anew. With `keep_checkpoint` the newest checkpoint stays, so that `longer.py` can go on from it. The
-    test images are touched once, after the weights have been selected. Raises LockedError where another process works
-    in `folder`.
+    Args:
+        job: What is trained, on what, and where.
+        on_epoch: Called after each epoch with "mine" or "train", the epoch's row and the number of epochs.
+
+    Returns:
+        The finished fold; the one found in the folder where `job.resume` is true and the fold was finished before.
+
+    Raises:
+        LockedError: Another process works in the run folder.
+        FoldError, WeightsError: The folder holds a fold or checkpoint of other settings, images or folds.
+        SettingError: The settings do not fit the data set, or the training became non-finite.
     """
-    with locked(folder / "claim") as lock:
+    with locked(job.folder / "claim") as lock:
 
-        def hear(phase: str, row: dict[str, Any], epochs: int) -> None:
+        def verified(phase: str, row: dict[str, Any], epochs: int) -> None:
             lock.verify()
             on_epoch(phase, row, epochs)
 
-        return _run_fold(
-            experiment, manifest, data, plan, fold, folder, mining_cache, resume, hear, teacher, keep_checkpoint
-        )
+        refuse_idle_ranks(job.experiment.training, job.placement)  # before the mining, which takes hours
+        if job.resume and (job.folder / "result.json").exists():
+            return read_fold(job.folder, job.identity, _change(job))
+        start = _prepare_folder(job)
+        trained = _train(job, start, verified)
+        return _score_and_record(job, trained, start)
 
 
-def _run_fold(
-    experiment: Experiment,
-    manifest: Manifest,
-    data: Prepared,
-    plan: FoldPlan,
-    fold: int,
-    folder: Path,
-    mining_cache: Path,
-    resume: bool,
-    on_epoch: OnEpoch,
-    teacher: Path | None,
-    keep_checkpoint: bool,
-) -> FoldResult:
-    split = plan.split(fold, manifest.labels, experiment.data.validation_share)
-    placement = choose_placement(experiment.training.precision, experiment.training.channels_last)
-    refuse_idle_ranks(experiment.training, placement)  # before the mining, which takes hours
-    if (teacher is None) != (experiment.teacher is None):
-        raise SettingError(f"Recipe '{experiment.name}' has teacher {experiment.teacher}, but was given {teacher}.")
-    taught_by = None if teacher is None else teacher_digest(teacher)
-    identity = run_identity(experiment, data, split, plan, placement.bf16, taught_by)
-    change = _change(experiment, folder)
-    if resume and (folder / "result.json").exists():
-        return read_fold(folder, identity, change)
-    regions = data.lesion.shape[1]
+@dataclass(frozen=True)
+class _Start:
+    """When and with which code this call began, and the seconds of the calls that it resumes."""
+
+    began: float
+    commit: str | None
+    earlier_seconds: float
+
+    def seconds(self) -> float:
+        return round(self.earlier_seconds + time.perf_counter() - self.began, 1)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """The network with its selected weights."""
+
+    network: nn.Module
+    fitted: FitResult
+    mined: MinedRegions | None
+
+
+def _prepare_folder(job: FoldJob) -> _Start:
+    """Refuse what does not fit before anything is written; empty the folder unless the run is resumed."""
+    folder, experiment = job.folder, job.experiment
+    start = _Start(time.perf_counter(), source_commit(), _elapsed(folder) if job.resume else 0.0)
+    regions = job.study.prepared.lesion.shape[1]
     if (asked := model_settings(experiment.model, **experiment.options).num_classes) != regions:
-        raise SettingError(f"options.num_classes is {asked}, but {plan.dataset} has {regions} region(s). Leave it out.")
-    if resume:
-        load_checkpoint(folder, identity, change=change)  # refuses a foreign one before anything is written
-    began = time.perf_counter()
-    commit = source_commit()
-    earlier_seconds = _elapsed(folder) if resume else 0.0
+        raise SettingError(
+            f"options.num_classes is {asked}, but {job.study.plan.dataset} has {regions} region(s). Leave it out."
+        )
+    identity = job.identity
+    if job.resume:
+        load_checkpoint(folder, identity, change=_change(job))
     folder.mkdir(parents=True, exist_ok=True)
-    if not resume:
+    if not job.resume:
         for name in ("result.json", "scores.csv", "history.csv", "seconds"):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "weights", ignore_errors=True)
         clear_checkpoints(folder)
     write_settings(experiment, folder)
+    return start
 
-    train = data.subset(split.train)
-    mined = _mine(experiment, train, split, mining_cache, placement, on_epoch)
+
+def _train(job: FoldJob, start: _Start, on_epoch: OnEpoch) -> _Trained:
+    experiment, split, prepared = job.experiment, job.split, job.study.prepared
+    train = prepared.subset(split.train)
+    mined = _mine(job, train, on_epoch)
     torch.manual_seed(experiment.training.seed)
     network = create_model(experiment.model, **experiment.options)
+    history = job.folder / "history.csv"
 
-    def hear(row: dict[str, Any]) -> None:
-        line = pd.DataFrame([row])
-        history = folder / "history.csv"
+    def record_epoch(row: dict[str, Any]) -> None:
         earlier = history.read_text(encoding="utf-8") if history.exists() else ""
-        write_text(history, earlier + line.to_csv(header=not earlier, index=False))
-        write_text(folder / "seconds", f"{earlier_seconds + time.perf_counter() - began:.1f}")
+        write_text(history, earlier + pd.DataFrame([row]).to_csv(header=not earlier, index=False))
+        write_text(job.folder / "seconds", f"{start.seconds()}")
         on_epoch("train", row, experiment.training.epochs)
 
+    data = TrainingData(
+        train=train,
+        validation=prepared.subset(split.validation),
+        regions=None if mined is None else mined.regions,
+        augmentation=experiment.data.augmentation,
+        taught=None if job.teacher is None else ask_teacher(job.teacher, train, split, job.placement),
+    )
     fitted = fit(
         network,
-        TrainingData(
-            train=train,
-            validation=data.subset(split.validation),
-            regions=None if mined is None else mined.regions,
-            augmentation=experiment.data.augmentation,
-            taught=None if teacher is None else ask_teacher(teacher, train, split, placement),
-        ),
+        data,
         experiment.objective,
         experiment.training,
-        placement,
-        folder,
-        identity,
-        resume,
-        hear,
+        job.placement,
+        job.folder,
+        job.identity,
+        job.resume,
+        record_epoch,
     )
-    write_text(folder / "history.csv", pd.DataFrame(fitted.history).to_csv(index=False))
-    trained, network = network, without_training_parts(network)
-    options = architecture(experiment.options)
-    if network is not trained and isinstance(network, TaiChiNet):
-        options = network.settings.model_dump(mode="json", exclude_defaults=True)
-    scored = score_images(network, manifest, data.subset(split.test), fold, placement)
-    scores = scored.rows
-    recorded = write_scores(folder / SCORES_FILE, scores)
-    result = {
-        "identity": identity,
-        "experiment": experiment.model_dump(mode="json"),
-        "dataset": plan.dataset,
-        "dataset_digest": plan.digest,
-        "protocol": plan.protocol,
-        "fold": fold,
-        "folds": plan.count,
-        "fold_seed": plan.seed,
-        "images": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
-        "selection": {
-            "rule": experiment.training.selection,
-            "on": "inner validation split, disjoint from the test fold" if split.validation else "nothing",
-            "epoch": fitted.best_epoch,
-            "validation_dice": _json_number(fitted.best_dice),
-        },
-        "mining": None if mined is None else _mining_summary(mined),
-        "teacher": taught_by,
-        **asdict(measure_complexity(experiment.model, experiment.data.size, **options)),
-        "placement": placement.describe(),
-        "inference_seconds_per_image": scored.inference_seconds_per_image,
-        "wall_seconds": round(earlier_seconds + time.perf_counter() - began, 1),
-        "commit": commit,
-        "machine": describe_machine(),
-        "scores": recorded.model_dump(),
-        "summary": aggregate(scores).to_json_dict(),
-    }
-    config = WeightsConfig(
-        model=experiment.model,
-        options=options,
-        size=experiment.data.size,
-        provenance={
-            "recipe": experiment.name,
-            "dataset": plan.dataset,
-            "dataset_digest": plan.digest,
-            "include_normal": experiment.data.include_normal,
-            "protocol": plan.protocol,
-            "fold": fold,
-            "train_keys": list(split.train),
-            "validation_keys": list(split.validation),
-            "commit": commit,
-            "precision": experiment.training.precision,
-            **record_seen(manifest.subset({*split.train, *split.validation}), folder),
-        },
-    )
-    save_weights(network, config, folder / "weights")
-    # Last of all: its presence says that the fold is finished.
-    write_json(folder / "result.json", result)
-    clear_checkpoints(folder, keep_newest=keep_checkpoint)
-    return FoldResult(folder, scores, result)
+    write_text(history, pd.DataFrame(fitted.history).to_csv(index=False))
+    return _Trained(network, fitted, mined)
 
 
-def _change(experiment: Experiment, folder: Path) -> str:
-    """For a refusal: what differs from the run in `folder`, as far as its settings tell."""
-    earlier = read_settings(folder)
-    if earlier is None:
-        return ""
-    changes = describe_changes(setting_changes(earlier.model_dump(mode="json"), experiment.model_dump(mode="json")))
-    return f" ({changes or 'the settings are the same; images, masks, folds, teacher or number format are not'})"
-
-
-def _mine(
-    experiment: Experiment, train: Prepared, split: Split, cache: Path, placement: Placement, on_epoch: OnEpoch
-) -> MinedRegions | None:
+def _mine(job: FoldJob, train: Prepared, on_epoch: OnEpoch) -> MinedRegions | None:
+    experiment = job.experiment
     if experiment.training.strategy == "plain":
         return None
     mined = mine_regions(
         train,
         experiment.mining,
         experiment.data.augmentation,
-        cache,
+        job.mining_cache,
         lambda row: on_epoch("mine", row, experiment.mining.epochs),
-        placement,
+        job.placement,
     )
-    refuse_leakage(mined.provenance, (*split.validation, *split.test))
+    refuse_leakage(mined.provenance, (*job.split.validation, *job.split.test))
     return mined
+
+
+def _score_and_record(job: FoldJob, trained: _Trained, start: _Start) -> FoldResult:
+    """Score the test part, then write scores, weights and, last, result.json: it marks the fold as finished."""
+    experiment, study, folder = job.experiment, job.study, job.folder
+    network = without_training_parts(trained.network)
+    options = architecture(experiment.options)
+    if network is not trained.network and isinstance(network, TaiChiNet):
+        options = network.settings.model_dump(mode="json", exclude_defaults=True)
+    scored = score_images(network, study.manifest, study.prepared.subset(job.split.test), job.fold, job.placement)
+    result = {
+        **_origin(job),
+        "selection": {
+            "rule": experiment.training.selection,
+            "on": "inner validation split, disjoint from the test fold" if job.split.validation else "nothing",
+            "epoch": trained.fitted.best_epoch,
+            "validation_dice": _json_number(trained.fitted.best_dice),
+        },
+        "mining": None if trained.mined is None else _mining_summary(trained.mined),
+        "teacher": job.teacher_digest,
+        **asdict(measure_complexity(experiment.model, experiment.data.size, **options)),
+        "placement": job.placement.describe(),
+        "inference_seconds_per_image": scored.inference_seconds_per_image,
+        "wall_seconds": start.seconds(),
+        "commit": start.commit,
+        "machine": describe_machine(),
+        "scores": write_scores(folder / SCORES_FILE, scored.rows).model_dump(),
+        "summary": aggregate(scored.rows).to_json_dict(),
+    }
+    config = WeightsConfig(experiment.model, options, experiment.data.size, provenance=_provenance(job, start.commit))
+    save_weights(network, config, folder / "weights")
+    write_json(folder / "result.json", result)
+    clear_checkpoints(folder, keep_newest=job.keep_checkpoint)
+    return FoldResult(folder, scored.rows, result)
+
+
+def _origin(job: FoldJob) -> dict[str, Any]:
+    """The first part of result.json: settings, data set and split."""
+    plan, split = job.study.plan, job.split
+    return {
+        "identity": job.identity,
+        "experiment": job.experiment.model_dump(mode="json"),
+        "dataset": plan.dataset,
+        "dataset_digest": plan.digest,
+        "protocol": plan.protocol,
+        "fold": job.fold,
+        "folds": plan.count,
+        "fold_seed": plan.seed,
+        "images": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
+    }
+
+
+def _provenance(job: FoldJob, commit: str | None) -> dict[str, Any]:
+    """What the weights record of their training."""
+    plan, split, experiment = job.study.plan, job.split, job.experiment
+    return {
+        "recipe": experiment.name,
+        "dataset": plan.dataset,
+        "dataset_digest": plan.digest,
+        "include_normal": experiment.data.include_normal,
+        "protocol": plan.protocol,
+        "fold": job.fold,
+        "train_keys": list(split.train),
+        "validation_keys": list(split.validation),
+        "commit": commit,
+        "precision": experiment.training.precision,
+        **record_seen(job.study.manifest.subset({*split.train, *split.validation}), job.folder),
+    }
+
+
+def _change(job: FoldJob) -> str:
+    """For a refusal: what differs from the run in `folder`, as far as its settings tell."""
+    earlier = read_settings(job.folder)
+    if earlier is None:
+        return ""
+    changes = describe_changes(setting_changes(earlier.model_dump(mode="json"), job.experiment.model_dump(mode="json")))
+    return f" ({changes or 'the settings are the same; images, masks, folds, teacher or number format are not'})"
 
 
 def _mining_summary(mined: MinedRegions) -> dict[str, Any]:

@@ -18,11 +18,12 @@ from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.image_io import united_mask
 from taichinet.datasets.phantom_folder import write_phantom_busi
 from taichinet.errors import DataError
-from taichinet.experiments.cross_validate import open_study_data, train_folds
+from taichinet.experiments.cross_validate import train_folds
 from taichinet.experiments.evaluation_files import write_evaluation
 from taichinet.experiments.experiment import vary
 from taichinet.experiments.recipes import get_recipe
 from taichinet.experiments.reevaluate import evaluate_weights
+from taichinet.experiments.study_data import open_study_data
 from taichinet.reports.comparison.case_overlays import predict_cases, with_overlays
 from taichinet.reports.comparison.cases import CaseStudy, case_studies
 from taichinet.reports.comparison.runs import read_methods

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable
 
 from taichinet.errors import TaiChiNetError
-from taichinet.experiments.cross_validate import summarise_study, teacher_folder
+from taichinet.experiments.cross_validate import summarise_study
 from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.grid.executors import Executor
 from taichinet.experiments.grid.progress import Entry, Progress, read_epoch
 from taichinet.experiments.grid.work import Ended, copy_result
+from taichinet.experiments.study_data import teacher_folder
 
 BUSY_SECONDS = 5.0  # before a cell that another process works on is tried again
 ATTEMPTS = 3  # of a task whose worker died, where the cause may have been the worker's machine

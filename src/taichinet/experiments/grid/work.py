@@ -11,12 +11,14 @@ from typing import Any, Literal
 
 from taichinet.datasets.known_images import SEEN_FILE
 from taichinet.errors import FoldError, LockedError, StorageError, TaiChiNetError
-from taichinet.experiments.cross_validate import StudyData, open_study_data, refuse_other_study, teacher_folder
+from taichinet.experiments.cross_validate import refuse_other_study
 from taichinet.experiments.evaluation_files import write_evaluation
+from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.fold_result import read_fold, write_settings
 from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.reevaluate import evaluate_weights
 from taichinet.experiments.run import OnEpoch, run_fold
+from taichinet.experiments.study_data import StudyData, open_study_data, teacher_folder
 from taichinet.models.weights import WEIGHTS_FILE
 from taichinet.storage.atomic import write_bytes, write_json, write_text
 from taichinet.storage.lock import locked
@@ -62,18 +64,9 @@ def train_cell(cell: Cell, on_epoch: OnEpoch) -> None:
     """
     study = _study_data(cell)
     refuse_other_study(cell.folder.parent, cell.experiment, study.plan)
-    run_fold(
-        cell.experiment,
-        study.manifest,
-        study.prepared,
-        study.plan,
-        cell.fold,
-        cell.folder,
-        cell.out / "mining",
-        True,
-        on_epoch,
-        teacher_folder(cell.experiment, cell.folder),
-    )
+    teacher = teacher_folder(cell.experiment, cell.folder)
+    job = FoldJob(cell.experiment, study, cell.fold, cell.folder, cell.out / "mining", teacher, resume=True)
+    run_fold(job, on_epoch)
 
 
 def copy_result(cell: Cell, twin: Cell) -> None:

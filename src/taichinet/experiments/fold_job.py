@@ -1,0 +1,75 @@
+"""FoldJob: one training of one fold, as the command line and the grid give it to `run_fold`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from taichinet.datasets.folds import Split
+from taichinet.errors import SettingError
+from taichinet.experiments.distillation import teacher_digest
+from taichinet.experiments.experiment import Experiment
+from taichinet.experiments.fold_result import run_identity
+from taichinet.experiments.study_data import StudyData
+from taichinet.training.device import Placement, choose_placement
+
+
+@dataclass(frozen=True)
+class FoldJob:
+    """One fold of a recipe on a data set.
+
+    Attributes:
+        experiment: The recipe.
+        study: The data set and its folds.
+        fold: Index of the fold, from 0.
+        folder: The run folder.
+        mining_cache: Folder of the mined regions, shared by all runs of the same training part.
+        teacher: Run folder of the fold's teacher, for a recipe that has one.
+        resume: Whether to read back a finished fold and to resume an interrupted one. Otherwise the fold is trained
+            from the beginning, and what is in `folder` is replaced.
+        keep_checkpoint: Whether the newest checkpoint is kept, so that the run can later be extended to more epochs.
+    """
+
+    experiment: Experiment
+    study: StudyData = field(repr=False)
+    fold: int
+    folder: Path
+    mining_cache: Path
+    teacher: Path | None = None
+    resume: bool = False
+    keep_checkpoint: bool = False
+
+    @cached_property
+    def split(self) -> Split:
+        """Training, validation and test images of the fold."""
+        manifest, share = self.study.manifest, self.experiment.data.validation_share
+        return self.study.plan.split(self.fold, manifest.labels, share)
+
+    @cached_property
+    def placement(self) -> Placement:
+        """Device and precision of the training."""
+        return choose_placement(self.experiment.training.precision, self.experiment.training.channels_last)
+
+    @cached_property
+    def teacher_digest(self) -> str | None:
+        """Digest of the teacher's weights; None for a recipe without one.
+
+        Raises:
+            SettingError: The recipe needs a teacher and none was given, or the reverse.
+        """
+        if (self.teacher is None) != (self.experiment.teacher is None):
+            raise SettingError(
+                f"Recipe '{self.experiment.name}' has teacher {self.experiment.teacher}, but was given {self.teacher}."
+            )
+        return None if self.teacher is None else teacher_digest(self.teacher)
+
+    def identity_of(self, experiment: Experiment) -> str:
+        """Digest of everything that decides the result of this fold under the settings of `experiment`."""
+        study, bf16 = self.study, self.placement.bf16
+        return run_identity(experiment, study.prepared, self.split, study.plan, bf16, self.teacher_digest)
+
+    @cached_property
+    def identity(self) -> str:
+        """Digest of everything that decides the result of this fold."""
+        return self.identity_of(self.experiment)

@@ -1,0 +1,66 @@
+"""What the folds of a study share: the data set, its images at network size, the fold plan, and where runs are kept."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from taichinet.datasets.catalogue import find_dataset, open_dataset
+from taichinet.datasets.copies import find_copies
+from taichinet.datasets.folds import FoldPlan, Protocol, load_or_make_folds
+from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.prepared import Prepared, prepare
+from taichinet.experiments.experiment import Experiment, vary
+from taichinet.storage.lock import locked
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """What every fold of a study reads: the samples, their pixels at network size, the fold plan."""
+
+    manifest: Manifest
+    prepared: Prepared
+    plan: FoldPlan
+
+
+def open_study_data(experiment: Experiment, data: Path | str, protocol: Protocol, out: Path) -> StudyData:
+    """Read the data set at `data` (a path or NAME=PATH), verify or draw its folds under `out`/folds, resize it.
+
+    Near-duplicates are searched only where the fold plan does not exist yet (about half a minute for BUSI).
+    """
+    manifest, plan = open_folds(experiment, data, protocol, out)
+    return StudyData(manifest, prepare(manifest, experiment.data.size, experiment.channels, out / "prepared"), plan)
+
+
+def open_folds(experiment: Experiment, data: Path | str, protocol: Protocol, out: Path) -> tuple[Manifest, FoldPlan]:
+    """The data set at `data` and its folds under `out`/folds, drawn by one process where several ask at once."""
+    settings = experiment.data
+    manifest = open_dataset(data, include_normal=settings.include_normal)
+    dataset = find_dataset(manifest.name)
+    content = ("-with-normal" if settings.include_normal else "-lesions") if dataset.has_normal else ""
+    folds = "" if protocol == "official" else f"-{settings.folds}folds-seed{settings.fold_seed}"
+    path = out / "folds" / f"{manifest.name}{content}-{protocol}{folds}.json"
+    with nullcontext() if path.exists() else locked(path.with_suffix(".claim"), wait=True):
+        groups = () if path.exists() else find_copies(manifest).groups
+        return manifest, load_or_make_folds(path, manifest, groups, protocol, settings.fold_seed, settings.folds)
+
+
+def fitted_to(experiment: Experiment, manifest: Manifest) -> Experiment:
+    """`experiment` with the number of regions that `manifest` has, where its options leave that open."""
+    regions = len(manifest.regions)
+    if regions == 1 or "num_classes" in experiment.options:
+        return experiment
+    return vary(experiment, {"options.num_classes": regions})
+
+
+def study_folder(experiment: Experiment, plan: FoldPlan, out: Path) -> Path:
+    """Where the folds of this recipe on this data set under this protocol lie."""
+    return out / plan.dataset / experiment.name / plan.protocol
+
+
+def teacher_folder(experiment: Experiment, folder: Path) -> Path | None:
+    """The run folder of the teacher of the fold in `folder`: the same data set, protocol and fold; None without one."""
+    if experiment.teacher is None:
+        return None
+    return folder.parents[2] / experiment.teacher / folder.parent.name / folder.name
