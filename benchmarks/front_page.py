@@ -1,4 +1,4 @@
-"""The page of benchmarks/front.py: docs/fast-variants.md and its figure."""
+"""The page of benchmarks/front.py: docs/fast-variants.md and its plot."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def page(rows: list[dict[str, Any]], entry: Mapping[str, Any], repeated: list[fl
         "",
         "# Faster networks",
         "",
-        "What TaiChiNet can lose, as recipes `<scale>-<name>` at every scale. They are ours, not the paper's. Pruning "
-        "is not among them: a network whose channels are pruned evenly is one of the narrower networks, and these are "
-        "trained as such.",
+        "Variants of TaiChiNet that need less computation. Each is a recipe `<scale>-<name>` at every scale. They are "
+        "ours, not the paper's. Pruning is not included: pruning the channels of a network evenly gives one of the "
+        "narrower networks, and these are trained directly.",
         "",
         *(f"- `{name}`: {' '.join((VARIANTS[name].__doc__ or '').split())}" for name in VARIANTS),
         "",
@@ -54,21 +54,22 @@ def page(rows: list[dict[str, Any]], entry: Mapping[str, Any], repeated: list[fl
         "",
         f"![Dice against latency of each network]({FIGURE})",
         "",
-        f"Dice is of grouped fold {SHARED_FOLD} of BUSI ({images} test images in {groups} groups of near-duplicates), "
+        f"Dice on grouped fold {SHARED_FOLD} of BUSI ({images} test images in {groups} groups of near-duplicates) with "
         f"the `{TRAINED}` recipes ({SCALES[TRAINED]}, {get_recipe(f'{TRAINED}-taichinet').training.epochs} epochs), "
-        "with the 95 % bootstrap interval over those groups. *Difference* is to TaiChiNet on the same images; where "
-        "its interval holds 0 the fold does not tell the two apart. It says nothing of another seed or fold, which "
-        "move Dice too, nor of longer training: a narrow network may only need more epochs. *Front*: no other trained "
-        f"network is better at the same latency or faster at the same Dice; it goes by the means alone, and latencies "
-        f"within {SAME_LATENCY:.0%} are the same (U-Net, one-path and distilled are one computation).",
+        "and its 95 % bootstrap interval over these groups. *Difference* is the difference from TaiChiNet on the same "
+        "images; if its interval includes 0, this fold shows no significant difference. The intervals do not include "
+        "the variation over seeds and folds, and they say nothing about longer training: a narrow network may only "
+        "need more epochs. *Pareto front*: no other trained network has a higher Dice at the same latency or a lower "
+        "latency at the same Dice. Only the means are compared, and latencies within "
+        f"{SAME_LATENCY:.0%} count as equal (U-Net, one-path and distilled are the same computation).",
         "",
-        "Latency is of one image, eager float32 channels-last, upsampling "
-        f"{'merged' if entry.get('merged_upsampling') else 'not merged'}, {entry['clock']}, {machine['processor']}, "
+        "Latency of one image: eager float32 channels-last, upsampling "
+        f"{'fused' if entry.get('merged_upsampling') else 'not fused'}, {entry['clock']}, {machine['processor']}, "
         f"{machine['threads']} thread(s), torch {machine['torch']}, load average {entry.get('load_average')}, commit "
         f"`{entry['commit']}`.",
         "",
-        "| Network | Parameters (width 32) | GFLOPs (224 px) | ms (224 px, width 32) | x TaiChiNet | "
-        "ms (128 px, width 16) | Trained in | Dice | Difference | Front |",
+        "| Network | Parameters (width 32) | GFLOPs (224 px) | ms (224 px, width 32) | Speed-up over TaiChiNet | "
+        "ms (128 px, width 16) | Training precision | Dice | Difference | Pareto front |",
         "| :-- | --: | --: | --: | --: | --: | :-- | :-- | :-- | :-- |",
     ]
     base = next(row for row in rows if row["name"] == "taichinet")["busi"]["milliseconds"]
@@ -83,29 +84,36 @@ def page(rows: list[dict[str, Any]], entry: Mapping[str, Any], repeated: list[fl
         )
     missing = [f"`{TRAINED}-{row['name']}`" for row in rows if "dice" not in row]
     if missing:
-        lines += ["", f"Not trained yet, so without Dice: {', '.join(missing)}."]
+        lines += ["", f"Not trained yet: {', '.join(missing)}."]
     return "\n".join([*lines, "", *findings(rows, repeated), *_over_folds(rows)]) + "\n"
 
 
 def findings(rows: list[dict[str, Any]], repeated: list[float]) -> list[str]:
-    """What intervals and repeated trainings allow to say, one line for each network beside TaiChiNet."""
+    """One line per network: its speed-up and whether its Dice differs significantly from TaiChiNet's."""
     chance = max(repeated) - min(repeated)
     lines = [
-        "## What this tells",
+        "## Conclusions",
         "",
-        f"TaiChiNet's own recipe, trained {len(repeated)} times on this fold (other machines, bf16 and float32), gave "
-        f"a Dice of {', '.join(f'{dice:.3f}' for dice in repeated)}: {chance:.3f} apart. No interval over images "
-        "holds that. So of networks that were trained on this fold alone, only a larger difference is a finding; of "
-        "those with several folds below, the interval over all folds counts.",
+        f"The recipe of TaiChiNet was trained {len(repeated)} times on this fold (on different machines, in bf16 and "
+        f"float32). The Dice was {', '.join(f'{dice:.3f}' for dice in repeated)}, a range of {chance:.3f}. The "
+        "intervals over images do not include this variation. A network that was trained on this fold only is "
+        "therefore called better or worse only if its interval excludes 0 and the difference is larger than this "
+        "range. For a network with several folds (next section), the interval over all folds decides.",
         "",
     ]
     base = next(row for row in rows if row["name"] == "taichinet")["busi"]["milliseconds"]
     for row in rows:
         if row["name"] == "taichinet" or "dice" not in row:
             continue
-        found: Interval = row.get("over_folds", row)["difference"]
-        told_apart = not found.low <= 0 <= found.high and ("over_folds" in row or abs(found.mean) > chance)
-        verdict = f"{'better' if found.mean > 0 else 'worse'} than" if told_apart else "not told apart from"
+        difference: Interval = row.get("over_folds", row)["difference"]
+        significant = not difference.low <= 0 <= difference.high and (
+            "over_folds" in row or abs(difference.mean) > chance
+        )
+        verdict = (
+            f"{'better' if difference.mean > 0 else 'worse'} than"
+            if significant
+            else "not significantly different from"
+        )
         folds = row["over_folds"]["folds"] if "over_folds" in row else 1
         speed = base / row["busi"]["milliseconds"]
         lines.append(
@@ -115,16 +123,16 @@ def findings(rows: list[dict[str, Any]], repeated: list[float]) -> list[str]:
 
 
 def _over_folds(rows: list[dict[str, Any]]) -> list[str]:
-    """The networks that were trained on several folds; nothing where none was."""
+    """The section on networks that were trained on several folds; empty if there are fewer than two."""
     several = [row for row in rows if "over_folds" in row]
     if len(several) < 2:
         return []
     lines = [
         "",
-        "## Over several folds",
+        "## Several folds",
         "",
-        "Mean and sample standard deviation of Dice over grouped folds, and the difference to TaiChiNet on the same "
-        "images. Folds average over what one training leaves to chance.",
+        "Mean and sample standard deviation of the Dice over the grouped folds, and the difference from TaiChiNet on "
+        "the same images. Several folds average out part of the variation between trainings.",
         "",
         "| Network | Folds | Images | Groups | Dice | Difference |",
         "| :-- | --: | --: | --: | :-- | :-- |",
@@ -168,7 +176,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
                 color=bar.lines[0].get_color(),
             )
         axes.set_xlim(left=0)
-        axes.set_xlabel(f"ms an image ({SCALES['busi']})")
+        axes.set_xlabel(f"ms per image ({SCALES['busi']})")
         axes.set_ylabel(f"Dice, one grouped fold ({SCALES[TRAINED]})")
         axes.grid(alpha=0.3)
         figure.savefig(path, metadata={"Date": None})

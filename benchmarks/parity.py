@@ -82,10 +82,11 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
         "",
         "# Parity of the exports",
         "",
-        "The weights that come with the package (width 16, 128 px), as every file that `taichinet export` writes, "
-        "against plain PyTorch in float32 on images of BUSI that their training has not seen, at native size. *Cost* "
-        "is what the file loses in mean Dice against the truth; above 0.005 an int8 export is refused. *In predict* "
-        "is the network alone between PyTorch's own resizing.",
+        "The weights included in the package (width 16, 128 px) in every format of `taichinet export`, compared with "
+        "plain PyTorch in float32 at the original resolution, on images of BUSI that were not used in their training. "
+        "*Cost* is the loss in mean Dice against the ground truth; an int8 export with a cost above 0.005 is refused. "
+        "*The file* includes the resizing; *in predict* is the exported network with the resizing of the PyTorch "
+        "predictor.",
     ]
     for entry in records:
         machine = entry["machine"]
@@ -95,8 +96,8 @@ def page(records: Sequence[Mapping[str, Any]]) -> str:
 
 def _table(exports: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [
-        "| export | size | images | Dice between masks (mean, least) | flipped pixels | largest difference | "
-        "Dice against truth | cost |",
+        "| export | file size | images | Dice between masks (mean, minimum) | changed mask pixels | "
+        "largest difference of probabilities | Dice against ground truth | cost |",
         "| --- | ---: | ---: | --- | --- | ---: | ---: | ---: |",
     ]
     refused: list[str] = []

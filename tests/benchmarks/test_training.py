@@ -180,10 +180,10 @@ def test_a_difference_that_a_repeated_training_makes_too_is_no_finding() -> None
     )
     rows = rows_of(("one", small, None), ("two", large, None), ("three", large, none), ("four", none, small))
     text = "\n".join(front_page.findings(rows, [0.61, 0.644, 0.606]))
-    assert "0.038 apart" in text
-    assert "`one`: 2.0 x as fast, not told apart from TaiChiNet (on 1 fold)" in text
+    assert "a range of 0.038" in text
+    assert "`one`: 2.0 x as fast, not significantly different from TaiChiNet (on 1 fold)" in text
     assert "`two`: 2.0 x as fast, worse than TaiChiNet (on 1 fold)" in text
-    assert "`three`: 2.0 x as fast, not told apart from TaiChiNet (on 5 folds)" in text
+    assert "`three`: 2.0 x as fast, not significantly different from TaiChiNet (on 5 folds)" in text
     assert "`four`: 2.0 x as fast, better than TaiChiNet (on 5 folds)" in text
 
 
