@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from taichinet.errors import SettingError, WeightsError
-from taichinet.models.catalogue import create_model
+from taichinet.models.catalogue import create_model, find_entry
 from taichinet.models.input_size import MAX_SIZE
 from taichinet.storage.atomic import replacing
 from taichinet.storage.digest import digest_file
@@ -123,6 +123,12 @@ def load_weights(path: Path) -> LoadedWeights:
             expected = create_model(config.model, **config.options).state_dict()
     except SettingError as error:
         raise WeightsError(f"{folder / CONFIG_FILE} describes a network that cannot be built. {error}") from error
+    multiple = find_entry(config.model).size_multiple  # also the least size
+    if config.size % multiple:
+        raise WeightsError(
+            f"{folder / CONFIG_FILE}: 'size' is {config.size}, and model '{config.model}' takes {multiple} px or a "
+            "multiple of it. Copy or train the weights again."
+        )
     wrong = sorted(set(expected) ^ set(tensors)) or [
         name for name, value in expected.items() if value.shape != tensors[name].shape
     ]
