@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from taichinet.experiments.grid.executors import Executor
     from taichinet.experiments.grid.progress import Progress
     from taichinet.experiments.grid.suite import Suite
+
+_MOST_NUMBERS = 10_000  # of --fold and of --seed: as many folds as `data.folds` allows
 
 
 def compare(
@@ -178,15 +181,20 @@ def _tell(progress: Progress, out: Path, as_json: bool) -> None:
 
 
 def _numbers(texts: list[str] | None, option: str) -> tuple[int, ...] | None:
-    """`["0", "2-4"]` or `["0,2-4"]` -> (0, 2, 3, 4)."""
+    """`["0", "2-4"]` or `["0,2-4"]` -> (0, 2, 3, 4); at most `_MOST_NUMBERS`, checked before they are listed."""
     from taichinet.errors import SettingError
 
     if not texts:
         return None
     numbers: set[int] = set()
     for word in (word.strip() for text in texts for word in text.split(",")):
-        first, dash, last = word.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise SettingError(f"{option} '{word}' is no number. Write e.g. 0 or 0,2-4.")
-        numbers |= set(range(int(first), int(last if dash else first) + 1))
+        match = re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", word)
+        if match is None:
+            raise SettingError(f"{option} '{word[:100]}' is no number of up to 10 digits. Write e.g. 0 or 0,2-4.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise SettingError(f"{option} '{word}' ends before it begins. Write {last}-{first}.")
+        if len(numbers) + last - first >= _MOST_NUMBERS:
+            raise SettingError(f"{option} '{word}' makes more than {_MOST_NUMBERS} numbers. Give fewer, e.g. 0-4.")
+        numbers |= set(range(first, last + 1))
     return tuple(sorted(numbers))

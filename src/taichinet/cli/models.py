@@ -9,8 +9,10 @@ import typer
 
 
 def models(
-    size: Annotated[int, typer.Option(help="Image side in pixels for GFLOPs, a multiple of 32.")] = 224,
-    channels: Annotated[int, typer.Option(min=1, help="Input channels.")] = 3,
+    size: Annotated[
+        int, typer.Option(min=32, max=2048, help="Image side in pixels for GFLOPs, a multiple of 32.")
+    ] = 224,
+    channels: Annotated[int, typer.Option(min=1, max=64, help="Input channels.")] = 3,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the table as Markdown.")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that were not written by this command too.")
