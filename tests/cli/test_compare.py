@@ -158,9 +158,9 @@ def test_a_range_is_bounded_before_its_numbers_are_listed(option: str, words: li
 @pytest.mark.parametrize(
     "words",
     [
-        ["data", "export", "x", "--format", "monai", "--seed", "-1"],
-        ["data", "export", "x", "--format", "monai", "--seed", "9" * 30],
-        ["data", "export", "x", "--format", "monai", "--fold-count", "9" * 12],
+        ["data", "export", "x", "--format", "monai", "-o", "y", "--seed", "-1"],
+        ["data", "export", "x", "--format", "monai", "-o", "y", "--seed", "9" * 30],
+        ["data", "export", "x", "--format", "monai", "-o", "y", "--fold-count", "9" * 12],
         ["demo", "--seed", "9" * 30],
         ["models", "--size", "9" * 14],
         ["models", "--size", "0"],
@@ -170,4 +170,4 @@ def test_a_range_is_bounded_before_its_numbers_are_listed(option: str, words: li
 def test_a_number_out_of_its_range_is_a_usage_error(words: list[str]) -> None:
     result = CliRunner().invoke(command_line.app, words)
     assert result.exit_code == 2
-    assert "is not in the range" in " ".join(result.output.split())
+    assert f"Invalid value for '{words[-2]}'" in result.output

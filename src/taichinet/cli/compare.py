@@ -153,19 +153,20 @@ def _tell(progress: Progress, out: Path, as_json: bool) -> None:
     from taichinet.experiments.grid.cells import Cell
 
     if as_json:
+        whole = out.absolute()  # as cells have it; the output can be handed on without the folders of this machine
         rows = [
             {
                 "cell": entry.task.title,
-                "folder": str(entry.task.folder),
+                "folder": str(entry.task.folder.relative_to(whole)),
                 "key": entry.task.key if isinstance(entry.task, Cell) else None,
                 "state": entry.state,
                 "done_before": entry.found,
                 "seconds": entry.seconds,
-                "note": entry.note,
+                "note": entry.note.replace(f"{whole}/", ""),
             }
             for entry in progress.entries
         ]
-        print(json.dumps({"out": str(out), "cells": rows, "studies_failed": progress.studies_failed}))
+        print(json.dumps({"out": out.name, "cells": rows, "studies_failed": progress.studies_failed}))
     else:
         before = sum(entry.found for entry in progress.entries)
         Console().print(

@@ -11,6 +11,7 @@ from taichinet.reports.comparison.markdown import HEADER
 from taichinet.reports.comparison.words import duration, percent, scored
 from taichinet.reports.departures import choices_not_printed, departures
 from taichinet.reports.summaries import Group, SummaryFile
+from taichinet.storage.markdown_text import inline_markdown
 
 POLICIES: Mapping[EmptyTruthPolicy, str] = {
     "paper": "0, as the paper",
@@ -35,7 +36,7 @@ def results_table(results: Sequence[SummaryFile]) -> str:
         version = f" (pictures `{digest[:12]}`)" if len(alike) > 1 else ""
         has_normal = dataset not in list_datasets() or find_dataset(dataset).has_normal
         normal = f", {'with' if with_normal else 'without'} normal images" if has_normal else ""
-        lines += ["", f"## {dataset}{normal}{version}", ""]
+        lines += ["", "## " + inline_markdown(f"{dataset}{normal}{version}"), ""]
         lines += _recipes(members)
         lines += ["", "### Images with a lesion", "", *_lesion_table(members), *_footnotes(members)]
         if any(group.group == "all" and group.policy for m in members for group in _filled(m)) and with_normal:
@@ -64,7 +65,7 @@ def _recipes(members: Sequence[SummaryFile]) -> list[str]:
     for experiment in {member.experiment.name: member.experiment for member in members}.values():
         text = "; ".join([*departures(experiment), *choices_not_printed(experiment)]) or "none"
         told.setdefault(text, []).append(f"`{experiment.name}`")
-    return lines + [f"- {', '.join(names)}: {text}" for text, names in told.items()]
+    return lines + ["- " + inline_markdown(f"{', '.join(names)}: {text}") for text, names in told.items()]
 
 
 def _lesion_table(members: Sequence[SummaryFile]) -> list[str]:
@@ -160,7 +161,7 @@ def _machines(members: Sequence[SummaryFile]) -> list[str]:
     return [
         "Machines:",
         "",
-        *(f"- {', '.join(dict.fromkeys(names))}: {text}" for text, names in where.items()),
+        *("- " + inline_markdown(f"{', '.join(dict.fromkeys(names))}: {text}") for text, names in where.items()),
     ]
 
 
@@ -191,4 +192,4 @@ def _scores(group: Group | None) -> list[str]:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]], words: int) -> list[str]:
     """A Markdown table whose first `words` columns are words (left), the others figures (right)."""
     rule = [":--" if number < words else "--:" for number in range(len(head))]
-    return [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in (head, rule, *rows)]
+    return [f"| {' | '.join(inline_markdown(cell.replace('|', '/')) for cell in row)} |" for row in (head, rule, *rows)]

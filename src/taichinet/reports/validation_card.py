@@ -18,6 +18,7 @@ from taichinet.reports.reliability import (
 )
 from taichinet.reports.validation_sections import Cell, Section, Table, card_lead, card_sections, card_title
 from taichinet.storage.atomic import write_text
+from taichinet.storage.markdown_text import escape_markdown
 
 PAGE_ENDINGS = (".html", ".htm")
 TEMPLATE = "validation_card.html"
@@ -57,22 +58,29 @@ def card_html(card: ValidationCard) -> str:
 
 def card_markdown(card: ValidationCard) -> str:
     """The same as Markdown: the figure as its numbers, the pictures by their captions alone."""
-    lines = [HEADER, f"# {_escaped(card_title(card))}", "", _escaped(card_lead(card)), "", f"**{NOT_A_DEVICE}**"]
+    lines = [
+        HEADER,
+        f"# {escape_markdown(card_title(card))}",
+        "",
+        escape_markdown(card_lead(card)),
+        "",
+        f"**{NOT_A_DEVICE}**",
+    ]
     for section in card_sections(card):
-        lines += ["", f"## {section.heading}", *_section_lines(section)]
+        lines += ["", f"## {escape_markdown(section.heading)}", *_section_lines(section)]
     return "\n".join(lines) + "\n"
 
 
 def _section_lines(section: Section) -> list[str]:
     lines: list[str] = []
     if section.note:
-        lines += ["", _escaped(section.note)]
+        lines += ["", escape_markdown(section.note)]
     if section.points:
-        lines += ["", *(f"- {_escaped(point)}" for point in section.points)]
+        lines += ["", *(f"- {escape_markdown(point)}" for point in section.points)]
     if section.table is not None:
         lines += ["", *_table_lines(section.table)]
     if section.facts:
-        lines += ["", *(f"- {_escaped(name)}: {_escaped(text)}" for name, text in section.facts)]
+        lines += ["", *(f"- {escape_markdown(name)}: {escape_markdown(text)}" for name, text in section.facts)]
     if section.figure is not None:
         rows = tuple(tuple(Cell(text) for text in row) for row in calibration_rows(section.figure))
         lines += ["", reliability_in_words(section.figure), "", *_table_lines(Table(BIN_HEADINGS, rows))]
@@ -84,10 +92,10 @@ def _table_lines(table: Table) -> list[str]:
         return f"| {' | '.join(texts)} |"
 
     rows = [
-        line([_escaped(f"{cell.text} ({cell.small})" if cell.small else cell.text) for cell in row])
+        line([escape_markdown(f"{cell.text} ({cell.small})" if cell.small else cell.text) for cell in row])
         for row in table.rows
     ]
-    return [line([_escaped(text) for text in table.headings]), line(["---"] * len(table.headings)), *rows]
+    return [line([escape_markdown(text) for text in table.headings]), line(["---"] * len(table.headings)), *rows]
 
 
 def _figures(calibration: Calibration | None) -> dict[str, str]:
@@ -99,8 +107,3 @@ def _figures(calibration: Calibration | None) -> dict[str, str]:
         for screen, width in FIGURE_WIDTHS.items()
         for mode, look in (("light", LIGHT), ("dark", DARK))
     }
-
-
-def _escaped(text: str) -> str:
-    """`text` as Markdown that neither ends a cell nor begins a tag."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("\n", " ")

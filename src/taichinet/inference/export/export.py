@@ -87,11 +87,11 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
     with output_files(request.output.parent) as temporary:  # OpenVINO writes two files
         built.save_whole(temporary / request.output.name)
     report = ExportReport(
-        file=str(request.output),
+        file=request.output.name,
         form=request.form,
         precision=request.precision,
         bytes=sum(part.stat().st_size for part in _parts(request.output)),
-        weights=str(request.weights),
+        weights=folder.resolve().name,
         weights_digest=digest,
         size=plain.size,
         channels=plain.channels,
@@ -190,7 +190,7 @@ def _keep(request: ExportRequest, built: Built, comparison: Comparison, folder: 
             write_record(record, graph.parent / f"{request.form}-{precision}.json")
     except (OSError, StorageError):
         return ()
-    return (str(graph),)
+    return (f"{RUNTIMES_FOLDER}/{graph.name}",)
 
 
 def _output_names(request: ExportRequest) -> list[str]:
