@@ -41,10 +41,16 @@ class WeightsConfig:
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """A network in evaluation mode, float32, with its configuration."""
+    """A network in evaluation mode, float32, with its configuration, and the folder that it was loaded from."""
 
     network: nn.Module
     config: WeightsConfig
+    folder: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What a message calls them: the folder that they were loaded from, else their network."""
+        return self.config.model if self.folder is None else str(self.folder)
 
     @property
     def channels(self) -> int:
@@ -139,7 +145,7 @@ def load_weights(path: Path) -> LoadedWeights:
         )
     network = create_model(config.model, **config.options)
     network.load_state_dict({name: value.to(expected[name].dtype) for name, value in tensors.items()})
-    return LoadedWeights(network.eval(), config)
+    return LoadedWeights(network.eval(), config, folder)
 
 
 def _check_config(config: WeightsConfig) -> None:

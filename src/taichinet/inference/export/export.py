@@ -74,7 +74,15 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
     say(f"Building {request.form} {request.precision}")
     calibration = [plain.prepare(case.pixels(loaded.channels)).pixels for case in images.calibration]
     notes = {"weights": digest, "model": loaded.config.model, "threshold": str(plain.threshold)}
-    built = build(request.form, request.precision, loaded, plain.threshold, calibration if request.int8 else [], notes)
+    built = build(
+        request.form,
+        request.precision,
+        loaded,
+        plain.threshold,
+        calibration if request.int8 else [],
+        notes,
+        request.output.parent,
+    )
     say(f"Comparing masks on {len(images.parity)} images")
     inside = Predictor(loaded, PLAIN, request.threshold, built.runtime)
     tuned = Predictor(loaded, PLAIN, request.threshold, Tuned(loaded.network))
