@@ -49,7 +49,7 @@ def test_the_cost_that_the_page_on_clusters_tells_is_the_measured_one() -> None:
     text = " ".join((ROOT / "docs" / "cluster.md").read_text(encoding="utf-8").split())
     petaflop = cost["training_pflop"] + cost["preparation_pflop"]
     gpu = cost["one_gpu"]
-    assert f"{cost['trainings']} trainings and {cost['preparations']} preparations, {petaflop:.0f} PFLOP" in text
+    assert f"{cost['trainings']} trainings and {cost['preparations']} mining stages, {petaflop:.0f} PFLOP" in text
     assert f"they take {cost['this_machine']['hours'] / 24:.0f} days" in text
     assert (
         f"GPU of {gpu['peak_tflops']:.0f} TFLOPS, of which {100 * gpu['assumed_utilisation']:.0f} % is assumed to be "

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from taichinet.datasets import archive
+from taichinet.datasets import archive, manifest
 from taichinet.datasets.archive import open_archive
 from taichinet.datasets.catalogue import open_dataset
+from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.errors import DataError
 
 NOISE = np.random.default_rng(0).integers(0, 256, 4_000, dtype=np.uint8).tobytes()
