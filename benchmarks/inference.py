@@ -130,7 +130,9 @@ def build_runtimes(
 
     graph = network_graph(loaded)
     runtimes["ONNX Runtime float32"] = OnnxRuntime(graph.SerializeToString(), "float32", threads)
-    runtimes["ONNX Runtime int8"] = OnnxRuntime(onnx_int8(graph, calibration).SerializeToString(), "int8", threads)
+    with tempfile.TemporaryDirectory() as folder:
+        quantised = onnx_int8(graph, calibration, Path(folder))
+    runtimes["ONNX Runtime int8"] = OnnxRuntime(quantised.SerializeToString(), "int8", threads)
     if find_spec("openvino") is None or find_spec("nncf") is None:
         return runtimes, ["OpenVINO: pip install 'taichinet[export]'"]
     import openvino

@@ -19,7 +19,7 @@ def _make(random: Random) -> Case:
 
 def _fails_at_odd(folder: Path, _: Case) -> None:
     if (folder / "input").read_bytes()[0] % 2:
-        raise KeyError("an exception that is no TaiChiNetError")
+        raise KeyError(f"{folder}/input: an exception that is no TaiChiNetError")
     raise DataError("refused as it should be")
 
 

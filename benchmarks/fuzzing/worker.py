@@ -75,20 +75,31 @@ def _try(target: Target, seed: int, index: int, scratch: Path) -> Outcome:
 def _checked(target: Target, case: object, scratch: Path) -> Outcome:
     from taichinet.errors import TaiChiNetError
 
+    def said(fault: BaseException) -> str:
+        return _without_paths(str(fault), scratch)
+
     try:
         target.check(scratch, case)  # type: ignore[arg-type]
     except (TaiChiNetError, *target.refusals):
         return Outcome("refused")
     except WrongValueError as fault:
-        generic = "".join(letter for letter in str(fault).partition(":")[0] if not letter.isdigit())
-        return Outcome("wrong", str(fault)[:500], f"{target.name} wrong {generic[:100]}")
+        generic = "".join(letter for letter in said(fault).partition(":")[0] if not letter.isdigit())
+        return Outcome("wrong", said(fault)[:500], f"{target.name} wrong {generic[:100]}")
     except MemoryError as fault:
         return Outcome("memory", f"MemoryError {_place(fault)}", f"{target.name} memory {_place(fault)}")
     except Exception as fault:  # noqa: BLE001 - any other exception is what is looked for
         where = _place(fault)
         name = type(fault).__name__
-        return Outcome("crash", f"{name}: {fault}"[:500] + f" ({where})", f"{target.name} crash {name} {where}")
+        return Outcome("crash", f"{name}: {said(fault)}"[:500] + f" ({where})", f"{target.name} crash {name} {where}")
     return Outcome("accepted")
+
+
+def _without_paths(text: str, scratch: Path) -> str:
+    """`text` with "." for the folders of this campaign: a record says nothing about the machine it was made on."""
+    for folder in (scratch, scratch.parent):
+        for path in (folder.resolve(), folder):
+            text = text.replace(str(path), ".")
+    return text
 
 
 def _place(fault: BaseException) -> str:

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["TaiChiNet", "TaiChiNetSettings", "create_model", "list_models"]
 
-# Nothing is reported to the makers of other packages. ONNX Runtime reads the variable when it is imported. OpenVINO and
+# Nothing is reported to the makers of other packages. ONNX Runtime and Ray read their variables. OpenVINO and
 # NNCF have no switch that needs no file in the home folder; both work without the package openvino_telemetry, and None
 # makes its import fail.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 _HOMES = {

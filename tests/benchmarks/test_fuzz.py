@@ -80,3 +80,11 @@ def test_a_slice_of_the_campaign_reaches_every_target(piece: State) -> None:
 
 def test_a_slice_of_the_campaign_finds_nothing(piece: State) -> None:
     assert not piece.findings, json.dumps(piece.findings, indent=1)
+
+
+def test_a_finding_does_not_name_the_folder_of_the_campaign(found: tuple[State, Path]) -> None:
+    state, out = found
+
+    assert "./scratch" not in json.dumps(record(state))
+    assert str(out) not in json.dumps(record(state))
+    assert any("./input" in finding["fault"] for finding in state.findings.values())

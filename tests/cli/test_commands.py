@@ -330,6 +330,19 @@ def test_packed_weights_are_half_the_size_predict_alike_and_carry_a_card(
     assert not (tmp_path / "other").exists()
 
 
+def test_the_model_card_shows_what_a_user_named_as_text(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    fold = tmp_path / "fold-0"
+    shutil.copytree(trained[0] / "busi/cpu-taichinet/grouped/fold-0", fold)
+    result = json.loads((fold / "result.json").read_text())
+    hostile = "x<script>alert(1)</script>\n# h [l](javascript:1)"
+    result |= {"dataset": hostile, "placement": hostile, "commit": hostile}
+    (fold / "result.json").write_text(json.dumps(result))
+    run("pack", fold, "--out", tmp_path / "packed")
+    card = (tmp_path / "packed/README.md").read_text(encoding="utf-8")
+    assert "x&lt;script>" in card
+    assert not any(part in card for part in ("<script", "</script", "\n# h", "](javascript"))
+
+
 @pytest.mark.parametrize(
     ("words", "error", "says"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -137,3 +138,41 @@ def test_calibrating_times_each_network_on_this_machine(data: Path, tmp_path: Pa
     assert cost["speed_from"].startswith("a training step of each network")
     assert cost["hours"] > 0
     assert not (tmp_path / "busi").exists(), "nothing was trained"
+
+
+@pytest.mark.parametrize("option", ["--fold", "--seed"])
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (["0-9999999999"], "'0-9999999999' makes more than 10000 numbers"),
+        (["0-999999999999"], "no number of up to 10 digits"),
+        (["0-9000", "20000-22000"], "'20000-22000' makes more than 10000 numbers"),
+        (["5-3"], "'5-3' ends before it begins. Write 3-5"),
+        (["9" * 5000], "no number of up to 10 digits"),
+        (["²"], "no number of up to 10 digits"),
+    ],
+)
+def test_a_range_is_bounded_before_its_numbers_are_listed(option: str, words: list[str], fault: str) -> None:
+    began = time.perf_counter()
+    with pytest.raises(SettingError, match=fault) as caught:
+        run("compare", "table1", *(part for word in words for part in (option, word)))
+    assert time.perf_counter() - began < 5
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data", "export", "x", "--format", "monai", "-o", "y", "--seed", "-1"],
+        ["data", "export", "x", "--format", "monai", "-o", "y", "--seed", "9" * 30],
+        ["data", "export", "x", "--format", "monai", "-o", "y", "--fold-count", "9" * 12],
+        ["demo", "--seed", "9" * 30],
+        ["models", "--size", "9" * 14],
+        ["models", "--size", "0"],
+    ],
+    ids=" ".join,
+)
+def test_a_number_out_of_its_range_is_a_usage_error(words: list[str]) -> None:
+    result = CliRunner().invoke(command_line.app, words)
+    assert result.exit_code == 2
+    assert f"Invalid value for '{words[-2]}'" in result.output

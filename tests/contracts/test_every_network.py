@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from taichinet.batch import Batch, Prediction
 from taichinet.errors import SettingError, WeightsError
+from taichinet.experiments.experiment import vary
 from taichinet.experiments.recipes import get_recipe, list_recipes
 from taichinet.experiments.rivals import OWN_TERMS, RIVALS
 from taichinet.losses.auxiliary import AuxiliarySettings
@@ -278,6 +279,22 @@ def test_saved_weights_load_to_identical_outputs(model: str, tmp_path: Path) -> 
     assert not loaded.network.training
     with torch.inference_mode():
         assert torch.equal(loaded.network(example()).positive, network(example()).positive)
+
+
+@every_network
+def test_the_least_size_is_computed_and_smaller_ones_are_refused_on_load(model: str, tmp_path: Path) -> None:
+    options, least = NARROW.get(model, {}), CATALOGUE[model].size_multiple
+    network = build(model).eval()
+    with torch.inference_mode():
+        assert torch.isfinite(network(torch.rand(1, 1, least, least)).lesion).all()
+    save_weights(network, WeightsConfig(model, options, size=least), tmp_path)
+    assert load_weights(tmp_path).config.size == least
+    for size in (1, least // 2, least + 1):
+        save_weights(network, WeightsConfig(model, options, size=size), tmp_path)
+        with pytest.raises(WeightsError, match=f"'size' is {size}, and model '.*' takes {least} px or a multiple"):
+            load_weights(tmp_path)
+        with pytest.raises(SettingError):
+            vary(get_recipe("busi-unet"), {"model": model, "options": options, "data.size": size})
 
 
 def test_a_network_of_two_paths_can_be_saved_and_loaded(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from taichinet.datasets import archive
+from taichinet.datasets import archive, manifest
 from taichinet.datasets.archive import open_archive
 from taichinet.datasets.catalogue import open_dataset
+from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.errors import DataError
 
 NOISE = np.random.default_rng(0).integers(0, 256, 4_000, dtype=np.uint8).tobytes()
@@ -144,3 +145,20 @@ def test_a_pipe_is_no_data_set(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match="neither a folder nor a zip"):
         open_dataset(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_digest_reads_no_more_of_a_file_than_an_image_may_have(
+    zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = tmp_path / "large.png"
+    picture.write_bytes(b"x" * 1001)
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        archive.write(picture, "large.png")
+    file = open_archive(tmp_path / "data.zip") / "large.png" if zipped else picture
+    data = Manifest("x", (Sample("a", "benign", file, ()),))
+    assert data.digest()
+    monkeypatch.setattr(manifest, "MOST_BYTES", 1000)
+    for digest in (data.digest, data.content_digest, data.image_digests):
+        with pytest.raises(DataError, match=r"large\.png: has more than the limit of 1000 bytes"):
+            digest()

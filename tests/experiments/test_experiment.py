@@ -15,6 +15,15 @@ from taichinet.models.catalogue import model_settings
 PAPER = get_recipe("busi-taichinet")
 
 
+def float_keys(value: dict[str, Any], before: str = "") -> list[str]:
+    """The dotted keys of every setting that is a float."""
+    keys: list[str] = []
+    for key, inner in value.items():
+        keys += float_keys(inner, f"{before}{key}.") if isinstance(inner, dict) else []
+        keys += [f"{before}{key}"] if isinstance(inner, float) else []
+    return keys
+
+
 # ----------------------------------------------------------------------------------------------- variation
 
 
@@ -53,6 +62,17 @@ def test_the_options_given_are_copied() -> None:
     experiment = Experiment(name="mine", options=options)
     options["width"] = 3
     assert experiment.options == {"width": 4}
+
+
+@pytest.mark.parametrize("text", [".inf", "-.inf", ".nan"])
+def test_a_setting_that_is_not_finite_is_refused(text: str) -> None:
+    keys = float_keys(PAPER.model_dump())
+    assert {"objective.positive_weight", "training.easy_share", "data.augmentation.max_degrees"} <= set(keys)
+    for key in (*keys, "options.background_prior", "objective.auxiliary.levels"):
+        with pytest.raises(SettingError, match=r"finite number|greater than|less than"):
+            vary(PAPER, parse_assignments([f"{key}={text}"]))
+    with pytest.raises(SettingError, match="finite number"):
+        vary(PAPER, parse_assignments([f"data.augmentation.gamma=[0.5, {text}]"]))
 
 
 def test_model_and_options_can_be_changed_together_but_must_fit() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -36,6 +37,19 @@ def test_scores_are_read_back_as_written(tmp_path: Path) -> None:
     found = read_scores(tmp_path / "scores.csv", record)
     assert found["key"].tolist() == ["007", "b", "NA"]
     pd.testing.assert_frame_equal(found, scores())
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_escaped_in_the_file_and_read_back(tmp_path: Path) -> None:
+    keys = ["=1+1", "+a", "-5", "@a", "\ta", "'=1", "''-b", "'quoted", "a-b"]
+    rows = pd.DataFrame([lesion_row(key, 0.5) | {"label": f"={key}", "region": "-lesion"} for key in keys])
+    rows["network_dice"] = -1.5  # a number, also a negative one, stays a number
+    record = write_scores(tmp_path / "scores.csv", rows)
+    with (tmp_path / "scores.csv").open(encoding="utf-8", newline="") as file:
+        cells = list(csv.DictReader(file))
+    assert not [row["key"] for row in cells if row["key"].startswith(("=", "+", "-", "@", "\t"))]
+    assert all(row["label"].startswith("'=") and row["region"] == "'-lesion" for row in cells)
+    found = read_scores(tmp_path / "scores.csv", record)
+    pd.testing.assert_frame_equal(found, rows)
 
 
 @pytest.mark.parametrize("kept", [0, 2])

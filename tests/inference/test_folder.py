@@ -120,3 +120,16 @@ def test_a_defect_is_not_taken_for_a_lack_of_memory(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Predictor, "at_native_size", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         predict(tmp_path, Grey(BATCH_SIZE), 2)
+
+
+def test_an_image_whose_prediction_is_not_finite_fails_alone_by_its_name(tmp_path: Path) -> None:
+    class Damaged(Grey):
+        def maps(self, images: NDArray[np.uint8]) -> Maps:
+            found = super().maps(images)
+            found.lesion[found.lesion == 20 / 255] = np.nan
+            return found
+
+    rows = predict(tmp_path, Damaged(BATCH_SIZE), 4)
+    assert [row.status for row in rows] == ["done", "done", "failed", "done"]
+    assert "2.png: the prediction of the weights unet (eager float32)" in str(rows[2].error)
+    assert not list((tmp_path / "out").glob("2_*"))

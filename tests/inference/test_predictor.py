@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from taichinet.errors import DataError, SettingError, WeightsError
 from taichinet.inference import predictor as predictor_module
 from taichinet.inference import shipped
 from taichinet.inference.predictor import BoundingBox, Predictor
+from taichinet.inference.runtimes.runtime import Maps, RuntimeDescription
 from taichinet.models.catalogue import create_model, list_models
 from taichinet.models.weights import LoadedWeights, WeightsConfig, load_weights, save_weights
 
@@ -243,3 +245,24 @@ def test_shipped_weights_are_a_folder_in_the_package(tmp_path: Path, monkeypatch
 def test_a_probability_equal_to_the_threshold_is_background() -> None:
     probability = np.array([[0.25, 0.5, 0.75]], dtype=np.float32)
     assert predictor_module._measured(probability, None, 0.5).mask.tolist() == [[False, False, True]]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("field", ["lesion", "disagreement"])
+@pytest.mark.parametrize("name", ["eager", "tuned", "onnx", "openvino"])
+def test_a_prediction_that_is_not_finite_is_an_error_of_its_image(name: Any, field: str, value: float) -> None:
+    class Damaged:
+        description = RuntimeDescription(name, "float32")
+
+        def maps(self, images: NDArray[np.uint8]) -> Maps:
+            planes = {key: np.full(images[:, 0].shape, 0.7, np.float32) for key in ("lesion", "disagreement")}
+            planes[field][images[:, 0, 0, 0] == 0, 3, 4] = value  # of black images, one pixel
+            return Maps(**planes)
+
+    weights = replace(random_weights("unet"), folder=Path("runs/some-weights"))
+    predictor = Predictor(weights, FLOAT32_CPU, runtime=Damaged())
+    grey, black = (np.full((20, 30), level, np.uint8) for level in (90, 0))
+    answers = predictor.predict_many([grey, grey, black, grey], batch_size=2)
+    assert [next(answers).lesion_pixels for _ in range(2)] == [600, 600]
+    with pytest.raises(DataError, match=rf"Image 2 .*weights runs/some-weights \({name} float32\).*not finite"):
+        next(answers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,7 +126,7 @@ def test_plain_pytorch_computes_upsampling_as_written_and_the_faster_ones_merge_
 
 
 def test_only_the_graph_for_openvino_has_transposed_convolutions(
-    shipped: LoadedWeights, shipped_graph: onnx.ModelProto
+    shipped: LoadedWeights, shipped_graph: onnx.ModelProto, tmp_path: Path
 ) -> None:
     def count(graph: onnx.ModelProto) -> tuple[int, int]:
         kinds = [node.op_type for node in graph.graph.node]
@@ -136,16 +137,19 @@ def test_only_the_graph_for_openvino_has_transposed_convolutions(
     pytest.importorskip("openvino")
     from taichinet.inference.runtimes.openvino import OpenVino
 
-    built = build("openvino", "float32", shipped, 0.5, [], {})
+    built = build("openvino", "float32", shipped, 0.5, [], {}, tmp_path)
     assert isinstance(built.runtime, OpenVino)
     kinds = [operation.get_type_name() for operation in built.runtime._model.get_ops()]
     assert kinds.count("ConvolutionBackpropData") == 8
 
 
 def test_int8_keeps_the_shipped_networks_answers_nearly_and_is_int8_indeed(
-    shipped: LoadedWeights, shipped_graph: onnx.ModelProto
+    shipped: LoadedWeights, shipped_graph: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quantised = onnx_int8(shipped_graph, list(phantoms(6, shipped.config.size, seed=1)))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))  # no file is written to the system's temporary folder
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    quantised = onnx_int8(shipped_graph, list(phantoms(6, shipped.config.size, seed=1)), tmp_path)
+    assert list(tmp_path.iterdir()) == []
     convolutions = [node for node in quantised.graph.node if node.op_type == "Conv"]
     made = {output: node.op_type for node in quantised.graph.node for output in node.output}
     of_int8 = [node for node in convolutions if made.get(node.input[1]) == "DequantizeLinear"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from taichinet.experiments.grid.executors import Executor
     from taichinet.experiments.grid.progress import Progress
     from taichinet.experiments.grid.suite import Suite
+
+_MOST_NUMBERS = 10_000  # of --fold and of --seed: as many folds as `data.folds` allows
 
 
 def compare(
@@ -153,20 +156,21 @@ def _tell(progress: Progress, images: dict[str, ImageCounts], out: Path, as_json
     from taichinet.experiments.grid.cells import Cell
 
     if as_json:
+        whole = out.absolute()  # as cells have it; the output can be handed on without the folders of this machine
         rows = [
             {
                 "cell": entry.task.title,
-                "folder": str(entry.task.folder),
+                "folder": str(entry.task.folder.relative_to(whole)),
                 "key": entry.task.key if isinstance(entry.task, Cell) else None,
                 "state": entry.state,
                 "done_before": entry.found,
                 "seconds": entry.seconds,
-                "note": entry.note,
+                "note": entry.note.replace(f"{whole}/", ""),
             }
             for entry in progress.entries
         ]
         counts = {dataset: one.to_json_dict() for dataset, one in images.items()}
-        told = {"out": str(out), "cells": rows, "studies_failed": progress.studies_failed}
+        told = {"out": out.name, "cells": rows, "studies_failed": progress.studies_failed}
         print(json.dumps({**told, "used_and_skipped": counts}))
     else:
         before = sum(entry.found for entry in progress.entries)
@@ -185,15 +189,20 @@ def _tell(progress: Progress, images: dict[str, ImageCounts], out: Path, as_json
 
 
 def _numbers(texts: list[str] | None, option: str) -> tuple[int, ...] | None:
-    """`["0", "2-4"]` or `["0,2-4"]` -> (0, 2, 3, 4)."""
+    """`["0", "2-4"]` or `["0,2-4"]` -> (0, 2, 3, 4); at most `_MOST_NUMBERS`, checked before they are listed."""
     from taichinet.errors import SettingError
 
     if not texts:
         return None
     numbers: set[int] = set()
     for word in (word.strip() for text in texts for word in text.split(",")):
-        first, dash, last = word.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise SettingError(f"{option} '{word}' is no number. Write e.g. 0 or 0,2-4.")
-        numbers |= set(range(int(first), int(last if dash else first) + 1))
+        match = re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", word)
+        if match is None:
+            raise SettingError(f"{option} '{word[:100]}' is no number of up to 10 digits. Write e.g. 0 or 0,2-4.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise SettingError(f"{option} '{word}' ends before it begins. Write {last}-{first}.")
+        if len(numbers) + last - first >= _MOST_NUMBERS:
+            raise SettingError(f"{option} '{word}' makes more than {_MOST_NUMBERS} numbers. Give fewer, e.g. 0-4.")
+        numbers |= set(range(first, last + 1))
     return tuple(sorted(numbers))

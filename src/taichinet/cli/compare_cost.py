@@ -59,7 +59,7 @@ def show_cost(
     total = costs.total(works)
     content = {
         "what": "cost of training every cell of these suites once; equal cells and equal preparations count once",
-        "suites": names,
+        "suites": [Path(name).name for name in names],
         "scales": sorted({suite.scale for suite in suites}),
         "trainings": total.trainings,
         "preparations": total.minings,

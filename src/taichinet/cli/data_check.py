@@ -22,13 +22,14 @@ def check(
     Exit code 0 whatever is found, for it is a report; 3 where files cannot be read: the report is written then, too.
     """
     import json
+    from dataclasses import replace
 
     from rich.console import Console
     from rich.progress import Progress
 
     from taichinet.cli.printing import print_counts, print_data_report
     from taichinet.datasets.catalogue import split_spec
-    from taichinet.datasets.checking.check import check_dataset, unreadable_report
+    from taichinet.datasets.checking.check import check_dataset, unreadable_report, without_folder, without_folders
     from taichinet.datasets.folds import read_folds
     from taichinet.datasets.manifest import Manifest
     from taichinet.errors import DataError
@@ -43,18 +44,26 @@ def check(
         # Not verified: the check decodes every file itself, and goes on after a damaged one.
         manifest = dataset.read(path, verify=False)
     except DataError as error:
+        path = Path(data if Path(data).exists() else data.rpartition("=")[2])
         result = unreadable_report(data, error)
     else:
         with Progress(console=Console(stderr=True), disable=as_json, transient=True) as bar:
             task = bar.add_task("looking at pictures, then comparing them", total=len(manifest.samples))
             result = check_dataset(manifest, plan, lambda done, _: bar.update(task, completed=done))
+    handed_on = without_folders(result, path)
     if report is not None:
         from taichinet.reports.data_page import write_data_page
 
-        write_data_page(report, result, manifest, data)
+        write_data_page(report, handed_on, manifest, path.name)
     counts = None if manifest is None else result.count_images(manifest)
     if as_json:
-        print(json.dumps({**result.to_json_dict(), "used_and_skipped": counts and counts.to_json_dict()}))
+        content = handed_on.to_json_dict()
+        if manifest is not None:
+            named = replace(manifest, left_out=tuple(without_folder(line, path) for line in manifest.left_out))
+            content["used_and_skipped"] = result.count_images(named).to_json_dict()
+        else:
+            content["used_and_skipped"] = None
+        print(json.dumps(content))
     else:
         print_data_report(result, report)
         if counts is not None:

@@ -28,8 +28,8 @@ def export_data(
             "class; official: the authors' own split, which is kept by default where there is one."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the folds to draw.")] = 0,
-    count: Annotated[int, typer.Option("--fold-count", min=2, help="How many folds to draw.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the folds to draw.")] = 0,
+    count: Annotated[int, typer.Option("--fold-count", min=2, max=10_000, help="How many folds to draw.")] = 5,
     dataset_id: Annotated[int, typer.Option("--dataset-id", help="nnU-Net's number of the data set, 1 to 999.")] = 500,
     normal: Annotated[
         bool | None,

@@ -13,7 +13,7 @@ RECIPES = ("demo-taichinet", "demo-unet")
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")] = Path("taichinet-demo"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the phantoms.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the phantoms.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, nothing else.")] = False,
 ) -> None:
     """Simulate phantoms, draw folds, mine easy and hard pixels, train TaiChiNet and U-Net, score, show."""

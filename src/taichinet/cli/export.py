@@ -84,4 +84,4 @@ def export(
     print(readable(report))
     print(f"Written: {output}, and beside it {output.name}.parity.json and .parity.md")
     for graph in report.kept:
-        print(f"`taichinet predict` may now use {graph}")
+        print(f"`taichinet predict` may now use {graph} of the weights")

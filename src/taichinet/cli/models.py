@@ -11,8 +11,10 @@ from taichinet.cli.options import Overwrite
 
 
 def models(
-    size: Annotated[int, typer.Option(help="Image side in pixels for GFLOPs, a multiple of 32.")] = 224,
-    channels: Annotated[int, typer.Option(min=1, help="Input channels.")] = 3,
+    size: Annotated[
+        int, typer.Option(min=32, max=2048, help="Image side in pixels for GFLOPs, a multiple of 32.")
+    ] = 224,
+    channels: Annotated[int, typer.Option(min=1, max=64, help="Input channels.")] = 3,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the table as Markdown.")] = None,
     overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,

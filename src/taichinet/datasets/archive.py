@@ -94,6 +94,22 @@ def open_archive(path: Path) -> Member:
     return Member(archive)
 
 
+def document_sizes(content: bytes) -> dict[str, int]:
+    """The decompressed size of every member of a zipped document (.xlsx), before a library decompresses it.
+
+    Raises:
+        DataError: The document is no zip, or is compressed by a method whose declared sizes cannot be relied on.
+    """
+    try:
+        members = zipfile.ZipFile(BytesIO(content)).infolist()
+    except _FAULTS as fault:
+        raise DataError(f"cannot be opened ({_words(fault)})") from fault
+    for info in members:
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise DataError(f"member {info.filename[:100]!r} is compressed by method {info.compress_type}")
+    return {info.filename: info.file_size for info in members}
+
+
 def _validate(archive: zipfile.ZipFile, path: Path) -> None:
     members = archive.infolist()
     if len(members) > MOST_MEMBERS:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import math
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn import functional as F
 
 from taichinet.batch import Batch
+from taichinet.settings import Settings
 
 
-class AugmentationSettings(BaseModel):
+class AugmentationSettings(Settings):
     """Ranges as printed; `probability` (not printed) is each transformation's own chance for each image.
 
     The paper's shear "rate in [0.6, 1.3]" is read as a stretch of one axis, the only reading in which 1 is the
     identity.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     probability: float = Field(default=0.5, ge=0, le=1)
     quarter_turns: bool = True

@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from importlib.resources.abc import Traversable
 from typing import Any, Literal
 
+from taichinet.errors import DataError
+from taichinet.runner import MOST_BYTES
+
 Part = Literal["train", "validation", "test"]
 
 
@@ -144,7 +147,7 @@ class Manifest:
         total = hashlib.sha256()
         for sample in self.samples:
             total.update(sample.key.encode())
-            total.update(hashlib.sha256(sample.image.read_bytes()).digest())
+            total.update(_sha256(sample.image).digest())
         return total.hexdigest()
 
     def content_digest(self) -> str:
@@ -152,15 +155,15 @@ class Manifest:
         total = hashlib.sha256(repr(self.regions).encode())
         for sample in self.samples:
             total.update(repr((sample.key, sample.label)).encode())
-            total.update(hashlib.sha256(sample.image.read_bytes()).digest())
+            total.update(_sha256(sample.image).digest())
             for mask in sample.masks:
                 total.update(repr((mask.region, mask.rule)).encode())
-                total.update(hashlib.sha256(mask.file.read_bytes()).digest())
+                total.update(_sha256(mask.file).digest())
         return total.hexdigest()
 
     def image_digests(self) -> list[str]:
         """Of each image file the first 16 hexadecimal digits of its SHA-256, in order: to know it again elsewhere."""
-        return [hashlib.sha256(sample.image.read_bytes()).hexdigest()[:16] for sample in self.samples]
+        return [_sha256(sample.image).hexdigest()[:16] for sample in self.samples]
 
     def subset(self, keys: set[str]) -> Manifest:
         """The samples whose key is in `keys`, order kept."""
@@ -168,3 +171,12 @@ class Manifest:
 
     def __iter__(self) -> Iterator[Sample]:
         return iter(self.samples)
+
+
+def _sha256(file: Traversable) -> hashlib._Hash:
+    """The SHA-256 of an image's file, of which no more is read than may be decoded."""
+    with file.open("rb") as stream:
+        content = stream.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise DataError(f"{file}: has more than the limit of {MOST_BYTES} bytes; save a smaller copy, or remove it.")
+    return hashlib.sha256(content)

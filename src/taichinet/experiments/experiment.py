@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.errors import SettingError, unknown_name
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.catalogue import find_entry, model_settings
-from taichinet.models.input_size import MAX_SIZE
+from taichinet.models.input_size import MAX_SIZE, SIZE_MULTIPLE
+from taichinet.settings import Settings
 from taichinet.storage.documents import parse_yaml, shortened
 from taichinet.training.easy_hard import MiningSettings
 from taichinet.training.settings import TrainingSettings
@@ -19,12 +20,16 @@ from taichinet.training.settings import TrainingSettings
 _WHERE = "every setting is in the experiment.yaml of a run"
 
 
-class DataSettings(BaseModel):
+class DataSettings(Settings):
     """What of the data a run reads, and how it is split (the fold protocol is the command's)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    size: int = Field(default=224, ge=16, le=MAX_SIZE, multiple_of=16, description="network size in pixels, both sides")
+    size: int = Field(
+        default=224,
+        ge=SIZE_MULTIPLE,
+        le=MAX_SIZE,
+        multiple_of=SIZE_MULTIPLE,
+        description="network size in pixels, both sides; some networks take multiples of 32 only",
+    )
     include_normal: bool = False
     folds: int = Field(default=5, ge=2, le=10_000)
     fold_seed: int = Field(default=0, ge=0, lt=2**31)
@@ -34,13 +39,11 @@ class DataSettings(BaseModel):
     augmentation: AugmentationSettings = AugmentationSettings()
 
 
-class Experiment(BaseModel):
+class Experiment(Settings):
     """A named recipe. `model` and `options` are checked against the catalogue when the value is made.
 
     `teacher` names a recipe whose finished run of the same fold, in the same folder of runs, teaches this one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^\w[\w.+-]*$", description="names the folder of its runs")
     model: str = "taichinet"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
@@ -11,10 +13,12 @@ from pydantic import BaseModel, ConfigDict
 from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import COLUMNS
 from taichinet.storage.atomic import write_bytes
+from taichinet.storage.csv_cells import escape_cell, unescape_cell
 from taichinet.storage.digest import digest_bytes
 
 SCORES_FILE = "scores.csv"
 SEPARATORS = {";": "semicolon", "\t": "tab", "|": "vertical bar"}
+_TEXT = ("key", "label", "region")
 
 
 class ScoresRecord(BaseModel):
@@ -39,7 +43,7 @@ def write_scores(path: Path, scores: pd.DataFrame) -> ScoresRecord:
     Raises:
         StorageError: The file cannot be written.
     """
-    content = scores.to_csv(index=False).encode()
+    content = _each_text(scores, escape_cell).to_csv(index=False).encode()
     write_bytes(path, content)
     return ScoresRecord(rows=len(scores), sha256=digest_bytes(content))
 
@@ -60,8 +64,8 @@ def read_scores(path: Path, record: ScoresRecord | None) -> pd.DataFrame:
     """
     try:
         content = path.read_bytes()
-        text = {"key": str, "label": str, "region": str}
-        rows = pd.read_csv(BytesIO(content), dtype=text, keep_default_na=False, na_values=[""])  # a key may be "NA"
+        types = dict.fromkeys(_TEXT, str)
+        rows = pd.read_csv(BytesIO(content), dtype=types, keep_default_na=False, na_values=[""])  # a key may be "NA"
     except (OSError, ValueError) as error:
         raise DataError(f"The scores in {path} cannot be read ({error}). Evaluate the run again.") from error
     _refuse_other_columns(path, rows)
@@ -71,7 +75,12 @@ def read_scores(path: Path, record: ScoresRecord | None) -> pd.DataFrame:
             f"{record.rows} and {record.sha256[:12]}. Restore the file, or train with --resume or evaluate again, "
             "which rewrites it."
         )
-    return rows
+    return _each_text(rows, unescape_cell)
+
+
+def _each_text(rows: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFrame:
+    """`rows` with `change` applied to every cell of the columns of text."""
+    return rows.assign(**{column: rows[column].map(change) for column in _TEXT if column in rows})
 
 
 def _refuse_other_columns(path: Path, rows: pd.DataFrame) -> None:

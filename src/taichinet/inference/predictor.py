@@ -100,6 +100,7 @@ class Predictor:
             raise SettingError(f"The threshold is {self.threshold}, but probabilities lie in 0..1. Choose one between.")
         self.size = size
         self.channels = weights.channels
+        self._weights = weights.name
         self.runtime: Runtime = runtime or Eager(weights.network, placement)
 
     def predict(self, pixels: NDArray[np.uint8]) -> MaskPrediction:
@@ -114,8 +115,14 @@ class Predictor:
         if batch_size < 1:
             raise SettingError(f"batch_size is {batch_size}; it must be at least 1.")
         remaining = iter(images)
+        number = 0
         while chunk := [self.prepare(pixels) for pixels in islice(remaining, batch_size)]:
-            yield from self.predict_batch(chunk)
+            try:
+                for prediction in self.predict_batch(chunk):
+                    yield prediction
+                    number += 1
+            except DataError as fault:
+                raise DataError(f"Image {number} of those given (from 0): {fault}") from fault
 
     def prepare(self, pixels: NDArray[np.uint8]) -> NetworkInput:
         """Uint8 (H, W) or (H, W, 3) -> uint8 at network size, as the images of the training were resized.
@@ -145,7 +152,16 @@ class Predictor:
         return self.runtime.maps(np.stack([image.pixels for image in inputs]))
 
     def at_native_size(self, maps: Maps, index: int, image: NetworkInput) -> MaskPrediction:
-        """The prediction of `image`, number `index` of `maps`. May be called in another thread than `network_maps`."""
+        """The prediction of `image`, number `index` of `maps`. May be called in another thread than `network_maps`.
+
+        Raises DataError where a value of the maps is NaN or infinite: such a map would read as an empty mask.
+        """
+        for values in (maps.lesion, maps.disagreement):
+            if values is not None and not np.isfinite(values[index]).all():
+                raise DataError(
+                    f"the prediction of the weights {self._weights} ({self.runtime.description}) for this image is not "
+                    "finite, so there is no mask. Use --runtime eager, or other weights."
+                )
         disagreement = None if maps.disagreement is None else _native(maps.disagreement[index], image.native_size)
         return _measured(_native(maps.lesion[index], image.native_size), disagreement, self.threshold)
 

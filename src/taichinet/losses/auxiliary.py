@@ -7,18 +7,17 @@ same Dice + cross-entropy on the answer. The catalogue names the weights that ea
 from __future__ import annotations
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from taichinet.batch import Batch, Feedback, Prediction, Reconstruction, at_least_float32
 from taichinet.losses.segmentation import segmentation_loss
+from taichinet.settings import Settings
 
 
-class AuxiliarySettings(BaseModel):
+class AuxiliarySettings(Settings):
     """Weights of the terms; each is without effect on a network that has no such output."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     levels: float = Field(default=0, ge=0, description="of each deeply supervised output, beside the answer's 1")
     first_pass: float = Field(default=0, ge=0, description="of the first pass' Dice + cross-entropy (RF-Net)")

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from taichinet.batch import Batch, Prediction
 from taichinet.losses.auxiliary import AuxiliarySettings, auxiliary_loss, lesion_loss
 from taichinet.losses.complementary import complementary_loss
 from taichinet.losses.segmentation import cross_entropy, dice_loss, segmentation_loss
+from taichinet.settings import Settings
 
 Step = Literal["easy", "hard", "plain"]
 
 ABSENT_LOGIT = -30.0  # a probability of 1e-13: no loss against background, and no gradient where it is filled in
 
 
-class ObjectiveSettings(BaseModel):
+class ObjectiveSettings(Settings):
     """What enters the loss and with what weight; all ones as printed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     complementary: bool = Field(default=True, description="L_C between the paths (+CLoss of Table I)")
     positive_weight: float = Field(default=1.0, ge=0)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from taichinet.settings import Settings
 
 HeadOrder = Literal["a", "b", "c", "none"]
 HeadSpace = Literal["logit", "squash", "clamp"]
 
 
-class NetworkSettings(BaseModel):
+class NetworkSettings(Settings):
     """Every network's options: the image's channels and the regions R, one sigmoid channel each."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     in_channels: int = Field(default=1, ge=1, le=64)
     num_classes: int = Field(
@@ -21,7 +21,7 @@ class NetworkSettings(BaseModel):
     )
 
 
-class CouplingSettings(BaseModel):
+class CouplingSettings(Settings):
     """How two opposing paths are coupled at their outputs.
 
     `head`: Fig. 10 (a) convolutions p' -> n -> p, (b) MLPs n' -> p -> n, (c) MLPs p' -> n -> p, or none.
@@ -31,8 +31,6 @@ class CouplingSettings(BaseModel):
     it the second path often answers "background" everywhere for hundreds of steps, see docs/fidelity.md.
     `answer`: the final probability, O_p or the mean of both paths (Model 2).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     head: HeadOrder = "c"
     head_hidden: int = Field(default=16, ge=1, le=1024, description="hidden width of the head's per-pixel MLPs")

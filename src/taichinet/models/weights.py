@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from taichinet.errors import SettingError, WeightsError
-from taichinet.models.catalogue import create_model
+from taichinet.models.catalogue import create_model, find_entry
 from taichinet.models.input_size import MAX_SIZE
 from taichinet.storage.atomic import replacing
 from taichinet.storage.digest import digest_file
@@ -40,10 +40,16 @@ class WeightsConfig:
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """A network in evaluation mode, float32, with its configuration."""
+    """A network in evaluation mode, float32, with its configuration, and the folder that it was loaded from."""
 
     network: nn.Module
     config: WeightsConfig
+    folder: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What a message calls them: the folder that they were loaded from, else their network."""
+        return self.config.model if self.folder is None else str(self.folder)
 
     @property
     def channels(self) -> int:
@@ -122,6 +128,12 @@ def load_weights(path: Path) -> LoadedWeights:
             expected = create_model(config.model, **config.options).state_dict()
     except SettingError as error:
         raise WeightsError(f"{folder / CONFIG_FILE} describes a network that cannot be built. {error}") from error
+    multiple = find_entry(config.model).size_multiple  # also the least size
+    if config.size % multiple:
+        raise WeightsError(
+            f"{folder / CONFIG_FILE}: 'size' is {config.size}, and model '{config.model}' takes {multiple} px or a "
+            "multiple of it. Copy or train the weights again."
+        )
     wrong = sorted(set(expected) ^ set(tensors)) or [
         name for name, value in expected.items() if value.shape != tensors[name].shape
     ]
@@ -132,7 +144,7 @@ def load_weights(path: Path) -> LoadedWeights:
         )
     network = create_model(config.model, **config.options)
     network.load_state_dict({name: value.to(expected[name].dtype) for name, value in tensors.items()})
-    return LoadedWeights(network.eval(), config)
+    return LoadedWeights(network.eval(), config, folder)
 
 
 def _check_config(config: WeightsConfig) -> None:

@@ -69,7 +69,7 @@ class Section:
 
 
 def write_data_page(path: Path, report: DataReport, manifest: Manifest | None, root: str) -> None:
-    """Write the page of `report` on the data set at `root`; without `manifest` (unreadable) it has no pictures."""
+    """Write the page of `report` on the data set called `root`; without `manifest` (unreadable) it has no pictures."""
     write_text(path, render_data_page(report, manifest, root))
 
 

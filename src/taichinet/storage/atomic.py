@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -76,6 +77,30 @@ def replacing_all(folder: Path) -> Iterator[Path]:
             for file in files:
                 file.replace(folder / file.name)
         finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder in `folder`, and remove it with its content when the block ends.
+
+    Modules of other packages that ask `tempfile` for a place get it there too.
+
+    Args:
+        folder: The folder of an output, which has room for it. It is created if it does not exist.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    temporary = folder / f".{uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
+    before = tempfile.tempdir
+    with storage_errors(folder):
+        try:
+            temporary.mkdir(parents=True)
+            tempfile.tempdir = str(temporary)
+            yield temporary
+        finally:
+            tempfile.tempdir = before
             shutil.rmtree(temporary, ignore_errors=True)
 
 

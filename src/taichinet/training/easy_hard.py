@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -21,6 +21,7 @@ from taichinet.losses.auxiliary import AuxiliarySettings
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.baselines.unet_plus_plus import UNetPlusPlus, UNetPlusPlusSettings
 from taichinet.models.input_size import MAX_WIDTH
+from taichinet.settings import Settings
 from taichinet.storage.atomic import write_json
 from taichinet.storage.digest import digest_tensors
 from taichinet.storage.lock import locked
@@ -40,16 +41,14 @@ from taichinet.training.settings import (
 THRESHOLD = 0.5
 
 
-class MiningSettings(BaseModel):
+class MiningSettings(Settings):
     """The U-Net++ of the preparation; trained on the training part of the fold alone, last epoch kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(default=32, ge=1, le=MAX_WIDTH)
     epochs: int = Field(default=40, ge=1, le=MAX_EPOCHS)
     batch_size: int = Field(default=16, ge=2, le=MAX_BATCH)
     accumulate: int = Field(default=1, ge=1, le=MAX_BATCH, description="as training.accumulate")
-    learning_rate: float = Field(default=1e-4, gt=0, le=MAX_LEARNING_RATE, allow_inf_nan=False)
+    learning_rate: float = Field(default=1e-4, gt=0, le=MAX_LEARNING_RATE)
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from taichinet.losses.objective import Step
+from taichinet.settings import Settings
 
 # Far beyond any use: a typing error is refused before data are read or memory is allocated.
 MAX_EPOCHS, MAX_BATCH, MAX_LEARNING_RATE = 100_000, 4096, 10.0
 MAX_SEED = 2**32 - 1  # `fit.epoch_batches` multiplies it, and torch's generator takes 64 bits
 
 
-class TrainingSettings(BaseModel):
+class TrainingSettings(Settings):
     """The defaults are the paper's (Sec. V-B); what it leaves open is answered in docs/fidelity.md.
 
     `strategy`: easy-to-hard (E_p for the first `easy_share` of the epochs, then H_p and L_C) or plain.
@@ -23,14 +24,12 @@ class TrainingSettings(BaseModel):
     batch but for BatchNorm, which then normalises each micro-batch by its own mean and variance.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     epochs: int = Field(default=40, ge=1, le=MAX_EPOCHS)
     batch_size: int = Field(default=16, ge=2, le=MAX_BATCH)
     accumulate: int = Field(
         default=1, ge=1, le=MAX_BATCH, description="micro-batches a batch; each of two images at least"
     )
-    learning_rate: float = Field(default=1e-4, gt=0, le=MAX_LEARNING_RATE, allow_inf_nan=False)
+    learning_rate: float = Field(default=1e-4, gt=0, le=MAX_LEARNING_RATE)
     schedule: Literal["constant", "cosine"] = "constant"
     strategy: Literal["easy-to-hard", "plain"] = "easy-to-hard"
     easy_share: float = Field(default=0.25, ge=0, le=1)

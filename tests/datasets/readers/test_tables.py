@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 from openpyxl import Workbook
 
 from taichinet.datasets.manifest import Sample
-from taichinet.datasets.readers.tables import ClassTable, image_key, read_rows, with_classes
+from taichinet.datasets.readers.tables import MOST_COLUMNS, MOST_ROWS, ClassTable, image_key, read_rows, with_classes
 from taichinet.errors import DataError
 
 ROWS = [{"Image": "1", "Type": "Benign"}, {"Image": "2", "Type": "Malignant, in part"}]
@@ -92,6 +95,123 @@ def test_a_damaged_xlsx_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     for path in (file, tmp_path / "nowhere.csv", tmp_path / "nowhere.xlsx"):
         with pytest.raises(DataError, match=f"{path.name}: cannot be read"):
             read_rows(path)
+
+
+# --------------------------------------------------------------------------------------------------- limits
+
+SHEET, STYLES = "xl/worksheets/sheet1.xml", "xl/styles.xml"
+
+
+def changed_xlsx(tmp_path: Path, member: str, old: bytes, new: bytes, method: int = zipfile.ZIP_DEFLATED) -> Path:
+    """An .xlsx with the cells A1 to B2 in which `old` is `new` in `member`."""
+    file, other = xlsx_of(tmp_path, ["Image", "Type"], [1, "Benign"]), tmp_path / "changed.xlsx"
+    with zipfile.ZipFile(file) as source, zipfile.ZipFile(other, "w", method) as target:
+        for name in source.namelist():
+            content = source.read(name)
+            assert name != member or old in content
+            target.writestr(name, content.replace(old, new) if name == member else content)
+    return other
+
+
+def peak_mib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        (b'r="B1"', b'r="XFD1"', "column 16384"),
+        (b'<row r="2"', b'<row r="1048576"', f"row {MOST_ROWS + 1} "),
+        (b"</row></sheetData>", b"</row>" + b"<row/>" * MOST_ROWS + b"</sheetData>", f"row {MOST_ROWS + 1} "),
+        (b"</row></sheetData>", b"<c><v>1</v></c>" * MOST_COLUMNS + b"</row></sheetData>", "row 2 and column 258"),
+    ],
+    ids=["far cell", "far row", "many rows", "many columns"],
+)
+def test_a_sheet_with_more_rows_or_columns_than_the_limits_is_refused_soon(
+    old: bytes, new: bytes, fault: str, tmp_path: Path
+) -> None:
+    file = changed_xlsx(tmp_path, SHEET, old, new)
+    began = time.perf_counter()
+    with pytest.raises(DataError, match=rf"changed\.xlsx: this table reaches .*{fault}.*{MOST_ROWS} rows.*\.csv"):
+        read_rows(file)
+    assert time.perf_counter() - began < 5
+
+
+@pytest.mark.parametrize("far", ["A9", "XFD1048576"])
+def test_a_cell_in_another_row_than_its_own_is_refused(far: str, tmp_path: Path) -> None:
+    began = time.perf_counter()
+    with pytest.raises(DataError, match=r"changed\.xlsx: .*row 2 holds a cell of row (9|1048576)\)"):
+        read_rows(changed_xlsx(tmp_path, SHEET, b'r="B2"', f'r="{far}"'.encode()))
+    assert time.perf_counter() - began < 5
+
+
+def test_the_size_that_a_sheet_claims_is_not_used(tmp_path: Path) -> None:
+    file = changed_xlsx(tmp_path, SHEET, b'<dimension ref="A1:B2"', b'<dimension ref="A1:XFD1048576"')
+    assert read_rows(file) == [{"Image": "1", "Type": "Benign"}]
+
+
+@pytest.mark.parametrize(
+    ("member", "old", "new", "fault"),
+    [
+        (SHEET, b"<sheetData>", b"<sheetData>" + b"<row/>" * 2**19, "cells are 3.00 MiB decompressed.* 2.5 MiB"),
+        (STYLES, b"</cellXfs>", b"<xf/>" * 2**19 + b"</cellXfs>", r"styles .* are 2.50 MiB decompressed.* 0.25 MiB"),
+    ],
+)
+def test_an_xlsx_that_holds_much_more_than_its_size_is_refused(
+    member: str, old: bytes, new: bytes, fault: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=rf"changed\.xlsx: .*{fault}; save the first sheet as \.csv"):
+        read_rows(changed_xlsx(tmp_path, member, old, new))
+
+
+def test_an_xlsx_compressed_as_no_spreadsheet_is_refused(tmp_path: Path) -> None:
+    file = changed_xlsx(tmp_path, SHEET, b"<row", b"<row", zipfile.ZIP_BZIP2)
+    with pytest.raises(DataError, match=r"cannot be read as \.xlsx .*compressed by method 12"):
+        read_rows(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("a," * 5_000_000, "column 5000001"),
+        ("a\n" + "1\n" * 5_000_000, f"row {MOST_ROWS + 1} "),
+        (",".join(f"c{i}" for i in range(300_000)) + "\n" + "1\n" * 2_000_000, "column 300000"),
+        ("a,b\n" + "x" * 10**7, "field larger"),
+        ("a,b\n" * 5_000_000, "the limit of a table is 16 MiB"),
+    ],
+    ids=["wide", "long", "wide and long", "one cell", "large file"],
+)
+def test_a_large_csv_is_refused_within_seconds_and_little_memory(text: str, fault: str, tmp_path: Path) -> None:
+    file = csv_of(tmp_path, text)
+    before, began = peak_mib(), time.perf_counter()
+    with pytest.raises(DataError, match=rf"table\.csv: .*{fault}"):
+        read_rows(file)
+    assert time.perf_counter() - began < 10
+    assert peak_mib() - before < 1024
+
+
+def test_a_csv_at_both_limits_is_read_within_seconds(tmp_path: Path) -> None:
+    names = ",".join(f"c{i}" for i in range(MOST_COLUMNS))
+    began = time.perf_counter()
+    rows = read_rows(csv_of(tmp_path, f"{names}\n" + "1\n" * (MOST_ROWS - 1)))
+    assert (len(rows), len(rows[-1])) == (MOST_ROWS - 1, MOST_COLUMNS)
+    assert time.perf_counter() - began < 10
+
+
+def test_a_message_does_not_repeat_a_long_text(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        read_rows(csv_of(tmp_path, "x" * 100_000 + ",b\n"), ["Image"])
+    assert len(str(caught.value)) < 1_000
+
+
+def test_without_openpyxl_the_message_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = xlsx_of(tmp_path, ["Image"], [1])
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    with pytest.raises(DataError, match=r"table\.XLSX: .*pip install 'taichinet\[xlsx\]'"):
+        read_rows(file)
+
+
+# -------------------------------------------------------------------------------------------------- classes
 
 
 @pytest.mark.parametrize(

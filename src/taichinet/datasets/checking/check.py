@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from taichinet.datasets.catalogue import CATALOGUE
@@ -125,6 +126,17 @@ def check_dataset(
         agreements=agreements,
         folds=counts,
     )
+
+
+def without_folder(text: str, root: Path) -> str:
+    """`text` with the files of the data set at `root` named from its own folder on, not from that of the machine."""
+    return text.replace(f"{root}/", "").replace(str(root), root.name) if root.is_absolute() else text
+
+
+def without_folders(report: DataReport, root: Path) -> DataReport:
+    """`report` as it can be handed on: no finding names the folder that the data set at `root` is in."""
+    findings = tuple(replace(one, message=without_folder(one.message, root)) for one in report.findings)
+    return replace(report, dataset=without_folder(report.dataset, root), findings=findings)
 
 
 def unreadable_report(dataset: str, error: DataError) -> DataReport:

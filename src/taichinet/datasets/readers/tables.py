@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources.abc import Traversable
 from io import BytesIO, StringIO
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
 
+from taichinet.datasets.archive import document_sizes
 from taichinet.datasets.manifest import Sample
 from taichinet.datasets.readers.layout import IMAGE_SUFFIXES
 from taichinet.errors import DataError
+from taichinet.storage.documents import shortened
+
+LARGEST_TABLE = 2**24
+"""Bytes of a table's file."""
+MOST_ROWS, MOST_COLUMNS = 20_000, 256
+"""A table within both takes less than 1 GiB, whatever its cells are."""
+_CELLS_OF_XLSX = ("xl/worksheets/", "xl/sharedstrings.xml")
+_LARGEST_CELLS, _LARGEST_PART = 5 * 2**19, 2**18
+"""Decompressed bytes of an .xlsx: of all members with cells, of which openpyxl reads 0.4 MiB/s or more; and of each
+other member, of which it reads 0.06 MiB/s or more."""
+_Cell = TypeVar("_Cell")
+
+
+class _TooLargeError(DataError):
+    """A table beyond a limit."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +46,8 @@ def read_rows(file: Traversable, columns: Sequence[str] = ()) -> list[dict[str, 
     """The rows of a .csv (comma or semicolon, UTF-8) or of the first sheet of an .xlsx, by the names in the first row.
 
     Cells are text without blanks around it, "" where empty; whole numbers have no decimals ("1", not "1.0"). Empty
-    rows and columns without a name are passed over. DataError where the file cannot be read, a row is wider than the
+    rows and columns without a name are passed over. DataError where the file cannot be read or is larger than
+    `LARGEST_TABLE`, the table has more rows or columns than `MOST_ROWS` and `MOST_COLUMNS`, a row is wider than the
     first, a name stands twice, or one of `columns` is missing.
     """
     cells = _sheet(file) if file.name.lower().endswith(".xlsx") else _csv(file)
@@ -36,18 +56,18 @@ def read_rows(file: Traversable, columns: Sequence[str] = ()) -> list[dict[str, 
     names = cells[0]
     for name in names:
         if name and names.count(name) > 1:
-            raise DataError(f"{file}: column '{name}' stands twice; keep one of them.")
+            raise DataError(f"{file}: column '{shortened(name)}' stands twice; keep one of them.")
     missing = [name for name in columns if name not in names]
     if missing:
         raise DataError(
-            f"{file}: has no column '{missing[0]}', only {', '.join(filter(None, names)) or 'unnamed ones'}. "
-            "Name it so in the first row."
+            f"{file}: has no column '{missing[0]}', only "
+            f"{shortened(', '.join(filter(None, names))) or 'unnamed ones'}. Name it so in the first row."
         )
     for row in cells[1:]:
         if any(row[len(names) :]):
             raise DataError(
-                f"{file}: the row of '{row[0]}' has more cells than the first row has columns. Put quotes around a "
-                "text with the separator in it."
+                f"{file}: the row of '{shortened(row[0])}' has more cells than the first row has columns. Put quotes "
+                "around a text with the separator in it."
             )
     return [
         {name: row[i] if i < len(row) else "" for i, name in enumerate(names) if name} for row in cells[1:] if any(row)
@@ -105,19 +125,44 @@ def _classes(table: ClassTable) -> dict[str, str]:
     return labels
 
 
+def _read(file: Traversable) -> bytes:
+    """The bytes of a table's file, within `LARGEST_TABLE`."""
+    try:
+        size = file.stat().st_size if isinstance(file, Path) else 0
+        content = file.read_bytes() if size <= LARGEST_TABLE else b""
+    except OSError as fault:
+        raise DataError(f"{file}: cannot be read ({fault}); check that it is there, whole, and yours.") from fault
+    if (size := max(size, len(content))) > LARGEST_TABLE:
+        raise DataError(
+            f"{file}: has {size / 2**20:.1f} MiB, the limit of a table is {LARGEST_TABLE // 2**20} MiB; keep only the "
+            "rows and columns of this data set."
+        )
+    return content
+
+
+def _within_limits(rows: Iterable[Sequence[_Cell]], file: Traversable) -> list[Sequence[_Cell]]:
+    """`rows` as a list; DataError at the first row or column beyond the limits, without reading on."""
+    kept: list[Sequence[_Cell]] = []
+    for row in rows:
+        if len(kept) >= MOST_ROWS or len(row) > MOST_COLUMNS:
+            raise _TooLargeError(
+                f"{file}: this table reaches row {len(kept) + 1} and column {len(row)}, the limits are {MOST_ROWS} "
+                f"rows and {MOST_COLUMNS} columns; delete the cells beyond the data, or save these as .csv."
+            )
+        kept.append(row)
+    return kept
+
+
 def _csv(file: Traversable) -> list[list[str]]:
     """The cells of a .csv; the separator is the sign that the first line has more of."""
     try:
-        text = file.read_bytes().decode("utf-8-sig")  # with or without the mark that spreadsheets write
-    except OSError as fault:
-        raise DataError(f"{file}: cannot be read ({fault}); check that it is there, whole, and yours.") from fault
+        text = _read(file).decode("utf-8-sig")  # with or without the mark that spreadsheets write
     except UnicodeDecodeError as fault:
         raise DataError(f"{file}: is no UTF-8 text ({fault}); save it as UTF-8.") from fault
     first = text.partition("\n")[0]
+    reader = csv.reader(StringIO(text), delimiter=";" if first.count(";") > first.count(",") else ",", strict=True)
     try:
-        rows = list(
-            csv.reader(StringIO(text), delimiter=";" if first.count(";") > first.count(",") else ",", strict=True)
-        )
+        rows = _within_limits(reader, file)
     except csv.Error as fault:
         raise DataError(f"{file}: is no table of comma-separated values ({fault}); save it anew.") from fault
     return [[cell.strip() for cell in row] for row in rows]
@@ -125,14 +170,47 @@ def _csv(file: Traversable) -> list[list[str]]:
 
 def _sheet(file: Traversable) -> list[list[str]]:
     """The cells of the first sheet of an .xlsx, formulas by their stored values."""
-    from openpyxl import load_workbook  # here, for few data sets have such a table
-
+    content = _read(file)
     try:
-        book = load_workbook(BytesIO(file.read_bytes()), data_only=True)
-        values = list(book.worksheets[0].values)
+        from openpyxl import load_workbook  # here, for few data sets have such a table
+    except ImportError as missing:
+        raise DataError(
+            f"{file}: reading .xlsx needs the package openpyxl: pip install 'taichinet[xlsx]', or save it as .csv."
+        ) from missing
+    try:
+        _refuse_slow(document_sizes(content), file)
+        # Read-only: rows come one by one. The size that the sheet claims to have is dropped.
+        sheet = load_workbook(BytesIO(content), read_only=True, data_only=True, keep_links=False).worksheets[0]
+        sheet.reset_dimensions()
+        rows = _within_limits(map(_row_values, count(1), sheet.iter_rows()), file)
+    except _TooLargeError:
+        raise
     except Exception as fault:  # openpyxl lets through whatever the zip and the XML in a damaged file raise
         raise DataError(f"{file}: cannot be read as .xlsx ({fault}); copy it again, or save it as .csv.") from fault
-    return [[_text(value) for value in row] for row in values]
+    cells = [[_text(value) for value in row] for row in rows]
+    if cells:  # a column without a name may have cells
+        cells[0] += [""] * (max(map(len, cells)) - len(cells[0]))
+    return cells
+
+
+def _refuse_slow(sizes: Mapping[str, int], file: Traversable) -> None:
+    """Raise where the members of an .xlsx would take openpyxl more than some seconds."""
+    cells = sum(size for name, size in sizes.items() if name.lower().startswith(_CELLS_OF_XLSX))
+    others = max((size for name, size in sizes.items() if not name.lower().startswith(_CELLS_OF_XLSX)), default=0)
+    for what, size, limit in (("cells", cells, _LARGEST_CELLS), ("styles or pictures", others, _LARGEST_PART)):
+        if size > limit:
+            raise _TooLargeError(
+                f"{file}: its {what} are {size / 2**20:.2f} MiB decompressed, the limit is {limit / 2**20:g} MiB; save "
+                "the first sheet as .csv."
+            )
+
+
+def _row_values(number: int, row: Sequence[Any]) -> list[object]:
+    """The values of row `number` up to its last filled cell; openpyxl does not compare a cell's row with its own."""
+    filled = [at for at, cell in enumerate(row) if cell.value is not None]
+    if wrong := [row[at].row for at in filled if row[at].row != number]:
+        raise ValueError(f"row {number} holds a cell of row {wrong[0]}")
+    return [cell.value for cell in row[: filled[-1] + 1 if filled else 0]]
 
 
 def _text(value: object) -> str:

@@ -32,6 +32,7 @@ class RayCluster:
             raise SettingError("--cluster needs Ray. Install it with: pip install 'taichinet[cluster]'.") from error
         if ":" in address:
             refuse_unheard(address)
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # also where it was set after taichinet was imported
         self._ray = ray
         self._mine = not ray.is_initialized()
         if self._mine:

@@ -5,21 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from taichinet.datasets.folds import PROTOCOLS, Protocol
 from taichinet.errors import SettingError, unknown_name
 from taichinet.experiments.paper import paper_table, paper_tables
 from taichinet.experiments.recipes import SCALES
+from taichinet.settings import Settings
 from taichinet.storage.documents import read_yaml
 
 ALL_TABLES = "paper"
 
 
-class SuitePart(BaseModel):
+class SuitePart(Settings):
     """Recipes on one data set. `test_on` names further data sets on which their networks are scored."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str = Field(description="name of the training's data set, as `taichinet data list` tells it")
     recipes: tuple[str, ...] = Field(min_length=1, description="names, or what follows the suite's scale: 'unet'")
@@ -29,13 +28,11 @@ class SuitePart(BaseModel):
     set: dict[str, Any] = Field(default_factory=dict, description="settings of these recipes, by dotted key")
 
 
-class Suite(BaseModel):
+class Suite(Settings):
     """A grid: every recipe of every part x `protocols` x `seeds` x `folds` (None: all of the plan).
 
     Without `protocols` each part has its own, which for a table of the paper is that table's.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     parts: tuple[SuitePart, ...] = Field(min_length=1)
     scale: str = "busi"

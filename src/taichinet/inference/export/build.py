@@ -45,8 +45,12 @@ def build(
     threshold: float,
     calibration: Sequence[NDArray[np.uint8]],
     notes: dict[str, str],
+    output: Path,
 ) -> Built:
-    """The export of `loaded`; int8 is calibrated on `calibration`, uint8 (C, S, S) each, float leaves it aside."""
+    """The export of `loaded`; int8 is calibrated on `calibration`, uint8 (C, S, S) each, float leaves it aside.
+
+    Temporary files are written to the folder `output`.
+    """
     import onnx
 
     from taichinet.inference.export.graph import network_graph
@@ -61,7 +65,7 @@ def build(
     from taichinet.runner import Model
 
     if precision == "int8":
-        graph = onnx_int8(graph, calibration)
+        graph = onnx_int8(graph, calibration, output)
     whole = whole_onnx(graph, loaded.channels, loaded.config.size, threshold, notes)
     model = Model(whole.SerializeToString())
 

@@ -74,7 +74,15 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
     say(f"Building {request.form} {request.precision}")
     calibration = [plain.prepare(case.pixels(loaded.channels)).pixels for case in images.calibration]
     notes = {"weights": digest, "model": loaded.config.model, "threshold": str(plain.threshold)}
-    built = build(request.form, request.precision, loaded, plain.threshold, calibration if request.int8 else [], notes)
+    built = build(
+        request.form,
+        request.precision,
+        loaded,
+        plain.threshold,
+        calibration if request.int8 else [],
+        notes,
+        request.output.parent,
+    )
     say(f"Comparing masks on {len(images.parity)} images")
     inside = Predictor(loaded, PLAIN, request.threshold, built.runtime)
     tuned = Predictor(loaded, PLAIN, request.threshold, Tuned(loaded.network))
@@ -87,11 +95,11 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
     with output_files(request.output.parent) as temporary:  # OpenVINO writes two files
         built.save_whole(temporary / request.output.name)
     report = ExportReport(
-        file=str(request.output),
+        file=request.output.name,
         form=request.form,
         precision=request.precision,
         bytes=sum(part.stat().st_size for part in _parts(request.output)),
-        weights=str(request.weights),
+        weights=folder.resolve().name,
         weights_digest=digest,
         size=plain.size,
         channels=plain.channels,
@@ -190,7 +198,7 @@ def _keep(request: ExportRequest, built: Built, comparison: Comparison, folder: 
             write_record(record, graph.parent / f"{request.form}-{precision}.json")
     except (OSError, StorageError):
         return ()
-    return (str(graph),)
+    return (f"{RUNTIMES_FOLDER}/{graph.name}",)
 
 
 def _output_names(request: ExportRequest) -> list[str]:

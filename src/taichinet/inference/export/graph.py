@@ -53,4 +53,14 @@ def network_graph(loaded: LoadedWeights, transposed: bool = False) -> onnx.Model
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program, though it does so always with dynamo=True")
     model: onnx.ModelProto = program.model_proto
+    return _without_traces(model)
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` without what the exporter notes of this machine: the paths and lines of the source of every node."""
+    graph = model.graph
+    nodes = [node for owner in (graph, *model.functions) for node in owner.node]
+    for part in (model, graph, *nodes, *graph.value_info, *graph.initializer, *graph.input, *graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
     return model

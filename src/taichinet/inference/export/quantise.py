@@ -8,7 +8,6 @@ and saturate; for those the weights use seven bits.
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from taichinet.inference.export.graph import NETWORK_IMAGE
 from taichinet.inference.runtimes.parity import has_int8_dot_products
+from taichinet.storage.atomic import temporary_folder
 
 if TYPE_CHECKING:
     import openvino
@@ -29,8 +29,11 @@ FEW_CHANNELS = 3
 Images = Sequence[NDArray[np.uint8]]
 
 
-def onnx_int8(graph: onnx.ModelProto, images: Images) -> onnx.ModelProto:
-    """The network-size `graph` with quantised convolutions, calibrated on `images`, each uint8 (C, S, S)."""
+def onnx_int8(graph: onnx.ModelProto, images: Images, output: Path) -> onnx.ModelProto:
+    """The network-size `graph` with quantised convolutions, calibrated on `images`, each uint8 (C, S, S).
+
+    ONNX Runtime works with files: they are in the folder `output`, and gone at the end.
+    """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -42,8 +45,8 @@ def onnx_int8(graph: onnx.ModelProto, images: Images) -> onnx.ModelProto:
             image = next(self._left, None)
             return None if image is None else {NETWORK_IMAGE: as_input(image)}
 
-    with tempfile.TemporaryDirectory() as folder:
-        plain, ready, done = (Path(folder) / f"{name}.onnx" for name in ("plain", "ready", "done"))
+    with temporary_folder(output) as folder:
+        plain, ready, done = (folder / f"{name}.onnx" for name in ("plain", "ready", "done"))
         onnx.save(graph, plain)
         root = logging.getLogger()
         level = root.level

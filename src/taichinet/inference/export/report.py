@@ -10,6 +10,7 @@ from typing import Any
 from taichinet.inference.runtimes.parity import MOST_DICE_COST, Parity
 from taichinet.inference.runtimes.runtime import Precision
 from taichinet.storage.atomic import write_json, write_text
+from taichinet.storage.markdown_text import escape_markdown
 from taichinet.storage.output_folder import output_files
 
 
@@ -19,7 +20,8 @@ class ExportReport:
 
     `rows` has the file itself and each runtime of `taichinet predict` that was measured, by name. `resized_apart` is
     the share of network-size pixels that the file resizes to another grey value than Pillow, and
-    `largest_grey_difference` by how many of 255 levels. `kept` are the graphs that `taichinet predict` will find.
+    `largest_grey_difference` by how many of 255 levels. `kept` are the graphs that `taichinet predict` will find,
+    as paths in the weights folder. No field names a folder of the machine: `file` and `weights` are bare names.
     """
 
     file: str
@@ -62,12 +64,12 @@ def write_report(report: ExportReport, file: Path) -> tuple[Path, Path]:
 def readable(report: ExportReport) -> str:
     """The report as Markdown."""
     lines = [
-        f"# Parity of {Path(report.file).name}",
+        f"# Parity of {escape_markdown(Path(report.file).name)}",
         "",
         f"{report.form} {report.precision}, {report.bytes / 1e6:.1f} MB, against plain PyTorch in float32 on "
         f"{report.parity_images} images at native size ({report.unseen_images} of them not seen in training)"
         + (f"; calibrated on {report.calibration_images} others." if report.precision == "int8" else "."),
-        f"Processor: {report.processor}.",
+        f"Processor: {escape_markdown(report.processor)}.",
         "",
         "| | Dice between masks (mean, least) | flipped pixels | largest difference | Dice against truth | cost | ms |",
         "| --- | --- | --- | --- | --- | --- | --- |",

@@ -10,6 +10,7 @@ from taichinet.evaluation.undefined import POLICIES
 from taichinet.reports.comparison.blocks import Block
 from taichinet.reports.comparison.results import ComparisonResults
 from taichinet.reports.comparison.runs import Method, Selection
+from taichinet.storage.csv_cells import escape_cell
 
 PLACE = ("table", "scale", "protocol", "trained_on", "tested_on", "with_normal", "row", "recipe")
 RUN = ("recipe", "trained_on", "tested_on", "with_normal", "protocol", "folds_done", "folds", "seeds")
@@ -132,4 +133,4 @@ def _text(head: Sequence[str], rows: Iterable[Sequence[Value]]) -> str:
 
 
 def _plain(value: Value) -> Value:
-    return str(value).lower() if isinstance(value, bool) else value
+    return str(value).lower() if isinstance(value, bool) else escape_cell(value)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 from taichinet.reports.document.model import Document, Heading, Note, Points, Table, cell_text, text_blocks
+from taichinet.storage.markdown_text import inline_markdown
 
 
 def generated_by(command: str) -> str:
@@ -14,13 +13,13 @@ def generated_by(command: str) -> str:
 
 def document_markdown(document: Document, header: str) -> str:
     """The whole document below the comment `header`."""
-    lines = [header, "", f"# {markdown(document.title)}"]
+    lines = [header, "", f"# {inline_markdown(document.title)}"]
     for text in document.lead:
-        lines += ["", markdown(text)]
+        lines += ["", inline_markdown(text)]
     if document.caveat:
-        lines += ["", f"**{markdown(document.caveat)}**"]
+        lines += ["", f"**{inline_markdown(document.caveat)}**"]
     for section in document.sections:
-        lines += ["", f"## {markdown(section.heading)}"]
+        lines += ["", f"## {inline_markdown(section.heading)}"]
         for block in text_blocks(section):
             lines += ["", *_block(block)]
     return "\n".join(lines) + "\n"
@@ -29,11 +28,11 @@ def document_markdown(document: Document, header: str) -> str:
 def _block(block: Heading | Note | Points | Table) -> list[str]:
     match block:
         case Heading(text):
-            return [f"### {markdown(text)}"]
+            return [f"### {inline_markdown(text)}"]
         case Note(text):
-            return [markdown(text)]
+            return [inline_markdown(text)]
         case Points(texts):
-            return [f"- {markdown(text)}" for text in texts]
+            return [f"- {inline_markdown(text)}" for text in texts]
         case Table():
             return table_markdown(block)
 
@@ -42,16 +41,5 @@ def table_markdown(table: Table) -> list[str]:
     """The lines of a table."""
     rule = [":--" if column < table.words else "--:" for column in range(len(table.headings))]
     rows = [[cell_text(cell) for cell in row] for group in table.groups for row in group]
-    lines = [[markdown(cell).replace("|", "\\|") for cell in row] for row in (table.headings, *rows)]
+    lines = [[inline_markdown(cell) for cell in row] for row in (table.headings, *rows)]
     return [f"| {' | '.join(row)} |" for row in (lines[0], rule, *lines[1:])]
-
-
-def markdown(text: str) -> str:
-    """`text` on one line, without HTML: outside code no tag or character reference begins in it."""
-    pieces = re.split(r"(`[^`]*`)", " ".join(text.split("\n")))
-    return "".join(piece if place % 2 else _without_html(piece) for place, piece in enumerate(pieces))
-
-
-def _without_html(text: str) -> str:
-    text = re.sub(r"&(?=#?\w)", "&amp;", text)
-    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
