@@ -1,41 +1,40 @@
 """Which plausible mistakes in losses, metrics, folds, statistics, readers and exports do the tests notice?
 
     nice -n 10 python benchmarks/mutations.py -o results/benchmarks/mutations.json
+    nice -n 10 python benchmarks/mutations.py -o results/benchmarks/mutations.json --only datasets/folds.py
     nice -n 10 python benchmarks/mutations.py -o results/benchmarks/mutations.json --again
 
 Each mutation is one replacement in one source file, written by hand: a mistake that changes a published number and
-raises no error. It is applied to a temporary copy of `src`, and only the tests named beside it run there. A mutation is
-killed if a test fails or the time limit passes, and survives if all pass. `--again` runs only those that are
-not in the JSON file yet, or survived, after tests were added: these keep `survived_before`.
+raises no error. It is applied to a temporary copy of `src`, and only the tests named beside it run there, in a process
+of their own. A mutation is killed if a test fails, and survives if all pass. The same tests run once without a mutation
+before; where they do not pass, their mutations are not run, and the exit code is 1.
+
+The file is written after every result. What has a result there from the same commit is not run again, so an interrupted
+run continues; results of files that differ from the commit are not kept. `--again` also keeps the mutations killed at
+other commits: only survivors run, after tests were added, and keep `survived_before`.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
-import importlib
 import json
-import multiprocessing
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-LIMIT = 50  # seconds for the tests of one mutation
-PRELOADED = (
-    *("numpy", "PIL.Image", "pydantic", "pytest", "safetensors.torch", "scipy.ndimage", "scipy.stats", "timm", "torch"),
-    *("torch.utils.flop_counter", "hypothesis", "onnx", "onnxruntime", "onnx.reference", "rich.console"),
-    *("typer.testing",),
-)
-
-_FORK = multiprocessing.get_context("fork")
+CPU_LIMIT = 120  # seconds of processor time: seconds of the clock are many more on a machine with other work
+CLOCK_LIMIT = 600  # for tests that wait for ever and use no processor time
 
 
 @dataclass(frozen=True)
@@ -399,134 +398,146 @@ MUTATIONS: tuple[Mutation, ...] = (
 )
 
 
-Job = tuple[tuple[str, ...], Mutation | None]
-"""Tests to run, with a mutation or without."""
+def run(tests: Sequence[str], mutation: Mutation | None = None) -> dict[str, Any]:
+    """The outcome and the seconds of `tests` on a copy of `src`, with the mutation applied if there is one."""
+    began = time.perf_counter()
+    with TemporaryDirectory(prefix="mutation-") as folder:
+        source = Path(folder) / "src"
+        shutil.copytree(ROOT / "src", source)
+        if mutation is not None:
+            _apply(mutation, source)
+        environment = {**os.environ, "PYTHONPATH": str(source), "OMP_NUM_THREADS": "1"}
+        environment.pop("TAICHINET_DATA", None)
+        plugins = ("randomly", "cacheprovider", "xdist")
+        options = ["-q", "-x", "--assert=plain", "--tb=no", *(f"-pno:{name}" for name in plugins)]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pytest", *options, *(f"tests/{test}" for test in tests)],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        resource.prlimit(process.pid, resource.RLIMIT_CPU, (CPU_LIMIT, CPU_LIMIT + 5))
+        try:
+            code = process.wait(CLOCK_LIMIT)
+        except subprocess.TimeoutExpired:
+            code = -signal.SIGXCPU
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # with the processes that tests started
+                process.wait()
+    passed, failed = ("passed", "failed") if mutation is None else ("survived", "killed")
+    outcome = {0: passed, 1: failed, -signal.SIGXCPU: "timed out"}.get(code, "error")
+    return {"outcome": outcome, "seconds": round(time.perf_counter() - began, 1)}
 
 
-def run_all(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, int | None, float]]:
-    """Each job with pytest's exit code (None past LIMIT) and its seconds, as they end.
-
-    Forked by the one thread of this process: a fork beside other threads may wait for ever for a lock of theirs.
-    """
-    left, active = list(jobs), dict[Any, tuple[Job, float]]()
-    with TemporaryDirectory(prefix="mutations-") as folder:
-        while left or active:
-            while left and len(active) < workers:
-                job = left.pop(0)
-                process = _FORK.Process(target=_child, args=(*job, Path(folder) / str(len(left))))
-                process.start()
-                active[process] = (job, time.perf_counter())
-            for process, (job, began) in list(active.items()):
-                seconds = time.perf_counter() - began
-                if process.is_alive() and seconds <= LIMIT:
-                    continue
-                code = None if process.is_alive() else process.exitcode
-                process.kill()
-                process.join()
-                del active[process]
-                yield job, code, round(seconds, 1)
-            time.sleep(0.05)
+def _apply(mutation: Mutation, source: Path) -> None:
+    file = source / "taichinet" / mutation.file
+    text = file.read_text(encoding="utf-8")
+    if text.count(mutation.old) != 1:
+        raise ValueError(f"{mutation.file} holds {mutation.old!r} {text.count(mutation.old)} times, not once")
+    file.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
 
 
-def _check_unmutated(tests: Iterable[tuple[str, ...]], workers: int) -> None:
-    """RuntimeError where tests fail without any mutation: they would count every mutation as killed."""
-    jobs: list[Job] = [(one, None) for one in sorted(set(tests))]
-    failed = [" ".join(job[0]) for job, code, _ in run_all(jobs, workers) if code != 0]
-    if failed:
-        raise RuntimeError(f"These tests do not pass without a mutation: {'; '.join(failed)}")
+class Record:
+    """The JSON file: the outcome of every set of tests without a mutation, and of every mutation."""
+
+    def __init__(self, path: Path, commit: str | None, again: bool = False) -> None:
+        self.path, self.commit = path, commit
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        self.baseline = [row for row in content.get("baseline", ()) if self._is_current(row)]
+        self._earlier = {_name(row): row for row in content.get("mutations", ())}
+        self.mutations = [
+            row for row in self._earlier.values() if self._is_current(row) or (again and row["outcome"] == "killed")
+        ]
+
+    def _is_current(self, row: dict[str, Any]) -> bool:
+        return self.commit is not None and row["commit"] == self.commit and row["outcome"] != "error"
+
+    def add_baseline(self, tests: tuple[str, ...], result: dict[str, Any]) -> None:
+        """Note what became of `tests` without a mutation."""
+        self.baseline.append({"tests": list(tests), **result, "commit": self.commit})
+        self._write()
+
+    def add(self, mutation: Mutation, result: dict[str, Any]) -> None:
+        """Note what became of `mutation`."""
+        row = {"file": mutation.file, "old": mutation.old, "new": mutation.new, "tests": list(mutation.tests)}
+        before = self._earlier.get(_name(row), {})
+        survived = before.get("outcome") == "survived" or before.get("survived_before", False)
+        self.mutations.append({**row, **result, "commit": self.commit, "survived_before": survived})
+        self._write()
+
+    def passing(self) -> set[tuple[str, ...]]:
+        """The sets of tests that pass without a mutation."""
+        return {tuple(row["tests"]) for row in self.baseline if row["outcome"] == "passed"}
+
+    def missing(self, mutations: Sequence[Mutation]) -> list[Mutation]:
+        """Those of `mutations` that have no row."""
+        done = {_name(row) for row in self.mutations}
+        return [one for one in mutations if (one.file, one.old, one.new) not in done]
+
+    def _write(self) -> None:
+        outcomes = [row["outcome"] for row in self.mutations]
+        content = {
+            "cpu_limit_seconds": CPU_LIMIT,
+            "counts": {name: outcomes.count(name) for name in sorted(set(outcomes))},
+            "baseline": self.baseline,
+            "mutations": self.mutations,
+        }
+        unfinished = self.path.with_suffix(".tmp")
+        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        unfinished.replace(self.path)
 
 
-def _mutated(mutation: Mutation | None, folder: Path) -> Path:
-    """A copy of `src` in `folder` with the mutation applied."""
-    source = folder / "src"
-    shutil.copytree(ROOT / "src", source)
-    if mutation is not None:
-        file = source / "taichinet" / mutation.file
-        text = file.read_text(encoding="utf-8")
-        if text.count(mutation.old) != 1:
-            raise ValueError(f"{mutation.file} holds {mutation.old!r} {text.count(mutation.old)} times, not once")
-        file.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
-    return source
+def _name(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["file"], row["old"], row["new"]
 
 
-def _child(tests: tuple[str, ...], mutation: Mutation | None, folder: Path) -> None:
-    """In a process of its own: run `tests` with the mutated package, and end with pytest's exit code."""
-    import pytest
-
-    source = _mutated(mutation, folder)
-    sink = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(sink, 1)
-    os.dup2(sink, 2)
-    os.environ.pop("TAICHINET_DATA", None)
-    os.environ["PYTHONPATH"] = str(source)
-    os.chdir(ROOT)
-    sys.path[:0] = [str(source), str(ROOT)]
-    import taichinet
-
-    if not str(taichinet.__file__).startswith(str(source)):
-        raise RuntimeError(f"The tests would run with {taichinet.__file__}, which has no mutation")
-    plugins = ("randomly", "cacheprovider", "xdist", "hypothesispytest")
-    options = ["-q", "-x", "--assert=plain", "--tb=no", *(f"-pno:{name}" for name in plugins)]
-    code = int(pytest.main([*options, *(f"tests/{test}" for test in tests)]))
-    shutil.rmtree(folder)
-    sys.exit(code if code in (0, 1) else 3)
+def _run_all(jobs: Sequence[tuple[tuple[str, ...], Mutation | None]], workers: int) -> Iterator[Any]:
+    """Every job with its result, as they end."""
+    with ThreadPoolExecutor(workers) as pool:
+        futures = {pool.submit(run, *job): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C nothing more is started
 
 
-def _preload() -> None:
-    """Import once what every child would import for seconds; never the package itself, which children mutate."""
-    for name in PRELOADED:
-        importlib.import_module(name)
-    gc.collect()
-    gc.freeze()  # children must not walk through all of it again
-
-
-def _commit() -> str:
+def _commit() -> str | None:
+    """None where the files that decide differ from those of the commit."""
     git = shutil.which("git") or "git"
-    done = subprocess.run([git, "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True)
-    return done.stdout.strip()
+
+    def said(*words: str) -> str:
+        return subprocess.run([git, *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    changed = said("status", "--porcelain", "--", "src", "tests", "benchmarks/mutations.py")
+    return None if changed else said("rev-parse", "--short=12", "HEAD")
 
 
 def main() -> None:
     """Run the mutations and write what became of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, help="the JSON file")
-    parser.add_argument("--again", action="store_true", help="run only what is not killed in that file")
+    parser.add_argument("--only", default="", metavar="FILE", help="part of the name of the mutated source file")
+    parser.add_argument("--again", action="store_true", help="keep what was killed at other commits")
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"  # before numpy and torch are imported
-    sys.dont_write_bytecode = True
-    _preload()
-    began = time.perf_counter()
-    earlier: dict[tuple[str, str, str], dict[str, Any]] = {}
-    if arguments.again:
-        rows = json.loads(arguments.output.read_text(encoding="utf-8"))["mutations"]
-        earlier = {(row["file"], row["old"], row["new"]): row for row in rows}
-    commit = _commit()
-
-    def before(mutation: Mutation) -> dict[str, Any]:
-        return earlier.get((mutation.file, mutation.old, mutation.new), {})
-
-    rows = [before(one) for one in MUTATIONS if before(one).get("outcome") == "killed"]
-    todo = [one for one in MUTATIONS if before(one).get("outcome") != "killed"]
-    _check_unmutated([one.tests for one in todo], arguments.workers)
-    for (tests, mutation), code, seconds in run_all([(one.tests, one) for one in todo], arguments.workers):
-        assert mutation is not None  # noqa: S101
-        outcome = {0: "survived", 1: "killed", None: "timed out"}.get(code, "error")
-        print(f"{outcome:9} {seconds:5} s  {mutation.file}: {mutation.old} -> {mutation.new}", flush=True)
-        row = {"file": mutation.file, "old": mutation.old, "new": mutation.new, "tests": list(tests)}
-        again = before(mutation).get("outcome") == "survived" or before(mutation).get("survived_before", False)
-        rows.append({**row, "outcome": outcome, "seconds": seconds, "survived_before": again})
-        outcomes = [one["outcome"] for one in rows]
-        content = {
-            "commit": commit,
-            "wall_seconds": round(time.perf_counter() - began, 1),
-            "limit_seconds": LIMIT,
-            "counts": {name: outcomes.count(name) for name in sorted(set(outcomes))},
-            "mutations": rows,
-        }
-        unfinished = arguments.output.with_suffix(".tmp")  # written after each: a long run may be interrupted
-        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(arguments.output)
+    record = Record(arguments.output, _commit(), arguments.again)
+    todo = record.missing([one for one in MUTATIONS if arguments.only in one.file])
+    known = {tuple(row["tests"]) for row in record.baseline}
+    unmutated = sorted({one.tests for one in todo} - known)
+    for (tests, _), result in _run_all([(tests, None) for tests in unmutated], arguments.workers):
+        print(f"{result['outcome']:9} {result['seconds']:5} s  unmutated: {' '.join(tests)}", flush=True)
+        record.add_baseline(tests, result)
+    passing = record.passing()
+    for (_, mutation), result in _run_all([(o.tests, o) for o in todo if o.tests in passing], arguments.workers):
+        line = f"{mutation.file}: {mutation.old} -> {mutation.new}"
+        print(f"{result['outcome']:9} {result['seconds']:5} s  {line}", flush=True)
+        record.add(mutation, result)
+    if failing := sorted({" ".join(one.tests) for one in todo} - {" ".join(tests) for tests in passing}):
+        sys.exit(f"These tests do not pass without a mutation: {'; '.join(failing)}")
 
 
 if __name__ == "__main__":

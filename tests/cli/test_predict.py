@@ -495,14 +495,22 @@ def maps_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.png")}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_ended_is_gone_on_with(
-    number: signal.Signals, scans: Path, weights: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def many(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Images that take seconds, and what a run that nothing ends makes of them."""
+    scans, whole = tmp_path_factory.mktemp("scans"), tmp_path_factory.mktemp("runs") / "whole"
     for seed in range(60):
         picture(800, 900, seed).save(scans / f"{seed:02}.png", compress_level=0)
-    out, whole = tmp_path / "out", tmp_path / "whole"
     predict([scans], whole, weights)
+    return scans, whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_is_gone_on_with(
+    number: signal.Signals, many: tuple[Path, Path], weights: Path, tmp_path: Path
+) -> None:
+    scans, whole = many
+    out = tmp_path / "out"
     process = command(scans, "-w", weights, "-o", out)
     journal = out / JOURNAL
     while not journal.exists() or journal.read_bytes().count(b"\n") < 12:  # the header, and eleven images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from dataclasses import replace
@@ -23,6 +24,7 @@ from taichinet.datasets.phantom_folder import write_phantom_busi
 from taichinet.errors import DataError, SettingError, WeightsError
 from taichinet.inference.export.build import ENDINGS, ExportFormat
 from taichinet.inference.export.export import ExportRequest, export
+from taichinet.inference.export.graph import network_graph
 from taichinet.inference.export.images import find_cases, share_out
 from taichinet.inference.export.surroundings import before_network, behind_network
 from taichinet.inference.predictor import Predictor
@@ -69,18 +71,24 @@ def exported(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytes
     return weights, folder / "file.onnx"
 
 
+@pytest.fixture(scope="module")
+def opened(exported: tuple[Path, Path]) -> tuple[Predictor, Model]:
+    weights, file = exported
+    return Predictor(load_weights(weights), PLAIN), Model(file)
+
+
 @pytest.mark.parametrize("channels", [0, 3])
 @pytest.mark.parametrize("size", SIZES)
 def test_the_file_gives_the_predictors_mask_for_every_size_and_colour(
-    exported: tuple[Path, Path], size: tuple[int, int], channels: int
+    opened: tuple[Predictor, Model], size: tuple[int, int], channels: int
 ) -> None:
-    weights, file = exported
+    predictor, model = opened
     pixels = picture(*size, channels)
-    expected = Predictor(load_weights(weights), PLAIN).predict(pixels)
-    found = Model(file).segment(pixels)
+    expected = predictor.predict(pixels)
+    found = model.segment(pixels)
     assert found.mask.shape == found.probability.shape == size
     np.testing.assert_allclose(found.probability, expected.probability, atol=5e-3)
-    clear = np.abs(expected.probability - Predictor(load_weights(weights), PLAIN).threshold) > 5e-3
+    clear = np.abs(expected.probability - predictor.threshold) > 5e-3
     np.testing.assert_array_equal(found.mask[clear] > 0, expected.mask[clear])
     assert set(np.unique(found.mask)) <= {0, 255}
 
@@ -142,11 +150,13 @@ def test_int8_that_costs_more_than_the_limit_is_refused_and_leaves_nothing(
 
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
 def test_a_trained_network_is_quantised_on_good_images_and_refused_on_damaged_ones(
-    form: ExportFormat, tmp_path: Path
+    form: ExportFormat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit of 0.005 Dice itself: the shipped network, real quantisation, a truth to lose against."""
     weights = tmp_path / "weights"
     shutil.copytree(shipped_weights(), weights)
+    made = network_graph(load_weights(weights), transposed=form == "openvino")  # once for both exports
+    monkeypatch.setattr("taichinet.inference.export.graph.network_graph", lambda *_, **__: copy.deepcopy(made))
     data = write_phantom_busi(tmp_path / "data", 6, 6, 0, seed=3, height=96, width=128)
     good = write_phantom_busi(tmp_path / "good", 8, 8, 0, seed=4, height=96, width=128)
     black = tmp_path / "black"

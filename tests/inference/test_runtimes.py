@@ -66,6 +66,11 @@ def shipped_graph(shipped: LoadedWeights) -> onnx.ModelProto:
     return network_graph(shipped)
 
 
+@pytest.fixture(scope="module")
+def transposed_graph(shipped: LoadedWeights) -> onnx.ModelProto:
+    return network_graph(shipped, transposed=True)
+
+
 def assert_agrees(runtime: Runtime, shipped: LoadedWeights, tolerance: float) -> None:
     images = phantoms(3, shipped.config.size)
     expected, found = Eager(shipped.network).maps(images), runtime.maps(images)
@@ -96,12 +101,14 @@ def test_openvino_agrees_with_plain_on_the_shipped_weights(
     assert_agrees(OpenVino(model, "float32", threads=1), shipped, 2e-4)
 
 
-def test_openvino_answers_each_image_of_a_batch_in_its_place(shipped: LoadedWeights) -> None:
+def test_openvino_answers_each_image_of_a_batch_in_its_place(
+    shipped: LoadedWeights, transposed_graph: onnx.ModelProto
+) -> None:
     """Two threads and nine different images: they end in another order than they began."""
     openvino = pytest.importorskip("openvino")
     from taichinet.inference.runtimes.openvino import OpenVino
 
-    model = openvino.Core().read_model(network_graph(shipped, transposed=True).SerializeToString())
+    model = openvino.Core().read_model(transposed_graph.SerializeToString())
     runtime = OpenVino(model, "float32", threads=2)
     assert len(runtime._requests) > 1, "one after the other, none could end out of turn"
     images = phantoms(9, shipped.config.size)
@@ -126,14 +133,14 @@ def test_plain_pytorch_computes_upsampling_as_written_and_the_faster_ones_merge_
 
 
 def test_only_the_graph_for_openvino_has_transposed_convolutions(
-    shipped: LoadedWeights, shipped_graph: onnx.ModelProto, tmp_path: Path
+    shipped: LoadedWeights, shipped_graph: onnx.ModelProto, transposed_graph: onnx.ModelProto, tmp_path: Path
 ) -> None:
     def count(graph: onnx.ModelProto) -> tuple[int, int]:
         kinds = [node.op_type for node in graph.graph.node]
         return kinds.count("Resize"), kinds.count("ConvTranspose")
 
     assert count(shipped_graph) == (8, 0)
-    assert count(network_graph(shipped, transposed=True)) == (0, 8)
+    assert count(transposed_graph) == (0, 8)
     pytest.importorskip("openvino")
     from taichinet.inference.runtimes.openvino import OpenVino
 
@@ -211,20 +218,27 @@ def assert_lesion_alone(network: nn.Module, spared: object, called: bool = False
     assert bool(calls) == called
 
 
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the weights of a small network in `w`, and its graph beside them."""
+    folder = tmp_path_factory.mktemp("narrow")
     torch.manual_seed(0)
-    return save_weights(
-        create_model("taichinet", width=2), WeightsConfig("taichinet", {"width": 2}, 32), tmp_path / "w"
-    )
+    save_weights(create_model("taichinet", width=2), WeightsConfig("taichinet", {"width": 2}, 32), folder / "w")
+    onnx.save(network_graph(load_weights(folder / "w")), folder / "onnx-float32.onnx")
+    return folder
+
+
+@pytest.fixture
+def weights(narrow: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(narrow, tmp_path / "narrow") / "w"
 
 
 def keep_graph(folder: Path, **changes: object) -> None:
-    """An ONNX graph of the weights beside them, with a record that holds, but for `changes`."""
+    """The ONNX graph of the weights in their folder, with a record that holds, but for `changes`."""
     runtimes = folder / RUNTIMES_FOLDER
     runtimes.mkdir(exist_ok=True)
     if not (runtimes / "onnx-float32.onnx").exists():
-        onnx.save(network_graph(load_weights(folder)), runtimes / "onnx-float32.onnx")
+        shutil.copy(folder.parent / "onnx-float32.onnx", runtimes)
     digest = digest_file(folder / "model.safetensors")
     graph = digest_graph(runtimes / "onnx-float32.onnx")
     record = ParityRecord("onnx", "float32", "onnx-float32.onnx", digest, processor(), EXACT, 0.5, 1.0, 2.0, graph)

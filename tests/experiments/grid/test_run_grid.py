@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from fakes.ddti import make_fake_ddti
 
 from experiments.grid.grids import SETTINGS, phantoms, suite, tiny_grid
@@ -144,8 +145,8 @@ def test_a_defect_leaves_its_traceback_beside_the_cell(data: Path, tmp_path: Pat
 @pytest.mark.timeout(600)  # every process imports torch anew
 def test_several_processes_end_with_the_files_of_one(data: Path, tmp_path: Path) -> None:
     recipes = ("taichinet", "head-a")  # both wait for one preparation
-    run(data, tmp_path / "one", *recipes, executor=Processes(1, threads=1))
-    progress = run(data, tmp_path / "two", *recipes, executor=Processes(2, threads=1))
+    run(data, tmp_path / "one", *recipes)
+    progress = run(data, tmp_path / "two", *recipes, executor=Processes(2, threads=torch.get_num_threads()))
     assert states(progress) == ["done", "done"]
     assert len(list((tmp_path / "two/mining").glob("*/provenance.json"))) == 1
     assert not list((tmp_path / "two").rglob("*claim*"))
