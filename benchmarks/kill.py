@@ -41,6 +41,7 @@ SURVIVOR_SECONDS = 15.0
 SETTINGS = {"options.width": 4, "data.size": 32, "data.folds": 2, "data.validation_share": 0.25, "training.epochs": 4}
 _OUTPUTS = ("runs", "out")
 _TIMINGS = ("second", "minute", "speed", "faster", "wall", "date", "time", "load", "written_at")
+_OF_THE_CALL = ("done_before",)  # true of what an interrupted call had finished: no part of the result
 _IGNORED = ("claim", "lock", "seconds", ".parity.md", ".tmp", ".pt")
 
 
@@ -162,7 +163,7 @@ def _strip(value: Any) -> Any:
 
 
 def _is_timing(name: str) -> bool:
-    return any(word in name.lower() for word in _TIMINGS)
+    return name in _OF_THE_CALL or any(word in name.lower() for word in _TIMINGS)
 
 
 def undisturbed(command: Command, ready: Path, work: Path) -> dict[str, Any]:
