@@ -34,6 +34,7 @@ import yaml
 from taichinet.datasets.phantom_folder import write_phantom_busi
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.storage.atomic import write_json
+from taichinet.storage.output_folder import MANIFEST
 
 RECORD = Path(__file__).parents[1] / "results/benchmarks/kill.json"
 TAKEOVER_SECONDS = 90.0
@@ -148,6 +149,8 @@ def result_of(folder: Path, stdout: str) -> dict[str, str]:
 
 
 def _without_timings(path: Path) -> bytes:
+    if path.name == MANIFEST:  # digests of files with timings
+        return json.dumps(sorted(json.loads(path.read_text(encoding="utf-8")))).encode()
     if path.suffix == ".json":
         return json.dumps(_strip(json.loads(path.read_text(encoding="utf-8")))).encode()
     if path.suffix == ".csv":
