@@ -109,15 +109,15 @@ def train_folds(
     """Train and score `folds` one after the other, then summarise every fold of the study that is done.
 
     `existing` says what happens to run folders that are there already: refused (nothing is ever lost by a typing
-    error), resumed, or made anew.
+    error), resumed, or replaced.
     """
     experiment = fitted_to(experiment, study.manifest)
     folder = study_folder(experiment, study.plan, out)
     for fold in folds:
         if existing == "refuse" and _has_work(folder / f"fold-{fold}"):
             raise FoldError(
-                f"{folder / f'fold-{fold}'} holds a training already. Add --resume to go on with it, --overwrite to "
-                "begin anew, or give another --out."
+                f"{folder / f'fold-{fold}'} already holds a training. Add --resume to continue it, --overwrite to "
+                "replace it, or give another --out."
             )
     if existing == "overwrite":
         for fold in folds:
@@ -194,7 +194,7 @@ def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan) -> 
         if different:
             raise FoldError(
                 f"{path.parent} was trained with another {' and '.join(different)} than asked for now. Give another "
-                "--out, or a name of its own (--set name=...), or train all folds anew with --overwrite."
+                "--out, or a name of its own (--set name=...), or train all folds again with --overwrite."
             )
 
 

@@ -62,7 +62,7 @@ def run_fold(
     path that answers nothing) is neither scored, nor counted, nor kept.
 
     With `resume`, a finished fold is read back and an interrupted one goes on from its last epoch; without, the
-    folder begins anew. The test images are touched once, after the weights have been selected. Raises LockedError
+    fold is trained from the start. The test images are used once, after the weights are selected. Raises LockedError
     where another process works in `folder`.
     """
     with locked(folder / "claim") as lock:
