@@ -73,7 +73,7 @@ def find_near_duplicates(
     rescaled, cropped, marked or brightened copies, and neighbouring frames of one sweep.
     Not found: mirrored or rotated copies; crops that keep less than about half of the scene's area; other
     views of the same lesion or patient, whose speckle differs. A picture of one grey value equals its exact
-    copies only. Where pictures share burnt-in screen furniture (scale bars, text on black) strangers reach
+    copies only. Where pictures share burnt-in screen furniture (scale bars, text on black) different scenes reach
     0.63: raise `detail_correlation` to 0.7 there.
     The result depends on neither the order of `images` nor any random number. Each picture is asked for once and
     only its fingerprint kept, so a mapping that decodes on demand never has the whole data set in memory.
@@ -127,7 +127,7 @@ def match_fingerprints(
 def _check_thresholds(correlation: float, detail_correlation: float) -> None:
     for name, value in (("correlation", correlation), ("detail_correlation", detail_correlation)):
         if not 0.3 <= value <= 1:
-            raise SettingError(f"{name} = {value}, but it must lie in 0.3 to 1; lower values join strangers.")
+            raise SettingError(f"{name} = {value}, but it must lie in 0.3 to 1; lower values join different scenes.")
 
 
 def _identical(prints: Sequence[Fingerprint]) -> list[tuple[int, int]]:

@@ -85,7 +85,7 @@ def make_folds(
 ) -> FoldPlan:
     """Assign every sample of `manifest` to one of `count` folds, stratified by class.
 
-    Patients, where the manifest tells them, are joined with `groups`. An official split has its own number of folds.
+    Patients, where the manifest has them, are joined with `groups`. An official split has its own number of folds.
     Raises FoldError where a class has fewer samples than folds, or no official split exists.
     """
     labels = manifest.labels

@@ -43,7 +43,7 @@ class Sample:
     """One image and its masks, not yet decoded; files lie in a folder or inside a zip alike.
 
     `key` names the sample uniquely and stably ("benign (12)"); `label` is its class. Masks of one region are united;
-    a region without a mask is empty. `patient` is whom the image shows, where the names tell; `part` and `fold` are
+    a region without a mask is empty. `patient` is whom the image shows, where names give it; `part` and `fold` are
     the split that the data set's authors distribute, where they do.
     """
 
@@ -135,7 +135,7 @@ class Manifest:
 
     @property
     def patients(self) -> tuple[tuple[str, ...], ...]:
-        """The keys of every patient with more than one image, where names tell patients."""
+        """The keys of every patient with more than one image, where names give patients."""
         members: dict[str, list[str]] = {}
         for sample in self.samples:
             if sample.patient is not None:

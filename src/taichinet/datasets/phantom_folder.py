@@ -81,7 +81,7 @@ def _write_png(pixels: NDArray[Any], path: Path) -> None:
 
 
 def _own_files(root: Path) -> list[Path]:
-    """The pictures and masks a phantom set consists of, never a stranger's file."""
+    """The pictures and masks a phantom set consists of, no other file."""
     own = re.compile(rf"({'|'.join(LABELS)}) \(\d+\)(_mask(_\d+)?)?\.png")
     return [path for label in LABELS for path in (root / label).glob("*.png") if own.fullmatch(path.name)]
 

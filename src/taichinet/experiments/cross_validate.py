@@ -57,8 +57,8 @@ def train_folds(
     """Train and score `folds` one after the other, then summarise every fold of the study that is done.
 
     `existing` says what happens to run folders that are there already: refused (nothing is ever lost by a typing
-    error), resumed, or made anew. Resumed with more epochs they go on for longer, all or none of `folds`, and
-    `on_longer` gets the line that says so; folds that have ended can do that if `keep_checkpoints` was true.
+    error), resumed, or replaced. Resumed with more epochs they are extended, all or none of `folds`, and `on_longer` is
+    called with the line that says so; finished folds can be extended if `keep_checkpoints` was true.
     """
     experiment = fitted_to(experiment, study.manifest)
     folder = study_folder(experiment, study.plan, out)
@@ -157,10 +157,10 @@ def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan, ext
             mine = experiment.model_dump(mode="json")
             changes = setting_changes(theirs, mine) if isinstance(theirs, dict) else {}
             told = f" ({describe_changes(changes)})" if changes else ""
-            longer = " To go on with all folds for longer, leave --fold out." if set(changes) == {EPOCHS} else ""
+            longer = " To extend all folds, leave --fold out." if set(changes) == {EPOCHS} else ""
             raise FoldError(
                 f"{path.parent} was trained with another {' and '.join(different)} than asked for now{told}. Give "
-                "another --out, or a name of its own (--set name=...), or train all folds anew with --overwrite."
+                "another --out, or a name of its own (--set name=...), or train all folds again with --overwrite."
                 f"{longer}"
             )
 

@@ -26,7 +26,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
 
 
 def evaluation_record(evaluation: Evaluation) -> dict[str, Any]:
-    """The scores with all that tells where they come from, for summary.json; no path of this machine."""
+    """The scores and their origin, for summary.json, without paths of this machine."""
     manifest = evaluation.networks[0].manifest
     return {
         "dataset": manifest.name,

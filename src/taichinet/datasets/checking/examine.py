@@ -51,7 +51,7 @@ def examine(sample: Sample, regions: Sequence[str], in_colour: bool = False) -> 
                 raise DataError(unfit)
         except DataError as fault:
             finding = Finding("unreadable", (sample.key,), str(fault))
-            found += [] if finding in found else [finding]  # a file that paints several regions is told once
+            found += [] if finding in found else [finding]  # a file that paints several regions is reported once
         else:
             painted.append(pixels)
     lesion = None

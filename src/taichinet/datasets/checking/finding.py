@@ -76,9 +76,7 @@ def counted(count: int, noun: str) -> str:
 
 
 KINDS: dict[FindingKind, KindInfo] = {
-    "unreadable": KindInfo(
-        "Files that cannot be read", "error", "Nothing can be trained before each is mended or fetched anew."
-    ),
+    "unreadable": KindInfo("Files that cannot be read", "error", "Repair or download each before training."),
     "contradictory labels": KindInfo(
         "One scene under two labels",
         "error",
@@ -87,7 +85,7 @@ KINDS: dict[FindingKind, KindInfo] = {
     "split scene": KindInfo(
         "Scenes split between folds",
         "error",
-        "The test fold holds what was trained on: its score tells memory, not skill.",
+        "The test fold holds what was trained on: its score measures memory, not skill.",
     ),
     "split patient": KindInfo(
         "Patients split between folds",
@@ -95,7 +93,7 @@ KINDS: dict[FindingKind, KindInfo] = {
         "The test fold holds patients who were trained on: its score is too high.",
     ),
     "other fold file": KindInfo(
-        "The fold file does not fit", "error", "It was made for other pictures: use those, or draw the folds anew."
+        "The fold file does not fit", "error", "It was made for other pictures: use those, or draw new folds."
     ),
     "empty mask": KindInfo(
         "Empty masks in a lesion class",
@@ -144,7 +142,7 @@ KINDS: dict[FindingKind, KindInfo] = {
         "Dotted measuring lines", "warning", "They cross the lesion: a network learns to find the line."
     ),
     "text": KindInfo(
-        "Text and pictograms", "warning", "Words such as RIGHT BREAST tell the side, the device, sometimes the case."
+        "Text and pictograms", "warning", "Words such as RIGHT BREAST show the side, the device, sometimes the case."
     ),
     "drawn line": KindInfo("Drawn lines", "warning", "Sides of a Doppler or zoom box: they frame what was suspicious."),
     "colour": KindInfo(
@@ -162,7 +160,7 @@ KINDS: dict[FindingKind, KindInfo] = {
         "The lesion is cut off: its size and its border there are unknown.",
     ),
     "corner mark": KindInfo("Marks in a corner", "note", "A maker's sign: harmless if every class has it alike."),
-    "ruler": KindInfo("Rulers", "note", "Their ticks tell the scale: worth reading before they are cropped away."),
+    "ruler": KindInfo("Rulers", "note", "Their ticks give the scale: worth reading before they are cropped away."),
     "black frame": KindInfo(
         "Black borders and corners", "note", "Cropping them away leaves the network more of the tissue."
     ),

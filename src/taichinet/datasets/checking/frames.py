@@ -1,6 +1,6 @@
 """Frames: black borders around the scan, and the black corners of a fan-shaped one.
 
-A frame wastes the network's input size and often tells the device, and so the hospital.
+A frame wastes the network's input size and often reveals the device, and so the hospital.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rulers: evenly spaced ticks along the sides of a picture, by which a scanner tells the scale."""
+"""Rulers: evenly spaced ticks along the sides of a picture, by which a scanner shows the scale."""
 
 from __future__ import annotations
 

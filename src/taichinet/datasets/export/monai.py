@@ -1,4 +1,4 @@
-"""Export to a MONAI datalist: images, label maps, and a JSON file that pairs them and tells their folds."""
+"""Export to a MONAI datalist: images, label maps, and a JSON file that pairs them and holds their folds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def export_monai(
     Images are PNG at native size, grey or, with `colour`, RGB; label maps hold 0..R, inner regions higher.
     With a `plan`, all samples are in "training", and "fold" is the fold in which a sample is tested
     (monai.auto3dseg.datafold_read holds it out). Without, or with an official one, "validation" and "test" are the
-    data set's own parts, and "fold" is told where it comes with one. The same samples give the same bytes. DataError
+    data set's own parts, and "fold" is written where it comes with one. The same samples give the same bytes. DataError
     or FoldError where something does not fit; then nothing is written.
     """
     plan = dealt(manifest, plan)

@@ -90,7 +90,7 @@ def _index(
 
 
 def _splits(train: list[Sample], names: dict[str, str], folds: dict[str, int]) -> list[dict[str, list[str]]]:
-    """splits_final.json; a case without a fold trains in every one. Empty where nothing is to be told."""
+    """splits_final.json; a case without a fold trains in every one. Empty where there is no fold to write."""
     held_out = [[s.key for s in train if folds.get(s.key) == fold] for fold in sorted(set(folds.values()))]
     if not folds:
         held_out = [[s.key for s in train if s.part == "validation"]]

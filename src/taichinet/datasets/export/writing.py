@@ -1,4 +1,4 @@
-"""What both exports do: a folder that becomes whole at once, pictures as PNG, and the folds to tell."""
+"""What both exports do: a folder that becomes whole at once, pictures as PNG, and the folds to write."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def write_pictures(manifest: Manifest, files: Sequence[tuple[Path, Path]], colou
 
 
 def dealt(manifest: Manifest, plan: FoldPlan | None) -> FoldPlan | None:
-    """`plan`, verified against the pictures; None for an official one, which the samples tell better themselves."""
+    """`plan`, verified against the pictures; None for an official one, which the samples themselves hold."""
     if not manifest.samples:
         raise DataError(f"There is nothing to export: {manifest.name} holds no sample.")
     if plan is None:

@@ -3,7 +3,7 @@
 Why two steps. Tissue looks alike at low resolution (dark lesion, bright layers), so a coarse patch alone
 proves nothing; speckle does not repeat, so the fine detail of two aligned pictures correlates only where they
 show the same scene. On BUSI the aligned correlation has two humps with almost nothing between: below 0.42
-strangers, above 0.85 copies; the few pairs from 0.45 to 0.85 are neighbouring frames of one sweep.
+different scenes, above 0.85 copies; the few pairs from 0.45 to 0.85 are neighbouring frames of one sweep.
 Only upright copies are looked for.
 """
 
@@ -24,7 +24,7 @@ COARSE_SIDE, FINE_SIDE = 48, 96
 COARSE_BLUR, FINE_BLUR = 3.0, 3.0
 COARSE_CORRELATION = 0.5
 TRIAL_STEPS = 2
-TRIAL_CORRELATION = 0.3  # after two steps; BUSI's copies reach 0.5 by then, nine strangers in ten stay below
+TRIAL_CORRELATION = 0.3  # after two steps; BUSI's copies reach 0.5 by then, nine of ten other pairs stay below
 STARTS_AT_ONCE = 1024  # bounds the memory of the fine views (about 75 MB)
 SAME_FRAME = 0.02  # edges that agree within this share of the side are the same edges
 

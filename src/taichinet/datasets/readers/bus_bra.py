@@ -30,8 +30,8 @@ def recognises(folder: Traversable) -> bool:
 def read_bus_bra(root: Path, include_normal: bool = True, verify: bool = True) -> Manifest:
     """All samples of BUS-BRA under `root`: Images/bus_0001-l.png, Masks/mask_0001-l.png, keys "bus_0001-l".
 
-    bus_data.csv tells the class (ID, Pathology) and the patient (Case), of whom there may be both sides; 5-fold-cv.csv
-    tells the fold (ID, kFold), counted from 1 there and from 0 here. 10-fold-cv.csv is passed over. There are no
+    bus_data.csv gives the class (ID, Pathology) and the patient (Case), of whom there may be both sides; 5-fold-cv.csv
+    gives the fold (ID, kFold), counted from 1 there and from 0 here. 10-fold-cv.csv is passed over. There are no
     normal images: `include_normal` changes nothing.
     """
     folder = find_folder(open_top(root, _REMEDY), FOLDERS, recognises)

@@ -1,4 +1,4 @@
-"""BUS-UCLM, breast ultrasound of 38 women, whose masks tell the class by their colours."""
+"""BUS-UCLM, breast ultrasound of 38 women, whose masks give the class by their colours."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_bus_uclm(root: Path, include_normal: bool = True, verify: bool = True) 
     """All samples of BUS-UCLM under `root`: images/ABCD_000.png and masks/ABCD_000.png, keys "ABCD_000".
 
     The class is what the mask is painted in: green benign, red malignant (an image with both is malignant), nothing
-    normal. So masks are decoded whatever `verify` says; INFO.csv, which tells the same and more, is passed over. The
+    normal. So masks are decoded whatever `verify` says; INFO.csv, which holds the same and more, is passed over. The
     letters of the name are the patient. An image whose mask has another size is left out, with a line in
     `Manifest.left_out`, for there is no telling where the mask belongs; any other fault is a problem.
     `include_normal=False` leaves out images without a lesion.
@@ -71,7 +71,7 @@ def _look_at_all(pairs: Iterable[tuple[str, Traversable, Traversable]]) -> list[
 
 
 def _look(stem: str, image: Traversable, mask: Traversable) -> _Look:
-    """What the mask's colours and size tell of one image."""
+    """One image's class and size, from its mask."""
     patient = stem.rpartition("_")[0] or None
     image_alone = Sample(stem, NORMAL_CLASS, image, (), patient)
     try:

@@ -72,7 +72,7 @@ def read_busi(root: Path, include_normal: bool = True, verify: bool = True) -> M
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise DataError(
-            f"{root} is not a whole BUSI: {count}. Mend each, or fetch the data set anew. {_REMEDY}", problems
+            f"{root} is not a whole BUSI: {count}. Repair each, or download the data set again. {_REMEDY}", problems
         )
     normal = {} if include_normal else _list_class(folder / NORMAL_CLASS, NORMAL_CLASS)[0]
     left_out = sum(entry.image is not None for entry in normal.values())

@@ -36,7 +36,7 @@ def read_drishti_gs(root: Path, include_normal: bool = True, verify: bool = True
     _cupsegSoftmap.png; some copies call the GT of the test part Test_GT. A map says how many of four graders painted
     a pixel (0, 64, 128, 191, 255), and at least two must have (> 127). Where Images has the subfolders GLAUCOMA and
     NORMAL they are the class, which else is "fundus"; "normal" is the eye, not the mask, so it reads "non-glaucoma".
-    A part that is not there is passed over, and `include_normal` changes nothing. Names do not tell patients.
+    A part that is not there is passed over, and `include_normal` changes nothing. Names do not identify patients.
     """
     folder = find_folder(open_top(root, _REMEDY), FOLDERS, recognises)
     if folder is None:
@@ -58,7 +58,7 @@ def _map_folder(folder: Traversable) -> Traversable | None:
 
 
 def _samples(folder: Traversable, part: Part, problems: list[str]) -> Iterator[Sample]:
-    """The samples of one part, by class where folders tell it, then by number; nothing where the part is not there."""
+    """The samples of one part, by class where folders give it, then by number; nothing where the part is not there."""
     images = folder / "Images"
     maps = _map_folder(folder)
     if maps is None:

@@ -125,10 +125,10 @@ def verified(
                 found += faults
     if not samples and not found:
         found = [f"{root}: holds no image at all."]
-    found = list(dict.fromkeys(found))  # a file that paints several regions is told once
+    found = list(dict.fromkeys(found))  # a file that paints several regions is reported once
     if found:
         count = "1 problem" if len(found) == 1 else f"{len(found)} problems"
         raise DataError(
-            f"{root} is not a whole {title}: {count}. Mend each, or fetch the data set anew. {remedy}", found
+            f"{root} is not a whole {title}: {count}. Repair each, or download the data set again. {remedy}", found
         )
     return tuple(samples)

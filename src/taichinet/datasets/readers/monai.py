@@ -85,7 +85,7 @@ def _locate(root: Path) -> tuple[Traversable, Traversable]:
 
 
 def _datalists(folder: Traversable) -> list[Traversable]:
-    """The JSON files of `folder` that are datalists; one of nnU-Net's (it tells a file ending) is none."""
+    """The JSON files of `folder` that are datalists; one of nnU-Net's (it holds a file ending) is none."""
     found = []
     for file in listing(folder):
         name = file.name.lower()

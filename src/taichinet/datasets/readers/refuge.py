@@ -59,9 +59,9 @@ def read_refuge(root: Path, include_normal: bool = True, verify: bool = True) ->
     Images are Training400/{Glaucoma,Non-Glaucoma}/*.jpg, REFUGE-Validation400/*.jpg and Test400/*.jpg, masks *.bmp in
     Disc_Cup_Masks of Annotation-Training400/, REFUGE-Validation400-GT/ and REFUGE-Test-GT/; each zip may have been
     unpacked into a folder of its own. One mask paints both regions (see `RULES`). The class is the name of the
-    folder of the image or of its mask (G and N in the test part), and "fundus" where that tells nothing, as in the
+    folder of the image or of its mask (G and N in the test part), and "fundus" where that says nothing, as in the
     validation part. A part that is not there is passed over; images without masks are a fault. `include_normal`
-    changes nothing, and names do not tell patients.
+    changes nothing, and names do not identify patients.
     """
     folder = find_folder(open_top(root, _REMEDY), FOLDERS, recognises)
     if folder is None:
@@ -84,7 +84,7 @@ def _find(folder: Traversable, names: tuple[str, ...]) -> Traversable | None:
 
 
 def _samples(folder: Traversable, part: Part, problems: list[str]) -> Iterator[Sample]:
-    """The samples of one part, by class where folders tell it, then by number."""
+    """The samples of one part, by class where folders give it, then by number."""
     names = _PARTS[part]
     image_folder, mask_folder = _find(folder, names.images), _find(folder, names.masks)
     if image_folder is None or mask_folder is None:

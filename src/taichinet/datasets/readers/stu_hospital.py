@@ -29,7 +29,7 @@ def recognises(folder: Traversable) -> bool:
 def read_stu_hospital(root: Path, include_normal: bool = True, verify: bool = True) -> Manifest:
     """All samples of STU-Hospital under `root`: Hospital/Test_Image_N.png, mask_N.png, keys "Test_Image_N".
 
-    Neither classes nor patients are told. There are no normal images: `include_normal` changes nothing.
+    Neither classes nor patients are given. There are no normal images: `include_normal` changes nothing.
     """
     folder = find_folder(open_top(root, _REMEDY), FOLDERS, recognises)
     if folder is None:

@@ -34,7 +34,7 @@ class _TooLargeError(DataError):
 
 @dataclass(frozen=True)
 class ClassTable:
-    """A table that tells the class of each image; `classes` are its values, in lower case, and our labels for them."""
+    """A table with the class of each image; `classes` are its values, in lower case, and our labels for them."""
 
     file: Traversable
     image_column: str
@@ -75,7 +75,7 @@ def read_rows(file: Traversable, columns: Sequence[str] = ()) -> list[dict[str, 
 
 
 def with_classes(samples: Sequence[Sample], table: ClassTable, problems: list[str]) -> list[Sample]:
-    """`samples` with the classes that `table` tells, matched by `image_key`.
+    """`samples` with the classes of `table`, matched by `image_key`.
 
     Faults of the table, an image that it lacks, and a row whose image is not there go to `problems`; such samples
     keep their label.
@@ -164,7 +164,7 @@ def _csv(file: Traversable) -> list[list[str]]:
     try:
         rows = _within_limits(reader, file)
     except csv.Error as fault:
-        raise DataError(f"{file}: is no table of comma-separated values ({fault}); save it anew.") from fault
+        raise DataError(f"{file}: is no table of comma-separated values ({fault}); save it again.") from fault
     return [[cell.strip() for cell in row] for row in rows]
 
 

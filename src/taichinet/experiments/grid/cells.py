@@ -91,7 +91,7 @@ def plan_grid(
     """Every cell of `suites`: reads the data sets of `data`, draws their folds under `out`/folds where none are.
 
     Raises SettingError for an unknown recipe, setting or fold, DataError for a data set that `data` lacks, all of them
-    named before anything is read. `on_data` hears each data set before it is read.
+    named before anything is read. `on_data` is called with each data set before it is read.
     """
     refuse_absent(suites, data)
     out = out.absolute()

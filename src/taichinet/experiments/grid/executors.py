@@ -37,7 +37,7 @@ class Executor(Protocol):
 
 
 class Serial:
-    """One task at a time, here; its epochs are heard by `on_epoch`."""
+    """One task at a time, here; `on_epoch` is called after each epoch."""
 
     slots = 1
 
@@ -81,13 +81,13 @@ class Processes:
         self._running[receiver] = (task, process)
 
     def wait(self, seconds: float) -> list[Ended]:
-        """The tasks whose process has spoken or died."""
+        """The tasks whose process has sent a result or died."""
         if not self._running:
             time.sleep(seconds)
             return []
         ended: list[Ended] = []
-        spoken = wait(list(self._running), seconds)
-        for receiver in [one for one in self._running if one in spoken]:
+        ready = wait(list(self._running), seconds)
+        for receiver in [one for one in self._running if one in ready]:
             task, process = self._running.pop(receiver)
             try:
                 ended.append(receiver.recv())

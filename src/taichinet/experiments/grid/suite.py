@@ -20,7 +20,7 @@ ALL_TABLES = "paper"
 class SuitePart(Settings):
     """Recipes on one data set. `test_on` names further data sets on which their networks are scored."""
 
-    data: str = Field(description="name of the training's data set, as `taichinet data list` tells it")
+    data: str = Field(description="name of the training's data set, as `taichinet data list` prints it")
     recipes: tuple[str, ...] = Field(min_length=1, description="names, or what follows the suite's scale: 'unet'")
     normal: bool | None = Field(default=None, description="with normal images; None as the recipe says")
     test_on: tuple[str, ...] = ()
