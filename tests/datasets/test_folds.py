@@ -126,6 +126,16 @@ def test_the_inner_split_differs_from_fold_to_fold_and_holds_about_its_share(pla
         assert {LABELS[key] for key in split.validation} == {"benign", "malignant"}
 
 
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_the_inner_split_is_drawn_with_a_seed_of_its_own_in_each_fold(manifest: Manifest, protocol: Protocol) -> None:
+    plan = make_folds(manifest, GROUPS, protocol, seed=3)
+    for fold in range(5):
+        split = plan.split(fold, LABELS, 0.125)
+        rest = manifest.subset({*split.train, *split.validation})
+        drawn = make_folds(rest, GROUPS, protocol, seed=3 + 1000 * (fold + 1), count=8).fold_of
+        assert set(split.validation) == {key for key, part in drawn.items() if part == 0}
+
+
 def test_without_a_validation_share_all_the_rest_is_trained_on(plan: FoldPlan) -> None:
     split = plan.split(1, LABELS, 0.0)
     assert split.validation == ()
@@ -416,6 +426,7 @@ def test_the_inner_validation_share_is_rounded_to_the_nearest_whole_number_of_pa
 def test_two_images_of_one_patient_are_enough_to_be_kept_together(manifest: Manifest) -> None:
     patients = with_samples(manifest, patient=lambda i, key: f"p{i // 2}")
     assert patients.patients == tuple((one, other) for one, other in zip(*[iter(LABELS)] * 2, strict=True))
+    assert {frozenset(group) for group in make_folds(patients, ()).groups} == {*map(frozenset, patients.patients)}
     for seed in range(3):
         fold_of = make_folds(patients, (), seed=seed).fold_of
         assert all(fold_of[one] == fold_of[other] for one, other in patients.patients)

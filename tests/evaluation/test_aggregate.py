@@ -119,6 +119,9 @@ def test_normal_images_are_reported_by_rate_and_area() -> None:
     assert report.images == 3
     assert report.false_positive_rate == pytest.approx(1 / 3)
     assert report.mean_false_positive_area == pytest.approx(0.2 / 3)
+    rows = two_folds()
+    rows.loc[rows["key"] == "d", ["predicted_pixels", "pixels"]] = 300, 1000  # a larger image weighs no more
+    assert aggregate(rows).normal.mean_false_positive_area == pytest.approx(0.3 / 3)
 
 
 def test_one_fold_has_no_deviation() -> None:
@@ -254,6 +257,9 @@ def test_several_regions_are_scored_apart_and_the_outermost_leads() -> None:
     ]
     assert summary.lesion.images == 2
     assert aggregate(disc).by_region == ()
+    without = pd.DataFrame([normal("c", 0, 0)])
+    rows = pd.concat([disc, without.assign(region="disc"), cup, without.assign(region="cup")], ignore_index=True)
+    assert [scores.images for scores in aggregate(rows).by_region] == [2, 2]  # images with the region alone
     with pytest.raises(DataError, match="more than once"):
         aggregate(pd.concat([disc, disc], ignore_index=True))
 
