@@ -343,6 +343,19 @@ def test_the_model_card_shows_what_a_user_named_as_text(trained: tuple[Path, dic
     assert not any(part in card for part in ("<script", "</script", "\n# h", "](javascript"))
 
 
+@pytest.mark.parametrize("key", ["summary", "images", "experiment", "selection"])
+def test_a_damaged_result_is_not_packed(trained: tuple[Path, dict[str, Any]], tmp_path: Path, key: str) -> None:
+    fold = tmp_path / "fold-0"
+    shutil.copytree(trained[0] / "busi/cpu-taichinet/grouped/fold-0", fold)
+    result = json.loads((fold / "result.json").read_text())
+    (fold / "result.json").write_text(json.dumps({**result, key: {}}))
+    with pytest.raises(
+        WeightsError, match=rf"cannot be read: {key}\..*Give the folder of one finished fold"
+    ):
+        run("pack", fold, "--out", tmp_path / "packed")
+    assert not (tmp_path / "packed").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "error", "says"),
     [

@@ -15,6 +15,7 @@ from torch import nn
 
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import prepare
+from taichinet.evaluation.aggregate import aggregate
 from taichinet.experiments.recipes import get_recipe
 from taichinet.experiments.scoring import score_images
 from taichinet.models.catalogue import create_model
@@ -52,7 +53,8 @@ def make_fake_run(
     folder.mkdir(parents=True)
     save_weights(network, WeightsConfig(model, options, SIZE), folder / "weights")
     rows = prepare(manifest, SIZE, 1).subset(held_out)
-    score_images(network, manifest, rows, fold, FLOAT32_CPU).rows.to_csv(folder / "scores.csv", index=False)
+    scores = score_images(network, manifest, rows, fold, FLOAT32_CPU).rows
+    scores.to_csv(folder / "scores.csv", index=False)
     content: dict[str, Any] = experiment.model_dump(mode="json")
     content["training"]["precision"] = "float32"
     content["data"]["include_normal"] = any(sample.label == "normal" for sample in manifest)
@@ -62,7 +64,14 @@ def make_fake_run(
         "dataset_digest": manifest.digest(),
         "protocol": protocol,
         "fold": fold,
+        "folds": 5,
+        "fold_seed": 0,
+        "images": {"train": 0, "validation": 0, "test": len(held_out)},
+        "selection": {"rule": "last", "on": "nothing", "epoch": 1},
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "placement": "cpu float32",
         "commit": None,
+        "summary": aggregate(scores).to_json_dict(),
         "mining": {"identity": MINED} if experiment.training.strategy == "easy-to-hard" else None,
     }
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")

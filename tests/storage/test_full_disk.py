@@ -182,13 +182,15 @@ def test_phantoms_and_a_data_export(tmp_path: Path, data: Path) -> None:
         ("data", "check", "DATA", "--report", "OUT/page.html"),
         ("figures", "RUNS", "--data", "DATA", "--figure", "11", "--method", "unet", "--dpi", "72", "-o", "OUT"),
         ("evaluate", "WEIGHTS", "--data", "DATA", "-o", "OUT"),
+        ("evaluate", "WEIGHTS", "--data", "DATA", "--card", "OUT/card.md"),
+        ("pack", "FOLD", "-o", "OUT/packed"),
     ],
 )
 def test_the_commands(tmp_path: Path, data: Path, fold: Path, words: tuple[str, ...]) -> None:
     runs = fold.parents[3]
     if words[0] == "report":
         write_run(runs := tmp_path.with_name("summaries"), recipe("short-unet"), [lesion_row("a", 0.5)])
-    places = {"RUNS": runs, "DATA": data, "OUT": tmp_path, "WEIGHTS": fold / "weights"}
+    places = {"RUNS": runs, "DATA": data, "OUT": tmp_path, "WEIGHTS": fold / "weights", "FOLD": fold}
     command = [str(places[word]) if word in places else word.replace("OUT", str(tmp_path)) for word in words]
 
     def run() -> None:

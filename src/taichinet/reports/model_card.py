@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from taichinet.errors import WeightsError
+from taichinet.evaluation.undefined import SIZES
 from taichinet.experiments.experiment import Experiment
 from taichinet.reports.departures import choices_not_printed, departures
-from taichinet.reports.document.format import LONG
+from taichinet.reports.document.format import LONG, scored
 from taichinet.reports.document.markdown import document_markdown, generated_by
 from taichinet.reports.document.model import Document, Note, Points, Section, Table
-from taichinet.reports.summaries import network_title
-from taichinet.storage.documents import read_json
+from taichinet.reports.summaries import network_title, read_fold_file
 
 FRONT_MATTER = """---
 library_name: taichinet
@@ -22,48 +20,38 @@ tags: [breast-ultrasound, medical-imaging, segmentation]
 """
 HEADER = generated_by("taichinet pack")
 SCORES = ("dice", "jaccard", "precision", "sensitivity")
+NO_NORMAL = ", all with a lesion: on a normal breast it often predicts a lesion."
 
 
 def model_card(run: Path, megabytes: float, number_format: str) -> str:
     """Markdown from the result.json of the run folder `run`; WeightsError where the fold is not finished."""
-    remedy = "Give the folder of one finished fold, e.g. runs/busi/cpu-taichinet/grouped/fold-0."
-    if not (run / "result.json").is_file():
-        raise WeightsError(f"No result.json in {run}. {remedy}")
-    result: dict[str, Any] = read_json(run / "result.json", WeightsError, remedy)
-    experiment = result["experiment"]
-    network = network_title(experiment["model"])
-    size = experiment["data"]["size"]
-    lesion = next(group for group in result["summary"]["groups"] if group["group"] == "lesion")
-    rows = tuple(
-        (LONG[name], *(f"{lesion[size][name]['mean']:.3f}" for size in ("network", "native"))) for name in SCORES
-    )
-    selection, images, fold = result["selection"], result["images"], result["fold"]
+    result = read_fold_file(run)
+    experiment, selection = result.experiment, result.selection
+    size = experiment.data.size
+    lesion = next(group for group in result.summary.groups if group.group == "lesion")
+    rows = tuple((LONG[name], *(scored(lesion.score(name, at)) for at in SIZES)) for name in SCORES)
     lead = (
-        f"Lesion segmentation in breast ultrasound: {result['parameters']:,} parameters, input {size} x {size} px, "
+        f"Lesion segmentation in breast ultrasound: {result.parameters:,} parameters, input {size} x {size} px, "
         f"{number_format}, {megabytes:.1f} MB."
     )
     training = (
-        f"Data: {result['dataset']}, {images['train']} training and {images['validation']} validation images of "
-        f"fold {fold} of {result['folds']}, protocol {result['protocol']} (seed {result['fold_seed']}).",
-        f"Weights of epoch {selection['epoch']} of {experiment['training']['epochs']}, rule "
-        f"{selection['rule']} on the {selection['on']}.",
-        f"Differences from the paper: {_departures(Experiment.model_validate(experiment))}.",
-        f"Commit {result['commit'] or 'unknown'}, {result['placement']}.",
+        f"Data: {result.dataset}, {result.images.train} training and {result.images.validation} validation images of "
+        f"fold {result.fold} of {result.folds}, protocol {result.protocol} (seed {result.fold_seed}).",
+        f"Weights of epoch {selection.epoch} of {experiment.training.epochs}, rule {selection.rule} on the "
+        f"{selection.on}.",
+        f"Differences from the paper: {_departures(experiment)}.",
+        f"Commit {result.commit or 'unknown'}, {result.placement}.",
     )
     scores = Table(("Score", "at network size", "at native size"), (rows,))
-    alone = (
-        "."
-        if experiment["data"]["include_normal"]
-        else ", all with a lesion: on a normal breast it often predicts a lesion."
-    )
+    alone = "." if experiment.data.include_normal else NO_NORMAL
     limits = (
         "A research tool, not a medical device: no diagnosis, no treatment decision. It was trained on "
-        f"{result['dataset']} only{alone}"
+        f"{result.dataset} only{alone}"
     )
-    heading = f"Scores on the {lesion['images']} lesion images of its test fold, which were not used in training"
+    heading = f"Scores on the {lesion.images} lesion images of its test fold, which were not used in training"
     note = "One fold and one seed. The mean over all folds is in docs/results.md of the project."
     document = Document(
-        f"{network}, recipe `{experiment['name']}`, fold {fold}",
+        f"{network_title(experiment.model)}, recipe `{experiment.name}`, fold {result.fold}",
         (lead,),
         (
             Section("training", "Training", (Points(training),)),

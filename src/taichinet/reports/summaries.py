@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from taichinet.errors import DataError, SettingError
+from taichinet.errors import DataError, SettingError, WeightsError
 from taichinet.evaluation.undefined import SCORES, EmptyTruthPolicy, ImageSize
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.records import ScoresRecord
@@ -82,6 +82,38 @@ class FoldRecord(_Read):
     commit: str | None = None
 
 
+class Selection(_Read):
+    """Which epoch's weights were kept, by which rule and on which images."""
+
+    rule: str
+    on: str
+    epoch: int
+
+
+class PartSizes(_Read):
+    """Numbers of images."""
+
+    train: int
+    validation: int
+
+
+class FoldFile(_Read):
+    """The result.json of a finished fold."""
+
+    experiment: Experiment
+    dataset: str
+    protocol: str
+    fold: int
+    folds: int
+    fold_seed: int
+    images: PartSizes
+    selection: Selection
+    parameters: int
+    placement: str
+    commit: str | None
+    summary: SummaryContent
+
+
 class SummaryFile(_Read):
     """The summary.json of one recipe under one fold protocol."""
 
@@ -117,6 +149,18 @@ class SummaryFile(_Read):
         if not any(commits):
             commits = [self.commit]
         return tuple(dict.fromkeys(commit for commit in commits if commit))
+
+
+def read_fold_file(run: Path) -> FoldFile:
+    """The result.json in the run folder `run`; WeightsError where the fold is not finished or the file is damaged."""
+    remedy = "Give the folder of one finished fold, e.g. runs/busi/cpu-taichinet/grouped/fold-0."
+    path = run / "result.json"
+    if not path.is_file():
+        raise WeightsError(f"No result.json in {run}. {remedy}")
+    try:
+        return FoldFile.model_validate(read_json(path, WeightsError, remedy))
+    except (SettingError, ValidationError) as error:
+        raise WeightsError(f"{path} cannot be read: {what_is_wrong(error)}. {remedy}") from error
 
 
 def read_summaries(folder: Path) -> list[SummaryFile]:
