@@ -30,16 +30,20 @@ SUFFIXES = ("png", "jpg", "bmp", "tif", "webp", "ppm", "pgm")
 ALONE = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file whose network says that what is bright is lesion: its output is its input."""
+def save_model(path: Path, operator: str) -> Path:
+    """A file whose network's output is `operator` of its input."""
     network = onnx.parser.parse_model(
         f'<ir_version: 10, opset_import: ["" : 20]> same (float[1, 1, {SIZE}, {SIZE}] {NETWORK_IMAGE})'
-        f" => (float[1, 1, {SIZE}, {SIZE}] {LESION}) {{ {LESION} = Identity ({NETWORK_IMAGE}) }}"
+        f" => (float[1, 1, {SIZE}, {SIZE}] {LESION}) {{ {LESION} = {operator} ({NETWORK_IMAGE}) }}"
     )
-    path = tmp_path_factory.mktemp("model") / "bright.onnx"
     onnx.save(whole_onnx(network, 1, SIZE, 0.5, {"weights": "none"}), path)
     return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file whose network predicts a lesion where the image is bright."""
+    return save_model(tmp_path_factory.mktemp("model") / "bright.onnx", "Identity")
 
 
 def scene(height: int = 40, width: int = 50) -> NDArray[np.uint8]:
@@ -189,6 +193,17 @@ def test_bad_files_fail_alone(model: Path, tmp_path: Path, capsys: pytest.Captur
     assert [line.split(":")[0] for line in said.err.splitlines()] == [str(file) for file in bad]
     assert "good.png: lesion on" in said.out
     assert run(model, *bad, output=tmp_path / "out") == 3
+
+
+def test_an_output_that_is_not_finite_is_no_empty_mask(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = save_model(tmp_path / "log.onnx", "Log")  # of a black pixel: minus infinity
+    Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / "black.png")
+    assert run(broken, tmp_path / "black.png", output=tmp_path / "out") == 3
+    assert "not finite" in capsys.readouterr().err
+    assert not list((tmp_path / "out").iterdir())
+    assert run(model, tmp_path / "black.png", output=tmp_path / "out") == 0
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no model"])

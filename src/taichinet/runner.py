@@ -229,7 +229,11 @@ class Model:
         )
 
     def segment(self, pixels: NDArray[np.uint8]) -> Segmentation:
-        """The lesion in uint8 `pixels`, (H, W), (H, W, 1) or (H, W, 3) RGB, of any size from 1 x 1."""
+        """The lesion in uint8 `pixels`, (H, W), (H, W, 1) or (H, W, 3) RGB, of any size from 1 x 1.
+
+        Raises:
+            ValueError: `pixels` is no such image, or the output is not finite: it would read as an empty mask.
+        """
         image = pixels[..., None] if pixels.ndim == 2 else pixels
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
             raise ValueError(
@@ -237,6 +241,8 @@ class Model:
                 "Scale it to 0..255 and convert it to grey or RGB."
             )
         mask, probability = self._session.run(["mask", "probability"], {"image": image})
+        if not np.isfinite(probability).all():
+            raise ValueError("The model's output for this image is not finite, so there is no mask. Export it again.")
         return Segmentation(mask, probability)
 
 

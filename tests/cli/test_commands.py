@@ -349,9 +349,7 @@ def test_a_damaged_result_is_not_packed(trained: tuple[Path, dict[str, Any]], tm
     shutil.copytree(trained[0] / "busi/cpu-taichinet/grouped/fold-0", fold)
     result = json.loads((fold / "result.json").read_text())
     (fold / "result.json").write_text(json.dumps({**result, key: {}}))
-    with pytest.raises(
-        WeightsError, match=rf"cannot be read: {key}\..*Give the folder of one finished fold"
-    ):
+    with pytest.raises(WeightsError, match=rf"cannot be read: {key}\..*Give the folder of one finished fold"):
         run("pack", fold, "--out", tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
 
