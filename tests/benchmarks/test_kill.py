@@ -81,7 +81,7 @@ def test_a_process_that_outlives_its_command_is_a_finding(tmp_path: Path, monkey
 
 
 def test_the_committed_page_is_what_the_records_give() -> None:
-    page = reliability.page(reliability.read(reliability.FUZZ), reliability.read(reliability.KILL))
+    page = reliability.page(*map(reliability.read, reliability.RECORDS))
 
     assert reliability.PAGE.read_text(encoding="utf-8") == page
 
@@ -101,8 +101,15 @@ def test_the_page_names_each_finding() -> None:
     kills = {"seed": 0, "undisturbed_seconds": {"train": 9.0}, "counts": counts, "trials": [bad]}
     where = {"commit": "abc", "machine": machine}
 
-    text = reliability.page({**fuzz, **where}, {**kills, **where})
+    rows = [
+        {"file": "a.py", "old": "x + 1", "new": "x", "outcome": outcome} for outcome in ("killed", "killed", "survived")
+    ]
+    mutations = {"commit": "abc", "counts": {"killed": 2, "survived": 1}, "mutations": rows}
 
-    assert "- image, crash, 1 x: `KeyError: 'x'`" in text
+    text = reliability.page({**fuzz, **where}, {**kills, **where}, mutations)
+
+    assert "- image, crash, 1 times: `KeyError: 'x'`" in text
+    assert "| `a.py` | 3 | 2 | 1 |" in text
+    assert "- `a.py`: `x + 1` became `x`" in text
     assert "| train | 9 | 2 of 3 |" in text
     assert "- train, SIGKILL at 0.50: `other result`" in text
