@@ -35,8 +35,8 @@ def of_colour(picture: np.ndarray, colour: str) -> np.ndarray:
 @pytest.mark.parametrize("look", [LIGHT, DARK], ids=["light", "dark"])
 def test_the_figure_has_the_size_it_says_on_a_clear_ground(look: Look, width: float) -> None:
     picture = drawn(WHOLE, look, width)
-    size = reliability_size(width)
-    assert picture.shape == (size.height, size.width, 4)
+    columns, rows = reliability_size(width)
+    assert picture.shape == (rows, columns, 4)
     assert (picture[..., 3] == 0).mean() > 0.3
     assert of_colour(picture, look.lines[0]).sum() > 300
 

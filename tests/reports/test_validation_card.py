@@ -136,7 +136,7 @@ def test_all_that_is_known_of_weights_and_images_is_told() -> None:
         assert fact in text
     unknown = replace(card().origin, trained_on=None, trained_images=None, protocol=None, fold=None, commit=None)
     text = card_markdown(card(origin=replace(unknown, trained_on_normal=None), external=False))
-    assert "- trained on: not told\n" in text
+    assert "- trained on: not recorded\n" in text
     assert "Whether these images took part in the training is not known." in text
 
 

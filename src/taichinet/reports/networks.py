@@ -73,18 +73,18 @@ def network_rows(size: int, channels: int) -> list[NetworkRow]:
 def networks_page(rows: list[NetworkRow], size: int, channels: int) -> str:
     """docs/networks.md."""
     lead = (
-        f"With their default options at {size} x {size} pixels and {channels} input channel(s). GFLOPs are of one "
-        "image forward, a multiplication and an addition being two, convolutions and matrix products counted. *Source* "
-        f"is what the network's source measures at {SOURCE_SIZE} px with {SOURCE_CHANNELS} channels; for TaiChiNet "
-        "and its U-Net, what gives the paper's printed 18.33M (before the head) and 8.64M. *ImageNet*: whether "
-        "`options.pretrained` takes a file of weights; without one every network starts from random weights. "
-        "*Confidence*: how sure we are that this is the network its paper means."
+        f"Networks with their default options at {size} x {size} pixels and {channels} input channel(s). GFLOPs are "
+        "for one forward pass of one image; convolutions and matrix products are counted, a multiplication and an "
+        f"addition are two operations. *Source*: what the network's source has at {SOURCE_SIZE} px with "
+        f"{SOURCE_CHANNELS} channels; for TaiChiNet and its U-Net, what gives the paper's printed 18.33M (before the "
+        "head) and 8.64M. *ImageNet*: whether `options.pretrained` takes a file of weights; without one every "
+        "network starts from random weights. *Confidence*: our confidence that this is the network of the paper."
     )
     notes = tuple(f"{row.title}: {row.note}" for row in rows if row.note)
     sections = (
         Section("networks", "All networks", (_networks(rows),)),
         Section("ablations", "Table I of the paper, measured in the same way", (_ablations(size, channels),)),
-        Section("uncertain", "Not certain", (Points(notes),)),
+        Section("uncertain", "Uncertain", (Points(notes),)),
     )
     return document_markdown(Document("Networks", (lead,), sections), HEADER)
 

@@ -26,7 +26,7 @@ def reliability_size(width: float = 8.4) -> tuple[int, int]:
 def reliability_figure(calibration: Calibration, look: Look = LIGHT, width: float = 8.4) -> bytes:
     """PNG of the share of lesion over the mean confidence of each bin, and how many pixels each bin holds.
 
-    The diagonal is the promise kept: above it too little lesion is promised, below it too much. Counts are on a
+    On the diagonal the probabilities are calibrated; above it they are too low, below it too high. Counts are on a
     logarithmic scale, for background fills the lowest bin a thousandfold; hollow points rest on fewer than 100 pixels.
     The grey band marks the probabilities of `UNCERTAIN`. `width` in inches of 160 pixels; on a narrow figure, the one
     for a phone, the counts stand below the curve instead of beside it.
@@ -113,8 +113,8 @@ def _draw_curve(axes: Axes, filled: list[Bin], look: Look) -> None:
             clip_on=False,
         )
     for text, place, side in (
-        ("too little promised", (0.05, 0.93), "left"),
-        ("too much promised", (0.95, 0.05), "right"),
+        ("probability too low", (0.05, 0.93), "left"),
+        ("probability too high", (0.95, 0.05), "right"),
     ):
         axes.annotate(text, place, xycoords="axes fraction", ha=side, color=look.ink, fontsize=9.5)
     axes.set_ylim(0, 1)

@@ -21,11 +21,11 @@ OVERLAP = ("dice", "jaccard", "accuracy", "precision", "sensitivity")
 DISTANCES = ("hd95", "assd")
 SCORE_HEADINGS = (*(SHORT[name] for name in OVERLAP), "DI native", *(SHORT[name] for name in DISTANCES))
 HOW_TO_READ = (
-    "Mean ± sample standard deviation over folds of the fold's mean. All scores are at network size, distances in its "
-    "pixels, but *DI native*, which compares with the mask as drawn. Protocol *grouped* never splits near-duplicates "
-    "between training and test, *paper* draws at random and does. The wall time is that of all folds done; mining "
-    "counts for the run that did it, others take its regions from the cache. GFLOPs are of one image at the recipe's "
-    "size. An empty cell was not run, or not yet measured then."
+    "Mean ± sample standard deviation over folds of the fold's mean. All scores are at network size and distances in "
+    "its pixels, except *DI native*, which is computed on the original mask. Protocol *grouped* keeps near-duplicates "
+    "together; protocol *paper* draws folds at random and may put near-duplicates into training and test. The wall "
+    "time is the sum over completed folds; mining counts for the run that did it, other runs read its regions from the "
+    "cache. GFLOPs are for one image at the recipe's size. An empty cell was not run, or was not measured."
 )
 
 
@@ -57,7 +57,7 @@ def _blocks(members: Sequence[SummaryFile], with_normal: bool) -> tuple[Block, .
 
 
 def _recipes(members: Sequence[SummaryFile]) -> list[Block]:
-    note = "Departures from the paper's recipe; where the paper is silent, from our default (see fidelity.md):"
+    note = "Deviations from the paper's recipe, or from our default where the paper does not say (see fidelity.md):"
     told: dict[str, list[str]] = {}
     for experiment in {member.experiment.name: member.experiment for member in members}.values():
         text = "; ".join([*departures(experiment), *choices_not_printed(experiment)]) or "none"
@@ -88,7 +88,7 @@ def _footnotes(members: Sequence[SummaryFile]) -> list[Block]:
     """What is not certain of the networks above, so that no score is read without it."""
     models = dict.fromkeys(member.experiment.model for member in members)
     notes = tuple(f"{entry.title}: {entry.note}" for model in models if (entry := CATALOGUE[model]).note)
-    return [Note("Not certain:"), Points(notes)] if notes else []
+    return [Note("Uncertain:"), Points(notes)] if notes else []
 
 
 def _all_table(members: Sequence[SummaryFile]) -> Table:

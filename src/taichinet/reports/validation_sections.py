@@ -64,7 +64,7 @@ def card_title(card: ValidationCard) -> str:
 def card_lead(card: ValidationCard) -> str:
     """One sentence: weights, images, and whether both are of the same data set."""
     origin, cohort = card.origin, card.cohort
-    trained = f"trained on {origin.trained_on}" if origin.trained_on else "which do not tell what they were trained on"
+    trained = f"trained on {origin.trained_on}" if origin.trained_on else "with no record of their training data"
     said = f"Weights “{origin.name}”, {trained}, on {counted(cohort.images)} images of {cohort.title}"
     if card.external:
         return f"{said} that are new to them."
@@ -169,12 +169,12 @@ def _calibration(card: ValidationCard) -> Section | None:
     band = f"{UNCERTAIN[0]} to {UNCERTAIN[1]}"
     note = (
         "ECE is the mean gap between the probability given and the share of pixels that are lesion, Brier the mean "
-        "squared error; 0 is best for both. Most pixels are certain background and make both look good, so both "
-        f"also stand for the pixels in doubt alone, those with a probability of {band}."
+        "squared error; 0 is best for both. Most pixels are background with a low probability and improve both, so "
+        f"both are also given for the uncertain pixels only, those with a probability of {band}."
     )
-    table = Table(("Images", "ECE", "Brier", "ECE in doubt", "Brier in doubt", "Share in doubt"), (tuple(rows),))
+    table = Table(("Images", "ECE", "Brier", "ECE, uncertain", "Brier, uncertain", "Share uncertain"), (tuple(rows),))
     blocks = (Note(note), table, _reliability(overall.whole))
-    return Section("calibration", "Are the probabilities to be believed?", blocks)
+    return Section("calibration", "Calibration of the probabilities", blocks)
 
 
 def _reliability(calibration: Calibration) -> Figure:
@@ -184,8 +184,8 @@ def _reliability(calibration: Calibration) -> Figure:
         size=reliability_size,
         description=reliability_in_words(calibration),
         caption=(
-            "The dotted diagonal is the promise kept. Grey: the probabilities in doubt. Hollow points rest on fewer "
-            "than 100 pixels. Counts are logarithmic."
+            "On the dotted diagonal the probabilities are calibrated. Grey: uncertain probabilities. Hollow points "
+            "have fewer than 100 pixels. Counts are on a logarithmic scale."
         ),
         numbers=Table(headings, (tuple(calibration_rows(calibration)),)),
     )
@@ -215,7 +215,7 @@ def _worst(card: ValidationCard) -> Section | None:
 def _facts(card: ValidationCard) -> Section:
     origin, cohort = card.origin, card.cohort
     trained = [
-        origin.trained_on or "not told",
+        origin.trained_on or "not recorded",
         f"{counted(origin.trained_images)} images" if origin.trained_images is not None else "",
         {True: "with normal images", False: "without normal images", None: ""}[origin.trained_on_normal],
         f"protocol {origin.protocol}" if origin.protocol else "",

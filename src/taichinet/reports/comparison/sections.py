@@ -28,7 +28,7 @@ from taichinet.reports.document.format import (
 from taichinet.reports.document.model import Block as DocumentBlock
 from taichinet.reports.document.model import Document, Heading, Note, Points, Section, Table
 
-TITLE = "TaiChiNet's tables: ours beside the printed ones"
+TITLE = "The paper's tables: our results beside the printed ones"
 
 
 def make_document(results: ComparisonResults) -> Document:
@@ -44,17 +44,17 @@ def make_document(results: ComparisonResults) -> Document:
 
 def _lead(results: ComparisonResults) -> tuple[str, ...]:
     return (
-        "Mean ± sample standard deviation over folds of the fold's mean; where there are several seeds, a fold's mean "
-        "is the mean over them. All scores are at network size. A difference is ours minus the printed mean. A cell "
+        "Mean ± sample standard deviation over folds of the fold's mean. With several seeds, a fold's mean is the mean "
+        "over the seeds. All scores are at network size. The difference is our mean minus the printed mean. A cell "
         "that was not run is empty.",
-        "Above each table stands what its recipes do otherwise than the paper's: read no difference without it. "
-        "“Our default” is our choice where the paper prints none.",
-        "Comparisons are of Dice, image by image, over the images that both networks were tested on. In brackets the "
-        f"{LEVEL:.0%} interval of the mean difference: percentile bootstrap, {results.resamples} resamples of whole "
-        "groups of near-duplicates or patients. p is of Wilcoxon's two-sided signed-rank test, which takes images as "
-        "independent, adjusted after Holm over the rows of its table; the effect is the matched-pairs rank-biserial "
-        "correlation, from −1 (worse on every image) to 1. They tell how far other images would change the result, "
-        "not another training.",
+        "The deviations of our recipes from the paper's are listed above each table; interpret differences in light of "
+        "them. “Our default” is our choice where the paper does not print one.",
+        "Networks are compared by the Dice of each image that both were tested on. Brackets hold the "
+        f"{LEVEL:.0%} interval of the mean difference (percentile bootstrap, {results.resamples} resamples of whole "
+        "groups of near-duplicates or patients). p is the two-sided Wilcoxon signed-rank test, which treats images as "
+        "independent, with Holm's correction over the rows of the table. The effect is the matched-pairs rank-biserial "
+        "correlation, from −1 (worse on every image) to 1. These figures describe the variation over images, not over "
+        "trainings.",
         *_unverified(results.methods),
     )
 
@@ -71,7 +71,7 @@ def _unverified(methods: Sequence[Method]) -> tuple[str, ...]:
         which = f", all but {_names(new)}," if len(new) < len(old) else f" ({_names(old)})"
     return (
         f"Unverified: {len(old)} of {len(runs)} runs{which} were made before summary.json recorded the row count and "
-        "digest of scores.csv. Of these only the number of images was compared.",
+        "digest of scores.csv. For these, only the number of images was checked.",
     )
 
 
@@ -81,7 +81,7 @@ def _names(runs: Sequence[Run]) -> str:
 
 def _block_part(block: Block, results: ComparisonResults) -> tuple[DocumentBlock, ...]:
     if block.scale is None or block.protocol is None:
-        return Heading(f"{_data(block)}: not run"), _scores_table(block, "Printed figures; none of ours.")
+        return Heading(f"{_data(block)}: not run"), _scores_table(block, "Printed results; none of ours.")
     heading = f"{_data(block)}, `{block.scale}` recipes, {PROTOCOLS[block.protocol]}"
     tables = [_scores_table(block, f"{heading}: ours, the paper's, the difference.")]
     if any(row.tests for row in block.rows):
@@ -102,11 +102,11 @@ def _data(block: Block) -> str:
 def _points(block: Block) -> tuple[str, ...]:
     """The departures of the recipes, the folds and seeds that are done: what all rows share first."""
     shared, own = common_and_own(block)
-    points = [f"Departures from the paper, all rows: {'; '.join(shared) or 'none'}."]
+    points = [f"Deviations from the paper, all rows: {'; '.join(shared) or 'none'}."]
     together: dict[tuple[str, ...], list[str]] = {}
     for name, texts in own.items():
         together.setdefault(texts, []).append(f"`{name}`")
-    points += [f"{', '.join(names)}, besides: {'; '.join(texts)}." for texts, names in together.items()]
+    points += [f"{', '.join(names)}, in addition: {'; '.join(texts)}." for texts, names in together.items()]
     return (*points, *_extent([method for _, method in block.filled]))
 
 
@@ -118,8 +118,8 @@ def _extent(methods: Sequence[Method]) -> list[str]:
         seeds = "1 seed" if len(method.runs) == 1 else f"{len(method.runs)} seeds"
         told.setdefault(f"{folds}, {seeds}", []).append(f"`{method.name}`")
     if len(told) == 1:
-        return [f"Done, all rows that are filled: {next(iter(told))}."]
-    return [f"Done: {text}: {', '.join(dict.fromkeys(names))}." for text, names in told.items()]
+        return [f"Completed, all rows with results: {next(iter(told))}."]
+    return [f"Completed: {text}: {', '.join(dict.fromkeys(names))}." for text, names in told.items()]
 
 
 def _scores_table(block: Block, caption: str) -> Table:
@@ -171,9 +171,9 @@ def _notes(block: Block, results: ComparisonResults) -> tuple[str, ...]:
     if not any(row.tests for row in block.rows):
         filled = {row.row.variation for row, _ in block.filled}
         if "taichinet" not in filled:
-            notes.append("No comparison: TaiChiNet itself was not run here.")
+            notes.append("No comparison: TaiChiNet was not run here.")
     elif not results.groups.known(block.part.tested_on):
-        notes.append("No fold plan tells near-duplicates or patients of these images: each counts by itself.")
+        notes.append("No fold plan lists near-duplicates or patients of these images: each image is resampled alone.")
     models = dict.fromkeys(method.experiment.model for _, method in block.filled)
     return (*notes, *(f"{entry.title}: {entry.note}" for model in models if (entry := CATALOGUE[model]).note))
 
@@ -183,8 +183,8 @@ def _leakage(results: ComparisonResults) -> Section:
         note = "No recipe has results under both protocols. Train one under each, with --protocol paper and grouped."
         return Section("leakage", "Leakage delta", (Note(note),))
     lead = Note(
-        "The same recipe on the paper's random folds, which put near-duplicates of test images into the training, and "
-        "on grouped folds, which do not. Means over images; the difference is paper minus grouped."
+        "The same recipe on the paper's random folds, which put near-duplicates of test images into the training part, "
+        "and on grouped folds, which do not. Means over images; the difference is paper minus grouped."
     )
     deltas = (block for one in results.leakage for block in _delta_part(one))
     return Section("leakage", "Leakage delta", (lead, *deltas))
@@ -233,8 +233,9 @@ def _empty_truths(methods: Sequence[Method]) -> Section:
         *("JA, empty on empty = 1", "Normal images", "With a false positive", "Area"),
     )
     note = (
-        "What an image without a lesion counts: 0 whatever is predicted, which the paper's Jaccard fits exactly and "
-        "its Dice roughly, or 1 where it was left empty. The first pair of columns excludes these images."
+        "The score of an image without a lesion: either 0 for any prediction, which matches the paper's Jaccard "
+        "exactly and its Dice roughly, or 1 where nothing was predicted. The first pair of columns excludes these "
+        "images."
     )
     table = Table(headings, (tuple(rows),), 2, "Policies for images without a lesion, side by side.")
     blocks = (Points((note,)), table) if rows else (Note("No run was tested on normal images."),)
@@ -267,11 +268,20 @@ def _costs(results: ComparisonResults) -> Section:
                 _machine(method),
             )
         )
-    headings = ("Recipe", "Data", "Parameters", "Printed", "GFLOPs", "Training a fold", "Inference an image", "Where")
+    headings = (
+        "Recipe",
+        "Data",
+        "Parameters",
+        "Printed",
+        "GFLOPs",
+        "Training per fold",
+        "Inference per image",
+        "Machine",
+    )
     note = (
         "Parameters and GFLOPs are of the recipe's own width and size, the printed parameters of the paper's. Training "
         "includes mining where the run did it itself. Inference is the median over batches of the test part, network "
-        "alone; runs older than its measurement have none. Times of machines that were shared say little."
+        "alone; older runs did not measure it. Times on shared machines are not reliable."
     )
     table = Table(headings, (tuple(rows),), 2, "Parameters, GFLOPs and times.")
     return Section("costs", "Costs", (Points((note,)), table))
