@@ -1,7 +1,7 @@
 """Auxiliary loss terms of single networks: deep supervision, residual feedback (RF-Net), variational branch (X-Net).
 
 All weights are 0 by default. The paper trains every network under "the same implementation details", which we interpret
-as the same Dice + cross-entropy loss on the final output.
+as the same Dice + cross-entropy loss on the final output. The `-own-loss` recipes enable these terms.
 """
 
 from __future__ import annotations
