@@ -1,4 +1,4 @@
-"""Pretrained weights included in the package, the default of `taichinet predict`."""
+"""Trained weights included in the package, the default of `taichinet predict`."""
 
 from __future__ import annotations
 

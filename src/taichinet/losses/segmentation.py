@@ -29,9 +29,9 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Binary cross-entropy l_b per image and region, Eq. 17.
+    """Binary cross-entropy l_b per image and region: the mean of Eq. 17 over pixels.
 
-    Averaged over pixels instead of summed, so that all loss terms have a similar magnitude.
+    The mean is used so that all loss terms have a similar magnitude.
 
     Args:
         logits: Logits (B, R, H, W).

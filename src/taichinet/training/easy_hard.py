@@ -42,7 +42,10 @@ THRESHOLD = 0.5
 
 
 class MiningSettings(Settings):
-    """Settings of the U-Net++ of the mining stage. It is only trained on the training part of the fold."""
+    """Settings of the U-Net++ of the mining stage.
+
+    It is only trained on the training part of the fold, and the weights of the last epoch are used.
+    """
 
     width: int = Field(default=32, ge=1, le=MAX_WIDTH)
     epochs: int = Field(default=40, ge=1, le=MAX_EPOCHS)
@@ -137,8 +140,9 @@ def mine_regions(
         The regions and their provenance.
 
     Raises:
-        WeightsError: The cached regions are damaged.
+        WeightsError: The cached regions or a checkpoint are damaged, or a checkpoint cannot be written.
         SettingError: A loss, weight or output is not finite.
+        StorageError: The regions cannot be written.
     """
     placement = placement or choose_placement()
     provenance = _provenance(train, settings, augmentation, placement.bf16)

@@ -63,7 +63,7 @@ def find_cases(spec: str) -> tuple[Case, ...]:
         The lesion images of the data set, or all images of the folder.
 
     Raises:
-        DataError: There are no images.
+        DataError: The data set is unknown or cannot be read, or a folder has no images.
     """
     path = Path(spec)
     try:

@@ -37,8 +37,8 @@ class TransposedHeadSettings(PretrainedSettings):
     """Options of a network that ends with `TransposedHead`.
 
     `lesion_prior` is the initial probability of lesion, set by the output bias. With the initialisation of the sources
-    (0.5), the gradient of the background drives all features of the head to zero at the lesion. The output there equals
-    the bias, and stays below 1/2 for hundreds of steps: see docs/fidelity.md.
+    (0.5), the background pixels turn off all features of the head at the lesion. The output there is only its bias, and
+    stays below 1/2 for hundreds of steps: see docs/fidelity.md.
     """
 
     lesion_prior: float = Field(default=0.1, gt=0, le=0.5, description="0.5: no special start of the output")

@@ -113,7 +113,7 @@ class Fusion(nn.Module):
         self.merge = PointwiseBlock(2 * channels, channels)
 
     def forward(self, local: Tensor, state: Tensor) -> Tensor:
-        """The merged features of both encoders."""
+        """The fused features of both encoders."""
         distant = F.interpolate(self.adapt(state), size=local.shape[-2:], mode="bilinear", align_corners=False)
         merged: Tensor = self.merge(torch.cat([local, distant], dim=1))
         return merged
