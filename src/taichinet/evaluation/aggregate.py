@@ -1,4 +1,4 @@
-"""From per-image scores to a table's cells: mean and deviation over folds, with and without normal images."""
+"""Aggregation of per-image scores: mean and standard deviation over folds, with and without normal images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DEVIATION = "sample standard deviation over folds (ddof=1)"
 
 @dataclass(frozen=True)
 class FoldScore:
-    """One score: the mean of the fold means, and their sample deviation (ddof=1), None with a single fold."""
+    """One score: mean of the fold means, their sample standard deviation (ddof=1; None for one fold), fold means."""
 
     mean: float
     std: float | None
@@ -45,9 +45,14 @@ class FoldScore:
 
 @dataclass(frozen=True)
 class GroupScores:
-    """All scores of one group of images: 'lesion', 'all', a class, or one region of several ('cup').
+    """All scores of one group of images.
 
-    `policy` says how images with empty truth were scored; None where the group has no such image.
+    Attributes:
+        group: 'lesion', 'all', a class, or one of several regions (e.g. 'cup').
+        policy: How images with an empty ground truth are scored; None if the group has no such image.
+        images: Number of distinct images.
+        images_per_fold: Number of images in each fold.
+        scores: Scores by name, for each image size.
     """
 
     group: str
@@ -59,10 +64,12 @@ class GroupScores:
 
 @dataclass(frozen=True)
 class NormalImages:
-    """What the network does where there is nothing to find: over all normal images, NaN where there are none.
+    """False positives on normal images (images without lesion); NaN if there are none.
 
-    `false_positive_rate` is the share of them with any predicted pixel, `mean_false_positive_area` the mean
-    share of the image's area that was predicted (images without any count as 0).
+    Attributes:
+        images: Number of distinct normal images.
+        false_positive_rate: Fraction of normal images with at least one predicted pixel.
+        mean_false_positive_area: Mean predicted area as a fraction of the image, 0 for images without prediction.
     """
 
     images: int
@@ -72,9 +79,16 @@ class NormalImages:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a table prints of one run: `lesion` is the headline; no other group stands without `normal`.
+    """Aggregated scores of one run.
 
-    Where images have several regions, all but `by_region` is of the first, outermost one.
+    With several regions, all scores except `by_region` are those of the first, outermost region.
+
+    Attributes:
+        lesion: Scores of the images with a lesion: the main result.
+        all_images: Scores of all images, for each policy for empty ground truth. Report them together with `normal`.
+        by_class: Scores of each class. Report them together with `normal`.
+        normal: False positives on normal images.
+        by_region: Scores of each region; empty if there is only one.
     """
 
     lesion: GroupScores
@@ -85,11 +99,11 @@ class Summary:
 
     @property
     def groups(self) -> tuple[GroupScores, ...]:
-        """Headline first, then all images under each policy, then the classes, then the regions."""
+        """Lesion images first, then all images for each policy, then the classes, then the regions."""
         return (self.lesion, *self.all_images.values(), *self.by_class, *self.by_region)
 
     def to_json_dict(self) -> dict[str, object]:
-        """Plain strings, ints and floats, NaN as None, so that strict JSON can hold it."""
+        """Plain strings, ints and floats for JSON, with None instead of NaN."""
         return {
             "deviation": DEVIATION,
             "groups": [_group_json(group) for group in self.groups],
@@ -102,15 +116,24 @@ class Summary:
 
 
 def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
-    """Summarise `rows`: one per image and region, with `COLUMNS`, the scores as `score_mask` gives them.
+    """Aggregate per-image scores over folds.
 
-    `repeated` allows an image in several folds: the networks of several folds on foreign data, each on all of them.
-    A table without a column "region" is of one region.
+    A normal image has an empty ground truth at network and at original resolution. A lesion that vanished in resizing
+    (`true_pixels` is 0, but the ground truth is not empty at original resolution) counts as a missed lesion: its
+    undefined scores are 0. ACC, HD95 and ASSD are defined for every image and do not depend on the policy. A fold
+    without an image of a group is excluded from the mean and standard deviation of that group.
 
-    A normal image is one with empty truth at both sizes. A lesion that resizing lost (`true_pixels` 0, but
-    not empty at native size) stays a lesion image and counts as missed: its undefined scores are 0.
-    ACC, HD95 and ASSD are defined for every image, so no policy touches them.
-    A fold without an image of a group is left out of that group's mean and deviation.
+    Args:
+        rows: One row per image and region with `COLUMNS`; scores as returned by `score_mask`. Without a column
+            "region", there is one region.
+        repeated: Whether an image may occur in several folds. This is the case if the networks of several folds are
+            evaluated on all images of an external data set.
+
+    Returns:
+        The aggregated scores.
+
+    Raises:
+        DataError: Missing columns, no rows, an image more than once, or missing values.
     """
     if "region" not in rows:
         rows = rows.assign(region="lesion")
@@ -142,9 +165,18 @@ def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
 
 
 def summary_frame(summary: Summary, size: ImageSize = "network") -> pd.DataFrame:
-    """`summary` as a frame to print: a row a group, each score with its deviation (`dice`, `dice_std`, ...).
+    """Convert a summary to a data frame with one row per group.
 
-    The two columns on normal images are filled in every row that contains normal images, NaN in the others.
+    Args:
+        summary: The aggregated scores.
+        size: Image size of the scores: network or original ("native") resolution.
+
+    Returns:
+        Data frame with the mean and standard deviation of each score (`dice`, `dice_std`, ...). The two columns of
+        false positives are NaN for groups without normal images.
+
+    Raises:
+        SettingError: `size` is unknown.
     """
     if size not in SIZES:
         raise SettingError(f"Unknown image size '{size}'. Known: {', '.join(SIZES)}.")
@@ -166,7 +198,7 @@ def summary_frame(summary: Summary, size: ImageSize = "network") -> pd.DataFrame
 
 
 def _decided(rows: pd.DataFrame, policy: EmptyTruthPolicy) -> pd.DataFrame:
-    """A copy of `rows` without NaN, every undefined score as `decided_scores` decides it."""
+    """A copy of `rows` without NaN, with undefined scores replaced by `decided_scores`."""
     columns = [score + suffix for suffix in SUFFIX.values() for score in OVERLAP_SCORES]
     return rows.assign(**{column: decided_scores(rows, column, policy) for column in columns})
 
@@ -177,7 +209,7 @@ def _group(
     policy: EmptyTruthPolicy | None,
     members: pd.Series[bool],
 ) -> GroupScores:
-    # Without an empty truth both policies agree, so either frame serves.
+    # Without empty ground truth, both policies give the same scores.
     rows = scored[policy or POLICIES[0]][members]
     return GroupScores(
         group=name,
@@ -247,7 +279,8 @@ def _refuse_unusable(rows: pd.DataFrame, repeated: bool) -> None:
         raise DataError(
             "The per-image table has images more than once; each is tested in one fold only.", map(str, twice)
         )
-    # score_mask leaves an overlap score undefined only where the truth is empty; elsewhere the table is torn.
+    # `score_mask` only returns NaN for overlap scores of an empty ground truth. Other missing values mean that the
+    # table is damaged.
     always = rows[[score + suffix for suffix in SUFFIX.values() for score in ("accuracy", "hd95", "assd")]]
     overlap = rows[[score + suffix for suffix in SUFFIX.values() for score in OVERLAP_SCORES]]
     counted = rows[["label", "fold", "predicted_pixels", "true_pixels", "pixels"]]

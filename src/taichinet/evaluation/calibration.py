@@ -1,4 +1,4 @@
-"""Calibration of lesion probabilities: does a pixel called 0.7 turn out to be lesion in 70 of 100 cases?"""
+"""Calibration of lesion probabilities: ECE, MCE, Brier score and reliability bins."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from taichinet.errors import DataError, SettingError
 
 BINS = 15  # as Guo et al. 2017
 UNCERTAIN = (0.05, 0.95)
-"""The band of probabilities, ends included, in which the network has not settled: lesion borders and doubtful areas.
+"""Range of uncertain probabilities, inclusive. It mostly contains lesion borders and ambiguous areas.
 
-A band of probabilities and not the lesion's surroundings: whoever selects pixels by what was predicted leaves a
-calibrated network calibrated (the share of lesion among the pixels called p stays p), whereas selecting by the truth,
-e.g. a box around the lesion, changes the share of lesion in every bin and makes the best network look overly timid.
+Pixels are selected by their predicted probability and not by their distance to the lesion: a selection by prediction
+does not change the calibration (among the pixels with probability p, a fraction p is lesion). A selection by the ground
+truth, such as a box around the lesion, changes the fraction of lesion in every bin, so that a perfectly calibrated
+network appears underconfident.
 """
 
 
 @dataclass(frozen=True)
 class Bin:
-    """Pixels with a probability in [low, high), the last bin with its end; NaN where `pixels` is 0."""
+    """Pixels with a probability in [low, high); the last bin includes `high`. Means are NaN if `pixels` is 0."""
 
     low: float
     high: float
@@ -36,14 +37,20 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Sums over pixels in equally wide bins of the lesion probability; `+` pools images, folds or classes.
+    """Sums over pixels in equally wide bins of the lesion probability.
 
-    Of each bin: `pixels`, how many of them are lesion, and the sum of their probabilities. `squared_error` is the sum
-    of (p - y)^2 over all pixels. Sums, not means, so that pooled is the same as measured together, however many images.
+    `+` pools images, folds or classes. Sums are stored instead of means, so that the pooled result equals that of all
+    pixels together.
 
-    Known weakness: most pixels of an image are background that any network calls so with great confidence. They fill
-    the lowest bin, and `ece` and `brier` over all pixels look good whatever happens at the lesion: report them beside
-    those of the band `UNCERTAIN`, which leaves out in turn what was confidently wrong.
+    Known limitation: most pixels of an image are background that any network predicts with high confidence. They
+    dominate the lowest bin, so `ece` and `brier` over all pixels are low regardless of the errors at the lesion. Report
+    them together with those of the range `UNCERTAIN`, which in turn excludes confident errors.
+
+    Attributes:
+        pixels: Number of pixels in each bin.
+        lesion_pixels: Number of lesion pixels in each bin.
+        confidence: Sum of the probabilities in each bin.
+        squared_error: Sum of (p - y)^2 over all pixels.
     """
 
     pixels: tuple[int, ...]
@@ -53,17 +60,17 @@ class Calibration:
 
     @property
     def edges(self) -> tuple[float, ...]:
-        """The bins' borders, one more than bins, from 0 to 1."""
+        """The edges of the bins from 0 to 1, one more than there are bins."""
         return _edges(len(self.pixels))
 
     @property
     def total(self) -> int:
-        """How many pixels were measured."""
+        """Total number of pixels."""
         return sum(self.pixels)
 
     @property
     def bins(self) -> tuple[Bin, ...]:
-        """Every bin, lowest first, the empty ones too."""
+        """All bins including empty ones, in ascending order."""
         edges = self.edges
         return tuple(
             Bin(edges[i], edges[i + 1], count, _ratio(self.confidence[i], count), _ratio(self.lesion_pixels[i], count))
@@ -75,32 +82,32 @@ class Calibration:
         """Expected calibration error: sum over bins b of (n_b / N) |mean confidence of b - share of lesion in b|.
 
         Guo, Pleiss, Sun, Weinberger: On calibration of modern neural networks, ICML 2017, section 2, with 15 bins.
-        There the confidence is that of the chosen class and is compared with accuracy; here, with two classes, it is
-        the probability of lesion and is compared with the share of lesion among the pixels, so that too much promised
-        and too little are told apart. An empty bin weighs nothing. In [0, 1]; NaN without any pixel.
+        In the paper, the confidence is that of the predicted class and is compared with the accuracy. Here, with two
+        classes, it is the probability of lesion and is compared with the fraction of lesion pixels, which distinguishes
+        over- and underestimation. Empty bins have weight 0. In [0, 1]; NaN without pixels.
         """
         return _ratio(sum(count * gap for count, gap in self._gaps()), self.total)
 
     @property
     def mce(self) -> float:
-        """Maximum calibration error: the largest gap of any bin that has pixels (ibid.); NaN without any.
+        """Maximum calibration error: the largest gap of any non-empty bin (ibid.); NaN without pixels.
 
-        However few pixels the bin has: on small sets this is mostly noise.
+        Bins are not weighted by their number of pixels, so it is dominated by noise on small data sets.
         """
         return max((gap for _, gap in self._gaps()), default=nan)
 
     @property
     def brier(self) -> float:
-        """Mean squared difference between probability and truth, in [0, 1]; NaN without any pixel."""
+        """Brier score: mean squared difference of probability and ground truth, in [0, 1]; NaN without pixels."""
         return _ratio(self.squared_error, self.total)
 
     @property
     def overconfidence(self) -> float:
-        """Mean probability minus the share of lesion, over all pixels: above 0 where too much lesion is promised."""
+        """Mean probability minus fraction of lesion over all pixels; positive if lesion is overestimated."""
         return _ratio(sum(self.confidence) - sum(self.lesion_pixels), self.total)
 
     def __add__(self, other: Calibration) -> Calibration:
-        """Both together; SettingError where their bins differ."""
+        """Pool two calibrations. Raises SettingError if the numbers of bins differ."""
         if len(self.pixels) != len(other.pixels):
             raise SettingError(
                 f"Calibrations of {len(self.pixels)} and {len(other.pixels)} bins cannot be pooled. Measure both with "
@@ -114,7 +121,7 @@ class Calibration:
         )
 
     def to_json_dict(self) -> dict[str, object]:
-        """Scores and sums as plain numbers, NaN as None, so that strict JSON can hold it."""
+        """Scores and sums as plain numbers for JSON, with None instead of NaN."""
         scores = {"ece": self.ece, "mce": self.mce, "brier": self.brier}
         return {
             **{name: value if isfinite(value) else None for name, value in scores.items()},
@@ -135,9 +142,21 @@ def calibrate(
     bins: int = BINS,
     within: tuple[float, float] = (0.0, 1.0),
 ) -> Calibration:
-    """Compare `probability` of lesion, in [0, 1], with `truth`, bool, both (H, W) or of any one shape.
+    """Compute the calibration sums of one image.
 
-    Only pixels with a probability `within` these bounds count, ends included; `UNCERTAIN` is the band to report.
+    Args:
+        probability: Probability of lesion in [0, 1], (H, W) or any other shape.
+        truth: Ground truth, bool, same shape.
+        bins: Number of bins.
+        within: Only pixels with a probability in this range are counted, inclusive; `UNCERTAIN` is the range to report.
+
+    Returns:
+        The sums over pixels.
+
+    Raises:
+        SettingError: `bins` is below 1.
+        TypeError: `truth` is not boolean.
+        DataError: The shapes differ, or a probability is not finite or outside [0, 1].
     """
     if bins < 1:
         raise SettingError(f"bins is {bins}; give at least 1.")
@@ -148,7 +167,7 @@ def calibrate(
             f"The probability has shape {probability.shape} but the truth {truth.shape}; bring both to one size first."
         )
     p = probability.astype(np.float64).ravel()
-    # Comparisons with NaN are false, so this refuses them too.
+    # Comparisons with NaN are false, so this also rejects NaN.
     if not bool(((p >= 0) & (p <= 1)).all()):
         raise DataError("The probability has values outside [0, 1] or not finite; pass probabilities, not logits.")
     y = truth.ravel()
@@ -165,7 +184,11 @@ def calibrate(
 
 
 def pool(calibrations: Iterable[Calibration], bins: int = BINS) -> Calibration:
-    """All of them together; one of `bins` empty bins where there is none."""
+    """Pool several calibrations; without any, return one with `bins` empty bins.
+
+    Raises:
+        SettingError: The numbers of bins differ.
+    """
     several = list(calibrations)
     return reduce(add, several) if several else Calibration((0,) * bins, (0,) * bins, (0.0,) * bins, 0.0)
 

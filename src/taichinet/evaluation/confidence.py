@@ -1,4 +1,4 @@
-"""What is kept of one image's probabilities once its mask is scored: a few dozen numbers instead of a map."""
+"""Summary of the probabilities of one image, stored instead of the full probability map."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from taichinet.evaluation.detection import peak_probability
 
 @dataclass(frozen=True)
 class ImageConfidence:
-    """Calibration over all pixels of an image and over those within `UNCERTAIN`; `peak` as `peak_probability`."""
+    """Confidence of one image.
+
+    Attributes:
+        whole: Calibration over all pixels.
+        uncertain: Calibration over the pixels with a probability in the range `UNCERTAIN`.
+        peak: Result of `peak_probability`.
+    """
 
     whole: Calibration
     uncertain: Calibration
@@ -23,7 +29,13 @@ class ImageConfidence:
 def measure_confidence(
     probability: NDArray[np.floating], truth: NDArray[np.bool_], bins: int = BINS
 ) -> ImageConfidence:
-    """Of the lesion probabilities (H, W) in [0, 1] of one image, beside its mask, bool (H, W)."""
+    """Measure the confidence of one image.
+
+    Args:
+        probability: Probability of lesion in [0, 1], (H, W).
+        truth: Ground truth, bool (H, W).
+        bins: Number of calibration bins.
+    """
     return ImageConfidence(
         whole=calibrate(probability, truth, bins),
         uncertain=calibrate(probability, truth, bins, UNCERTAIN),
@@ -33,12 +45,12 @@ def measure_confidence(
 
 @dataclass(frozen=True)
 class ConfidenceKeeper:
-    """Keeps the confidences of one region, by key, as its images come by: the `on_region` of a scoring."""
+    """Callback for `on_region` of the scoring that collects the confidences of one region, by image key."""
 
     region: str
     by_key: dict[str, ImageConfidence] = field(default_factory=dict)
 
     def __call__(self, key: str, region: str, probability: NDArray[np.floating], truth: NDArray[np.bool_]) -> None:
-        """Measure this map where it is of the region, probabilities and mask (H, W)."""
+        """Measure the probability map (H, W) against the mask (H, W) if it is of the selected region."""
         if region == self.region:
             self.by_key[key] = measure_confidence(probability, truth)

@@ -1,4 +1,4 @@
-"""Whole images: does the network tell those with a lesion from normal ones by its most certain pixels?"""
+"""Image-level detection: classify images as lesion or normal by their highest lesion probabilities."""
 
 from __future__ import annotations
 
@@ -15,10 +15,16 @@ PEAK_PERCENTILE = 99.9
 
 
 def peak_probability(probability: NDArray[np.floating]) -> float:
-    """The 99.9th percentile (linear between neighbours) of `probability` (H, W): how sure of any lesion.
+    """Image-level lesion score: the 99.9th percentile of the probability map, with linear interpolation.
 
-    Not the maximum, which a single bright speckle decides: at 128 x 128 px some 16 pixels must agree. What is smaller
-    than a thousandth of the image, though, no longer counts fully.
+    The percentile is used instead of the maximum, which a single bright speckle can determine: at 128 x 128 px, about
+    16 pixels must have a high probability. A lesion smaller than 0.1 % of the image is therefore underestimated.
+
+    Args:
+        probability: Probability of lesion in [0, 1], (H, W).
+
+    Raises:
+        DataError: The map has no pixel.
     """
     if probability.size == 0:
         raise DataError(f"The probability has shape {probability.shape}; an image has at least one pixel.")
@@ -26,9 +32,20 @@ def peak_probability(probability: NDArray[np.floating]) -> float:
 
 
 def detection_auc(lesion_peaks: Sequence[float], normal_peaks: Sequence[float]) -> float:
-    """Area under the ROC curve: how often an image with a lesion has the higher peak than a normal one.
+    """Area under the ROC curve for lesion versus normal images.
 
-    By ranks (Mann and Whitney): equal peaks count one half, 0.5 is guessing. NaN where either kind is absent.
+    Computed from ranks (Mann-Whitney U): the probability that a lesion image has a higher score than a normal image,
+    with ties counted as 1/2.
+
+    Args:
+        lesion_peaks: `peak_probability` of the images with a lesion.
+        normal_peaks: `peak_probability` of the normal images.
+
+    Returns:
+        AUC in [0, 1], NaN if one of the sequences is empty.
+
+    Raises:
+        DataError: A score is not finite.
     """
     if not lesion_peaks or not normal_peaks:
         return nan
@@ -38,7 +55,7 @@ def detection_auc(lesion_peaks: Sequence[float], normal_peaks: Sequence[float]) 
         raise DataError(
             f"{len(bad)} of {len(together)} peaks are not finite (first {bad[0]}); predict the images again."
         )
-    ranks = rankdata(together)  # ties share their mean rank
+    ranks = rankdata(together)  # ties have the mean of their ranks
     lesions, normals = len(lesion_peaks), len(normal_peaks)
     wins = float(ranks[:lesions].sum()) - lesions * (lesions + 1) / 2
     return wins / (lesions * normals)

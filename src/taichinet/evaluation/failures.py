@@ -1,4 +1,4 @@
-"""The two kinds of failure that Sec. V-J names, as rules on a scores table: found, not chosen by eye."""
+"""Rules that find the two kinds of failure of Sec. V-J in a table of scores, instead of a visual selection."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ KINDS: tuple[FailureKind, ...] = ("taken for background", "inverted")
 
 @dataclass(frozen=True)
 class FailureRules:
-    """What makes a failure one of the two kinds.
+    """Thresholds of the two kinds of failure.
 
-    `large_quantile`: a lesion is large whose share of the image is at least this quantile of all scored lesions.
-    `low_sensitivity`: large and found with less than this, it was taken for background.
-    `least_answer`: inverted only where the answer has at least this share of the lesion's own area; a speck beside
-    the lesion is a lesion missed.
+    Attributes:
+        large_quantile: A lesion is large if its fraction of the image is at least this quantile over all lesions.
+        low_sensitivity: A large lesion with a lower sensitivity is "taken for background".
+        least_answer: A prediction is only "inverted" if its area is at least this fraction of the area of the lesion. A
+            smaller prediction beside the lesion is a missed lesion.
     """
 
     large_quantile: float = 0.75
@@ -34,7 +35,16 @@ RULES = FailureRules()
 
 @dataclass(frozen=True)
 class Failure:
-    """One failed image: what share of the image the lesion has, and what share of lesion and background was marked."""
+    """One failed image.
+
+    Attributes:
+        key: Key of the image.
+        kind: Kind of failure.
+        area_share: Lesion area as a fraction of the image.
+        sensitivity: Fraction of the lesion that was predicted.
+        false_positive_share: Fraction of the background that was predicted.
+        dice: Dice score.
+    """
 
     key: str
     kind: FailureKind
@@ -45,13 +55,19 @@ class Failure:
 
 
 def find_failures(scores: pd.DataFrame, rules: FailureRules = RULES) -> tuple[Failure, ...]:
-    """Every failure of the two kinds among the lesion images of `scores`, worst first within a kind.
+    """Find the failures of both kinds among the images with a large lesion.
 
-    `scores` has the columns of `experiments.scoring.score_images` for one region, at network size. A large lesion is
-    - inverted, where a smaller share of the lesion was marked than of the background (sensitivity below 1 -
-      specificity: turning the answer round would make it better) and the answer is no speck;
-    - taken for background, where it is not inverted and less than `low_sensitivity` of it was marked.
-    Equally bad ones are in the order of their keys.
+    A prediction is
+    - "inverted" if its sensitivity is below 1 - specificity (inverting the mask would improve it) and it is not too
+      small (`least_answer`);
+    - "taken for background" if it is not inverted and its sensitivity is below `low_sensitivity`.
+
+    Args:
+        scores: Table with the columns of `experiments.scoring.score_images` for one region, at network resolution.
+        rules: Thresholds.
+
+    Returns:
+        Failures, sorted by kind, then from worst to best, then by key.
     """
     lesions = scores[~empty_truth(scores) & (scores["true_pixels"] > 0)]
     if lesions.empty:

@@ -1,4 +1,4 @@
-"""Scores of one predicted mask against its ground truth: Eq. 25-29 and the two surface distances."""
+"""Scores of one predicted mask against its ground truth: Eq. 25-29, HD95 and ASSD."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class MaskScores:
-    """What `score_mask` says of one image: overlap in [0, 1] or NaN, distances in pixels or millimetres."""
+    """Scores of one image: overlap scores in [0, 1] or NaN, distances in pixels or millimetres, and pixel counts."""
 
     dice: float
     jaccard: float
@@ -31,10 +31,9 @@ class MaskScores:
 
 
 def score_mask(prediction: Mask, truth: Mask, spacing_mm: tuple[float, float] | None = None) -> MaskScores:
-    """Score `prediction` against `truth`, both boolean (H, W).
+    """Score a predicted mask against the ground truth.
 
-    `spacing_mm` is the pixel's (row, column) size; with it the distances are in millimetres, else in pixels.
-    No policy for normal images is applied here, that is `aggregate`'s; undefined cases are decided like this:
+    The policy for normal images is applied in `aggregate`, not here. Empty masks are scored as follows:
 
     | prediction | truth | DI, JA | PR | SE | ACC | HD95, ASSD |
     | --- | --- | --- | --- | --- | --- | --- |
@@ -42,7 +41,20 @@ def score_mask(prediction: Mask, truth: Mask, spacing_mm: tuple[float, float] | 
     | empty | lesion (missed) | 0 | 0 | 0 | Eq. 27 | image diagonal |
     | lesion (false alarm) | empty | 0 | 0 | NaN | Eq. 27 | image diagonal |
 
-    So SE is NaN exactly where the truth is empty, and DI exactly where both masks are.
+    SE is NaN if and only if the ground truth is empty, and DI if and only if both masks are empty.
+
+    Args:
+        prediction: Predicted mask, bool (H, W).
+        truth: Ground truth, bool (H, W).
+        spacing_mm: Pixel size (row, column) in millimetres. Distances are in millimetres if given, otherwise in pixels.
+
+    Returns:
+        All scores of the image.
+
+    Raises:
+        TypeError: A mask is not boolean.
+        DataError: A mask has no pixels or is not two-dimensional, or the shapes differ.
+        SettingError: The spacing is not positive and finite.
     """
     _refuse_unusable(prediction, truth, spacing_mm)
     tp = int(np.count_nonzero(prediction & truth))
@@ -69,9 +81,9 @@ def _ratio(part: int, whole: int) -> float:
 
 
 def _surface_distances(prediction: Mask, truth: Mask, spacing: tuple[float, float]) -> tuple[float, float]:
-    """HD95 and ASSD as MONAI defines them.
+    """HD95 and ASSD as defined by MONAI.
 
-    HD95 is the larger of the two directed 95th percentiles, ASSD the mean over both borders' pixels together.
+    HD95 is the maximum of the two directed 95th percentiles, ASSD the mean over the border pixels of both masks.
     """
     predicted, true = bool(prediction.any()), bool(truth.any())
     if not predicted and not true:
@@ -79,7 +91,7 @@ def _surface_distances(prediction: Mask, truth: Mask, spacing: tuple[float, floa
     if not predicted or not true:
         diagonal = hypot(truth.shape[0] * spacing[0], truth.shape[1] * spacing[1])
         return diagonal, diagonal
-    # Both borders lie inside the joint bounding box: what is outside it changes no distance, it costs time.
+    # Both borders are inside the joint bounding box. Cropping to it saves time and does not change the distances.
     box = _bounding_box(prediction | truth)
     border_predicted, border_true = _border(prediction[box]), _border(truth[box])
     to_true = _distances_to(border_true, spacing)[border_predicted]
@@ -95,12 +107,12 @@ def _bounding_box(mask: Mask) -> tuple[slice, slice]:
 
 
 def _border(mask: Mask) -> Mask:
-    """The mask's own pixels with a 4-neighbour outside it; beyond the image counts as outside."""
+    """Mask pixels with a 4-neighbour outside the mask; pixels beyond the image border count as outside."""
     return mask & ~binary_erosion(mask)
 
 
 def _distances_to(border: Mask, spacing: tuple[float, float]) -> NDArray[np.float64]:
-    """For every pixel (H, W), the distance to the nearest pixel of `border`."""
+    """Distance of every pixel (H, W) to the nearest pixel of `border`."""
     return np.asarray(distance_transform_edt(~border, sampling=spacing), dtype=np.float64)
 
 

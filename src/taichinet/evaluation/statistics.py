@@ -1,4 +1,4 @@
-"""Is one network better than another on the same images: Wilcoxon's test, its effect size, and Holm's correction."""
+"""Paired comparison of two networks on the same images: Wilcoxon's test, effect size, Holm's correction."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from scipy.stats import rankdata, wilcoxon
 from taichinet.errors import DataError
 from taichinet.evaluation.uncertainty import LEVEL, RESAMPLES, Interval, bootstrap_mean
 
-TIE = 1e-6  # scores.csv holds six decimals: differences are compared in steps of this size
+TIE = 1e-6  # resolution of differences: scores.csv has six decimals
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Two networks on the same images.
+    """Comparison of two networks on the same images.
 
-    `difference` is the mean of the first minus that of the second, its interval clustered. `p` is of Wilcoxon's
-    two-sided signed-rank test over images (Wilcoxon 1945), NaN where no image tells them apart. `effect` is the
-    matched-pairs rank-biserial correlation (Kerby 2014), from -1 (the first is worse on every image) to 1; 0 where no
-    image tells them apart.
+    Attributes:
+        difference: Mean of the first minus mean of the second network, with a clustered bootstrap interval.
+        p: p-value of Wilcoxon's two-sided signed-rank test over images (Wilcoxon 1945); NaN if all scores are equal.
+        effect: Matched-pairs rank-biserial correlation (Kerby 2014), from -1 (the first is worse on every image) to 1;
+            0 if all scores are equal.
+        better: Number of images where the first network has the higher score.
+        worse: Number of images where the first network has the lower score.
     """
 
     difference: Interval
@@ -36,7 +39,7 @@ class PairedTest:
 
     @property
     def images(self) -> int:
-        """Images that both have scored."""
+        """Number of compared images."""
         return self.difference.images
 
 
@@ -48,18 +51,32 @@ def compare_pairs(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> PairedTest:
-    """Compare `values` with `others`, the finite scores of the same images in the same order.
+    """Compare the scores of two networks on the same images.
 
-    Images on which both are equal are excluded from test and effect, as in Wilcoxon's paper. Equality and ties are
-    decided on differences rounded to `TIE`, the precision of scores.csv. The test assumes independent images; only
-    the interval uses `clusters` (see `bootstrap_mean`), so rely on the interval where there are near-duplicates.
-    Raises DataError for lists of different length.
+    Images with equal scores are excluded from test and effect size, as in Wilcoxon's paper. Equality and ties are
+    determined on differences rounded to `TIE`, the precision of scores.csv. The test assumes independent images; only
+    the interval accounts for `clusters`, so use the interval if there are near-duplicates.
+
+    Args:
+        values: Scores of the first network, finite.
+        others: Scores of the second network for the same images in the same order, finite.
+        rng: Random generator for the bootstrap.
+        clusters: Cluster of each image, see `bootstrap_mean`.
+        resamples: Number of bootstrap resamples.
+        level: Confidence level of the interval.
+
+    Returns:
+        Difference, p-value and effect size.
+
+    Raises:
+        DataError: The lengths differ, or a score is not finite.
+        SettingError: `resamples` or `level` is out of range.
     """
     if len(values) != len(others):
         raise DataError(f"{len(values)} scores against {len(others)}: give both networks' scores of the same images.")
     differences = np.asarray(values, dtype=np.float64) - np.asarray(others, dtype=np.float64)
     interval = bootstrap_mean(differences, rng, clusters, resamples, level)
-    steps = np.rint(differences / TIE)  # whole numbers: rounding noise breaks no tie
+    steps = np.rint(differences / TIE)  # integers, so that rounding errors do not break ties
     unequal = steps[steps != 0]
     if not unequal.size:
         return PairedTest(interval, nan, 0.0, 0, 0)
@@ -70,7 +87,7 @@ def compare_pairs(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values adjusted for being a family, by Holm's step-down (1979); NaN stays NaN and is not of the family."""
+    """Adjust p-values for multiple testing by Holm's step-down procedure (1979). NaN values are ignored and kept."""
     family = sorted((p, place) for place, p in enumerate(p_values) if not isnan(p))
     adjusted = [nan] * len(p_values)
     least = 0.0

@@ -1,4 +1,4 @@
-"""How far a mean score would move with other patients: percentile bootstrap over images, or over groups of them."""
+"""Confidence intervals of mean scores: percentile bootstrap over images or over clusters of images."""
 
 from __future__ import annotations
 
@@ -13,17 +13,25 @@ from taichinet.errors import DataError, SettingError
 
 LEVEL = 0.95
 RESAMPLES = 2000
-DRAWN_AT_ONCE = 4_000_000  # cluster numbers in memory: 32 MB
+DRAWN_AT_ONCE = 4_000_000  # maximum number of cluster indices in memory: 32 MB
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over `images` in `clusters`, and the bounds between which it falls in `level` of all resamples.
+    """A mean with a bootstrap confidence interval.
 
-    The bounds are NaN where the bootstrap can tell nothing: fewer than two clusters, or no variation between them (0
-    false alarms in 20 images are no proof that there never is one). Without images all is NaN.
+    The bounds are NaN if the bootstrap cannot estimate them: with fewer than two clusters, or without variation between
+    clusters (no false positive in 20 images does not imply a rate of exactly 0).
+
+    Attributes:
+        mean: Mean over images, or difference of two means; NaN without images.
+        low: Lower bound.
+        high: Upper bound.
+        images: Number of images.
+        clusters: Number of clusters.
+        level: Confidence level.
     """
 
     mean: float
@@ -35,7 +43,7 @@ class Interval:
 
     @property
     def bounded(self) -> bool:
-        """Whether the bounds exist."""
+        """Whether the bounds are not NaN."""
         return self.low == self.low
 
 
@@ -46,12 +54,24 @@ def bootstrap_mean(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> Interval:
-    """The mean of `values`, one an image, with its percentile bootstrap interval (Efron 1979).
+    """Mean of per-image values with a percentile bootstrap interval (Efron 1979).
 
-    `clusters` names for each image what it belongs to (its patient, or group of near-duplicates): whole clusters are
-    drawn with replacement, as many as there are, since images of one patient are not so many independent findings. A
-    resample's mean is over its images, so that large clusters weigh as they do in the mean itself. Without `clusters`
-    every image stands for itself. The result depends on `rng` alone.
+    Whole clusters are resampled with replacement, because images of one patient are not independent. The mean of a
+    resample is taken over its images, so clusters are weighted by their size, as in the mean itself.
+
+    Args:
+        values: One finite value per image.
+        rng: Random generator; it is the only source of randomness.
+        clusters: Cluster of each image (patient or group of near-duplicates). None: each image is a cluster.
+        resamples: Number of resamples.
+        level: Confidence level.
+
+    Returns:
+        Mean and interval.
+
+    Raises:
+        DataError: A value is not finite, or the number of clusters differs from that of the values.
+        SettingError: `resamples` or `level` is out of range.
     """
     sums, sizes = _by_cluster(values, clusters)
     mean = float(sums.sum() / sizes.sum()) if sizes.size else nan
@@ -68,9 +88,23 @@ def bootstrap_difference(
     resamples: int = RESAMPLES,
     level: float = LEVEL,
 ) -> Interval:
-    """Mean of `values` minus mean of `others`, of different images: both sides are resampled independently.
+    """Difference of the means of two different sets of images, which are resampled independently.
 
-    `images` and `clusters` of the result are those of both sides together.
+    Args:
+        values: One finite value per image of the first set.
+        others: One finite value per image of the second set.
+        rng: Random generator.
+        clusters: Cluster of each image of the first set, see `bootstrap_mean`.
+        other_clusters: Cluster of each image of the second set.
+        resamples: Number of resamples.
+        level: Confidence level.
+
+    Returns:
+        Mean of `values` minus mean of `others`, with interval. `images` and `clusters` are totals over both sets.
+
+    Raises:
+        DataError: As in `bootstrap_mean`.
+        SettingError: As in `bootstrap_mean`.
     """
     sums, sizes = _by_cluster(values, clusters)
     other_sums, other_sizes = _by_cluster(others, other_clusters)
@@ -85,7 +119,7 @@ def bootstrap_difference(
 
 
 def _by_cluster(values: Sequence[float] | Floats, clusters: Sequence[Hashable] | None) -> tuple[Floats, Floats]:
-    """Sum and number of the values of each cluster, clusters in the order of their first image."""
+    """Sum and number of the values of each cluster, in the order of the first image of each cluster."""
     scores = np.asarray(values, dtype=np.float64)
     if not bool(np.isfinite(scores).all()):
         raise DataError(
@@ -103,7 +137,7 @@ def _by_cluster(values: Sequence[float] | Floats, clusters: Sequence[Hashable] |
 
 
 def _means(sums: Floats, sizes: Floats, rng: np.random.Generator, resamples: int, level: float) -> Floats:
-    """The mean of each resample; none where there are fewer than two clusters."""
+    """Mean of each resample; empty if there are fewer than two clusters."""
     if resamples < 1 or not 0 < level < 1:
         raise SettingError(f"resamples is {resamples} and level {level}; give at least 1, and a level between 0 and 1.")
     count = len(sums)
@@ -119,6 +153,6 @@ def _means(sums: Floats, sizes: Floats, rng: np.random.Generator, resamples: int
 
 def _interval(mean: float, spread: Floats, images: int, clusters: int, level: float) -> Interval:
     low, high = nan, nan
-    if spread.size and np.ptp(spread) > 1e-12:  # rounding alone is no variation
+    if spread.size and np.ptp(spread) > 1e-12:  # ignore rounding errors
         low, high = (float(bound) for bound in np.quantile(spread, [(1 - level) / 2, (1 + level) / 2]))
     return Interval(mean, low, high, images, clusters, level)

@@ -1,4 +1,4 @@
-"""Which image counts what where a score is undefined: the one place where empty truths and lost lesions are decided."""
+"""Values of undefined scores: images with an empty ground truth, and lesions that vanished in resizing."""
 
 from __future__ import annotations
 
@@ -18,17 +18,28 @@ SUFFIX: Mapping[ImageSize, str] = {"network": "", "native": "_native"}
 
 
 def empty_truth(rows: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows are normal images: nothing painted at either size. A lesion that resizing lost is none."""
+    """Whether each row is a normal image: empty ground truth at network and at original resolution.
+
+    False for a lesion that is only empty at network resolution, because it vanished in resizing.
+    """
     return (rows["true_pixels"] == 0) & rows["sensitivity_native"].isna()
 
 
 def decided_scores(rows: pd.DataFrame, column: str, policy: EmptyTruthPolicy | None) -> pd.Series[float]:
-    """The score `column` of `rows` without NaN.
+    """Replace undefined scores.
 
-    DI, JA, PR and SE of a lesion that resizing lost are 0; those of normal images are 0 under 'paper', and under
-    'correct-empty-is-1' 1 where nothing was predicted at the size of `column`. The paper's own figures are of the
-    first kind: 0.752 * 647/780 = 0.624, Table IV. `policy` None is for rows without normal images. Other scores are
-    defined everywhere.
+    DI, JA, PR and SE of a lesion that vanished in resizing are 0. Those of normal images are 0 with the policy 'paper'.
+    With 'correct-empty-is-1', they are 1 if nothing was predicted at the resolution of `column`, otherwise 0. The
+    results of the paper agree with the first policy: 0.752 * 647/780 = 0.624, Table IV. Other scores are always
+    defined.
+
+    Args:
+        rows: Table of per-image scores.
+        column: Name of the score.
+        policy: Policy for normal images; None if there are none.
+
+    Returns:
+        The scores without NaN.
     """
     values = rows[column]
     if column.removesuffix(SUFFIX["native"]) not in OVERLAP_SCORES:
@@ -38,6 +49,8 @@ def decided_scores(rows: pd.DataFrame, column: str, policy: EmptyTruthPolicy | N
         return values
     empty = empty_truth(rows)
     suffix = SUFFIX["native"] if column.endswith(SUFFIX["native"]) else SUFFIX["network"]
-    predicts_nothing = rows[f"dice{suffix}"].isna()  # with an empty truth, Dice is undefined exactly there
+    predicts_nothing = rows[
+        f"dice{suffix}"
+    ].isna()  # for an empty ground truth, Dice is NaN if and only if the prediction is empty
     reward = 1.0 if policy == "correct-empty-is-1" else 0.0
     return values.mask(empty, 0.0).mask(empty & predicts_nothing, reward)

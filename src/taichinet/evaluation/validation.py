@@ -1,4 +1,4 @@
-"""The selection score: mean Dice of thresholded predictions, cheap enough for every epoch."""
+"""Validation Dice for model selection after every epoch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ THRESHOLD = 0.5
 
 
 def image_dice(probability: Tensor, lesion: Tensor) -> Tensor:
-    """Dice (Eq. 26) of each image and region: (B, R, H, W) twice -> (B, R).
+    """Dice score (Eq. 26) per image and region.
 
-    On an empty truth an empty prediction scores 1, any other 0: what selection should reward, whatever policy the
-    report applies. An image whose probabilities are not all finite scores 0: NaN is above no threshold, and would
-    count as an empty prediction.
+    For an empty ground truth, the score is 1 for an empty prediction and otherwise 0, independent of the policy of the
+    reports. An image with probabilities that are not finite has the score 0, because NaN would otherwise be treated as
+    an empty prediction.
+
+    Args:
+        probability: Predicted probability in [0, 1], (B, R, H, W).
+        lesion: Ground truth, 0 or 1, (B, R, H, W).
+
+    Returns:
+        Dice (B, R).
     """
     predicted, truth = probability > THRESHOLD, lesion > THRESHOLD
     overlap = (predicted & truth).sum(dim=(-2, -1))

@@ -1,4 +1,4 @@
-"""A whole folder through one network: files are read ahead, measured and written behind while the network computes."""
+"""Prediction for many files: reading and writing run in threads while the network computes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from taichinet.inference.predictor import MaskPrediction, NetworkInput, Predicto
 from taichinet.storage.digest import digest_file
 
 BATCH_SIZE = 8
-WRITERS = 2  # compressing is most of the work around a small network: one writer would hold it up
-READ_AHEAD = 2 * BATCH_SIZE  # images decoded before they are needed: more only holds memory
+WRITERS = 2  # with a small network, PNG compression is the slowest step: one writer would be the bottleneck
+READ_AHEAD = 2 * BATCH_SIZE  # number of images to decode in advance: more would only use memory
 
 _NO_MEMORY = re.compile(
     r"can't allocate|fail\w* to allocate|out of memory|not enough memory|bad_?.?alloc", re.IGNORECASE
@@ -35,7 +35,7 @@ _Measure = Callable[[], MaskPrediction]
 
 @dataclass(frozen=True)
 class _Read:
-    """A file that was read: its image at network size and its digest, or why there is none; and the seconds."""
+    """Result of reading a file: image at network resolution and digest, or an error; and the seconds it took."""
 
     file: Path
     image: NetworkInput | None
@@ -47,16 +47,24 @@ class _Read:
 def predict_files(
     predictor: Predictor, names: Mapping[Path, str], output: Path, journal: Journal | None = None
 ) -> Generator[Row]:
-    """A row for each file of `names`; its maps are written to `output` under its name.
+    """Predict all files, write their maps, and yield one row per file.
 
-    One thread decodes and resizes ahead, WRITERS bring the maps to their size, measure and write them behind;
-    BATCH_SIZE images pass the network together. A file that cannot be read, for which there is no memory, or whose
-    maps cannot be written, fails alone. In a batch a network may round otherwise than alone: a probability may differ
-    in its seventh digit.
+    One thread decodes and resizes images in advance. WRITERS threads resize the maps to the original resolution,
+    measure and write them. BATCH_SIZE images are processed together. If a file cannot be read, its maps cannot be
+    written, or there is not enough memory for it, its row has the status "failed" and the other files are processed.
+    Rounding may depend on the batch: probabilities may differ in the seventh digit from those of a single image.
 
-    Rows go to `journal` as they are done. Those that it holds already come first and as they are, and batches in which
-    all are done are not computed. The other batches hold the same images as in a run without a break, so the results
-    are the same to the last digit.
+    When resuming with a journal, its rows are yielded first, and batches without other images are skipped. The
+    remaining batches have the same images as in an uninterrupted run, so that the results are identical.
+
+    Args:
+        predictor: Network and runtime.
+        names: Name of the outputs of each image file.
+        output: Folder for the maps.
+        journal: Completed rows; new rows are added.
+
+    Yields:
+        One row per file.
     """
     done = dict(journal.rows) if journal else {}
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(WRITERS, "write") as writer:
@@ -83,7 +91,7 @@ def predict_files(
 
 
 def _ahead(pool: ThreadPoolExecutor, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-    """What `work` gives for each of `items`, in order, begun up to READ_AHEAD items before it is asked for."""
+    """Results of `work` for `items`, in order, computed in `pool` up to READ_AHEAD items in advance."""
     begun: deque[Future[_Result]] = deque()
     try:
         for item in items:
@@ -102,7 +110,7 @@ def _finished(begun: deque[Future[_Result]]) -> Iterator[_Result]:
 
 
 def _batches(reads: Iterable[_Read], size: int) -> Iterator[list[_Read]]:
-    """`size` at a time; where the user interrupts, first what was read before."""
+    """Batches of `size` items; after a keyboard interrupt, the items read so far."""
     batch: list[_Read] = []
     try:
         for read in reads:
@@ -117,7 +125,7 @@ def _batches(reads: Iterable[_Read], size: int) -> Iterator[list[_Read]]:
 
 
 def _read(predictor: Predictor, file: Path) -> _Read:
-    """Decode and resize `file`; a fault becomes the error."""
+    """Decode and resize `file`; an exception that only concerns this file is returned as the error."""
     started = time.perf_counter()
     image, digest, error = None, "", None
     try:
@@ -133,7 +141,11 @@ def _read(predictor: Predictor, file: Path) -> _Read:
 
 
 def _ask(predictor: Predictor, batch: Sequence[_Read]) -> Iterator[tuple[_Read, _Measure | str, float]]:
-    """Each of `batch` with what will measure its maps, or its error, and its share of the network's seconds."""
+    """Run the network on a batch.
+
+    Yields:
+        For each file, a function that measures its maps, or an error; and its share of the network's run time.
+    """
     started = time.perf_counter()
     inputs = [read.image for read in batch if read.image is not None]
     answers: Iterator[_Measure | str] = iter(())
@@ -144,7 +156,7 @@ def _ask(predictor: Predictor, batch: Sequence[_Read]) -> Iterator[tuple[_Read, 
     except Exception as fault:
         if not is_out_of_memory(fault):
             raise
-        # One after the other they may fit.
+        # Single images may fit into memory.
         answers = iter([_alone(predictor, read.file, read.image) for read in batch if read.image is not None])
     seconds = (time.perf_counter() - started) / max(len(inputs), 1)
     for read in batch:
@@ -161,15 +173,15 @@ def _alone(predictor: Predictor, file: Path, image: NetworkInput) -> _Measure | 
 
 
 def is_out_of_memory(fault: Exception) -> bool:
-    """Whether `fault` says that memory was refused: by Python, NumPy, PyTorch (CPU or GPU), or a runtime's allocator.
+    """Whether `fault` is an out-of-memory error of Python, NumPy, PyTorch (CPU or GPU) or a runtime.
 
-    PyTorch's CPU allocator and the other runtimes have no exception of their own for it, only their words.
+    PyTorch's CPU allocator and the other runtimes have no specific exception type, so the message is searched.
     """
     return isinstance(fault, MemoryError) or _NO_MEMORY.search(str(fault)) is not None
 
 
 def _fails_alone(fault: Exception) -> bool:
-    """Whether `fault` concerns one image only; any other exception is a defect and is raised."""
+    """Whether `fault` only concerns one image. Any other exception is a bug and is raised."""
     return isinstance(fault, (DataError, OSError)) or is_out_of_memory(fault)
 
 
@@ -183,7 +195,7 @@ def _reason(file: Path, fault: Exception) -> str:
 def _write(
     read: _Read, measure: _Measure | str, name: str, output: Path, seconds: float, journal: Journal | None
 ) -> Row:
-    """Measure the maps and write them; the row of the file."""
+    """Measure the maps, write them, and return the row of the file."""
     started = time.perf_counter()
 
     def took() -> float:
@@ -200,7 +212,7 @@ def _write(
         if journal:
             journal.add(row, read.digest, written)
     except Exception as fault:
-        for path in files.values():  # no map without its row
+        for path in files.values():  # do not leave maps without a row
             with suppress(OSError):
                 path.unlink(missing_ok=True)
         if not _fails_alone(fault):

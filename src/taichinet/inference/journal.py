@@ -1,4 +1,4 @@
-"""Journal of a prediction: the rows of the images that are done, so that a run that was killed can go on."""
+"""Journal of a prediction: rows of the completed images, to resume after a crash."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from taichinet.storage.atomic import write_text
 from taichinet.storage.digest import digest_file
 
 JOURNAL = "predictions.partial.jsonl"
-"""The journal in the output folder. It is deleted when all images are done."""
+"""Name of the journal in the output folder. It is deleted when all images are completed."""
 
 
 class Journal:
-    """The rows that are done, in memory and in a file that gets one line for each image as soon as it is done.
+    """Completed rows, in memory and in a JSON Lines file to which each row is appended.
 
-    A line holds the row, the digest of the image file and the digests of its maps. The first line holds the digest
-    of weights and settings.
+    The first line has the digest of weights and settings. Each other line has a row, the digest of the image file and
+    the digests of its maps.
     """
 
     def __init__(self, output: Path, settings: str, names: Mapping[Path, str]) -> None:
-        """Open the journal in `output`; keep the rows of an earlier run that still hold.
+        """Open the journal in `output` and keep the rows of an earlier run that are still valid.
 
         Args:
-            output: The folder of maps and table.
-            settings: A digest of everything but the image that decides the result.
-            names: The name of the outputs of each image file.
+            output: The output folder.
+            settings: Digest of all inputs that determine the result, except the image.
+            names: Name of the outputs of each image file.
 
         Raises:
             StorageError: The journal cannot be written.
@@ -45,7 +45,12 @@ class Journal:
         self._stream = self.path.open("a", encoding="utf-8")
 
     def add(self, row: Row, image: str, maps: Mapping[str, str]) -> None:
-        """Record the finished `row` with the digest of its image and those of its maps; from any thread.
+        """Add a completed row. Thread-safe.
+
+        Args:
+            row: The row.
+            image: Digest of the image file.
+            maps: Digest of each map file.
 
         Raises:
             OSError: The line cannot be written.
@@ -69,7 +74,7 @@ class Journal:
 
 
 def _entries(path: Path, settings: str) -> Iterator[dict[str, Any]]:
-    """The entries in `path` if it was written with `settings`; a line cut short by a kill is passed over."""
+    """Entries in `path` if it was written with the same `settings`; truncated lines are skipped."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -88,7 +93,7 @@ def _parse(line: str) -> dict[str, Any]:
 
 
 def _holds(entry: dict[str, Any], output: Path, names: Mapping[Path, str]) -> bool:
-    """Whether the image and the maps of `entry` are those that were recorded, byte for byte."""
+    """Whether the digests of image and maps match those of `entry`."""
     try:
         row = Row(**entry["row"])
         files = output_files(output, row.name)

@@ -1,4 +1,4 @@
-"""What `taichinet predict` leaves in its folder: the maps of every image by name, and one table of them all."""
+"""Output files of `taichinet predict`: the maps of every image, and one table of all images."""
 
 from __future__ import annotations
 
@@ -24,28 +24,41 @@ from taichinet.storage.atomic import TEMPORARY_SUFFIX, write_bytes, write_text
 from taichinet.storage.csv_cells import escape_cell
 from taichinet.storage.digest import digest_bytes
 
-if TYPE_CHECKING:  # not at run time: a folder that cannot be used is refused without waiting for torch
+if TYPE_CHECKING:  # not at run time: an unusable folder is reported without waiting for the import of torch
     from taichinet.inference.predictor import MaskPrediction
 
 TABLE = "predictions"
 OUTPUTS = ("mask", "probability", "disagreement")
 
-COMPRESSION = 4  # of 9; zlib's usual 6 takes twice the time for files a tenth smaller
+COMPRESSION = 4  # of 9; zlib's default of 6 takes twice the time for files that are 10 % smaller
 
 _MADE_BY = ("Software", "taichinet predict")  # a text chunk of every PNG written here
-_UNFINISHED = re.compile(  # what a killed run leaves of `storage.atomic`
+_UNFINISHED = re.compile(  # temporary files of `storage.atomic` in a killed run
     r"\.(.+_(mask|probability|disagreement)\.png|predictions\..+)\.[0-9a-f]{32}\.tmp", re.DOTALL
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of predictions.csv and predictions.json; what a file has not is None (empty in the CSV).
+    """One row of predictions.csv and predictions.json. Missing values are None (empty in the CSV file).
 
-    `name` is NAME of the written NAME_mask.png and so on; with subfolders it is a relative path with `/`. `status` is
-    "done" or "failed", with the reason in `error`. Height, width and the box are in pixels (bottom and right
-    exclusive; None for an empty mask), `area_share`, `max_probability` and `mean_disagreement` in [0, 1]. `seconds`
-    covers reading, network and writing.
+    Attributes:
+        file: Path of the image.
+        name: NAME of the output files NAME_mask.png etc.; with subfolders, a relative path with `/`.
+        status: "done" or "failed".
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        lesion_pixels: Area of the mask in pixels.
+        area_share: Area of the mask as a fraction of the image.
+        components: Number of connected components of the mask.
+        box_top: First row of the bounding box of the mask; None for an empty mask, as for the other sides.
+        box_left: First column of the bounding box.
+        box_bottom: Last row of the bounding box plus 1.
+        box_right: Last column of the bounding box plus 1.
+        max_probability: Maximum probability of lesion, in [0, 1].
+        mean_disagreement: Mean disagreement of the two paths, in [0, 1].
+        seconds: Time for reading, network and writing.
+        error: Reason of a failure.
     """
 
     file: str
@@ -71,16 +84,16 @@ _LONGEST_HEADER = 1000
 
 
 def output_names(places: Mapping[Path, Path]) -> dict[Path, str]:
-    """The NAME of the outputs of every image, a relative path with `/`.
+    """Choose the NAME of the output files of every image.
 
-    Where several images share a name, it is `a_png` and `a_jpg`, and then `a_png_2`. Upper and lower case count as
-    the same: some file systems do not tell them apart.
+    If several images have the same name, the suffix is appended (`a_png`, `a_jpg`), and then a number (`a_png_2`).
+    Names are compared case-insensitively, because some file systems are case-insensitive.
 
     Args:
-        places: For each image its path relative to the folder that was named, or its file name.
+        places: Path of each image relative to the input folder, or its file name.
 
     Returns:
-        A unique name for each image: its relative path without the ending.
+        A unique name for each image: its relative path with `/`, without the suffix.
     """
     stems = {image: (place.parent / place.stem).as_posix() for image, place in places.items()}
     shared = Counter(stem.casefold() for stem in stems.values())
@@ -99,7 +112,7 @@ def output_names(places: Mapping[Path, Path]) -> dict[Path, str]:
 
 
 def output_files(output: Path, name: str) -> dict[str, Path]:
-    """Where each of OUTPUTS of the image `name` is written."""
+    """Path of each of OUTPUTS for the image `name`."""
     return {kind: output / f"{name}_{kind}.png" for kind in OUTPUTS}
 
 
@@ -107,7 +120,7 @@ def make_output_folder(output: Path) -> None:
     """Create `output`.
 
     Raises:
-        DataError: It cannot be used as a folder.
+        DataError: The folder cannot be created or read.
     """
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -117,10 +130,14 @@ def make_output_folder(output: Path) -> None:
 
 
 def refuse_foreign_files(output: Path, names: Mapping[Path, str]) -> None:
-    """Refuse to overwrite inputs or files that no prediction wrote, such as the masks of a data set.
+    """Check that no input and no file from another source, such as the masks of a data set, would be overwritten.
+
+    Args:
+        output: Output folder.
+        names: Name of the outputs of each image file.
 
     Raises:
-        DataError: It names every such file.
+        DataError: Such files exist. The error lists all of them.
     """
     inputs = {os.path.realpath(image) for image in names}
     foreign = [
@@ -151,7 +168,7 @@ def _made_here(path: Path) -> bool:
 
 
 def _is_table(path: Path) -> bool:
-    """Whether `path` is absent or begins with the columns of a table written here."""
+    """Whether `path` does not exist or has the header of a table written by `write_table`."""
     if not os.path.lexists(path):
         return True
     if not path.is_file():
@@ -161,13 +178,18 @@ def _is_table(path: Path) -> bool:
 
 
 def remove_earlier_run(output: Path, names: Mapping[Path, str], kept: Container[str]) -> int:
-    """Remove what an earlier run left in `output` and this one does not keep.
+    """Remove output files of an earlier run that this run does not keep.
 
-    These are the table, the maps of every image of `names` whose path is not in `kept`, and unfinished files. So a
-    run that is killed leaves no map under the table of another one.
+    Removes the table, the maps of all images that are not in `kept`, and temporary files. If this run is killed, the
+    folder therefore has no table that does not match the maps.
+
+    Args:
+        output: Output folder.
+        names: Name of the outputs of each image file of this run.
+        kept: Paths of the images whose maps are kept.
 
     Returns:
-        The number of images that the earlier table lists, that are not of this run, and that keep their maps.
+        Number of images of the earlier table that are not in this run and whose maps are not removed.
     """
     others = {name for name in _listed(output) if (output_files(output, name)["mask"]).is_file()} - set(names.values())
     for ending in ("csv", "json"):
@@ -177,7 +199,7 @@ def remove_earlier_run(output: Path, names: Mapping[Path, str], kept: Container[
         for path in output_files(output, name).values():
             folders.add(path.parent)
             if str(image) not in kept:
-                with suppress(OSError):  # a name that is too long fails when its maps are written
+                with suppress(OSError):  # a file name that is too long is reported when its maps are written
                     path.unlink(missing_ok=True)
     for folder in folders:
         for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
@@ -187,7 +209,7 @@ def remove_earlier_run(output: Path, names: Mapping[Path, str], kept: Container[
 
 
 def _listed(output: Path) -> set[str]:
-    """The names in the table of an earlier run; empty where there is none."""
+    """Names in the table of an earlier run; empty if there is none."""
     try:
         return {row["name"] for row in json.loads((output / f"{TABLE}.json").read_text(encoding="utf-8"))}
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
@@ -195,10 +217,14 @@ def _listed(output: Path) -> set[str]:
 
 
 def write_maps(result: MaskPrediction, files: Mapping[str, Path]) -> dict[str, str]:
-    """Write what `result` has of OUTPUTS to `files`, a path for each.
+    """Write the maps of a prediction as PNG files.
+
+    Args:
+        result: The prediction.
+        files: Path of each of OUTPUTS.
 
     Returns:
-        The digest of each written file.
+        Digest of each written file.
 
     Raises:
         StorageError: A file cannot be written.
@@ -214,7 +240,7 @@ def write_maps(result: MaskPrediction, files: Mapping[str, Path]) -> dict[str, s
 
 
 def _png(values: NDArray[np.bool_] | NDArray[np.float32]) -> bytes:
-    """(H, W) in 0..1 as an 8-bit grey PNG, 0..255."""
+    """Encode (H, W) in [0, 1] as an 8-bit grey PNG with values 0 to 255."""
     text = PngInfo()
     text.add_text(*_MADE_BY)
     pixels = np.round(values * np.float32(255)).astype(np.uint8)
@@ -224,7 +250,7 @@ def _png(values: NDArray[np.bool_] | NDArray[np.float32]) -> bytes:
 
 
 def rows_as_json(rows: Sequence[Row]) -> str:
-    """The rows as predictions.json holds them."""
+    """The rows in the format of predictions.json."""
     plain: list[dict[str, Any]] = [asdict(row) for row in rows]
     return json.dumps(plain, indent=1, allow_nan=False)
 
@@ -232,7 +258,7 @@ def rows_as_json(rows: Sequence[Row]) -> str:
 def write_table(rows: Sequence[Row], output: Path) -> None:
     """Write predictions.csv and predictions.json to `output`.
 
-    Text in the CSV that a spreadsheet would take for a formula is escaped (`escape_cell`); the JSON holds it as it is.
+    Text that a spreadsheet would interpret as a formula is escaped in the CSV (`escape_cell`), but not in the JSON.
 
     Raises:
         StorageError: A file cannot be written.
@@ -242,5 +268,5 @@ def write_table(rows: Sequence[Row], output: Path) -> None:
     table = csv.DictWriter(stream, _COLUMNS)
     table.writeheader()
     table.writerows({key: escape_cell(value) for key, value in asdict(row).items()} for row in rows)
-    # A file name that is no valid text still gets its row.
+    # File names that are not valid Unicode are written with escapes.
     write_bytes(output / f"{TABLE}.csv", stream.getvalue().encode("utf-8", "backslashreplace"))

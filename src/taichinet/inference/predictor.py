@@ -1,4 +1,4 @@
-"""Predictor: an image of any size in; at that size the lesion's mask and the paths' disagreement out."""
+"""Predictor: lesion mask, probability and disagreement of the two paths, at the original resolution of an image."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from taichinet.models.input_size import SIZE_MULTIPLE
 from taichinet.models.weights import LoadedWeights
 from taichinet.training.device import Placement
 
-_TOUCHING = np.ones((3, 3), dtype=np.bool_)  # pixels that meet at a corner belong to one component
+_TOUCHING = np.ones((3, 3), dtype=np.bool_)  # 8-neighbourhood
 
 
 @dataclass(frozen=True)
 class BoundingBox:
-    """The smallest rectangle around the whole mask, in pixels: rows top..bottom-1, columns left..right-1."""
+    """Bounding box of the whole mask in pixels: rows top to bottom - 1, columns left to right - 1."""
 
     top: int
     left: int
@@ -36,15 +36,19 @@ class BoundingBox:
 
 @dataclass(frozen=True)
 class MaskPrediction:
-    """What the network says of one image of H x W pixels, at that size.
+    """Prediction for one image of H x W pixels.
 
-    `mask` bool (H, W): where `probability`, float32 (H, W) in [0, 1], exceeds the threshold. `disagreement`
-    float32 (H, W) in [0, 1]: |O_p - (1 - O_n)|, where the two paths contradict each other; None for one-path
-    networks.
-
-    `lesion_pixels`: area of the mask in pixels; `area_share`: the same as a share of the image, in [0, 1].
-    `components`: connected parts of the mask (8-neighbourhood). `bounding_box`: around all of them, None for
-    an empty mask. `max_probability` and `mean_disagreement` are over the whole image.
+    Attributes:
+        mask: Pixels where the probability exceeds the threshold, bool (H, W).
+        probability: Probability of lesion, float32 (H, W) in [0, 1].
+        disagreement: |O_p - (1 - O_n)|, the difference between the lesion probabilities of both paths, float32 (H, W)
+            in [0, 1]. None for one-path networks.
+        lesion_pixels: Area of the mask in pixels.
+        area_share: Area of the mask as a fraction of the image.
+        components: Number of connected components of the mask (8-neighbourhood).
+        bounding_box: Bounding box of the whole mask; None for an empty mask.
+        max_probability: Maximum of the probability.
+        mean_disagreement: Mean of the disagreement; None for one-path networks.
     """
 
     mask: NDArray[np.bool_]
@@ -60,14 +64,14 @@ class MaskPrediction:
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """An image as the network takes it, uint8 (C, S, S), and the (height, width) that it came in."""
+    """An image at the input resolution of the network, uint8 (C, S, S), and its original (height, width)."""
 
     pixels: NDArray[np.uint8]
     native_size: tuple[int, int]
 
 
 class Predictor:
-    """A trained network, ready in its runtime, with the preprocessing of its training."""
+    """A trained network in a runtime, with the preprocessing of its training."""
 
     def __init__(
         self,
@@ -76,13 +80,18 @@ class Predictor:
         threshold: float | None = None,
         runtime: Runtime | None = None,
     ) -> None:
-        """`threshold` in [0, 1] replaces that of the weights.
+        """Check the weights and set up the runtime.
 
-        `runtime` computes (`runtimes/choose.py` opens one); where None, the network of `weights` is moved to
-        `placement` and called as it is.
+        Args:
+            weights: Network and configuration.
+            placement: Device, precision and memory layout; used if `runtime` is None.
+            threshold: Probability threshold of the mask in [0, 1]. By default, that of the weights.
+            runtime: Runtime of the network, see `runtimes/choose.py`. None: plain PyTorch; the network of `weights` is
+                moved to `placement`.
 
-        Raises WeightsError for weights that cannot be used on a single image and lesion, SettingError for a
-        threshold out of range.
+        Raises:
+            WeightsError: The input resolution, number of channels or number of regions is not supported.
+            SettingError: The threshold is out of range.
         """
         size, regions = weights.config.size, weights.config.options.get("num_classes", 1)
         if not isinstance(size, int) or size <= 0 or size % SIZE_MULTIPLE:
@@ -104,13 +113,32 @@ class Predictor:
         self.runtime: Runtime = runtime or Eager(weights.network, placement)
 
     def predict(self, pixels: NDArray[np.uint8]) -> MaskPrediction:
-        """The lesion in one image: uint8 (H, W) grey or (H, W, 3) RGB, of any size from 1 x 1."""
+        """Segment one image.
+
+        Args:
+            pixels: uint8, (H, W) grey or (H, W, 3) RGB, of any size.
+
+        Returns:
+            The prediction at the resolution of the image.
+
+        Raises:
+            DataError: The image has another type or shape, or the output of the network is not finite.
+        """
         return next(self.predict_many([pixels]))
 
     def predict_many(self, images: Iterable[NDArray[np.uint8]], batch_size: int = 8) -> Iterator[MaskPrediction]:
-        """One prediction for each of `images`, in order; grey and RGB and all sizes may be mixed.
+        """Segment several images, lazily and in batches.
 
-        Lazy: `batch_size` images at a time are drawn and pass the network together.
+        Args:
+            images: Images as in `predict`. Sizes, grey and RGB may be mixed.
+            batch_size: Number of images that are read and processed together.
+
+        Yields:
+            One prediction per image, in order.
+
+        Raises:
+            SettingError: `batch_size` is below 1.
+            DataError: As in `predict`, with the index of the image.
         """
         if batch_size < 1:
             raise SettingError(f"batch_size is {batch_size}; it must be at least 1.")
@@ -125,9 +153,16 @@ class Predictor:
                 raise DataError(f"Image {number} of those given (from 0): {fault}") from fault
 
     def prepare(self, pixels: NDArray[np.uint8]) -> NetworkInput:
-        """Uint8 (H, W) or (H, W, 3) -> uint8 at network size, as the images of the training were resized.
+        """Resize an image to the input resolution of the network, as in training. Thread-safe.
 
-        May be called in another thread than `predict_batch`.
+        Args:
+            pixels: uint8, (H, W) or (H, W, 3).
+
+        Returns:
+            The resized image with the channels of the network, and its original size.
+
+        Raises:
+            DataError: The image has another type or shape.
         """
         right_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
         if pixels.dtype != np.uint8 or not right_shape or not pixels.size:
@@ -142,19 +177,25 @@ class Predictor:
         return NetworkInput(np.array(planes), (height, width))
 
     def predict_batch(self, inputs: Sequence[NetworkInput]) -> Iterator[MaskPrediction]:
-        """A prediction for each of `inputs`, which pass the network together; each at its own size."""
+        """Process `inputs` as one batch and yield one prediction per image, at its original resolution."""
         maps = self.network_maps(inputs)
         for i, image in enumerate(inputs):
             yield self.at_native_size(maps, i, image)
 
     def network_maps(self, inputs: Sequence[NetworkInput]) -> Maps:
-        """What the network says of `inputs`, at network size."""
+        """Output of the network for a batch of `inputs`, at its input resolution."""
         return self.runtime.maps(np.stack([image.pixels for image in inputs]))
 
     def at_native_size(self, maps: Maps, index: int, image: NetworkInput) -> MaskPrediction:
-        """The prediction of `image`, number `index` of `maps`. May be called in another thread than `network_maps`.
+        """Resize the maps of one image to its original resolution and compute its prediction. Thread-safe.
 
-        Raises DataError where a value of the maps is NaN or infinite: such a map would read as an empty mask.
+        Args:
+            maps: Output of `network_maps`.
+            index: Index of the image in the batch.
+            image: The image.
+
+        Raises:
+            DataError: A value of the maps is NaN or infinite. Such a map would appear as an empty mask.
         """
         for values in (maps.lesion, maps.disagreement):
             if values is not None and not np.isfinite(values[index]).all():
@@ -173,7 +214,7 @@ def _native(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
 def _measured(
     probability: NDArray[np.float32], disagreement: NDArray[np.float32] | None, threshold: float
 ) -> MaskPrediction:
-    """The mask of `probability` (H, W) and every number that describes it."""
+    """Threshold the probability (H, W) and compute all measurements of the mask."""
     mask = probability > threshold
     lesion_pixels = int(np.count_nonzero(mask))
     return MaskPrediction(

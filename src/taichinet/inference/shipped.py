@@ -1,4 +1,4 @@
-"""The weights that come with the package, so that `taichinet predict` works without a training."""
+"""Trained weights included in the package, the default of `taichinet predict`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from taichinet.errors import WeightsError
 from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
 
 SHIPPED = "busi-cpu-taichinet"
-"""The weights that a prediction takes where none are named."""
+"""Name of the default weights."""
 
 
 def shipped_weights() -> Path:
     """The folder `taichinet/weights/SHIPPED` of the installed package.
 
-    Raises WeightsError where it holds no weights.
+    Raises:
+        WeightsError: The folder has no weights.
     """
     folder = Path(str(files("taichinet"))) / "weights" / SHIPPED
     for name in (CONFIG_FILE, WEIGHTS_FILE):

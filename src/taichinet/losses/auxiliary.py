@@ -1,7 +1,7 @@
-"""The loss terms of single networks: deep supervision, a first pass with its residual map, a variational branch.
+"""Auxiliary loss terms of single networks: deep supervision, residual feedback (RF-Net), variational branch (X-Net).
 
-All are off by default: the paper trains every network under "the same implementation details", which we read as the
-same Dice + cross-entropy on the answer. The catalogue names the weights that each network's own paper uses.
+All weights are 0 by default. The paper trains every network under "the same implementation details", which we interpret
+as the same Dice + cross-entropy loss on the final output. The `-own-loss` recipes enable these terms.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from taichinet.settings import Settings
 
 
 class AuxiliarySettings(Settings):
-    """Weights of the terms; each is without effect on a network that has no such output."""
+    """Weights of the auxiliary terms. A weight has no effect on a network without the corresponding output."""
 
     levels: float = Field(default=0, ge=0, description="of each deeply supervised output, beside the answer's 1")
     first_pass: float = Field(default=0, ge=0, description="of the first pass' Dice + cross-entropy (RF-Net)")
@@ -27,7 +27,16 @@ class AuxiliarySettings(Settings):
 
 
 def lesion_loss(prediction: Prediction, lesion: Tensor, settings: AuxiliarySettings) -> Tensor:
-    """L_S(O_p, G_p); under deep supervision the mean over all outputs, each further one weighing `levels`."""
+    """Segmentation loss of the lesion outputs: L_S(O_p, G_p) of Eq. 15, or its weighted mean under deep supervision.
+
+    Args:
+        prediction: Network output. `levels` holds the deeply supervised outputs, the final output last.
+        lesion: Ground truth (B, R, H, W), 0 or 1.
+        settings: `levels` is the weight of each intermediate output relative to the final output, whose weight is 1.
+
+    Returns:
+        Scalar loss.
+    """
     loss = segmentation_loss(prediction.positive, lesion)
     further = prediction.levels[:-1] if settings.levels else ()
     for level in further:
@@ -36,7 +45,16 @@ def lesion_loss(prediction: Prediction, lesion: Tensor, settings: AuxiliarySetti
 
 
 def auxiliary_loss(prediction: Prediction, batch: Batch, settings: AuxiliarySettings) -> Tensor | float:
-    """The weighted sum of what the prediction's feedback and reconstruction are asked for; 0 without them."""
+    """Weighted sum of the feedback and reconstruction losses.
+
+    Args:
+        prediction: Network output, with `feedback` (RF-Net) or `reconstruction` (X-Net), or neither.
+        batch: Images and ground truth.
+        settings: Weights of the terms.
+
+    Returns:
+        Scalar loss, 0 if the prediction has neither output or all weights are 0.
+    """
     loss: Tensor | float = 0.0
     if prediction.feedback is not None:
         if settings.first_pass:
@@ -53,17 +71,25 @@ def auxiliary_loss(prediction: Prediction, batch: Batch, settings: AuxiliarySett
 
 
 def residual_loss(feedback: Feedback, answer: Tensor, lesion: Tensor) -> Tensor:
-    """Cross-entropy of the residual probabilities, resized to the mask, with the answer's error |G - P|; a scalar.
+    """Binary cross-entropy between RF-Net's residual map and the error |G - P| of the final output.
 
-    The answer is a target here and learns nothing from it, as in RF-Net's published code.
+    The final output is detached and receives no gradient from this term, as in RF-Net's published code.
+
+    Args:
+        feedback: `residual` holds logits (B, R, h, w), which are resized to (H, W) after the sigmoid.
+        answer: Logits (B, R, H, W) of the final output.
+        lesion: Ground truth (B, R, H, W), 0 or 1.
+
+    Returns:
+        Scalar loss.
     """
     error = (lesion - answer.detach().sigmoid()).abs()
     residual = F.interpolate(at_least_float32(feedback.residual).sigmoid(), size=lesion.shape[-2:], mode="bilinear")
-    with torch.autocast(device_type=residual.device.type, enabled=False):  # this loss has no half precision
+    with torch.autocast(device_type=residual.device.type, enabled=False):  # not supported in half precision
         return F.binary_cross_entropy(residual, error)
 
 
 def divergence_loss(drawn: Reconstruction) -> Tensor:
-    """KL(N(mean, variance) || N(0, 1)), mean over images and latent values; a scalar."""
+    """KL divergence KL(N(mean, variance) || N(0, 1)), averaged over images and latent dimensions; a scalar."""
     mean, log_variance = at_least_float32(drawn.mean), at_least_float32(drawn.log_variance)
     return (mean.square() + log_variance.exp() - 1 - log_variance).mean() / 2

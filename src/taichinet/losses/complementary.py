@@ -1,4 +1,4 @@
-"""The complementary loss L_C: both paths must agree after the complement, Eq. 18-19."""
+"""Complementary loss L_C: consistency of one path's output with the complement of the other, Eq. 18-19."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from torch import Tensor
 
 
 def complementary_loss(negative: Tensor, positive: Tensor, negative_sees_background: bool = True) -> Tensor:
-    """L_C of logits (B, R, H, W): pixel mean over each image, then mean over the batch; a scalar.
+    """Complementary loss L_C between both paths, Eq. 18.
 
-    With `negative_sees_background` false both paths learn the lesion (consistent mutual learning, Table II) and
-    must be equal instead of opposite. As printed the two halves of Eq. 18 are equal in value; both are written.
+    The two halves of Eq. 18 have the same value. Both are computed, to match the paper.
+
+    Args:
+        negative: Logits (B, R, H, W) of the second path.
+        positive: Logits (B, R, H, W) of the lesion path.
+        negative_sees_background: False if both paths segment the lesion (consistent mutual learning, Table II). The
+            loss then compares the two outputs without taking the complement.
+
+    Returns:
+        Scalar loss, averaged over batch, regions and pixels.
     """
     output_n, output_p = torch.sigmoid(negative), torch.sigmoid(positive)
     opposite_p = 1 - output_p if negative_sees_background else output_p
@@ -19,5 +27,5 @@ def complementary_loss(negative: Tensor, positive: Tensor, negative_sees_backgro
 
 
 def squared_error(estimate: Tensor, value: Tensor) -> Tensor:
-    """MSE(A^, A) of one pixel, elementwise."""
+    """Elementwise squared error, the summand of MSE in Eq. 19."""
     return (estimate - value).square()  # Eq. 19

@@ -1,4 +1,4 @@
-"""The objective of both training steps: Eq. 13 and 20-22."""
+"""Total training loss of both curriculum steps: Eq. 13 and 20-22."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from taichinet.settings import Settings
 
 Step = Literal["easy", "hard", "plain"]
 
-ABSENT_LOGIT = -30.0  # a probability of 1e-13: no loss against background, and no gradient where it is filled in
+ABSENT_LOGIT = -30.0  # probability 1e-13: zero loss against background; masked_fill blocks the gradient
 
 
 class ObjectiveSettings(Settings):
-    """What enters the loss and with what weight; all ones as printed."""
+    """Loss terms and their weights. All weights are 1, as in the paper."""
 
     complementary: bool = Field(default=True, description="L_C between the paths (+CLoss of Table I)")
     positive_weight: float = Field(default=1.0, ge=0)
@@ -35,12 +35,18 @@ class ObjectiveSettings(Settings):
 
 
 def objective(prediction: Prediction, batch: Batch, step: Step, settings: ObjectiveSettings) -> Tensor:
-    """The scalar loss of a batch.
+    """Total loss of a batch.
 
-    `step` is the curriculum's: "easy" (step 1: + E_p, without L_C), "hard" (step 2: + H_p, with L_C), or "plain"
-    (no learning strategy: Eq. 13). A network without second path has only the lesion's terms; `settings.auxiliary`
-    adds what single networks supervise besides, and a teacher's probability the cross-entropy with it (distillation,
-    Hinton et al. 2015, at temperature 1).
+    Args:
+        prediction: Network output. Without a second path, only the lesion terms are computed.
+        batch: Images and ground truth. With a teacher probability in `taught`, the cross-entropy with it is added
+            (distillation, Hinton et al. 2015, at temperature 1).
+        step: Curriculum step: "easy" (step 1: adds the E_p term, without L_C), "hard" (step 2: adds the H_p term, with
+            L_C), or "plain" (no easy-hard strategy: Eq. 13).
+        settings: Loss terms and weights. `auxiliary` has the weights of terms specific to single networks.
+
+    Returns:
+        Scalar loss.
     """
     loss = settings.positive_weight * lesion_loss(prediction, batch.lesion, settings.auxiliary)  # Eq. 15
     loss = loss + auxiliary_loss(prediction, batch, settings.auxiliary)
@@ -66,14 +72,21 @@ def objective(prediction: Prediction, batch: Batch, step: Step, settings: Object
 def region_loss(
     logits: Tensor, region: Tensor, lesion: Tensor, rest: Literal["background", "ignored"] = "background"
 ) -> Tensor:
-    """L_S(O_p, E_p) or L_S(O_p, H_p) of those images and regions whose part is not empty.
+    """Segmentation loss against the easy or hard part of the lesion: L_S(O_p, E_p) or L_S(O_p, H_p), Eq. 21-22.
 
-    As printed, lesion pixels outside the part count as background here, against L_S(O_p, G_p) beside it; with
-    `rest="ignored"` they take no part in this term.
+    Images and regions with an empty part are skipped: as a target, an empty part would contradict the ground truth in
+    L_S(O_p, G_p). The mean is still taken over the whole batch, so that the weight of one hard lesion does not depend
+    on how many other images in the batch have a hard part.
 
-    An empty part says nothing about the lesion: as a target it would teach "nothing here" against the ground truth
-    beside it. Such images are left out of this term; the divisor stays the batch's, so that a batch with one hard
-    lesion does not weigh it as much as a batch of sixteen.
+    Args:
+        logits: Logits (B, R, H, W) of the lesion path.
+        region: Easy or hard part (B, R, H, W) of the lesion, 0 or 1.
+        lesion: Ground truth (B, R, H, W), 0 or 1.
+        rest: How to treat lesion pixels outside `region`: as background, as in the paper (this contradicts
+            L_S(O_p, G_p) at these pixels), or ignored in this term.
+
+    Returns:
+        Scalar loss.
     """
     if rest == "ignored":
         logits = logits.masked_fill((lesion > 0) & (region == 0), ABSENT_LOGIT)

@@ -1,7 +1,7 @@
-"""ImageNet backbones from timm: ResNet-34 and ResNet-50 with features at every scale, DeiT-tiny's blocks.
+"""ImageNet backbones from timm: ResNet encoders with features at four scales, and loading of pretrained weights.
 
-Weights come from a file that the user has (`pretrained`), never from the network: a training must not depend on
-what a server answers today.
+Pretrained weights are read from a local file (`pretrained`) and never downloaded, so that training is reproducible and
+does not depend on a server.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from taichinet.errors import SettingError, WeightsError
 from taichinet.models.settings import BaselineSettings
 
 ResNetName = Literal["resnet34", "resnet50", "resnet101"]
-PRETRAINED = "pretrained"  # how the names of options that give a file of weights begin
+PRETRAINED = "pretrained"  # prefix of the options that are the path of a weights file
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -33,21 +33,25 @@ class PretrainedSettings(BaselineSettings):
 
 
 def architecture(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` without where the first weights come from: what trained weights need to be loaded into."""
+    """`options` without the paths of pretrained weights: sufficient to build the network for trained weights."""
     return {key: value for key, value in options.items() if not key.startswith(PRETRAINED)}
 
 
 def pretrained_digests(options: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 of each file of ImageNet weights in `options`; SettingError where one is missing."""
+    """SHA-256 of each file of ImageNet weights in `options`, by option name.
+
+    Raises:
+        SettingError: A file does not exist.
+    """
     paths = {key: value for key, value in options.items() if key.startswith(PRETRAINED) and value}
     return {key: hashlib.sha256(_existing(Path(value), key).read_bytes()).hexdigest() for key, value in paths.items()}
 
 
 class ImageNetScale(nn.Module):
-    """(B, C, H, W) in [0, 1] -> the mean and deviation that ImageNet weights expect.
+    """Normalise images (B, C, H, W) in [0, 1] with the mean and standard deviation of ImageNet.
 
-    Always there, pretrained or not, so that a network is one function of its weights. Images of other than three
-    channels get the mean of the three values.
+    Applied with and without pretrained weights, so that the network function only depends on its weights. If the number
+    of channels is not three, the mean of the three values is used for every channel.
     """
 
     mean: Tensor
@@ -60,15 +64,16 @@ class ImageNetScale(nn.Module):
             self.register_buffer(name, torch.tensor(shown).reshape(1, channels, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """The standardised image."""
+        """The normalised image."""
         return (image - self.mean) / self.deviation
 
 
 class ResNetEncoder(nn.Module):
-    """A ResNet without classifier.
+    """ResNet without classifier.
 
-    `stem` is (B, 64, H/2, W/2): 7x7 convolution, BatchNorm, ReLU. `stages` are the four layers; with `max_pool` their
-    outputs lie at 1/4, 1/8, 1/16, 1/32 of the image, with `output_stride` 16 or 8 the last ones are dilated instead.
+    `stem` (7x7 convolution, BatchNorm, ReLU) has the output (B, 64, H/2, W/2). `stages` are the four layers. With
+    `max_pool`, their outputs have 1/4, 1/8, 1/16 and 1/32 of the image resolution. With `output_stride` 16 or 8, the
+    last stages are dilated instead of strided.
     """
 
     def __init__(
@@ -79,11 +84,23 @@ class ResNetEncoder(nn.Module):
         output_stride: Literal[8, 16, 32] = 32,
         max_pool: bool = True,
     ) -> None:
-        """Random weights, or those of the file `pretrained`; raises WeightsError where they do not fit."""
-        super().__init__()
-        from timm.models import create_model as create_timm_model  # two seconds that other networks need not wait for
+        """Build the encoder.
 
-        # As in torchvision, whose ResNets the sources use, no residual branch starts at zero.
+        Args:
+            name: Name of the ResNet in timm.
+            in_channels: Number of image channels.
+            pretrained: File with ImageNet weights (.safetensors or .pth), or None for random initialisation.
+            output_stride: Ratio of the image resolution to that of the last stage, with `max_pool`.
+            max_pool: Whether to apply max-pooling after the stem.
+
+        Raises:
+            SettingError: The file does not exist.
+            WeightsError: The file cannot be read or does not fit the network.
+        """
+        super().__init__()
+        from timm.models import create_model as create_timm_model  # takes two seconds: only import it when needed
+
+        # No zero initialisation of the residual branches, as in torchvision, whose ResNets the sources use.
         resnet: Any = create_timm_model(
             name, pretrained=False, num_classes=0, output_stride=output_stride, zero_init_last=False
         )
@@ -98,7 +115,7 @@ class ResNetEncoder(nn.Module):
         self.stages = nn.ModuleList([resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4])
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """The outputs of the four stages, shallow to deep."""
+        """Outputs of the four stages, shallow to deep, for an image (B, C, H, W) in [0, 1]."""
         features = self.pool(self.stem(self.scale(image)))
         outputs = []
         for stage in self.stages:
@@ -108,10 +125,16 @@ class ResNetEncoder(nn.Module):
 
 
 def with_input_channels(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
-    """The same convolution for another number of input channels than its three.
+    """Adapt a convolution with three input channels to another number of input channels.
 
-    One channel gets the sum of the three kernels: an image then gives what it would give repeated in three channels.
-    Of several, channel c gets kernel c mod 3, as RF-Net's official stem of two channels has it.
+    Args:
+        convolution: Convolution with three input channels; it is not changed.
+        channels: New number of input channels. For one channel, the kernel is the sum over the input channels, which
+            is equivalent to repeating the image in three channels. Otherwise, channel c has the kernel of channel
+            c mod 3, as in RF-Net's official stem with two channels.
+
+    Returns:
+        A new convolution with the same hyperparameters.
     """
     adapted = nn.Conv2d(
         channels,
@@ -132,11 +155,20 @@ def with_input_channels(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
 
 
 def load_backbone(backbone: nn.Module, path: Path, name: str, unused: tuple[str, ...]) -> None:
-    """Load the ImageNet weights at `path` into `backbone`; tensors whose names begin as in `unused` are passed over.
+    """Load ImageNet weights from a file into `backbone`.
 
-    Files of timm, of torchvision and of DeiT's authors (who wrap theirs in "model") name their tensors alike. Raises
-    SettingError for a missing file and WeightsError for one that is torn, not finite, or of another network: a deeper
-    ResNet holds every tensor of a shallower one, so what the file has beyond the network is refused too.
+    The files of timm, torchvision and the authors of DeiT (whose state dict is under the key "model") use the same
+    tensor names. Unexpected tensors are an error, because a deeper ResNet has all tensors of a shallower one.
+
+    Args:
+        backbone: The network, changed in place.
+        path: File with the weights (.safetensors or .pth).
+        name: Name of the backbone for error messages.
+        unused: Prefixes of tensor names that are ignored.
+
+    Raises:
+        SettingError: The file does not exist.
+        WeightsError: The file is damaged, has values that are not finite, or is for another network.
     """
     _existing(path, f"ImageNet weights of {name}")
     tensors = _tensors_in(path)
@@ -161,7 +193,7 @@ def load_backbone(backbone: nn.Module, path: Path, name: str, unused: tuple[str,
 
 
 def _tensors_in(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors or .pth file by name, out of a wrapper called "model" or "state_dict"."""
+    """Tensors of a .safetensors or .pth file by name, also if nested under the key "model" or "state_dict"."""
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
@@ -170,7 +202,7 @@ def _tensors_in(path: Path) -> dict[str, Tensor]:
             if isinstance(state.get(wrapper), Mapping):
                 state = state[wrapper]
         return {key: value for key, value in state.items() if isinstance(value, Tensor)}
-    except Exception as error:  # both loaders raise undocumented types, and torch's refuses pickles that hold code
+    except Exception as error:  # both loaders raise undocumented types, and torch's rejects pickles with code
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"The ImageNet weights in {path} cannot be read ({reason}). Get the file again.") from error
 

@@ -1,4 +1,4 @@
-"""The convolution blocks that every U-Net of this project is made of."""
+"""Convolution blocks shared by the U-Net based networks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from taichinet.models.upsampling import UpsampledConv2d
 
 
 class DoubleConv(nn.Sequential):
-    """Twice [3x3 convolution with bias, BatchNorm, ReLU]: (B, in, H, W) -> (B, out, H, W)."""
+    """Two times [3x3 convolution with bias, BatchNorm, ReLU]: (B, in, H, W) -> (B, out, H, W)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
@@ -25,12 +25,12 @@ class DoubleConv(nn.Sequential):
 class UpConv(nn.Sequential):
     """Nearest x2 upsampling, 3x3 convolution, BatchNorm, ReLU: (B, in, H, W) -> (B, out, 2H, 2W).
 
-    A transposed convolution instead would give 7.76M parameters where the paper prints 8.64M.
+    With a transposed convolution instead, the U-Net would have 7.76M parameters; the paper states 8.64M.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
-            nn.Identity(),  # weights are stored under the names they had when upsampling was a layer of its own
+            nn.Identity(),  # keeps the parameter names of earlier versions, where upsampling was a separate layer
             UpsampledConv2d(in_channels, out_channels),
             nn.BatchNorm2d(out_channels),
             nn.ReLU(inplace=True),
@@ -43,5 +43,5 @@ def downsample(features: Tensor) -> Tensor:
 
 
 def level_widths(width: int) -> tuple[int, ...]:
-    """Channels of the five levels, doubling from `width`: 32 -> (32, 64, 128, 256, 512) as in Sec. III-A."""
+    """Channels of the five levels, doubling from `width`: for 32, (32, 64, 128, 256, 512) as in Sec. III-A."""
     return tuple(width * 2**level for level in range(5))

@@ -1,4 +1,4 @@
-"""The networks by name: create_model and list_models, and what is certain of each."""
+"""Registry of the networks: create_model, list_models, and the confidence in each reimplementation."""
 
 from __future__ import annotations
 
@@ -32,9 +32,13 @@ from taichinet.models.unet import UNet, UNetSettings
 
 @dataclass(frozen=True)
 class Source:
-    """What the source of a network measures, or the paper prints, for RGB images of 224 px and these options.
+    """Size and cost of the source implementation, or as in the paper, for one RGB image of 224 x 224 pixels.
 
-    `repeated_gflops` are spent by the source on computing the same features again, which ours keeps.
+    Attributes:
+        parameters: Number of parameters.
+        gflops: GFLOPs of a forward pass, or None if unknown.
+        repeated_gflops: GFLOPs of the source for features that it computes twice and this implementation reuses.
+        options: Options of this implementation that correspond to the source.
     """
 
     parameters: int
@@ -47,8 +51,15 @@ class Source:
 class Entry:
     """One network of the catalogue.
 
-    `confidence` is how sure we are that this is the network meant by its paper; `note` says what is not certain and
-    stands wherever a user reads the network's scores. `size_multiple` divides both sides of every image it takes.
+    Attributes:
+        title: Name for tables and reports.
+        settings: Type of the options.
+        build: Builds the network from its options.
+        paper: Citation.
+        confidence: Our confidence that this is the network of its paper.
+        source: Size and cost of the source implementation.
+        note: What is uncertain. Shown with the scores of the network.
+        size_multiple: Height and width of input images must be multiples of this number of pixels.
     """
 
     title: str
@@ -62,7 +73,7 @@ class Entry:
 
     @property
     def has_pretrained(self) -> bool:
-        """Whether a backbone's ImageNet weights can be given."""
+        """Whether the network has an option for ImageNet weights of its backbone."""
         return "pretrained" in self.settings.model_fields
 
 
@@ -182,19 +193,34 @@ CATALOGUE: dict[str, Entry] = {
 
 
 def list_models() -> tuple[str, ...]:
-    """Names that `create_model` takes."""
+    """Names of all networks that `create_model` can build."""
     return tuple(CATALOGUE)
 
 
 def find_entry(name: str) -> Entry:
-    """The catalogue's entry of network `name`; SettingError suggests the nearest."""
+    """The catalogue entry of network `name`.
+
+    Raises:
+        SettingError: The name is unknown. The message suggests the closest name.
+    """
     if name not in CATALOGUE:
         raise unknown_name("model", name, list_models())
     return CATALOGUE[name]
 
 
 def model_settings(name: str, **options: object) -> NetworkSettings:
-    """The validated options of network `name`; SettingError names an unknown network, option or value."""
+    """Validate the options of a network.
+
+    Args:
+        name: Name of the network.
+        **options: Options that differ from the defaults.
+
+    Returns:
+        All options of the network.
+
+    Raises:
+        SettingError: Unknown name or option, or an invalid value.
+    """
     settings = find_entry(name).settings
     for option in options:
         if option not in settings.model_fields:
@@ -212,10 +238,19 @@ def model_settings(name: str, **options: object) -> NetworkSettings:
 
 
 def create_model(name: str, **options: object) -> nn.Module:
-    """A freshly initialised network, e.g. `create_model("taichinet", in_channels=3)`.
+    """Build a network with random initialisation, e.g. `create_model("taichinet", in_channels=3)`.
 
-    It maps images (B, in_channels, H, W) in [0, 1] to a `Prediction`. Draws its weights from torch's global
-    generator: seed that first. Raises SettingError for an unknown name, option or value.
+    The initialisation uses PyTorch's global random generator: seed it for reproducible weights.
+
+    Args:
+        name: Name of the network, see `list_models`.
+        **options: Options that differ from the defaults.
+
+    Returns:
+        A module that maps images (B, in_channels, H, W) in [0, 1] to a `Prediction`.
+
+    Raises:
+        SettingError: Unknown name or option, or an invalid value.
     """
     settings = model_settings(name, **options)
     build = CATALOGUE[name].build

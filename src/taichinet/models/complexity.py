@@ -1,4 +1,4 @@
-"""Size and cost of a network: parameters and floating-point operations."""
+"""Number of parameters and floating-point operations (FLOPs) of a network."""
 
 from __future__ import annotations
 
@@ -15,22 +15,33 @@ from taichinet.models.upsampling import leave_upsampling_plain
 
 @dataclass(frozen=True)
 class Complexity:
-    """`parameters` counts weights; `gflops` one image forward, a multiplication and an addition being two."""
+    """Number of parameters, and GFLOPs of a forward pass of one image (a multiply-add counts as two FLOPs)."""
 
     parameters: int
     gflops: float
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Weights of the network; BatchNorm's running statistics are none."""
+    """Number of parameters, without the running statistics of BatchNorm."""
     return sum(weight.numel() for weight in network.parameters())
 
 
 def measure_complexity(name: str, size: int, **options: object) -> Complexity:
-    """Complexity of network `name` in evaluation at `size` x `size` pixels, from shapes alone: nothing is computed.
+    """Measure the complexity of a network in evaluation mode with fake tensors, without computing its output.
 
-    Convolutions and matrix products are counted as the network is written, as every such tool does: what a merged
-    upsampling saves is speed, not size. Raises SettingError as `create_model` does.
+    Convolutions and matrix products are counted as the network is defined, without the reduction by fused upsampling,
+    as is usual.
+
+    Args:
+        name: Name of the network.
+        size: Height and width of the image in pixels.
+        **options: Options of the network.
+
+    Returns:
+        Parameters and GFLOPs for one image.
+
+    Raises:
+        SettingError: As in `create_model`.
     """
     settings = model_settings(name, **options)
     network = leave_upsampling_plain(create_model(name, **options).eval())

@@ -1,4 +1,4 @@
-"""The one check every network makes of its input."""
+"""Limits of the input resolution, and the check of the input shape that every network uses."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from torch import Tensor
 
 from taichinet.errors import SettingError
 
-SIZE_MULTIPLE = 16  # four poolings by two
-MAX_SIZE = 2048  # of a network's input: at width 32 one feature map of the first level takes 512 MiB
-MAX_WIDTH = 256  # channels of a network's first level, eight times the paper's
+SIZE_MULTIPLE = 16  # four 2x2 poolings
+MAX_SIZE = 2048  # input height and width in pixels: at width 32, one feature map of the first level takes 512 MiB
+MAX_WIDTH = 256  # channels of the first level: eight times the width of the paper
 
 
 def check_input(image: Tensor, in_channels: int, multiple: int = SIZE_MULTIPLE) -> None:

@@ -1,4 +1,4 @@
-"""What the options of all networks have in common."""
+"""Options common to all networks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HeadSpace = Literal["logit", "squash", "clamp"]
 
 
 class NetworkSettings(Settings):
-    """Every network's options: the image's channels and the regions R, one sigmoid channel each."""
+    """Options of every network: number of input channels and number of regions R (one sigmoid channel each)."""
 
     in_channels: int = Field(default=1, ge=1, le=64)
     num_classes: int = Field(
@@ -22,14 +22,17 @@ class NetworkSettings(Settings):
 
 
 class CouplingSettings(Settings):
-    """How two opposing paths are coupled at their outputs.
+    """How the outputs of the positive and negative path are coupled.
 
-    `head`: Fig. 10 (a) convolutions p' -> n -> p, (b) MLPs n' -> p -> n, (c) MLPs p' -> n -> p, or none.
-    `head_space`: where the sum O' + MLP(.) of Eq. 10-11 is made, see docs/fidelity.md.
-    `mutual`: whether the second path learns the background (Comp-ML) or the lesion too (Cons-ML, Table II).
-    `background_prior`: the background's share of the image that O_n' expects before it has learned anything; without
-    it the second path often answers "background" everywhere for hundreds of steps, see docs/fidelity.md.
-    `answer`: the final probability, O_p or the mean of both paths (Model 2).
+    Attributes:
+        head: Fig. 10 (a) convolutions p' -> n -> p, (b) MLPs n' -> p -> n, (c) MLPs p' -> n -> p, or none.
+        head_hidden: Hidden width of the MLPs or convolutions of the head.
+        head_space: How the sum O' + MLP(.) of Eq. 10-11 is computed: see `models/taichinet/complementary_head.py`.
+        mutual: Target of the second path: the background (complementary mutual learning) or the lesion (consistent
+            mutual learning, Table II).
+        background_prior: Initial probability of background in O_n', set by the output bias. Without it, the second
+            path often predicts background everywhere for hundreds of steps: see docs/fidelity.md.
+        answer: Final probability: O_p, or the mean of both paths (Model 2).
     """
 
     head: HeadOrder = "c"
@@ -41,10 +44,10 @@ class CouplingSettings(Settings):
 
 
 class BaselineSettings(NetworkSettings):
-    """Options of a rival network; `second_path` gives it a twin that learns the background, see `TwoPaths`."""
+    """Options of a baseline network. `second_path` adds a second network for the background: see `TwoPaths`."""
 
     second_path: CouplingSettings | None = None
 
     def for_second_path(self) -> Self:
-        """These settings for the twin: without what only the lesion's own path has, or only its loss terms read."""
+        """Settings of the second network: without options that only apply to the lesion path and its loss terms."""
         return self

@@ -1,8 +1,8 @@
-"""The complementary second path for any network: what TaiChiNet adds to its U-Net, but for the cross-attention.
+"""A complementary second path for any network: the additions of TaiChiNet to the U-Net, without the cross-attention.
 
-A twin of the network, with weights of its own, learns the background (or the lesion too, Table II); the complementary
-head of Fig. 10 couples the outputs, and the complementary loss sees both. Cross-attention stays TaiChiNet's own: it
-needs a bottleneck of known shape, which not every network has.
+A second network of the same architecture, with separate weights, is trained on the background (or on the lesion,
+Table II). The complementary head of Fig. 10 couples the outputs, and the complementary loss compares them.
+Cross-attention is only available in TaiChiNet: it needs a bottleneck of known shape, which not every network has.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from taichinet.models.taichinet.complementary_head import ComplementaryHead
 
 
 class TwoPaths(nn.Module):
-    """Two networks of the same kind with opposite eyes: image (B, C, H, W) -> Prediction of both."""
+    """Two networks of the same architecture, for lesion and background: image (B, C, H, W) -> Prediction of both."""
 
     def __init__(
         self,
@@ -29,7 +29,14 @@ class TwoPaths(nn.Module):
         settings: BaselineSettings,
         coupling: CouplingSettings,
     ) -> None:
-        """`settings` are those of the positive path; the negative one may lack outputs that no loss asks of it."""
+        """Build both networks and the head.
+
+        Args:
+            build: Builds the positive network.
+            build_negative: Builds the negative network. It may omit auxiliary outputs: no loss uses them.
+            settings: Settings of the positive network.
+            coupling: How the outputs are coupled.
+        """
         super().__init__()
         self.settings = settings
         self.coupling = coupling
@@ -41,16 +48,23 @@ class TwoPaths(nn.Module):
         self.prior_logit = math.log(prior / (1 - prior))
 
     def forward(self, image: Tensor) -> Prediction:
-        """The positive network's Prediction, coupled with the negative one's answer; auxiliary outputs stay its own."""
+        """Segment a batch of images.
+
+        Args:
+            image: (B, C, H, W) in [0, 1].
+
+        Returns:
+            Coupled logits (B, R, H, W) of both networks. Auxiliary outputs are those of the positive network.
+        """
         found: Prediction = self.positive(image)
         opposite: Prediction = self.negative(image)
         positive = found.positive
         heard = opposite.positive
         if self.settings.num_classes > 1 and self.coupling.mutual == "complementary":
-            # The background of an inner region holds that of the outer one: a network that nests its regions by
-            # construction (DE-ResUnet) can say so only in the opposite order.
+            # The background of an inner region contains that of the outer one. A network whose regions are nested by
+            # construction (DE-ResUnet) can only represent this in the opposite order of regions.
             heard = heard.flip(1)
-        # The constant is the output bias of TaiChiNet's second path: a start at the background's share of the image.
+        # Corresponds to the initial output bias of TaiChiNet's second path: the initial probability of background.
         negative = heard + self.prior_logit
         if self.head is not None:
             with torch.autocast(device_type=image.device.type, enabled=False):

@@ -1,7 +1,7 @@
-"""The sub-network U-Net of Sec. III-A and Fig. 3: 8.64M parameters at width 32.
+"""The U-Net sub-network of Sec. III-A and Fig. 3: 8.64M parameters at width 32.
 
-Model 1 of Table I on its own; each path of TaiChiNet uses its `encode` and `decode` apart, because the two paths
-exchange information at the bottleneck.
+It is used as Model 1 of Table I and as each path of TaiChiNet. TaiChiNet calls `encode` and `decode` separately,
+because the two paths exchange information at the bottleneck.
 """
 
 from __future__ import annotations
@@ -19,17 +19,23 @@ from taichinet.models.settings import BaselineSettings
 
 
 class UNetSettings(BaselineSettings):
-    """Options of a U-Net. The 3x3 output convolution is the reading that gives all three printed totals."""
+    """Options of a U-Net. With a 3x3 output convolution, all three parameter counts agree with those in the paper."""
 
     width: int = Field(default=32, ge=1, le=MAX_WIDTH, description="channels of the first level")
     output_kernel: Literal[1, 3] = 3
 
 
 class UNetPath(nn.Module):
-    """One encoder and decoder: image (B, C, H, W) -> logits (B, R, H, W); H and W multiples of 16."""
+    """U-Net encoder and decoder: image (B, C, H, W) -> logits (B, R, H, W); H and W are multiples of 16."""
 
     def __init__(self, settings: UNetSettings, given: tuple[int, ...] = ()) -> None:
-        """`given` are the channels of the first levels, where another path's encoder computes them for this one."""
+        """Build the encoder and decoder.
+
+        Args:
+            settings: Options of the U-Net.
+            given: Channels of the first encoder levels if the encoder of the other path computes them. This encoder
+                then has only the remaining levels.
+        """
         super().__init__()
         widths = level_widths(settings.width)
         own = widths[len(given) :]
@@ -47,9 +53,14 @@ class UNetPath(nn.Module):
         )
 
     def encode(self, image: Tensor, given: tuple[Tensor, ...] = ()) -> tuple[Tensor, ...]:
-        """Features of the five levels, shallow to deep; the last is F (Eq. 1-2), (B, 16*width, H/16, W/16).
+        """Compute the features of the five encoder levels.
 
-        `given` are those of the first levels, in the channels that the constructor was told.
+        Args:
+            image: (B, C, H, W); not used if `given` is not empty.
+            given: Features of the first levels from the other path, with the channels given to the constructor.
+
+        Returns:
+            Features of the five levels, shallow to deep. The last is F of Eq. 1-2, (B, 16 * width, H/16, W/16).
         """
         features = list(given)
         for level in self.encoder:
@@ -57,7 +68,15 @@ class UNetPath(nn.Module):
         return tuple(features)
 
     def decode(self, skips: tuple[Tensor, ...], deep: Tensor) -> Tensor:
-        """Logits of O' (Eq. 4-5) from the skips of levels 1 to 4 and the (enhanced) deep features."""
+        """Compute the logits of O' (Eq. 4-5).
+
+        Args:
+            skips: Features of the first four levels, shallow to deep.
+            deep: Bottleneck features F, or F' after the cross-attention; (B, 16 * width, H/16, W/16).
+
+        Returns:
+            Logits (B, R, H, W).
+        """
         features = deep
         for skip, up, block in zip(reversed(skips), self.ups, self.decoder, strict=True):
             features = block(torch.cat([skip, up(features)], dim=1))
@@ -66,10 +85,10 @@ class UNetPath(nn.Module):
 
 
 class UNet(nn.Module):
-    """The plain U-Net: UNet_p, Model 1 of Table I."""
+    """The U-Net baseline: UNet_p, Model 1 of Table I."""
 
     def __init__(self, settings: UNetSettings | None = None) -> None:
-        """Build it from `settings` (the paper's network with one input channel where None)."""
+        """Build the network; if `settings` is None, that of the paper with one input channel."""
         super().__init__()
         self.settings = settings or UNetSettings()
         self.path = UNetPath(self.settings)

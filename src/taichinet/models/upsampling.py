@@ -1,9 +1,9 @@
-"""Nearest x2 upsampling and a 3x3 convolution as one transposed 4x4 convolution of stride 2: 4/9 of the products.
+"""Fused upsampling: nearest x2 upsampling and a 3x3 convolution as one 4x4 transposed convolution with stride 2.
 
-Upsampling repeats every value four times, so a 3x3 window of the raised map holds only 2x2 different values. Adding up
-beforehand the weights that meet the same value leaves four products where there were nine: the same sum in another
-order. In one dimension, raised values at 2i and 2i + 1 are w0 x[i-1] + (w1 + w2) x[i] and (w0 + w1) x[i] + w2 x[i+1],
-which is what a kernel (w2, w1 + w2, w0 + w1, w0) lays out from x with stride 2.
+Upsampling repeats every value four times, so a 3x3 window of the upsampled map has only 2x2 different values. Summing
+the weights of equal values in advance reduces nine multiplications to four; the result is the same sum in another
+order. In one dimension, the outputs at 2i and 2i + 1 are w0 x[i-1] + (w1 + w2) x[i] and (w0 + w1) x[i] + w2 x[i+1].
+This is a transposed convolution of x with kernel (w2, w1 + w2, w0 + w1, w0) and stride 2.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 MERGED_DTYPES = (torch.float32, torch.bfloat16)
-"""Number formats whose transposed convolution is a tuned kernel on a CPU; others fall to one that unfolds its input."""
+"""Precisions with an optimised transposed convolution on the CPU; others use a slower kernel that unfolds its input."""
 
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-"""Whether PyTorch was built with it: without, a transposed convolution unfolds its input."""
+"""Whether PyTorch was built with oneDNN. Without it, transposed convolutions unfold their input, which is slower."""
 
-_TAPS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))  # row k: the weights that add up to tap k
+_TAPS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))  # row k: the weights that are summed for tap k
 
 
 def merged_kernel(weight: Tensor) -> Tensor:
-    """The 3x3 kernel (O, I, 3, 3) on a raised map -> the 4x4 kernel (I, O, 4, 4) of a transposed convolution."""
+    """Convert the 3x3 kernel (O, I, 3, 3) of an upsampled map to a 4x4 transposed convolution kernel (I, O, 4, 4)."""
     outputs, inputs = weight.shape[:2]
-    # Pixels first, outputs last: the layout from which oneDNN takes a kernel without a slow reordering.
+    # oneDNN uses this memory layout (pixels first, output channels last) without a slow reordering.
     rows = weight.permute(2, 3, 1, 0).reshape(9, -1)
     return (_mixing(weight) @ rows).view(4, 4, inputs, outputs).permute(2, 3, 0, 1)
 
 
 class UpsampledConv2d(nn.Conv2d):
-    """3x3 convolution of the map raised x2 by nearest neighbours: (B, I, H, W) -> (B, O, 2H, 2W).
+    """Nearest x2 upsampling followed by a 3x3 convolution: (B, I, H, W) -> (B, O, 2H, 2W).
 
-    `merged` lets it compute both as one transposed convolution, the same up to rounding, where that is faster: with
-    oneDNN on a CPU in float32 and bf16. The merged form is differentiable once; a network that is traced, to be
-    compiled or exported, has the plain one.
+    If `merged` is true, both are computed as one transposed convolution where that is faster: with oneDNN on a CPU in
+    float32 and bf16. The results are equal up to rounding. The fused form does not support second derivatives and is
+    not used while the network is compiled or exported.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -46,7 +46,7 @@ class UpsampledConv2d(nn.Conv2d):
         self.merged = True
 
     def forward(self, features: Tensor) -> Tensor:
-        """The convolved map, twice as high and wide."""
+        """The convolved features at twice the resolution."""
         usable = HAS_ONEDNN and features.device.type == "cpu" and features.dtype in MERGED_DTYPES
         if self.merged and usable and not torch.compiler.is_compiling():
             dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else features.dtype
@@ -56,7 +56,7 @@ class UpsampledConv2d(nn.Conv2d):
 
 
 def leave_upsampling_plain(network: nn.Module) -> nn.Module:
-    """`network`, computing its upsampling and convolutions one after the other, as they are written."""
+    """Disable fused upsampling in `network`, in place, and return it."""
     for module in network.modules():
         if isinstance(module, UpsampledConv2d):
             module.merged = False
@@ -64,9 +64,9 @@ def leave_upsampling_plain(network: nn.Module) -> nn.Module:
 
 
 def transpose_upsampling(network: nn.Module) -> nn.Module:
-    """`network` with every UpsampledConv2d in it replaced by an nn.ConvTranspose2d, in place.
+    """Replace every UpsampledConv2d of `network` by an nn.ConvTranspose2d, in place, and return it.
 
-    For inference: the kernels are merged once. On a CPU this is as fast as `merged` is, see there.
+    For inference: the kernels are converted once. On a CPU, the speed is that of `UpsampledConv2d` with `merged`.
     """
     for module in list(network.modules()):
         for name, child in module.named_children():
@@ -77,20 +77,21 @@ def transpose_upsampling(network: nn.Module) -> nn.Module:
 
 @cache
 def processor_has_bf16() -> bool:
-    """Whether the processor computes bf16; if not, oneDNN's transposed convolution rounds more than the plain form."""
+    """Whether the CPU supports bf16. If not, oneDNN's transposed convolution has larger rounding errors."""
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 class _Merged(torch.autograd.Function):
-    """The transposed convolution with a backward of its own.
+    """Transposed convolution with a custom backward pass.
 
-    PyTorch's takes as long for the bias's gradient as for all the rest; merged in here, the kernel is copied once less.
+    In PyTorch's backward pass, the gradient of the bias takes as long as the rest. Converting the kernel in this
+    function saves one copy of the kernel.
     """
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        with torch.autocast("cpu", enabled=False):  # it would round the weights to bf16 before they are added up
+        with torch.autocast("cpu", enabled=False):  # autocast would round the weights to bf16 before the sum
             kernel = merged_kernel(weight).to(features.dtype)
             ctx.save_for_backward(features, kernel)
             ctx.mixing, ctx.bias_dtype = _mixing(weight), bias.dtype
@@ -116,13 +117,16 @@ class _Merged(torch.autograd.Function):
 
 
 def _sum_of_pixels(grad: Tensor) -> Tensor:
-    """(B, C, H, W) -> (C,). A product with ones: it adds up in float32, and as fast as memory is read."""
+    """Sum over batch and pixels, (B, C, H, W) -> (C,).
+
+    A matrix product with ones: it accumulates in float32 and is only limited by memory bandwidth.
+    """
     rows = grad.permute(0, 2, 3, 1).reshape(-1, grad.shape[1])
     return (rows.new_ones(1, len(rows)) @ rows)[0]
 
 
 def _mixing(weight: Tensor) -> Tensor:
-    """(16, 9): which of the nine weights add up to which of the sixteen taps."""
+    """Matrix (16, 9) of 0 and 1 that maps the nine weights of the 3x3 kernel to the sixteen taps of the 4x4 kernel."""
     taps = weight.new_tensor(_TAPS)
     return torch.kron(taps, taps)
 

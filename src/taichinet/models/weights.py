@@ -1,4 +1,4 @@
-"""Trained weights on disk: model.safetensors and config.json in one folder, the Hugging Face layout; never a pickle."""
+"""Read and write trained weights: model.safetensors and config.json in one folder (Hugging Face layout), no pickle."""
 
 from __future__ import annotations
 
@@ -25,9 +25,15 @@ WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 
 @dataclass(frozen=True)
 class WeightsConfig:
-    """What must be known to use the weights: the network, the input it wants, the threshold, where they come from.
+    """Configuration that is needed to use trained weights, stored in config.json.
 
-    `digest` is the SHA-256 of model.safetensors, written by `save_weights`; None in folders from before there was one.
+    Attributes:
+        model: Name of the network.
+        options: Options of the network.
+        size: Input resolution (height and width) in pixels.
+        threshold: Probability threshold of the mask.
+        provenance: Origin of the weights.
+        digest: SHA-256 of model.safetensors, set by `save_weights`. None in folders written by earlier versions.
     """
 
     model: str
@@ -40,7 +46,7 @@ class WeightsConfig:
 
 @dataclass(frozen=True)
 class LoadedWeights:
-    """A network in evaluation mode, float32, with its configuration, and the folder that it was loaded from."""
+    """A network in evaluation mode, in float32, with its configuration and the folder that it was loaded from."""
 
     network: nn.Module
     config: WeightsConfig
@@ -48,30 +54,30 @@ class LoadedWeights:
 
     @property
     def name(self) -> str:
-        """What a message calls them: the folder that they were loaded from, else their network."""
+        """Name for messages: the folder that the weights were loaded from, or the name of the network."""
         return self.config.model if self.folder is None else str(self.folder)
 
     @property
     def channels(self) -> int:
-        """Input channels of the network."""
+        """Number of input channels of the network."""
         return int(self.network.settings.in_channels)  # type: ignore[union-attr, arg-type]
 
     @property
     def unverified(self) -> str:
-        """A sentence for the user where the weights have no recorded digest; empty where it was checked."""
+        """Warning for the user if the weights have no recorded digest; empty if the digest was verified."""
         if self.config.digest is not None:
             return ""
         return f"The weights have no digest in {CONFIG_FILE} (written by an earlier version): not verified."
 
 
 def save_weights(network: nn.Module, config: WeightsConfig, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
-    """Write both files into `folder`, with the digest of model.safetensors in config.json.
+    """Write model.safetensors and config.json, which includes the digest of model.safetensors.
 
     Args:
-        network: Its parameters and buffers are written.
-        config: What the loader must know; its `digest` is replaced.
-        folder: Created if it does not exist.
-        dtype: Of the floating-point tensors; float16 halves the size.
+        network: The network whose parameters and buffers are written.
+        config: Configuration of the weights; its `digest` is replaced.
+        folder: Output folder; created if it does not exist.
+        dtype: Precision of the floating-point tensors; float16 halves the file size.
 
     Returns:
         `folder`.
@@ -85,7 +91,7 @@ def save_weights(network: nn.Module, config: WeightsConfig, folder: Path, dtype:
         for name, value in network.state_dict().items()
     }
     _refuse_not_finite(tensors, folder)
-    # Both are complete before either gets its final name.
+    # Neither file gets its final name before both are complete.
     with replacing(folder / CONFIG_FILE) as new_config, replacing(folder / WEIGHTS_FILE) as new_weights:
         save_file(tensors, new_weights)
         recorded = replace(config, digest=digest_file(new_weights))
@@ -94,10 +100,13 @@ def save_weights(network: nn.Module, config: WeightsConfig, folder: Path, dtype:
 
 
 def load_weights(path: Path) -> LoadedWeights:
-    """Build the network that `path` describes and load its weights.
+    """Build the network described by config.json and load its weights.
 
     Args:
-        path: The folder, or its model.safetensors.
+        path: The folder, or the model.safetensors in it.
+
+    Returns:
+        The network on the CPU in evaluation mode, with its configuration.
 
     Raises:
         WeightsError: A file is missing or damaged, its digest is not the recorded one, a value is not finite, or the
@@ -124,11 +133,11 @@ def load_weights(path: Path) -> LoadedWeights:
         )
     _refuse_not_finite(tensors, folder)
     try:
-        with torch.device("meta"):  # compares the shapes before memory is allocated
+        with torch.device("meta"):  # compare the shapes before memory is allocated
             expected = create_model(config.model, **config.options).state_dict()
     except SettingError as error:
         raise WeightsError(f"{folder / CONFIG_FILE} describes a network that cannot be built. {error}") from error
-    multiple = find_entry(config.model).size_multiple  # also the least size
+    multiple = find_entry(config.model).size_multiple  # also the minimum size
     if config.size % multiple:
         raise WeightsError(
             f"{folder / CONFIG_FILE}: 'size' is {config.size}, and model '{config.model}' takes {multiple} px or a "
@@ -148,7 +157,7 @@ def load_weights(path: Path) -> LoadedWeights:
 
 
 def _check_config(config: WeightsConfig) -> None:
-    """Raise TypeError or ValueError for a value of config.json that no run writes."""
+    """Raise TypeError or ValueError for an invalid value in config.json."""
     if not isinstance(config.model, str) or not isinstance(config.options, dict):
         raise TypeError(f"{CONFIG_FILE}: 'model' must be a name and 'options' a mapping")
     if not isinstance(config.provenance, dict) or not isinstance(config.digest, str | None):
@@ -171,10 +180,10 @@ def _refuse_not_finite(tensors: Mapping[str, Tensor], folder: Path) -> None:
 
 
 def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """The name of the first of `tensors` with a NaN or an infinite value, None where all values are finite."""
+    """The name of the first tensor with a NaN or infinite value, or None if all values are finite."""
     return next((name for name, value in tensors.items() if not _is_finite(value)), None)
 
 
 def _is_finite(value: Tensor) -> bool:
-    # Extremes are NaN where any value is; this takes a tenth of the time of `isfinite` on every value.
+    # Minimum and maximum are NaN if any value is NaN. This takes a tenth of the time of `isfinite` on every value.
     return value.numel() == 0 or all(math.isfinite(extreme) for extreme in torch.aminmax(value.detach()))

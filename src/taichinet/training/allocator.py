@@ -1,4 +1,4 @@
-"""The C library's allocator, told to keep what a training step frees for the next step."""
+"""Configuration of glibc's memory allocator: reuse freed memory in the next training step."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ _ENVIRONMENT = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_
 
 
 def keep_freed_memory() -> bool:
-    """Let freed blocks below 1 GiB stay with the process; whether the allocator could be told so.
+    """Configure glibc to keep freed blocks below 1 GiB in the process.
 
-    Every activation is a block that glibc would map anew in each step and give back after it, and the kernel would
-    clear page by page: 10 to 20 % of a step on a CPU. The numbers computed are the same; the peak grows by some per
-    cent. Where the user tunes malloc by environment, or the C library is another, nothing is done.
+    By default, glibc maps the memory of each activation in every step and returns it afterwards, and the kernel clears
+    every page: 10 to 20 % of a training step on a CPU. Results do not change; the peak memory grows by a few per cent.
+    Nothing is changed if the user configures malloc by environment variables, or with another C library.
+
+    Returns:
+        Whether the allocator was configured.
     """
     if any(name in os.environ for name in _ENVIRONMENT):
         return False

@@ -1,4 +1,4 @@
-"""Checkpoints: written atomically after every epoch, the one before kept, so that a crash costs one epoch at most."""
+"""Checkpoints, written atomically after every epoch. The previous one is kept, so a crash costs at most one epoch."""
 
 from __future__ import annotations
 
@@ -21,10 +21,19 @@ DIGEST = "digest"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """All that the rest of a training depends on, after `epoch` finished epochs.
+    """Training state after `epoch` completed epochs.
 
-    Randomness is not in it: every epoch seeds its own generators from (seed, epoch). `identity` is the digest of the
-    settings and training keys; a checkpoint of another identity is refused.
+    Random states are not stored: every epoch seeds its generators from (seed, epoch).
+
+    Attributes:
+        identity: Digest of the settings and training keys. A checkpoint with another identity is rejected.
+        epoch: Number of completed epochs.
+        network: State dict of the network.
+        optimizer: State dict of the optimizer.
+        best: State dict of the selected epoch.
+        best_dice: Validation Dice of the selected epoch.
+        best_epoch: Number of the selected epoch, from 1; 0 if there is none.
+        history: One row of metrics per epoch.
     """
 
     identity: str
@@ -38,14 +47,14 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write `checkpoint` with a digest of its content; the one before is kept as PREVIOUS.
+    """Write `checkpoint` with a digest of its content, and keep the previous one as PREVIOUS.
 
     Args:
         checkpoint: The state after an epoch.
-        folder: The run folder, which no other process writes to. Created if it does not exist.
+        folder: The run folder; created if it does not exist. No other process may write to it.
 
     Raises:
-        WeightsError: It cannot be written. The last good checkpoint is unchanged.
+        WeightsError: The file cannot be written. The last valid checkpoint is unchanged.
     """
     _remove_stumps(folder)
     try:
@@ -61,14 +70,21 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def load_checkpoint(folder: Path, *identities: str, change: str = "") -> Checkpoint | None:
-    """The newest undamaged checkpoint of one of `identities`, or None where there is none.
+    """Load the newest valid checkpoint.
 
-    A newest file that is torn, or whose content has another digest than it records, falls back to the one before,
-    with a warning. Checkpoints of earlier versions record no digest and are loaded without that check.
+    If the newest file is truncated or its digest does not match, the previous one is loaded, with a warning.
+    Checkpoints of earlier versions have no digest and are loaded without this check.
+
+    Args:
+        folder: The run folder.
+        *identities: Accepted identities.
+        change: Description of the difference between the settings, for the error message.
+
+    Returns:
+        The checkpoint, or None if there is none.
 
     Raises:
-        WeightsError: The checkpoint belongs to other settings or data, or both files are damaged. The message says
-            `change` of the difference.
+        WeightsError: The checkpoint belongs to other settings or data, or no checkpoint can be read.
     """
     torn: list[str] = []
     for name in (CURRENT, PREVIOUS):
@@ -77,7 +93,7 @@ def load_checkpoint(folder: Path, *identities: str, change: str = "") -> Checkpo
             continue
         try:
             checkpoint = _read(path)
-        except Exception as error:  # noqa: BLE001 - bytes of a torn file make torch.load raise almost anything
+        except Exception as error:  # noqa: BLE001 - torch.load raises almost any exception for a truncated file
             torn.append(f"{name}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
             continue
         if checkpoint.identity not in identities:
@@ -86,7 +102,7 @@ def load_checkpoint(folder: Path, *identities: str, change: str = "") -> Checkpo
                 "anew with --overwrite instead of --resume."
             )
         if torn:
-            # Else the next save would rename the torn file over this good one.
+            # Otherwise, the next save would replace this valid file with the damaged one.
             (folder / CURRENT).unlink(missing_ok=True)
             warnings.warn(f"{folder}: {torn[0]}; going on from {name}, one epoch earlier.", stacklevel=2)
         return checkpoint
@@ -96,9 +112,14 @@ def load_checkpoint(folder: Path, *identities: str, change: str = "") -> Checkpo
 
 
 def rename_checkpoints(folder: Path, identity: str, new_identity: str) -> None:
-    """Give every readable checkpoint of `identity` in `folder` the identity `new_identity`.
+    """Change the identity of every readable checkpoint in `folder` from `identity` to `new_identity`.
 
-    Each file is replaced as a whole. A process that is killed in between leaves files of both identities.
+    Each file is replaced atomically. If the process is killed in between, the two files have different identities.
+
+    Args:
+        folder: The run folder.
+        identity: The present identity. Checkpoints with another identity are not changed.
+        new_identity: The new identity.
 
     Raises:
         StorageError: A file cannot be written. It is unchanged.
@@ -106,7 +127,7 @@ def rename_checkpoints(folder: Path, identity: str, new_identity: str) -> None:
     for name in (CURRENT, PREVIOUS):
         try:
             checkpoint = _read(folder / name)
-        except Exception:  # noqa: BLE001, S112 - absent or torn: `load_checkpoint` says so
+        except Exception:  # noqa: BLE001, S112 - absent or damaged: `load_checkpoint` reports it
             continue
         if checkpoint.identity == identity:
             with replacing(folder / name) as temporary:
@@ -114,14 +135,14 @@ def rename_checkpoints(folder: Path, identity: str, new_identity: str) -> None:
 
 
 def clear_checkpoints(folder: Path, keep_newest: bool = False) -> None:
-    """Remove the checkpoints of a run that begins anew or has ended; with `keep_newest` all but the newest."""
+    """Remove the checkpoints of a run that is overwritten or completed; with `keep_newest`, all but the newest."""
     for name in (PREVIOUS,) if keep_newest else (CURRENT, PREVIOUS):
         (folder / name).unlink(missing_ok=True)
     _remove_stumps(folder)
 
 
 def _remove_stumps(folder: Path) -> None:
-    """What a process that was killed while it wrote has left; the second pattern is of earlier versions."""
+    """Remove temporary files of processes that were killed while writing. Earlier versions used the second pattern."""
     for pattern in (f".{CURRENT}.*{TEMPORARY_SUFFIX}", f"{CURRENT}{TEMPORARY_SUFFIX}"):
         for stump in folder.glob(pattern):
             stump.unlink(missing_ok=True)
@@ -144,7 +165,7 @@ def _read(path: Path) -> Checkpoint:
 
 
 def _digest(content: Any) -> str:
-    """The SHA-256 over all tensors and all other values of nested mappings and lists, with their places."""
+    """SHA-256 of all tensors and other values of nested mappings and sequences, including their keys and indices."""
     tensors: dict[str, torch.Tensor] = {}
     values: list[tuple[str, str]] = []
 

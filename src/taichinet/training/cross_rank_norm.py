@@ -1,4 +1,4 @@
-"""BatchNorm over the batch of all ranks together: torch's SyncBatchNorm, which runs on GPUs alone, for any device."""
+"""BatchNorm over the batch of all ranks, for any device. PyTorch's SyncBatchNorm only supports GPUs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from taichinet.training.distributed import Ranks
 
 
 class CrossRankBatchNorm(_BatchNorm):
-    """In training mode what nn.BatchNorm1d or 2d makes of all ranks' values joined; else that layer itself.
+    """BatchNorm with the statistics of the batches of all ranks in training mode, and plain BatchNorm in evaluation.
 
-    Weights and running statistics are the very tensors of the layer that it stands for. (B, C) or (B, C, ...) in, the
-    same out. While `counts` is false this rank's values enter no statistic.
+    Shares the weights and running statistics with the layer that it replaces. Input and output are (B, C) or
+    (B, C, ...). If `counts` is false, the values of this rank are excluded from the statistics.
     """
 
     def __init__(self, layer: _BatchNorm, ranks: Ranks) -> None:
@@ -33,14 +33,14 @@ class CrossRankBatchNorm(_BatchNorm):
             raise ValueError(f"BatchNorm takes (B, C) or (B, C, ...), got {tuple(input.shape)}")
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        """`input` normalised for each channel, by the moments of all ranks in training mode."""
+        """Normalise `input` per channel, in training mode with the mean and variance over all ranks."""
         if not self.training:
             return super().forward(input)
         values = input.to(torch.promote_types(input.dtype, torch.float32))
         count, mean, variance = joined_moments(values.detach(), self.counts, self.ranks)
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-            # None asks for the plain average of all batches, as in torch.
+            # None: cumulative average over all batches, as in PyTorch.
             weight = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
             self.running_mean.lerp_(mean, weight)
             self.running_var.lerp_(variance * count / (count - 1), weight)
@@ -53,10 +53,18 @@ class CrossRankBatchNorm(_BatchNorm):
 
 
 def joined_moments(values: Tensor, counts: bool, ranks: Ranks) -> tuple[Tensor, Tensor, Tensor]:
-    """(count, mean, variance) of each channel over all ranks' `values` (B, C, ...); count a scalar, the others (C,).
+    """Mean and biased variance per channel over the values of all ranks.
 
-    From each rank's mean and variance, not from sums of squares, whose difference loses digits (Chan, Golub, LeVeque
-    1979). The variance is the biased one.
+    Computed from the mean and variance of each rank and not from sums of squares, whose difference loses precision
+    (Chan, Golub, LeVeque 1979).
+
+    Args:
+        values: Values of this rank, (B, C, ...).
+        counts: Whether the values of this rank are included.
+        ranks: The processes.
+
+    Returns:
+        Number of values per channel (scalar), mean (C,) and variance (C,).
     """
     others = [axis for axis in range(values.dim()) if axis != 1]
     variance, mean = torch.var_mean(values, others, correction=0)
@@ -70,7 +78,7 @@ def joined_moments(values: Tensor, counts: bool, ranks: Ranks) -> tuple[Tensor, 
 
 
 class _Normalise(torch.autograd.Function):
-    """(x - mean) / deviation, whose moments depend on every rank's values: so does the gradient of each."""
+    """(x - mean) / SD. Mean and SD depend on the values of all ranks, and so does the gradient on each rank."""
 
     @staticmethod
     def forward(
@@ -86,7 +94,7 @@ class _Normalise(torch.autograd.Function):
         (gradient,) = gradients
         normal, scale, count = ctx.saved_tensors
         others = [axis for axis in range(normal.dim()) if axis != 1]
-        # Of a rank that stands in, the loss has no weight: its gradient is zero already.
+        # The loss of a rank without images of its own has weight 0, so its gradient is already zero.
         sums = ctx.ranks.add(torch.cat([gradient.sum(others), (gradient * normal).sum(others)])) / count
         if not ctx.counts:
             return gradient * _channels(scale, normal), None, None, None, None, None
@@ -95,15 +103,16 @@ class _Normalise(torch.autograd.Function):
 
 
 def _channels(per_channel: Tensor, like: Tensor) -> Tensor:
-    """(C,) as (1, C, 1, ...), to meet `like` (B, C, ...)."""
+    """Reshape (C,) to (1, C, 1, ...) for broadcasting with `like` (B, C, ...)."""
     return per_channel.view(1, -1, *[1] * (like.dim() - 2))
 
 
 @contextmanager
 def norms_across(network: nn.Module, ranks: Ranks) -> Iterator[None]:
-    """For as long as the block runs, every BatchNorm of `network` is one over all ranks; keys and weights stay.
+    """Replace every BatchNorm of `network` by a `CrossRankBatchNorm` within the context.
 
-    One process alone keeps torch's own layers. A layer that stands in several places is replaced by one in all.
+    State dict keys and weights do not change. With a single process, nothing is replaced. A layer that is used in
+    several places is replaced by the same new layer in all of them.
     """
     if ranks.size == 1:
         yield
@@ -126,7 +135,7 @@ def norms_across(network: nn.Module, ranks: Ranks) -> Iterator[None]:
 
 
 def count_in_norms(network: nn.Module, counts: bool) -> None:
-    """Whether the next values of this rank enter the moments of `network`'s BatchNorms."""
+    """Set whether the values of this rank are included in the BatchNorm statistics of `network`."""
     for layer in network.modules():
         if isinstance(layer, CrossRankBatchNorm):
             layer.counts = counts

@@ -1,4 +1,4 @@
-"""Where and in which precision a network runs."""
+"""Device, precision and memory layout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from taichinet.training.distributed import ALONE, Ranks, present_ranks
 
 @dataclass(frozen=True)
 class Placement:
-    """Device, number format and memory layout of a network and its batches, and the processes that share a training."""
+    """Device, precision and memory layout of a network and its batches, and the ranks of a distributed training.
+
+    Attributes:
+        device: Device of the network and its batches.
+        bf16: Whether to run the network in bfloat16 autocast; otherwise in float32.
+        memory_format: Memory layout of weights and images.
+        ranks: This process and the number of processes.
+    """
 
     device: torch.device
     bf16: bool
@@ -22,27 +29,32 @@ class Placement:
     ranks: Ranks = ALONE
 
     def place(self, network: nn.Module) -> nn.Module:
-        """`network` on the device, in the layout."""
+        """Move `network` to the device and memory layout, in place, and return it."""
         network.to(self.device)
         return network.to(memory_format=self.memory_format)
 
     def autocast(self) -> torch.autocast:
-        """The context in which the network is called; weights stay float32."""
+        """Autocast context for the forward pass; the weights remain in float32."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
 
     def describe(self) -> str:
-        """For manifests: e.g. `cpu bf16 channels-last`."""
+        """Description for manifests, e.g. `cpu bf16 channels-last`."""
         layout = "channels-last" if self.memory_format == torch.channels_last else "contiguous"
         processes = f", {self.ranks.size} processes" if self.ranks.size > 1 else ""
         return f"{self.device.type} {'bf16' if self.bf16 else 'float32'} {layout}{processes}"
 
 
 def choose_placement(precision: Literal["auto", "bf16", "float32"] = "auto", channels_last: bool = True) -> Placement:
-    """The GPU where there is one, else the CPU; `auto` takes bf16 only where the hardware has it.
+    """Choose the device (a GPU if available, otherwise the CPU), precision and memory layout.
 
-    `channels_last` is taken where it is faster: not in float32 on a processor without AVX-512, whose backward
-    convolutions of 224 px take 1.3 times as long in it (results/benchmarks/training_throughput-amd-epyc.json), while
-    with AVX-512 it is the faster layout. The ranks are those of the process group that this process has joined.
+    Args:
+        precision: "auto" is bf16 if the hardware supports it natively, otherwise float32.
+        channels_last: Whether to use the channels-last layout where it is faster. It is not used in float32 on a CPU
+            without AVX-512, where backward convolutions at 224 px take 1.3 times as long
+            (results/benchmarks/training_throughput-amd-epyc.json). With AVX-512, it is the faster layout.
+
+    Returns:
+        The configuration, with the ranks of the current process group.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bf16 = precision == "bf16" or (precision == "auto" and _native_bf16(device))
@@ -51,7 +63,7 @@ def choose_placement(precision: Literal["auto", "bf16", "float32"] = "auto", cha
 
 
 def _fast_channels_last(device: torch.device) -> bool:
-    """Whether float32 convolutions prefer that layout; processors that do not tell their vectors keep it."""
+    """Whether float32 convolutions are faster in channels-last; true for CPUs with unknown capabilities."""
     return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_f", True))
 
 

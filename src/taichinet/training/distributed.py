@@ -1,10 +1,11 @@
-"""The processes of one training under `torchrun`: who they are, each one's share of a batch, and sums over all of them.
+"""Distributed training under `torchrun`: ranks, the share of each rank of a batch, and collectives.
 
-Rank 0 leads: it alone runs the command, reads data, validates, writes and prints. The other ranks follow
-(training/following.py): for every training they are handed what they need and take part in its steps.
+Rank 0 is the main process: it runs the command, reads data, validates, writes files and prints. For each training, the
+other ranks receive a task from rank 0 and execute its training steps (training/following.py).
 
-Gradients are summed here, in one buffer once an optimiser step, and not by torch's DistributedDataParallel: that
-averages over ranks whatever their shares are, exchanges after every micro-batch, and renames the checkpoint's keys.
+Gradients are summed here, in one buffer per optimiser step, and not by PyTorch's DistributedDataParallel, which
+averages over ranks regardless of the size of their shares, communicates after every micro-batch, and changes the keys
+of the checkpoint.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from torch import Tensor, nn
 from taichinet.batch import Batch
 from taichinet.errors import ProcessError, SettingError
 
-# A process that ends closes its connections, which ends the others at once. This is for a host that falls silent, and
-# longer than rank 0 may work alone between two trainings (reading data, scoring a fold).
+# Timeout of collectives. If a process exits, its connections are closed and the others stop immediately; the timeout is
+# for a host that does not respond. It must be longer than rank 0 works without the others between two trainings
+# (reading data, evaluating a fold).
 SILENCE = timedelta(hours=3)
 
 Answer = TypeVar("Answer")
@@ -32,10 +34,10 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Share:
-    """A rank's part of a batch. `counts` is false where the batch is too small for all ranks and this one stands in.
+    """The part of a batch that a rank processes.
 
-    A rank that stands in passes the first rank's part with no weight, because every rank must take part in every
-    exchange.
+    If the batch is too small for all ranks, the remaining ranks process the part of the first rank with weight 0
+    (`counts` is false), because every rank must take part in every collective.
     """
 
     batch: Batch
@@ -43,31 +45,38 @@ class Share:
 
     @property
     def images(self) -> int:
-        """Images that count."""
+        """Number of images with a weight above 0."""
         return len(self.batch.image) if self.counts else 0
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among the `size` processes of a training; one alone by default, which exchanges nothing."""
+    """Rank of this process and number of processes; by default, a single process without communication."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def leads(self) -> bool:
-        """Whether this process runs the command."""
+        """Whether this is the main process."""
         return self.rank == 0
 
     def share(self, batch: Batch) -> Share:
-        """This rank's part of `batch`, which is the same on every rank; of two images at least, of even size."""
+        """The part of `batch` for this rank.
+
+        Args:
+            batch: The same batch on every rank.
+
+        Returns:
+            One of at most `size` parts of about equal size, with at least two images each if the batch has two.
+        """
         if self.size == 1:
             return Share(batch)
         parts = batch.split(self.size)
         return Share(parts[self.rank]) if self.rank < len(parts) else Share(parts[0], counts=False)
 
     def sum_gradients(self, network: nn.Module) -> None:
-        """Replace every gradient by its sum over ranks, the same bits on each of them."""
+        """Replace every gradient by its sum over ranks; the result is bitwise equal on all ranks."""
         gradients = [weight.grad for weight in network.parameters() if weight.grad is not None]
         if self.size == 1 or not gradients:
             return
@@ -78,7 +87,7 @@ class Ranks:
             gradient.copy_(part.view(gradient.shape))
 
     def sum(self, value: float) -> float:
-        """The sum of every rank's `value`."""
+        """The sum of `value` over ranks."""
         if self.size == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64)
@@ -86,18 +95,18 @@ class Ranks:
         return total.item()
 
     def gather(self, values: Tensor) -> Tensor:
-        """Every rank's `values` (n,), stacked in the order of ranks: (size, n)."""
+        """Gather `values` (n,) of all ranks, in the order of ranks: (size, n)."""
         rows = [torch.empty_like(values) for _ in range(self.size)]
         self.exchange(lambda: dist.all_gather(rows, values))
         return torch.stack(rows)
 
     def add(self, values: Tensor) -> Tensor:
-        """The sum over ranks of `values`, which it overwrites."""
+        """Sum `values` over ranks, in place, and return it."""
         self.exchange(lambda: dist.all_reduce(values))
         return values
 
     def hand_out(self, value: Any) -> Any:
-        """What rank 0 gives, on every rank; the others give None."""
+        """Broadcast `value` from rank 0 to all ranks. The argument of the other ranks is ignored."""
         if self.size == 1:
             return value
         box = [value]
@@ -105,10 +114,14 @@ class Ranks:
         return box[0]
 
     def exchange(self, collective: Callable[[], Answer]) -> Answer:
-        """What `collective` answers; ProcessError where another process has ended or fallen silent."""
+        """Run a collective and return its result.
+
+        Raises:
+            ProcessError: Another process exited or does not respond.
+        """
         try:
             return collective()
-        except RuntimeError as error:  # of every backend's errors the one common base
+        except RuntimeError as error:  # common base class of the errors of all backends
             raise ProcessError(
                 f"Process {self.rank} of {self.size} lost contact with the others ({str(error).splitlines()[0]}). "
                 "What ended first says why above or in its own log; then start all of them again with --resume."
@@ -119,7 +132,7 @@ ALONE = Ranks()
 
 
 def present_ranks() -> Ranks:
-    """The ranks of the process group that this process has joined; one alone without a group."""
+    """The ranks of the current process group, or a single process without a group."""
     if not (dist.is_available() and dist.is_initialized()):
         return ALONE
     return Ranks(dist.get_rank(), dist.get_world_size())
@@ -127,10 +140,16 @@ def present_ranks() -> Ranks:
 
 @contextmanager
 def process_group() -> Iterator[Ranks]:
-    """For as long as the block runs, the group of all processes that `torchrun` started; one alone without it.
+    """Context with a process group of all processes started by `torchrun`, or a single process without it.
 
-    Tensors on a GPU go through NCCL, one GPU a process, all others through gloo. Raises SettingError where there are
-    fewer GPUs than processes on this machine, ProcessError where the processes do not find each other.
+    GPU tensors are communicated by NCCL, with one GPU per process, and CPU tensors by gloo.
+
+    Yields:
+        The ranks.
+
+    Raises:
+        SettingError: There are fewer GPUs than processes on this machine.
+        ProcessError: The processes cannot connect.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ALONE
@@ -145,7 +164,7 @@ def process_group() -> Iterator[Ranks]:
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the processes do not find each other "
             f"({str(error).splitlines()[0]}). Start them with torchrun (docs/cluster.md), or unset WORLD_SIZE."
         ) from error
-    # Not in a `finally`: after an error the others may hang in an exchange, which only the end of this process ends.
+    # Not in a `finally`: after an error, other processes may wait in a collective until this process exits.
     yield present_ranks()
     dist.destroy_process_group()
 

@@ -1,4 +1,4 @@
-"""Easy and hard parts of the lesions: the one-shot preparation with U-Net++ (Sec. IV-C, Eq. 23-24)."""
+"""Mining of the easy and hard parts of lesions with a U-Net++ (Sec. IV-C, Eq. 23-24)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,10 @@ THRESHOLD = 0.5
 
 
 class MiningSettings(Settings):
-    """The U-Net++ of the preparation; trained on the training part of the fold alone, last epoch kept."""
+    """Settings of the U-Net++ of the mining stage.
+
+    It is only trained on the training part of the fold, and the weights of the last epoch are used.
+    """
 
     width: int = Field(default=32, ge=1, le=MAX_WIDTH)
     epochs: int = Field(default=40, ge=1, le=MAX_EPOCHS)
@@ -54,7 +57,20 @@ class MiningSettings(Settings):
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where regions come from: `keys` are all images that the U-Net++ has seen."""
+    """Provenance of mined regions.
+
+    Attributes:
+        settings: The mining settings.
+        augmentation: The augmentation settings.
+        size: Input resolution in pixels.
+        channels: Number of image channels.
+        images_digest: SHA-256 of images and masks.
+        keys: Keys of all images that the U-Net++ was trained on.
+        bf16: Whether the U-Net++ was trained in bfloat16.
+        seconds: Training time.
+        easy_share_of_lesion: Fraction of lesion pixels in the easy part.
+        hard_share_of_lesion: Fraction of lesion pixels in the hard part.
+    """
 
     settings: dict[str, Any]
     augmentation: dict[str, Any]
@@ -68,7 +84,7 @@ class Provenance:
     hard_share_of_lesion: float = float("nan")
 
     def identity(self) -> str:
-        """Digest of everything that decides the regions."""
+        """Digest of all inputs that determine the regions."""
         measured = ("seconds", "easy_share_of_lesion", "hard_share_of_lesion")
         known = {key: value for key, value in asdict(self).items() if key not in measured}
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
@@ -76,14 +92,23 @@ class Provenance:
 
 @dataclass(frozen=True)
 class MinedRegions:
-    """Regions of the training images, with their provenance."""
+    """Easy and hard regions of the training images, with their provenance."""
 
     regions: Regions
     provenance: Provenance
 
 
 def split_lesion(first_level: Tensor, fourth_level: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """(E_p, H_p) from the probabilities of U-Net++'s outputs 1 and 4 and the ground truth, all the same shape."""
+    """Split the lesion into an easy and a hard part, Eq. 23-24.
+
+    Args:
+        first_level: Probabilities of output 1 of the U-Net++.
+        fourth_level: Probabilities of output 4 of the U-Net++, same shape.
+        truth: Ground truth, same shape.
+
+    Returns:
+        Boolean masks E_p and H_p, same shape.
+    """
     lesion = truth > THRESHOLD
     easy = (first_level > THRESHOLD) & lesion  # Eq. 23
     hard = (fourth_level > THRESHOLD) & lesion & ~easy  # Eq. 24
@@ -98,10 +123,26 @@ def mine_regions(
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
     placement: Placement | None = None,
 ) -> MinedRegions:
-    """E_p and H_p of `train`: from the cache where exactly these were mined before, else trained and kept there.
+    """Mine E_p and H_p of the training images, or read them from the cache.
 
-    An interrupted preparation resumes by itself from its last finished epoch. Where another process mines the same
-    regions, this one waits for them.
+    An interrupted mining stage resumes automatically from the last completed epoch. If another process is mining the
+    same regions, this process waits for the result.
+
+    Args:
+        train: Training images.
+        settings: Settings of the mining stage.
+        augmentation: Augmentation of the training images.
+        cache: Folder with one subfolder per identity.
+        on_epoch: Called with the history row of each completed epoch.
+        placement: Device and precision; chosen automatically if None.
+
+    Returns:
+        The regions and their provenance.
+
+    Raises:
+        WeightsError: The cached regions or a checkpoint are damaged, or a checkpoint cannot be written.
+        SettingError: A loss, weight or output is not finite.
+        StorageError: The regions cannot be written.
     """
     placement = placement or choose_placement()
     provenance = _provenance(train, settings, augmentation, placement.bf16)
@@ -144,7 +185,7 @@ def _mine(
         seed=settings.seed,
     )
     data = TrainingData(train, train.subset(()), None, augmentation)
-    objective = ObjectiveSettings(auxiliary=AuxiliarySettings(levels=1))  # output 1 must learn as much as output 4
+    objective = ObjectiveSettings(auxiliary=AuxiliarySettings(levels=1))  # output 1 has the same weight as output 4
     fitted = fit(network, data, objective, training, placement, folder, provenance.identity(), True, on_epoch)
     easy, hard = [], []
     batches = list(train.batches(training.micro_batch_size))
@@ -153,7 +194,7 @@ def _mine(
         parts = split_lesion(coarse, fine, batch.lesion)
         easy.append(parts[0].to(torch.uint8))
         hard.append(parts[1].to(torch.uint8))
-    # Contiguous: of several regions the network answers in its own memory layout.
+    # With several regions, the network output has the memory layout of the network.
     regions = Regions(train.keys, torch.cat(easy).contiguous(), torch.cat(hard).contiguous())
     lesion_pixels = max(int(train.lesion.sum()), 1)
     measured = Provenance(
@@ -170,17 +211,17 @@ def _mine(
 def _write_regions(mined: MinedRegions, folder: Path) -> None:
     tensors = {"easy": mined.regions.easy, "hard": mined.regions.hard}
     write_tensors(folder / "regions.safetensors", tensors)
-    # The provenance is written last: its presence says that the regions are whole.
+    # The provenance is written last: if it exists, the regions are complete.
     write_json(folder / "provenance.json", {**asdict(mined.provenance), "regions_digest": digest_tensors(tensors)})
     clear_checkpoints(folder)
 
 
 def read_regions(folder: Path) -> MinedRegions:
-    """Regions and provenance from a cache folder.
+    """Read regions and provenance from a cache folder.
 
     Raises:
-        WeightsError: A file is missing or damaged, or the regions have another digest than is recorded. Caches of
-            earlier versions record none and are read without that check.
+        WeightsError: A file is missing or damaged, or the digest of the regions does not match. Caches of earlier
+            versions have no digest and are read without this check.
     """
     try:
         raw = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
@@ -198,7 +239,7 @@ def read_regions(folder: Path) -> MinedRegions:
 
 
 def _read_from_cache(folder: Path) -> MinedRegions:
-    """`read_regions` of a folder that bears the identity of its regions; a damaged provenance has another one."""
+    """`read_regions`, with a check that the name of the folder is the identity of the provenance."""
     mined = read_regions(folder)
     if mined.provenance.identity() != folder.name:
         raise WeightsError(
@@ -208,7 +249,7 @@ def _read_from_cache(folder: Path) -> MinedRegions:
 
 
 def refuse_leakage(provenance: Provenance, held_out: Iterable[str]) -> None:
-    """Raise FoldError where an image that is validated or tested on took part in the mining."""
+    """Raise FoldError if a validation or test image was used for mining."""
     leaked = sorted(set(provenance.keys) & set(held_out))
     if leaked:
         raise FoldError(
@@ -223,7 +264,7 @@ def _provenance(
 ) -> Provenance:
     pixels = hashlib.sha256(train.image.numpy().tobytes())
     pixels.update(train.lesion.numpy().tobytes())
-    # Regions mined before there was accumulation keep their identity.
+    # Excluded so that regions mined by versions without gradient accumulation have the same identity.
     left_out = {"accumulate"} if settings.accumulate == 1 else set()
     return Provenance(
         settings=settings.model_dump(mode="json", exclude=left_out),

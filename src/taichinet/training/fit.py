@@ -1,4 +1,4 @@
-"""A whole training: epochs, the curriculum's step, validation, selection, checkpoints."""
+"""Training of a network: epochs, curriculum step, validation, model selection, checkpoints."""
 
 from __future__ import annotations
 
@@ -31,9 +31,14 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a training reads: `regions` are E_p and H_p of `train`, None where the strategy needs none.
+    """Data of a training.
 
-    `taught` is what a teacher says of `train`, None without one.
+    Attributes:
+        train: Training images.
+        validation: Images for model selection.
+        regions: E_p and H_p of `train`, or None if the strategy does not need them.
+        augmentation: Augmentation of the training images.
+        taught: Teacher probabilities for `train`, or None without a teacher.
     """
 
     train: Prepared
@@ -45,7 +50,7 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Task:
-    """What another rank needs to take part in a training from `epoch` on; its `data` has no validation images."""
+    """All inputs of a training for another rank, starting at `epoch`. `data` has no validation images."""
 
     network: nn.Module
     data: TrainingData
@@ -56,7 +61,7 @@ class Task:
     optimizer: dict[str, Any]
 
     def new_optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        """Adam over the weights of `network`, which is placed; in the state that a checkpoint gave, if one did."""
+        """Adam for the weights of `network`, which must be on its device, with the state of the checkpoint if any."""
         optimizer = torch.optim.Adam(network.parameters(), lr=self.settings.learning_rate)
         if self.optimizer:
             optimizer.load_state_dict(self.optimizer)
@@ -65,7 +70,7 @@ class Task:
 
 @dataclass(frozen=True)
 class FitResult:
-    """The selected weights' epoch and validation Dice (NaN without validation images), and a row an epoch."""
+    """Selected epoch, its validation Dice (NaN without validation images), and one row of metrics per epoch."""
 
     best_epoch: int
     best_dice: float
@@ -83,15 +88,32 @@ def fit(
     resume: bool = False,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> FitResult:
-    """Train `network` in place and leave it with the selected weights.
+    """Train `network` in place and load the selected weights.
 
-    Every epoch ends with a checkpoint in `folder`; with `resume` the training goes on from the newest one and ends
-    with the same weights, bit for bit on the same machine and threads, as if it had never stopped. `on_epoch` hears
-    each finished row of the history. With several ranks this is rank 0's part; it hands the others a Task.
+    A checkpoint is written after every epoch. A resumed training ends with bitwise the same weights as an uninterrupted
+    one, on the same machine and with the same number of threads. With several ranks, this function runs on rank 0 and
+    broadcasts a `Task` to the others.
+
+    Args:
+        network: The network to train.
+        data: Training and validation images.
+        loss: Loss terms and weights.
+        settings: Training settings.
+        placement: Device, precision and ranks.
+        folder: Folder for checkpoints.
+        identity: Digest of settings and training keys, stored in the checkpoints.
+        resume: Whether to resume from the newest checkpoint in `folder`.
+        on_epoch: Called with the history row of each completed epoch.
+
+    Returns:
+        Selected epoch, its validation Dice, and the history.
 
     Raises:
-        SettingError: The loss, a weight, a running statistic or an output is not finite. The training stops in that
-            epoch, which is neither selected nor kept; the checkpoint of the epoch before is.
+        SettingError: The strategy needs mined regions and there are none, batches are too small for the number of
+            ranks, or the loss, a weight, a running statistic or an output is not finite. In the last case, the
+            checkpoint of the previous epoch is kept.
+        WeightsError: A checkpoint cannot be written, or cannot be resumed from.
+        ProcessError: Another rank exited or does not respond.
     """
     if settings.strategy == "easy-to-hard" and data.regions is None:
         raise SettingError("training.strategy=easy-to-hard needs mined regions. Mine them, or train with 'plain'.")
@@ -105,7 +127,7 @@ def fit(
         network.load_state_dict(state.network)
     shared = replace(data, validation=data.validation.subset(()))
     task = Task(network, shared, loss, settings, placement, state.epoch, state.optimizer)
-    placement.ranks.hand_out(task)  # before the network moves to a GPU, which the others do not have
+    placement.ranks.hand_out(task)  # before the network is moved to the GPU of rank 0
     placement.place(network)
     optimizer = task.new_optimizer(network)
     for epoch in range(state.epoch, settings.epochs):
@@ -147,7 +169,17 @@ def _last_good(state: Checkpoint, folder: Path) -> str:
 
 
 def run_epoch(task: Task, network: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> float:
-    """One epoch of `task` at its rate and curriculum's step, on every rank the same; the mean loss over images."""
+    """Train for one epoch with its learning rate and curriculum step, on every rank.
+
+    Args:
+        task: Data, loss and settings.
+        network: The network, on its device.
+        optimizer: The optimizer of `network`.
+        epoch: Index of the epoch, from 0.
+
+    Returns:
+        Mean loss over images.
+    """
     settings = task.settings
     step = settings.step(epoch)
     for group in optimizer.param_groups:
@@ -171,9 +203,19 @@ def epoch_batches(
     rank: int = 0,
     device: torch.device = CPU,
 ) -> Iterator[Batch]:
-    """The shuffled batches of `epoch`, augmented on `device`, a function of (seed, epoch): resuming repeats nothing.
+    """Shuffled and augmented batches of an epoch, determined by (seed, epoch), so that resuming reproduces them.
 
-    They are the same on every rank; what layers draw, such as dropout, is each rank's own.
+    Batches are the same on every rank. Random numbers in layers, such as dropout, differ between ranks.
+
+    Args:
+        data: Training images, regions and teacher probabilities.
+        settings: Training settings; `seed` and `batch_size` are used.
+        epoch: Index of the epoch, from 0.
+        rank: Rank of this process.
+        device: Device for the augmentation.
+
+    Yields:
+        Batches on `device`.
     """
     seed = settings.seed * 1_000_003 + epoch
     torch.manual_seed(seed + rank * 1_000_000_000_039)
@@ -183,7 +225,7 @@ def epoch_batches(
 
 
 def refuse_idle_ranks(settings: TrainingSettings, placement: Placement) -> None:
-    """SettingError where batches are too small to give each of several processes two images."""
+    """Raise SettingError if micro-batches are too small for two images on each of several ranks."""
     needed = 2 * settings.accumulate * placement.ranks.size
     if placement.ranks.size > 1 and settings.batch_size < needed:
         raise SettingError(
@@ -193,7 +235,7 @@ def refuse_idle_ranks(settings: TrainingSettings, placement: Placement) -> None:
 
 
 def learning_rate(settings: TrainingSettings, epoch: int) -> float:
-    """Adam's rate in `epoch`: constant as printed, or half a cosine down to a hundredth."""
+    """Learning rate in `epoch` (from 0): constant, as in the paper, or cosine decay to 1 % of the initial rate."""
     if settings.schedule == "constant":
         return settings.learning_rate
     progress = epoch / max(settings.epochs - 1, 1)
@@ -201,7 +243,7 @@ def learning_rate(settings: TrainingSettings, epoch: int) -> float:
 
 
 def validation_dice(network: nn.Module, data: Prepared, batch_size: int, placement: Placement) -> float:
-    """Mean Dice over the validation images at network size; NaN without any."""
+    """Mean Dice over the validation images at the input resolution of the network; NaN without images."""
     if not data.keys:
         return math.nan
     scores = []

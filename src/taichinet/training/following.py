@@ -1,4 +1,4 @@
-"""What every rank but 0 does: take part in each training that rank 0 hands out, until there is none left."""
+"""Training loop of all ranks except rank 0: execute the tasks that rank 0 broadcasts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from taichinet.training.fit import Task, run_epoch
 
 
 def follow(ranks: Ranks) -> None:
-    """Run this rank's share of every training; returns when rank 0 hands out None.
+    """Execute training tasks until rank 0 broadcasts None.
 
-    Network, optimiser, images and settings come from rank 0, also those of a resumed checkpoint: this process reads
-    no file and writes none, and needs no disk in common. Raises ProcessError where another process has gone.
+    Network, optimizer state, images and settings are received from rank 0, also when resuming. This process does not
+    read or write files, so the ranks need no shared disk.
+
+    Raises:
+        ProcessError: Another process exited or does not respond.
     """
     while (task := ranks.hand_out(None)) is not None:
         _take_part(task)
@@ -28,6 +31,6 @@ def _take_part(task: Task) -> None:
 
 
 def _own(leaders: Placement) -> Placement:
-    """The number format and layout of rank 0, on this process' own device."""
+    """The precision and memory layout of rank 0, with the device of this process."""
     own = choose_placement()
     return replace(leaders, device=own.device, ranks=own.ranks)

@@ -1,4 +1,4 @@
-"""One epoch: the only place in the project where an optimiser takes a step."""
+"""One epoch of training, and prediction in batches."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ BatchLoss = Callable[[Prediction, Batch], Tensor]
 
 
 class NotFiniteError(SettingError):
-    """A loss, weight or output that is NaN or infinite."""
+    """A loss, weight or output is NaN or infinite."""
 
     def __init__(self, what: str) -> None:
-        """`what` is the clause that names the value."""
+        """`what` is the first sentence of the message, without the period."""
         super().__init__(
             f"{what}. Lower the learning rate (training.learning_rate, or while mining mining.learning_rate), or set "
             "training.precision=float32; train again with --overwrite, since settings change."
@@ -36,11 +36,25 @@ def train_epoch(
     placement: Placement,
     accumulate: int = 1,
 ) -> float:
-    """Train on every batch once; the mean loss over images. A loss that is not finite stops the run.
+    """Train on every batch once.
 
-    With `accumulate` a step's gradient is the sum over that many micro-batches, each loss weighing its share of the
-    images: as every loss is a mean over images, that is the gradient of the whole batch but for BatchNorm's statistics.
-    Several ranks, which all read the same batches, each pass their share of every micro-batch.
+    With gradient accumulation, the loss of each micro-batch is weighted by its share of the images. Losses are means
+    over images, so the sum is the gradient of the whole batch, except for the BatchNorm statistics. With several ranks,
+    all ranks iterate over the same batches and each processes its share of every micro-batch.
+
+    Args:
+        network: The network, on its device.
+        batches: Training batches.
+        loss_of: Computes the scalar loss of a prediction and its batch.
+        optimizer: Optimizer; one step per batch.
+        placement: Device, precision and ranks.
+        accumulate: Number of micro-batches per batch.
+
+    Returns:
+        Mean loss over images.
+
+    Raises:
+        NotFiniteError: A loss, or after the epoch a weight or running statistic, is not finite.
     """
     network.train()
     ranks = placement.ranks
@@ -68,7 +82,7 @@ def train_epoch(
 
 
 def refuse_not_finite(network: nn.Module) -> None:
-    """Raise NotFiniteError where a parameter or buffer of `network` (BatchNorm's statistics too) is not finite."""
+    """Raise NotFiniteError if a parameter or buffer of `network`, such as a BatchNorm statistic, is not finite."""
     name = first_not_finite(network.state_dict())
     if name is not None:
         raise NotFiniteError(f"The network's tensor '{name}' has values that are not finite")
@@ -76,10 +90,18 @@ def refuse_not_finite(network: nn.Module) -> None:
 
 @torch.inference_mode()
 def predict_batches(network: nn.Module, batches: Iterable[Batch], placement: Placement) -> list[Prediction]:
-    """Predictions of every batch, on the CPU, in order.
+    """Run the network in evaluation mode on every batch.
+
+    Args:
+        network: The network, on its device.
+        batches: Batches on any device.
+        placement: Device and precision.
+
+    Returns:
+        Predictions on the CPU, in the order of the batches, without `feedback` and `reconstruction`.
 
     Raises:
-        NotFiniteError: An output is NaN or infinite, which a mask would show as "no lesion".
+        NotFiniteError: An output is NaN or infinite. Such values would appear as "no lesion" in a mask.
     """
     network.eval()
     predictions = []
@@ -91,7 +113,7 @@ def predict_batches(network: nn.Module, batches: Iterable[Batch], placement: Pla
         name = first_not_finite({name: output for name, output in outputs.items() if output is not None})
         if name is not None:
             raise NotFiniteError(f"The network's output ({name}) has values that are not finite")
-        # What the loss terms alone read (feedback, reconstruction) is not carried on.
+        # Outputs that are only used by loss terms (feedback, reconstruction) are dropped.
         predictions.append(
             Prediction(
                 positive=prediction.positive.cpu(),

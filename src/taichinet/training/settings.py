@@ -1,4 +1,4 @@
-"""How a network is trained: epochs, curriculum, optimiser, precision, selection."""
+"""Training settings: epochs, curriculum, optimiser, precision, model selection."""
 
 from __future__ import annotations
 
@@ -9,19 +9,27 @@ from pydantic import Field, model_validator
 from taichinet.losses.objective import Step
 from taichinet.settings import Settings
 
-# Far beyond any use: a typing error is refused before data are read or memory is allocated.
+# Far above any useful value, so that a typing error is reported before data are read or memory is allocated.
 MAX_EPOCHS, MAX_BATCH, MAX_LEARNING_RATE = 100_000, 4096, 10.0
-MAX_SEED = 2**32 - 1  # `fit.epoch_batches` multiplies it, and torch's generator takes 64 bits
+MAX_SEED = 2**32 - 1  # `fit.epoch_batches` multiplies it, and PyTorch's generator accepts 64 bits
 
 
 class TrainingSettings(Settings):
-    """The defaults are the paper's (Sec. V-B); what it leaves open is answered in docs/fidelity.md.
+    """Training settings. The defaults are those of the paper (Sec. V-B), and docs/fidelity.md for what it leaves open.
 
-    `strategy`: easy-to-hard (E_p for the first `easy_share` of the epochs, then H_p and L_C) or plain.
-    `selection`: weights of the epoch with the best Dice on the inner validation split, or of the last epoch.
-    `precision`: bf16 where the processor computes it natively (auto), or always one of the two.
-    `accumulate`: into how many micro-batches a batch is cut where memory is short. The step is that of the whole
-    batch but for BatchNorm, which then normalises each micro-batch by its own mean and variance.
+    Attributes:
+        epochs: Number of epochs.
+        batch_size: Images per optimiser step.
+        accumulate: Number of micro-batches per batch, to reduce memory. The gradient is that of the whole batch, except
+            that BatchNorm normalises each micro-batch by its own mean and variance.
+        learning_rate: Initial learning rate of Adam.
+        schedule: Constant learning rate, or cosine decay to 1 % of it.
+        strategy: easy-to-hard (E_p in the first `easy_share` of the epochs, then H_p and L_C), or plain.
+        easy_share: Fraction of the epochs in the easy step.
+        selection: Weights of the epoch with the best Dice on the inner validation split, or of the last epoch.
+        precision: bf16 if the hardware supports it natively (auto), or always bf16 or float32.
+        channels_last: Whether to use the channels-last memory layout where it is faster.
+        seed: Seed of the random generators.
     """
 
     epochs: int = Field(default=40, ge=1, le=MAX_EPOCHS)
@@ -49,11 +57,11 @@ class TrainingSettings(Settings):
 
     @property
     def micro_batch_size(self) -> int:
-        """The most images that pass the network together."""
+        """Maximum number of images in a micro-batch."""
         return -(-self.batch_size // self.accumulate)
 
     def step(self, epoch: int) -> Step:
-        """The curriculum's step in `epoch` (from 0)."""
+        """Curriculum step of `epoch` (from 0)."""
         if self.strategy == "plain":
             return "plain"
         return "easy" if epoch < round(self.easy_share * self.epochs) else "hard"

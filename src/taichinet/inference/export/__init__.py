@@ -1,1 +1,1 @@
-"""Export: a trained network as one file that takes any image, and the proof that it gives the same masks."""
+"""Export of a trained network, with pre- and post-processing, to one file, and comparison of its masks with PyTorch."""

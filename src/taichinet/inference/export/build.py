@@ -1,4 +1,4 @@
-"""Built: one format of an export in memory, the network-size graph and the whole file, ready to be run and saved."""
+"""Build an export in memory: the graph of the network, and the complete graph with pre- and post-processing."""
 
 from __future__ import annotations
 
@@ -23,10 +23,16 @@ ENDINGS: dict[ExportFormat, str] = {"onnx": ".onnx", "openvino": ".xml"}
 
 @dataclass(frozen=True)
 class Built:
-    """`runtime` is the network-size graph as `taichinet predict` would run it, `segment` the whole file's answer.
+    """An export in memory.
 
-    `bf16_runtime` is the same float32 graph computed in bf16, where the format and the processor can. `save_graph` and
-    `save_whole` write them. `resize` is the file's own resizing: uint8 pixels -> uint8 (C, S, S).
+    Attributes:
+        runtime: The network graph, in the runtime of `taichinet predict`.
+        bf16_runtime: The same float32 graph computed in bf16, or None if format or CPU do not support it.
+        segment: Runs the complete graph.
+        save_graph: Writes the network graph.
+        save_whole: Writes the complete graph.
+        resize: Resizing as in the complete graph: uint8 (H, W) or (H, W, 3) -> uint8 (C, S, S).
+        versions: Versions of the packages used.
     """
 
     runtime: Runtime
@@ -47,9 +53,19 @@ def build(
     notes: dict[str, str],
     output: Path,
 ) -> Built:
-    """The export of `loaded`; int8 is calibrated on `calibration`, uint8 (C, S, S) each, float leaves it aside.
+    """Build an export.
 
-    Temporary files are written to the folder `output`.
+    Args:
+        form: File format.
+        precision: "int8" for quantisation; otherwise the graph is float32.
+        loaded: Network and configuration.
+        threshold: Probability threshold of the mask.
+        calibration: Calibration images for int8, each uint8 (C, S, S); not used otherwise.
+        notes: Metadata for the complete graph.
+        output: Folder for temporary files.
+
+    Returns:
+        The network graph and the complete graph.
     """
     import onnx
 
@@ -125,7 +141,7 @@ def _build_openvino(
 
 
 def _resizing(channels: int, size: int) -> Callable[[NDArray[np.uint8]], NDArray[np.uint8]]:
-    """What the file does before the network, alone, back in whole grey values."""
+    """Only the pre-processing of the complete graph, with its output converted back to uint8."""
     import onnxruntime
 
     from taichinet.inference.export.surroundings import IMAGE, before_network

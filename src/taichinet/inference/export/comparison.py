@@ -1,4 +1,4 @@
-"""Masks of several runtimes and files against plain PyTorch's, image by image, in one pass and with their times."""
+"""Compare masks and run times of runtimes and exported files with those of plain PyTorch."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.parity import Parity
 
 Answer = tuple[NDArray[np.bool_], NDArray[np.float32]]
-"""Mask and probability of one image at its own size."""
+"""Mask and probability of one image, (H, W) at its original resolution."""
 
 Segment = Callable[[NDArray[np.uint8]], Answer]
 
 
 @dataclass
 class _Tally:
-    """What adds up over the images for one candidate."""
+    """Values of one candidate, accumulated over images."""
 
     agreements: list[float] = field(default_factory=list)
     dices: list[float] = field(default_factory=list)
@@ -35,14 +35,26 @@ class _Tally:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`parity` of each candidate, and `seconds`, the median of one image, of each and of "plain"."""
+    """Parity of each candidate, and the median seconds per image of each candidate and of "plain" PyTorch."""
 
     parity: Mapping[str, Parity]
     seconds: Mapping[str, float]
 
 
 def compare(plain: Predictor, candidates: Mapping[str, Segment], cases: Iterable[Case]) -> Comparison:
-    """Every image of `cases` through `plain` and all of `candidates` in turn."""
+    """Run every image through plain PyTorch and each candidate in turn, and compare the results.
+
+    Args:
+        plain: The reference.
+        candidates: Functions from pixels to mask and probability, by name.
+        cases: Images, with or without ground truth.
+
+    Returns:
+        Parity and run time of each candidate.
+
+    Raises:
+        DataError: There are no images.
+    """
     tallies = {name: _Tally() for name in candidates}
     plain_seconds: list[float] = []
     plain_dices: list[float] = []
@@ -86,7 +98,7 @@ def compare(plain: Predictor, candidates: Mapping[str, Segment], cases: Iterable
 
 
 def through(predictor: Predictor) -> Segment:
-    """The answer of a predictor in the form that is compared."""
+    """Adapt a predictor to a function from pixels to mask and probability."""
 
     def segment(pixels: NDArray[np.uint8]) -> Answer:
         result = predictor.predict(pixels)

@@ -1,4 +1,4 @@
-"""Export: build, compare with plain PyTorch on real images, and write only what holds."""
+"""Export: build the file, compare it with plain PyTorch on real images, and only write it if the masks agree."""
 
 from __future__ import annotations
 
@@ -40,7 +40,19 @@ _FILE, _IN_PREDICT, _IN_PREDICT_BF16, _TUNED = "the file", "in predict", "in pre
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What to export: `images` and `calibration` are data sets or folders as `find_cases` takes them."""
+    """Options of an export.
+
+    Attributes:
+        weights: Weights folder, or the weights file in it.
+        form: File format.
+        int8: Whether to quantise to int8.
+        output: Path of the exported file.
+        images: Data set or folder of the images to compare masks on, see `find_cases`.
+        calibration: Data set or folder of the calibration images for int8; by default, a part of `images`.
+        threshold: Probability threshold of the mask; by default, that of the weights.
+        most_images: Maximum number of images to compare masks on.
+        overwrite: Whether to overwrite files that were not written by an export.
+    """
 
     weights: Path
     form: ExportFormat
@@ -54,15 +66,28 @@ class ExportRequest:
 
     @property
     def precision(self) -> Precision:
-        """The number format of the convolutions."""
+        """Precision of the convolutions."""
         return "int8" if self.int8 else "float32"
 
 
 def export(request: ExportRequest, say: Callable[[str], None] = lambda line: None) -> ExportReport:
-    """Write the file of `request`, its parity reports, and beside the weights the graph for `taichinet predict`.
+    """Export a network.
 
-    `say` hears what is being done. Raises SettingError for a missing package or a wrong ending, WeightsError where the
-    masks are not near enough to plain PyTorch's: then nothing is written.
+    Writes the exported file and its parity reports, and to the weights folder the graph for `taichinet predict`.
+
+    Args:
+        request: Options of the export.
+        say: Called with progress messages.
+
+    Returns:
+        Report of the export.
+
+    Raises:
+        SettingError: A package is missing, the file suffix is wrong, or `most_images` is below 1.
+        WeightsError: The weights cannot be read, or the masks differ too much from those of plain PyTorch. Nothing is
+            written.
+        DataError: Too few images.
+        StorageError: A file that was not written by an export would be overwritten, or a file cannot be written.
     """
     _refuse_unusable(request)
     refuse_foreign_files(request.output.parent, _output_names(request), request.overwrite)
@@ -157,7 +182,7 @@ def _refuse_unlike(request: ExportRequest, comparison: Comparison) -> None:
 
 
 def _resizing_difference(built: Built, plain: Predictor, cases: Sequence[Case]) -> tuple[float, int]:
-    """The share of network-size pixels that the file resizes otherwise than the training, and by how much at most."""
+    """Fraction of pixels that the file resizes differently from the training, and the largest difference (0-255)."""
     apart = total = largest = 0
     for case in cases:
         pixels = case.pixels(plain.channels)
@@ -170,7 +195,7 @@ def _resizing_difference(built: Built, plain: Predictor, cases: Sequence[Case]) 
 
 
 def _keep(request: ExportRequest, built: Built, comparison: Comparison, folder: Path, digest: str) -> tuple[str, ...]:
-    """Write the network-size graph and its record beside the weights; empty where that folder cannot be written to."""
+    """Write the network graph and its records to the weights folder. Returns () if the folder is not writable."""
     name = f"{request.form}-{request.precision}"
     rows: dict[Precision, str] = {request.precision: _IN_PREDICT}
     if built.bf16_runtime is not None:
@@ -178,7 +203,7 @@ def _keep(request: ExportRequest, built: Built, comparison: Comparison, folder: 
     graph = folder / RUNTIMES_FOLDER / f"{name}{ENDINGS[request.form]}"
     try:
         graph.parent.mkdir(exist_ok=True)
-        for precision in rows:  # never a record beside another graph than its own
+        for precision in rows:  # a record must never be next to a different graph
             (graph.parent / f"{request.form}-{precision}.json").unlink(missing_ok=True)
         with replacing_all(graph.parent) as temporary:
             built.save_graph(temporary / graph.name)
@@ -202,13 +227,13 @@ def _keep(request: ExportRequest, built: Built, comparison: Comparison, folder: 
 
 
 def _output_names(request: ExportRequest) -> list[str]:
-    """The files that an export writes to the folder of its output."""
+    """Names of the files that an export writes to the folder of its output."""
     weights = [request.output.with_suffix(".bin").name] if request.form == "openvino" else []
     return [request.output.name, *weights, *(f"{request.output.name}.parity.{ending}" for ending in ("json", "md"))]
 
 
 def _parts(file: Path) -> list[Path]:
-    """The file, and for OpenVINO the .bin beside it that holds the weights."""
+    """The file, and for OpenVINO also the .bin file with the weights."""
     return [
         part for part in (file, file.with_suffix(".bin")) if part.is_file() and (part == file or file.suffix == ".xml")
     ]

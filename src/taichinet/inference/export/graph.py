@@ -1,4 +1,4 @@
-"""The network at its own size as an ONNX graph, BatchNorm folded: image (B, C, S, S) -> lesion (, disagreement)."""
+"""ONNX graph of the network with folded BatchNorm: image (B, C, S, S) -> lesion and, with two paths, disagreement."""
 
 from __future__ import annotations
 
@@ -20,15 +20,21 @@ OPSET = 20
 
 
 def network_graph(loaded: LoadedWeights, transposed: bool = False) -> onnx.ModelProto:
-    """Float32; every answer float (B, 1, S, S). The batch B is free, C and S are those of the weights.
+    """Convert the network to a float32 ONNX graph.
 
-    `transposed` merges upsampling with the convolution behind it: right where transposed convolutions are tuned, as
-    they are in OpenVINO for every number format. ONNX Runtime's unfold their input and stay float in an int8 graph.
+    Args:
+        loaded: Network and configuration.
+        transposed: Whether to fuse upsampling with the following convolution. This is faster in OpenVINO, which has
+            optimised transposed convolutions for every precision. In ONNX Runtime, they unfold their input and remain
+            float in an int8 graph.
+
+    Returns:
+        Graph with dynamic batch size B. Channels C and size S are those of the weights; outputs are (B, 1, S, S).
     """
     folded = fold_batch_norms(loaded.network).cpu()
     network = transpose_upsampling(folded) if transposed else leave_upsampling_plain(folded)
     answers = Answers(network, disagreement=True).eval()
-    # Two images: a batch of one would be taken for a constant.
+    # Two images, because a batch size of one would be exported as a constant.
     example = torch.rand(2, loaded.channels, loaded.config.size, loaded.config.size)
     with torch.inference_mode():
         names = [LESION, DISAGREEMENT][: len(answers(example))]
@@ -57,7 +63,7 @@ def network_graph(loaded: LoadedWeights, transposed: bool = False) -> onnx.Model
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
-    """`model` without what the exporter notes of this machine: the paths and lines of the source of every node."""
+    """Remove the source paths and line numbers that the exporter stores for every node."""
     graph = model.graph
     nodes = [node for owner in (graph, *model.functions) for node in owner.node]
     for part in (model, graph, *nodes, *graph.value_info, *graph.initializer, *graph.input, *graph.output):

@@ -1,4 +1,4 @@
-"""The real images of an export: on which int8 is calibrated, and on which the masks are compared."""
+"""Real images of an export: for int8 calibration and for the comparison of masks."""
 
 from __future__ import annotations
 
@@ -23,24 +23,30 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 @dataclass(frozen=True)
 class Case:
-    """One image of a data set (`sample` tells its truth) or of a plain folder (no truth)."""
+    """One image of a data set (with ground truth in `sample`) or of a folder (without ground truth)."""
 
     name: str
     file: Traversable
     sample: Sample | None = None
 
     def pixels(self, channels: int) -> NDArray[np.uint8]:
-        """Uint8 (H, W) or, for a network of colour, (H, W, 3)."""
+        """Pixels as uint8, (H, W) for one channel and otherwise (H, W, 3)."""
         return read_grey(self.file) if channels == 1 else read_rgb(self.file)
 
     def truth(self) -> NDArray[np.bool_] | None:
-        """The lesion as drawn, (H, W); None where nobody drew it."""
+        """Ground truth, bool (H, W), or None without annotation."""
         return None if self.sample is None else united_mask(self.sample)
 
 
 @dataclass(frozen=True)
 class ExportImages:
-    """`calibration` and `parity` have no image in common; of the parity images `unseen` are new to the weights."""
+    """Images of an export.
+
+    Attributes:
+        calibration: Images for int8 calibration.
+        parity: Images for the comparison of masks, without those for calibration.
+        unseen: Number of images in `parity` that were not used to train the weights.
+    """
 
     calibration: tuple[Case, ...]
     parity: tuple[Case, ...]
@@ -48,7 +54,17 @@ class ExportImages:
 
 
 def find_cases(spec: str) -> tuple[Case, ...]:
-    """The lesion images of a data set ("NAME=PATH", or a folder or zip of a known layout), or of a plain folder."""
+    """Find the images of a data set or folder.
+
+    Args:
+        spec: "NAME=PATH", a folder or zip file with a known layout, or a folder of images.
+
+    Returns:
+        The lesion images of the data set, or all images of the folder.
+
+    Raises:
+        DataError: The data set is unknown or cannot be read, or a folder has no images.
+    """
     path = Path(spec)
     try:
         dataset, root = split_spec(spec)
@@ -66,12 +82,24 @@ def find_cases(spec: str) -> tuple[Case, ...]:
 def share_out(
     compared: Sequence[Case], calibrated: Sequence[Case] | None, config: WeightsConfig, most_parity: int
 ) -> ExportImages:
-    """The images for both purposes.
+    """Split images into a set for calibration and a set for the comparison of masks.
 
-    Without a set of its own (None) the calibration takes, from the compared set, what the training of the weights has
-    seen, and the comparison the rest; where the provenance does not tell them apart, every second image. An empty
-    `calibrated` calibrates nothing. Images are the same where their pixels are, and with weights that record only the
-    bytes of files, where those are. `most_parity` and MOST_CALIBRATION_IMAGES are drawn at even distances.
+    If `calibrated` is None, the training images among `compared` are used for calibration and the others for the
+    comparison. If the provenance of the weights does not distinguish them, every second image is used for each. Images
+    are identified by their pixels, or by the bytes of their files if the weights only record those. Larger sets are
+    subsampled at even intervals.
+
+    Args:
+        compared: Images for the comparison of masks.
+        calibrated: Images for calibration; empty for no calibration.
+        config: Configuration of the weights, with the provenance.
+        most_parity: Maximum number of images for the comparison. For calibration, it is MOST_CALIBRATION_IMAGES.
+
+    Returns:
+        The two sets, which have no image in common.
+
+    Raises:
+        DataError: There are too few images.
     """
     images = _digests(compared)
     seen = check_leaks(config.provenance, images).known
@@ -102,7 +130,7 @@ def _digests(cases: Sequence[Case]) -> ImageDigests:
 
 
 def _spread(cases: Sequence[Case], most: int) -> list[Case]:
-    """At most `most` of `cases`, at even distances."""
+    """At most `most` of `cases`, subsampled at even intervals."""
     if len(cases) <= most:
         return list(cases)
     return [cases[i * len(cases) // most] for i in range(most)]

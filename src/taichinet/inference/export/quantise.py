@@ -1,8 +1,8 @@
 """Post-training quantisation to int8 with calibration images: ONNX Runtime's QDQ and OpenVINO's NNCF.
 
-Weights have a scale for each output channel. The first layer, the output convolution and the head stay float: they are
-little work, and the answer hangs on them. Processors without int8 dot products (VNNI, AMX) add two products in 16 bits
-and saturate; for those the weights use seven bits.
+Weights are quantised per output channel. The first layer, the output convolution and the head are not quantised: they
+have a low cost and a large influence on the output. CPUs without int8 dot products (VNNI, AMX) add two products in 16
+bits, which can saturate; the weights have seven bits on these CPUs.
 """
 
 from __future__ import annotations
@@ -24,15 +24,21 @@ if TYPE_CHECKING:
     import openvino
 
 FEW_CHANNELS = 3
-"""A convolution with no more input or output channels than this stays float."""
+"""Convolutions with at most this number of input or output channels are not quantised."""
 
 Images = Sequence[NDArray[np.uint8]]
 
 
 def onnx_int8(graph: onnx.ModelProto, images: Images, output: Path) -> onnx.ModelProto:
-    """The network-size `graph` with quantised convolutions, calibrated on `images`, each uint8 (C, S, S).
+    """Quantise a network graph with ONNX Runtime.
 
-    ONNX Runtime works with files: they are in the folder `output`, and gone at the end.
+    Args:
+        graph: Float32 graph of the network.
+        images: Calibration images, each uint8 (C, S, S).
+        output: Folder for the temporary files that ONNX Runtime needs. They are deleted afterwards.
+
+    Returns:
+        The quantised graph.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -73,7 +79,7 @@ def onnx_int8(graph: onnx.ModelProto, images: Images, output: Path) -> onnx.Mode
 
 
 def openvino_int8(model: openvino.Model, images: Images) -> openvino.Model:
-    """The network-size `model` with quantised convolutions, calibrated on `images`, each uint8 (C, S, S)."""
+    """Quantise a network graph with NNCF, using calibration images, each uint8 (C, S, S)."""
     import nncf
 
     logging.getLogger("nncf").setLevel(logging.ERROR)
@@ -89,7 +95,7 @@ def openvino_int8(model: openvino.Model, images: Images) -> openvino.Model:
 
 
 def as_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Uint8 (C, S, S) -> float (1, C, S, S) in [0, 1], as the network takes it."""
+    """Convert an image to network input: uint8 (C, S, S) -> float32 (1, C, S, S) in [0, 1]."""
     return image[None].astype(np.float32) / np.float32(255)
 
 

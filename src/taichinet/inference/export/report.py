@@ -1,4 +1,4 @@
-"""ExportReport: what was written and how near its masks are to plain PyTorch's, as JSON and as a readable table."""
+"""Report of an export, with the agreement of its masks with those of plain PyTorch, as JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -16,12 +16,28 @@ from taichinet.storage.output_folder import output_files
 
 @dataclass(frozen=True)
 class ExportReport:
-    """An exported file and its proof.
+    """An exported file and its agreement with plain PyTorch. Paths are without folders of the local machine.
 
-    `rows` has the file itself and each runtime of `taichinet predict` that was measured, by name. `resized_apart` is
-    the share of network-size pixels that the file resizes to another grey value than Pillow, and
-    `largest_grey_difference` by how many of 255 levels. `kept` are the graphs that `taichinet predict` will find,
-    as paths in the weights folder. No field names a folder of the machine: `file` and `weights` are bare names.
+    Attributes:
+        file: Name of the exported file.
+        form: File format.
+        precision: Precision of the convolutions.
+        bytes: File size.
+        weights: Name of the weights folder.
+        weights_digest: SHA-256 of the weights file.
+        size: Input resolution of the network in pixels.
+        channels: Number of image channels.
+        threshold: Probability threshold of the mask.
+        processor: Name and extensions of the CPU.
+        calibration_images: Number of images for int8 calibration.
+        parity_images: Number of images for the comparison of masks.
+        unseen_images: Number of these that were not used to train the weights.
+        resized_apart: Fraction of pixels that the file resizes to another grey value than Pillow.
+        largest_grey_difference: Largest difference of these grey values (0-255).
+        rows: Parity of the file and of each measured runtime, by name.
+        seconds: Median seconds per image, by name.
+        versions: Versions of the packages used.
+        kept: Graphs for `taichinet predict`, as paths in the weights folder.
     """
 
     file: str
@@ -45,7 +61,7 @@ class ExportReport:
     kept: tuple[str, ...]
 
     def to_json_dict(self) -> dict[str, Any]:
-        """Plain values, with the Dice cost of every row."""
+        """Plain values for JSON, with the Dice cost of every row."""
         content = asdict(self)
         for name, parity in self.rows.items():
             content["rows"][name]["dice_cost"] = parity.dice_cost
@@ -53,7 +69,7 @@ class ExportReport:
 
 
 def write_report(report: ExportReport, file: Path) -> tuple[Path, Path]:
-    """FILE.parity.json and FILE.parity.md beside the exported `file`."""
+    """Write FILE.parity.json and FILE.parity.md to the folder of the exported `file`, and return their paths."""
     as_json, as_table = (file.with_name(f"{file.name}.parity.{ending}") for ending in ("json", "md"))
     with output_files(file.parent) as temporary:
         write_json(temporary / as_json.name, report.to_json_dict())

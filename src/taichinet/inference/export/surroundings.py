@@ -1,15 +1,15 @@
-"""Around the network in an exported file: resizing and normalisation before, native size and threshold behind.
+"""Pre- and post-processing of an exported file: resizing and normalisation; original resolution and threshold.
 
-All of it is matrix products, so that every runtime computes the same thing: a runtime's own resizing differs from the
-next one's. An axis of n pixels is resized to m by a matrix (m, n) of triangle weights
+Resizing is implemented with matrix products, so that the result does not depend on the runtime: the resize operators
+of runtimes differ. An axis of n pixels is resized to m pixels by a matrix (m, n) of triangle weights
 
-    w[i, j] = max(0, 1 - |j + 1/2 - (i + 1/2) n / m| / s), each row divided by its sum,
+    w[i, j] = max(0, 1 - |j + 1/2 - (i + 1/2) n / m| / s), each row divided by its sum.
 
-with s = max(n / m, 1) before the network, which is Pillow's antialiased bilinear filter and so the training's, and
-s = 1 behind it, which is PyTorch's bilinear interpolation without corner alignment, as scores and predictor use it.
-Pillow rounds to whole grey values after each axis, width first; so does this. Its weights have 22 bits, these 24: a
-pixel whose exact value is near a half may round the other way. Pillow 13 begins with the height where an image is much
-taller than wide: there up to a quarter of the pixels round the other way, by one grey value of 255.
+In pre-processing, s = max(n / m, 1): Pillow's bilinear filter with antialiasing, as in training. In post-processing,
+s = 1: PyTorch's bilinear interpolation without corner alignment, as in evaluation and in the predictor. As in Pillow,
+values are rounded to integer grey values after each axis, width first. Pillow's weights have 22 bits and these have 24,
+so a pixel with an exact value close to a half may be rounded differently. Pillow 13 resizes the height first if an
+image is much taller than wide. For such images, up to a quarter of the pixels differ by one grey value.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def behind_network(size: int, threshold: float) -> onnx.ModelProto:
 
 
 def _grey() -> str:
-    """Pillow's luma: (sum + 2^15) >> 16. The sum is below 2^24, so that floats hold it exactly; grey stays as it is."""
+    """Pillow's luma: (sum + 2^15) >> 16. The sum is below 2^24 and thus exact in float32. Grey images are unchanged."""
     return f"""
           luma = Constant <value = float[3] {{{", ".join(f"{weight}.0" for weight in _LUMA)}}}> ()
           weighted = Mul (colour, luma)
@@ -115,7 +115,7 @@ def _grey() -> str:
 
 
 def _weights(name: str, given: str, wanted: str, antialias: bool) -> str:
-    """The matrix `name` (m, n) of the module's formula, from int64[1] names n = `given` and m = `wanted`."""
+    """ONNX text for the matrix `name` (m, n) of the module docstring; `given` and `wanted` name n and m (int64[1])."""
     n, m = f"{name}_n", f"{name}_m"
     widen = f"Max ({name}_scale, one)" if antialias else "Identity (one)"
     return f"""

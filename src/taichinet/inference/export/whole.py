@@ -1,4 +1,4 @@
-"""The whole file: a network-size graph between its surroundings, as ONNX or as OpenVINO's model."""
+"""The complete graph: a network graph composed with pre- and post-processing, for ONNX or OpenVINO."""
 
 from __future__ import annotations
 
@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 def whole_onnx(
     network: onnx.ModelProto, channels: int, size: int, threshold: float, notes: dict[str, str]
 ) -> onnx.ModelProto:
-    """uint8 `image` (H, W, 1 or 3) -> uint8 `mask` and float `probability` (H, W); `notes` become its metadata."""
+    """Compose the network graph with pre- and post-processing.
+
+    Args:
+        network: ONNX graph of the network.
+        channels: Number of input channels of the network.
+        size: Input resolution of the network in pixels.
+        threshold: Probability threshold of the mask.
+        notes: Metadata of the model.
+
+    Returns:
+        Model from uint8 `image` (H, W, 1 or 3) to uint8 `mask` (0 or 255) and float `probability`, both (H, W).
+    """
     alone = onnx.ModelProto()
     alone.CopyFrom(network)
     if any(output.name == DISAGREEMENT for output in alone.graph.output):
@@ -42,7 +53,7 @@ def whole_onnx(
 
 
 def _one_opset(part: onnx.ModelProto, like: onnx.ModelProto) -> None:
-    """Every part must name the same operator sets, also those that it does not use."""
+    """Set the operator sets of `part` to those of `like`: composed models must list the same operator sets."""
     versions = {entry.domain: entry.version for entry in like.opset_import} | {
         entry.domain: entry.version for entry in part.opset_import if entry.domain not in ("", "ai.onnx")
     }
@@ -52,7 +63,7 @@ def _one_opset(part: onnx.ModelProto, like: onnx.ModelProto) -> None:
 
 
 def whole_openvino(network: openvino.Model, channels: int, size: int, threshold: float) -> openvino.Model:
-    """The same around OpenVINO's model of the network, float or int8; `network` is taken apart."""
+    """Compose an OpenVINO model, float or int8, with pre- and post-processing. `network` is modified."""
     import openvino
 
     core = openvino.Core()
@@ -65,7 +76,7 @@ def whole_openvino(network: openvino.Model, channels: int, size: int, threshold:
 
 
 def _connect(output: openvino.Output, replaced: openvino.Output) -> None:
-    """Feed whatever read the parameter `replaced` from where the result `output` comes from."""
+    """Connect all consumers of the parameter `replaced` to the source of the result `output`."""
     source = output.get_node().input_value(0) if output.get_node().get_type_name() == "Result" else output
     for target in replaced.get_target_inputs():
         target.replace_source_output(source)

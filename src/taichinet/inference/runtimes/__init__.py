@@ -1,1 +1,1 @@
-"""Ways to run one network: PyTorch plain and tuned, ONNX Runtime, OpenVINO, behind one interface."""
+"""Inference runtimes with a common interface: plain and tuned PyTorch, ONNX Runtime, OpenVINO."""

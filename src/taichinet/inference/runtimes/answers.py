@@ -1,4 +1,4 @@
-"""Answers: a network reduced to what is asked of it, the lesion's probability and perhaps the paths' disagreement."""
+"""Inference wrapper that only computes the outputs needed: lesion probability and, optionally, disagreement."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from taichinet.models.two_paths import TwoPaths
 
 
 class Answers(nn.Module):
-    """Image float (B, C, S, S) in [0, 1] -> (lesion,) or (lesion, disagreement), each float (B, 1, S, S).
+    """Image (B, C, S, S) in [0, 1] -> (lesion,) or (lesion, disagreement), each (B, 1, S, S).
 
-    Without the disagreement, whatever the mask does not depend on is not computed: where no head couples the outputs
-    and the answer is O_p, that is TaiChiNet's negative decoder (without cross-attention its negative path whole), and
-    the twin of a network with a second path. With the paper's head O_p reads O_n (Eq. 11): all of it is needed.
+    Without the disagreement, parts that do not affect the mask are skipped if there is no head and the output is O_p:
+    the negative decoder of TaiChiNet (the whole negative path without cross-attention), or the second network of
+    `TwoPaths`. With the head of the paper, O_p depends on O_n (Eq. 11), and the whole network is needed.
     """
 
     def __init__(self, network: nn.Module, disagreement: bool) -> None:
@@ -25,7 +25,7 @@ class Answers(nn.Module):
         self.disagreement = disagreement
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """The answers for `image`."""
+        """The outputs for `image`; only the lesion probability for one-path networks."""
         prediction = self._complete(image) if self.disagreement else self._lesion_alone(image)
         second = prediction.disagreement if self.disagreement else None
         return (prediction.lesion,) if second is None else (prediction.lesion, second)

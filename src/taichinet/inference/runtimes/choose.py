@@ -1,4 +1,4 @@
-"""Which runtime a prediction uses: the fastest whose parity was proven for these weights on this processor."""
+"""Selection of the runtime: the fastest one that was validated for these weights on this CPU."""
 
 from __future__ import annotations
 
@@ -35,23 +35,26 @@ def open_runtime(
     accelerated: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Runtime:
-    """The runtime that `choice` names for the weights `loaded` from `folder`.
+    """Open a runtime for a network.
 
-    `auto` is the fastest proven one that is installed and was measured to be faster than tuned PyTorch; without any,
-    tuned PyTorch. With `accelerated` (there is a GPU) it is always tuned PyTorch. `onnx` and `openvino` need a record
-    of `taichinet export` that holds.
+    `auto` is the fastest validated runtime that is installed and was measured to be faster than tuned PyTorch,
+    otherwise tuned PyTorch. With a GPU, it is always tuned PyTorch. `onnx` and `openvino` need a valid parity record of
+    `taichinet export`.
 
     Args:
         choice: auto, eager, tuned, onnx or openvino.
-        loaded: The network.
-        folder: Where its weights are.
-        disagreement: Whether the second map is asked for.
+        loaded: Network and configuration.
+        folder: The weights folder.
+        disagreement: Whether to compute the disagreement of the two paths.
         accelerated: Whether there is a GPU.
-        report: Called with one line for each graph beside the weights that is not used, with the reason.
+        report: Called with one message for each graph that cannot be used, with the reason.
+
+    Returns:
+        The runtime.
 
     Raises:
         SettingError: The name is unknown, or its package is not installed.
-        WeightsError: No graph for the named runtime can be used; with each reason.
+        WeightsError: No graph for the requested runtime can be used. The message has each reason.
     """
     if choice not in get_args(RuntimeChoice):
         raise unknown_name("runtime", choice, get_args(RuntimeChoice))
@@ -64,17 +67,20 @@ def open_runtime(
             if record.seconds < record.tuned_seconds and find_spec(_PACKAGES[record.runtime]):
                 try:
                     return _open(record, folder, disagreement)
-                except WeightsError as error:  # slower, but right
+                except WeightsError as error:  # use the next one, which is slower
                     report(str(error))
     return Tuned(loaded.network, disagreement=disagreement)
 
 
 def proven(folder: Path, report: Callable[[str], None] = lambda line: None) -> list[ParityRecord]:
-    """The records beside the weights in `folder` that hold for these weights on this processor, fastest first.
+    """Read the parity records in a weights folder that are valid for these weights on this CPU.
 
     Args:
         folder: The weights folder, or the weights file in it.
-        report: Called with one line for each record that cannot be used, with the reason.
+        report: Called with one message for each record that cannot be used, with the reason.
+
+    Returns:
+        Valid records, in the order of their run time relative to tuned PyTorch, fastest first.
     """
     folder = folder.parent if folder.name == WEIGHTS_FILE else folder
     files = sorted((folder / RUNTIMES_FOLDER).glob("*.json"))
@@ -113,7 +119,7 @@ def _why_unusable(record: ParityRecord, folder: Path, weights_digest: str) -> st
             return "the record has no digest of the graph, so the graph is unverified"
         if record.graph_digest != digest_graph(graph):
             return f"the content of {record.graph} is not the one that was exported"
-    except (OSError, RuntimeError, ValueError) as error:  # absent, a link to itself, a name with a zero byte
+    except (OSError, RuntimeError, ValueError) as error:  # missing file, symbolic link loop, name with a null byte
         return f"{record.graph} cannot be read ({error})"
     return None
 

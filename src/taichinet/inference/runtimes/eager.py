@@ -1,4 +1,4 @@
-"""Plain PyTorch: the network as it was trained, called in inference mode."""
+"""Plain PyTorch: the network as it was trained, in inference mode."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taichinet.models.upsampling import leave_upsampling_plain
 from taichinet.training.device import Placement
 
 PLAIN = Placement(torch.device("cpu"), bf16=False, memory_format=torch.contiguous_format)
-"""Float32 in the usual layout: what all other runtimes are compared with."""
+"""Float32 on the CPU in the contiguous layout: the reference for all other runtimes."""
 
 
 class Eager:
@@ -22,23 +22,26 @@ class Eager:
     name: RuntimeName = "eager"
 
     def __init__(self, network: nn.Module, placement: Placement = PLAIN, disagreement: bool = True) -> None:
-        """Take `network` over: it is moved to `placement`, and from now on computes upsampling as it is written.
+        """Set up the network.
 
-        `disagreement` asks for the second answer too.
+        Args:
+            network: The network; it is moved to `placement`, and fused upsampling is disabled.
+            placement: Device, precision and memory layout.
+            disagreement: Whether to compute the disagreement of the two paths.
         """
         self._placement = placement
-        # The reference for every other runtime: computed as the network is written.
+        # The reference for all other runtimes, so without fused upsampling.
         network = leave_upsampling_plain(placement.place(network))
         self._answers = Answers(network, disagreement).eval()
 
     @property
     def description(self) -> RuntimeDescription:
-        """Its name and precision."""
+        """Name and precision."""
         return RuntimeDescription(self.name, "bf16" if self._placement.bf16 else "float32")
 
     @torch.inference_mode()
     def maps(self, images: NDArray[np.uint8]) -> Maps:
-        """The answers for uint8 images (B, C, S, S)."""
+        """Output of the network for uint8 images (B, C, S, S)."""
         image = torch.from_numpy(images).to(self._placement.device).float() / 255
         with self._placement.autocast():
             answers = self._answers(image.to(memory_format=self._placement.memory_format))

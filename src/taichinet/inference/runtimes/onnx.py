@@ -1,4 +1,4 @@
-"""ONNX Runtime: a network-size graph that `taichinet export` wrote, float32 or int8."""
+"""ONNX Runtime: a network graph written by `taichinet export`, float32 or int8."""
 
 from __future__ import annotations
 
@@ -13,10 +13,20 @@ from taichinet.inference.runtimes.runtime import Maps, Precision, RuntimeDescrip
 
 
 class OnnxRuntime:
-    """A session on the CPU."""
+    """ONNX Runtime session on the CPU."""
 
     def __init__(self, model: Path | bytes, precision: Precision, threads: int = 0, disagreement: bool = True) -> None:
-        """`model` is the file or its content; `threads` 0 is one a core. WeightsError for a file that is no graph."""
+        """Open a graph.
+
+        Args:
+            model: The file or its content.
+            precision: Precision of the graph.
+            threads: Number of threads; 0 for one per core.
+            disagreement: Whether to return the disagreement of the two paths.
+
+        Raises:
+            WeightsError: The graph cannot be opened.
+        """
         self._disagreement = disagreement
         self.description = RuntimeDescription("onnx", precision)
         options = onnxruntime.SessionOptions()
@@ -25,12 +35,12 @@ class OnnxRuntime:
         source = model if isinstance(model, bytes) else str(model)
         try:
             self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own errors have no common base
+        except Exception as error:  # the exceptions of onnxruntime have no common base class
             named = "The graph" if isinstance(model, bytes) else f"The graph {model}"
             raise WeightsError(f"{named} cannot be opened ({error}). Write it again: `taichinet export`.") from error
 
     def maps(self, images: NDArray[np.uint8]) -> Maps:
-        """The answers for uint8 images (B, C, S, S)."""
+        """Output of the network for uint8 images (B, C, S, S)."""
         image = images.astype(np.float32) / np.float32(255)
         answers = self._session.run(None, {self._session.get_inputs()[0].name: image})
         planes = [np.asarray(answer, dtype=np.float32)[:, 0] for answer in answers]

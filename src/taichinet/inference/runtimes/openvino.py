@@ -1,4 +1,4 @@
-"""OpenVINO: a network-size graph that `taichinet export` wrote, float32, bf16 or int8."""
+"""OpenVINO: a network graph written by `taichinet export`, float32, bf16 or int8."""
 
 from __future__ import annotations
 
@@ -16,18 +16,25 @@ from taichinet.inference.runtimes.runtime import Maps, Precision, RuntimeDescrip
 
 
 class OpenVino:
-    """A model compiled for the CPU: one image takes all threads, several images of a batch are computed at once.
+    """OpenVINO model for the CPU. A single image uses all threads; several images of a batch are computed in parallel.
 
-    Fewer threads on an image spare the waiting at every layer's end, and do not stall the other images when the
-    threads that decode and write take a core for a while.
+    With fewer threads per image, less time is lost in the synchronisation after every layer, and other images are not
+    delayed when a core is used by the threads for decoding and writing.
     """
 
     def __init__(
         self, model: Path | openvino.Model, precision: Precision, threads: int = 0, disagreement: bool = True
     ) -> None:
-        """`model` is an .xml, an .onnx or a model in memory; `threads` 0 leaves their number to OpenVINO.
+        """Open and compile a graph.
 
-        Raises WeightsError for a file that is no graph, and for bf16 on a processor without it.
+        Args:
+            model: An .xml or .onnx file, or a model in memory.
+            precision: Precision of the arithmetic.
+            threads: Number of threads; 0 for the default of OpenVINO.
+            disagreement: Whether to return the disagreement of the two paths.
+
+        Raises:
+            WeightsError: The graph cannot be opened, or the CPU does not support bf16.
         """
         self._disagreement = disagreement
         self.description = RuntimeDescription("openvino", precision)
@@ -49,24 +56,24 @@ class OpenVino:
             ) from error
 
     def maps(self, images: NDArray[np.uint8]) -> Maps:
-        """The answers for uint8 images (B, C, S, S)."""
+        """Output of the network for uint8 images (B, C, S, S)."""
         image = images.astype(np.float32) / np.float32(255)
         planes = self._whole(image) if len(image) == 1 else self._each(image)
         return Maps(lesion=planes[0], disagreement=planes[1] if len(planes) > 1 and self._disagreement else None)
 
     def _whole(self, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Every answer for float images (B, C, S, S), each (B, S, S)."""
+        """Outputs for a batch of float images (B, C, S, S), each (B, S, S)."""
         found = self._alone([image])
         return [np.array(found[i], dtype=np.float32)[:, 0] for i in range(len(self._alone.outputs))]
 
     def _each(self, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """The same, as many images at once as OpenVINO finds best."""
+        """The same outputs, with as many images in parallel as OpenVINO recommends."""
         requests, running = self._requests, deque[openvino.InferRequest]()
         answers: list[list[NDArray[np.float32]]] = [[] for _ in self._alone.outputs]
 
         def collect() -> None:
             request = running[0]
-            request.wait()  # interrupted here, it is still among those that run
+            request.wait()  # if interrupted here, the request is still in `running`
             running.popleft()
             for i, answer in enumerate(answers):
                 answer.append(np.array(request.get_output_tensor(i).data[:, 0], dtype=np.float32))
@@ -79,15 +86,15 @@ class OpenVino:
                 running[-1].start_async([image[row : row + 1]])
             while running:
                 collect()
-        finally:  # where the user interrupts, none may be left at work
+        finally:  # after an interrupt, no request may continue to run
             for request in running:
                 request.wait()
         return [np.concatenate(answer) for answer in answers]
 
     @cached_property
     def _requests(self) -> list[openvino.InferRequest]:
-        """As many as are computed at once; made when the first batch comes, since compiling takes a moment."""
-        # Not pinned: these share the cores with the threads that decode and write.
+        """One request per parallel image. Created with the first batch, because compilation takes time."""
+        # Threads are not pinned, because they share the cores with the threads for decoding and writing.
         streams = {"PERFORMANCE_HINT": "THROUGHPUT", "ENABLE_CPU_PINNING": False}
         compiled = self._core.compile_model(self._model, "CPU", self._settings | streams)
         count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
@@ -95,5 +102,5 @@ class OpenVino:
 
 
 def has_bf16() -> bool:
-    """Whether OpenVINO finds bf16 arithmetic in this processor."""
+    """Whether OpenVINO supports bf16 on this CPU."""
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -1,4 +1,4 @@
-"""ParityRecord: what was measured of a runtime against plain PyTorch, kept beside the weights."""
+"""Agreement of a runtime with plain PyTorch, and its record in the weights folder."""
 
 from __future__ import annotations
 
@@ -16,22 +16,31 @@ from taichinet.storage.digest import digest_bytes, digest_file
 from taichinet.storage.documents import read_json
 
 RUNTIMES_FOLDER = "runtimes"
-"""The folder within a weights folder that holds network-size graphs and their records."""
+"""Folder in a weights folder for network graphs and their parity records."""
 
 MOST_DICE_COST = 0.005
-"""What a runtime may lose in mean Dice against the truth."""
+"""Maximum decrease in mean Dice against the ground truth."""
 
 LEAST_AGREEMENT: dict[Precision, float] = {"float32": 0.999, "bf16": 0.99, "int8": 0.995}
-"""The mean Dice between a runtime's masks and plain PyTorch's that is asked where no image has a truth."""
+"""Minimum mean Dice between the masks of a runtime and of plain PyTorch.
+
+For bf16 and int8, it only applies if no image has a ground truth.
+"""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """One runtime's masks against plain PyTorch's on the same images, at native size.
+    """Comparison of the masks of a runtime with those of plain PyTorch, at the original resolution of the images.
 
-    `agreement` and `least_agreement` are the mean and the lowest Dice between the two masks of an image (1 where both
-    are empty); `flipped_pixels` of `pixels` in all differ in the mask; `largest_difference` is over all probabilities.
-    `dice` and `plain_dice` are the mean Dice against the truth, None where no image has one.
+    Attributes:
+        images: Number of images.
+        agreement: Mean Dice between the two masks of an image (1 if both are empty).
+        least_agreement: Minimum Dice between the two masks of an image.
+        flipped_pixels: Number of pixels that differ between the masks.
+        pixels: Total number of pixels.
+        largest_difference: Maximum absolute difference of the probabilities.
+        plain_dice: Mean Dice of plain PyTorch against the ground truth; None if no image has one.
+        dice: Mean Dice of the runtime against the ground truth; None if no image has one.
     """
 
     images: int
@@ -45,11 +54,11 @@ class Parity:
 
     @property
     def dice_cost(self) -> float | None:
-        """By how much the runtime's Dice is below plain PyTorch's."""
+        """Dice of plain PyTorch minus Dice of the runtime; None without ground truth."""
         return None if self.dice is None or self.plain_dice is None else self.plain_dice - self.dice
 
     def failures(self, precision: Precision) -> list[str]:
-        """Why the parity does not hold; empty where it does."""
+        """Reasons why the runtime differs too much from plain PyTorch; empty if it does not."""
         cost = self.dice_cost
         if cost is not None and cost > MOST_DICE_COST:
             return [f"it costs {cost:.4f} Dice ({self.plain_dice:.4f} to {self.dice:.4f}), more than {MOST_DICE_COST}"]
@@ -61,11 +70,20 @@ class Parity:
 
 @dataclass(frozen=True)
 class ParityRecord:
-    """A proven runtime: for which weights, on which processor, which graph, how fast.
+    """Comparison of a runtime with plain PyTorch for specific weights on a specific CPU.
 
-    `seconds`, `tuned_seconds` and `plain_seconds` are the medians of one image through the runtime, through tuned and
-    through plain PyTorch, taken in turn. `graph` is the name of the graph in RUNTIMES_FOLDER and `graph_digest` its
-    digest (`digest_graph`); records written before there was one have "", and their graph is not used.
+    Attributes:
+        runtime: Name of the runtime.
+        precision: Precision of the runtime.
+        graph: Name of the graph in RUNTIMES_FOLDER.
+        weights_digest: SHA-256 of the weights file.
+        processor: Name and extensions of the CPU.
+        parity: Comparison of the masks.
+        seconds: Median seconds per image of the runtime.
+        tuned_seconds: Median seconds per image of tuned PyTorch, measured alternately.
+        plain_seconds: Median seconds per image of plain PyTorch, measured alternately.
+        graph_digest: Digest of the graph (`digest_graph`). Empty in records of earlier versions, whose graph is not
+            used.
     """
 
     runtime: RuntimeName
@@ -81,12 +99,12 @@ class ParityRecord:
 
     @property
     def description(self) -> RuntimeDescription:
-        """The runtime that the record is of."""
+        """Name and precision of the runtime."""
         return RuntimeDescription(self.runtime, self.precision)
 
     @property
     def holds(self) -> bool:
-        """Whether the runtime may be used in the place of plain PyTorch."""
+        """Whether the runtime may be used instead of plain PyTorch."""
         return not self.parity.failures(self.precision)
 
 
@@ -103,7 +121,7 @@ def read_record(file: Path) -> ParityRecord:
     """Read the record in `file`.
 
     Raises:
-        WeightsError: The file cannot be read, or a field is absent, of another type, or out of range.
+        WeightsError: The file cannot be read, or a field is missing, has a wrong type or is out of range.
     """
     try:
         content = read_json(file, WeightsError, "Delete it, or write it again: `taichinet export`.")
@@ -120,13 +138,13 @@ def read_record(file: Path) -> ParityRecord:
 
 
 def digest_graph(file: Path) -> str:
-    """The SHA-256 of a graph: of the file, and for OpenVINO also of the .bin beside it that holds the weights."""
+    """SHA-256 of a graph file and, for OpenVINO, of the .bin file with its weights."""
     parts = [file, *([file.with_suffix(".bin")] if file.suffix == ".xml" else [])]
     return digest_bytes("".join(digest_file(part) for part in parts).encode())
 
 
 def processor() -> str:
-    """The processor's name and the extensions that decide how int8 and bf16 are computed."""
+    """Name of the CPU and its extensions that affect int8 and bf16 arithmetic."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -138,7 +156,7 @@ def processor() -> str:
 
 
 def has_int8_dot_products() -> bool:
-    """Whether the processor sums int8 products without saturating (VNNI or AMX); older ones lose bits of weights."""
+    """Whether the CPU adds int8 products without saturation (VNNI, AMX, or not x86)."""
     return any(name in processor().split() for name in ("avx_vnni", "avx512_vnni", "amx_int8")) or (
         platform.machine() not in ("x86_64", "AMD64")
     )

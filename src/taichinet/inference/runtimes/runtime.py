@@ -1,4 +1,4 @@
-"""Runtime: what every way to run a network offers, and what it says of itself."""
+"""Interface of the inference runtimes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 
 @dataclass(frozen=True)
 class RuntimeDescription:
-    """Which engine computes, and in which number format most of the arithmetic is done."""
+    """Name of the runtime, and precision of most of its arithmetic."""
 
     name: RuntimeName
     precision: Precision
@@ -26,10 +26,11 @@ class RuntimeDescription:
 
 @dataclass(frozen=True)
 class Maps:
-    """What a network says of B images at its own size S: both float32 (B, S, S) in [0, 1].
+    """Output of a network for B images at its input resolution S.
 
-    `lesion` is the final probability; `disagreement` is |O_p - (1 - O_n)|, None for one-path networks and where it
-    was not asked for.
+    Attributes:
+        lesion: Probability of lesion, float32 (B, S, S) in [0, 1].
+        disagreement: |O_p - (1 - O_n)|, float32 (B, S, S) in [0, 1]. None for one-path networks, or if not requested.
     """
 
     lesion: NDArray[np.float32]
@@ -37,11 +38,11 @@ class Maps:
 
 
 class Runtime(Protocol):
-    """A network that is ready to answer; the answers of all runtimes agree within their parity report."""
+    """A network ready for inference. Outputs of all runtimes agree within the limits of `parity.py`."""
 
     @property
     def description(self) -> RuntimeDescription:
-        """What this runtime is."""
+        """Name and precision of the runtime."""
 
     def maps(self, images: NDArray[np.uint8]) -> Maps:
-        """The answers for uint8 images (B, C, S, S) of network size, B at least 1."""
+        """Output of the network for uint8 images (B, C, S, S) at its input resolution, with B at least 1."""

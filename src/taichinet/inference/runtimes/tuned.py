@@ -1,4 +1,4 @@
-"""Tuned PyTorch: convolutions merged with BatchNorm and upsampling, channels-last, bf16 where there is."""
+"""Tuned PyTorch: convolutions fused with BatchNorm and upsampling, channels-last, bf16 if supported."""
 
 from __future__ import annotations
 
@@ -14,25 +14,30 @@ from taichinet.training.device import Placement, choose_placement
 
 
 class Tuned(Eager):
-    """The same answers as `Eager` up to rounding, from a copy of the network made for inference alone."""
+    """An optimised copy of the network, with the same outputs as `Eager` up to rounding."""
 
     name: RuntimeName = "tuned"
 
     def __init__(self, network: nn.Module, placement: Placement | None = None, disagreement: bool = True) -> None:
-        """`network` itself is left as it is; `placement` is the machine's best where None."""
+        """Set up an optimised copy of the network.
+
+        Args:
+            network: The network; it is not changed.
+            placement: Device, precision and memory layout; chosen automatically if None.
+            disagreement: Whether to compute the disagreement of the two paths.
+        """
         placement = placement or choose_placement()
         folded = fold_batch_norms(network)
-        # On a GPU the transposed form was never measured.
+        # The transposed form was not measured on a GPU.
         super().__init__(
             transpose_upsampling(folded) if placement.device.type == "cpu" else folded, placement, disagreement
         )
 
 
 def fold_batch_norms(network: nn.Module) -> nn.Module:
-    """A copy of `network` in evaluation mode without the BatchNorms that follow a convolution in an nn.Sequential.
+    """Copy a network in evaluation mode and fold each BatchNorm after a convolution in an nn.Sequential into it.
 
-    The convolution takes on the scale and shift. Elsewhere nothing says that the norm's input is the convolution's
-    output alone, so those stay.
+    Other BatchNorm layers are kept, because their input is not known to be the output of a convolution.
     """
     folded = copy.deepcopy(network).eval()
     for module in folded.modules():

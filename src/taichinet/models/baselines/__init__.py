@@ -1,1 +1,1 @@
-"""The rivals of Table IV, one file each; U-Net itself is `models/unet.py`, because TaiChiNet is made of two of it."""
+"""The baselines of Table IV, one file each. U-Net is in `models/unet.py`, because TaiChiNet consists of two U-Nets."""

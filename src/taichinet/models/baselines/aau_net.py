@@ -1,11 +1,11 @@
 """AAU-Net (Chen et al., "AAU-Net: An Adaptive Attention U-Net for Breast Lesions Segmentation in Ultrasound Images",
 TMI 2023).
 
-Certain: the hybrid adaptive attention module (HAAM), which is all that the authors released; its parameter formula
-equals the released module's. Inferred: the assembly. U-Net has two convolutions a stage and the release says to
-replace each, so there are two modules a stage; the kernels of the last fusion alternate 1, 3, 1, 3, 1 down and
-3, 1, 3, 1 up, as the same authors' next network lists them. The paper's text describes three parallel convolutions and
-additive fusion; the released module, which we follow, does not. The most expensive network of the ten.
+Certain: the hybrid adaptive attention module (HAAM), the only part that the authors released. Its parameter formula
+equals that of the released module. Inferred: how the modules are assembled. A U-Net stage has two convolutions and the
+release states that each is replaced, so there are two modules per stage. The kernel sizes of the final fusion alternate
+(1, 3, 1, 3, 1 in the encoder and 3, 1, 3, 1 in the decoder), as listed for a later network of the same authors. The
+paper describes three parallel convolutions and additive fusion; the released module, which we follow, differs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KERNELS_DOWN, KERNELS_UP = (1, 3, 1, 3, 1), (3, 1, 3, 1)
 
 
 class AAUNetSettings(BaselineSettings):
-    """Options of an AAU-Net; the defaults are the most likely assembly, 48.98M with RGB input."""
+    """Options of an AAU-Net. The defaults are the most likely assembly: 48.98M parameters with RGB input."""
 
     width: int = Field(default=32, ge=1, le=MAX_WIDTH, description="channels of the first level")
     modules_per_stage: int = Field(default=2, ge=1, le=2, description="attention modules in the place of convolutions")
@@ -32,7 +32,7 @@ class AAUNetSettings(BaselineSettings):
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution of the same size, BatchNorm, ReLU."""
+    """Convolution with padding that keeps the resolution, BatchNorm, ReLU: (B, in, H, W) -> (B, out, H, W)."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, dilation: int = 1) -> None:
         padding = dilation * (kernel // 2)
@@ -44,7 +44,7 @@ class ConvBlock(nn.Sequential):
 
 
 class ChannelAttention(nn.Module):
-    """Chooses, channel by channel, between a dilated 3x3 and a 5x5 view: (B, C, H, W) -> (B, f, H, W)."""
+    """Weights a dilated 3x3 branch against a 5x5 branch, one weight per channel: (B, C, H, W) -> (B, f, H, W)."""
 
     def __init__(self, in_channels: int, channels: int) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class ChannelAttention(nn.Module):
 
 
 class HybridAdaptiveAttention(nn.Module):
-    """HAAM: chooses pixel by pixel between the channel attention and a plain view; no final ReLU.
+    """HAAM: weights the channel attention against a convolution branch, one weight per pixel; no final ReLU.
 
     (B, C, H, W) -> (B, f, H, W) with 43 C f + (6 + 2 k^2) f^2 + 23 f + 1 parameters for fusion kernel k.
     """
@@ -89,10 +89,10 @@ class HybridAdaptiveAttention(nn.Module):
 
 
 class AAUNet(nn.Module):
-    """U-Net with HAAMs for convolutions: image (B, C, H, W) -> Prediction."""
+    """U-Net with HAAMs instead of convolutions: image (B, C, H, W) -> Prediction."""
 
     def __init__(self, settings: AAUNetSettings | None = None) -> None:
-        """Build it from `settings` (two modules a stage, one input channel where None)."""
+        """Build the network; if `settings` is None, with two modules per stage and one input channel."""
         super().__init__()
         self.settings = settings or AAUNetSettings()
         widths = level_widths(self.settings.width)
@@ -110,7 +110,10 @@ class AAUNet(nn.Module):
         self.output = nn.Conv2d(self.settings.width, self.settings.num_classes, kernel_size=1)
 
     def forward(self, image: Tensor) -> Prediction:
-        """Image (B, C, H, W) in [0, 1], H and W multiples of 16 -> Prediction with one path."""
+        """Image (B, C, H, W) in [0, 1], H and W multiples of 16 -> Prediction with one path.
+
+        Raises SettingError for a wrong shape, or for a training batch of one image, which BatchNorm cannot normalise.
+        """
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
         if self.training and len(image) == 1:
             raise SettingError(

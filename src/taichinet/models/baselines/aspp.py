@@ -1,4 +1,4 @@
-"""Atrous spatial pyramid pooling, the module that DeepLabv3 and DeepLabv3+ share."""
+"""Atrous spatial pyramid pooling (ASPP), used by DeepLabv3 and DeepLabv3+."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PYRAMID_CHANNELS = 256
 
 
 class ConvBlock(nn.Sequential):
-    """Bias-free convolution of the same size, BatchNorm, ReLU."""
+    """Convolution without bias, with padding that keeps the resolution, BatchNorm, ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, dilation: int = 1) -> None:
         super().__init__(
@@ -25,9 +25,9 @@ class ConvBlock(nn.Sequential):
 
 
 class AtrousSpatialPyramidPooling(nn.Module):
-    """A 1x1, three dilated 3x3 and a pooled view, merged: (B, C, H, W) -> (B, 256, H, W).
+    """Fusion of a 1x1, three dilated 3x3 and a global pooling branch: (B, C, H, W) -> (B, 256, H, W).
 
-    The merged features are dropped out with probability `dropout` in training.
+    In training, dropout with probability `dropout` is applied to the fused features.
     """
 
     def __init__(self, in_channels: int, dilations: tuple[int, int, int], dropout: float) -> None:
@@ -40,14 +40,18 @@ class AtrousSpatialPyramidPooling(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Raises SettingError for a training batch of one image: BatchNorm cannot normalise its one pooled value."""
+        """Apply the pyramid: (B, C, H, W) -> (B, 256, H, W).
+
+        Raises:
+            SettingError: A training batch of one image. BatchNorm cannot normalise a single pooled value per channel.
+        """
         if self.training and len(features) == 1:
             raise SettingError(
                 "The pooled branch of DeepLab normalises one value a channel and image over the batch, so it cannot "
                 "be trained on a batch of one image. Give batches of two or more."
             )
         pooled = self.pooled(features.mean(dim=(-2, -1), keepdim=True))
-        # Of one pixel, bilinear resizing is a copy to all.
+        # Equivalent to bilinear resizing of a single pixel.
         everywhere = pooled.expand(-1, -1, *features.shape[-2:])
         views = [*(view(features) for view in self.views), everywhere]
         merged: Tensor = self.dropout(self.merge(torch.cat(views, dim=1)))

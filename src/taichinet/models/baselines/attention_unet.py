@@ -1,9 +1,10 @@
 """Attention U-Net (Oktay et al., "Attention U-Net: Learning Where to Look for the Pancreas", MIDL 2018).
 
-Certain: the gates, widths and totals of the usual two-dimensional version, which ultrasound papers compare with: the
-U-Net of Fig. 3 with an additive gate on each skip, after the up block. The authors' own code is three-dimensional and
-differs: it gates three skips of four, takes the gating signal from the coarser scale, and has no BatchNorm inside the
-sum. Open: the base width of Table IV; `width=64` is the published two-dimensional network, 34.88M.
+Certain: the gates, widths and parameter counts of the common two-dimensional version, which ultrasound papers use as a
+baseline: the U-Net of Fig. 3 with an additive gate on each skip connection, after the up block. The authors' code is
+three-dimensional and differs: it gates three of four skip connections, takes the gating signal from the coarser scale,
+and has no BatchNorm inside the sum. Unknown: the base width used for Table IV. `width=64` is the published
+two-dimensional network with 34.88M parameters.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from taichinet.models.settings import BaselineSettings
 
 
 class AttentionUNetSettings(BaselineSettings):
-    """Options of an attention U-Net; width 32 is the size of the paper's own U-Net, 8.73M."""
+    """Options of an Attention U-Net. Width 32 is that of the paper's U-Net and gives 8.73M parameters."""
 
     width: int = Field(default=32, ge=2, le=MAX_WIDTH, multiple_of=2, description="channels of the first level")
 
 
 class AttentionGate(nn.Module):
-    """Weights a skip by where the coarser features look: (skip, gating), both (B, C, H, W) -> skip * psi."""
+    """Additive attention gate: (skip, gating), both (B, C, H, W) -> skip * psi."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -35,16 +36,16 @@ class AttentionGate(nn.Module):
         self.psi = nn.Sequential(nn.Conv2d(hidden, 1, kernel_size=1), nn.BatchNorm2d(1), nn.Sigmoid())
 
     def forward(self, skip: Tensor, gating: Tensor) -> Tensor:
-        """The gated skip; one weight a pixel for all channels."""
+        """The gated skip features; one weight per pixel, shared by all channels."""
         weight: Tensor = self.psi(torch.relu(self.of_gating(gating) + self.of_skip(skip)))
         return skip * weight
 
 
 class AttentionUNet(nn.Module):
-    """U-Net with a gate on each of its four skips: image (B, C, H, W) -> Prediction."""
+    """U-Net with an attention gate on each of the four skip connections: image (B, C, H, W) -> Prediction."""
 
     def __init__(self, settings: AttentionUNetSettings | None = None) -> None:
-        """Build it from `settings` (width 32, one input channel where None)."""
+        """Build the network; if `settings` is None, with width 32 and one input channel."""
         super().__init__()
         self.settings = settings or AttentionUNetSettings()
         widths = level_widths(self.settings.width)

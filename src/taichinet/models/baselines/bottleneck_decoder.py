@@ -1,4 +1,4 @@
-"""The decoder that CE-Net introduced and FAT-Net took over: bottleneck blocks that upsample, and the output head."""
+"""Decoder of CE-Net, also used by FAT-Net: upsampling bottleneck blocks and the output head."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from taichinet.models.backbones import PretrainedSettings
 
 
 class BottleneckUp(nn.Sequential):
-    """1x1 to a quarter, 3x3 transposed stride 2, 1x1: (B, in, H, W) -> (B, out, 2H, 2W); each with BatchNorm, ReLU."""
+    """Upsampling bottleneck block: (B, in, H, W) -> (B, out, 2H, 2W).
+
+    1x1 convolution to in/4 channels, 3x3 transposed convolution with stride 2, 1x1 convolution; each is followed by
+    BatchNorm and ReLU.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         hidden = in_channels // 4
@@ -32,23 +36,23 @@ class BottleneckUp(nn.Sequential):
 class TransposedHeadSettings(PretrainedSettings):
     """Options of a network that ends with `TransposedHead`.
 
-    `lesion_prior` is the share of the image that the output expects to be lesion before it has learned anything. With
-    the sources' usual start (0.5) the background switches off all features of the head wherever the lesion is, the
-    output there is its bias alone, and hundreds of steps pass below 1/2, see docs/fidelity.md.
+    `lesion_prior` is the initial probability of lesion, set by the output bias. With the initialisation of the sources
+    (0.5), the background pixels turn off all features of the head at the lesion. The output there is only its bias, and
+    stays below 1/2 for hundreds of steps: see docs/fidelity.md.
     """
 
     lesion_prior: float = Field(default=0.1, gt=0, le=0.5, description="0.5: no special start of the output")
 
     def for_second_path(self) -> Self:
-        """The usual start: the twin's own prior is the coupling's."""
+        """Settings without the lesion prior: the prior of the second path is `CouplingSettings.background_prior`."""
         return self.model_copy(update={"lesion_prior": 0.5})
 
 
 class TransposedHead(nn.Sequential):
-    """Features at half size to logits: (B, C, H/2, W/2) -> (B, R, H, W)."""
+    """Output head from features at half resolution to logits: (B, C, H/2, W/2) -> (B, R, H, W)."""
 
     def __init__(self, channels: int, regions: int, lesion_prior: float) -> None:
-        """The last bias starts at the logit of `lesion_prior`, and as torch has it where that is 0.5."""
+        """Initialise the last bias to the logit of `lesion_prior`; 0.5 keeps PyTorch's default initialisation."""
         super().__init__(
             nn.ConvTranspose2d(channels, 32, kernel_size=4, stride=2, padding=1),
             nn.ReLU(inplace=True),

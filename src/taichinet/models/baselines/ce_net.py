@@ -1,8 +1,9 @@
 """CE-Net (Gu et al., "CE-Net: Context Encoder Network for 2D Medical Image Segmentation", TMI 2019).
 
-Certain: everything, from the official code. The paper draws the branches of both context modules without a word on
-sharing; the code ties their weights, and so do we. One departure for small images: a pooling window larger than the
-deepest map is cut to it, so that sizes below 192 pixels work; at 192 and above nothing is cut.
+Certain: the complete network, from the official code. The paper does not state whether the branches of the context
+modules share weights; they do in the code and here. One deviation for small images: a pooling window larger than the
+deepest feature map is reduced to the size of the map, so that sizes below 192 pixels work. At 192 pixels and above, the
+network is that of the official code.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ DEEP_CHANNELS = 512
 
 
 class CENetSettings(TransposedHeadSettings):
-    """Options of a CE-Net; its widths are ResNet-34's."""
+    """Options of a CE-Net. Its widths are those of ResNet-34."""
 
 
 class DenseAtrousConvolution(nn.Module):
-    """DAC: four branches of growing reach over shared convolutions, added to the input, whose shape stays."""
+    """DAC: four branches with increasing receptive field and shared convolutions, added to the input: (B, C, H, W)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -38,7 +39,7 @@ class DenseAtrousConvolution(nn.Module):
             nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> Tensor:
-        """One ReLU ends each branch; nothing stands between its convolutions."""
+        """Each branch ends with a ReLU; there is no activation between its convolutions."""
         near = self.reach_1(features)
         further = self.reach_3(near)
         branches = (
@@ -54,14 +55,14 @@ class DenseAtrousConvolution(nn.Module):
 
 
 class ResidualMultiKernelPooling(nn.Module):
-    """RMP: one map a pooling window beside the features; (B, C, H, W) -> (B, C + 4, H, W)."""
+    """RMP: concatenates one map per pooling window with the features: (B, C, H, W) -> (B, C + 4, H, W)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.squeeze = nn.Conv2d(channels, 1, kernel_size=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """The four maps, widest window last, then the features."""
+        """The four maps in order of increasing window, followed by the features."""
         height, width = features.shape[-2:]
         maps = []
         for window in POOL_WINDOWS:
@@ -71,10 +72,10 @@ class ResidualMultiKernelPooling(nn.Module):
 
 
 class CENet(nn.Module):
-    """ResNet-34, context modules, bottleneck decoder: image (B, C, H, W), sides multiples of 32 -> Prediction."""
+    """ResNet-34, context modules, bottleneck decoder: image (B, C, H, W), H and W multiples of 32 -> Prediction."""
 
     def __init__(self, settings: CENetSettings | None = None) -> None:
-        """Build it from `settings` (one input channel, random weights where None)."""
+        """Build the network; if `settings` is None, with one input channel and random initialisation."""
         super().__init__()
         self.settings = settings or CENetSettings()
         self.encoder = ResNetEncoder("resnet34", self.settings.in_channels, self.settings.pretrained)
@@ -85,7 +86,7 @@ class CENet(nn.Module):
         self.head = TransposedHead(64, self.settings.num_classes, self.settings.lesion_prior)
 
     def forward(self, image: Tensor) -> Prediction:
-        """Image in [0, 1] -> Prediction with one path."""
+        """Image (B, C, H, W) in [0, 1] -> Prediction with one path."""
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
         first, second, third, deep = self.encoder(image)
         features = self.pooling(self.atrous(deep))

@@ -1,13 +1,14 @@
 """DE-ResUnet, a two-dimensional port (Wu, Hu and Liu, "MR brain segmentation based on DE-ResUnet combining texture
 features and background knowledge", Biomedical Signal Processing and Control 2022).
 
-Certain: the layers of the official network, which is three-dimensional and segments three tissues of the brain. Ours is
-the port: every operator's two-dimensional twin, K = R + 1 classes, textures computed from the image. How TaiChiNet's
-authors ran it on ultrasound is unknown.
+Certain: the layers of the official network, which is three-dimensional and segments three brain tissues. Our port
+replaces every operator by its two-dimensional counterpart, has K = R + 1 classes, and computes the textures from the
+image. How the authors of TaiChiNet applied it to ultrasound is unknown.
 
-Two departures: the side maps' kernel-1 transposed convolutions with bias -10 before a ReLU almost surely start dead, so
-they are 1x1 convolutions with bias 0 and bilinear upsampling, of the same size; and the abstract's channel attention
-in the encoders is left out, as in the code.
+Two deviations: the transposed convolutions of the side maps (kernel size 1, bias -10, followed by a ReLU) almost surely
+have zero output and gradient at initialisation, so they are replaced by 1x1 convolutions with bias 0 and bilinear
+upsampling, with the same number of parameters; and the channel attention in the encoders, which the abstract mentions,
+is omitted, as in the official code.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class DEResUNetSettings(BaselineSettings):
 
 
 class SideMap(nn.Module):
-    """A decoder output to class logits at the image's size: (B, C, h, w) -> (B, K, h * factor, w * factor)."""
+    """Class logits at image resolution from a decoder output: (B, C, h, w) -> (B, K, h * factor, w * factor)."""
 
     def __init__(self, channels: int, width: int, classes: int, factor: int) -> None:
         super().__init__()
@@ -55,10 +56,10 @@ class SideMap(nn.Module):
 
 
 class DEResUNet(nn.Module):
-    """Two encoders, of the image and of its textures, one decoder: image (B, C, H, W) -> Prediction with six levels."""
+    """Encoders for the image and its texture maps, one decoder: image (B, C, H, W) -> Prediction with six levels."""
 
     def __init__(self, settings: DEResUNetSettings | None = None) -> None:
-        """Build it from `settings` (one input channel, one region where None)."""
+        """Build the network; if `settings` is None, with one input channel and one region."""
         super().__init__()
         self.settings = settings or DEResUNetSettings()
         width, channels, classes = self.settings.width, self.settings.in_channels, self.settings.num_classes + 1
@@ -90,7 +91,14 @@ class DEResUNet(nn.Module):
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor) -> Prediction:
-        """Image in [0, 1], sides multiples of 16; `levels`: four side maps, the coarse result, the final one."""
+        """Segment a batch of images.
+
+        Args:
+            image: (B, C, H, W) in [0, 1]; H and W are multiples of 16.
+
+        Returns:
+            Prediction with one path. `levels` are the logits of the four side maps, the coarse and the final output.
+        """
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
         sides = self._side_maps(image)
         coarse = at_least_float32(self.coarse(torch.cat([side.softmax(dim=1) for side in sides], dim=1)))
@@ -103,7 +111,7 @@ class DEResUNet(nn.Module):
         return Prediction(positive=levels[-1], levels=levels)
 
     def _side_maps(self, image: Tensor) -> list[Tensor]:
-        """Class logits of the four decoder levels at the image's size, coarse to fine, float32."""
+        """Class logits (B, K, H, W) of the four decoder levels at image resolution, coarse to fine, float32."""
         image_skips = self.image_encoder(leaky(self.image_stem(image)))
         texture_skips = self.texture_encoder(leaky(self.texture_stems(texture_maps(image))))
         features = self.bottleneck(torch.cat([texture_skips[-1], image_skips[-1]], dim=1))
@@ -118,10 +126,16 @@ class DEResUNet(nn.Module):
 
 
 def region_logits(classes: Tensor) -> Tensor:
-    """Logits (B, R, H, W) of nested regions from those of R + 1 exclusive classes, background first.
+    """Convert logits of mutually exclusive classes to logits of nested regions.
 
-    Region r holds the classes r to R, outer before inner, so the logit of its probability is the difference of two
-    log-sums, exact where the softmax saturates.
+    Region r consists of classes r to R (outer regions first). The logit of its probability is computed as a difference
+    of two log-sum-exps, which is accurate where the softmax saturates.
+
+    Args:
+        classes: Class logits (B, R + 1, H, W), background first.
+
+    Returns:
+        Region logits (B, R, H, W).
     """
     count = classes.shape[1]
     regions = [

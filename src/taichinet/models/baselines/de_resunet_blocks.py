@@ -1,4 +1,4 @@
-"""The blocks of DE-ResUnet in two dimensions; LeakyReLU of slope 0.2 and biases everywhere."""
+"""Two-dimensional blocks of DE-ResUnet. LeakyReLU has slope 0.2; all convolutions have a bias."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SQUEEZE = 16
 
 
 def leaky(features: Tensor) -> Tensor:
-    """LeakyReLU of slope 0.2."""
+    """LeakyReLU with slope 0.2."""
     return F.leaky_relu(features, SLOPE)
 
 
@@ -32,16 +32,17 @@ class ResidualBlock(nn.Module):
         self.shortcut = nn.Conv2d(in_channels, out_channels, kernel_size=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Body and shortcut; the shortcut sees the raw input."""
-        # The pixels are picked before the 1x1 convolution, not by its stride: oneDNN's gradient of a strided one writes
-        # past its buffer where there are fewer channels than a vector holds (its issue 6035), which corrupts memory.
+        """Sum of body and shortcut. The input of the shortcut has no BatchNorm or activation."""
+        # Pixels are selected by slicing and not by the stride of the 1x1 convolution: oneDNN's gradient of a strided
+        # 1x1 convolution writes past its buffer if there are fewer channels than vector lanes (oneDNN issue 6035),
+        # which corrupts memory.
         seen = features[..., :: self.stride, :: self.stride]
         out: Tensor = self.body(features) + self.shortcut(seen)
         return out
 
 
 class RefinementBlock(nn.Module):
-    """(B, in, H, W) -> (B, out, H, W): two convolutions ending with a ReLU, beside a 1x1 ending with a LeakyReLU."""
+    """Two 3x3 convolutions and ReLU, plus a 1x1 convolution and LeakyReLU: (B, in, H, W) -> (B, out, H, W)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -61,7 +62,10 @@ class RefinementBlock(nn.Module):
 
 
 class ResidualEncoder(nn.Module):
-    """(B, in, H, W) -> four levels of w, 2w, 4w, 8w channels at 1, 1/2, 1/4, 1/8, shallow to deep."""
+    """Residual encoder: (B, in, H, W) -> four levels, shallow to deep.
+
+    The levels have w, 2w, 4w and 8w channels at 1, 1/2, 1/4 and 1/8 of the input resolution.
+    """
 
     def __init__(self, in_channels: int, width: int) -> None:
         super().__init__()
@@ -83,7 +87,7 @@ class ResidualEncoder(nn.Module):
 
 
 class SqueezeExcitation(nn.Module):
-    """Weights the channels by what the whole map holds; no biases, reduction 16, ReLU then sigmoid."""
+    """Squeeze-and-excitation channel attention without biases; reduction 16, ReLU then sigmoid."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -92,13 +96,13 @@ class SqueezeExcitation(nn.Module):
         self.excite = nn.Linear(hidden, channels, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) times a weight a channel."""
+        """Multiply the features (B, C, H, W) by one weight per image and channel."""
         weight = torch.sigmoid(self.excite(F.relu(self.squeeze(features.mean(dim=(-2, -1))))))
         return features * weight[:, :, None, None]
 
 
 class StrengthenModule(nn.Module):
-    """Background knowledge for one class: maps X of it and Y of the background, the image Z -> (B, width, H, W)."""
+    """Background knowledge for one class: class map X, background map Y and image Z -> (B, width, H, W)."""
 
     def __init__(self, image_channels: int, width: int) -> None:
         super().__init__()
@@ -111,7 +115,16 @@ class StrengthenModule(nn.Module):
         self.refine = RefinementBlock(1, width)
 
     def forward(self, tissue: Tensor, background: Tensor, image: Tensor) -> Tensor:
-        """RA((1 + A) X + (2 - Y) A), A the attention to [X, Z]."""
+        """RA((1 + A) X + (2 - Y) A), where A is the attention map of [X, Z].
+
+        Args:
+            tissue: Probability X of the class, (B, 1, H, W).
+            background: Probability Y of the background, (B, 1, H, W).
+            image: Image Z, (B, C, H, W).
+
+        Returns:
+            Features (B, width, H, W).
+        """
         attention = self.attend(torch.cat([tissue, image], dim=1))
         strengthened: Tensor = self.refine((1 + attention) * tissue + (2 - background) * attention)
         return strengthened

@@ -1,10 +1,10 @@
 """DeepLabv3+ (Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation",
 ECCV 2018).
 
-Certain: the structure, with the paper's decoder of two 3x3 convolutions. This is what Table IV cites; its text says
-"deeplabv3" (`deeplabv3.py`). Backbone and output stride are not told: ResNet-50 at stride 16 is our choice. The paper's
-best model has a modified Xception and depthwise-separable convolutions; the usual re-implementations with a ResNet have
-dense ones, and so has this.
+Certain: the structure, with the decoder of two 3x3 convolutions of the DeepLabv3+ paper. Table IV cites this network,
+but its text has "deeplabv3" (`deeplabv3.py`). Backbone and output stride are not stated: ResNet-50 with output stride
+16 is our choice. The best model of the DeepLabv3+ paper has a modified Xception backbone and depthwise-separable
+convolutions; this implementation has standard convolutions, as common re-implementations with a ResNet do.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class DeepLabV3PlusSettings(PretrainedSettings):
 
 
 class DeepLabV3Plus(nn.Module):
-    """Dilated ResNet, ASPP, a decoder with one skip: image (B, C, H, W), sides multiples of 16 -> Prediction."""
+    """Dilated ResNet, ASPP, decoder with one skip: image (B, C, H, W), H and W multiples of 16 -> Prediction."""
 
     def __init__(self, settings: DeepLabV3PlusSettings | None = None) -> None:
-        """Build it from `settings` (ResNet-50, stride 16, one input channel, random weights where None)."""
+        """Build the network; if `settings` is None, ResNet-50, output stride 16, one input channel, random weights."""
         super().__init__()
         self.settings = settings or DeepLabV3PlusSettings()
         stride = self.settings.output_stride
@@ -53,7 +53,7 @@ class DeepLabV3Plus(nn.Module):
         self.head = nn.Conv2d(PYRAMID_CHANNELS, self.settings.num_classes, kernel_size=1)
 
     def forward(self, image: Tensor) -> Prediction:
-        """Image in [0, 1] -> Prediction with one path."""
+        """Image (B, C, H, W) in [0, 1] -> Prediction with one path."""
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
         shallow, *_, deep = self.encoder(image)
         low_level = self.low_level(shallow)

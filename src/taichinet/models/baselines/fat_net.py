@@ -1,10 +1,10 @@
 """FAT-Net (Wu et al., "FAT-Net: Feature Adaptive Transformers for Automated Skin Lesion Segmentation", MedIA 2022).
 
-Certain: the structure, from the official code: ResNet-34 without its max-pooling beside the blocks of DeiT-tiny, fused
-by squeeze and excitation, with feature adaptation modules on the skips. The code puts one module object into a list
-six, four and two times, so weights are shared; the figures usually quoted, 30M and 23G, fit modules of their own
-(`shared_adaptation=false`), so paper and code probably disagree. The code reshapes tokens to 14 x 14 and so takes
-224 px alone; since it uses no position embedding, any multiple of 16 works here.
+Certain: the structure, from the official code: ResNet-34 without max-pooling in parallel with the blocks of DeiT-tiny,
+fused by squeeze-and-excitation, with feature adaptation modules on the skip connections. The code puts the same module
+object into a list six, four and two times, so the weights are shared. The usually quoted size and cost, 30M parameters
+and 23 GFLOPs, fit separate modules (`shared_adaptation=false`), so paper and code probably differ. The code reshapes
+tokens to 14 x 14 and therefore only accepts 224 px. There is no position embedding, so any multiple of 16 works here.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ ADAPTATIONS = ((64, 6), (128, 4), (256, 2))  # channels of a skip, shallow to de
 
 
 class FATNetSettings(TransposedHeadSettings):
-    """Options of a FAT-Net; its widths are those of its two backbones. `pretrained` is ResNet-34's file."""
+    """Options of a FAT-Net. Its widths are those of its two backbones. `pretrained` is the file for ResNet-34."""
 
     pretrained_transformer: str | None = Field(default=None, description="file with DeiT-tiny's ImageNet weights")
     shared_adaptation: bool = Field(default=True, description="one module a skip as coded, or one for each time")
 
 
 class TokenEncoder(nn.Module):
-    """Patch embedding and the twelve blocks of DeiT-tiny, without position embedding, tokens or final norm.
+    """Patch embedding and the twelve blocks of DeiT-tiny: (B, C, H, W) -> (B, 192, H/16, W/16).
 
-    (B, C, H, W) -> (B, 192, H/16, W/16).
+    Without position embedding, class and distillation tokens, and final normalisation.
     """
 
     def __init__(self, in_channels: int, pretrained: str | None) -> None:
         super().__init__()
-        from timm.models import create_model as create_timm_model  # two seconds that other networks need not wait for
+        from timm.models import create_model as create_timm_model  # takes two seconds: only import it when needed
 
         transformer: Any = create_timm_model(DEIT_TINY, pretrained=False, num_classes=0)
         self.patches = nn.ModuleDict({"proj": transformer.patch_embed.proj})
         self.blocks: nn.Module = transformer.blocks
         for block in transformer.blocks:
-            block.attn.fused_attn = False  # counted, captured and exported like every other product of matrices
+            block.attn.fused_attn = False  # plain matrix products: works with FLOP counting, capture and export
         if pretrained is not None:
             used = nn.ModuleDict({"patch_embed": self.patches, "blocks": self.blocks})
             unused = ("cls_token", "dist_token", "pos_embed", "norm.", "head.", "head_dist.")
@@ -62,7 +62,7 @@ class TokenEncoder(nn.Module):
         self.scale = ImageNetScale(in_channels)
 
     def forward(self, image: Tensor) -> Tensor:
-        """The last block's tokens as a map."""
+        """Tokens of the last block as a feature map."""
         embedded = self.patches["proj"](self.scale(image))
         tokens = self.blocks(embedded.flatten(start_dim=2).transpose(1, 2))
         out: Tensor = tokens.transpose(1, 2).reshape(embedded.shape)
@@ -70,7 +70,7 @@ class TokenEncoder(nn.Module):
 
 
 class FeatureAdaptation(nn.Module):
-    """FAM: ReLU of a 3x3 plus ReLU of a 1x1 convolution; (B, C, H, W) stays its shape."""
+    """FAM: ReLU of a 3x3 convolution plus ReLU of a 1x1 convolution; keeps the shape (B, C, H, W)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class FeatureAdaptation(nn.Module):
 
 
 class AdaptedSkip(nn.Module):
-    """A skip adapted `times` times in a row, by one module of shared weights or by as many modules."""
+    """Skip connection with `times` adaptation modules in sequence, with shared or separate weights."""
 
     def __init__(self, channels: int, times: int, shared: bool) -> None:
         super().__init__()
@@ -91,14 +91,14 @@ class AdaptedSkip(nn.Module):
         self.modules_in_turn = nn.ModuleList(FeatureAdaptation(channels) for _ in range(1 if shared else times))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) stays its shape."""
+        """The adapted features, (B, C, H, W)."""
         for turn in range(self.times):
             features = self.modules_in_turn[turn % len(self.modules_in_turn)](features)
         return features
 
 
 class SqueezeExcitation(nn.Module):
-    """Weights the channels by what the whole map holds; no biases, reduction 16."""
+    """Squeeze-and-excitation channel attention without biases; reduction 16."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -106,16 +106,16 @@ class SqueezeExcitation(nn.Module):
         self.excite = nn.Linear(channels // 16, channels, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) times a weight a channel."""
+        """Multiply the features (B, C, H, W) by one weight per image and channel."""
         weight = torch.sigmoid(self.excite(F.relu(self.squeeze(features.mean(dim=(-2, -1))))))
         return features * weight[:, :, None, None]
 
 
 class FATNet(nn.Module):
-    """Two encoders, adapted skips, bottleneck decoder: image (B, C, H, W), sides multiples of 16 -> Prediction."""
+    """Two encoders, adapted skips, bottleneck decoder: image (B, C, H, W), H and W multiples of 16 -> Prediction."""
 
     def __init__(self, settings: FATNetSettings | None = None) -> None:
-        """Build it from `settings` (one input channel, random weights where None)."""
+        """Build the network; if `settings` is None, with one input channel and random initialisation."""
         super().__init__()
         self.settings = settings or FATNetSettings()
         channels = self.settings.in_channels
@@ -128,11 +128,12 @@ class FATNet(nn.Module):
         )
         self.decoder = nn.ModuleList(BottleneckUp(i, o) for i, o in ((512, 256), (256, 128), (128, 64)))
         self.head = TransposedHead(64, self.settings.num_classes, self.settings.lesion_prior)
-        # The official code creates this block and never calls it. It is kept for its total, and cannot learn.
+        # The official code creates this block and never calls it. It is kept so that the parameter count agrees, and
+        # is frozen.
         self.unused = BottleneckUp(64, 64).requires_grad_(False)
 
     def forward(self, image: Tensor) -> Prediction:
-        """Image in [0, 1] -> Prediction with one path."""
+        """Image (B, C, H, W) in [0, 1] -> Prediction with one path."""
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
         *skips, deep = self.encoder(image)
         features = self.fusion(torch.cat([deep, self.widen(self.tokens(image))], dim=1))

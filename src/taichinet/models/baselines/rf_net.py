@@ -1,11 +1,11 @@
 """RF-Net (Wang, Liang and Zhang, "Residual Feedback Network for Breast Lesion Segmentation in Ultrasound Image",
 MICCAI 2021): the row "Wang et al." of Table IV.
 
-Certain: the structure, from the official code ("Reback v2"). A first pass answers and says where it expects to be
-wrong; a second pass with the same weights looks there more closely, and its answer is the prediction. The figure of the
-paper feeds back at four places and draws three convolutional residual units; the code has five places and two, and we
-follow the code. The official stem takes two channels, the image and its contrast; ours takes the image unless
-`contrast_input` asks for both.
+Certain: the structure, from the official code ("Reback v2"). A first pass predicts a segmentation and a residual map of
+its expected errors. The residual map weights the features of a second pass with the same weights, whose output is the
+prediction. The figure of the paper shows feedback at four places and three convolutional residual units; the code has
+five places and two units, and we follow the code. The official stem takes two channels, the image and a contrast map;
+ours takes only the image unless `contrast_input` is true.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SIZE_MULTIPLE = 32
 
 
 class RFNetSettings(PretrainedSettings):
-    """Options of an RF-Net; its widths are ResNet-34's."""
+    """Options of an RF-Net. Its widths are those of ResNet-34."""
 
     contrast_input: bool = Field(default=False, description="the official second input channel, made from the image")
     feedback_places: Literal[4, 5] = Field(default=5, description="5 as coded, 4 as drawn")
@@ -38,21 +38,25 @@ class RFNetSettings(PretrainedSettings):
 
 
 def contrast_of(image: Tensor) -> Tensor:
-    """exp(-(I - 0.5)^2 / (2 sigma^2)) of grey images (B, 1, H, W), sigma their own standard deviation."""
+    """Contrast map exp(-(I - 0.5)^2 / (2 sigma^2)) of grey images (B, 1, H, W); sigma is the SD of each image."""
     with torch.autocast(device_type=image.device.type, enabled=False):
         grey = at_least_float32(image)
-        # A flat image has no contrast to show; the floor keeps the quotient finite.
+        # The lower bound avoids a division by zero for constant images.
         deviation = grey.std(dim=(-2, -1), keepdim=True).clamp(min=1e-4)
         return torch.exp(-(grey - 0.5).square() / (2 * deviation.square()))
 
 
 def enlarge(features: Tensor, factor: int) -> Tensor:
-    """Bilinear upsampling with aligned corners, as the official code has it everywhere."""
+    """Bilinear upsampling with aligned corners, as in the official code."""
     return F.interpolate(features, scale_factor=factor, mode="bilinear", align_corners=True)
 
 
 class DecoderBlock(nn.Module):
-    """1x1 to a quarter, bilinear x2 and 3x3, 1x1: (B, in, H, W) -> (B, out, 2H, 2W)."""
+    """Upsampling bottleneck block: (B, in, H, W) -> (B, out, 2H, 2W).
+
+    1x1 convolution to in/4 channels, bilinear x2 upsampling and 3x3 convolution, 1x1 convolution; each convolution is
+    followed by BatchNorm and ReLU.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -66,13 +70,13 @@ class DecoderBlock(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """The block's output at twice the size."""
+        """The output of the block at twice the resolution."""
         raised: Tensor = self.expand(self.refine(enlarge(self.reduce(features), 2)))
         return raised
 
 
 class SegmentationHead(nn.Module):
-    """Decoder output at half size to logits: (B, 64, H/2, W/2) -> (B, R, H, W)."""
+    """Output head from features at half resolution to logits: (B, 64, H/2, W/2) -> (B, R, H, W)."""
 
     def __init__(self, regions: int) -> None:
         super().__init__()
@@ -85,13 +89,13 @@ class SegmentationHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits at the image's size."""
+        """Logits at image resolution."""
         logits: Tensor = self.layers(enlarge(features, 2))
         return logits
 
 
 class ResidualRepresentation(nn.Module):
-    """Where the first answer may be wrong: the four decoder outputs -> logits (B, R, H/2, W/2)."""
+    """Residual map, the expected errors of the first pass: four decoder outputs -> logits (B, R, H/2, W/2)."""
 
     def __init__(self, regions: int) -> None:
         super().__init__()
@@ -101,17 +105,17 @@ class ResidualRepresentation(nn.Module):
         self.output = nn.Conv2d(64, regions, 3, padding=1)
 
     def forward(self, d4: Tensor, d3: Tensor, d2: Tensor, d1: Tensor) -> Tensor:
-        """From the outputs at 1/16, 1/8, 1/4 and 1/2."""
+        """Logits of the residual map from the decoder outputs at 1/16, 1/8, 1/4 and 1/2 of the image resolution."""
         scales = [d1, enlarge(d2, 2), enlarge(F.relu(self.of_deep(d3)), 4), enlarge(F.relu(self.of_deepest(d4)), 8)]
         logits: Tensor = self.output(F.relu(self.merge(torch.cat(scales, dim=1))))
         return logits
 
 
 class RFNet(nn.Module):
-    """ResNet-34 in two passes of the same weights: image (B, C, H, W), sides multiples of 32 -> Prediction."""
+    """ResNet-34, two passes with shared weights: image (B, C, H, W), H and W multiples of 32 -> Prediction."""
 
     def __init__(self, settings: RFNetSettings | None = None) -> None:
-        """Build it from `settings` (one input channel, random weights where None)."""
+        """Build the network; if `settings` is None, with one input channel and random initialisation."""
         super().__init__()
         self.settings = settings or RFNetSettings()
         stem_channels = self.settings.in_channels + self.settings.contrast_input
@@ -123,20 +127,20 @@ class RFNet(nn.Module):
             module.apply(_begin)
 
     def forward(self, image: Tensor) -> Prediction:
-        """Image in [0, 1] -> Prediction; `feedback` holds the first pass and the residual map at half size."""
+        """Image (B, C, H, W) in [0, 1] -> Prediction; `feedback` holds first pass and half-resolution residual map."""
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
         seen = torch.cat([image, contrast_of(image)], dim=1) if self.settings.contrast_input else image
-        stem = self.encoder.stem(self.encoder.scale(seen))  # both passes begin with the same stem output
+        stem = self.encoder.stem(self.encoder.scale(seen))  # both passes use the same stem output
         decoded = self._pass(stem, attention=None)
         first = at_least_float32(self.head(decoded[-1]))
         residual = at_least_float32(self.residual(*decoded))
-        # One map steers all channels: with several regions it is wherever any of them may be wrong.
+        # All channels share one attention map: with several regions, the maximum of the residual over the regions.
         attention = torch.sigmoid(residual).amax(dim=1, keepdim=True)
         second = at_least_float32(self.head(self._pass(stem, attention)[-1]))
         return Prediction(positive=second, feedback=Feedback(first, residual))
 
     def _pass(self, stem: Tensor, attention: Tensor | None) -> list[Tensor]:
-        """The four decoder outputs, deep to shallow, of features multiplied by 1 + attention pooled to their size."""
+        """Four decoder outputs, deep to shallow. Encoder features are multiplied by 1 + attention, pooled to fit."""
         features = self.encoder.pool(_modulate(stem, attention, 1))
         skips = []
         for depth, stage in enumerate(self.encoder.stages, start=1):
@@ -154,7 +158,10 @@ class RFNet(nn.Module):
 
 
 def _begin(layer: nn.Module) -> None:
-    """The official first weights of what is not ResNet; the head's last convolution keeps torch's own."""
+    """Initialisation of the official code for layers outside the ResNet.
+
+    The last convolution of the head keeps PyTorch's default initialisation.
+    """
     if isinstance(layer, nn.Conv2d):
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
         nn.init.zeros_(layer.bias)  # type: ignore[arg-type]

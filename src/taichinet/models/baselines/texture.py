@@ -1,6 +1,6 @@
-"""Grey-level co-occurrence maps, the texture that DE-ResUnet reads beside the image.
+"""Grey-level co-occurrence texture maps, the second input of DE-ResUnet.
 
-They are computed inside the network from the image that it is given, so augmentation can never disagree with them.
+They are computed inside the network from the input image, so they always match the augmented image.
 """
 
 from __future__ import annotations
@@ -18,13 +18,19 @@ TEXTURES = 4  # mean, standard deviation, contrast, dissimilarity
 
 @torch.no_grad()
 def texture_maps(image: Tensor) -> Tensor:
-    """Images (B, C, H, W) in [0, 1] -> (B, 4, H, W): mean, standard deviation, contrast, dissimilarity, over 255.
+    """Compute four texture maps from grey-level co-occurrence matrices.
 
-    Eight equal grey levels; the pair of a pixel is itself (level i) and its right neighbour (j; the last column is its
-    own); p(i, j) counts the 25 pairs in 5 x 5 pixels without normalisation, the picture being mirrored at its border.
-    As the official recipe has it, the moments are taken over the 64 cells of i p(i, j):
-    mean = sum(i p) / 64, deviation = sqrt(sum((i p - mean)^2)), contrast = sum((i - j)^2 p),
-    dissimilarity = sum(|i - j| p). Several channels are averaged to grey first.
+    Grey values are quantised to eight equal levels. A pair consists of a pixel (level i) and its right neighbour
+    (level j; pixels of the last column are paired with themselves). p(i, j) is the number of pairs, not normalised, in
+    a 5 x 5 window with 25 pairs; the image is mirrored at its border. As in the official code, the moments are taken
+    over the 64 cells of i p(i, j): mean = sum(i p) / 64, standard deviation = sqrt(sum((i p - mean)^2)),
+    contrast = sum((i - j)^2 p), dissimilarity = sum(|i - j| p).
+
+    Args:
+        image: (B, C, H, W) in [0, 1]. Several channels are averaged.
+
+    Returns:
+        Mean, standard deviation, contrast and dissimilarity, each divided by 255; (B, 4, H, W).
     """
     with torch.autocast(device_type=image.device.type, enabled=False):
         grey = at_least_float32(image).mean(dim=1, keepdim=True) * 255
@@ -32,7 +38,8 @@ def texture_maps(image: Tensor) -> Tensor:
         neighbour = torch.cat([level[..., 1:], level[..., -1:]], dim=-1)
         cells = GREY_LEVELS**2
         mean = window_sum(level) / cells
-        # sum((i p - mean)^2) = sum(i^2 p^2) - 64 mean^2; one grey level at a time, or the table would be 64 images.
+        # sum((i p - mean)^2) = sum(i^2 p^2) - 64 mean^2. One grey level at a time to limit memory: all cells at once
+        # would need 64 maps per image.
         squares = torch.zeros_like(mean)
         columns = torch.arange(GREY_LEVELS, device=image.device, dtype=level.dtype).reshape(1, -1, 1, 1)
         for i in range(1, GREY_LEVELS):
@@ -45,6 +52,6 @@ def texture_maps(image: Tensor) -> Tensor:
 
 
 def window_sum(values: Tensor) -> Tensor:
-    """Sum over 5 x 5 pixels around each, mirrored at the border; (B, C, H, W) stays its shape."""
+    """Sum over the 5 x 5 window around each pixel, mirrored at the border; keeps the shape (B, C, H, W)."""
     padded = F.pad(values, (WINDOW // 2,) * 4, mode="reflect")
     return F.avg_pool2d(padded, WINDOW, stride=1) * WINDOW**2

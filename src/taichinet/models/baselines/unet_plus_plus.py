@@ -1,8 +1,8 @@
 """U-Net++ (Zhou et al., TMI 2020), nested and deeply supervised: 9.16M parameters at width 32.
 
-Here twice needed: as a rival of Table IV, and as the one-shot preparation that finds easy and hard pixels (Sec. IV-C).
-Certain: the node graph, widths and totals, which equal the usual PyTorch version (bilinear upsampling without
-parameters, BatchNorm). The authors' own Keras version uses transposed convolutions and dropout instead.
+It is used as a baseline of Table IV and in the mining stage that determines easy and hard pixels (Sec. IV-C). Certain:
+the node graph, widths and parameter counts, which equal those of the common PyTorch version (bilinear upsampling
+without parameters, BatchNorm). The Keras version of the authors has transposed convolutions and dropout.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ DEPTH = 5
 
 
 class UNetPlusPlusSettings(BaselineSettings):
-    """Options of a U-Net++; `deep_supervision` gives four outputs instead of one."""
+    """Options of a U-Net++. With `deep_supervision`, it has four outputs instead of one."""
 
     width: int = Field(default=32, ge=1, le=MAX_WIDTH)
     deep_supervision: bool = True
 
     def for_second_path(self) -> Self:
-        """One output."""
+        """Settings of the second network: without deep supervision."""
         return self.model_copy(update={"deep_supervision": False})
 
 
 class UNetPlusPlus(nn.Module):
-    """Nodes X(i, j): level i down, column j right; X(0, j) for j = 1..4 carry the outputs 1 to 4."""
+    """U-Net++ with nodes X(i, j) at level i and column j; the outputs 1 to 4 are computed from X(0, 1) to X(0, 4)."""
 
     def __init__(self, settings: UNetPlusPlusSettings | None = None) -> None:
-        """Build it from `settings` (one input channel, four outputs where None)."""
+        """Build the network; if `settings` is None, with one input channel and four outputs."""
         super().__init__()
         self.settings = settings or UNetPlusPlusSettings()
         widths = level_widths(self.settings.width)
@@ -55,7 +55,15 @@ class UNetPlusPlus(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Prediction:
-        """Image (B, C, H, W) -> Prediction; `levels` holds the supervised outputs 1 to 4, coarse to fine."""
+        """Segment a batch of images.
+
+        Args:
+            image: (B, C, H, W) in [0, 1]; H and W are multiples of 16.
+
+        Returns:
+            Prediction with one path. With deep supervision, `levels` holds the outputs 1 to 4, the last equal to
+            `positive`.
+        """
         check_input(image, self.settings.in_channels)
         grid: dict[tuple[int, int], Tensor] = {}
         for level in range(DEPTH):

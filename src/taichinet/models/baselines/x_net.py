@@ -1,13 +1,13 @@
 """X-Net, a reconstruction (Li et al., "X-Net: a dual encoding-decoding method in medical image segmentation",
 The Visual Computer 2021).
 
-No code is public and only the abstract was available to us. From it: two encoders on the same image, a convolutional
-one (local) and a Transformer (global), merged through the skip connections; two decoders, one for the segmentation and
-a variational one that draws the input again, as a regulariser for small data. Everything else, every width, depth,
-scale of fusion and the size of the latent, is ours: do not read its scores as those of the published network.
+The code is not public and only the abstract was available to us. From the abstract: two encoders for the same image, a
+convolutional (local) and a Transformer (global) encoder, merged through the skip connections; two decoders, one for the
+segmentation and a variational decoder that reconstructs the input, as a regulariser for small data sets. All widths,
+depths, scales of fusion and the latent size are our choice. Its scores are not those of the published network.
 
-At sizes other than 224 px the position embedding is interpolated, and the variational branch sees the fused map pooled
-to 14 x 14; at 224 px both are the identity.
+At input resolutions other than 224 px, the position embedding is interpolated, and the input of the variational branch
+is pooled to 14 x 14. At 224 px, both operations are the identity.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
 from taichinet.models.settings import BaselineSettings
 
 PATCH = 16
-GRID = 14  # patches a side of a 224 px image
+GRID = 14  # patches per side of a 224 px image
 HEADS = 8
 BLOCKS_PER_LEVEL = 2
 LATENT = 128
-# Beyond this the exponential overflows or the latent is one point; no trained network comes near it.
+# Prevents overflow of the exponential and collapse of the latent variance. Trained networks do not reach this value.
 LOG_VARIANCE_LIMIT = 10.0
 
 
 class XNetSettings(BaselineSettings):
-    """Options of an X-Net; the Transformer (8 x width) and the variational branch scale with `width`."""
+    """Options of an X-Net. The widths of the Transformer (8 x `width`) and variational branch scale with `width`."""
 
     width: int = Field(default=32, ge=2, le=MAX_WIDTH, multiple_of=2, description="channels of the first level")
     variational: bool = Field(default=True, description="the branch that draws the input again, in training only")
 
     def for_second_path(self) -> Self:
-        """Without the variational branch."""
+        """Settings of the second network: without the variational branch."""
         return self.model_copy(update={"variational": False})
 
 
@@ -55,7 +55,7 @@ class PointwiseBlock(nn.Sequential):
 
 
 class TransformerBlock(nn.Module):
-    """Pre-norm self-attention of eight heads and an MLP of four times the width; (B, N, C) stays its shape."""
+    """Pre-norm self-attention with eight heads and an MLP of four times the width; keeps the shape (B, N, C)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class TransformerBlock(nn.Module):
 
 
 class TransformerEncoder(nn.Module):
-    """Patches of 16 px through eight blocks: (B, C, H, W) -> four maps (B, 8 w, H/16, W/16), one every two blocks."""
+    """Transformer on 16 px patches: (B, C, H, W) -> one map (B, `width`, H/16, W/16) per level, every two blocks."""
 
     def __init__(self, in_channels: int, width: int, levels: int) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class TransformerEncoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """The states shallow to deep; the last one normalised."""
+        """The maps, shallow to deep; the last one is normalised."""
         embedded = self.patches(image)
         position: Tensor = self.position
         if embedded.shape[-2:] != position.shape[-2:]:
@@ -105,7 +105,7 @@ class TransformerEncoder(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Brings a Transformer state to a level of the convolutional encoder: (B, C, h, w) stays its shape."""
+    """Fuses a Transformer state with one level of the convolutional encoder; keeps the shape (B, C, h, w)."""
 
     def __init__(self, token_width: int, channels: int) -> None:
         super().__init__()
@@ -113,14 +113,14 @@ class Fusion(nn.Module):
         self.merge = PointwiseBlock(2 * channels, channels)
 
     def forward(self, local: Tensor, state: Tensor) -> Tensor:
-        """The merged features of both encoders."""
+        """The fused features of both encoders."""
         distant = F.interpolate(self.adapt(state), size=local.shape[-2:], mode="bilinear", align_corners=False)
         merged: Tensor = self.merge(torch.cat([local, distant], dim=1))
         return merged
 
 
 class VariationalBranch(nn.Module):
-    """Draws the image from the deepest fused map (B, 16 w, h, w), through a normal latent of 128 values."""
+    """Variational decoder from the deepest fused map to the image, through a normal latent with 128 dimensions."""
 
     def __init__(self, settings: XNetSettings) -> None:
         super().__init__()
@@ -146,10 +146,18 @@ class VariationalBranch(nn.Module):
         self.output = nn.Conv2d(narrow, settings.in_channels, kernel_size=1)
 
     def forward(self, fused: Tensor, size: tuple[int, int]) -> Reconstruction:
-        """The drawn image at `size`, with the latent's mean and log-variance (B, 128)."""
+        """Reconstruct the image.
+
+        Args:
+            fused: Deepest fused features, (B, 16 * width, h, w).
+            size: Height and width of the image in pixels.
+
+        Returns:
+            Reconstructed image (B, C, H, W), mean and log-variance of the latent (B, 128).
+        """
         pooled = F.adaptive_avg_pool2d(fused, GRID) if fused.shape[-2:] != (GRID, GRID) else fused
         flat = self.squeeze(pooled).flatten(start_dim=1)
-        with torch.autocast(device_type=fused.device.type, enabled=False):  # exponentials want float32
+        with torch.autocast(device_type=fused.device.type, enabled=False):  # the exponential needs float32
             mean = self.mean(at_least_float32(flat))
             log_variance = self.log_variance(at_least_float32(flat)).clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
             latent = mean + torch.randn_like(mean) * (log_variance / 2).exp()
@@ -163,10 +171,10 @@ class VariationalBranch(nn.Module):
 
 
 class XNet(nn.Module):
-    """Two encoders, two decoders: image (B, C, H, W), sides multiples of 16 -> Prediction."""
+    """Two encoders, two decoders: image (B, C, H, W), H and W multiples of 16 -> Prediction."""
 
     def __init__(self, settings: XNetSettings | None = None) -> None:
-        """Build it from `settings` (width 32, one input channel where None)."""
+        """Build the network; if `settings` is None, with width 32 and one input channel."""
         super().__init__()
         self.settings = settings or XNetSettings()
         widths = level_widths(self.settings.width)
@@ -182,14 +190,14 @@ class XNet(nn.Module):
         self.variational = VariationalBranch(self.settings) if self.settings.variational else None
 
     def forward(self, image: Tensor) -> Prediction:
-        """Image in [0, 1] -> Prediction; `reconstruction` in training only."""
+        """Image (B, C, H, W) in [0, 1] -> Prediction; `reconstruction` is only computed in training mode."""
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
         local = [self.encoder[0](image)]
         for level in self.encoder[1:]:
             local.append(level(downsample(local[-1])))
         states = self.transformer(image)
         fused = [fuse(features, state) for fuse, features, state in zip(self.fusions, local[1:], states, strict=True)]
-        skips = [local[0], *fused[:-1]]  # at full size the convolutional encoder speaks alone
+        skips = [local[0], *fused[:-1]]  # only convolutional features at full resolution
         features = fused[-1]
         for up, block in zip(self.ups, self.decoder, strict=True):
             features = block(torch.cat([skips.pop(), up(features)], dim=1))

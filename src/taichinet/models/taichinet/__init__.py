@@ -1,1 +1,1 @@
-"""TaiChiNet, the network of the paper: settings, cross-attention, complementary head, and their assembly."""
+"""TaiChiNet, the network of the paper: settings, cross-attention, complementary head, and the complete network."""

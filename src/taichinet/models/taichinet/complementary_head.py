@@ -1,11 +1,11 @@
-"""The complementary head on the outputs: Sec. III-C, Eq. 10-12, Fig. 10.
+"""Complementary output head: Sec. III-C, Eq. 10-12, Fig. 10.
 
-Eq. 10 adds an MLP's answer to a probability, and nothing in the paper keeps the sum in [0, 1] that Eq. 18-19 need.
-Three readings are offered; docs/fidelity.md has their measurements:
-  logit   O = sigmoid(logit O' + MLP(Psi(.)))  - refinement on the scale where sums are free
-  squash  O = sigmoid(O' + MLP(Psi(.)))        - the printed sum, squashed once more
-  clamp   O = clamp(O' + MLP(Psi(.)), 0, 1)    - the printed sum, cut off
-All take and return logits, so that the losses stay exact where probabilities saturate.
+Eq. 10 adds the output of an MLP to a probability. The sum can leave [0, 1], the range that Eq. 18-19 require, and the
+paper does not define how it is bounded. Three interpretations are implemented; docs/fidelity.md compares them:
+  logit   O = sigmoid(logit O' + MLP(Psi(.)))  - the sum in logit space, which is unbounded
+  squash  O = sigmoid(O' + MLP(Psi(.)))        - the sum of the paper, followed by a sigmoid
+  clamp   O = clamp(O' + MLP(Psi(.)), 0, 1)    - the sum of the paper, clamped to [0, 1]
+All take and return logits, so that the losses are accurate where probabilities saturate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def complement(probability: Tensor) -> Tensor:
 
 
 class PixelMLP(nn.Sequential):
-    """A perceptron on each pixel alone: R channels -> hidden -> R, first raising, then lowering the dimension."""
+    """Two-layer perceptron applied to each pixel: (B, R, H, W) -> (B, hidden, H, W) -> (B, R, H, W)."""
 
     def __init__(self, regions: int, hidden: int) -> None:
         super().__init__(
@@ -33,7 +33,7 @@ class PixelMLP(nn.Sequential):
 
 
 class ConvRefiner(nn.Sequential):
-    """Fig. 10 (a): 3x3 convolutions in the place of the MLP."""
+    """Two 3x3 convolutions that replace the MLP in Fig. 10 (a)."""
 
     def __init__(self, regions: int, hidden: int) -> None:
         super().__init__(
@@ -44,10 +44,18 @@ class ConvRefiner(nn.Sequential):
 
 
 class ComplementaryHead(nn.Module):
-    """Logits of (O_n', O_p') -> logits of (O_n, O_p), each (B, R, H, W), in the order of Fig. 10."""
+    """Sequential refinement of both outputs in the order of Fig. 10 (a), (b) or (c).
+
+    Maps logits of (O_n', O_p') to logits of (O_n, O_p), each (B, R, H, W).
+    """
 
     def __init__(self, settings: CouplingSettings, regions: int) -> None:
-        """`settings.head` must be a, b or c; `regions` is R."""
+        """Build the head.
+
+        Args:
+            settings: `head` must be a, b or c.
+            regions: Number of regions R.
+        """
         super().__init__()
         block = ConvRefiner if settings.head == "a" else PixelMLP
         self.refine_n = block(regions, settings.head_hidden)
@@ -57,7 +65,15 @@ class ComplementaryHead(nn.Module):
         self.complementary = settings.mutual == "complementary"
 
     def forward(self, logits_n: Tensor, logits_p: Tensor) -> tuple[Tensor, Tensor]:
-        """Progressive refinement: the second step reads the first one's refined output."""
+        """Refine both outputs. The second step uses the refined output of the first step.
+
+        Args:
+            logits_n: Logits of O_n', (B, R, H, W).
+            logits_p: Logits of O_p', (B, R, H, W).
+
+        Returns:
+            Logits of O_n and O_p, each (B, R, H, W).
+        """
         if self.positive_first:  # n' -> p -> n
             refined_p = self._refine(logits_p, logits_n, self.refine_p)
             return self._refine(logits_n, refined_p, self.refine_n), refined_p

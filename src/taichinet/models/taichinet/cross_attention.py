@@ -1,4 +1,4 @@
-"""Channel-to-spatial cross-attention at the bottleneck: C2-attention, Sec. III-B, Eq. 6-9, Fig. 5."""
+"""Channel-to-spatial cross-attention (C2-attention) at the bottleneck: Sec. III-B, Eq. 6-9, Fig. 5."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from taichinet.batch import at_least_float32
 
 
 class CrossAttention(nn.Module):
-    """Both paths query the channels of both: (F_n, F_p) -> (F_n', F_p'), all (B, C, H, W), Eq. 3.
+    """Cross-attention between the channels of both paths: (F_n, F_p) -> (F_n', F_p'), Eq. 3; all (B, C, H, W).
 
-    Keys and values have C/2 channels a path and are shared after concatenation, so the softmax is over C channels
-    (C x C), not over positions. With biases it adds 1,050,624 parameters at C = 512.
+    Keys and values have C/2 channels per path and are concatenated, so both paths share C keys and values. The softmax
+    is over channels (a C x C matrix), not over positions. With biases, the module has 1,050,624 parameters at C = 512.
 
-    The paths may be of different width: every channel of either asks the (C_n + C_p) / 2 shared ones, so nothing has
-    to be projected to a common number of channels.
+    The two paths may have different widths: each query attends to the (C_n + C_p) / 2 shared keys, so no projection to
+    a common number of channels is needed.
     """
 
     def __init__(self, channels: int, negative_channels: int | None = None) -> None:
-        """`channels` is the even number C of deep features a path; `negative_channels` where the second differs."""
+        """Build the projections.
+
+        Args:
+            channels: Number of bottleneck channels C of the positive path; even.
+            negative_channels: Number of bottleneck channels of the negative path, `channels` if None.
+        """
         super().__init__()
         others = channels if negative_channels is None else negative_channels
         self.query_n = nn.Conv2d(others, others, kernel_size=1)
@@ -30,7 +35,15 @@ class CrossAttention(nn.Module):
         self.value_p = nn.Conv2d(channels, channels // 2, kernel_size=1)
 
     def forward(self, deep_n: Tensor, deep_p: Tensor) -> tuple[Tensor, Tensor]:
-        """Enhanced deep features (F_n', F_p')."""
+        """Enhance the bottleneck features of both paths.
+
+        Args:
+            deep_n: Features F_n of the negative path, (B, C_n, H, W).
+            deep_p: Features F_p of the positive path, (B, C_p, H, W).
+
+        Returns:
+            Enhanced features (F_n', F_p'), with the shapes of the inputs.
+        """
         key = torch.cat([self.key_n(deep_n), self.key_p(deep_p)], dim=1)  # Eq. 6
         value = torch.cat([self.value_n(deep_n), self.value_p(deep_p)], dim=1)  # Eq. 7
         enhanced_n = deep_n + channel_attention(self.query_n(deep_n), key, value)  # Eq. 8
@@ -39,10 +52,18 @@ class CrossAttention(nn.Module):
 
 
 def channel_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(Q K^T) V over channels, (B, C, H, W) with N = H*W; no scaling, as printed. K and V may have others.
+    """Channel attention softmax(Q K^T) V, without scaling, as in the paper.
 
-    In float32 at least, whatever the surroundings: the dot products sum N terms unscaled, and bfloat16's eight bits
-    would decide the softmax by rounding.
+    Computed in float32 or float64 even under autocast: each dot product is an unscaled sum of H*W terms, and in
+    bfloat16 the rounding error would dominate the softmax.
+
+    Args:
+        query: (B, C, H, W).
+        key: (B, C_k, H, W); C_k may differ from C.
+        value: (B, C_k, H, W).
+
+    Returns:
+        (B, C, H, W) in the dtype of `query`.
     """
     with torch.autocast(device_type=query.device.type, enabled=False):
         q, k, v = (at_least_float32(features).flatten(start_dim=2) for features in (query, key, value))

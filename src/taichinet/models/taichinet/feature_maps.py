@@ -1,4 +1,4 @@
-"""Feature maps of both paths on their way through a TaiChiNet: what Figs. 4, 9 and 12 show."""
+"""Intermediate feature maps of both paths of a TaiChiNet, as shown in Figs. 4, 9 and 12."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ from taichinet.models.taichinet.network import TaiChiNet
 
 @dataclass(frozen=True)
 class PathMaps:
-    """The maps of one path, float32 and not below 0, of C = 16 * width deep channels.
+    """Feature maps of one path, float32, on the CPU. C = 16 * width is the number of bottleneck channels.
 
-    `deep` (B, C, H/16, W/16): F of Eq. 1-2, before anything is exchanged. `attended`, of the same shape: F' of Eq. 3,
-    after the cross-attention, None in a network without it; only this one can have negative values. `decoded`
-    (B, width, H, W): what the path's output convolution reads.
+    Attributes:
+        deep: F of Eq. 1-2, before the cross-attention; (B, C, H/16, W/16), non-negative.
+        attended: F' of Eq. 3, after the cross-attention; same shape, may have negative values. None in a network
+            without cross-attention.
+        decoded: Input of the output convolution; (B, width, H, W), non-negative.
     """
 
     deep: Tensor
@@ -30,7 +32,7 @@ class PathMaps:
 
 @dataclass(frozen=True)
 class FeatureMaps:
-    """Both paths' maps (`negative` None in a network of one path) and the prediction that came of them."""
+    """Feature maps of both paths (`negative` is None in a one-path network) and the prediction of the same pass."""
 
     positive: PathMaps
     negative: PathMaps | None
@@ -38,10 +40,17 @@ class FeatureMaps:
 
 
 def feature_maps(network: nn.Module, image: Tensor) -> FeatureMaps:
-    """Pass `image` (B, C, H, W) in [0, 1] through `network` and keep what its paths make on the way.
+    """Run `network` on `image` and record its intermediate feature maps with forward hooks.
 
-    The network's own forward pass is listened to, so the maps are those of the prediction. It runs as it stands: put
-    it into evaluation mode first. SettingError for a network that is no TaiChiNet.
+    Args:
+        network: A TaiChiNet. Its mode is not changed: call `eval()` first.
+        image: (B, C, H, W) in [0, 1].
+
+    Returns:
+        The feature maps of both paths and the prediction of the same forward pass.
+
+    Raises:
+        SettingError: `network` is not a TaiChiNet.
     """
     if not isinstance(network, TaiChiNet):
         raise SettingError(

@@ -1,4 +1,4 @@
-"""TaiChiNet: two U-Nets with opposite eyes, cross-attention between them, a complementary head (Fig. 2)."""
+"""TaiChiNet (Fig. 2): a U-Net for the lesion and one for the background, cross-attention and a complementary head."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from taichinet.models.unet import UNetPath
 
 
 class TaiChiNet(nn.Module):
-    """The negative-positive cross-attention network; 18,325,826 parameters with RGB input before the head."""
+    """The negative-positive cross-attention network; 18,325,826 parameters with RGB input, without the head."""
 
     def __init__(self, settings: TaiChiNetSettings | None = None) -> None:
-        """Build it from `settings` (the paper's network with one input channel where None)."""
+        """Build the network.
+
+        Args:
+            settings: Network options. None is the network of the paper with one input channel.
+        """
         super().__init__()
         self.settings = settings or TaiChiNetSettings()
         widths = level_widths(self.settings.width)
@@ -42,9 +46,17 @@ class TaiChiNet(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Prediction:
-        """Image (B, C, H, W) in [0, 1], H and W multiples of 16 -> Prediction of both paths.
+        """Segment a batch of images.
 
-        In evaluation without the second path where the settings keep that for training.
+        Args:
+            image: (B, C, H, W) in [0, 1]; H and W are multiples of 16.
+
+        Returns:
+            Logits (B, R, H, W) of both paths. Only the positive path in a one-path network, and in evaluation mode if
+            `settings.second_path_at_inference` is false.
+
+        Raises:
+            SettingError: The shape of `image` does not fit the network.
         """
         check_input(image, self.settings.in_channels)
         *skips_p, deep_p = self.positive.encode(image)  # Eq. 2
@@ -56,7 +68,7 @@ class TaiChiNet(nn.Module):
         output_n = at_least_float32(self.negative.decode(tuple(skips_n), deep_n))  # Eq. 4
         output_p = at_least_float32(self.positive.decode(tuple(skips_p), deep_p))  # Eq. 5
         if self.head is not None:
-            # One channel of logits costs nothing in float32, and the sum of Eq. 10-11 must not be rounded.
+            # The sum of Eq. 10-11 must not be rounded. One channel of logits per region is cheap in float32.
             with torch.autocast(device_type=image.device.type, enabled=False):
                 output_n, output_p = self.head(output_n, output_p)
         return Prediction(
@@ -68,13 +80,18 @@ class TaiChiNet(nn.Module):
 
 
 def without_training_parts(network: nn.Module) -> nn.Module:
-    """`network` as it is used after training: a TaiChiNet whose second path only trained is its first path alone.
+    """Return the network for inference, without a second path that is only used in training.
 
-    The weights are shared, not copied; the settings of what comes back say what it is. Any other network is returned.
+    Args:
+        network: Any network.
+
+    Returns:
+        For a TaiChiNet with `second_path_at_inference=False`, a one-path TaiChiNet that shares the weights of the
+        positive path and has matching settings. Otherwise `network` itself.
     """
     if not isinstance(network, TaiChiNet) or network.settings.second_path_at_inference:
         return network
-    with torch.random.fork_rng(devices=[]):  # the weights drawn here are thrown away: they must not cost a draw
+    with torch.random.fork_rng(devices=[]):  # the initial weights are discarded: keep the random state
         alone = TaiChiNet(network.settings.at_inference())
     alone.positive = network.positive
     return alone.train(network.training)

@@ -1,4 +1,4 @@
-"""Every switch of the network in Tables I to III, as one typed value."""
+"""Options of the network, including all ablations of Tables I to III."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from taichinet.models.unet import UNetSettings
 
 
 class TaiChiNetSettings(CouplingSettings, NetworkSettings):
-    """The network's options; the defaults are the paper's TaiChiNet with one input channel.
+    """Options of a TaiChiNet. The defaults are the network of the paper with one input channel.
 
-    What makes it faster is ours, not the paper's: `shared_levels` first levels of the encoder are computed once, by the
-    positive path, for both; `negative_width` narrows the negative path; without `second_path_at_inference` that path
-    takes part in training alone, and evaluation costs one U-Net.
+    Three options that reduce the cost are our additions and not part of the paper: the first `shared_levels` levels of
+    the encoder are computed once, by the positive path, and used by both; `negative_width` reduces the width of the
+    negative path; with `second_path_at_inference=False` the negative path is only used in training, and inference has
+    the cost of one U-Net.
     """
 
     width: int = Field(default=32, ge=2, le=MAX_WIDTH, multiple_of=2, description="channels of the first level")
@@ -53,7 +54,7 @@ class TaiChiNetSettings(CouplingSettings, NetworkSettings):
         return self
 
     def path_settings(self, width: int | None = None) -> UNetSettings:
-        """Options of a path's U-Net, of `width` where that is not the network's."""
+        """Options of the U-Net of one path; `width` overrides the width of the network."""
         return UNetSettings(
             in_channels=self.in_channels,
             num_classes=self.num_classes,
@@ -62,7 +63,7 @@ class TaiChiNetSettings(CouplingSettings, NetworkSettings):
         )
 
     def at_inference(self) -> Self:
-        """These options without what only training needs."""
+        """These options without the parts that are only used in training."""
         if self.second_path_at_inference:
             return self
         slim = {"second_path": False, "second_path_at_inference": True, "shared_levels": 0, "negative_width": None}
