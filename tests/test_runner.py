@@ -30,13 +30,13 @@ SUFFIXES = ("png", "jpg", "bmp", "tif", "webp", "ppm", "pgm")
 ALONE = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 
-def save_model(path: Path, operator: str) -> Path:
+def save_model(path: Path, operator: str, threshold: float = 0.5) -> Path:
     """A file whose network's output is `operator` of its input."""
     network = onnx.parser.parse_model(
         f'<ir_version: 10, opset_import: ["" : 20]> same (float[1, 1, {SIZE}, {SIZE}] {NETWORK_IMAGE})'
         f" => (float[1, 1, {SIZE}, {SIZE}] {LESION}) {{ {LESION} = {operator} ({NETWORK_IMAGE}) }}"
     )
-    onnx.save(whole_onnx(network, 1, SIZE, 0.5, {"weights": "none"}), path)
+    onnx.save(whole_onnx(network, 1, SIZE, threshold, {"weights": "none"}), path)
     return path
 
 
@@ -193,6 +193,14 @@ def test_bad_files_fail_alone(model: Path, tmp_path: Path, capsys: pytest.Captur
     assert [line.split(":")[0] for line in said.err.splitlines()] == [str(file) for file in bad]
     assert "good.png: lesion on" in said.out
     assert run(model, *bad, output=tmp_path / "out") == 3
+
+
+def test_a_probability_at_the_threshold_is_background(tmp_path: Path) -> None:
+    model = save_model(tmp_path / "zero.onnx", "Identity", threshold=0.0)
+    pixels = np.zeros((8, 9), np.uint8)
+    assert not runner.Model(model).segment(pixels).mask.any()
+    pixels[:] = 1
+    assert runner.Model(model).segment(pixels).mask.all()
 
 
 def test_an_output_that_is_not_finite_is_no_empty_mask(

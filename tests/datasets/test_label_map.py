@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from taichinet.datasets.image_io import label_values, region_masks
-from taichinet.datasets.label_map import declare, encode, read_scheme
+from taichinet.datasets.label_map import NOT_BACKGROUND, declare, encode, read_scheme
 from taichinet.datasets.manifest import MaskRule, Sample
 from taichinet.errors import DataError
 
@@ -42,6 +42,10 @@ def test_a_pixel_has_the_number_of_regions_around_it() -> None:
     labels = encode(nested(3))
     for row, column in np.ndindex(labels.shape):
         assert labels[row, column] == sum(bool(mask[row, column]) for mask in nested(3))
+
+
+def test_a_mask_of_one_region_alone_is_painted_wherever_it_is_not_black() -> None:
+    assert (NOT_BACKGROUND.low, NOT_BACKGROUND.high) == (1, 255)
 
 
 def test_two_regions_are_declared_as_nnunet_writes_them() -> None:

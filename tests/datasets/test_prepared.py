@@ -122,3 +122,19 @@ def test_inverted_masks_are_a_warning_from_the_files_and_from_the_cache(busi: Pa
     for _ in range(2):
         with pytest.warns(UserWarning, match=r"cover \d+% of the images: lesion and background"):
             prepare(manifest, 32, 1, tmp_path / "cache")
+
+
+def test_images_are_resized_with_antialiasing_and_masks_by_nearest_neighbour() -> None:
+    stripes = np.zeros((96, 96), dtype=np.uint8)
+    stripes[:, 1::3] = 90  # the middle one of every three columns
+    image = prepared_module.resize_image(stripes, 32)
+    assert image[:, 1:-1].min() > 20  # a mean of neighbours, neither 0 nor 90
+    assert image[:, 1:-1].max() < 70
+    assert prepared_module.resize_mask(stripes > 0, 32).all()
+    assert not prepared_module.resize_mask(np.roll(stripes, 1, axis=1) > 0, 32).any()
+
+
+def test_a_batch_holds_images_of_0_to_1() -> None:
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 1, 1, 3)
+    prepared = Prepared(("a",), ("lesion",), pixels, torch.zeros_like(pixels))
+    assert prepared.batch(torch.tensor([0])).image.flatten().tolist() == pytest.approx([0, 0.2, 1])

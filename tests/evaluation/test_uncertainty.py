@@ -105,6 +105,7 @@ def test_a_difference_moves_with_both_sides() -> None:
     assert interval.mean == pytest.approx(here.mean() - there.mean())
     half = 1.96 * sqrt(here.var() / 500 + there.var() / 800)
     assert interval.high - interval.low == pytest.approx(2 * half, rel=0.08)
+    assert (interval.high + interval.low) / 2 == pytest.approx(interval.mean, abs=half / 5)
     assert interval.images == 1300
 
 

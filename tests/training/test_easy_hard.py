@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 from helpers import FLOAT32_CPU, discs
 
+from taichinet.batch import Batch, Prediction
 from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.datasets.prepared import Prepared
 from taichinet.errors import DataError, FoldError, TaiChiNetError, WeightsError
@@ -221,6 +223,28 @@ def test_the_coarse_output_is_trained_as_much_as_the_fine_one(tmp_path: Path, mo
     mine(tmp_path, settings=replace_settings(epochs=1))
     assert len(networks) == 1
     assert objectives[0].auxiliary.levels == 1
+
+
+def test_easy_is_what_the_first_and_the_last_output_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eq. 23: the outputs between them decide nothing."""
+    given: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def predict(network: torch.nn.Module, batches: list[Batch], placement: Any) -> Iterator[Prediction]:
+        for batch in batches:
+            levels = tuple(torch.full_like(batch.lesion, level) for level in (1.0, 2.0, 3.0, 4.0))
+            yield Prediction(levels[-1], levels=levels)
+
+    def spy(coarse: torch.Tensor, fine: torch.Tensor, lesion: torch.Tensor) -> Any:
+        given.append((coarse, fine))
+        return split_lesion(coarse, fine, lesion)
+
+    monkeypatch.setattr(easy_hard, "predict_batches", predict)
+    monkeypatch.setattr(easy_hard, "split_lesion", spy)
+    mine(tmp_path, settings=replace_settings(epochs=1))
+    for coarse, fine in given:
+        assert torch.equal(coarse, torch.full_like(coarse, 1.0).sigmoid())
+        assert torch.equal(fine, torch.full_like(fine, 4.0).sigmoid())
+    assert given
 
 
 def test_a_held_out_image_that_took_part_in_the_mining_is_named(tmp_path: Path) -> None:

@@ -47,6 +47,12 @@ def test_an_empty_mask_makes_a_normal_image_which_can_be_left_out(own: Path) -> 
     assert read_folder(own, verify=False) == read_folder(own)
 
 
+def test_an_image_is_normal_only_if_all_of_its_masks_are_empty(own: Path) -> None:
+    second = own / "masks" / "scan 2_mask_1.png"
+    Image.new("L", Image.open(second).size).save(second)
+    assert read_folder(own).labels["scan 2"] == "lesion"
+
+
 def test_a_missing_mask_is_a_fault_and_no_normal_image(own: Path) -> None:
     (own / "masks" / "scan 5.png").unlink()
     (problem,) = problems_of(own)
