@@ -458,22 +458,21 @@ def test_without_validation_images_the_score_is_nan_and_the_last_epoch_is_kept(t
 
 
 def test_validation_dice_is_the_mean_of_each_images_own_dice() -> None:
-    network, data = tiny_network("unet", width=4).train(), discs(5, seed=3)
-    image = data.batch(torch.arange(5)).image
-    network(image)
-    with torch.no_grad():
-        lesion = network.eval()(image).lesion
-        odds = lesion.median() / (1 - lesion.median())
-        (output,) = [one for one in network.modules() if isinstance(one, nn.Conv2d) and one.out_channels == 1]
-        assert output.bias is not None
-        output.bias -= odds.log()  # half of the pixels become lesion
-        probability = network(image).lesion.numpy()
+    class LeftHalf(nn.Module):
+        """Predicts the left half of every image as lesion."""
+
+        def forward(self, image: torch.Tensor) -> Prediction:
+            columns = torch.arange(image.shape[-1]) < image.shape[-1] // 2
+            return Prediction(torch.where(columns, 9.0, -9.0).expand_as(image))
+
+    network, data = LeftHalf(), discs(5, seed=3)
+    probability = network(data.batch(torch.arange(5)).image).lesion.numpy()
     scores = []
     for row in range(5):
         predicted = {(i, j) for i in range(32) for j in range(32) if probability[row, 0, i, j] > 0.5}
         truth = {(i, j) for i in range(32) for j in range(32) if data.lesion[row, 0, i, j] == 1}
         scores.append(2 * len(predicted & truth) / (len(predicted) + len(truth)))
-    assert len(set(scores)) == 5  # a mean over batches would then be another one
+    assert len(set(scores)) > 2  # a mean over batches would then be another one
     for batch_size in (2, 5, 16):
         assert validation_dice(network, data, batch_size, FLOAT32_CPU) == pytest.approx(sum(scores) / 5)
 
