@@ -137,7 +137,8 @@ def _mutations(record: Record | None) -> tuple[Block, ...]:
         if row["outcome"] != "killed"
     )
     counts = ", ".join(f"{record['counts'][outcome]} {outcome}" for outcome in outcomes)
-    summary = f"{len(record['mutations'])} mutations: {counts}; commit `{record['commit'][:12]}`."
+    commits = ", ".join(f"`{commit}`" for commit in sorted({row["commit"] for row in record["mutations"]}))
+    summary = f"{len(record['mutations'])} mutations: {counts}; commit {commits}."
     table = Table(("File", "Mutations", *(outcome.capitalize() for outcome in outcomes)), (rows,))
     return what, Note(summary), table, *([Points(survivors)] if survivors else [])
 

@@ -102,9 +102,10 @@ def test_the_page_names_each_finding() -> None:
     where = {"commit": "abc", "machine": machine}
 
     rows = [
-        {"file": "a.py", "old": "x + 1", "new": "x", "outcome": outcome} for outcome in ("killed", "killed", "survived")
+        {"file": "a.py", "old": "x + 1", "new": "x", "outcome": outcome, "commit": "abc"}
+        for outcome in ("killed", "killed", "survived")
     ]
-    mutations = {"commit": "abc", "counts": {"killed": 2, "survived": 1}, "mutations": rows}
+    mutations = {"counts": {"killed": 2, "survived": 1}, "mutations": rows}
 
     text = reliability.page({**fuzz, **where}, {**kills, **where}, mutations)
 
