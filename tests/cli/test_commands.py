@@ -455,7 +455,7 @@ def test_a_card_is_written_of_one_network_on_foreign_pictures(
     assert "not a medical device" in card
     assert "cpu-taichinet" in card
     assert ("data:image/png" in card) == (name == "card.html")
-    with pytest.raises(SettingError, match="A card is of one network"):
+    with pytest.raises(SettingError, match="--card needs a single network, but 2 were evaluated"):
         run("evaluate", fold.parent, "--data", data, "--card", tmp_path / name)
     with pytest.raises(SettingError, match=r"\.html for a page or \.md"):
         run("evaluate", fold, "--data", other, "--card", tmp_path / "card.pdf")
