@@ -362,7 +362,7 @@ def test_a_damaged_result_is_not_packed(trained: tuple[Path, dict[str, Any]], tm
         (["cpu-unet", "--set", "training.epoch=3"], SettingError, "Did you mean 'training.epochs'"),
         (["cpu-unet", "--set", "training.epochs=0"], SettingError, "training.epochs = 0"),
         (["cpu-unet", "--fold", "5"], SettingError, r"0\.\.4"),
-        (["cpu-unet", "--resume", "--overwrite"], SettingError, "contradict"),
+        (["cpu-unet", "--resume", "--overwrite"], SettingError, "cannot be used together"),
     ],
 )
 def test_what_training_cannot_do_is_said_before_it_reads_any_data(
