@@ -144,12 +144,12 @@ def test_calibrating_times_each_network_on_this_machine(data: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("words", "fault"),
     [
-        (["0-9999999999"], "'0-9999999999' makes more than 10000 numbers"),
-        (["0-999999999999"], "no number of up to 10 digits"),
-        (["0-9000", "20000-22000"], "'20000-22000' makes more than 10000 numbers"),
+        (["0-9999999999"], "'0-9999999999' contains more than 10000 numbers"),
+        (["0-999999999999"], "neither a number of up to 10 digits nor a range"),
+        (["0-9000", "20000-22000"], "'20000-22000' contains more than 10000 numbers"),
         (["5-3"], "'5-3' ends before it begins. Write 3-5"),
-        (["9" * 5000], "no number of up to 10 digits"),
-        (["²"], "no number of up to 10 digits"),
+        (["9" * 5000], "neither a number of up to 10 digits nor a range"),
+        (["²"], "neither a number of up to 10 digits nor a range"),
     ],
 )
 def test_a_range_is_bounded_before_its_numbers_are_listed(option: str, words: list[str], fault: str) -> None:

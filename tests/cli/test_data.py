@@ -118,7 +118,7 @@ def test_a_data_set_with_a_split_of_its_own_keeps_it_unless_folds_are_asked_for(
     [
         (("--format", "nnunt"), SettingError, "Did you mean 'nnunet'"),
         (("--format", "nnunet", "--protocol", "group"), SettingError, "Did you mean 'grouped'"),
-        (("--format", "monai", "--protocol", "paper", "--folds", "f.json"), SettingError, "contradict"),
+        (("--format", "monai", "--protocol", "paper", "--folds", "f.json"), SettingError, "cannot be used together"),
         (("--format", "monai"), DataError, "There is no"),
     ],
 )

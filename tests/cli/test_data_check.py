@@ -107,7 +107,7 @@ def test_the_summary_breaks_no_line_on_a_terminal_of_80_columns(
     check(data=str(with_copy(make_fake_busi(tmp_path))), report=None, folds=None, as_json=False)
     told = capsys.readouterr().out
     assert "One scene under two labels" in told
-    assert "Masks of copies agree at Dice 0.000 on average (1 pair).\n" in told
+    assert "Mean Dice between the masks of near-duplicates: 0.000 (1 pair).\n" in told
 
 
 def test_a_fold_file_that_cannot_be_read_is_refused_before_anything_is_decoded(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_ctrl_c_ends_a_comparison_and_the_same_command_finishes_it(data: Path, t
         os.killpg(process.pid, signal.SIGINT)
         _, heard = process.communicate(timeout=PATIENCE)
         assert process.returncode == 130, heard
-        assert "Interrupted. Give the same command again" in heard
+        assert "Interrupted. Run the same command again" in heard
         assert "Traceback" not in heard
         assert_ended(trainings, "a training outlived its comparison")
     before = [epochs(folder) for folder in folders]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from taichinet.cli.printing import print_counts, print_left_out
+from taichinet.cli.printing import print_counts, print_skipped
 from taichinet.datasets.catalogue import split_spec
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.errors import DataError, SettingError
@@ -61,10 +61,10 @@ def test_images_used_and_skipped_are_one_line(tmp_path: Path, capsys: pytest.Cap
     lines = tuple(f"scan{i}[/x]: has no mask" for i in range(48))
     counts = Manifest("x", (Sample("a", "lesion", tmp_path / "a", ()),), left_out=lines).count_images(0)
     print_counts(counts)
-    print_left_out(lines)
+    print_skipped(lines)
     shown = capsys.readouterr().err
     assert "Images: 1 used, 0 of them with an empty mask; 48 skipped (scan0[/x]: has no mask; " in shown
-    assert shown.count("Left out: ") == 4
+    assert shown.count("Skipped: ") == 4
     assert "45 more" in shown
     assert json.loads(json.dumps(counts.to_json_dict()))["skipped"] == 48
 

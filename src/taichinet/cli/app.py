@@ -1,7 +1,8 @@
-"""The command `taichinet`: its subcommands, and the one place where errors become exit codes.
+"""The command `taichinet`: its subcommands, and the mapping of errors to exit codes.
 
-Exit codes: 0 done; 1 a defect of taichinet; 2 wrong usage; 3 data; 4 settings; 5 weights or checkpoints; 6 folds or
-leakage; 7 some inputs failed, the others were done; 8 another process of the same training is gone; 130 interrupted.
+Exit codes: 0 success; 1 a bug in taichinet; 2 wrong usage; 3 data; 4 settings; 5 weights or checkpoints; 6 folds or
+leakage; 7 some inputs failed, the others were processed; 8 another process of the same training exited;
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from taichinet.cli.report import report
 from taichinet.cli.train import train
 from taichinet.errors import TaiChiNetError
 
-# Each subcommand imports what it needs when it runs: `taichinet --help` must not wait for torch.
+# Subcommands import their dependencies when they run, so that `taichinet --help` does not import torch.
 app = typer.Typer(
     name="taichinet",
-    help="Segment breast lesions in ultrasound with TaiChiNet: train, score, predict.",
+    help="Segment breast lesions in ultrasound with TaiChiNet: train, evaluate, predict.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -40,8 +41,8 @@ app.add_typer(data_app, name="data")
 
 
 def main() -> None:
-    """Run the command line; errors that a user can mend are one message and an exit code, never a traceback."""
-    for stream in (sys.stdout, sys.stderr):  # a character that the terminal's encoding lacks is printed as its code
+    """Run the command line; an error that the user can fix is printed as one message, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # escape characters that the encoding does not have
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -52,7 +53,7 @@ def main() -> None:
     except OSError as error:
         message = f"{error.strerror or error} ({error.filename})" if error.filename else str(error)
         Console(stderr=True).print(
-            f"[bold red]Error:[/] {escape(message)}. Check the path, its rights and the room on the disk.",
+            f"[bold red]Error:[/] {escape(message)}. Check the path, its permissions and the free disk space.",
             soft_wrap=True,
         )
         sys.exit(3)

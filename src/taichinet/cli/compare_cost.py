@@ -1,8 +1,9 @@
-"""`taichinet compare --dry-run`: what would be done, what it costs here and on one GPU, and on what assumptions."""
+"""`taichinet compare --dry-run`: the planned runs, and their estimated cost on this machine and on one GPU."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,57 +30,51 @@ from taichinet.storage.atomic import write_json
 from taichinet.storage.documents import read_json
 
 
+@dataclass(frozen=True)
+class CostAssumptions:
+    """How the hours are estimated.
+
+    Args:
+        calibrate: Time a training step of each network on this machine.
+        throughput: Output of benchmarks/training_throughput.py, used for this machine if `calibrate` is false.
+        gpu_tflops: Peak TFLOPS of the GPU for which hours are estimated.
+        utilisation: Assumed fraction of this peak, in (0, 1].
+    """
+
+    calibrate: bool
+    throughput: Path | None
+    gpu_tflops: float
+    utilisation: float
+
+
 def show_cost(
     names: list[str],
     suites: list[Suite],
     data: dict[str, str],
     out: Path,
+    assumptions: CostAssumptions,
     cost_file: Path | None,
     as_json: bool,
-    measure: bool,
-    throughput: Path | None,
-    gpu_tflops: float,
-    utilisation: float,
 ) -> None:
-    """Print the cells with their state (where all data are given) and the cost of what is left; write `cost_file`."""
+    """Print the state of all cells and the cost of the remaining ones; write the cost to `cost_file`.
+
+    Without any data, the numbers of images are those published by the authors of the data sets, and no cells are shown.
+
+    Args:
+        names: The suites as given on the command line.
+        suites: The suites to estimate.
+        data: Path of each data set by name.
+        out: Folder of all runs.
+        assumptions: How the hours are estimated.
+        cost_file: JSON file to write; None to write none.
+        as_json: Whether to print JSON instead of tables.
+
+    Raises:
+        DataError: Some of the data sets of the suites are given, but not all.
+    """
     console = Console(stderr=True, quiet=as_json)
-    entries: list[Entry] = []
-    try:
-        refuse_absent(suites, data)
-    except DataError as error:
-        if data:
-            raise
-        console.print(f"{error.summary} Counted as published by the data sets' authors.", markup=False)
-        works = published_works(suites)
-    else:
-        grid = plan_grid(suites, data, out, lambda name: console.print(f"Reading {name}", markup=False))
-        entries = look(grid.cells, grid.transfers).entries
-        works = [work_of(e.task, e.epoch) for e in entries if isinstance(e.task, Cell) and e.state != "done"]
-    costs = Costs()
-    total = costs.total(works)
-    content = {
-        "what": "cost of training every cell of these suites once; equal cells and equal preparations count once",
-        "suites": [Path(name).name for name in names],
-        "scales": sorted({suite.scale for suite in suites}),
-        "trainings": total.trainings,
-        "preparations": total.minings,
-        "training_pflop": round(total.training_flop / 1e15, 3),
-        "preparation_pflop": round(total.mining_flop / 1e15, 3),
-        "by_data_set": _by_data_set(works, costs),
-        "assumptions": [
-            "a training step costs three forward passes; scores, resizing and augmentation nothing",
-            "a forward pass costs its convolutions and matrix products, a multiplication and an addition being two",
-            "numbers of images: of the data given, else as their authors publish",
-        ],
-        "this_machine": _here(works, costs, total, measure, throughput, console),
-        "one_gpu": {
-            "peak_tflops": gpu_tflops,
-            "assumed_utilisation": utilisation,
-            "effective_tflops": gpu_tflops * utilisation,
-            "hours": round(total.flop / (gpu_tflops * utilisation * 1e12) / 3600, 2),
-        },
-        "commit": source_commit(),
-    }
+    entries, works = _plan(suites, data, out, console)
+    content = _cost(names, suites, works, assumptions, console)
     if cost_file is not None:
         cost_file.parent.mkdir(parents=True, exist_ok=True)
         write_json(cost_file, content)
@@ -89,53 +84,103 @@ def show_cost(
         return
     if entries:
         Console().print(entries_table(entries))
-    _print(content)
+    _print_cost(content)
 
 
-def _here(
-    works: list[Work], costs: Costs, total: Cost, measure: bool, throughput: Path | None, console: Console
+def _plan(suites: list[Suite], data: dict[str, str], out: Path, console: Console) -> tuple[list[Entry], list[Work]]:
+    """The cells with their state, and the remaining work; without data, no cells and the work of all suites."""
+    try:
+        refuse_absent(suites, data)
+    except DataError as error:
+        if data:
+            raise
+        console.print(f"{error.summary} Using the numbers of images published by their authors.", markup=False)
+        return [], published_works(suites)
+    grid = plan_grid(suites, data, out, lambda name: console.print(f"Reading {name}", markup=False))
+    entries = look(grid.cells, grid.transfers).entries
+    return entries, [work_of(e.task, e.epoch) for e in entries if isinstance(e.task, Cell) and e.state != "done"]
+
+
+def _cost(
+    names: list[str], suites: list[Suite], works: list[Work], assumptions: CostAssumptions, console: Console
 ) -> dict[str, Any]:
-    """Hours on this machine, by the speed that was measured and how; None where nothing was."""
-    if measure:
+    """The content of the cost file."""
+    costs = Costs()
+    total = costs.total(works)
+    effective_tflops = assumptions.gpu_tflops * assumptions.utilisation
+    return {
+        "what": "cost of training every cell of these suites once; identical cells and mining stages count once",
+        "suites": [Path(name).name for name in names],
+        "scales": sorted({suite.scale for suite in suites}),
+        "trainings": total.trainings,
+        "preparations": total.minings,
+        "training_pflop": round(total.training_flop / 1e15, 3),
+        "preparation_pflop": round(total.mining_flop / 1e15, 3),
+        "by_data_set": _by_data_set(works, costs),
+        "assumptions": [
+            "a training step costs three forward passes; evaluation, resizing and augmentation cost nothing",
+            "the cost of a forward pass is that of its convolutions and matrix products, 2 FLOP per multiply-add",
+            "numbers of images are those of the given data, otherwise those published by the authors",
+        ],
+        "this_machine": _this_machine(works, costs, total, assumptions, console),
+        "one_gpu": {
+            "peak_tflops": assumptions.gpu_tflops,
+            "assumed_utilisation": assumptions.utilisation,
+            "effective_tflops": effective_tflops,
+            "hours": round(total.flop / (effective_tflops * 1e12) / 3600, 2),
+        },
+        "commit": source_commit(),
+    }
+
+
+def _this_machine(
+    works: list[Work], costs: Costs, total: Cost, assumptions: CostAssumptions, console: Console
+) -> dict[str, Any]:
+    """Estimated hours on this machine and how its speed was measured; hours are None without a measurement."""
+    if assumptions.calibrate:
         unique = {work.key: work for work in works}
         experiments = [work.experiment for work in unique.values()]
         speeds = calibrate(experiments, costs, lambda name: console.print(f"Timing {name}", markup=False))
         seconds = sum(costs.training_flop(work) / speeds[speed_key(work.experiment)] for work in unique.values())
-        mean = total.training_flop / seconds if seconds else float("nan")
-        seconds += total.mining_flop / mean if total.mining_flop else 0.0
-        told = "a training step of each network, median of three batches of four; the preparation at their mean speed"
-        return {"hours": round(seconds / 3600, 2), "speed_from": told, "machine": describe_machine()}
-    if throughput is not None:
-        speed = read_speed(throughput, costs)
+        mean_speed = total.training_flop / seconds if seconds else float("nan")
+        seconds += total.mining_flop / mean_speed if total.mining_flop else 0.0
+        return {
+            "hours": round(seconds / 3600, 2),
+            "speed_from": "a training step of each network, median of three batches of four; mining stages at their "
+            "mean speed",
+            "machine": describe_machine(),
+        }
+    if assumptions.throughput is not None:
+        speed = read_speed(assumptions.throughput, costs)
         return {
             "hours": round(total.flop / speed / 3600, 2),
             "gflop_per_second": round(speed / 1e9, 1),
-            "speed_from": f"{throughput.name}: TaiChiNet's training step, taken for every network",
-            "machine": read_json(throughput).get("machine"),
+            "speed_from": f"{assumptions.throughput.name}: training step of TaiChiNet, assumed for every network",
+            "machine": read_json(assumptions.throughput).get("machine"),
         }
-    return {"hours": None, "speed_from": "nothing was measured: add --calibrate or --throughput FILE"}
+    return {"hours": None, "speed_from": "not measured: add --calibrate or --throughput FILE"}
 
 
 def _by_data_set(works: list[Work], costs: Costs) -> dict[str, dict[str, float]]:
-    found = {}
+    by_data_set = {}
     for name in dict.fromkeys(work.dataset for work in works):
-        part = costs.total(work for work in works if work.dataset == name)
-        found[name] = {"trainings": part.trainings, "pflop": round(part.flop / 1e15, 3)}
-    return found
+        cost = costs.total(work for work in works if work.dataset == name)
+        by_data_set[name] = {"trainings": cost.trainings, "pflop": round(cost.flop / 1e15, 3)}
+    return by_data_set
 
 
-def _print(content: dict[str, Any]) -> None:
+def _print_cost(content: dict[str, Any]) -> None:
     console = Console()
-    here, gpu = content["this_machine"], content["one_gpu"]
+    machine, gpu = content["this_machine"], content["one_gpu"]
     console.print(
-        f"{content['trainings']} trainings and {content['preparations']} preparations: "
+        f"{content['trainings']} trainings and {content['preparations']} mining stages: "
         f"{content['training_pflop'] + content['preparation_pflop']:.1f} PFLOP.",
         highlight=False,
     )
-    hours = "unknown" if here["hours"] is None else duration(here["hours"] * 3600)
-    console.print(f"This machine: {hours} ({here['speed_from']}).", soft_wrap=True, markup=False, highlight=False)
+    hours = "unknown" if machine["hours"] is None else duration(machine["hours"] * 3600)
+    console.print(f"This machine: {hours} ({machine['speed_from']}).", soft_wrap=True, markup=False, highlight=False)
     console.print(
-        f"One GPU of {gpu['peak_tflops']:g} TFLOPS at an assumed {gpu['assumed_utilisation']:.0%}: "
+        f"One GPU with {gpu['peak_tflops']:g} TFLOPS at an assumed utilisation of {gpu['assumed_utilisation']:.0%}: "
         f"{duration(gpu['hours'] * 3600)}.",
         soft_wrap=True,
         highlight=False,

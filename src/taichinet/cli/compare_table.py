@@ -1,4 +1,4 @@
-"""The live table of `taichinet compare`: every cell's state, epochs, time spent and left; a line a change elsewhere."""
+"""Live table of `taichinet compare`: state, epochs and times of each cell; without a terminal, one line per change."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ WORDS = {"elsewhere": "another process"}
 
 
 class CompareTable:
-    """Shows a `Progress` as often as it is told to."""
+    """Display a `Progress` on each call of `show`."""
 
     def __init__(self, console: Console, live: Live | None) -> None:
         self._console = console
         self._live = live
         self._latest: Progress | None = None
-        self._told: dict[int, tuple[str, str]] = {}
-        self._began = time.monotonic()
-        self._shown = 0.0
+        self._printed: dict[int, tuple[str, str]] = {}
+        self._start = time.monotonic()
+        self._last_update = 0.0
 
     def show(self, progress: Progress) -> None:
-        """On a terminal redraw at most twice a second; elsewhere a line for every row whose state has changed."""
+        """Redraw the table at most twice a second; without a terminal, print a line for each row that changed."""
         self._latest = progress
         if self._live is not None:
-            if time.monotonic() - self._shown > 0.5:
+            if time.monotonic() - self._last_update > 0.5:
                 self._live.update(self._render(progress), refresh=True)
-                self._shown = time.monotonic()
+                self._last_update = time.monotonic()
             return
         for number, entry in enumerate(progress.entries):
-            now = (entry.state, entry.note)
-            if self._told.get(number, ("waiting", "")) != now:
+            current = (entry.state, entry.note)
+            if self._printed.get(number, ("waiting", "")) != current:
                 note = f": {entry.note}" if entry.note else ""
                 spent = f" after {duration(entry.seconds)}" if entry.state == "done" and not entry.found else ""
                 word = WORDS.get(entry.state, entry.state)
                 self._console.print(f"{entry.task.title}: {word}{spent}{note}", soft_wrap=True, markup=False)
-            self._told[number] = now
+            self._printed[number] = current
 
     def finish(self) -> None:
-        """Draw what is there at last, however soon after the table before it."""
+        """Draw the last state, however recent the previous update is."""
         if self._live is not None and self._latest is not None:
             self._live.update(self._render(self._latest), refresh=True)
 
@@ -57,14 +57,15 @@ class CompareTable:
         room = max(self._console.height - 6, 5)
         table = entries_table(visible(progress.entries, room))
         done, total = progress.count("done"), len(progress.entries)
-        left = time_left(progress, time.monotonic() - self._began)
-        text = f"{done} of {total} done, {progress.count('failed')} failed, {progress.count(*RUNNING)} running"
-        spent = duration(time.monotonic() - self._began)
-        return Group(table, Text(f"{text} · spent {spent} · left {duration(left) if left is not None else 'unknown'}"))
+        elapsed = time.monotonic() - self._start
+        remaining = time_left(progress, elapsed)
+        remaining_text = "unknown" if remaining is None else duration(remaining)
+        counts = f"{done} of {total} done, {progress.count('failed')} failed, {progress.count(*RUNNING)} running"
+        return Group(table, Text(f"{counts} · {duration(elapsed)} elapsed · {remaining_text} remaining"))
 
 
 def visible(entries: list[Entry], room: int) -> list[Entry]:
-    """What fits: all, or first what runs and failed, then what is next, then the latest that are done; in order."""
+    """The entries that fit into `room` rows, in order; running ones take priority, then failed, waiting and done."""
     if len(entries) <= room:
         return entries
     rank = {"running": 0, "elsewhere": 0, "failed": 1, "waiting": 2, "done": 3}
@@ -73,33 +74,38 @@ def visible(entries: list[Entry], room: int) -> list[Entry]:
 
 
 def entries_table(entries: list[Entry]) -> Table:
-    """A row an entry."""
+    """A table with one row per entry."""
     table = Table()
-    for heading in ("cell", "state", "epoch", "time", "left", "note"):
-        table.add_column(heading, justify="right" if heading in ("epoch", "time", "left") else "left")
+    for heading in ("cell", "state", "epoch", "elapsed", "remaining", "note"):
+        table.add_column(heading, justify="right" if heading in ("epoch", "elapsed", "remaining") else "left")
     for entry in entries:
         state = f"[{COLOURS[entry.state]}]{WORDS.get(entry.state, entry.state)}[/]"
         epoch = f"{entry.epoch}/{entry.epochs}" if isinstance(entry.task, Cell) else ""
-        left = ""
+        remaining = ""
         if entry.state in RUNNING and entry.epoch:
-            left = duration(entry.seconds / entry.epoch * (entry.epochs - entry.epoch))
-        time_spent = duration(entry.seconds) if entry.seconds else ""
-        note = "done before" if entry.found and not entry.note else entry.note
-        table.add_row(escape(entry.task.title), state, epoch, time_spent, left, escape(note[:80]))
+            remaining = duration(entry.seconds / entry.epoch * (entry.epochs - entry.epoch))
+        elapsed = duration(entry.seconds) if entry.seconds else ""
+        note = "done by an earlier command" if entry.found and not entry.note else entry.note
+        table.add_row(escape(entry.task.title), state, epoch, elapsed, remaining, escape(note[:80]))
     return table
 
 
 def time_left(progress: Progress, spent: float) -> float | None:
-    """Seconds until the end, from the epochs that this command has finished; None before the first."""
-    mine = [e for e in progress.entries if isinstance(e.task, Cell) and not e.found and e.copies is None]
-    done = sum(e.epoch for e in mine)
-    left = sum(e.epochs - e.epoch for e in mine if e.state in ("waiting", *RUNNING))
-    return spent / done * left if done else None
+    """Estimated remaining seconds, from the epochs completed by this command; None before the first one.
+
+    Args:
+        progress: The state of all entries.
+        spent: Seconds since the start of the command.
+    """
+    own_cells = [e for e in progress.entries if isinstance(e.task, Cell) and not e.found and e.copies is None]
+    completed = sum(e.epoch for e in own_cells)
+    remaining = sum(e.epochs - e.epoch for e in own_cells if e.state in ("waiting", *RUNNING))
+    return spent / completed * remaining if completed else None
 
 
 @contextmanager
 def compare_table(quiet: bool = False) -> Iterator[CompareTable]:
-    """The table on standard error for as long as the block runs; its last state stays there."""
+    """Show the table on standard error while the block runs; the last state remains visible."""
     console = Console(stderr=True, quiet=quiet)
     if not console.is_terminal or quiet:
         yield CompareTable(console, None)

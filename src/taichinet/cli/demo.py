@@ -1,4 +1,4 @@
-"""`taichinet demo`: the whole way on simulated phantoms, in at most four minutes on two cores."""
+"""`taichinet demo`: the complete pipeline on simulated phantoms, in at most four minutes on two cores."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from typing import Annotated
 
 import typer
 
+from taichinet.cli.options import AsJson
+
 PHANTOMS = {"benign": 90, "malignant": 60, "normal": 25}
 RECIPES = ("demo-taichinet", "demo-unet")
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write into.")] = Path("taichinet-demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder.")] = Path("taichinet-demo"),
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the phantoms.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON, nothing else.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Simulate phantoms, draw folds, mine easy and hard pixels, train TaiChiNet and U-Net, score, show."""
+    """Simulate phantoms, draw folds, mine easy and hard pixels, train and evaluate TaiChiNet and U-Net.
+
+    Writes the results to index.html.
+    """
     import time
 
     from rich.console import Console
@@ -33,7 +38,7 @@ def demo(
     from taichinet.reports.page import write_page
     from taichinet.storage.atomic import replacing
 
-    began = time.perf_counter()
+    start = time.perf_counter()
     console = Console(stderr=True, quiet=as_json)
     total = sum(PHANTOMS.values())
     with Progress(console=console, disable=as_json) as bar:
@@ -44,10 +49,10 @@ def demo(
             seed=seed,
             on_progress=lambda done, _: bar.update(task, completed=done),
         )
-        bar.update(task, completed=total)  # a set that was there already
-    for plan in (out / "folds").glob("*.json"):  # of phantoms that another seed has replaced
+        bar.update(task, completed=total)  # also if the phantoms exist already
+    for plan in (out / "folds").glob("*.json"):  # they may belong to phantoms of another seed
         plan.unlink()
-    console.print("reading, searching near-duplicates, drawing folds")
+    console.print("reading images, finding near-duplicates, drawing folds")
     studies = []
     with training_progress(quiet=as_json) as progress:
         for name in RECIPES:
@@ -55,11 +60,11 @@ def demo(
             study_data = open_study_data(experiment, data, "grouped", out)
             progress.begin(name)
             studies.append(train_folds(experiment, study_data, [0], out, "overwrite", on_epoch=progress.epoch))
-    console.print("drawing the page")
+    console.print("writing the page")
     page = out / "index.html"
     content = demo_page(study_data.manifest, studies, describe_machine())
     write_page(page, content)
     with replacing(out / "cases.png") as temporary:
         demo_picture(content).save(temporary, format="PNG", optimize=True)
     write_run_record(out / "results.json", studies)
-    print_demo(page, studies, time.perf_counter() - began, as_json)
+    print_demo(page, studies, time.perf_counter() - start, as_json)

@@ -1,4 +1,4 @@
-"""`taichinet evaluate`: score trained weights on the images they have not seen."""
+"""`taichinet evaluate`: evaluate trained weights on images that were not used for training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taichinet.cli.options import Overwrite
+from taichinet.cli.options import AsJson, DataSet, Overwrite
 from taichinet.errors import SettingError
 
 if TYPE_CHECKING:
@@ -15,33 +15,31 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    weights: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="A study, a run folder or a weights folder.")],
-    data: Annotated[
-        str, typer.Option(help="A data set as distributed, its folder or zip; NAME=PATH where the layout is shared.")
-    ],
+    weights: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="Study folder, run folder or weights folder.")],
+    data: DataSet,
     normal: Annotated[
         bool | None,
-        typer.Option("--normal/--no-normal", help="With or without normal images; as trained by default."),
+        typer.Option("--normal/--no-normal", help="Include or exclude normal images. Default: as in the training."),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder for scores.csv (a row an image) and summary.json."),
+        typer.Option("--out", "-o", help="Folder for scores.csv (one row per image) and summary.json."),
     ] = None,
     card: Annotated[
         Path | None,
         typer.Option(
             metavar="CARD.html|.md",
-            help="External-validation card of one network: intervals, calibration, worst cases. An .html page holds "
-            "pictures of the images.",
+            help="Write an external-validation card of one network: intervals, calibration, worst cases. An .html card "
+            "contains images of the data set.",
         ),
     ] = None,
     overwrite: Overwrite = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Score weights: a row an image, then per fold, then mean ± standard deviation."""
+    """Evaluate weights: scores per image, mean per fold, and mean ± standard deviation over folds."""
     from rich.console import Console
 
-    from taichinet.cli.printing import print_left_out, print_study
+    from taichinet.cli.printing import print_skipped, print_study
     from taichinet.experiments.evaluation_files import SUMMARY, write_evaluation
     from taichinet.experiments.records import SCORES_FILE
     from taichinet.experiments.reevaluate import evaluate_weights
@@ -49,26 +47,27 @@ def evaluate(
     from taichinet.storage.output_folder import refuse_foreign_files, refuse_foreign_page
 
     if card is not None:
-        refuse_other_endings(card)  # before an hour of scoring
+        refuse_other_endings(card)  # fail before the evaluation, which may take an hour
         refuse_foreign_page(card, MARKER, overwrite)
     if out is not None:
         refuse_foreign_files(out, (SCORES_FILE, SUMMARY), overwrite)
     evaluation = evaluate_weights(weights, data, normal)
-    print_left_out(evaluation.networks[0].manifest.left_out)
+    print_skipped(evaluation.networks[0].manifest.left_out)
     for network in evaluation.networks:
         if network.loaded.unverified:
             typer.echo(f"{network.folder}: {network.loaded.unverified}", err=True)
     if out is not None:
         write_evaluation(evaluation, out)
-    Console(stderr=True, quiet=as_json).print(evaluation.note, soft_wrap=True, markup=False)
+    console = Console(stderr=True, quiet=as_json, soft_wrap=True, markup=False)
+    console.print(evaluation.note)
     if card is not None:
         _write_card(card, evaluation)
-        Console(stderr=True, quiet=as_json).print(f"Card in {card}", soft_wrap=True, markup=False)
+        console.print(f"Card written to {card}")
     print_study(out, evaluation.summary, as_json, evaluation.counts)
 
 
 def _write_card(path: Path, evaluation: Evaluation) -> None:
-    """The card of the one network of `evaluation`, on its outermost region."""
+    """Write the card of a single network, for its outermost region."""
     from taichinet.datasets.catalogue import find_dataset
     from taichinet.experiments.external import Extras, read_internal, validation_card, worst_keys
     from taichinet.inference.predictor import Predictor
@@ -77,7 +76,7 @@ def _write_card(path: Path, evaluation: Evaluation) -> None:
 
     if len(evaluation.networks) > 1:
         raise SettingError(
-            f"A card is of one network, and {len(evaluation.networks)} were scored. Give one of them, e.g. "
+            f"--card needs a single network, but {len(evaluation.networks)} were evaluated. Give one of them, e.g. "
             f"{evaluation.networks[0].folder}."
         )
     (scored,) = evaluation.networks

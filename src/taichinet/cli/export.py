@@ -1,13 +1,16 @@
-"""`taichinet export`: a network as one file for ONNX Runtime or OpenVINO, written only where its masks hold."""
+"""`taichinet export`: export a network for ONNX Runtime or OpenVINO, verified on real images."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taichinet.cli.options import Overwrite
+from taichinet.cli.options import AsJson, Overwrite, Threshold
+
+if TYPE_CHECKING:
+    from taichinet.inference.export.report import ExportReport
 
 FORMATS = ("onnx", "openvino")
 
@@ -22,34 +25,33 @@ def export(
         typer.Option(
             "--images",
             metavar="DIR|NAME=DIR",
-            help="Real images on which the masks are compared: a data set, then also with its truth, or a folder.",
+            help="Real images on which the masks are compared: a folder, or a data set, whose ground truth is then "
+            "used too.",
         ),
     ],
     weights: Annotated[
         Path | None,
-        typer.Argument(metavar="WEIGHTS", help="A weights folder; default: those that come with taichinet."),
+        typer.Argument(metavar="WEIGHTS", help="Weights folder; default: the weights included in taichinet."),
     ] = None,
     form: Annotated[str, typer.Option("--format", help="onnx or openvino.")] = "onnx",
-    int8: Annotated[bool, typer.Option("--int8", help="Quantise; refused where it costs over 0.005 Dice.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise; refused if Dice drops by more than 0.005.")] = False,
     calibrate: Annotated[
         str | None,
         typer.Option(
             metavar="DIR|NAME=DIR",
-            help="Images to calibrate int8 on; default: those of --images that the training has seen, which are then "
+            help="Calibration images for int8. Default: those of --images that were used for training; these are then "
             "not compared.",
         ),
     ] = None,
-    threshold: Annotated[
-        float | None, typer.Option(metavar="T", help="A pixel is lesion above it; default: that of the weights.")
-    ] = None,
-    most_images: Annotated[int, typer.Option(min=1, help="Compare masks on at most this many images.")] = 150,
+    threshold: Threshold = None,
+    most_images: Annotated[int, typer.Option(min=1, help="Maximum number of images to compare.")] = 150,
     overwrite: Overwrite = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the parity report as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Export a network as one file: uint8 image of any size in, mask and probability at its size out.
+    """Export a network to one file. Input: uint8 image of any size; output: mask and probability of the same size.
 
-    Writes FILE, FILE.parity.json and FILE.parity.md, and beside the weights a graph which `taichinet predict` then uses
-    where it is faster.
+    Writes FILE, FILE.parity.json and FILE.parity.md. Also stores a graph in the weights folder, which
+    `taichinet predict` uses if it is faster.
     """
     import json
 
@@ -58,14 +60,12 @@ def export(
     from taichinet.errors import SettingError, unknown_name
     from taichinet.inference.export.export import ExportRequest
     from taichinet.inference.export.export import export as export_weights
-    from taichinet.inference.export.report import readable
     from taichinet.inference.shipped import shipped_weights
 
     if form not in FORMATS:
         raise unknown_name("export format", form, FORMATS)
     if calibrate is not None and not int8:
-        raise SettingError("--calibrate is for --int8 alone: float32 needs no calibration. Add --int8 or leave it out.")
-    messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        raise SettingError("--calibrate requires --int8: float32 needs no calibration. Add --int8 or omit --calibrate.")
     request = ExportRequest(
         weights=weights or shipped_weights(),
         form="openvino" if form == "openvino" else "onnx",
@@ -77,11 +77,17 @@ def export(
         most_images=most_images,
         overwrite=overwrite,
     )
-    report = export_weights(request, messages.print)
+    report = export_weights(request, Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print)
     if as_json:
         print(json.dumps(report.to_json_dict()))
-        return
+    else:
+        _print_report(report, output)
+
+
+def _print_report(report: ExportReport, output: Path) -> None:
+    from taichinet.inference.export.report import readable
+
     print(readable(report))
-    print(f"Written: {output}, and beside it {output.name}.parity.json and .parity.md")
+    print(f"Written: {output}, {output.name}.parity.json and {output.name}.parity.md")
     for graph in report.kept:
-        print(f"`taichinet predict` may now use {graph} of the weights")
+        print(f"`taichinet predict` can now use the graph {graph} of these weights")

@@ -1,51 +1,49 @@
-"""`taichinet figures`: the paper's figures of results, from finished runs."""
+"""`taichinet figures`: the paper's result figures, drawn from completed runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taichinet.cli.options import Overwrite
+from taichinet.cli.options import Overwrite, Runs
+
+if TYPE_CHECKING:
+    from taichinet.reports.figures.catalogue import Drawn
 
 
 def figures(
-    runs: Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of runs: `train`'s --out, or one above it.")],
+    runs: Runs,
     data: Annotated[
         list[str],
         typer.Option(
             metavar="[NAME=]DIR",
-            help="The data set of the runs. Repeatable for figure 11, which has a row for each; the others show the "
-            "first.",
+            help="Data set of the runs. Repeatable: figure 11 has one row per data set; the others show the first.",
         ),
     ],
     figure: Annotated[
-        list[int] | None, typer.Option(help="4, 7, 8, 9, 11 or 12; repeatable, all where left out.")
+        list[int] | None, typer.Option(help="4, 7, 8, 9, 11 or 12; repeatable. Default: all figures.")
     ] = None,
     case: Annotated[
-        list[str] | None, typer.Option(help="Image to show, by key such as 'benign (12)'; repeatable.")
+        list[str] | None, typer.Option(help="Key of an image to show, such as 'benign (12)'; repeatable.")
     ] = None,
     rows: Annotated[
-        int | None, typer.Option(min=1, max=8, help="Images to show where none are named (figure 12: of each kind).")
+        int | None,
+        typer.Option(min=1, max=8, help="Number of images if no --case is given (figure 12: per failure kind)."),
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Figure 11: a recipe without its scale, e.g. unet; repeatable, the paper's eight by default."
-        ),
+        typer.Option(help="Figure 11: recipe without its scale, e.g. unet; repeatable. Default: the paper's eight."),
     ] = None,
-    dpi: Annotated[int, typer.Option(min=72, max=1200, help="Pixels an inch; 300 for print, 150 for a screen.")] = 300,
+    dpi: Annotated[int, typer.Option(min=72, max=1200, help="Pixels per inch: 300 for print, 150 for screen.")] = 300,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for fig-N.png, .pdf and .json.")] = Path("figures"),
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw figures 4, 7, 8, 9, 11 and 12 of the paper from RUNS: PNG, PDF, and what they show as JSON.
+    """Draw figures 4, 7, 8, 9, 11 and 12 of the paper from RUNS, as PNG and PDF, with their content as JSON.
 
-    They hold the data set's pictures: keep them where those may be.
+    The figures contain images of the data set: publish them only if its licence permits this.
     """
-    from rich.console import Console
-
-    from taichinet.errors import PartialFailureError
     from taichinet.reports.figures.cases import Request
     from taichinet.reports.figures.catalogue import FIGURES, draw_figures, refuse_unknown_figures
     from taichinet.reports.figures.layout import figure_files
@@ -56,18 +54,25 @@ def figures(
     numbers = list(dict.fromkeys(figure or FIGURES))
     refuse_unknown_figures(numbers)
     refuse_foreign_files(out, [name for number in numbers for name in figure_files(number)], overwrite)
-    found = find_runs(runs)
-    sources = tuple(open_source(spec, found, runs) for spec in data)
+    completed_runs = find_runs(runs)
+    sources = tuple(open_source(spec, completed_runs, runs) for spec in data)
     request = Request(tuple(case or ()), rows, tuple(method or ()))
-    drawn = draw_figures(numbers, sources, request, out, dpi)
-    console = Console(stderr=True)
+    _print_result(draw_figures(numbers, sources, request, out, dpi), len(numbers))
+
+
+def _print_result(drawn: Drawn, count: int) -> None:
+    """Print the files of each figure; raise an error for figures that could not be drawn."""
+    from rich.console import Console
+
+    from taichinet.errors import PartialFailureError
+
+    console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     for sheet, (png, pdf, record) in drawn.sheets:
-        files = f"{png}, {pdf.name}, {record.name}"
-        console.print(f"Figure {sheet.number}: {files}", soft_wrap=True, markup=False, highlight=False)
-        if absent := [kind for kind, count in sheet.made.get("found", {}).items() if not count]:
-            console.print(f"  no failure of the kind '{', '.join(absent)}' was found", markup=False)
+        console.print(f"Figure {sheet.number}: {png}, {pdf.name}, {record.name}")
+        if absent := [kind for kind, cases in sheet.made.get("found", {}).items() if not cases]:
+            console.print(f"  no failure of the kind '{', '.join(absent)}' was found")
     if drawn.failed and not drawn.sheets and len(drawn.failed) == 1:
         raise drawn.failed[0][1]
     if drawn.failed:
         reasons = "\n  - ".join(f"figure {number}: {error}" for number, error in drawn.failed)
-        raise PartialFailureError(f"{len(drawn.failed)} of {len(numbers)} figures could not be drawn:\n  - {reasons}")
+        raise PartialFailureError(f"{len(drawn.failed)} of {count} figures could not be drawn:\n  - {reasons}")

@@ -1,4 +1,4 @@
-"""`taichinet models`: every network with its size, cost, source and how sure we are of it."""
+"""`taichinet models`: all networks with their size, cost, source and our confidence in the implementation."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from taichinet.cli.options import Overwrite
+from taichinet.cli.options import AsJson, Overwrite
 
 
 def models(
     size: Annotated[
-        int, typer.Option(min=32, max=2048, help="Image side in pixels for GFLOPs, a multiple of 32.")
+        int, typer.Option(min=32, max=2048, help="Image side in pixels for the GFLOPs, a multiple of 32.")
     ] = 224,
     channels: Annotated[int, typer.Option(min=1, max=64, help="Input channels.")] = 3,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the table as Markdown.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the table to this Markdown file.")] = None,
     overwrite: Overwrite = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List the networks that can be trained: parameters, GFLOPs, ImageNet weights, paper, confidence."""
     import json

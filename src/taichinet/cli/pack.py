@@ -1,4 +1,4 @@
-"""`taichinet pack`: the weights of a finished fold, small and with a model card, ready to be handed on."""
+"""`taichinet pack`: export the weights of a completed fold with a model card, for sharing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ CARD = "README.md"
 
 
 def pack(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished fold, e.g. .../grouped/fold-0.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a completed fold, e.g. .../grouped/fold-0.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the weights, config and model card.")],
-    half: Annotated[bool, typer.Option("--half/--full", help="float16, half the size, or float32.")] = True,
+    half: Annotated[
+        bool, typer.Option("--half/--full", help="Store the weights as float16 (half the size) or as float32.")
+    ] = True,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write weights, configuration and model card of a finished fold into one folder."""
+    """Write the weights, configuration and model card of a completed fold to one folder."""
     import torch
     from rich.console import Console
 
@@ -28,7 +30,7 @@ def pack(
     from taichinet.storage.output_folder import output_files, refuse_foreign_files
 
     refuse_foreign_files(out, (WEIGHTS_FILE, CONFIG_FILE, CARD), overwrite)
-    model_card(run, 0.0, "")  # refuses an unfinished run before anything is written
+    model_card(run, 0.0, "")  # raises for an incomplete run before anything is written
     loaded = load_weights(run / "weights")
     with output_files(out) as temporary:
         save_weights(loaded.network, loaded.config, temporary, torch.float16 if half else torch.float32)

@@ -1,4 +1,4 @@
-"""`taichinet predict`: mask, probability and disagreement of every image, and one table of them all."""
+"""`taichinet predict`: write masks, probability and disagreement maps, and a table of all images."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taichinet.cli.options import AsJson, Threshold
 from taichinet.errors import DataError, PartialFailureError
 
 if TYPE_CHECKING:
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
     from taichinet.inference.journal import Journal
     from taichinet.inference.outputs import Row
     from taichinet.inference.predictor import Predictor
+    from taichinet.inference.runtimes.runtime import RuntimeDescription
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 _DERIVED = re.compile(r".+_(mask.*|probability|disagreement)\.png", re.IGNORECASE | re.DOTALL)
 _HIDDEN = "hidden"
-_MASK = "a mask or an earlier prediction by name (*_mask*.png, *_probability.png, *_disagreement.png)"
-_OTHER_TYPE = "no image by its ending"
+_MASK = "a mask or an earlier prediction according to the name (*_mask*.png, *_probability.png, *_disagreement.png)"
+_OTHER_TYPE = "not an image file type"
 _NO_FILE = "a FIFO, device or socket, or a folder named like an image"
 _LOCK = ".predictions.lock"
 _EXIT_TERMINATED = 128 + signal.SIGTERM
@@ -48,50 +50,41 @@ def predict(
             "--weights",
             "-w",
             metavar="W",
-            help="Folder with model.safetensors and config.json; default: those that come with taichinet.",
+            help="Folder with model.safetensors and config.json; default: the weights included in taichinet.",
         ),
     ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            "--threshold",
-            metavar="T",
-            help="A pixel is lesion above this probability (0..1); default: that of the weights.",
-        ),
-    ] = None,
+    threshold: Threshold = None,
     runtime: Annotated[
         str,
         typer.Option(
-            help="auto (the fastest that `taichinet export` proved for these weights on this processor, else tuned), "
-            "eager, tuned, onnx or openvino."
+            help="auto, eager, tuned, onnx or openvino. auto is the fastest one that `taichinet export` verified for "
+            "these weights on this processor, otherwise tuned."
         ),
     ] = "auto",
     disagreement: Annotated[
-        bool, typer.Option("--disagreement/--no-disagreement", help="Write where the two paths contradict each other.")
+        bool, typer.Option("--disagreement/--no-disagreement", help="Write maps of disagreement between the two paths.")
     ] = True,
-    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Read the subfolders of a folder too.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the rows as JSON on stdout, and nothing else there.")
-    ] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also read subfolders.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Segment the lesion in every image.
 
-    Writes, for each, NAME_mask.png (0 and 255), NAME_probability.png and, for a network of two paths,
-    NAME_disagreement.png (0..255 for 0..1), all 8-bit at the image's own size, and one predictions.csv and
-    predictions.json. With --recursive, the subfolders of the input are kept in the output. Files that cannot be read
-    are named at the end, when all others are done (exit code 7). After an interruption the same command goes on.
+    For each image, writes NAME_mask.png (0 and 255), NAME_probability.png and, for a network with two paths,
+    NAME_disagreement.png (0..1 scaled to 0..255), all 8-bit at the original resolution of the image. Also writes
+    predictions.csv and predictions.json. With --recursive, the output has the same subfolders as the input. Files that
+    cannot be read are reported after all others are processed (exit code 7). Run the same command again to resume after
+    an interruption.
     """
     from rich.console import Console
 
-    from taichinet.inference.outputs import TABLE, make_output_folder, output_names, refuse_foreign_files, rows_as_json
+    from taichinet.inference.outputs import TABLE, make_output_folder, output_names, refuse_foreign_files
     from taichinet.storage.lock import locked
 
-    found = _find_images(inputs, output, recursive)
-    # Paths hold whatever the user typed: nothing here is read as markup.
-    messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    for line in found.notes():
+    selection = _find_images(inputs, output, recursive)
+    messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)  # paths may look like markup
+    for line in selection.notes():
         messages.print(line)
-    names = output_names(found.images)
+    names = output_names(selection.images)
     make_output_folder(output)
     try:
         with locked(output / _LOCK), _terminable():
@@ -99,8 +92,17 @@ def predict(
             predictor, settings = _load_predictor(weights, threshold, runtime, disagreement, messages)
             rows = _predict_all(predictor, settings, names, output, messages, quiet=as_json)
     except _TerminatedError:
-        messages.print(f"Terminated. The same command goes on; {TABLE}.csv in {output} holds what is done.")
+        messages.print(
+            f"Terminated. {TABLE}.csv in {output} lists the completed images. Run the same command to resume."
+        )
         raise typer.Exit(_EXIT_TERMINATED) from None
+    _print_result(rows, predictor.runtime.description, output, as_json)
+
+
+def _print_result(rows: Sequence[Row], runtime: RuntimeDescription, output: Path, as_json: bool) -> None:
+    """Print the rows or a summary; raise an error if images failed."""
+    from taichinet.inference.outputs import TABLE, rows_as_json
+
     if as_json:
         _echo(rows_as_json(rows))
     failed = [str(row.error) for row in rows if row.error is not None]
@@ -108,68 +110,65 @@ def predict(
     if failed and not done:
         raise DataError(f"None of the {len(rows)} images could be predicted. Correct or replace them:", failed)
     if not as_json:
-        _echo(
-            f"{done} of {len(rows)} images predicted ({predictor.runtime.description}); masks, maps and {TABLE}.csv "
-            f"are in {output}."
-        )
+        _echo(f"{done} of {len(rows)} images predicted ({runtime}). Masks, maps and {TABLE}.csv are in {output}.")
     if failed:
         problems = "\n  - ".join(["", *failed])
         raise PartialFailureError(
-            f"{len(failed)} of {len(rows)} images failed; the other {done} are done and written to {output}. "
-            f"Correct or remove these and run again:{problems}"
+            f"{len(failed)} of {len(rows)} images failed; the results of the other {done} are in {output}. "
+            f"Correct or remove the failed images and run again:{problems}"
         )
 
 
 class _TerminatedError(KeyboardInterrupt):
-    """SIGTERM arrived: everything ends as after Ctrl-C, with another exit code."""
+    """SIGTERM was received: handled like Ctrl-C, with another exit code."""
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Raise _TerminatedError on SIGTERM within the block."""
+    """Raise _TerminatedError if SIGTERM is received within the block."""
 
     def terminate(number: int, frame: FrameType | None) -> None:
         raise _TerminatedError
 
-    if threading.current_thread() is not threading.main_thread():  # where signals cannot be handled
+    if threading.current_thread() is not threading.main_thread():  # only the main thread handles signals
         yield
         return
-    before = signal.signal(signal.SIGTERM, terminate)
+    previous_handler = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous_handler)
 
 
 def _echo(text: str) -> None:
-    """Print `text`; characters that standard output cannot encode are escaped, such as those of a file name."""
+    """Print `text`, with characters escaped that standard output cannot encode."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     typer.echo(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 @dataclass(frozen=True)
-class _Found:
-    """The images to predict, in order, each with its path relative to what was named; what was skipped, by reason."""
+class _Selection:
+    """The images to predict, in order, with their paths relative to the input; and the skipped files by reason."""
 
     images: Mapping[Path, Path]
     skipped: Mapping[str, tuple[Path, ...]]
 
     def notes(self) -> Iterator[str]:
-        """A line for every reason to skip a file."""
+        """One line per reason for skipping files."""
         for reason, paths in self.skipped.items():
             shown = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
             yield f"Skipped {len(paths)} {'file' if len(paths) == 1 else 'files'}, {reason}: {shown}"
 
 
-def _find_images(inputs: Sequence[Path], output: Path, recursive: bool) -> _Found:
-    """Every image file that `inputs` name or hold, each once; in folders by name.
+def _find_images(inputs: Sequence[Path], output: Path, recursive: bool) -> _Selection:
+    """Find the image files of `inputs`, each once; files of a folder are sorted by name.
 
-    A folder's hidden files, other file types, masks and earlier predictions are skipped. A file that was
-    named itself is taken whatever it is called, unless it is the mask or an earlier prediction of another one
-    named beside it, as `folder/*.png` of a shell would pass.
+    In folders, hidden files, other file types, masks and earlier predictions are skipped. A file that is given directly
+    is used whatever its name, unless it is the mask or an earlier prediction of another given file, as with
+    `folder/*.png`.
     """
     if not inputs:
-        raise DataError("No image was named. Pass image files, or a folder of them.")
+        raise DataError("No images were given. Pass image files, or a folder of them.")
     images: dict[Path, tuple[Path, Path]] = {}
     skipped: dict[str, dict[Path, Path]] = {}
     try:
@@ -177,45 +176,45 @@ def _find_images(inputs: Sequence[Path], output: Path, recursive: bool) -> _Foun
         for path in inputs:
             if path.is_dir():
                 files = _files_in(path, os.path.realpath(output), recursive)
-                taken = [(file, file.relative_to(path), _why_skipped(file)) for file in files]
+                candidates = [(file, file.relative_to(path), _why_skipped(file)) for file in files]
             else:
-                taken = [(path, Path(path.name), _MASK if _derived_from_another(path, inputs) else None)]
-            for file, place, reason in taken:
+                candidates = [(path, Path(path.name), _MASK if _derived_from_another(path, inputs) else None)]
+            for file, relative, reason in candidates:
                 key = Path(os.path.realpath(file.parent)) / file.name
                 if reason is None:
-                    images.setdefault(key, (file, place))
+                    images.setdefault(key, (file, relative))
                 else:
                     skipped.setdefault(reason, {}).setdefault(key, file)
-    except OSError as fault:
-        raise DataError(f"The inputs cannot be listed ({fault}). Check that you may read them.") from fault
-    found = _Found(dict(images.values()), {reason: tuple(files.values()) for reason, files in skipped.items()})
-    if not found.images:
+    except OSError as error:
+        raise DataError(f"The inputs cannot be listed ({error}). Check their read permissions.") from error
+    selection = _Selection(dict(images.values()), {reason: tuple(files.values()) for reason, files in skipped.items()})
+    if not selection.images:
         raise DataError(
             f"No image in {', '.join(map(str, inputs))}. Pass image files, or a folder with files ending in "
-            f"{', '.join(IMAGE_SUFFIXES)}; subfolders are read with --recursive.",
-            found.notes(),
+            f"{', '.join(IMAGE_SUFFIXES)}; use --recursive to read subfolders.",
+            selection.notes(),
         )
-    return found
+    return selection
 
 
 def _refuse_unusable(inputs: Sequence[Path]) -> None:
-    """Refuse paths that do not exist, and what would block or is no file: nothing is opened for this."""
+    """Raise an error for paths that do not exist and for FIFOs, sockets and devices, without opening any file."""
     absent = [f"{path}: {_why_absent(path)}" for path in inputs if not path.exists()]
     if absent:
         raise DataError(f"{len(absent)} of the paths do not exist. Check their spelling:", absent)
     unusable = [f"{path}: is {kind}" for path in inputs if (kind := _kind_of_no_image(path))]
     if unusable:
-        raise DataError(f"{len(unusable)} of the paths are no image files. Save the images as files:", unusable)
+        raise DataError(f"{len(unusable)} of the paths are not image files. Save the images as files:", unusable)
 
 
 def _why_absent(path: Path) -> str:
     if path.is_symlink():
         return f"is a link to {path.readlink()}, which does not exist or is a link to itself"
-    return "there is no such file or folder"
+    return "no such file or folder"
 
 
 def _kind_of_no_image(path: Path) -> str | None:
-    """What `path` is if it is neither a regular file nor a folder of images."""
+    """The kind of `path`; None for a regular file or a folder of images."""
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         return "a folder named like an image" if path.suffix.lower() in IMAGE_SUFFIXES else None
@@ -224,13 +223,13 @@ def _kind_of_no_image(path: Path) -> str | None:
 
 
 def _files_in(folder: Path, output: str, recursive: bool) -> Iterator[Path]:
-    """The entries of `folder` by name; `recursive`: also below, but in no hidden folder, link or `output`."""
+    """The files of `folder` by name; `recursive` includes subfolders, except hidden ones, links and `output`."""
     for entry in sorted(folder.iterdir()):
         if not entry.is_dir() or entry.suffix.lower() in IMAGE_SUFFIXES:
             yield entry
             continue
-        passed_over = entry.is_symlink() or entry.name.startswith(".") or os.path.realpath(entry) == output
-        if recursive and not passed_over:
+        excluded = entry.is_symlink() or entry.name.startswith(".") or os.path.realpath(entry) == output
+        if recursive and not excluded:
             yield from _files_in(entry, output, recursive)
 
 
@@ -239,7 +238,7 @@ def _why_skipped(file: Path) -> str | None:
         return _HIDDEN
     if file.suffix.lower() not in IMAGE_SUFFIXES:
         return _OTHER_TYPE
-    if file.exists() and not file.is_file():  # a link that leads nowhere is reported when it is read
+    if file.exists() and not file.is_file():  # a broken link is reported when it is read
         return _NO_FILE
     return _MASK if _DERIVED.fullmatch(file.name) else None
 
@@ -253,7 +252,7 @@ def _derived_from_another(file: Path, inputs: Sequence[Path]) -> bool:
 def _load_predictor(
     weights: Path | None, threshold: float | None, runtime: str, disagreement: bool, messages: Console
 ) -> tuple[Predictor, str]:
-    """The predictor, and a digest of all that decides what it answers for an image."""
+    """Return the predictor and a digest of all settings that affect its output."""
     from taichinet import __version__
     from taichinet.inference.predictor import Predictor
     from taichinet.inference.runtimes.choose import open_runtime
@@ -278,22 +277,26 @@ def _load_predictor(
 def _predict_all(
     predictor: Predictor, settings: str, names: Mapping[Path, str], output: Path, messages: Console, quiet: bool
 ) -> list[Row]:
-    """A row for each image of `names`; the table is written even when the user interrupts. Bar on `messages`."""
+    """Predict the images of `names`, one row each; the table is also written after an interruption."""
     from taichinet.inference.journal import Journal
     from taichinet.inference.outputs import remove_earlier_run, write_table
 
     with Journal(output, settings, names) as journal:
         others = remove_earlier_run(output, names, journal.rows)
         if others:
-            messages.print(f"{output} keeps the maps of {others} images of an earlier run; the new table omits them.")
+            messages.print(
+                f"{output} keeps the maps of {others} images of an earlier run; they are not in the new table."
+            )
         if journal.rows:
-            messages.print(f"{len(journal.rows)} of {len(names)} images were done by an earlier run and are kept.")
+            messages.print(
+                f"{len(journal.rows)} of {len(names)} images were completed by an earlier run and are skipped."
+            )
         failed: dict[str, Row] = {}
         try:
             _predict_each(predictor, names, output, journal, failed, None if quiet else messages)
         finally:
-            found = {**failed, **journal.rows}
-            rows = [found[str(file)] for file in names if str(file) in found]
+            row_of = {**failed, **journal.rows}
+            rows = [row_of[str(file)] for file in names if str(file) in row_of]
             write_table(rows, output)
     if len(journal.rows) == len(names):
         journal.path.unlink(missing_ok=True)
@@ -308,7 +311,7 @@ def _predict_each(
     failed: dict[str, Row],
     bar: Console | None,
 ) -> None:
-    """Predict what `journal` does not hold; rows of images that failed go to `failed`."""
+    """Predict the images that are not in `journal`; add the rows of images that failed to `failed`."""
     from rich.progress import track
 
     from taichinet.inference.folder import predict_files

@@ -1,4 +1,4 @@
-"""Summaries on the terminal: a table for people, or JSON for programs."""
+"""Print results of commands: tables, or JSON with --json."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from rich.table import Table
 
 from taichinet.datasets.checking.finding import KINDS, counted
 
-if TYPE_CHECKING:  # a command waits for what it uses, not for what another one prints
+if TYPE_CHECKING:  # avoids slow imports that a command may not need
     from taichinet.datasets.checking.check import DataReport
     from taichinet.datasets.manifest import ImageCounts
     from taichinet.evaluation.aggregate import GroupScores, Summary
     from taichinet.experiments.cross_validate import Study
     from taichinet.reports.networks import NetworkRow
 
-POLICY_NAMES = {"paper": "empty truth scores 0", "correct-empty-is-1": "empty on empty scores 1"}
+POLICY_NAMES = {"paper": "empty ground truth scores 0", "correct-empty-is-1": "correct empty mask scores 1"}
 
 
 def print_study(folder: Path | None, summary: Summary, as_json: bool, counts: ImageCounts | None = None) -> None:
-    """The scores of a study, where its files are, if any were written, and which images were used and skipped."""
+    """Print the scores of a study, its output folder if any, and the numbers of images used and skipped."""
     if as_json:
         content = {"folder": None if folder is None else str(folder), "summary": summary.to_json_dict()}
         print(json.dumps(content if counts is None else {**content, "images": counts.to_json_dict()}))
@@ -45,23 +45,24 @@ def print_study(folder: Path | None, summary: Summary, as_json: bool, counts: Im
 
 
 def print_counts(counts: ImageCounts, dataset: str = "") -> None:
-    """The last line of every command that reads a data set: images used, with an empty mask, and skipped."""
+    """Print the numbers of images used, with an empty mask, and skipped, to standard error."""
     Console(stderr=True).print(counts.sentence(dataset), soft_wrap=True, markup=False, highlight=False)
 
 
-def print_left_out(lines: Sequence[str], most: int = 3) -> None:
-    """The first few skipped images with the reason, and how many more there are, on standard error."""
+def print_skipped(lines: Sequence[str], most: int = 3) -> None:
+    """Print the first skipped images with the reason, and the number of further ones, to standard error."""
     console = Console(stderr=True)
     for line in lines[:most]:
-        console.print(f"Left out: {line}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"Skipped: {line}", soft_wrap=True, markup=False, highlight=False)
     if len(lines) > most:
-        console.print(f"Left out: {len(lines) - most} more", highlight=False)
+        console.print(f"Skipped: {len(lines) - most} more", highlight=False)
 
 
 def summary_table(summary: Summary) -> Table:
-    """A column a group, a row a score: mean ± deviation over folds, at network size and at the image's own.
+    """Mean ± standard deviation over folds: one column per group, one row per score.
 
-    The groups of all images stand there only where normal images make them differ from the lesion images.
+    Scores are at the input resolution of the network; DI and HD95 are also at the original resolution. The group of all
+    images is shown only if there are normal images: without them it equals the group of lesion images.
     """
     from taichinet.reports.document.format import SHORT, digits_of
 
@@ -77,26 +78,26 @@ def summary_table(summary: Summary) -> Table:
         table.add_column(f"{escape(group.group)} images{policy}\nn = {group.images}", justify="right")
     for score, heading in SHORT.items():
         table.add_row(heading, *(_cell(group, "network", score, digits_of(score)) for group in groups))
-    for score, heading in (("dice", "DI, native size"), ("hd95", "HD95, native size")):
+    for score, heading in (("dice", "DI, original resolution"), ("hd95", "HD95, original resolution")):
         table.add_row(heading, *(_cell(group, "native", score, digits_of(score)) for group in groups))
     return table
 
 
 def _cell(group: GroupScores, size: str, score: str, digits: int) -> str:
     value = group.scores[size][score]  # type: ignore[index]
-    deviation = "" if value.std is None else f" ± {value.std:.{digits}f}"
-    return f"{value.mean:.{digits}f}{deviation}"
+    std = "" if value.std is None else f" ± {value.std:.{digits}f}"
+    return f"{value.mean:.{digits}f}{std}"
 
 
 def print_demo(page: Path, studies: list[Study], seconds: float, as_json: bool) -> None:
-    """The demo's scores side by side, and what to look at."""
+    """Print the demo's scores side by side, and the path of its page."""
     if as_json:
         print(json.dumps({"page": str(page), "results": [study.folds[0].result for study in studies]}))
         return
     from taichinet.reports.document.format import SHORT, digits_of
 
     console = Console()
-    table = Table(title="Test fold of the phantoms (lesion images, network size)")
+    table = Table(title="Test fold of the phantoms (lesion images, input resolution)")
     shown = {score: heading for score, heading in SHORT.items() if score != "assd"}
     for heading in ("network", "parameters", *shown.values()):
         table.add_column(heading, justify="left" if heading == "network" else "right")
@@ -106,11 +107,11 @@ def print_demo(page: Path, studies: list[Study], seconds: float, as_json: bool) 
         cells = [_cell(lesion, "network", score, digits_of(score)) for score in shown]
         table.add_row(escape(result["experiment"]["name"]), f"{result['parameters']:,}", *cells)
     console.print(table)
-    console.print(f"Done in {seconds:.0f} s. Look at {page}", soft_wrap=True, markup=False)
+    console.print(f"Done in {seconds:.0f} s. Page: {page}", soft_wrap=True, markup=False)
 
 
 def print_networks(rows: list[NetworkRow], size: int, channels: int) -> None:
-    """The catalogue as a table, what is not certain below it."""
+    """Print the table of networks, followed by notes on uncertain details."""
     console = Console()
     table = Table(title=f"Networks at {size} x {size} pixels, {channels} input channel(s)")
     for heading in ("name", "parameters", "GFLOPs", "ImageNet", "confidence", "paper"):
@@ -118,40 +119,40 @@ def print_networks(rows: list[NetworkRow], size: int, channels: int) -> None:
     for row in rows:
         table.add_row(row.name, f"{row.parameters:,}", f"{row.gflops:.2f}", row.pretrained, row.confidence, row.paper)
     console.print(table)
-    console.print("ImageNet: 'file' networks start from the backbone's weights with options.pretrained=FILE.")
+    console.print("ImageNet 'file': set options.pretrained=FILE to initialise the backbone from that file.")
     for row in rows:
         if row.note:
             console.print(f"[bold]{row.name}[/]: {row.note}")
 
 
 def print_data_report(report: DataReport, page: Path | None) -> None:
-    """How many findings of each kind, the gravest named; what stands in the way of reading the set in full."""
+    """Print the number of findings of each kind with the most severe one, unreadable files, and the fold leakage."""
     console = Console()
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("", "kind", "findings", "images"):
         table.add_column(heading, justify="right" if heading in ("findings", "images") else "left", no_wrap=True)
-    table.add_column("heaviest", overflow="fold")
+    table.add_column("most severe", overflow="fold")
     for kind, count in report.counts().items():
-        found = report.of_kind(kind)
-        images = len({key for finding in found for key in finding.keys})
-        keys = found[0].keys
-        heaviest = ", ".join(keys[:2]) + (", ..." if len(keys) > 2 else "")
+        findings = report.of_kind(kind)
+        images = len({key for finding in findings for key in finding.keys})
+        keys = findings[0].keys
+        most_severe = ", ".join(keys[:2]) + (", ..." if len(keys) > 2 else "")
         severity = KINDS[kind].severity
-        table.add_row(severity, KINDS[kind].title, str(count), str(images), escape(heaviest))
+        table.add_row(severity, KINDS[kind].title, str(count), str(images), escape(most_severe))
     console.print(f"[bold]{escape(report.dataset)}[/]: {report.images} images", highlight=False, soft_wrap=True)
     console.print(table)
     for finding in report.of_kind("unreadable"):
         console.print(f"[bold red]Cannot be read:[/] {escape(finding.message)}", soft_wrap=True)
     for finding in (*report.of_kind("other fold file"), *report.of_kind("outside folds")):
         console.print(escape(finding.message), highlight=False, soft_wrap=True)
-    for one in report.folds:
-        labels = ", ".join(f"{images} {label}" for label, images in one.by_label)
+    for fold in report.folds:
+        labels = ", ".join(f"{images} {label}" for label, images in fold.by_label)
         console.print(
-            f"Fold {one.fold}: {one.images} images ({labels}), {one.leaking} leaking", soft_wrap=True, markup=False
+            f"Fold {fold.fold}: {fold.images} images ({labels}), {fold.leaking} leaking", soft_wrap=True, markup=False
         )
     if report.mean_agreement is not None:
         pairs = counted(len(report.agreements), "pair")
         mean = f"{report.mean_agreement:.3f}"
-        console.print(f"Masks of copies agree at Dice {mean} on average ({pairs}).", soft_wrap=True)
+        console.print(f"Mean Dice between the masks of near-duplicates: {mean} ({pairs}).", soft_wrap=True)
     if page is not None:
         console.print(f"Written to {page}", soft_wrap=True, markup=False)

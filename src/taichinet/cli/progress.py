@@ -1,4 +1,4 @@
-"""Progress of trainings on the terminal: a bar an activity, and a plain line an epoch where there is no terminal."""
+"""Training progress: one bar per phase on a terminal, otherwise one line per epoch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PHASES = {"mine": "mining easy and hard pixels (U-Net++)", "train": "training"}
 
 
 class TrainingProgress:
-    """Hears epochs from `run_fold`; writes to standard error, so that --json keeps standard output clean."""
+    """Display epochs of `run_fold` on standard error, which keeps standard output free for --json."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
         self._progress = progress
@@ -29,14 +29,14 @@ class TrainingProgress:
         self._title = ""
 
     def begin(self, title: str) -> None:
-        """A new network or fold: its bars start afresh."""
+        """Start new bars, for the next network or fold."""
         for task in self._tasks.values():
             self._progress.update(task, visible=False)
         self._tasks = {}
         self._title = title
 
     def epoch(self, phase: str, row: dict[str, Any], epochs: int) -> None:
-        """One finished epoch of `phase`."""
+        """Display a completed epoch of `phase`."""
         dice = row["validation_dice"]
         score = "" if dice != dice else f" · validation Dice {dice:.3f}"
         text = f"{self._title} · {PHASES[phase]} · loss {row['loss']:.3f}{score}"
@@ -52,7 +52,7 @@ class TrainingProgress:
 
 @contextmanager
 def training_progress(quiet: bool = False) -> Iterator[TrainingProgress]:
-    """Bars for as long as the block runs."""
+    """Show progress bars while the block runs."""
     console = Console(stderr=True, quiet=quiet)
     columns = (
         TextColumn("{task.description}", markup=False),

@@ -1,67 +1,69 @@
-"""`taichinet report`: the paper's tables with our results in a folder, or all results as one Markdown file."""
+"""`taichinet report`: the paper's tables next to our results, as a folder of pages or as one Markdown file."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taichinet.cli.options import Overwrite
+from taichinet.cli.options import Overwrite, Runs
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def report(
-    results: Annotated[
-        Path,
-        typer.Argument(metavar="RUNS", help="Folder of all runs: `train`'s --out, or one above it."),
-    ],
+    results: Runs,
     out: Annotated[
         Path,
         typer.Option(
             "--out",
             "-o",
             metavar="DIR|FILE.md",
-            help="Folder for the page, Markdown, LaTeX and CSV; or one Markdown file with a line for each recipe.",
+            help="Folder for the HTML page, Markdown, LaTeX and CSV; or one Markdown file with one line per recipe.",
         ),
     ],
     data: Annotated[
         list[str] | None,
-        typer.Option(help="Data set whose worst cases the page shows, repeatable; it then holds its pictures."),
+        typer.Option(help="Data set whose worst cases are shown; repeatable. The page then contains its images."),
     ] = None,
     pair: Annotated[
         tuple[str, str] | None,
-        typer.Option(metavar="RECIPE RECIPE", help="The two recipes that the page's scatter opens with."),
+        typer.Option(metavar="RECIPE RECIPE", help="The two recipes that the scatter plot shows at first."),
     ] = None,
-    worst: Annotated[int, typer.Option(min=0, help="How many of the first recipe's worst cases are drawn.")] = 24,
+    worst: Annotated[int, typer.Option(min=0, help="Number of worst cases of the first recipe to show.")] = 24,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write Tables I to VII, ours beside the printed figures, from every run under RUNS."""
+    """Write Tables I to VII, our results next to the paper's, from all runs in RUNS."""
     from rich.console import Console
 
     from taichinet.errors import SettingError
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True, markup=False)
     if out.suffix.lower() == ".md":
-        from taichinet.reports.comparison.write import HEADER
-        from taichinet.reports.document.markdown import document_markdown
-        from taichinet.reports.summaries import read_summaries
-        from taichinet.reports.tables import results_document
-        from taichinet.storage.atomic import write_text
-        from taichinet.storage.output_folder import refuse_foreign_page
-
         if data or pair:
-            raise SettingError("--data and --pair are of the report's page. Give a folder as --out, not a .md file.")
-        refuse_foreign_page(out, HEADER, overwrite)
-        summaries = read_summaries(results)
-        write_text(out, document_markdown(results_document(summaries), HEADER))
-        console.print(f"{len(summaries)} results in {out}", soft_wrap=True, markup=False)
+            raise SettingError("--data and --pair need the HTML page. Give a folder as --out, not a .md file.")
+        _write_markdown(results, out, overwrite, console)
         return
     from taichinet.reports.comparison.write import write_report
 
     if out.is_file():
-        raise SettingError(f"{out} is a file. Give a folder as --out, or a name that ends in .md.")
-    found = write_report(results, out, data or (), pair, worst, overwrite=overwrite)
-    rows = sum(len(block.filled) for block in found.blocks)
-    console.print(
-        f"{len(found.methods)} recipes fill {rows} rows. Look at {out / 'index.html'}", soft_wrap=True, markup=False
-    )
+        raise SettingError(f"{out} is a file. Give a folder or a file name ending in .md as --out.")
+    written = write_report(results, out, data or (), pair, worst, overwrite=overwrite)
+    rows = sum(len(block.filled) for block in written.blocks)
+    console.print(f"{rows} table rows filled by {len(written.methods)} recipes. Report: {out / 'index.html'}")
+
+
+def _write_markdown(results: Path, out: Path, overwrite: bool, console: Console) -> None:
+    from taichinet.reports.comparison.write import HEADER
+    from taichinet.reports.document.markdown import document_markdown
+    from taichinet.reports.summaries import read_summaries
+    from taichinet.reports.tables import results_document
+    from taichinet.storage.atomic import write_text
+    from taichinet.storage.output_folder import refuse_foreign_page
+
+    refuse_foreign_page(out, HEADER, overwrite)
+    summaries = read_summaries(results)
+    write_text(out, document_markdown(results_document(summaries), HEADER))
+    console.print(f"{len(summaries)} results written to {out}")

@@ -1,4 +1,4 @@
-"""`taichinet train`: a recipe on a data set, over one fold or all."""
+"""`taichinet train`: train a recipe on the folds of a data set."""
 
 from __future__ import annotations
 
@@ -7,34 +7,26 @@ from typing import Annotated
 
 import typer
 
+from taichinet.cli.options import PROTOCOL_HELP, AsJson, DataSet, RunFolder, Settings
+
 
 def train(
     recipe: Annotated[str, typer.Argument(help="Recipe, e.g. cpu-taichinet, busi-taichinet, cpu-rf-net, cpu-model-6.")],
-    data: Annotated[
-        str, typer.Option(help="A data set as distributed, its folder or zip; NAME=PATH where the layout is shared.")
-    ],
-    fold: Annotated[list[int] | None, typer.Option(help="Fold to train, repeatable; all folds where left out.")] = None,
-    protocol: Annotated[
-        str,
-        typer.Option(
-            help="grouped: near-duplicates and patients never split; paper: random, stratified by class; official: "
-            "the authors' own split."
-        ),
-    ] = "grouped",
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Setting as key=value, repeatable, e.g. training.epochs=20."),
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of all runs.")] = Path("runs"),
+    data: DataSet,
+    fold: Annotated[list[int] | None, typer.Option(help="Fold to train; repeatable. Default: all folds.")] = None,
+    protocol: Annotated[str, typer.Option(help=PROTOCOL_HELP)] = "grouped",
+    assignments: Settings = None,
+    out: RunFolder = Path("runs"),
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last finished epoch, with more epochs than before too.")
+        bool,
+        typer.Option("--resume", help="Resume from the last completed epoch; the number of epochs may be increased."),
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew where a run exists.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing run.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Train a recipe on its folds, score each test fold once, and summarise.
+    """Train a recipe on its folds, evaluate each test fold once, and summarise.
 
-    Under `torchrun` all its processes share each training; process 0 alone reads the data, scores, writes and prints.
+    Under `torchrun`, all processes share each training; only process 0 reads the data, evaluates, writes and prints.
     """
     from taichinet.training.distributed import process_group
     from taichinet.training.following import follow
@@ -43,11 +35,11 @@ def train(
         if not ranks.leads:
             follow(ranks)
             return
-        _lead(recipe, data, fold, protocol, assignments, out, resume, overwrite, as_json)
-        ranks.hand_out(None)  # nothing more to train
+        _train_on_main_process(recipe, data, fold, protocol, assignments, out, resume, overwrite, as_json)
+        ranks.hand_out(None)  # no further training
 
 
-def _lead(
+def _train_on_main_process(
     recipe: str,
     data: str,
     fold: list[int] | None,
@@ -58,7 +50,7 @@ def _lead(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    from taichinet.cli.printing import print_left_out, print_study
+    from taichinet.cli.printing import print_skipped, print_study
     from taichinet.cli.progress import training_progress
     from taichinet.datasets.folds import PROTOCOLS
     from taichinet.errors import SettingError, unknown_name
@@ -70,13 +62,13 @@ def _lead(
     if protocol not in PROTOCOLS:
         raise unknown_name("fold protocol", protocol, PROTOCOLS)
     if resume and overwrite:
-        raise SettingError("--resume and --overwrite contradict each other. Give one of them.")
+        raise SettingError("--resume and --overwrite cannot be used together. Give one of them.")
     experiment = vary(get_recipe(recipe), parse_assignments(assignments or []))
-    if protocol != "official":  # before the data are read, which takes a while
+    if protocol != "official":  # fail before the data are read, which takes a while
         _refuse_unknown_folds(fold, experiment.data.folds)
     existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"
     study_data = open_study_data(experiment, data, protocol, out)
-    print_left_out(study_data.manifest.left_out)
+    print_skipped(study_data.manifest.left_out)
     _refuse_unknown_folds(fold, study_data.plan.count)
     folds = sorted(set(fold or range(study_data.plan.count)))
     with training_progress(quiet=as_json) as progress:
@@ -91,12 +83,12 @@ def _lead(
             on_longer=lambda line: typer.echo(line, err=True),
             keep_checkpoints=True,
         )
-    empty = int((study_data.prepared.lesion.flatten(1).amax(1) == 0).sum())
-    print_study(study.folder, study.summary, as_json, study_data.manifest.count_images(empty))
+    empty_masks = int((study_data.prepared.lesion.flatten(1).amax(1) == 0).sum())
+    print_study(study.folder, study.summary, as_json, study_data.manifest.count_images(empty_masks))
 
 
-def _refuse_unknown_folds(asked: list[int] | None, count: int) -> None:
+def _refuse_unknown_folds(folds: list[int] | None, count: int) -> None:
     from taichinet.errors import SettingError
 
-    if any(not 0 <= number < count for number in asked or ()):
-        raise SettingError(f"--fold must lie in 0..{count - 1}, got {asked}.")
+    if any(not 0 <= fold < count for fold in folds or ()):
+        raise SettingError(f"--fold must be in 0..{count - 1}, got {folds}.")
