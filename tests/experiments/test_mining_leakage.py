@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from helpers import FLOAT32_CPU
@@ -14,6 +15,7 @@ from taichinet.datasets.prepared import prepare
 from taichinet.datasets.readers.busi import read_busi
 from taichinet.errors import FoldError
 from taichinet.experiments import run
+from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.recipes import get_recipe
 
 
@@ -24,6 +26,9 @@ def test_regions_that_saw_a_held_out_image_are_refused(
     data = prepare(read_busi(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, height=64, width=80)), 32, 1)
     split = Split(train=data.keys[:3], validation=data.keys[3:4], test=data.keys[4:])
     leaked = SimpleNamespace(provenance=SimpleNamespace(keys=(*split.train, *getattr(split, held_out))))
+    job = SimpleNamespace(
+        experiment=get_recipe("cpu-taichinet"), split=split, placement=FLOAT32_CPU, mining_cache=tmp_path
+    )
     monkeypatch.setattr(run, "mine_regions", lambda *_: leaked)
     with pytest.raises(FoldError, match="1 held-out images"):
-        run._mine(get_recipe("cpu-taichinet"), data.subset(split.train), split, tmp_path, FLOAT32_CPU, lambda *_: None)
+        run._mine(cast(FoldJob, job), data.subset(split.train), lambda *_: None)
