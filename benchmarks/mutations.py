@@ -32,6 +32,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from taichinet.storage.atomic import write_json
+
 ROOT = Path(__file__).parents[1]
 CPU_LIMIT = 120  # seconds of processor time: seconds of the clock are many more on a machine with other work
 CLOCK_LIMIT = 600  # for tests that wait for ever and use no processor time
@@ -97,7 +99,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_in(
         "losses/objective.py",
-        "experiments/test_distillation.py::test_the_pupils_loss_is_the_cross_entropy_with_the_teacher_added",
+        "experiments/test_distillation.py::test_the_students_loss_is_the_cross_entropy_with_the_teacher_added",
         ("settings.taught_weight * cross_entropy(", "cross_entropy("),
     ),
     *_in(
@@ -489,9 +491,7 @@ class Record:
             "baseline": self.baseline,
             "mutations": self.mutations,
         }
-        unfinished = self.path.with_suffix(".tmp")
-        unfinished.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        unfinished.replace(self.path)
+        write_json(self.path, content)
 
 
 def _name(row: dict[str, Any]) -> tuple[str, str, str]:

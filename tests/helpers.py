@@ -12,6 +12,8 @@ from torch import nn
 from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.datasets.manifest import Manifest, Mask, Sample
 from taichinet.datasets.prepared import Prepared, Regions
+from taichinet.experiments.experiment import vary
+from taichinet.experiments.recipes import get_recipe
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.catalogue import create_model
 from taichinet.training.device import Placement
@@ -29,6 +31,23 @@ NARROW: dict[str, dict[str, Any]] = {
     "aau-net": {"width": 4},
 }
 FLOAT32_CPU = Placement(torch.device("cpu"), bf16=False, memory_format=torch.channels_last)
+
+TINY = vary(
+    get_recipe("demo-taichinet"),
+    {
+        "options.width": 2,
+        "data.size": 32,
+        "data.folds": 2,
+        "data.validation_share": 0.5,
+        "training.epochs": 3,
+        "training.batch_size": 4,
+        "training.precision": "float32",
+        "mining.width": 2,
+        "mining.epochs": 1,
+        "mining.batch_size": 4,
+    },
+)
+"""A recipe whose folds train in about a second."""
 
 
 def discs(count: int, size: int = 32, seed: int = 0, channels: int = 1, name: str = "disc") -> Prepared:

@@ -40,7 +40,7 @@ def test_the_recorded_thumbnails_correlate_as_the_pictures_do(tmp_path: Path, pi
     assert (tmp_path / SEEN_FILE).stat().st_size < 2304 * len(exact) + 200
 
 
-def test_changed_copies_are_near_and_strangers_are_not(tmp_path: Path, pictures: dict[str, np.ndarray]) -> None:
+def test_changed_copies_are_near_and_unrelated_images_are_not(tmp_path: Path, pictures: dict[str, np.ndarray]) -> None:
     trained = manifest(tmp_path / "trained", {key: pictures[key] for key in "0123"})
     provenance = record_seen(trained, tmp_path)
     darker = (0.6 * pictures["0"] + 20).astype(np.uint8)
@@ -56,7 +56,7 @@ def test_changed_copies_are_near_and_strangers_are_not(tmp_path: Path, pictures:
 def test_without_the_runs_own_thumbnails_nothing_is_claimed(tmp_path: Path, pictures: dict[str, np.ndarray]) -> None:
     trained = manifest(tmp_path / "trained", {key: pictures[key] for key in "0123"})
     provenance = record_seen(trained, tmp_path / "run")
-    record_seen(manifest(tmp_path / "strangers", {"7": pictures["7"]}), tmp_path / "other run")
+    record_seen(manifest(tmp_path / "unrelated", {"7": pictures["7"]}), tmp_path / "other run")
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / SEEN_FILE).write_bytes((tmp_path / "run" / SEEN_FILE).read_bytes()[:500])
     for run in ("other run", "torn", "nowhere"):
@@ -70,7 +70,7 @@ def test_without_the_runs_own_thumbnails_nothing_is_claimed(tmp_path: Path, pict
     assert check_leaks(old, ImageDigests(trained)).done.endswith("near-duplicates: not checked")
 
 
-def test_where_thumbnails_cannot_tell_strangers_apart_they_are_not_used(
+def test_where_unrelated_images_have_equal_thumbnails_they_are_not_used(
     tmp_path: Path, pictures: dict[str, np.ndarray]
 ) -> None:
     fundus = manifest(tmp_path / "images", {"0": pictures["0"]}, name="refuge")

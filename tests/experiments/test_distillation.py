@@ -44,7 +44,7 @@ TEACHER = vary(
         "training.precision": "float32",
     },
 )
-PUPIL = vary(TEACHER, {"name": "pupil", "teacher": "teacher"})
+STUDENT = vary(TEACHER, {"name": "student", "teacher": "teacher"})
 
 
 class Runs:
@@ -66,25 +66,25 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return Runs(tmp_path_factory.mktemp("study"))
 
 
-def test_a_pupil_learns_from_the_teacher_of_its_own_fold(runs: Runs) -> None:
+def test_a_student_learns_from_the_teacher_of_its_own_fold(runs: Runs) -> None:
     plain = runs.train(vary(TEACHER, {"name": "plain"}))
-    pupil = runs.train(PUPIL)
-    assert pupil.result["teacher"] is not None
+    student = runs.train(STUDENT)
+    assert student.result["teacher"] is not None
     assert plain.result["teacher"] is None
-    assert pupil.result["identity"] != plain.result["identity"] == runs.teacher.result["identity"]
-    one, other = (load_weights(run.folder / "weights").network.state_dict() for run in (pupil, plain))
+    assert student.result["identity"] != plain.result["identity"] == runs.teacher.result["identity"]
+    one, other = (load_weights(run.folder / "weights").network.state_dict() for run in (student, plain))
     assert any(not torch.equal(one[name], other[name]) for name in one)
     with pytest.raises(FoldError, match="teacher has not finished this fold"):
-        runs.train(PUPIL, fold=1)
+        runs.train(STUDENT, fold=1)
     study = runs.study
     with pytest.raises(SettingError, match="has teacher teacher, but was given None"):
-        run_fold(FoldJob(PUPIL, study, 0, runs.out / "lost", runs.out / "mining"))
+        run_fold(FoldJob(STUDENT, study, 0, runs.out / "lost", runs.out / "mining"))
 
 
 def test_a_teacher_trained_anew_makes_another_run(runs: Runs, tmp_path: Path) -> None:
-    """The pupil's identity holds the teacher's weights."""
+    """The student's identity holds the teacher's weights."""
     study, cache = runs.study, runs.out / "mining"
-    job = FoldJob(PUPIL, study, 0, tmp_path / "pupil", cache, teacher=runs.teacher.folder)
+    job = FoldJob(STUDENT, study, 0, tmp_path / "student", cache, teacher=runs.teacher.folder)
     run_fold(job)
     run_fold(replace(job, resume=True))
     other = run_fold(FoldJob(vary(TEACHER, {"training.seed": 1}), study, 0, tmp_path / "other", cache))
@@ -146,7 +146,7 @@ def test_a_teachers_answer_moves_with_its_image_and_stays_a_probability() -> Non
         data.batch(torch.arange(6), taught=Taught(data.keys[::-1], answer))
 
 
-def test_the_pupils_loss_is_the_cross_entropy_with_the_teacher_added() -> None:
+def test_the_students_loss_is_the_cross_entropy_with_the_teacher_added() -> None:
     torch.manual_seed(0)
     logits, lesion, taught = torch.randn(3, 1, 8, 8), torch.rand(3, 1, 8, 8).round(), torch.rand(3, 1, 8, 8)
     prediction = Prediction(positive=logits)

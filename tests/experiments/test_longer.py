@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from fakes.busi import make_fake_busi
-from helpers import same_weights
+from helpers import TINY, same_weights
 
 from taichinet.datasets.folds import make_folds
 from taichinet.datasets.prepared import prepare
@@ -21,27 +21,11 @@ from taichinet.experiments import longer
 from taichinet.experiments.cross_validate import Study, train_folds
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.fold_result import FoldResult, read_fold
-from taichinet.experiments.recipes import get_recipe
 from taichinet.experiments.study_data import StudyData
 from taichinet.models.weights import load_weights
 from taichinet.training import checkpoint
 
-MINED = vary(
-    get_recipe("demo-taichinet"),
-    {
-        "options.width": 2,
-        "data.size": 32,
-        "data.folds": 2,
-        "data.validation_share": 0.5,
-        "training.epochs": 3,
-        "training.schedule": "constant",
-        "training.batch_size": 4,
-        "training.precision": "float32",
-        "mining.width": 2,
-        "mining.epochs": 1,
-        "mining.batch_size": 4,
-    },
-)
+MINED = vary(TINY, {"training.schedule": "constant"})
 PLAIN = vary(MINED, {"name": "plain", "model": "unet", "training.strategy": "plain"})
 TIMES = ("inference_seconds_per_image", "wall_seconds")
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 from fakes.busi import make_fake_busi
-from helpers import FLOAT32_CPU, same_weights
+from helpers import FLOAT32_CPU, TINY, same_weights
 from PIL import Image
 
 from taichinet.batch import Prediction
@@ -31,7 +31,6 @@ from taichinet.experiments import scoring
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.fold_result import FoldResult, read_fold, run_identity
-from taichinet.experiments.recipes import get_recipe
 from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.experiments.scoring import score_images
 from taichinet.experiments.study_data import StudyData
@@ -39,21 +38,6 @@ from taichinet.models.weights import load_weights
 from taichinet.training.device import choose_placement
 from taichinet.training.fit import TrainingData
 
-TINY = vary(
-    get_recipe("demo-taichinet"),
-    {
-        "options.width": 2,
-        "data.size": 32,
-        "data.folds": 2,
-        "data.validation_share": 0.5,
-        "training.epochs": 3,
-        "training.batch_size": 4,
-        "training.precision": "float32",
-        "mining.width": 2,
-        "mining.epochs": 1,
-        "mining.batch_size": 4,
-    },
-)
 UNET = vary(TINY, {"model": "unet", "training.strategy": "plain"})
 
 

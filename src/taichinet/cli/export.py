@@ -14,35 +14,38 @@ if TYPE_CHECKING:
 
 FORMATS = ("onnx", "openvino")
 
+_Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="FILE", help="FILE.onnx, or FILE.xml (with FILE.bin) for OpenVINO.")
+]
+_Images = Annotated[
+    str,
+    typer.Option(
+        "--images",
+        metavar="DIR|NAME=DIR",
+        help="Real images on which the masks are compared: a folder, or a data set, whose ground truth is then used "
+        "too.",
+    ),
+]
+_Calibration = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR|NAME=DIR",
+        help="Calibration images for int8. Default: those of --images that were used for training; these are then not "
+        "compared.",
+    ),
+]
+
 
 def export(
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="FILE", help="FILE.onnx, or FILE.xml (with FILE.bin) for OpenVINO."),
-    ],
-    images: Annotated[
-        str,
-        typer.Option(
-            "--images",
-            metavar="DIR|NAME=DIR",
-            help="Real images on which the masks are compared: a folder, or a data set, whose ground truth is then "
-            "used too.",
-        ),
-    ],
+    output: _Output,
+    images: _Images,
     weights: Annotated[
         Path | None,
         typer.Argument(metavar="WEIGHTS", help="Weights folder; default: the weights included in taichinet."),
     ] = None,
     form: Annotated[str, typer.Option("--format", help="onnx or openvino.")] = "onnx",
     int8: Annotated[bool, typer.Option("--int8", help="Quantise; refused if Dice drops by more than 0.005.")] = False,
-    calibrate: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR|NAME=DIR",
-            help="Calibration images for int8. Default: those of --images that were used for training; these are then "
-            "not compared.",
-        ),
-    ] = None,
+    calibrate: _Calibration = None,
     threshold: Threshold = None,
     most_images: Annotated[int, typer.Option(min=1, help="Maximum number of images to compare.")] = 150,
     overwrite: Overwrite = False,

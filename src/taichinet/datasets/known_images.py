@@ -139,7 +139,7 @@ def check_leaks(
     if by_pixels:
         known |= _matching(keys, images.pixels, pixels)
     least = copy_thresholds(images.manifest).thumbnail
-    by_thumbnails = seen_thumbnails is not None and least < 1  # from 1 on thumbnails cannot tell strangers apart
+    by_thumbnails = seen_thumbnails is not None and least < 1  # from 1 on, unrelated images have equal thumbnails
     near: set[str] = set()
     if seen_thumbnails is not None and by_thumbnails and keys:
         pairs, _ = similar_thumbnails(np.concatenate([seen_thumbnails, images.thumbnails]), least)

@@ -82,7 +82,7 @@ class ImageCounts:
         return [f"{count} {reason}" for count, reason in groups if count]
 
     def sentence(self, dataset: str = "") -> str:
-        """One line for the terminal, with the first three faults; `dataset` where several are told of."""
+        """One line for the terminal, with the first three faults; `dataset` names it if several are reported."""
         more = [f"and {len(self.faulty) - 3} more faults"] if len(self.faulty) > 3 else []
         reasons = "; ".join([*self._groups, *self.faulty[:3], *more])
         why = f" ({reasons})" if reasons else ""

@@ -105,18 +105,7 @@ def validation_card(
     boot = _Bootstrap(seed, resamples)
     return ValidationCard(
         origin=_origin(weights),
-        cohort=Cohort(
-            dataset=manifest.name,
-            title=dataset.title,
-            images_by_class={str(label): int(count) for label, count in rows["label"].value_counts(sort=False).items()},
-            clusters=int(rows["cluster"].nunique()),
-            licence=dataset.licence,
-            source=dataset.source,
-            citation=dataset.citation,
-            digest=manifest.digest(),
-            region=manifest.regions[region],
-            note=extras.note,
-        ),
+        cohort=_cohort(rows, manifest, dataset, region, extras.note),
         external=_is_external(weights, manifest),
         lesion=_group("lesion", lesion, None, boot, extras.confidences),
         by_class=tuple(
@@ -141,6 +130,21 @@ def validation_card(
         resamples=resamples,
         seed=seed,
         made=extras.made,
+    )
+
+
+def _cohort(rows: pd.DataFrame, manifest: Manifest, dataset: Dataset, region: int, note: str) -> Cohort:
+    return Cohort(
+        dataset=manifest.name,
+        title=dataset.title,
+        images_by_class={str(label): int(count) for label, count in rows["label"].value_counts(sort=False).items()},
+        clusters=int(rows["cluster"].nunique()),
+        licence=dataset.licence,
+        source=dataset.source,
+        citation=dataset.citation,
+        digest=manifest.digest(),
+        region=manifest.regions[region],
+        note=note,
     )
 
 

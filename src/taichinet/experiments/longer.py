@@ -17,7 +17,7 @@ from taichinet.storage.lock import locked
 from taichinet.training.checkpoint import load_checkpoint, rename_checkpoints
 
 EPOCHS = "training.epochs"
-REMEDY = "Give another --out, or begin anew with --overwrite instead of --resume."
+REMEDY = "Give another --out, or replace the run with --overwrite instead of --resume."
 
 
 @dataclass(frozen=True)

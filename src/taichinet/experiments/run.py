@@ -135,7 +135,7 @@ def _train(job: FoldJob, start: _Start, on_epoch: OnEpoch) -> _Trained:
     def record_epoch(row: dict[str, Any]) -> None:
         earlier = history.read_text(encoding="utf-8") if history.exists() else ""
         write_text(history, earlier + pd.DataFrame([row]).to_csv(header=not earlier, index=False))
-        write_text(job.folder / "seconds", f"{start.seconds()}")
+        write_text(job.folder / "seconds", str(start.seconds()))
         on_epoch("train", row, experiment.training.epochs)
 
     data = TrainingData(
@@ -245,7 +245,7 @@ def _provenance(job: FoldJob, commit: str | None) -> dict[str, Any]:
 
 
 def _change(job: FoldJob) -> str:
-    """For a refusal: what differs from the run in `folder`, as far as its settings tell."""
+    """For a refusal: the settings that differ from those recorded in the run folder."""
     earlier = read_settings(job.folder)
     if earlier is None:
         return ""

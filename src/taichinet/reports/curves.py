@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 from math import isfinite
@@ -12,8 +12,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from taichinet.reports.html import png_uri
+
 FIGURE_WIDTHS = {"wide": 8.4, "narrow": 4.4}  # inches
 FIGURE_HEIGHT = 3.6
+DPI = 160
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,36 @@ DARK = Look("#c9c6bf", "#3d4046", ("#5fb8ec", "#f09a5b", "#3fc79d", "#dd9cc4"))
 LINE_STYLES = ("-", "--", "-.", ":")
 
 
+def image_sources(
+    draw: Callable[[Look, float], bytes], size: Callable[[float], tuple[int, int]]
+) -> dict[str, tuple[str, int, int]]:
+    """A figure for each screen and colour scheme.
+
+    Args:
+        draw: Makes a PNG for a colour scheme and a width in inches.
+        size: Width and height of that PNG in pixels.
+
+    Returns:
+        Data URI, width and height in pixels, by `wide_dark` etc.
+    """
+    return {
+        f"{screen}_{scheme}": (png_uri(draw(look, width)), *size(width))
+        for screen, width in FIGURE_WIDTHS.items()
+        for scheme, look in (("light", LIGHT), ("dark", DARK))
+    }
+
+
+def curves_size(width: float) -> tuple[int, int]:
+    """Width and height in pixels of `curves_figure` of this width in inches."""
+    return round(DPI * width), round(DPI * FIGURE_HEIGHT)
+
+
 def curves_figure(curves: Sequence[LearningCurve], look: Look = LIGHT, width: float = 8.4) -> bytes:
     """PNG of validation Dice by epoch: a line a network, its selected epoch, the step from easy to hard.
 
     `width` in inches of 160 pixels; letters keep their size, so a narrow figure is the one for a phone.
     """
-    figure = Figure(figsize=(width, FIGURE_HEIGHT), dpi=160)
+    figure = Figure(figsize=(width, FIGURE_HEIGHT), dpi=DPI)
     FigureCanvasAgg(figure)
     letters = max((len(curve.network) for curve in curves), default=0)
     left, right = 0.5 / width, (0.25 + 0.105 * letters) / width

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from taichinet.reports.curves import DARK, FIGURE_WIDTHS, LIGHT, LearningCurve, curves_figure, curves_in_words
+from taichinet.reports.curves import LearningCurve, curves_figure, curves_in_words, curves_size, image_sources
 from taichinet.reports.document.format import EMPTY, counted, duration, number
-from taichinet.reports.html import balanced, jpeg_uri, png_uri, render
+from taichinet.reports.html import balanced, jpeg_uri, render
 from taichinet.reports.overlay import PREDICTION, SECOND, TRUTH, Stroke, colour_map
 from taichinet.storage.atomic import write_text
 
@@ -111,12 +112,7 @@ def write_page(path: Path, content: PageContent) -> None:
 def render_page(content: PageContent) -> str:
     """The page as HTML; every text is escaped."""
     drawn = any(isfinite(dice) for curve in content.curves for dice in curve.validation_dice)
-    figures = {
-        f"{screen}_{mode}": png_uri(curves_figure(content.curves, look, width))
-        for screen, width in FIGURE_WIDTHS.items()
-        for mode, look in (("light", LIGHT), ("dark", DARK))
-        if drawn
-    }
+    figures = image_sources(partial(curves_figure, content.curves), curves_size) if drawn else {}
     return render(
         TEMPLATE,
         content=content,

@@ -120,45 +120,65 @@ def fit(
     refuse_idle_ranks(settings, placement)
     if placement.device.type == "cpu":
         keep_freed_memory()
-    state = load_checkpoint(folder, identity) if resume else None
-    if state is None:
-        state = Checkpoint(identity, 0, {}, {}, {}, -math.inf, 0, [])
-    else:
-        network.load_state_dict(state.network)
+    earlier = load_checkpoint(folder, identity) if resume else None
+    if earlier is not None:
+        network.load_state_dict(earlier.network)
+    state = earlier or Checkpoint(identity, 0, {}, {}, {}, -math.inf, 0, [])
     shared = replace(data, validation=data.validation.subset(()))
     task = Task(network, shared, loss, settings, placement, state.epoch, state.optimizer)
     placement.ranks.hand_out(task)  # before the network is moved to the GPU of rank 0
     placement.place(network)
     optimizer = task.new_optimizer(network)
-    for epoch in range(state.epoch, settings.epochs):
-        began = time.perf_counter()
-        try:
-            train_loss = run_epoch(task, network, optimizer, epoch)
-            dice = validation_dice(network, data.validation, settings.micro_batch_size, placement)
-        except NotFiniteError as error:
-            raise SettingError(f"Epoch {epoch + 1}: {error} {_last_good(state, folder)}") from error
-        best = settings.selection == "last" or math.isnan(dice) or dice > state.best_dice
-        row = {
-            "epoch": epoch + 1,
-            "step": settings.step(epoch),
-            "loss": train_loss,
-            "validation_dice": dice,
-            "seconds": time.perf_counter() - began,
-        }
-        state = replace(
-            state,
-            epoch=epoch + 1,
-            network=network.state_dict(),
-            optimizer=optimizer.state_dict(),
-            history=[*state.history, row],
-        )
-        if best:
-            weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
-            state = replace(state, best=weights, best_dice=dice, best_epoch=epoch + 1)
+    while state.epoch < settings.epochs:
+        row = _train_and_validate(task, network, optimizer, data.validation, state, folder)
+        state = _after_epoch(state, network, optimizer, row, settings.selection == "last")
         save_checkpoint(state, folder)
         on_epoch(row)
     network.load_state_dict(state.best)
     return FitResult(state.best_epoch, state.best_dice, state.history)
+
+
+def _train_and_validate(
+    task: Task,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    validation: Prepared,
+    state: Checkpoint,
+    folder: Path,
+) -> dict[str, Any]:
+    """Run the epoch that follows `state` and return its row of the history."""
+    epoch, settings = state.epoch, task.settings
+    began = time.perf_counter()
+    try:
+        train_loss = run_epoch(task, network, optimizer, epoch)
+        dice = validation_dice(network, validation, settings.micro_batch_size, task.placement)
+    except NotFiniteError as error:
+        raise SettingError(f"Epoch {epoch + 1}: {error} {_last_good(state, folder)}") from error
+    return {
+        "epoch": epoch + 1,
+        "step": settings.step(epoch),
+        "loss": train_loss,
+        "validation_dice": dice,
+        "seconds": time.perf_counter() - began,
+    }
+
+
+def _after_epoch(
+    state: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer, row: dict[str, Any], always_select: bool
+) -> Checkpoint:
+    """`state` with the epoch of `row`, and its weights as the selected ones if its validation Dice is the best."""
+    after = replace(
+        state,
+        epoch=row["epoch"],
+        network=network.state_dict(),
+        optimizer=optimizer.state_dict(),
+        history=[*state.history, row],
+    )
+    dice = row["validation_dice"]
+    if not (always_select or math.isnan(dice) or dice > state.best_dice):
+        return after
+    weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    return replace(after, best=weights, best_dice=dice, best_epoch=row["epoch"])
 
 
 def _last_good(state: Checkpoint, folder: Path) -> str:

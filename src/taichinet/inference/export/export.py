@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from taichinet.errors import SettingError, StorageError, WeightsError
 from taichinet.inference.export.build import ENDINGS, Built, ExportFormat, build
-from taichinet.inference.export.comparison import Comparison, compare, through
+from taichinet.inference.export.comparison import Comparison, Segment, compare, through
 from taichinet.inference.export.images import Case, ExportImages, find_cases, share_out
 from taichinet.inference.export.report import ExportReport, write_report
 from taichinet.inference.predictor import Predictor
@@ -24,7 +24,7 @@ from taichinet.inference.runtimes.parity import (
     processor,
     write_record,
 )
-from taichinet.inference.runtimes.runtime import Precision
+from taichinet.inference.runtimes.runtime import Precision, Runtime
 from taichinet.inference.runtimes.tuned import Tuned
 from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights, load_weights
 from taichinet.storage.atomic import replacing_all
@@ -97,27 +97,16 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
     folder = request.weights.parent if request.weights.name == WEIGHTS_FILE else request.weights
     digest = digest_file(folder / WEIGHTS_FILE)
     say(f"Building {request.form} {request.precision}")
-    calibration = [plain.prepare(case.pixels(loaded.channels)).pixels for case in images.calibration]
+    calibrated_on = images.calibration if request.int8 else ()
+    calibration = [plain.prepare(case.pixels(loaded.channels)).pixels for case in calibrated_on]
     notes = {"weights": digest, "model": loaded.config.model, "threshold": str(plain.threshold)}
-    built = build(
-        request.form,
-        request.precision,
-        loaded,
-        plain.threshold,
-        calibration if request.int8 else [],
-        notes,
-        request.output.parent,
-    )
+    output = request.output.parent
+    built = build(request.form, request.precision, loaded, plain.threshold, calibration, notes, output)
     say(f"Comparing masks on {len(images.parity)} images")
-    inside = Predictor(loaded, PLAIN, request.threshold, built.runtime)
-    tuned = Predictor(loaded, PLAIN, request.threshold, Tuned(loaded.network))
-    candidates = {_FILE: built.segment, _IN_PREDICT: through(inside), _TUNED: through(tuned)}
-    if built.bf16_runtime is not None:
-        candidates[_IN_PREDICT_BF16] = through(Predictor(loaded, PLAIN, request.threshold, built.bf16_runtime))
-    comparison = compare(plain, candidates, images.parity)
+    comparison = compare(plain, _candidates(request, loaded, built), images.parity)
     _refuse_unlike(request, comparison)
     apart, largest = _resizing_difference(built, plain, images.parity)
-    with output_files(request.output.parent) as temporary:  # OpenVINO writes two files
+    with output_files(output) as temporary:  # OpenVINO writes two files
         built.save_whole(temporary / request.output.name)
     report = ExportReport(
         file=request.output.name,
@@ -130,7 +119,7 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
         channels=plain.channels,
         threshold=plain.threshold,
         processor=processor(),
-        calibration_images=len(calibration) if request.int8 else 0,
+        calibration_images=len(calibration),
         parity_images=len(images.parity),
         unseen_images=images.unseen,
         resized_apart=apart,
@@ -138,11 +127,19 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
         rows=comparison.parity,
         seconds=comparison.seconds,
         versions=built.versions,
-        kept=(),
+        kept=_keep(request, built, comparison, folder, digest),
     )
-    report = replace(report, kept=_keep(request, built, comparison, folder, digest))
     write_report(report, request.output)
     return report
+
+
+def _candidates(request: ExportRequest, loaded: LoadedWeights, built: Built) -> dict[str, Segment]:
+    """The file and each runtime of `taichinet predict` that is compared with plain PyTorch, by name."""
+    runtimes: dict[str, Runtime] = {_IN_PREDICT: built.runtime, _TUNED: Tuned(loaded.network)}
+    if built.bf16_runtime is not None:
+        runtimes[_IN_PREDICT_BF16] = built.bf16_runtime
+    predictors = {name: Predictor(loaded, PLAIN, request.threshold, runtime) for name, runtime in runtimes.items()}
+    return {_FILE: built.segment, **{name: through(predictor) for name, predictor in predictors.items()}}
 
 
 def _refuse_unusable(request: ExportRequest) -> None:

@@ -6,8 +6,8 @@ import re
 
 from markupsafe import Markup, escape
 
-from taichinet.reports.curves import DARK, FIGURE_WIDTHS, LIGHT
-from taichinet.reports.document.model import Cell, Document, Figure
+from taichinet.reports.curves import image_sources
+from taichinet.reports.document.model import Cell, Document
 from taichinet.reports.html import balanced, png_uri, render
 
 TEMPLATE = "document.html"
@@ -34,7 +34,7 @@ def document_html(document: Document, header: str = "", template: str = TEMPLATE
         heading=balanced(document.title),
         inline=inline,
         png_uri=png_uri,
-        sources=_sources,
+        sources=lambda figure: image_sources(figure.draw, figure.size),
         kind=lambda block: type(block).__name__,
         cell=lambda cell: cell if isinstance(cell, Cell) else Cell(cell),
         stacked_columns=STACKED_COLUMNS,
@@ -48,12 +48,3 @@ def inline(text: str) -> Markup:
     return Markup("").join(
         Markup("<code>{}</code>").format(piece) if place % 2 else escape(piece) for place, piece in enumerate(pieces)
     )
-
-
-def _sources(figure: Figure) -> dict[str, tuple[str, int, int]]:
-    """Address, width and height in pixels of the figure for each screen and colour scheme, by `wide_dark` etc."""
-    return {
-        f"{screen}_{scheme}": (png_uri(figure.draw(look, width)), *figure.size(width))
-        for screen, width in FIGURE_WIDTHS.items()
-        for scheme, look in (("light", LIGHT), ("dark", DARK))
-    }
