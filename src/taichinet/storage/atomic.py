@@ -87,13 +87,13 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
     Modules of other packages that ask `tempfile` for a place get it there too.
 
     Args:
-        folder: The folder of an output, which has room for it. It is created if it does not exist.
+        folder: The folder of an output, which has room for it. If it does not exist, it is created for the block.
 
     Raises:
         StorageError: A file cannot be written.
     """
     temporary = folder / f".{uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
-    before = tempfile.tempdir
+    before, is_new = tempfile.tempdir, not folder.exists()
     with storage_errors(folder):
         try:
             temporary.mkdir(parents=True)
@@ -102,6 +102,9 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
         finally:
             tempfile.tempdir = before
             shutil.rmtree(temporary, ignore_errors=True)
+            if is_new:
+                with suppress(OSError):  # the block has put something into it
+                    folder.rmdir()
 
 
 @contextmanager
