@@ -33,7 +33,7 @@ import yaml
 
 from taichinet.datasets.phantom_folder import write_phantom_busi
 from taichinet.experiments.provenance import describe_machine, source_commit
-from taichinet.storage.atomic import write_json
+from taichinet.storage.atomic import TEMPORARY_SUFFIX, write_json
 from taichinet.storage.output_folder import MANIFEST
 
 RECORD = Path(__file__).parents[1] / "results/benchmarks/kill.json"
@@ -141,7 +141,7 @@ def result_of(folder: Path, stdout: str) -> dict[str, str]:
     found = {
         str(path.relative_to(folder)): hashlib.sha256(_without_timings(path)).hexdigest()[:16]
         for path in files
-        if not any(word in path.name for word in _IGNORED)
+        if not any(word in path.name for word in _IGNORED) and path.parent.suffix != TEMPORARY_SUFFIX
     }
     with suppress(ValueError):
         found["stdout"] = hashlib.sha256(json.dumps(_strip(json.loads(stdout))).encode()).hexdigest()[:16]

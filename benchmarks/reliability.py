@@ -89,8 +89,8 @@ def _kill(record: Record | None) -> tuple[Block, ...]:
         "`python benchmarks/kill.py` disturbs commands on phantoms at random moments of their whole duration: SIGKILL, "
         "SIGTERM, a full disk (writing fails at a random file size), a folder that becomes read-only, and the lock of "
         "a process that no longer exists. Then the same command is run again (`train` with `--resume`). It must "
-        "complete with the files of an undisturbed run, except for timings. No process of the disturbed command may be "
-        "running after 15 s, and its message must not be a traceback."
+        "complete with the files of an undisturbed run, except for timings and hidden temporary files. No process of "
+        "the disturbed command may be running after 15 s, and its message must not be a traceback."
     )
     if record is None:
         return what, _NOT_RUN

@@ -328,6 +328,12 @@ def test_without_resume_the_folder_begins_anew(study: Study, tmp_path: Path) -> 
     assert list(pd.read_csv(tmp_path / "history.csv")["epoch"]) == [1]
 
 
+def test_a_run_removes_the_temporary_files_of_a_killed_one(study: Study, tmp_path: Path) -> None:
+    (tmp_path / ".checkpoint.pt.0123abcd.tmp").write_bytes(b"half")
+    study.run(tmp_path, vary(UNET, {"training.epochs": 1}))
+    assert not list(tmp_path.glob(".*.tmp"))
+
+
 def test_a_run_begun_anew_does_not_keep_the_weights_of_the_one_before(study: Study, tmp_path: Path) -> None:
     study.run(tmp_path, vary(UNET, {"training.epochs": 1}))
     with pytest.raises(PowerCutError):

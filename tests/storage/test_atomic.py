@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from taichinet.errors import StorageError
-from taichinet.storage.atomic import replacing, write_json, write_text
+from taichinet.storage.atomic import remove_leftovers, replacing, write_json, write_text
 from taichinet.storage.digest import digest_bytes, digest_file, digest_tensors
 
 
@@ -59,3 +59,12 @@ def test_the_digest_of_tensors_sees_values_names_shapes_and_types_but_not_layout
         {"a": one},
     ]
     assert all(digest_tensors(other) != digest for other in others)
+
+
+def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    for name in (".scores.csv.1a2b3c4d.tmp", ".5e6f7a8b.tmp/scores.csv", "weights/.model.9c0d1e2f.tmp", "scores.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x", encoding="utf-8")
+    remove_leftovers(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["scores.csv", "weights"]
+    remove_leftovers(tmp_path / "absent")

@@ -40,7 +40,7 @@ from taichinet.models.catalogue import create_model, model_settings
 from taichinet.models.complexity import measure_complexity
 from taichinet.models.taichinet.network import TaiChiNet, without_training_parts
 from taichinet.models.weights import WeightsConfig, save_weights
-from taichinet.storage.atomic import write_json, write_text
+from taichinet.storage.atomic import remove_leftovers, write_json, write_text
 from taichinet.storage.lock import locked
 from taichinet.training.checkpoint import clear_checkpoints, load_checkpoint
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
@@ -73,6 +73,7 @@ def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) 
             lock.verify()
             on_epoch(phase, row, epochs)
 
+        remove_leftovers(job.folder)
         refuse_idle_ranks(job.experiment.training, job.placement)  # before the mining, which takes hours
         if job.resume and (job.folder / "result.json").exists():
             return read_fold(job.folder, job.identity, _change(job))

@@ -137,6 +137,18 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files and folders that a killed process left in `folder`.
+
+    Call it only while holding the lock of `folder`, since those of a running process look the same.
+
+    Args:
+        folder: A folder that need not exist. Subfolders are searched as well.
+    """
+    for path in sorted(folder.rglob(f".*{TEMPORARY_SUFFIX}")):
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else _remove(path)
+
+
 def _remove(path: Path) -> None:
     with suppress(OSError):  # e.g. if the folder is a file; the error that led here is the one to report
         path.unlink(missing_ok=True)
