@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from taichinet.datasets.checking.check import DataReport
-from taichinet.datasets.duplicates import DuplicatePair, DuplicateReport
+from taichinet.datasets.duplicates.search import DuplicatePair, DuplicateReport
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "data_check_scaling.py"
 

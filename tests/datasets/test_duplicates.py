@@ -13,8 +13,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from taichinet.datasets.catalogue import open_dataset
-from taichinet.datasets.copies import find_copies
-from taichinet.datasets.duplicates import DuplicateReport, find_near_duplicates
+from taichinet.datasets.duplicates.copies import find_copies
+from taichinet.datasets.duplicates.search import DuplicateReport, find_near_duplicates
 from taichinet.errors import DataError, SettingError
 
 BUSI = Path(os.environ.get("TAICHINET_DATA", ""), "Dataset_BUSI_with_GT")
@@ -97,8 +97,8 @@ def test_the_search_for_large_data_sets_finds_the_same(change: str, monkeypatch:
     images = strangers(20)
     images |= {f"copy {seed}": COPIES[change][0](images[f"scene {seed}"]) for seed in range(3)}
     exact = find_near_duplicates(images)
-    monkeypatch.setattr("taichinet.datasets.duplicates.EXACT_UP_TO", 0)
-    monkeypatch.setattr("taichinet.datasets.duplicates.MOST_NEIGHBOURS", 4)
+    monkeypatch.setattr("taichinet.datasets.duplicates.search.EXACT_UP_TO", 0)
+    monkeypatch.setattr("taichinet.datasets.duplicates.search.MOST_NEIGHBOURS", 4)
     indexed = find_near_duplicates(images)
     assert (indexed.groups, pairs(indexed)) == (exact.groups, pairs(exact))
     assert find_near_duplicates(dict(reversed(images.items()))) == indexed
@@ -211,7 +211,7 @@ def test_the_known_duplicates_of_busi_are_grouped_alike_by_both_searches_and_no_
     assert (len(report.groups), report.covered) == (153, 346)
     assert report.largest == 7  # seven frames of one sweep, benign (61) to (122)
 
-    monkeypatch.setattr("taichinet.datasets.duplicates.EXACT_UP_TO", 0)
+    monkeypatch.setattr("taichinet.datasets.duplicates.search.EXACT_UP_TO", 0)
     indexed = find_near_duplicates(images)
     assert indexed.groups == report.groups
     assert pairs(indexed) == pairs(report)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from taichinet.datasets.known_images import (
+from taichinet.datasets.duplicates.known_images import (
     SEEN_FILE,
     ImageDigests,
     check_leaks,

@@ -90,7 +90,7 @@ def _match_plan(manifest: Manifest, plan: FoldPlan) -> Manifest:
 
 def _draw_folds(manifest: Manifest, protocol: str | None, seed: int, count: int) -> FoldPlan | None:
     """Folds drawn as in `taichinet train`; None for the official split."""
-    from taichinet.datasets.copies import find_copies
+    from taichinet.datasets.duplicates.copies import find_copies
     from taichinet.datasets.folds import make_folds
 
     has_split = any(sample.fold is not None or sample.part in ("validation", "test") for sample in manifest)

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from taichinet.datasets.dataset import Dataset
+from taichinet.datasets.duplicates.known_images import ImageDigests, check_leaks
 from taichinet.datasets.folds import read_folds
-from taichinet.datasets.known_images import ImageDigests, check_leaks
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import aggregate

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from taichinet.datasets.catalogue import open_dataset
-from taichinet.datasets.known_images import ImageDigests, LeakCheck, check_leaks, read_seen_thumbnails
+from taichinet.datasets.duplicates.known_images import ImageDigests, LeakCheck, check_leaks, read_seen_thumbnails
 from taichinet.datasets.manifest import ImageCounts, Manifest
 from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.errors import FoldError, WeightsError

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from taichinet.datasets.known_images import record_seen
+from taichinet.datasets.duplicates.known_images import record_seen
 from taichinet.datasets.prepared import Prepared
 from taichinet.errors import SettingError
 from taichinet.evaluation.aggregate import aggregate

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taichinet.datasets.catalogue import find_dataset, open_dataset
-from taichinet.datasets.copies import find_copies
+from taichinet.datasets.duplicates.copies import find_copies
 from taichinet.datasets.folds import FoldPlan, Protocol, load_or_make_folds
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared, prepare

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from taichinet.datasets.matching.alignment import align
-from taichinet.datasets.matching.patches import Candidates
+from taichinet.datasets.duplicates.alignment import align
+from taichinet.datasets.duplicates.patches import Candidates
 
 SIDE = 64
 KNOWN = (0.9, 0.06, 0.95, 0.03)  # x scale, x shift, y scale, y shift

@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from taichinet.datasets.matching.patches import Candidates, best_of_each, find_shared_patches
-from taichinet.datasets.matching.probe_index import ProbeIndex
-from taichinet.datasets.matching.views import WORKING_SIDE, reduce_area, search_view
+from taichinet.datasets.duplicates.patches import Candidates, best_of_each, find_shared_patches
+from taichinet.datasets.duplicates.probe_index import ProbeIndex
+from taichinet.datasets.duplicates.views import WORKING_SIDE, reduce_area, search_view
 
 
 def texture(seed: int, height: int = 180, width: int = 220) -> np.ndarray:

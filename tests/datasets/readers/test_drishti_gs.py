@@ -13,7 +13,7 @@ from fakes.drishti_gs import make_fake_drishti_gs
 from PIL import Image
 from scipy import ndimage
 
-from taichinet.datasets.copies import find_copies
+from taichinet.datasets.duplicates.copies import find_copies
 from taichinet.datasets.image_io import region_masks, united_mask
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.datasets.readers.drishti_gs import read_drishti_gs

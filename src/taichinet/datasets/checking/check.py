@@ -14,8 +14,8 @@ from taichinet.datasets.checking.finding import KINDS, SEVERITIES, Finding, Find
 from taichinet.datasets.checking.leakage import FoldCount, count_folds, find_leaks
 from taichinet.datasets.checking.scenes import MaskAgreement, compare_masks, find_disagreements, find_groups
 from taichinet.datasets.checking.statistics import ClassStatistics, ImageFacts, by_class, find_outliers
-from taichinet.datasets.copies import copy_thresholds
-from taichinet.datasets.duplicates import DuplicateReport, match_fingerprints
+from taichinet.datasets.duplicates.copies import copy_thresholds
+from taichinet.datasets.duplicates.search import DuplicateReport, match_fingerprints
 from taichinet.datasets.folds import FoldPlan
 from taichinet.datasets.manifest import ImageCounts, Manifest
 from taichinet.errors import DataError

@@ -14,7 +14,7 @@ from taichinet.datasets.checking.marks import find_marks
 from taichinet.datasets.checking.masks import check_masks
 from taichinet.datasets.checking.statistics import ImageFacts, measure
 from taichinet.datasets.checking.strokes import Box
-from taichinet.datasets.fingerprint import Fingerprint, take_fingerprint
+from taichinet.datasets.duplicates.fingerprint import Fingerprint, take_fingerprint
 from taichinet.datasets.image_io import mask_reader, misfit, read_grey_and_colour
 from taichinet.datasets.manifest import Sample
 from taichinet.errors import DataError

@@ -11,7 +11,7 @@ from PIL import Image
 
 from taichinet.datasets.checking.finding import Finding, counted
 from taichinet.datasets.checking.strokes import BoolMap
-from taichinet.datasets.duplicates import DuplicateReport
+from taichinet.datasets.duplicates.search import DuplicateReport
 from taichinet.datasets.image_io import united_mask
 from taichinet.datasets.manifest import Sample
 

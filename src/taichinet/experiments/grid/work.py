@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from taichinet.datasets.known_images import SEEN_FILE
+from taichinet.datasets.duplicates.known_images import SEEN_FILE
 from taichinet.errors import FoldError, LockedError, StorageError, TaiChiNetError
 from taichinet.experiments.cross_validate import refuse_other_study
 from taichinet.experiments.evaluation_files import write_evaluation

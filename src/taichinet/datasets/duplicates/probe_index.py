@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from taichinet.datasets.matching.views import FloatArray, IntArray
+from taichinet.datasets.duplicates.views import FloatArray, IntArray
 
 SKETCHED = 31  # numbers kept of a patch: with these one product in 7,000 passes the bound in BUSI, and 32 are aligned
 SLACK = 1e-4  # rounding of single precision must not rule out

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from taichinet.datasets.matching.patches import Candidates
-from taichinet.datasets.matching.views import FloatArray
+from taichinet.datasets.duplicates.patches import Candidates
+from taichinet.datasets.duplicates.views import FloatArray
 
 STEPS = 6
 PIXELS_AT_ONCE = 2**18  # 113 pairs at 48², 28 at 96²: fewer cost more calls, more leave the processor's cache

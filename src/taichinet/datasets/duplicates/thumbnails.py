@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from taichinet.datasets.matching.patches import best_of_each
-from taichinet.datasets.matching.views import FloatArray, IntArray
+from taichinet.datasets.duplicates.patches import best_of_each
+from taichinet.datasets.duplicates.views import FloatArray, IntArray
 
 SKETCHED = 48  # numbers kept of a thumbnail
 SAMPLED = 256  # thumbnails from which the directions of a sketch are found

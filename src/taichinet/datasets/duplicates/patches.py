@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from taichinet.datasets.matching.probe_index import ProbeIndex
-from taichinet.datasets.matching.views import FloatArray, IntArray, search_view
+from taichinet.datasets.duplicates.probe_index import ProbeIndex
+from taichinet.datasets.duplicates.views import FloatArray, IntArray, search_view
 
 PATCH_SIDE = 10
 PATCH_PLACES = (0.2, 0.5, 0.8)  # along the width, at half height: probes lose a side less often than depth

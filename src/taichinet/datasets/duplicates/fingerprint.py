@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from taichinet.datasets.matching.views import WORKING_SIDE, FloatArray, reduce_area
+from taichinet.datasets.duplicates.views import WORKING_SIDE, FloatArray, reduce_area
 from taichinet.errors import DataError
 
 GreyImage = NDArray[np.uint8]

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from taichinet.datasets.matching.alignment import align
-from taichinet.datasets.matching.patches import Candidates, find_shared_patches
-from taichinet.datasets.matching.views import FloatArray, IntArray, detail_views, one_thread
+from taichinet.datasets.duplicates.alignment import align
+from taichinet.datasets.duplicates.patches import Candidates, find_shared_patches
+from taichinet.datasets.duplicates.views import FloatArray, IntArray, detail_views, one_thread
 
 COARSE_SIDE, FINE_SIDE = 48, 96
 COARSE_BLUR, FINE_BLUR = 3.0, 3.0

@@ -17,12 +17,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from taichinet.datasets.copies import copy_thresholds
-from taichinet.datasets.fingerprint import take_thumbnail
+from taichinet.datasets.duplicates.copies import copy_thresholds
+from taichinet.datasets.duplicates.fingerprint import take_thumbnail
+from taichinet.datasets.duplicates.thumbnails import similar_thumbnails
+from taichinet.datasets.duplicates.views import FloatArray
 from taichinet.datasets.image_io import read_grey
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.matching.thumbnails import similar_thumbnails
-from taichinet.datasets.matching.views import FloatArray
 from taichinet.storage.digest import digest_bytes, digest_tensors
 from taichinet.storage.tensors import write_tensors
 

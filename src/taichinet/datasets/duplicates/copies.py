@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from taichinet.datasets.catalogue import CATALOGUE
 from taichinet.datasets.dataset import ULTRASOUND, CopyThresholds
-from taichinet.datasets.duplicates import DuplicateReport, find_near_duplicates
+from taichinet.datasets.duplicates.search import DuplicateReport, find_near_duplicates
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import grey_images
 

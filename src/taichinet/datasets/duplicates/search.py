@@ -12,9 +12,9 @@ from typing import Literal
 
 import numpy as np
 
-from taichinet.datasets.fingerprint import Fingerprint, GreyImage, take_fingerprint
-from taichinet.datasets.matching.crops import Alignment, align_crops
-from taichinet.datasets.matching.thumbnails import similar_thumbnails
+from taichinet.datasets.duplicates.crops import Alignment, align_crops
+from taichinet.datasets.duplicates.fingerprint import Fingerprint, GreyImage, take_fingerprint
+from taichinet.datasets.duplicates.thumbnails import similar_thumbnails
 from taichinet.errors import DataError, SettingError
 from taichinet.groups import join_groups
 
