@@ -285,7 +285,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ('for case in split["val"]', 'for case in split["train"]'),
     ),
     *_in(
-        "datasets/label_map.py",
+        "datasets/interchange/label_map.py",
         "datasets/test_label_map.py datasets/readers/test_monai.py",
         ("NOT_BACKGROUND = MaskRule(1, 255)", "NOT_BACKGROUND = MaskRule(128, 255)"),
         ("MaskRule(values[0], values[-1])", "MaskRule(values[0], values[0])"),

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from taichinet.cli.app import app
 from taichinet.datasets.catalogue import list_datasets, open_dataset
-from taichinet.datasets.export.monai import export_monai
 from taichinet.datasets.folds import make_folds, write_folds
+from taichinet.datasets.interchange.monai import export_monai
 from taichinet.errors import DataError, FoldError, SettingError
 
 

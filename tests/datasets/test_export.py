@@ -20,12 +20,12 @@ from monai.data import load_decathlon_datalist
 from monai.transforms import LoadImage
 from PIL import Image
 
-from taichinet.datasets.cases import case_names
 from taichinet.datasets.catalogue import find_dataset, list_datasets, open_dataset, recognise
-from taichinet.datasets.export.monai import export_monai
-from taichinet.datasets.export.nnunet import export_nnunet
 from taichinet.datasets.folds import FoldPlan, make_folds
 from taichinet.datasets.image_io import read_grey, read_rgb, region_masks
+from taichinet.datasets.interchange.cases import case_names
+from taichinet.datasets.interchange.monai import export_monai
+from taichinet.datasets.interchange.nnunet import export_nnunet
 from taichinet.datasets.manifest import Manifest, Part, Sample
 from taichinet.datasets.readers.busi import read_busi
 from taichinet.datasets.readers.nnunet import read_nnunet

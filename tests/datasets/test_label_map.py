@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from taichinet.datasets.image_io import label_values, region_masks
-from taichinet.datasets.label_map import NOT_BACKGROUND, declare, encode, read_scheme
+from taichinet.datasets.interchange.label_map import NOT_BACKGROUND, declare, encode, read_scheme
 from taichinet.datasets.manifest import MaskRule, Sample
 from taichinet.errors import DataError
 

@@ -44,9 +44,9 @@ def export_data(
     """Export a data set for nnU-Net or MONAI; keys, classes and patients are preserved for re-import."""
     from taichinet.cli.printing import print_counts
     from taichinet.datasets.catalogue import split_spec
-    from taichinet.datasets.export.monai import export_monai
-    from taichinet.datasets.export.nnunet import export_nnunet
     from taichinet.datasets.folds import read_folds
+    from taichinet.datasets.interchange.monai import export_monai
+    from taichinet.datasets.interchange.nnunet import export_nnunet
     from taichinet.datasets.prepared import count_empty_masks
 
     _refuse_invalid_options(form, folds, protocol)

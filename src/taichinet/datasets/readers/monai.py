@@ -8,9 +8,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from taichinet.datasets.cases import Case, read_index, recorded_cases, repeated_keys
 from taichinet.datasets.dataset import Dataset
-from taichinet.datasets.label_map import NOT_BACKGROUND, LabelScheme, checked_samples, read_scheme
+from taichinet.datasets.interchange.cases import Case, read_index, recorded_cases, repeated_keys
+from taichinet.datasets.interchange.label_map import NOT_BACKGROUND, LabelScheme, checked_samples, read_scheme
 from taichinet.datasets.manifest import Manifest, Mask, Part, Sample
 from taichinet.datasets.readers.layout import IMAGE_SUFFIXES, find_folder, listing, open_top, verified
 from taichinet.errors import DataError

@@ -5,10 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from taichinet.datasets.cases import RECORD, case_names
-from taichinet.datasets.export.writing import dealt, our_record, told_folds, whole_folder, write_json, write_pictures
 from taichinet.datasets.folds import FoldPlan
-from taichinet.datasets.label_map import declare
+from taichinet.datasets.interchange.cases import RECORD, case_names
+from taichinet.datasets.interchange.label_map import declare
+from taichinet.datasets.interchange.writing import (
+    dealt,
+    our_record,
+    told_folds,
+    whole_folder,
+    write_json,
+    write_pictures,
+)
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.datasets.readers.monai import LISTS
 

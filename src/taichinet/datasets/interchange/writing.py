@@ -12,10 +12,10 @@ from typing import Any
 
 from PIL import Image
 
-from taichinet.datasets.cases import read_index, record, recorded_cases
 from taichinet.datasets.folds import FoldPlan, verify_folds
 from taichinet.datasets.image_io import read_grey, read_rgb, region_masks
-from taichinet.datasets.label_map import encode
+from taichinet.datasets.interchange.cases import read_index, record, recorded_cases
+from taichinet.datasets.interchange.label_map import encode
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.datasets.readers.layout import is_clutter, listing
 from taichinet.errors import DataError
