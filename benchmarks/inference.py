@@ -40,7 +40,7 @@ from PIL import Image
 from torch import nn
 
 from taichinet.datasets.image_io import read_grey
-from taichinet.datasets.phantom import make_phantom
+from taichinet.datasets.phantoms.phantom import make_phantom
 from taichinet.inference.folder import predict_files
 from taichinet.inference.outputs import output_files, write_maps
 from taichinet.inference.predictor import Predictor

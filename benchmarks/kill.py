@@ -31,7 +31,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.storage.atomic import TEMPORARY_SUFFIX, write_json
 from taichinet.storage.output_folder import MANIFEST

@@ -26,7 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.folds import make_folds
-from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.datasets.prepared import prepare
 from taichinet.experiments import run as run_module
 from taichinet.experiments import scoring as scoring_module

@@ -15,7 +15,7 @@ from PIL import Image
 from fuzzing.mutations import mutate_bytes, mutate_png
 from fuzzing.target import Case, Target, WrongValueError
 from taichinet.datasets import image_io
-from taichinet.datasets.phantom import make_phantom
+from taichinet.datasets.phantoms.phantom import make_phantom
 from taichinet.errors import TaiChiNetError
 
 _LOSSLESS = ("PNG", "BMP", "TIFF", "GIF", "PPM")

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from taichinet.cli import app as command_line
 from taichinet.datasets.catalogue import open_dataset
-from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError, FoldError, SettingError, WeightsError
 
 TINY = {

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from cli.test_commands import TINY, run
 from taichinet.cli import app as command_line
 from taichinet.cli import compare_table
-from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError, PartialFailureError, SettingError
 from taichinet.experiments.grid.suite import Suite
 

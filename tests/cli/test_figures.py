@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from taichinet.cli.app import app
 from taichinet.datasets.catalogue import open_dataset
-from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import FoldError, PartialFailureError, SettingError
 
 

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from cli.test_commands import TINY, run
-from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.storage import lock
 
 EPOCHS = 40  # seconds of training after the signal, on any machine

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import taichinet
 from cli.test_commands import TINY, run, settings
 from taichinet.cli import app as command_line
-from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.phantoms.folder import write_phantom_busi
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from cli.test_commands import settings
-from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.phantoms.folder import write_phantom_busi
 
 STRACE = shutil.which("strace")
 SENT = re.compile(r"\b(connect|sendto|sendmsg|sendmmsg)\(.*AF_INET6?\b")

@@ -16,7 +16,7 @@ from taichinet.datasets.duplicates.known_images import (
     record_seen,
 )
 from taichinet.datasets.manifest import Manifest, Sample
-from taichinet.datasets.phantom import make_phantom
+from taichinet.datasets.phantoms.phantom import make_phantom
 
 
 def manifest(folder: Path, pictures: dict[str, np.ndarray], name: str = "busi") -> Manifest:

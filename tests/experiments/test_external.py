@@ -17,7 +17,7 @@ from helpers import FLOAT32_CPU, file_manifest, tiny_network
 
 from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.datasets.prepared import prepare
 from taichinet.datasets.readers.busi import DATASET, read_busi
 from taichinet.errors import DataError

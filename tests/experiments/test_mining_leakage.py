@@ -10,7 +10,7 @@ import pytest
 from helpers import FLOAT32_CPU
 
 from taichinet.datasets.folds import Split
-from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.datasets.prepared import prepare
 from taichinet.datasets.readers.busi import read_busi
 from taichinet.errors import FoldError

@@ -10,7 +10,7 @@ from helpers import FLOAT32_CPU
 from torch import nn
 
 from taichinet.batch import Prediction
-from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.datasets.prepared import prepare
 from taichinet.datasets.readers.busi import read_busi
 from taichinet.experiments.scoring import score_images

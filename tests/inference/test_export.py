@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from taichinet.cli.export import export as export_command
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.duplicates.known_images import ImageDigests
-from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError, SettingError, WeightsError
 from taichinet.inference.export.build import ENDINGS, ExportFormat
 from taichinet.inference.export.export import ExportRequest, export

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from taichinet.cli.app import app
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.interchange.monai import export_monai
-from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import StorageError
 from taichinet.storage.atomic import write_text
 from taichinet.storage.output_folder import MANIFEST, output_files, refuse_foreign_files, refuse_foreign_page

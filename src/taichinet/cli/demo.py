@@ -29,7 +29,7 @@ def demo(
 
     from taichinet.cli.printing import print_demo
     from taichinet.cli.progress import training_progress
-    from taichinet.datasets.phantom_folder import write_phantom_busi
+    from taichinet.datasets.phantoms.folder import write_phantom_busi
     from taichinet.experiments.cross_validate import train_folds
     from taichinet.experiments.provenance import describe_machine
     from taichinet.experiments.recipes import get_recipe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.experiments.grid.cells import Grid, name_data, plan_grid
 from taichinet.experiments.grid.suite import Suite
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.image_io import united_mask
-from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError
 from taichinet.experiments.cross_validate import train_folds
 from taichinet.experiments.evaluation_files import write_evaluation

@@ -9,7 +9,7 @@ from fakes.random_runs import halves, make_fake_mining, make_fake_run, set_score
 
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.phantom_folder import write_phantom_busi
+from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.reports.figures.ablation import MODELS
 from taichinet.reports.figures.cases import Request
 from taichinet.reports.figures.catalogue import FIGURES

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from taichinet.datasets.phantom_anatomy import (
+from taichinet.datasets.phantoms.anatomy import (
     LABELS,
     FloatMap,
     Label,
