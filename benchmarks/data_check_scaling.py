@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from taichinet.datasets.checking.check import DataReport, check_dataset
+from taichinet.datasets.checks.check import DataReport, check_dataset
 from taichinet.datasets.manifest import Manifest, Mask, Sample
 from taichinet.datasets.phantoms.anatomy import LABELS, Label
 from taichinet.datasets.phantoms.phantom import make_phantom

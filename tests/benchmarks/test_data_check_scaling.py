@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from taichinet.datasets.checking.check import DataReport
+from taichinet.datasets.checks.check import DataReport
 from taichinet.datasets.duplicates.search import DuplicatePair, DuplicateReport
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "data_check_scaling.py"

@@ -166,7 +166,7 @@ def test_an_interrupted_check_ends_with_130_and_no_traceback(tmp_path: Path) -> 
     folder = make_fake_busi(tmp_path, 4, 4, 2)
     slow = (
         "import os, signal, threading, time\n"
-        "import taichinet.datasets.checking.check as check\n"
+        "import taichinet.datasets.checks.check as check\n"
         "from taichinet.cli.app import main\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background may have it ignored\n"
         "whole = check.match_fingerprints\n"

@@ -10,7 +10,7 @@ import typer
 from taichinet.cli.options import AsJson, DataSetArgument, Overwrite
 
 if TYPE_CHECKING:
-    from taichinet.datasets.checking.check import DataReport
+    from taichinet.datasets.checks.check import DataReport
     from taichinet.datasets.folds import FoldPlan
     from taichinet.datasets.manifest import Manifest
 
@@ -27,7 +27,7 @@ def check(
     The exit code is 0 whatever the check reports, and 3 if files cannot be read; the report is written in both cases.
     """
     from taichinet.cli.printing import print_counts, print_data_report
-    from taichinet.datasets.checking.check import without_folders
+    from taichinet.datasets.checks.check import without_folders
     from taichinet.datasets.folds import read_folds
     from taichinet.errors import DataError
     from taichinet.storage.output_folder import refuse_foreign_page
@@ -55,7 +55,7 @@ def _check(data: str, plan: FoldPlan | None, quiet: bool) -> tuple[DataReport, M
     from rich.progress import Progress
 
     from taichinet.datasets.catalogue import split_spec
-    from taichinet.datasets.checking.check import check_dataset, unreadable_report
+    from taichinet.datasets.checks.check import check_dataset, unreadable_report
     from taichinet.errors import DataError
 
     try:
@@ -76,7 +76,7 @@ def _print_json(result: DataReport, manifest: Manifest | None, path: Path) -> No
     import json
     from dataclasses import replace
 
-    from taichinet.datasets.checking.check import without_folder, without_folders
+    from taichinet.datasets.checks.check import without_folder, without_folders
 
     content = without_folders(result, path).to_json_dict()
     content["used_and_skipped"] = None

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from taichinet.datasets.checking.finding import KINDS, counted
+from taichinet.datasets.checks.finding import KINDS, counted
 
 if TYPE_CHECKING:  # avoids slow imports that a command may not need
-    from taichinet.datasets.checking.check import DataReport
+    from taichinet.datasets.checks.check import DataReport
     from taichinet.datasets.manifest import ImageCounts
     from taichinet.evaluation.aggregate import GroupScores, Summary
     from taichinet.experiments.cross_validate import Study

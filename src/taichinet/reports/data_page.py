@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from taichinet.datasets.checking.check import DataReport
-from taichinet.datasets.checking.finding import KINDS, Finding, FindingKind, KindInfo, Severity
-from taichinet.datasets.checking.statistics import ClassStatistics, Spread
+from taichinet.datasets.checks.check import DataReport
+from taichinet.datasets.checks.finding import KINDS, Finding, FindingKind, KindInfo, Severity
+from taichinet.datasets.checks.statistics import ClassStatistics, Spread
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.reports.data_pictures import STROKES, sample_picture
 from taichinet.reports.document.format import EMPTY, counted, number, title_of

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageDraw
 
-from taichinet.datasets.checking.strokes import Box
+from taichinet.datasets.checks.strokes import Box
 from taichinet.datasets.image_io import read_grey_and_colour, region_masks
 from taichinet.datasets.manifest import Sample
 from taichinet.errors import DataError

@@ -14,8 +14,8 @@ from fakes.busi import make_fake_busi
 from fakes.graphics import cross, dots, in_colour, ticks, tissue, upright_line, word
 from PIL import Image
 
-from taichinet.datasets.checking.check import DataReport, check_dataset, unreadable_report
-from taichinet.datasets.checking.finding import KINDS, FindingKind
+from taichinet.datasets.checks.check import DataReport, check_dataset, unreadable_report
+from taichinet.datasets.checks.finding import KINDS, FindingKind
 from taichinet.datasets.folds import make_folds
 from taichinet.datasets.manifest import Manifest, Mask, Sample
 from taichinet.datasets.readers.busi import read_busi

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from fakes.graphics import Picture, cross, dots, in_colour, ticks, tissue, upright_line, word
 
-from taichinet.datasets.checking.frames import find_frame
-from taichinet.datasets.checking.marks import MarkKind, find_marks
-from taichinet.datasets.checking.strokes import Box
+from taichinet.datasets.checks.frames import find_frame
+from taichinet.datasets.checks.marks import MarkKind, find_marks
+from taichinet.datasets.checks.strokes import Box
 
 DRAWN: dict[MarkKind, tuple[Callable[[Picture], None], Box]] = {
     "caliper": (lambda picture: cross(picture, 70, 90), Box(64, 84, 13, 13)),

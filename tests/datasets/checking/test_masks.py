@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from taichinet.datasets.checking.finding import Finding, FindingKind
-from taichinet.datasets.checking.masks import check_masks
-from taichinet.datasets.checking.strokes import Box
+from taichinet.datasets.checks.finding import Finding, FindingKind
+from taichinet.datasets.checks.masks import check_masks
+from taichinet.datasets.checks.strokes import Box
 from taichinet.datasets.manifest import Mask, Sample
 
 Pixels = np.ndarray

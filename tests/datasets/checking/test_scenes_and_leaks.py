@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from taichinet.datasets.checking.leakage import count_folds, find_leaks
-from taichinet.datasets.checking.scenes import compare_masks, find_disagreements, find_groups
+from taichinet.datasets.checks.leakage import count_folds, find_leaks
+from taichinet.datasets.checks.scenes import compare_masks, find_disagreements, find_groups
 from taichinet.datasets.duplicates.search import DuplicatePair, DuplicateReport
 from taichinet.datasets.folds import NEVER_TESTED, FoldPlan
 from taichinet.datasets.manifest import Manifest, Mask, Sample

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from taichinet.datasets.checking.statistics import ImageFacts, Spread, by_class, find_outliers, measure
+from taichinet.datasets.checks.statistics import ImageFacts, Spread, by_class, find_outliers, measure
 
 
 def facts(count: int = 40, **changes: float) -> list[ImageFacts]:

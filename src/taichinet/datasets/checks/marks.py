@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from taichinet.datasets.checking.crosses import find_crosses
-from taichinet.datasets.checking.rulers import find_rulers
-from taichinet.datasets.checking.strokes import THICKEST, BoolMap, Box, bridged, find_bars, find_stems, pieces_of
+from taichinet.datasets.checks.crosses import find_crosses
+from taichinet.datasets.checks.rulers import find_rulers
+from taichinet.datasets.checks.strokes import THICKEST, BoolMap, Box, bridged, find_bars, find_stems, pieces_of
 
 MarkKind = Literal["colour", "caliper", "dotted line", "text", "drawn line", "corner mark", "ruler"]
 

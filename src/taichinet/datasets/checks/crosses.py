@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from taichinet.datasets.checking.strokes import CROSSING, BoolMap, Box, box_around, bridged
+from taichinet.datasets.checks.strokes import CROSSING, BoolMap, Box, box_around, bridged
 
 ARM = (2, 20)  # pixels beyond the crossing
 UNEVEN = 2  # pixels by which opposite arms may differ

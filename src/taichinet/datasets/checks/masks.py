@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 from scipy import ndimage
 
-from taichinet.datasets.checking.finding import Finding, counted
-from taichinet.datasets.checking.strokes import BoolMap, box_around, pieces_of
+from taichinet.datasets.checks.finding import Finding, counted
+from taichinet.datasets.checks.strokes import BoolMap, box_around, pieces_of
 from taichinet.datasets.manifest import NORMAL_CLASS, Mask, Sample
 
 TINY = 0.003  # share of the picture; one BUSI mask in 300 is smaller

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from taichinet.datasets.checking.finding import Finding, counted
-from taichinet.datasets.checking.strokes import BoolMap
+from taichinet.datasets.checks.finding import Finding, counted
+from taichinet.datasets.checks.strokes import BoolMap
 from taichinet.datasets.duplicates.search import DuplicateReport
 from taichinet.datasets.image_io import united_mask
 from taichinet.datasets.manifest import Sample

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from taichinet.datasets.checking.finding import Finding, FindingKind, counted
+from taichinet.datasets.checks.finding import Finding, FindingKind, counted
 from taichinet.datasets.folds import NEVER_TESTED, FoldPlan
 from taichinet.datasets.manifest import Manifest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from taichinet.datasets.checking.strokes import Box
+from taichinet.datasets.checks.strokes import Box
 
 Severity = Literal["error", "warning", "note"]
 FindingKind = Literal[

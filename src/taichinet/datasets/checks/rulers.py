@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from taichinet.datasets.checking.strokes import BoolMap, Box, pieces_of
+from taichinet.datasets.checks.strokes import BoolMap, Box, pieces_of
 
 TICK_SIDE = 8  # pixels
 TICK_SPACING = (8, 160)  # pixels

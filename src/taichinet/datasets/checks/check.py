@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from taichinet.datasets.catalogue import CATALOGUE
-from taichinet.datasets.checking.examine import Examined, examine
-from taichinet.datasets.checking.finding import KINDS, SEVERITIES, Finding, FindingKind, Severity
-from taichinet.datasets.checking.leakage import FoldCount, count_folds, find_leaks
-from taichinet.datasets.checking.scenes import MaskAgreement, compare_masks, find_disagreements, find_groups
-from taichinet.datasets.checking.statistics import ClassStatistics, ImageFacts, by_class, find_outliers
+from taichinet.datasets.checks.examine import Examined, examine
+from taichinet.datasets.checks.finding import KINDS, SEVERITIES, Finding, FindingKind, Severity
+from taichinet.datasets.checks.leakage import FoldCount, count_folds, find_leaks
+from taichinet.datasets.checks.scenes import MaskAgreement, compare_masks, find_disagreements, find_groups
+from taichinet.datasets.checks.statistics import ClassStatistics, ImageFacts, by_class, find_outliers
 from taichinet.datasets.duplicates.copies import copy_thresholds
 from taichinet.datasets.duplicates.search import DuplicateReport, match_fingerprints
 from taichinet.datasets.folds import FoldPlan

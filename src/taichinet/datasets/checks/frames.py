@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from taichinet.datasets.checking.strokes import BoolMap
+from taichinet.datasets.checks.strokes import BoolMap
 
 BLACK = 6  # grey level up to which a pixel shows nothing; receiver noise in BUSI's shadows is brighter
 LIT_SHARE = 0.04  # share of a border's row that text and ticks may light

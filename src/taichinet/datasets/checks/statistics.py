@@ -9,8 +9,8 @@ from math import log
 import numpy as np
 from numpy.typing import NDArray
 
-from taichinet.datasets.checking.finding import Finding
-from taichinet.datasets.checking.strokes import BoolMap
+from taichinet.datasets.checks.finding import Finding
+from taichinet.datasets.checks.strokes import BoolMap
 
 FENCE = 3.0  # Tukey's "far out": this many interquartile ranges beyond the quartiles
 FEWEST = 12  # pictures; quartiles of fewer say nothing

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from taichinet.datasets.checking.finding import Finding, counted
-from taichinet.datasets.checking.frames import find_frame
-from taichinet.datasets.checking.marks import find_marks
-from taichinet.datasets.checking.masks import check_masks
-from taichinet.datasets.checking.statistics import ImageFacts, measure
-from taichinet.datasets.checking.strokes import Box
+from taichinet.datasets.checks.finding import Finding, counted
+from taichinet.datasets.checks.frames import find_frame
+from taichinet.datasets.checks.marks import find_marks
+from taichinet.datasets.checks.masks import check_masks
+from taichinet.datasets.checks.statistics import ImageFacts, measure
+from taichinet.datasets.checks.strokes import Box
 from taichinet.datasets.duplicates.fingerprint import Fingerprint, take_fingerprint
 from taichinet.datasets.image_io import mask_reader, misfit, read_grey_and_colour
 from taichinet.datasets.manifest import Sample
