@@ -27,8 +27,8 @@ from torch import nn
 from taichinet.datasets.folds import read_folds
 from taichinet.evaluation.uncertainty import bootstrap_mean
 from taichinet.experiments.experiment import Experiment
-from taichinet.experiments.recipes import get_recipe
-from taichinet.experiments.variants import VARIANTS
+from taichinet.experiments.recipes.catalogue import get_recipe
+from taichinet.experiments.recipes.variants import VARIANTS
 from taichinet.groups import cluster_numbers
 from taichinet.models.catalogue import create_model
 from taichinet.models.complexity import count_parameters, measure_complexity

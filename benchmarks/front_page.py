@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from taichinet.evaluation.uncertainty import Interval
-from taichinet.experiments.recipes import get_recipe
-from taichinet.experiments.variants import VARIANTS
+from taichinet.experiments.recipes.catalogue import get_recipe
+from taichinet.experiments.recipes.variants import VARIANTS
 
 SCALES = {"busi": "224 px, width 32", "short": "128 px, width 16"}  # where latency is measured
 TRAINED = "short"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from taichinet.experiments.experiment import Experiment
-from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.recipes.catalogue import get_recipe
 
 BUSI_LESION_IMAGES = 647
 RATIO_TARGET, PEAK_TARGET = 4.0, 0.85  # x plain float32 NCHW; share of the matrix product

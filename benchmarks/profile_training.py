@@ -32,7 +32,7 @@ from taichinet.experiments import run as run_module
 from taichinet.experiments import scoring as scoring_module
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.experiments.study_data import StudyData
 from taichinet.models.catalogue import create_model
 from taichinet.training import easy_hard as mining_module

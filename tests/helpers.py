@@ -13,7 +13,7 @@ from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.datasets.manifest import Manifest, Mask, Sample
 from taichinet.datasets.prepared import Prepared, Regions
 from taichinet.experiments.experiment import vary
-from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.catalogue import create_model
 from taichinet.training.device import Placement

@@ -17,7 +17,7 @@ from torch import Tensor
 from fuzzing.mutations import VALUES, mutate_bytes, mutate_json
 from fuzzing.target import Case, Target, WrongValueError
 from taichinet.experiments.experiment import Experiment, parse_assignments, vary
-from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.models.catalogue import create_model
 from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE, WeightsConfig, load_weights, save_weights
 from taichinet.training.checkpoint import CURRENT, PREVIOUS, Checkpoint, load_checkpoint, save_checkpoint

@@ -21,7 +21,7 @@ import profile_page  # noqa: E402
 import profile_training  # noqa: E402
 
 from taichinet.evaluation.uncertainty import Interval  # noqa: E402
-from taichinet.experiments.recipes import get_recipe  # noqa: E402
+from taichinet.experiments.recipes.catalogue import get_recipe  # noqa: E402
 from taichinet.training import fit as fit_module  # noqa: E402
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from taichinet.cli import demo as demo_command
-from taichinet.experiments import recipes
 from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.recipes import catalogue as recipes
 
 
 def test_the_demo_ends_with_a_page_of_both_networks(

@@ -15,7 +15,7 @@ from taichinet.datasets.catalogue import split_spec
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.errors import DataError, SettingError
 from taichinet.experiments.experiment import parse_assignments, vary
-from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.recipes.catalogue import get_recipe
 
 
 @pytest.mark.parametrize("assignment", ["data.size=!!bool q", "training.epochs=2024-99-99", "name=[" * 3])

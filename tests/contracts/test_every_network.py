@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from taichinet.batch import Batch, Prediction
 from taichinet.errors import SettingError, WeightsError
 from taichinet.experiments.experiment import vary
-from taichinet.experiments.recipes import get_recipe, list_recipes
-from taichinet.experiments.rivals import OWN_TERMS, RIVALS
+from taichinet.experiments.recipes.baselines import OWN_TERMS, RIVALS
+from taichinet.experiments.recipes.catalogue import get_recipe, list_recipes
 from taichinet.losses.auxiliary import AuxiliarySettings
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.models.backbones import architecture, pretrained_digests

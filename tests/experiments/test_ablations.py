@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from taichinet.experiments.ablations import ABLATIONS
 from taichinet.experiments.experiment import Experiment
-from taichinet.experiments.recipes import SCALES, get_recipe
-from taichinet.experiments.rivals import RIVALS
+from taichinet.experiments.recipes.ablations import ABLATIONS
+from taichinet.experiments.recipes.baselines import RIVALS
+from taichinet.experiments.recipes.catalogue import SCALES, get_recipe
 from taichinet.models.catalogue import model_settings
 from taichinet.models.taichinet.settings import TaiChiNetSettings
 

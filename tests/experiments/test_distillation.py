@@ -24,7 +24,7 @@ from taichinet.experiments.distillation import ask_teacher
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.fold_result import FoldResult
-from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.experiments.run import run_fold
 from taichinet.experiments.scoring import score_images
 from taichinet.experiments.study_data import StudyData

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from taichinet.errors import SettingError
 from taichinet.experiments.experiment import Experiment, parse_assignments, vary
-from taichinet.experiments.recipes import SCALES, get_recipe, list_recipes
+from taichinet.experiments.recipes.catalogue import SCALES, get_recipe, list_recipes
 from taichinet.models.catalogue import model_settings
 
 PAPER = get_recipe("busi-taichinet")

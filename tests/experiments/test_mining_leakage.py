@@ -16,7 +16,7 @@ from taichinet.datasets.readers.busi import read_busi
 from taichinet.errors import FoldError
 from taichinet.experiments import run
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.recipes.catalogue import get_recipe
 
 
 @pytest.mark.parametrize("held_out", ["validation", "test"])

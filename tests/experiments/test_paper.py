@@ -8,7 +8,7 @@ from taichinet.datasets.catalogue import CATALOGUE as DATASETS
 from taichinet.errors import SettingError
 from taichinet.evaluation.undefined import SCORES
 from taichinet.experiments.paper import PaperTable, paper_table, paper_tables
-from taichinet.experiments.recipes import list_recipes
+from taichinet.experiments.recipes.catalogue import list_recipes
 
 TABLES = tuple(paper_tables().values())
 

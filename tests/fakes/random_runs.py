@@ -16,7 +16,7 @@ from torch import nn
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import prepare
 from taichinet.evaluation.aggregate import aggregate
-from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.experiments.scoring import score_images
 from taichinet.models.catalogue import create_model
 from taichinet.models.weights import WeightsConfig, save_weights

@@ -11,7 +11,7 @@ import pandas as pd
 
 from taichinet.evaluation.aggregate import aggregate
 from taichinet.experiments.experiment import Experiment, vary
-from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.recipes.catalogue import get_recipe
 
 Rows = Sequence[dict[str, object]]
 

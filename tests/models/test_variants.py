@@ -10,8 +10,8 @@ from helpers import discs, halves
 from torch import Tensor, nn
 
 from taichinet.errors import SettingError
-from taichinet.experiments.recipes import get_recipe
-from taichinet.experiments.variants import VARIANTS
+from taichinet.experiments.recipes.catalogue import get_recipe
+from taichinet.experiments.recipes.variants import VARIANTS
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.models.blocks import downsample
 from taichinet.models.catalogue import create_model

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from taichinet.errors import SettingError, StorageError, WeightsError
 from taichinet.experiments.experiment import vary
-from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.inference.shipped import shipped_weights
 from taichinet.models import weights as weights_module
 from taichinet.models.catalogue import create_model

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taichinet.experiments.experiment import vary
-from taichinet.experiments.recipes import busi_taichinet, get_recipe
+from taichinet.experiments.recipes.catalogue import busi_taichinet, get_recipe
 from taichinet.reports.departures import choices_not_printed, departures
 
 

@@ -15,7 +15,7 @@ from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import aggregate
 from taichinet.evaluation.undefined import SCORES
 from taichinet.experiments.experiment import Experiment
-from taichinet.experiments.recipes import (
+from taichinet.experiments.recipes.catalogue import (
     busi_taichinet,
     cpu_taichinet,
     demo_taichinet,

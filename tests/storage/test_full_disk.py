@@ -30,7 +30,7 @@ from taichinet.experiments import cross_validate
 from taichinet.experiments.fold_result import FoldResult
 from taichinet.experiments.grid.cells import Cell
 from taichinet.experiments.grid.work import copy_result
-from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.storage.atomic import replacing, replacing_all, write_json, write_text
 from taichinet.training.easy_hard import MinedRegions, Provenance, _write_regions
 

@@ -32,7 +32,7 @@ def demo(
     from taichinet.datasets.phantoms.folder import write_phantom_busi
     from taichinet.experiments.cross_validate import train_folds
     from taichinet.experiments.provenance import describe_machine
-    from taichinet.experiments.recipes import get_recipe
+    from taichinet.experiments.recipes.catalogue import get_recipe
     from taichinet.experiments.study_data import open_study_data
     from taichinet.reports.demo import demo_page, demo_picture, write_run_record
     from taichinet.reports.page import write_page

@@ -56,7 +56,7 @@ def _train_on_main_process(
     from taichinet.errors import SettingError, unknown_name
     from taichinet.experiments.cross_validate import Existing, train_folds
     from taichinet.experiments.experiment import parse_assignments, vary
-    from taichinet.experiments.recipes import get_recipe
+    from taichinet.experiments.recipes.catalogue import get_recipe
     from taichinet.experiments.study_data import open_study_data
 
     if protocol not in PROTOCOLS:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from taichinet.experiments.experiment import Experiment
-from taichinet.experiments.recipes import busi_taichinet
-from taichinet.experiments.rivals import rival
+from taichinet.experiments.recipes.baselines import rival
+from taichinet.experiments.recipes.catalogue import busi_taichinet
 from taichinet.models.catalogue import model_settings
 
 # In words where a word exists; any other setting is told by its key.

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from taichinet.errors import SettingError
-from taichinet.experiments.ablations import ABLATIONS
 from taichinet.experiments.experiment import vary
 from taichinet.experiments.paper import paper_table
-from taichinet.experiments.recipes import busi_taichinet
+from taichinet.experiments.recipes.ablations import ABLATIONS
+from taichinet.experiments.recipes.catalogue import busi_taichinet
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.models.complexity import measure_complexity
 from taichinet.reports.document.markdown import document_markdown, generated_by

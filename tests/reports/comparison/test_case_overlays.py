@@ -21,7 +21,7 @@ from taichinet.errors import DataError
 from taichinet.experiments.cross_validate import train_folds
 from taichinet.experiments.evaluation_files import write_evaluation
 from taichinet.experiments.experiment import vary
-from taichinet.experiments.recipes import get_recipe
+from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.experiments.reevaluate import evaluate_weights
 from taichinet.experiments.study_data import open_study_data
 from taichinet.reports.comparison.case_overlays import predict_cases, with_overlays

@@ -17,7 +17,7 @@ from taichinet.datasets.prepared import count_empty_masks
 from taichinet.errors import DataError, SettingError
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.grid.suite import Suite, SuitePart
-from taichinet.experiments.recipes import SCALES, get_recipe
+from taichinet.experiments.recipes.catalogue import SCALES, get_recipe
 from taichinet.experiments.study_data import fitted_to, open_folds, study_folder
 from taichinet.models.backbones import pretrained_digests
 

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from taichinet.datasets.folds import PROTOCOLS, Protocol
 from taichinet.errors import SettingError, unknown_name
 from taichinet.experiments.paper import paper_table, paper_tables
-from taichinet.experiments.recipes import SCALES
+from taichinet.experiments.recipes.catalogue import SCALES
 from taichinet.settings import Settings
 from taichinet.storage.documents import read_yaml
 

@@ -17,7 +17,7 @@ from taichinet.evaluation.statistics import PairedTest, compare_pairs, holm
 from taichinet.evaluation.uncertainty import RESAMPLES
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.paper import Column, PaperPart, PaperRow, PaperTable
-from taichinet.experiments.recipes import SCALES, get_recipe, list_recipes
+from taichinet.experiments.recipes.catalogue import SCALES, get_recipe, list_recipes
 from taichinet.reports.comparison.groups import KnownGroups
 from taichinet.reports.comparison.runs import Method, Selection, comparable_settings
 from taichinet.reports.departures import choices_not_printed, departures

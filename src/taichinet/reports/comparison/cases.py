@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from taichinet.errors import SettingError, unknown_name
-from taichinet.experiments.recipes import SCALES
+from taichinet.experiments.recipes.catalogue import SCALES
 from taichinet.reports.comparison.runs import Method, Selection
 from taichinet.reports.document.format import PROTOCOLS, title_of
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from taichinet.evaluation.uncertainty import RESAMPLES
 from taichinet.experiments.paper import paper_tables
-from taichinet.experiments.recipes import list_recipes
+from taichinet.experiments.recipes.catalogue import list_recipes
 from taichinet.reports.comparison.blocks import Block, changed_settings, make_blocks, recipe_of
 from taichinet.reports.comparison.groups import KnownGroups, read_groups
 from taichinet.reports.comparison.leakage import LeakageDelta, leakage_deltas

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taichinet.errors import SettingError, unknown_name
-from taichinet.experiments.recipes import VARIATIONS
+from taichinet.experiments.recipes.catalogue import VARIATIONS
 from taichinet.reports.figures.cases import Request, choose_cases
 from taichinet.reports.figures.panels import answer_panel, image_panel
 from taichinet.reports.figures.runs import TrainedRun, take_together

@@ -14,7 +14,7 @@ import pandas as pd
 
 from taichinet.errors import DataError, FoldError, WeightsError
 from taichinet.experiments.fold_result import read_fold
-from taichinet.experiments.recipes import SCALES
+from taichinet.experiments.recipes.catalogue import SCALES
 from taichinet.models.catalogue import find_entry
 from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
 from taichinet.storage.documents import read_json

@@ -9,10 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from taichinet.errors import unknown_name
-from taichinet.experiments.ablations import ABLATIONS, Row
 from taichinet.experiments.experiment import Experiment, vary
-from taichinet.experiments.rivals import OWN_TERMS, RIVALS, rival, with_own_terms, with_second_path, with_strategy
-from taichinet.experiments.variants import VARIANTS
+from taichinet.experiments.recipes.ablations import ABLATIONS, Row
+from taichinet.experiments.recipes.baselines import (
+    OWN_TERMS,
+    RIVALS,
+    rival,
+    with_own_terms,
+    with_second_path,
+    with_strategy,
+)
+from taichinet.experiments.recipes.variants import VARIANTS
 
 
 def busi_taichinet() -> Experiment:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from taichinet.experiments.experiment import Experiment, vary
-from taichinet.experiments.rivals import rival
+from taichinet.experiments.recipes.baselines import rival
 from taichinet.models.taichinet.settings import TaiChiNetSettings
 
 
