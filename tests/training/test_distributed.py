@@ -21,8 +21,8 @@ from torch import nn
 
 from taichinet.errors import SettingError
 from taichinet.losses.objective import ObjectiveSettings
-from taichinet.training.cross_rank_norm import CrossRankBatchNorm, norms_across
-from taichinet.training.distributed import Ranks, present_ranks
+from taichinet.training.distributed.cross_rank_norm import CrossRankBatchNorm, norms_across
+from taichinet.training.distributed.ranks import Ranks, present_ranks
 from taichinet.training.fit import epoch_batches, fit
 from training import two_ranks
 

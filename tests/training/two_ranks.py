@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers import FLOAT32_CPU, discs, halves, tiny_data, tiny_network, tiny_settings
 
 from taichinet.losses.objective import ObjectiveSettings
-from taichinet.training.cross_rank_norm import CrossRankBatchNorm
-from taichinet.training.distributed import Ranks, process_group
+from taichinet.training.distributed.cross_rank_norm import CrossRankBatchNorm
+from taichinet.training.distributed.following import follow
+from taichinet.training.distributed.ranks import Ranks, process_group
 from taichinet.training.fit import TrainingData, fit
-from taichinet.training.following import follow
 
 NORM_BATCH, NORM_CHANNELS = 7, 3
 TRAININGS: dict[str, dict[str, Any]] = {

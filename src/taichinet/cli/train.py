@@ -28,8 +28,8 @@ def train(
 
     Under `torchrun`, all processes share each training; only process 0 reads the data, evaluates, writes and prints.
     """
-    from taichinet.training.distributed import process_group
-    from taichinet.training.following import follow
+    from taichinet.training.distributed.following import follow
+    from taichinet.training.distributed.ranks import process_group
 
     with process_group() as ranks:
         if not ranks.leads:

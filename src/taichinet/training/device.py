@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from taichinet.models.upsampling import processor_has_bf16
-from taichinet.training.distributed import ALONE, Ranks, present_ranks
+from taichinet.training.distributed.ranks import ALONE, Ranks, present_ranks
 
 
 @dataclass(frozen=True)

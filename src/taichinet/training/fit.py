@@ -20,8 +20,8 @@ from taichinet.evaluation.validation import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.training.allocator import keep_freed_memory
 from taichinet.training.checkpoint import CURRENT, Checkpoint, load_checkpoint, save_checkpoint
-from taichinet.training.cross_rank_norm import norms_across
 from taichinet.training.device import Placement
+from taichinet.training.distributed.cross_rank_norm import norms_across
 from taichinet.training.loop import NotFiniteError, predict_batches, train_epoch
 from taichinet.training.settings import TrainingSettings
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from taichinet.batch import Batch, Prediction
 from taichinet.errors import SettingError
 from taichinet.models.weights import first_not_finite
-from taichinet.training.cross_rank_norm import count_in_norms
 from taichinet.training.device import Placement
+from taichinet.training.distributed.cross_rank_norm import count_in_norms
 
 BatchLoss = Callable[[Prediction, Batch], Tensor]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from taichinet.training.device import Placement, choose_placement
-from taichinet.training.distributed import Ranks
+from taichinet.training.distributed.ranks import Ranks
 from taichinet.training.fit import Task, run_epoch
 
 

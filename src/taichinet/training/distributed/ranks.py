@@ -1,7 +1,7 @@
 """Distributed training under `torchrun`: ranks, the share of each rank of a batch, and collectives.
 
 Rank 0 is the main process: it runs the command, reads data, validates, writes files and prints. For each training, the
-other ranks receive a task from rank 0 and execute its training steps (training/following.py).
+other ranks receive a task from rank 0 and execute its training steps (training/distributed/following.py).
 
 Gradients are summed here, in one buffer per optimiser step, and not by PyTorch's DistributedDataParallel, which
 averages over ranks regardless of the size of their shares, communicates after every micro-batch, and changes the keys

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from taichinet.training.distributed import Ranks
+from taichinet.training.distributed.ranks import Ranks
 
 
 class CrossRankBatchNorm(_BatchNorm):
