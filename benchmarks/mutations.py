@@ -374,14 +374,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("np.round(values * np.float32(255))", "(values * np.float32(255))"),
     ),
     *_in(
-        "inference/export/surroundings.py",
+        "inference/export/processing.py",
         SURROUNDINGS,
         ("narrowed_whole = Floor (narrowed_half)", "narrowed_whole = Floor (narrowed)"),
         ('"height_pixels", "wanted", antialias=True', '"height_pixels", "wanted", antialias=False'),
         ("(19595, 38470, 7471)", "(7471, 38470, 19595)"),
     ),
     *_in(
-        "inference/export/surroundings.py",
+        "inference/export/processing.py",
         "test_runner.py::test_a_probability_at_the_threshold_is_background",
         ("above = Greater (", "above = GreaterOrEqual ("),
     ),

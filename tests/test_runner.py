@@ -20,9 +20,9 @@ from PIL import Image
 from taichinet import runner
 from taichinet.datasets import image_io
 from taichinet.errors import DataError
+from taichinet.inference.export.compose import whole_onnx
 from taichinet.inference.export.graph import LESION, NETWORK_IMAGE
-from taichinet.inference.export.surroundings import before_network, behind_network
-from taichinet.inference.export.whole import whole_onnx
+from taichinet.inference.export.processing import before_network, behind_network
 
 SIZE = 16
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")

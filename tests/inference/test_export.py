@@ -26,7 +26,7 @@ from taichinet.inference.export.build import ENDINGS, ExportFormat
 from taichinet.inference.export.export import ExportRequest, export
 from taichinet.inference.export.graph import network_graph
 from taichinet.inference.export.images import find_cases, share_out
-from taichinet.inference.export.surroundings import before_network, behind_network
+from taichinet.inference.export.processing import before_network, behind_network
 from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.choose import open_runtime
 from taichinet.inference.runtimes.eager import PLAIN

@@ -69,9 +69,9 @@ def build(
     """
     import onnx
 
+    from taichinet.inference.export.compose import whole_onnx
     from taichinet.inference.export.graph import network_graph
     from taichinet.inference.export.quantise import onnx_int8
-    from taichinet.inference.export.whole import whole_onnx
 
     graph = network_graph(loaded, transposed=form == "openvino")
     resize = _resizing(loaded.channels, loaded.config.size)
@@ -111,8 +111,8 @@ def _build_openvino(
 ) -> Built:
     import openvino
 
+    from taichinet.inference.export.compose import whole_openvino
     from taichinet.inference.export.quantise import openvino_int8
-    from taichinet.inference.export.whole import whole_openvino
     from taichinet.inference.runtimes.openvino import OpenVino, has_bf16
 
     core = openvino.Core()
@@ -144,7 +144,7 @@ def _resizing(channels: int, size: int) -> Callable[[NDArray[np.uint8]], NDArray
     """Only the pre-processing of the complete graph, with its output converted back to uint8."""
     import onnxruntime
 
-    from taichinet.inference.export.surroundings import IMAGE, before_network
+    from taichinet.inference.export.processing import IMAGE, before_network
 
     session = onnxruntime.InferenceSession(
         before_network(channels, size).SerializeToString(), providers=["CPUExecutionProvider"]

@@ -8,7 +8,7 @@ import onnx
 from onnx import compose
 
 from taichinet.inference.export.graph import DISAGREEMENT, LESION, NETWORK_IMAGE
-from taichinet.inference.export.surroundings import before_network, behind_network
+from taichinet.inference.export.processing import before_network, behind_network
 
 if TYPE_CHECKING:
     import openvino
