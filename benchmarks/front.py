@@ -33,7 +33,7 @@ from taichinet.groups import cluster_numbers
 from taichinet.models.catalogue import create_model
 from taichinet.models.complexity import count_parameters, measure_complexity
 from taichinet.models.taichinet.network import without_training_parts
-from taichinet.training.device import Placement
+from taichinet.training.device import DeviceConfig
 
 NAMES = ("taichinet", "unet", *VARIANTS)
 # The recipe short-taichinet trained again on the shared fold: in bf16 on another machine, and in float32.
@@ -77,15 +77,15 @@ def as_used(recipe: Experiment) -> nn.Module:
 @torch.inference_mode()
 def latencies(rounds: int) -> dict[str, dict[str, Any]]:
     """Milliseconds, parameters and GFLOPs of every network at every scale."""
-    placement = Placement(torch.device("cpu"), bf16=False, memory_format=torch.channels_last)
+    device_config = DeviceConfig(torch.device("cpu"), bf16=False, memory_format=torch.channels_last)
     found: dict[str, dict[str, Any]] = {name: {} for name in NAMES}
     for scale in SCALES:
         calls: dict[str, Callable[[], object]] = {}
         for name in NAMES:
             recipe = get_recipe(f"{scale}-{name}")
-            network = placement.place(as_used(recipe))
+            network = device_config.place(as_used(recipe))
             image = torch.rand(1, recipe.channels, recipe.data.size, recipe.data.size)
-            image = image.to(memory_format=placement.memory_format)
+            image = image.to(memory_format=device_config.memory_format)
             calls[name] = lambda n=network, i=image: n(i)
             options = network.settings.model_dump(exclude_defaults=True)
             cost = measure_complexity(recipe.model, recipe.data.size, **options)
@@ -124,8 +124,8 @@ def dice_of(name: str, results: Path) -> dict[str, Any]:
             "difference": bootstrap_mean(values - against, np.random.default_rng(0), clusters),
         }
 
-    placement = json.loads((path / "summary.json").read_text(encoding="utf-8"))["placement"]
-    found = compared({SHARED_FOLD}) | {"placement": placement.split()[1]}
+    device_config = json.loads((path / "summary.json").read_text(encoding="utf-8"))["placement"]
+    found = compared({SHARED_FOLD}) | {"placement": device_config.split()[1]}
     both = set(scores["fold"]) & set(full["fold"])
     if len(both) > 1:
         means = scores[scores["fold"].isin(both)].groupby("fold")["dice"].mean()

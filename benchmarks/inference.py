@@ -89,8 +89,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     prepared = [Predictor(loaded, PLAIN).prepare(image).pixels for image in images]
     runtimes, missing = build_runtimes(loaded, prepared, threads)
     work: dict[str, Work] = {name: partial(runtime.maps, prepared[0][None]) for name, runtime in runtimes.items()}
-    rivals, sizes, missing_rivals = build_rivals(arguments.size, count_parameters(network))
-    passes = [take_turns({**work, **rivals}, arguments.rounds, arguments.clock) for _ in range(2)]
+    baselines, sizes, missing_baselines = build_baselines(arguments.size, count_parameters(network))
+    passes = [take_turns({**work, **baselines}, arguments.rounds, arguments.clock) for _ in range(2)]
     seconds = {name: median([passes[0][name], passes[1][name]]) for name in passes[0]}
     fastest = min(runtimes, key=lambda name: seconds[name])
     return {
@@ -109,7 +109,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "peak_gflops": measure_peak(arguments.clock),
         "folder": measure_folder(loaded, runtimes[fastest], fastest, arguments.images),
         "start_up_seconds": measure_start_up(),
-        "not_measured": missing + missing_rivals,
+        "not_measured": missing + missing_baselines,
         "load_average_before_and_after": [round(load_before, 1), round(os.getloadavg()[0], 1)],
     }
 
@@ -151,7 +151,7 @@ def build_runtimes(
     return runtimes, missing
 
 
-def build_rivals(size: int, parameters: int) -> tuple[dict[str, Work], dict[str, int], list[str]]:
+def build_baselines(size: int, parameters: int) -> tuple[dict[str, Work], dict[str, int], list[str]]:
     """Known networks of about as many parameters, in plain PyTorch float32; lines for those not installed."""
     networks: dict[str, nn.Module] = {}
     missing = []

@@ -43,7 +43,7 @@ SETTINGS = {"options.width": 4, "data.size": 32, "data.folds": 2, "data.validati
 _OUTPUTS = ("runs", "out")
 _TIMINGS = ("second", "minute", "speed", "faster", "wall", "date", "time", "load", "written_at")
 _OF_THE_CALL = ("done_before",)  # true of what an interrupted call had finished: no part of the result
-_IGNORED = ("claim", "lock", "seconds", ".parity.md", ".tmp", ".pt")
+_IGNORED = ("lock", "seconds", ".parity.md", ".tmp", ".pt")
 
 
 @dataclass(frozen=True)
@@ -289,8 +289,8 @@ def leave_lock(moment: float, command: Command, plain: dict[str, Any], folder: P
         if Path(name).name == "result.json":
             run = folder / Path(name).parent
             run.mkdir(parents=True)
-            (run / "claim").write_text(texts[round(2 * moment)], encoding="utf-8")
-            (run / "claim.takeover").write_text("", encoding="utf-8")
+            (run / "lock").write_text(texts[round(2 * moment)], encoding="utf-8")
+            (run / "lock.takeover").write_text("", encoding="utf-8")
 
 
 def _without_override() -> None:

@@ -22,7 +22,7 @@ from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.models.catalogue import create_model
 from taichinet.models.upsampling import leave_upsampling_plain
-from taichinet.training.device import Placement, choose_placement
+from taichinet.training.device import DeviceConfig, choose_device_config
 from taichinet.training.loop import train_epoch
 
 GEMM_SIZE = 2048
@@ -46,10 +46,10 @@ def draw(data: Prepared, regions: Regions, count: int, generator: torch.Generato
 
 
 def train_step(
-    network: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer, placement: Placement, accumulate: int = 1
+    network: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer, device_config: DeviceConfig, accumulate: int = 1
 ) -> None:
     """One optimiser step through the project's own loop, in the hard step of the curriculum."""
-    train_epoch(network, [batch], hard_loss, optimizer, placement, accumulate)
+    train_epoch(network, [batch], hard_loss, optimizer, device_config, accumulate)
 
 
 def hard_loss(prediction: Prediction, batch: Batch) -> Tensor:
@@ -57,11 +57,11 @@ def hard_loss(prediction: Prediction, batch: Batch) -> Tensor:
     return objective(prediction, batch, "hard", ObjectiveSettings())
 
 
-def placements(device: torch.device) -> dict[str, Placement]:
+def placements(device: torch.device) -> dict[str, DeviceConfig]:
     """Every number format that `device` computes natively, in both memory layouts; the plainest first."""
-    native = choose_placement().bf16
+    native = choose_device_config().bf16
     return {
-        f"{'bf16' if bf16 else 'float32'} {'channels-last' if last else 'NCHW'}": Placement(
+        f"{'bf16' if bf16 else 'float32'} {'channels-last' if last else 'NCHW'}": DeviceConfig(
             device, bf16, torch.channels_last if last else torch.contiguous_format
         )
         for bf16 in ((False, True) if native else (False,))

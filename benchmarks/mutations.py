@@ -299,12 +299,12 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("image=self.image[rows].float() / 255", "image=self.image[rows].float() / 256"),
     ),
     *_in(
-        "datasets/export/nnunet.py",
+        "datasets/interchange/nnunet.py",
         "datasets/test_export.py",
         ("if s.key not in set(validated)]", "]"),
     ),
     *_in(
-        "datasets/export/monai.py",
+        "datasets/interchange/monai.py",
         "datasets/test_export.py",
         ('{"fold": folds[sample.key]}', '{"fold": folds[sample.key] + 1}'),
     ),

@@ -38,7 +38,7 @@ from taichinet.models.catalogue import create_model
 from taichinet.training import easy_hard as mining_module
 from taichinet.training import fit as fit_module
 from taichinet.training.allocator import keep_freed_memory
-from taichinet.training.device import choose_placement
+from taichinet.training.device import choose_device_config
 
 # The first kind with a word in an operator's name takes it: forward and backward of one layer are told apart.
 KINDS: dict[str, tuple[str, ...]] = {
@@ -100,7 +100,7 @@ def main() -> None:
         stages, images = profile_run(get_recipe(arguments.recipe), arguments.images)
         content = {
             "what": "seconds of one training step by kind of operator, and of one fold by stage",
-            "placement": choose_placement().describe(),
+            "placement": choose_device_config().describe(),
             "step": {"width": arguments.width, "size": arguments.size, "batch": arguments.batch},
             "operators": profile_step(arguments.width, arguments.size, arguments.batch),
             "recipe": arguments.recipe,
@@ -121,19 +121,19 @@ def profile_step(width: int, size: int, count: int) -> dict[str, float]:
     """
     torch.manual_seed(0)
     keep_freed_memory()  # as training does
-    placement = choose_placement()
-    network = placement.place(create_model("taichinet", width=width))
+    device_config = choose_device_config()
+    network = device_config.place(create_model("taichinet", width=width))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     data, regions = random_data(2 * count, size)
     batch = draw(data, regions, count, torch.Generator().manual_seed(0))
     for _ in range(3):
-        train_step(network, batch, optimizer, placement)
-    on_gpu = placement.device.type == "cuda"
+        train_step(network, batch, optimizer, device_config)
+    on_gpu = device_config.device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     taken: dict[str, list[float]] = defaultdict(lambda: [0.0] * PROFILED_STEPS)
     for step in range(PROFILED_STEPS):
         with profile(activities=activities) as profiler:
-            train_step(network, batch, optimizer, placement)
+            train_step(network, batch, optimizer, device_config)
         for event in profiler.key_averages():
             microseconds = event.self_device_time_total if on_gpu else event.self_cpu_time_total
             taken[kind_of(event.key)][step] += microseconds / 1e6

@@ -38,7 +38,7 @@ from measuring import (
 from taichinet.models.catalogue import create_model
 from taichinet.models.upsampling import leave_upsampling_plain
 from taichinet.training.allocator import keep_freed_memory
-from taichinet.training.device import choose_placement
+from taichinet.training.device import choose_device_config
 
 MEMORY = ((8, 1), (16, 1), (16, 4))  # batch size, micro-batches
 
@@ -77,21 +77,24 @@ def throughput(arguments: argparse.Namespace) -> dict[str, object]:
     """Images a second of every placement, the GEMM peak between them, and their ratios."""
     torch.manual_seed(0)
     first = create_model("taichinet", width=arguments.width)
-    ours = choose_placement()
+    ours = choose_device_config()
     data, regions = random_data(4 * arguments.batch, arguments.size)
     generator = torch.Generator().manual_seed(0)
     batch = draw(data, regions, arguments.batch, generator)
     calls = {}
     variants = placements(ours.device)
     written = {name: leave_upsampling_plain(copy.deepcopy(first)) for name in variants}
-    plain, chosen = next(iter(variants)), next(name for name, placement in variants.items() if placement == ours)
+    plain, chosen = (
+        next(iter(variants)),
+        next(name for name, device_config in variants.items() if device_config == ours),
+    )
     if ours.device.type == "cpu":  # elsewhere nothing is merged
         chosen = f"{chosen}, merged"
         variants[chosen], written[chosen] = ours, copy.deepcopy(first)
-    for name, placement in variants.items():
-        network = placement.place(written[name])
+    for name, device_config in variants.items():
+        network = device_config.place(written[name])
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-        calls[name] = lambda n=network, o=optimizer, p=placement: train_step(n, batch, o, p)
+        calls[name] = lambda n=network, o=optimizer, p=device_config: train_step(n, batch, o, p)
     formats = {"float32": torch.float32, "bf16": torch.bfloat16}
     native = [name for name in formats if any(variant.startswith(name) for variant in variants)]
     gemms = {f"gemm {name}": gemm_call(ours.device, formats[name]) for name in native}
@@ -150,19 +153,19 @@ def peak_memory_gib(width: int, size: int, batch_size: int, parts: int) -> float
     A step on two small images before it leaves Adam's moments in memory, which the first step does not have yet. NaN
     where the memory that is free does not suffice.
     """
-    placement = choose_placement()
-    network = placement.place(create_model("taichinet", width=width))
+    device_config = choose_device_config()
+    network = device_config.place(create_model("taichinet", width=width))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     for count, pixels, cut in ((2, 32, 1), (batch_size, size, parts)):
         batch = draw(*random_data(count, pixels), count, torch.Generator().manual_seed(0))
         try:
-            train_step(network, batch, optimizer, placement, cut)
+            train_step(network, batch, optimizer, device_config, cut)
         except (MemoryError, RuntimeError) as error:
             if not any(word in str(error) for word in ("memory", "bad_alloc", "primitive")):  # oneDNN's words
                 raise
             return nan
         leave_others_their_memory()
-    if placement.device.type == "cuda":
+    if device_config.device.type == "cuda":
         return round(torch.cuda.max_memory_allocated() / 2**30, 2)
     return round(peak_resident_bytes() / 2**30, 2)
 

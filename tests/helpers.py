@@ -16,7 +16,7 @@ from taichinet.experiments.experiment import vary
 from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.catalogue import create_model
-from taichinet.training.device import Placement
+from taichinet.training.device import DeviceConfig
 from taichinet.training.fit import FitResult, TrainingData, fit
 from taichinet.training.settings import TrainingSettings
 
@@ -30,7 +30,7 @@ NARROW: dict[str, dict[str, Any]] = {
     "de-resunet": {"width": 8},
     "aau-net": {"width": 4},
 }
-FLOAT32_CPU = Placement(torch.device("cpu"), bf16=False, memory_format=torch.channels_last)
+FLOAT32_CPU = DeviceConfig(torch.device("cpu"), bf16=False, memory_format=torch.channels_last)
 
 TINY = vary(
     get_recipe("demo-taichinet"),

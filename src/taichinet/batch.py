@@ -21,14 +21,14 @@ class Batch:
 
     Shapes: `image` (B, C, H, W) in [0, 1]; `lesion` (B, R, H, W), the ground truth G_p of R regions;
     `easy` and `hard` (B, R, H, W), the parts E_p and H_p of the lesion (Eq. 23-24), or None where nothing was mined.
-    `taught` (B, R, H, W) in [0, 1] is the lesion probability of a teacher, or None without one.
+    `teacher_probability` (B, R, H, W) in [0, 1] is the lesion probability of a teacher, or None without one.
     """
 
     image: Tensor
     lesion: Tensor
     easy: Tensor | None = None
     hard: Tensor | None = None
-    taught: Tensor | None = None
+    teacher_probability: Tensor | None = None
 
     @property
     def background(self) -> Tensor:
@@ -47,7 +47,7 @@ class Batch:
             torch.tensor_split(self.lesion, parts),
             cut(self.easy),
             cut(self.hard),
-            cut(self.taught),
+            cut(self.teacher_probability),
             strict=True,
         )
         return tuple(Batch(*piece) for piece in pieces)
@@ -59,7 +59,7 @@ class Batch:
             lesion=self.lesion.to(device),
             easy=None if self.easy is None else self.easy.to(device),
             hard=None if self.hard is None else self.hard.to(device),
-            taught=None if self.taught is None else self.taught.to(device),
+            teacher_probability=None if self.teacher_probability is None else self.teacher_probability.to(device),
         )
 
 

@@ -31,7 +31,7 @@ def test_results_that_differ_in_timings_alone_are_equal_and_others_are_not(tmp_p
         out.mkdir(parents=True)
         (out / "summary.json").write_text(json.dumps({"wall_seconds": seconds, "folds": [{"dice": dice}]}))
         (out / "scores.csv").write_text(f"key,dice,seconds\na,{dice},{seconds}\n")
-        (out / "claim").write_text(name)
+        (out / "lock").write_text(name)
         return kill.result_of(tmp_path / name, json.dumps({"seconds": seconds, "dice": dice}))
 
     plain = result("plain", 1, 0.5)

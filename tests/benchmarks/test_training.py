@@ -66,8 +66,8 @@ def test_only_number_formats_that_the_hardware_has_are_measured(monkeypatch: pyt
         monkeypatch.setattr(device_module, "_native_bf16", lambda device, n=native: n)
         found = measuring.placements(torch.device("cpu"))
         assert list(found) == [f"{name} {layout}" for name in names for layout in ("NCHW", "channels-last")]
-        assert {name.startswith("bf16") == placement.bf16 for name, placement in found.items()} == {True}
-        assert device_module.choose_placement() in found.values()
+        assert {name.startswith("bf16") == device_config.bf16 for name, device_config in found.items()} == {True}
+        assert device_module.choose_device_config() in found.values()
 
 
 @pytest.mark.parametrize(

@@ -177,11 +177,11 @@ def test_a_killed_training_of_another_machine_is_taken_over_and_finished(
         words = [*inside, *words]
     subprocess.run(words, env=ENVIRONMENT, capture_output=True, timeout=PATIENCE)
     folder = tmp_path / "killed/busi/cpu-unet/grouped/fold-0"
-    claim = folder / "claim"
-    owner = json.loads(claim.read_text())
+    held = folder / "lock"
+    owner = json.loads(held.read_text())
     if place == "another host":
         owner |= {"host": "node9", "machine": "node9 another boot"}
-        claim.write_text(json.dumps(owner))
+        held.write_text(json.dumps(owner))
     assert (folder / "checkpoint.pt").exists()
     assert not (folder / "result.json").exists()
 
@@ -193,7 +193,7 @@ def test_a_killed_training_of_another_machine_is_taken_over_and_finished(
     assert f"process {owner['pid']} on {owner['host']}" in waiting.message
     assert "Taking over" in taking_over.message
     assert 0.9 * stale <= taking_over.created - waiting.created <= 1.5 * stale + 2
-    assert not claim.exists()
+    assert not held.exists()
     run(*train, "--out", tmp_path / "undisturbed")
     for file in ("weights/model.safetensors", "scores.csv"):
         undisturbed = tmp_path / "undisturbed/busi/cpu-unet/grouped/fold-0" / file

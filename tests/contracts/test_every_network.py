@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from taichinet.batch import Batch, Prediction
 from taichinet.errors import SettingError, WeightsError
 from taichinet.experiments.experiment import vary
-from taichinet.experiments.recipes.baselines import OWN_TERMS, RIVALS
+from taichinet.experiments.recipes.baselines import BASELINES, OWN_TERMS
 from taichinet.experiments.recipes.catalogue import get_recipe, list_recipes
 from taichinet.losses.auxiliary import AuxiliarySettings
 from taichinet.losses.objective import ObjectiveSettings, objective
@@ -63,7 +63,7 @@ def learnable(model: str, count: int, seed: int) -> Batch:
     return discs(count, size=size, seed=seed).batch(torch.arange(count))
 
 
-def taught(model: str) -> tuple[nn.Module, list[float]]:
+def teacher_probability(model: str) -> tuple[nn.Module, list[float]]:
     """After twelve steps on discs, in evaluation, with the losses; random weights would only amplify rounding."""
     network = build(model).train()
     for module in network.modules():
@@ -212,7 +212,7 @@ def test_the_common_loss_reaches_every_weight_that_a_recipe_builds(model: str) -
     assert forgotten == []
 
 
-@pytest.mark.parametrize("model", RIVALS)
+@pytest.mark.parametrize("model", BASELINES)
 def test_any_network_can_have_a_second_path_that_learns_the_background(model: str) -> None:
     network = build(model, num_classes=2, second_path={"head": "c", "background_prior": 0.8}).train()
     batch = nested_batch()
@@ -324,7 +324,7 @@ def test_a_network_of_two_paths_can_be_saved_and_loaded(tmp_path: Path) -> None:
 
 @every_network
 def test_a_network_learns_discs_in_twelve_steps_and_bf16_then_agrees_with_float32(model: str) -> None:
-    network, losses = taught(model)
+    network, losses = teacher_probability(model)
     assert losses[-1] < 0.9 * losses[0]
     image = learnable(model, 4, seed=1).image
     with torch.inference_mode():

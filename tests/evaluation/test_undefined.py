@@ -7,7 +7,14 @@ import pytest
 from fakes.scores import OVERLAP, lesion_row, lost_row, normal_row
 
 from taichinet.evaluation.aggregate import aggregate
-from taichinet.evaluation.undefined import POLICIES, SCORES, SUFFIX, EmptyTruthPolicy, decided_scores, empty_truth
+from taichinet.evaluation.undefined import (
+    POLICIES,
+    SCORES,
+    SUFFIX,
+    EmptyTruthPolicy,
+    empty_ground_truth,
+    resolve_undefined_scores,
+)
 
 
 def one_fold() -> pd.DataFrame:
@@ -19,16 +26,18 @@ def one_fold() -> pd.DataFrame:
 @pytest.mark.parametrize(("policy", "left_empty"), [("paper", 0.0), ("correct-empty-is-1", 1.0)])
 def test_each_image_counts_what_the_policy_says(policy: EmptyTruthPolicy, left_empty: float) -> None:
     rows = one_fold()
-    assert decided_scores(rows, "dice", policy).tolist() == [0.8, 0.6, 0.0, left_empty, 0.0]
-    assert decided_scores(rows, "sensitivity", policy).tolist() == pytest.approx([0.7, 0.5, 0.0, left_empty, 0.0])
-    assert decided_scores(rows[~empty_truth(rows)], "dice", None).tolist() == [0.8, 0.6, 0.0]
+    assert resolve_undefined_scores(rows, "dice", policy).tolist() == [0.8, 0.6, 0.0, left_empty, 0.0]
+    assert resolve_undefined_scores(rows, "sensitivity", policy).tolist() == pytest.approx(
+        [0.7, 0.5, 0.0, left_empty, 0.0]
+    )
+    assert resolve_undefined_scores(rows[~empty_ground_truth(rows)], "dice", None).tolist() == [0.8, 0.6, 0.0]
 
 
 @pytest.mark.parametrize("score", [score for score in SCORES if score not in OVERLAP])
 def test_no_policy_touches_what_is_defined_everywhere(score: str) -> None:
     rows = one_fold()
     for policy in (*POLICIES, None):
-        assert decided_scores(rows, score, policy).tolist() == rows[score].tolist()
+        assert resolve_undefined_scores(rows, score, policy).tolist() == rows[score].tolist()
 
 
 @pytest.mark.parametrize("score", SCORES)
@@ -39,13 +48,13 @@ def test_means_of_aggregate_are_of_these_scores(score: str, size: str) -> None:
     column = score + SUFFIX[size]  # type: ignore[index]
     for policy in POLICIES:
         expected = summary.all_images[policy].scores[size][score].mean  # type: ignore[index]
-        assert decided_scores(rows, column, policy).mean() == pytest.approx(expected)
-    lesions = decided_scores(rows[~empty_truth(rows)], column, None)
+        assert resolve_undefined_scores(rows, column, policy).mean() == pytest.approx(expected)
+    lesions = resolve_undefined_scores(rows[~empty_ground_truth(rows)], column, None)
     assert lesions.mean() == pytest.approx(summary.lesion.scores[size][score].mean)  # type: ignore[index]
 
 
 def test_a_lesion_that_resizing_lost_is_no_normal_image() -> None:
-    assert empty_truth(one_fold()).tolist() == [False, False, False, True, True]
+    assert empty_ground_truth(one_fold()).tolist() == [False, False, False, True, True]
 
 
 def test_each_size_counts_an_empty_prediction_of_its_own() -> None:
@@ -58,6 +67,6 @@ def test_each_size_counts_an_empty_prediction_of_its_own() -> None:
     )
     rows = pd.DataFrame([only_native, only_network])
     for score in OVERLAP:
-        assert decided_scores(rows, score, "correct-empty-is-1").tolist() == [1, 0]
-        assert decided_scores(rows, f"{score}_native", "correct-empty-is-1").tolist() == [0, 1]
-        assert decided_scores(rows, f"{score}_native", "paper").tolist() == [0, 0]
+        assert resolve_undefined_scores(rows, score, "correct-empty-is-1").tolist() == [1, 0]
+        assert resolve_undefined_scores(rows, f"{score}_native", "correct-empty-is-1").tolist() == [0, 1]
+        assert resolve_undefined_scores(rows, f"{score}_native", "paper").tolist() == [0, 0]

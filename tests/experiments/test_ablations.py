@@ -6,7 +6,7 @@ import pytest
 
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.recipes.ablations import ABLATIONS
-from taichinet.experiments.recipes.baselines import RIVALS
+from taichinet.experiments.recipes.baselines import BASELINES
 from taichinet.experiments.recipes.catalogue import SCALES, get_recipe
 from taichinet.models.catalogue import model_settings
 from taichinet.models.taichinet.settings import TaiChiNetSettings
@@ -62,7 +62,7 @@ def test_rows_of_tables_two_and_three_change_one_option(row: str, option: str, v
     assert changed == expected
 
 
-@pytest.mark.parametrize("row", [*ABLATIONS, *RIVALS])
+@pytest.mark.parametrize("row", [*ABLATIONS, *BASELINES])
 def test_no_row_changes_what_all_rows_share(row: str) -> None:
     full, recipe = get_recipe("cpu-taichinet"), get_recipe(f"cpu-{row}")
     assert recipe.data == full.data
@@ -70,8 +70,8 @@ def test_no_row_changes_what_all_rows_share(row: str) -> None:
     assert recipe.training.model_copy(update={"strategy": full.training.strategy}) == full.training
 
 
-@pytest.mark.parametrize("model", RIVALS)
-def test_a_rival_has_its_sources_options_at_full_scale_and_half_its_width_at_half_scale(model: str) -> None:
+@pytest.mark.parametrize("model", BASELINES)
+def test_a_baseline_has_its_sources_options_at_full_scale_and_half_its_width_at_half_scale(model: str) -> None:
     full, half = get_recipe(f"busi-{model}"), get_recipe(f"cpu-{model}")
     assert full.training.strategy == "plain"
     default = model_settings(model)
@@ -82,7 +82,7 @@ def test_a_rival_has_its_sources_options_at_full_scale_and_half_its_width_at_hal
         assert model_settings(half.model, **half.options).width == default.width // 2  # type: ignore[attr-defined]
 
 
-def test_any_rival_can_have_the_strategy_or_the_second_path() -> None:
-    for model in RIVALS:
+def test_any_baseline_can_have_the_strategy_or_the_second_path() -> None:
+    for model in BASELINES:
         assert get_recipe(f"busi-{model}-strategy").training.strategy == "easy-to-hard"
         assert get_recipe(f"busi-{model}-second-path").options["second_path"] == {"head": "c"}

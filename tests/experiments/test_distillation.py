@@ -16,11 +16,11 @@ from torch.nn import functional as F
 from taichinet.batch import Batch, Prediction
 from taichinet.datasets.augmentation import AugmentationSettings, augment
 from taichinet.datasets.folds import Split, make_folds
-from taichinet.datasets.prepared import Taught, prepare
+from taichinet.datasets.prepared import TeacherProbabilities, prepare
 from taichinet.datasets.readers.busi import read_busi
 from taichinet.errors import DataError, FoldError, SettingError
 from taichinet.experiments.cross_validate import summarise_study, train_folds
-from taichinet.experiments.distillation import ask_teacher
+from taichinet.experiments.distillation import predict_teacher
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.fold_result import FoldResult
@@ -94,13 +94,13 @@ def test_a_teacher_trained_anew_makes_another_run(runs: Runs, tmp_path: Path) ->
 
 def test_the_teacher_is_asked_about_every_training_image_as_it_is(runs: Runs) -> None:
     train = runs.study.prepared.subset(runs.split.train)
-    taught = ask_teacher(runs.teacher.folder, train, runs.split, FLOAT32_CPU, batch_size=3)
-    assert taught.keys == train.keys
+    teacher_probability = predict_teacher(runs.teacher.folder, train, runs.split, FLOAT32_CPU, batch_size=3)
+    assert teacher_probability.keys == train.keys
     network = load_weights(runs.teacher.folder / "weights").network
     for number in range(len(train.keys)):
         with torch.no_grad():
             alone = network(train.image[number : number + 1].float() / 255).lesion[0]
-        assert float((taught.probability[number] / 255 - alone).abs().max()) < 0.5 / 255 + 1e-4
+        assert float((teacher_probability.probability[number] / 255 - alone).abs().max()) < 0.5 / 255 + 1e-4
 
 
 @pytest.mark.parametrize(("part", "refused"), [("validation", False), ("test", True), ("train", True)])
@@ -114,47 +114,54 @@ def test_a_teacher_that_saw_held_out_images_is_refused(runs: Runs, part: str, re
     }[part]
     train = runs.study.prepared.subset(held_out.train)
     if not refused:
-        ask_teacher(runs.teacher.folder, train, held_out, FLOAT32_CPU)
+        predict_teacher(runs.teacher.folder, train, held_out, FLOAT32_CPU)
         return
     with pytest.raises(FoldError, match="1 held-out images took part in training the teacher"):
-        ask_teacher(runs.teacher.folder, train, held_out, FLOAT32_CPU)
+        predict_teacher(runs.teacher.folder, train, held_out, FLOAT32_CPU)
 
 
 def test_a_teacher_of_another_size_is_refused(runs: Runs) -> None:
     train = prepare(runs.study.manifest, 16, 1).subset(runs.split.train)
     with pytest.raises(FoldError, match=r"\(1, 32, 1\), its pupil \(1, 16, 1\)"):
-        ask_teacher(runs.teacher.folder, train, runs.split, FLOAT32_CPU)
+        predict_teacher(runs.teacher.folder, train, runs.split, FLOAT32_CPU)
 
 
 def test_a_teachers_answer_moves_with_its_image_and_stays_a_probability() -> None:
     data = discs(6, size=64)
     answer = (data.lesion.float() * 140 + 60).to(torch.uint8)
-    batch = data.batch(torch.arange(6), taught=Taught(data.keys, answer))
+    batch = data.batch(torch.arange(6), teacher_probability=TeacherProbabilities(data.keys, answer))
     moved = augment(batch, AugmentationSettings(probability=1.0), torch.Generator().manual_seed(0))
-    assert moved.taught is not None
-    assert not torch.equal(moved.taught, batch.taught)  # type: ignore[arg-type]
-    inside = moved.taught > 130 / 255  # between 60 and 200: the same cut that makes the mask
+    assert moved.teacher_probability is not None
+    assert not torch.equal(moved.teacher_probability, batch.teacher_probability)  # type: ignore[arg-type]
+    inside = moved.teacher_probability > 130 / 255  # between 60 and 200: the same cut that makes the mask
     assert float((inside.float() - moved.lesion).abs().mean()) < 0.01
-    assert float(moved.taught.min()) >= 0
-    assert float(moved.taught.max()) == pytest.approx(200 / 255, abs=1e-4)
-    assert 0.2 < float(moved.taught[moved.lesion == 0].median()) < 0.25
+    assert float(moved.teacher_probability.min()) >= 0
+    assert float(moved.teacher_probability.max()) == pytest.approx(200 / 255, abs=1e-4)
+    assert 0.2 < float(moved.teacher_probability[moved.lesion == 0].median()) < 0.25
     without = augment(
         data.batch(torch.arange(6)), AugmentationSettings(probability=1.0), torch.Generator().manual_seed(0)
     )
     assert torch.equal(without.image, moved.image)
     with pytest.raises(DataError, match="teacher's answers belong to other images"):
-        data.batch(torch.arange(6), taught=Taught(data.keys[::-1], answer))
+        data.batch(torch.arange(6), teacher_probability=TeacherProbabilities(data.keys[::-1], answer))
 
 
 def test_the_students_loss_is_the_cross_entropy_with_the_teacher_added() -> None:
     torch.manual_seed(0)
-    logits, lesion, taught = torch.randn(3, 1, 8, 8), torch.rand(3, 1, 8, 8).round(), torch.rand(3, 1, 8, 8)
+    logits, lesion, teacher_probability = (
+        torch.randn(3, 1, 8, 8),
+        torch.rand(3, 1, 8, 8).round(),
+        torch.rand(3, 1, 8, 8),
+    )
     prediction = Prediction(positive=logits)
     alone = objective(prediction, Batch(lesion, lesion), "plain", ObjectiveSettings())
     with_teacher = objective(
-        prediction, Batch(lesion, lesion, taught=taught), "plain", ObjectiveSettings(taught_weight=0.5)
+        prediction,
+        Batch(lesion, lesion, teacher_probability=teacher_probability),
+        "plain",
+        ObjectiveSettings(taught_weight=0.5),
     )
-    expected = F.binary_cross_entropy(torch.sigmoid(logits), taught)
+    expected = F.binary_cross_entropy(torch.sigmoid(logits), teacher_probability)
     torch.testing.assert_close(with_teacher - alone, 0.5 * expected)
 
 

@@ -27,7 +27,7 @@ def test_regions_that_saw_a_held_out_image_are_refused(
     split = Split(train=data.keys[:3], validation=data.keys[3:4], test=data.keys[4:])
     leaked = SimpleNamespace(provenance=SimpleNamespace(keys=(*split.train, *getattr(split, held_out))))
     job = SimpleNamespace(
-        experiment=get_recipe("cpu-taichinet"), split=split, placement=FLOAT32_CPU, mining_cache=tmp_path
+        experiment=get_recipe("cpu-taichinet"), split=split, device_config=FLOAT32_CPU, mining_cache=tmp_path
     )
     monkeypatch.setattr(run, "mine_regions", lambda *_: leaked)
     with pytest.raises(FoldError, match="1 held-out images"):

@@ -35,7 +35,7 @@ from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.experiments.scoring import score_images
 from taichinet.experiments.study_data import StudyData
 from taichinet.models.weights import load_weights
-from taichinet.training.device import choose_placement
+from taichinet.training.device import choose_device_config
 from taichinet.training.fit import TrainingData
 
 UNET = vary(TINY, {"model": "unet", "training.strategy": "plain"})
@@ -130,7 +130,7 @@ def test_the_result_says_what_was_run_on_what_and_how_it_was_chosen(finished: Fo
         best["epoch"],
         pytest.approx(best["validation_dice"]),
     )
-    assert written["placement"] == choose_placement("float32").describe()
+    assert written["placement"] == choose_device_config("float32").describe()
     assert 0 < written["inference_seconds_per_image"] < written["wall_seconds"]
     assert written["machine"]["torch"] == torch.__version__
     assert set(written["mining"]) >= {"identity", "images_without_easy_part", "images_without_hard_part"}
@@ -417,10 +417,10 @@ def test_the_inference_time_is_the_networks_alone_and_not_misled_by_a_slow_start
     now = 0.0
     predict = scoring.predict_batches
 
-    def slow(network: Any, batches: list[Any], placement: Any) -> list[Prediction]:
+    def slow(network: Any, batches: list[Any], device_config: Any) -> list[Prediction]:
         nonlocal now
         now += 2.0 if now else 8.0
-        return predict(network, batches, placement)
+        return predict(network, batches, device_config)
 
     monkeypatch.setattr(scoring, "predict_batches", slow)
     monkeypatch.setattr(scoring.time, "perf_counter", lambda: now)

@@ -193,7 +193,7 @@ def test_without_a_head_the_lesion_is_found_without_the_negative_decoder(cross_a
     assert_lesion_alone(network, network.negative.decoder[-1])  # type: ignore[union-attr, index]
 
 
-def test_without_a_head_the_twin_of_a_rival_is_not_asked() -> None:
+def test_without_a_head_the_twin_of_a_baseline_is_not_asked() -> None:
     network = create_model("unet", width=4, second_path=CouplingSettings(head="none")).eval()
     assert_lesion_alone(network, network.negative)
 

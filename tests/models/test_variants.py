@@ -181,9 +181,9 @@ def test_every_variant_costs_less_and_changes_nothing_that_all_share(name: str) 
 
 
 def test_the_distilled_network_is_the_unet_with_a_teacher_and_nothing_else() -> None:
-    pupil, unet = get_recipe("cpu-taichinet-distilled"), get_recipe("cpu-unet")
-    assert pupil.teacher == "cpu-taichinet"
-    assert pupil.model_dump(exclude={"name", "teacher"}) == unet.model_dump(exclude={"name", "teacher"})
+    student, unet = get_recipe("cpu-taichinet-distilled"), get_recipe("cpu-unet")
+    assert student.teacher == "cpu-taichinet"
+    assert student.model_dump(exclude={"name", "teacher"}) == unet.model_dump(exclude={"name", "teacher"})
 
 
 class Lesion(nn.Module):

@@ -27,7 +27,7 @@ KILLED_OWNER = (
 
 
 def test_a_held_lock_is_refused_at_once_with_its_owner_and_is_free_afterwards(tmp_path: Path) -> None:
-    path = tmp_path / "run" / "claim"
+    path = tmp_path / "run" / "lock"
     began = time.monotonic()
     with locked(path), pytest.raises(LockedError, match=r"process \d+ on .*delete"), locked(path):
         pass
@@ -38,7 +38,7 @@ def test_a_held_lock_is_refused_at_once_with_its_owner_and_is_free_afterwards(tm
 
 
 def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "claim"
+    path = tmp_path / "lock"
     subprocess.run([sys.executable, "-c", KILLED_OWNER, str(path)], check=False)
     assert path.exists()
     began = time.monotonic()
@@ -50,7 +50,7 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path: Path) -> N
 def test_a_lock_of_another_machine_that_is_not_renewed_is_taken_over_and_reported(
     tmp_path: Path, wait: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = tmp_path / "claim"
+    path = tmp_path / "lock"
     path.write_text(json.dumps(OTHER_MACHINE))
     began = time.monotonic()
     with caplog.at_level(logging.WARNING), locked(path, wait=wait, stale_seconds=0.4):
@@ -63,7 +63,7 @@ def test_a_lock_of_another_machine_that_is_not_renewed_is_taken_over_and_reporte
 
 
 def test_a_lock_of_another_machine_that_is_renewed_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "claim"
+    path = tmp_path / "lock"
     path.write_text(json.dumps(OTHER_MACHINE))
     done = threading.Event()
 
@@ -83,21 +83,21 @@ def test_a_lock_of_another_machine_that_is_renewed_is_refused(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\x00", b"[" * 100_000, b"[1]"])
-@pytest.mark.parametrize("names", [("claim",), ("claim", "claim.takeover"), ("claim.takeover",)])
+@pytest.mark.parametrize("names", [("lock",), ("lock", "lock.takeover"), ("lock.takeover",)])
 def test_an_empty_or_damaged_lock_is_taken_over(tmp_path: Path, content: bytes, names: tuple[str, ...]) -> None:
     for name in names:
         (tmp_path / name).write_bytes(content)
     began = time.monotonic()
-    with locked(tmp_path / "claim", stale_seconds=0.4):
+    with locked(tmp_path / "lock", stale_seconds=0.4):
         assert time.monotonic() - began < 1.5 * 0.4 + 2  # with the real 60 s this is at most 90 s
-    assert not (tmp_path / "claim").exists()
+    assert not (tmp_path / "lock").exists()
 
 
 def test_a_lock_and_its_guard_that_died_together_are_waited_for_once(tmp_path: Path) -> None:
-    for name in ("claim", "claim.takeover"):
+    for name in ("lock", "lock.takeover"):
         (tmp_path / name).write_text("")
     began = time.monotonic()
-    with locked(tmp_path / "claim", stale_seconds=2):
+    with locked(tmp_path / "lock", stale_seconds=2):
         assert time.monotonic() - began < 1.5 * 2 + 0.5
 
 
@@ -105,7 +105,7 @@ def test_a_lock_and_its_guard_that_died_together_are_waited_for_once(tmp_path: P
 def test_the_lock_of_a_process_killed_in_another_pid_namespace_is_taken_over(
     tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    path = tmp_path / "claim"
+    path = tmp_path / "lock"
     inside = ["unshare", "--pid", "--fork", *options, "sh", "-c", '"$@"; true', "sh"]  # sh is the first process in it
     if (
         shutil.which("unshare") is None
@@ -122,7 +122,7 @@ def test_a_process_number_is_not_looked_up_in_the_proc_of_another_namespace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Process 1 always runs in the outer namespace; that says nothing of process 1 of an inner one.
-    path = tmp_path / "claim"
+    path = tmp_path / "lock"
     owner = {"pid": 1, "host": "here", "machine": module._machine(), "started": module._started(1), "token": "x"}
     path.write_text(json.dumps(owner))
     with pytest.raises(LockedError), locked(path, stale_seconds=0.4):
@@ -139,7 +139,7 @@ def test_a_full_disk_leaves_no_empty_lock(tmp_path: Path) -> None:
         "with locked(Path(sys.argv[1])): pass"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "claim")], check=False, capture_output=True, text=True
+        [sys.executable, "-c", program, str(tmp_path / "lock")], check=False, capture_output=True, text=True
     )
     assert "StorageError: Cannot write the lock" in ended.stderr
     assert not list(tmp_path.iterdir())
@@ -147,12 +147,12 @@ def test_a_full_disk_leaves_no_empty_lock(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="claim"), locked(tmp_path / "file" / "claim"):
+    with pytest.raises(StorageError, match="lock"), locked(tmp_path / "file" / "lock"):
         pass
 
 
 def test_a_lock_that_is_renewed_outlives_the_patience_of_others(tmp_path: Path) -> None:
-    path = tmp_path / "claim"
+    path = tmp_path / "lock"
     with locked(path, stale_seconds=0.4):
         for _ in range(8):
             time.sleep(0.15)
@@ -161,7 +161,7 @@ def test_a_lock_that_is_renewed_outlives_the_patience_of_others(tmp_path: Path) 
 
 
 def test_a_process_that_lost_its_lock_is_stopped_and_leaves_the_new_owner_alone(tmp_path: Path) -> None:
-    path = tmp_path / "claim"
+    path = tmp_path / "lock"
     with locked(path, stale_seconds=0.2) as mine:
         path.write_text(json.dumps({"pid": 1, "host": "node9", "machine": "another", "token": "y"}))
         assert mine.lost.wait(5)
@@ -171,7 +171,7 @@ def test_a_process_that_lost_its_lock_is_stopped_and_leaves_the_new_owner_alone(
 
 
 def test_of_many_that_want_a_dead_lock_one_at_a_time_has_it(tmp_path: Path) -> None:
-    path = tmp_path / "claim"
+    path = tmp_path / "lock"
     path.write_text(json.dumps({"pid": 2**22 + 5, "machine": module._machine(), "started": "1", "token": "z"}))
     inside, most, turns = 0, 0, 0
     guard = threading.Lock()

@@ -12,7 +12,7 @@ from torch import nn
 
 from taichinet.batch import Batch
 from taichinet.datasets.augmentation import AugmentationSettings
-from taichinet.datasets.prepared import Taught
+from taichinet.datasets.prepared import TeacherProbabilities
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.training.easy_hard import MiningSettings
 from taichinet.training.easy_hard import _provenance as provenance_of
@@ -34,7 +34,7 @@ def whole_batch(count: int = 7) -> Batch:
     data = discs(count)
     regions = halves(data)
     regions.hard[:2] = 0
-    return data.batch(torch.arange(count), regions, Taught(data.keys, data.image))
+    return data.batch(torch.arange(count), regions, TeacherProbabilities(data.keys, data.image))
 
 
 def gradients_after(network: nn.Module, batch: Batch, accumulate: int) -> tuple[float, list[torch.Tensor]]:
@@ -81,7 +81,7 @@ def test_a_split_batch_keeps_every_images_own_masks() -> None:
         assert torch.equal(torch.cat([getattr(part, name) for part in parts]), value)
     (bare,) = Batch(whole.image, whole.lesion).split(1)
     assert bare.easy is None
-    assert bare.taught is None
+    assert bare.teacher_probability is None
 
 
 def test_a_recipe_can_accumulate_and_validates_in_micro_batches(tmp_path: Any) -> None:

@@ -22,7 +22,7 @@ from torch import nn
 from taichinet.errors import SettingError
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.training.distributed.cross_rank_norm import CrossRankBatchNorm, norms_across
-from taichinet.training.distributed.ranks import Ranks, present_ranks
+from taichinet.training.distributed.ranks import Ranks, current_ranks
 from taichinet.training.fit import epoch_batches, fit
 from training import two_ranks
 
@@ -79,9 +79,9 @@ def test_two_processes_resume_as_one_does(by_two: dict[str, Any], tmp_path: Path
 
 
 def test_too_many_processes_for_a_batch_are_refused(tmp_path: Path) -> None:
-    placement = replace(FLOAT32_CPU, ranks=Ranks(0, 2))
+    device_config = replace(FLOAT32_CPU, ranks=Ranks(0, 2))
     with pytest.raises(SettingError, match=r"batch of 3 .*two images.*2 processes.*batch_size to 4"):
-        fit(tiny_network(), tiny_data(), ObjectiveSettings(), tiny_settings(), placement, tmp_path, "tiny")
+        fit(tiny_network(), tiny_data(), ObjectiveSettings(), tiny_settings(), device_config, tmp_path, "tiny")
 
 
 # ------------------------------------------------------------------------------------------------- shares
@@ -110,7 +110,7 @@ def test_every_rank_draws_the_same_batches_and_its_own_dropout() -> None:
 
 
 def test_one_process_alone_exchanges_nothing_and_keeps_torchs_own_norms() -> None:
-    assert present_ranks() == Ranks(0, 1)
+    assert current_ranks() == Ranks(0, 1)
     network = tiny_network()
     before = list(network.modules())
     with norms_across(network, Ranks()):

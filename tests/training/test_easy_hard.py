@@ -229,7 +229,7 @@ def test_easy_is_what_the_first_and_the_last_output_find(tmp_path: Path, monkeyp
     """Eq. 23: the outputs between them decide nothing."""
     given: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def predict(network: torch.nn.Module, batches: list[Batch], placement: Any) -> Iterator[Prediction]:
+    def predict(network: torch.nn.Module, batches: list[Batch], device_config: Any) -> Iterator[Prediction]:
         for batch in batches:
             levels = tuple(torch.full_like(batch.lesion, level) for level in (1.0, 2.0, 3.0, 4.0))
             yield Prediction(levels[-1], levels=levels)

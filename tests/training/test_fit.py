@@ -33,7 +33,7 @@ from taichinet.evaluation.validation import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.training import fit as fit_module
 from taichinet.training.checkpoint import CURRENT, PREVIOUS, load_checkpoint
-from taichinet.training.device import choose_placement
+from taichinet.training.device import choose_device_config
 from taichinet.training.fit import epoch_batches, learning_rate, validation_dice
 from taichinet.training.loop import predict_batches, train_epoch
 from taichinet.training.settings import TrainingSettings
@@ -497,10 +497,10 @@ def test_settings_outside_their_range_are_refused(wrong: dict[str, Any]) -> None
 
 
 def test_the_placement_follows_the_wanted_precision() -> None:
-    assert not choose_placement("float32").bf16
-    assert choose_placement("bf16").bf16
-    assert choose_placement("float32", channels_last=False).describe().endswith("float32 contiguous")
-    assert choose_placement("bf16").describe().endswith("bf16 channels-last")
+    assert not choose_device_config("float32").bf16
+    assert choose_device_config("bf16").bf16
+    assert choose_device_config("float32", channels_last=False).describe().endswith("float32 contiguous")
+    assert choose_device_config("bf16").describe().endswith("bf16 channels-last")
 
 
 @pytest.mark.parametrize(("wide_vectors", "layout"), [(True, "channels-last"), (False, "contiguous")])
@@ -509,5 +509,5 @@ def test_float32_takes_the_layout_that_is_faster_on_the_processor(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": wide_vectors})
-    assert choose_placement().describe() == f"cpu float32 {layout}"
-    assert choose_placement("bf16").describe() == "cpu bf16 channels-last"
+    assert choose_device_config().describe() == f"cpu float32 {layout}"
+    assert choose_device_config("bf16").describe() == "cpu bf16 channels-last"

@@ -60,9 +60,11 @@ def train_on(name: str, folder: Path, ranks: Ranks, resume: bool = False, **chan
     changes = {"epochs": 2, "easy_share": 0.5, "learning_rate": 1e-3, "selection": "last", **TRAININGS[name], **changes}
     network = tiny_network("attention-unet" if name == "attention-unet" else "taichinet")
     keys = list(network.state_dict())
-    placement = replace(FLOAT32_CPU, ranks=ranks)
+    device_config = replace(FLOAT32_CPU, ranks=ranks)
     settings = tiny_settings(**changes)
-    result = fit(network, training_data(name), ObjectiveSettings(), settings, placement, folder / name, name, resume)
+    result = fit(
+        network, training_data(name), ObjectiveSettings(), settings, device_config, folder / name, name, resume
+    )
     assert not any(isinstance(layer, CrossRankBatchNorm) for layer in network.modules())
     assert list(network.state_dict()) == keys
     return {"losses": [row["loss"] for row in result.history], "weights": network.state_dict()}
@@ -103,14 +105,14 @@ def norm_across(ranks: Ranks, dimensions: int, momentum: float | None) -> dict[s
     layer = new_norm(dimensions, momentum)
     across = CrossRankBatchNorm(layer, ranks)
     values, weights = joined_batch(dimensions)
-    rows = slice(0, 5) if ranks.leads else slice(5, NORM_BATCH)
+    rows = slice(0, 5) if ranks.is_main_process else slice(5, NORM_BATCH)
     for _ in range(2):
         across.zero_grad()
         output, gradient = normalise(across, values[rows], weights[rows])
     found = {f"{name}-gradient": ranks.add(weight.grad.clone()) for name, weight in layer.named_parameters()}
     found |= {"outputs": output, "input-gradients": gradient}
-    across.counts = ranks.leads
-    normalise(across, values, weights if ranks.leads else 0 * weights)
+    across.counts = ranks.is_main_process
+    normalise(across, values, weights if ranks.is_main_process else 0 * weights)
     return found | layer.state_dict()
 
 
@@ -120,13 +122,13 @@ def main(folder: Path) -> None:
         found: dict[str, Any] = {}
         for dimensions, momentum in ((4, 0.1), (2, 0.1), (4, None)):
             found[f"norm-{dimensions}-{momentum}"] = norm_across(ranks, dimensions, momentum)
-        if ranks.leads:
+        if ranks.is_main_process:
             for name in ("taichinet", "accumulated", "attention-unet"):
                 found[name] = train(name, folder, ranks)
             found["resumed"] = train("taichinet", folder, ranks, resume=True, epochs=3)
-            ranks.hand_out(None)
+            ranks.broadcast(None)
             found["float32"] = train("float32", folder, ranks)
-            ranks.hand_out(None)
+            ranks.broadcast(None)
         else:
             with everything_in_float64():
                 follow(ranks)

@@ -84,7 +84,7 @@ def _write_card(path: Path, evaluation: Evaluation) -> None:
     rows = rows[rows["region"] == scored.manifest.regions[0]].reset_index(drop=True)
     pictures = {}
     if path.suffix.lower() != ".md" and len(scored.manifest.regions) == 1:
-        pictures = case_pictures(worst_keys(rows), scored.manifest, Predictor(scored.loaded, scored.placement))
+        pictures = case_pictures(worst_keys(rows), scored.manifest, Predictor(scored.loaded, scored.device_config))
     extras = Extras(
         confidences=scored.confidences.by_key,
         internal=read_internal(scored.folder),

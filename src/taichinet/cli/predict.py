@@ -259,18 +259,25 @@ def _load_predictor(
     from taichinet.inference.shipped import shipped_weights
     from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
     from taichinet.storage.digest import digest_bytes, digest_file
-    from taichinet.training.device import choose_placement
+    from taichinet.training.device import choose_device_config
 
     folder = weights or shipped_weights()
-    loaded, placement = load_weights(folder), choose_placement()
+    loaded, device_config = load_weights(folder), choose_device_config()
     if loaded.unverified:
         typer.echo(f"{folder}: {loaded.unverified}", err=True)
-    on_gpu = placement.device.type != "cpu"
+    on_gpu = device_config.device.type != "cpu"
     opened = open_runtime(runtime, loaded, folder, disagreement, on_gpu, messages.print)
-    predictor = Predictor(loaded, placement, threshold, opened)
+    predictor = Predictor(loaded, device_config, threshold, opened)
     folder = folder.parent if folder.name == WEIGHTS_FILE else folder
     digests = [digest_file(folder / name) for name in (CONFIG_FILE, WEIGHTS_FILE)]
-    settings = (__version__, digests, predictor.threshold, str(opened.description), placement.device.type, disagreement)
+    settings = (
+        __version__,
+        digests,
+        predictor.threshold,
+        str(opened.description),
+        device_config.device.type,
+        disagreement,
+    )
     return predictor, digest_bytes(repr(settings).encode())
 
 

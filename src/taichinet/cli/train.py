@@ -32,11 +32,11 @@ def train(
     from taichinet.training.distributed.ranks import process_group
 
     with process_group() as ranks:
-        if not ranks.leads:
+        if not ranks.is_main_process:
             follow(ranks)
             return
         _train_on_main_process(recipe, data, fold, protocol, assignments, out, resume, overwrite, as_json)
-        ranks.hand_out(None)  # no further training
+        ranks.broadcast(None)  # no further training
 
 
 def _train_on_main_process(

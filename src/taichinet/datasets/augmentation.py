@@ -48,7 +48,7 @@ def augment(batch: Batch, settings: AugmentationSettings, generator: torch.Gener
     matrix = _draw_affine(count, settings, generator).to(batch.image.device)
     gamma = _draw(count, settings.probability, *settings.gamma, 1.0, generator).to(batch.image.device)
     masks = [mask for mask in (batch.lesion, batch.easy, batch.hard) if mask is not None]
-    soft = [] if batch.taught is None else [batch.taught]
+    soft = [] if batch.teacher_probability is None else [batch.teacher_probability]
     stack = torch.cat([batch.image, *masks, *soft], dim=1)
     grid = F.affine_grid(matrix, list(stack.shape), align_corners=False)
     moved = F.grid_sample(stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
@@ -60,7 +60,7 @@ def augment(batch: Batch, settings: AugmentationSettings, generator: torch.Gener
         lesion=next(parts),
         easy=None if batch.easy is None else next(parts),
         hard=None if batch.hard is None else next(parts),
-        taught=others[-1] if soft else None,
+        teacher_probability=others[-1] if soft else None,
     )
 
 

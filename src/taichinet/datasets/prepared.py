@@ -38,7 +38,7 @@ class Regions:
 
 
 @dataclass(frozen=True)
-class Taught:
+class TeacherProbabilities:
     """What a teacher says of the images of `keys`: its lesion probability in 255ths, uint8 (N, R, S, S)."""
 
     keys: tuple[str, ...]
@@ -60,18 +60,22 @@ class Prepared:
         rows = [index[key] for key in keys]
         return Prepared(tuple(keys), tuple(self.labels[row] for row in rows), self.image[rows], self.lesion[rows])
 
-    def batch(self, rows: Tensor, regions: Regions | None = None, taught: Taught | None = None) -> Batch:
-        """The samples of `rows` as floats; `regions` and `taught` must hold the same keys in the same order."""
+    def batch(
+        self, rows: Tensor, regions: Regions | None = None, teacher_probability: TeacherProbabilities | None = None
+    ) -> Batch:
+        """The samples of `rows` as floats; regions and probabilities must have the same keys in the same order."""
         if regions is not None and regions.keys != self.keys:
             raise DataError("Easy and hard regions belong to other images than the batch. Mine them for this fold.")
-        if taught is not None and taught.keys != self.keys:
+        if teacher_probability is not None and teacher_probability.keys != self.keys:
             raise DataError("The teacher's answers belong to other images than the batch. Ask it about these.")
         return Batch(
             image=self.image[rows].float() / 255,
             lesion=self.lesion[rows].float(),
             easy=None if regions is None else regions.easy[rows].float(),
             hard=None if regions is None else regions.hard[rows].float(),
-            taught=None if taught is None else taught.probability[rows].float() / 255,
+            teacher_probability=None
+            if teacher_probability is None
+            else teacher_probability.probability[rows].float() / 255,
         )
 
     def batches(
@@ -79,7 +83,7 @@ class Prepared:
         batch_size: int,
         shuffle: torch.Generator | None = None,
         regions: Regions | None = None,
-        taught: Taught | None = None,
+        teacher_probability: TeacherProbabilities | None = None,
     ) -> Iterator[Batch]:
         """All samples once; in order, or shuffled by a generator.
 
@@ -92,7 +96,7 @@ class Prepared:
         if shuffle is not None and len(chunks) > 1 and len(chunks[-1]) == 1:
             chunks[-2:] = [torch.cat(chunks[-2:])]
         for rows in chunks:
-            yield self.batch(rows, regions, taught)
+            yield self.batch(rows, regions, teacher_probability)
 
 
 def prepare(manifest: Manifest, size: int, channels: int, cache: Path | None = None) -> Prepared:

@@ -18,8 +18,8 @@ from taichinet.evaluation.undefined import (
     SUFFIX,
     EmptyTruthPolicy,
     ImageSize,
-    decided_scores,
-    empty_truth,
+    empty_ground_truth,
+    resolve_undefined_scores,
 )
 
 COLUMNS = (
@@ -143,11 +143,11 @@ def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
     if len(regions) > 1:
         for region in regions:
             part = rows[rows["region"] == region].reset_index(drop=True)
-            found = empty_truth(part)
+            found = empty_ground_truth(part)
             decided = {policy: _decided(part, policy) for policy in POLICIES}
             by_region.append(_group(decided, str(region), None, ~found))
         rows = rows[rows["region"] == regions[0]].reset_index(drop=True)
-    empty = empty_truth(rows)
+    empty = empty_ground_truth(rows)
     scored = {policy: _decided(rows, policy) for policy in POLICIES}
     everything = pd.Series(True, index=rows.index)
     by_class = [
@@ -198,9 +198,9 @@ def summary_frame(summary: Summary, size: ImageSize = "network") -> pd.DataFrame
 
 
 def _decided(rows: pd.DataFrame, policy: EmptyTruthPolicy) -> pd.DataFrame:
-    """A copy of `rows` without NaN, with undefined scores replaced by `decided_scores`."""
+    """A copy of `rows` without NaN, with undefined scores replaced by `resolve_undefined_scores`."""
     columns = [score + suffix for suffix in SUFFIX.values() for score in OVERLAP_SCORES]
-    return rows.assign(**{column: decided_scores(rows, column, policy) for column in columns})
+    return rows.assign(**{column: resolve_undefined_scores(rows, column, policy) for column in columns})
 
 
 def _group(

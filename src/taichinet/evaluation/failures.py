@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from taichinet.evaluation.undefined import empty_truth
+from taichinet.evaluation.undefined import empty_ground_truth
 
 FailureKind = Literal["taken for background", "inverted"]
 KINDS: tuple[FailureKind, ...] = ("taken for background", "inverted")
@@ -69,7 +69,7 @@ def find_failures(scores: pd.DataFrame, rules: FailureRules = RULES) -> tuple[Fa
     Returns:
         Failures, sorted by kind, then from worst to best, then by key.
     """
-    lesions = scores[~empty_truth(scores) & (scores["true_pixels"] > 0)]
+    lesions = scores[~empty_ground_truth(scores) & (scores["true_pixels"] > 0)]
     if lesions.empty:
         return ()
     share = lesions["true_pixels"] / lesions["pixels"]

@@ -17,7 +17,7 @@ SCORES = ("dice", "jaccard", "accuracy", "precision", "sensitivity", "hd95", "as
 SUFFIX: Mapping[ImageSize, str] = {"network": "", "native": "_native"}
 
 
-def empty_truth(rows: pd.DataFrame) -> pd.Series[bool]:
+def empty_ground_truth(rows: pd.DataFrame) -> pd.Series[bool]:
     """Whether each row is a normal image: empty ground truth at network and at original resolution.
 
     False for a lesion that is only empty at network resolution, because it vanished in resizing.
@@ -25,7 +25,7 @@ def empty_truth(rows: pd.DataFrame) -> pd.Series[bool]:
     return (rows["true_pixels"] == 0) & rows["sensitivity_native"].isna()
 
 
-def decided_scores(rows: pd.DataFrame, column: str, policy: EmptyTruthPolicy | None) -> pd.Series[float]:
+def resolve_undefined_scores(rows: pd.DataFrame, column: str, policy: EmptyTruthPolicy | None) -> pd.Series[float]:
     """Replace undefined scores.
 
     DI, JA, PR and SE of a lesion that vanished in resizing are 0. Those of normal images are 0 with the policy 'paper'.
@@ -47,7 +47,7 @@ def decided_scores(rows: pd.DataFrame, column: str, policy: EmptyTruthPolicy | N
     values = values.fillna(0.0)
     if policy is None:
         return values
-    empty = empty_truth(rows)
+    empty = empty_ground_truth(rows)
     suffix = SUFFIX["native"] if column.endswith(SUFFIX["native"]) else SUFFIX["network"]
     predicts_nothing = rows[
         f"dice{suffix}"

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from taichinet.datasets.folds import Split
-from taichinet.datasets.prepared import Prepared, Taught
+from taichinet.datasets.prepared import Prepared, TeacherProbabilities
 from taichinet.errors import FoldError
 from taichinet.models.weights import WEIGHTS_FILE, load_weights
-from taichinet.training.device import Placement
+from taichinet.training.device import DeviceConfig
 from taichinet.training.loop import predict_batches
 
 
@@ -26,7 +26,9 @@ def teacher_digest(run: Path) -> str:
     return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
-def ask_teacher(run: Path, train: Prepared, split: Split, placement: Placement, batch_size: int = 16) -> Taught:
+def predict_teacher(
+    run: Path, train: Prepared, split: Split, device_config: DeviceConfig, batch_size: int = 16
+) -> TeacherProbabilities:
     """The teacher's lesion probability of every image of `train`, which must be the training part of `split`.
 
     Asked once, of the images as they are: training moves the answers along with the images. Raises FoldError where
@@ -48,6 +50,6 @@ def ask_teacher(run: Path, train: Prepared, split: Split, placement: Placement, 
         raise FoldError(
             f"The teacher in {run} has (channels, size, regions) {takes}, its pupil {wanted}. Give both the same."
         )
-    network = placement.place(loaded.network)
-    answers = [prediction.lesion for prediction in predict_batches(network, train.batches(batch_size), placement)]
-    return Taught(train.keys, torch.cat(answers).mul(255).round().to(torch.uint8).contiguous())
+    network = device_config.place(loaded.network)
+    answers = [prediction.lesion for prediction in predict_batches(network, train.batches(batch_size), device_config)]
+    return TeacherProbabilities(train.keys, torch.cat(answers).mul(255).round().to(torch.uint8).contiguous())

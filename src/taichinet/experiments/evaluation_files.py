@@ -54,7 +54,7 @@ def _network(scored: ScoredNetwork) -> dict[str, Any]:
         "threshold": config.threshold,
         "trained": {name: config.provenance[name] for name in ORIGIN if name in config.provenance},
         "weights_sha256": digest_file(scored.folder / WEIGHTS_FILE),
-        "placement": scored.placement.describe(),
+        "placement": scored.device_config.describe(),
         "images": len(scored.keys),
         "compared_with_training": scored.check.done,
         "near_duplicates": sorted(scored.check.near) if scored.check.by_thumbnails else "not checked",

@@ -26,8 +26,8 @@ from taichinet.evaluation.undefined import (
     SUFFIX,
     EmptyTruthPolicy,
     ImageSize,
-    decided_scores,
-    empty_truth,
+    empty_ground_truth,
+    resolve_undefined_scores,
 )
 from taichinet.experiments.card import (
     Cohort,
@@ -100,7 +100,7 @@ def validation_card(
     rows = scores.assign(key=scores["key"].astype(str)).reset_index(drop=True)
     _refuse_strangers(rows, manifest, extras)
     rows["cluster"] = cluster_numbers(list(rows["key"]), (*manifest.patients, *extras.groups))
-    empty = empty_truth(rows)
+    empty = empty_ground_truth(rows)
     lesion, normal = rows[~empty], rows[empty]
     boot = _Bootstrap(seed, resamples)
     return ValidationCard(
@@ -150,7 +150,7 @@ def _cohort(rows: pd.DataFrame, manifest: Manifest, dataset: Dataset, region: in
 
 def worst_keys(scores: pd.DataFrame, count: int = WORST) -> tuple[str, ...]:
     """Keys of the `count` lesion images with the lowest Dice at network size, worst first; equal ones by key."""
-    lesion = scores[~empty_truth(scores)]
+    lesion = scores[~empty_ground_truth(scores)]
     dice = lesion["dice"].fillna(0)
     return tuple(key for _, key in sorted(zip(dice.tolist(), lesion["key"].astype(str), strict=True))[:count])
 
@@ -162,8 +162,8 @@ def read_internal(weights_folder: Path) -> InternalResult | None:
         return None
     read = read_fold(run)
     rows = read.scores
-    rows = rows[~empty_truth(rows)].reset_index(drop=True)
-    means = {name: float(decided_scores(rows, name, None).mean()) for name in SCORES}
+    rows = rows[~empty_ground_truth(rows)].reset_index(drop=True)
+    means = {name: float(resolve_undefined_scores(rows, name, None).mean()) for name in SCORES}
     return InternalResult(len(rows), means, rows, _plan_groups(run, read.result.get("dataset_digest")))
 
 
@@ -199,7 +199,7 @@ def _group(
     confidences: Mapping[str, ImageConfidence],
 ) -> GroupCard:
     scores: dict[ImageSize, Mapping[str, Interval]] = {
-        size: {score: boot.mean(decided_scores(rows, score + suffix, policy), rows) for score in SCORES}
+        size: {score: boot.mean(resolve_undefined_scores(rows, score + suffix, policy), rows) for score in SCORES}
         for size, suffix in SUFFIX.items()
     }
     kept = [confidences[key] for key in rows["key"]] if confidences else []
@@ -228,13 +228,13 @@ def _comparison(lesion: pd.DataFrame, internal: InternalResult | None, boot: _Bo
     for score in COMPARED:
         if score not in internal.means:
             continue
-        here, there = decided_scores(lesion, score, None), internal.means[score]
+        here, there = resolve_undefined_scores(lesion, score, None), internal.means[score]
         external = float(here.mean())
         difference = Interval(external - there, nan, nan, len(here) + internal.images, 0)
         if internal.rows is not None:
             difference = bootstrap_difference(
                 np.asarray(here, dtype=np.float64),
-                np.asarray(decided_scores(internal.rows, score, None), dtype=np.float64),
+                np.asarray(resolve_undefined_scores(internal.rows, score, None), dtype=np.float64),
                 np.random.default_rng(boot.seed),
                 lesion["cluster"].tolist(),
                 None if internal.groups is None else cluster_numbers(list(internal.rows["key"]), internal.groups),

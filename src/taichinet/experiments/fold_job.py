@@ -12,7 +12,7 @@ from taichinet.experiments.distillation import teacher_digest
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.fold_result import run_identity
 from taichinet.experiments.study_data import StudyData
-from taichinet.training.device import Placement, choose_placement
+from taichinet.training.device import DeviceConfig, choose_device_config
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class FoldJob:
         return self.study.plan.split(self.fold, manifest.labels, share)
 
     @cached_property
-    def placement(self) -> Placement:
+    def device_config(self) -> DeviceConfig:
         """Device and precision of the training."""
-        return choose_placement(self.experiment.training.precision, self.experiment.training.channels_last)
+        return choose_device_config(self.experiment.training.precision, self.experiment.training.channels_last)
 
     @cached_property
     def teacher_digest(self) -> str | None:
@@ -66,7 +66,7 @@ class FoldJob:
 
     def identity_of(self, experiment: Experiment) -> str:
         """Digest of everything that decides the result of this fold under the settings of `experiment`."""
-        study, bf16 = self.study, self.placement.bf16
+        study, bf16 = self.study, self.device_config.bf16
         return run_identity(experiment, study.prepared, self.split, study.plan, bf16, self.teacher_digest)
 
     @cached_property

@@ -40,7 +40,7 @@ class Extension:
         longer run. Raises LockedError where another process works in the folder.
         """
         folder = self.job.folder
-        with locked(folder / "claim"):
+        with locked(folder / "lock"):
             rename_checkpoints(folder, self.identity, self.job.identity)
             (folder / "result.json").unlink(missing_ok=True)
             write_settings(self.job.experiment, folder)

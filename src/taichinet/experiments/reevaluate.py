@@ -17,7 +17,7 @@ from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.evaluation.confidence import ConfidenceKeeper
 from taichinet.experiments.scoring import score_images
 from taichinet.models.weights import CONFIG_FILE, LoadedWeights, load_weights
-from taichinet.training.device import Placement, choose_placement
+from taichinet.training.device import DeviceConfig, choose_device_config
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class ScoredNetwork:
     check: LeakCheck
 
     @property
-    def placement(self) -> Placement:
+    def device_config(self) -> DeviceConfig:
         """Where it runs, in the number format of its training."""
-        return choose_placement(self.loaded.config.provenance.get("precision", "auto"))
+        return choose_device_config(self.loaded.config.provenance.get("precision", "auto"))
 
     def prepare(self) -> Prepared:
         """The scored images at network size."""
@@ -134,11 +134,13 @@ def _note(check: LeakCheck, own: bool, fold: int, images: int) -> str:
 
 
 def _score(scored: ScoredNetwork, fold: int) -> pd.DataFrame:
-    placement = scored.placement
-    network = placement.place(scored.loaded.network)
+    device_config = scored.device_config
+    network = device_config.place(scored.loaded.network)
     threshold = scored.loaded.config.threshold
     data = scored.prepare()
-    return score_images(network, scored.manifest, data, fold, placement, threshold, on_region=scored.confidences).rows
+    return score_images(
+        network, scored.manifest, data, fold, device_config, threshold, on_region=scored.confidences
+    ).rows
 
 
 def find_weights(path: Path) -> tuple[Path, ...]:

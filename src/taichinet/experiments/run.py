@@ -23,7 +23,7 @@ from taichinet.datasets.duplicates.known_images import record_seen
 from taichinet.datasets.prepared import Prepared
 from taichinet.errors import SettingError
 from taichinet.evaluation.aggregate import aggregate
-from taichinet.experiments.distillation import ask_teacher
+from taichinet.experiments.distillation import predict_teacher
 from taichinet.experiments.experiment import describe_changes, setting_changes
 from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.fold_result import (
@@ -67,14 +67,14 @@ def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) 
         FoldError, WeightsError: The folder holds a fold or checkpoint of other settings, images or folds.
         SettingError: The settings do not fit the data set, or the training became non-finite.
     """
-    with locked(job.folder / "claim") as lock:
+    with locked(job.folder / "lock") as lock:
 
         def verified(phase: str, row: dict[str, Any], epochs: int) -> None:
             lock.verify()
             on_epoch(phase, row, epochs)
 
         remove_leftovers(job.folder)
-        refuse_idle_ranks(job.experiment.training, job.placement)  # before the mining, which takes hours
+        refuse_idle_ranks(job.experiment.training, job.device_config)  # before the mining, which takes hours
         if job.resume and (job.folder / "result.json").exists():
             return read_fold(job.folder, job.identity, _change(job))
         start = _prepare_folder(job)
@@ -144,14 +144,16 @@ def _train(job: FoldJob, start: _Start, on_epoch: OnEpoch) -> _Trained:
         validation=prepared.subset(split.validation),
         regions=None if mined is None else mined.regions,
         augmentation=experiment.data.augmentation,
-        taught=None if job.teacher is None else ask_teacher(job.teacher, train, split, job.placement),
+        teacher_probability=None
+        if job.teacher is None
+        else predict_teacher(job.teacher, train, split, job.device_config),
     )
     fitted = fit(
         network,
         data,
         experiment.objective,
         experiment.training,
-        job.placement,
+        job.device_config,
         job.folder,
         job.identity,
         job.resume,
@@ -171,7 +173,7 @@ def _mine(job: FoldJob, train: Prepared, on_epoch: OnEpoch) -> MinedRegions | No
         experiment.data.augmentation,
         job.mining_cache,
         lambda row: on_epoch("mine", row, experiment.mining.epochs),
-        job.placement,
+        job.device_config,
     )
     refuse_leakage(mined.provenance, (*job.split.validation, *job.split.test))
     return mined
@@ -184,7 +186,7 @@ def _score_and_record(job: FoldJob, trained: _Trained, start: _Start) -> FoldRes
     options = architecture(experiment.options)
     if network is not trained.network and isinstance(network, TaiChiNet):
         options = network.settings.model_dump(mode="json", exclude_defaults=True)
-    scored = score_images(network, study.manifest, study.prepared.subset(job.split.test), job.fold, job.placement)
+    scored = score_images(network, study.manifest, study.prepared.subset(job.split.test), job.fold, job.device_config)
     result = {
         **_origin(job),
         "selection": {
@@ -196,7 +198,7 @@ def _score_and_record(job: FoldJob, trained: _Trained, start: _Start) -> FoldRes
         "mining": None if trained.mined is None else _mining_summary(trained.mined),
         "teacher": job.teacher_digest,
         **asdict(measure_complexity(experiment.model, experiment.data.size, **options)),
-        "placement": job.placement.describe(),
+        "placement": job.device_config.describe(),
         "inference_seconds_per_image": scored.inference_seconds_per_image,
         "wall_seconds": start.seconds(),
         "commit": start.commit,

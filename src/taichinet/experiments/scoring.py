@@ -19,7 +19,7 @@ from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared
 from taichinet.evaluation.metrics import score_mask
 from taichinet.evaluation.resize import resize_probability
-from taichinet.training.device import Placement
+from taichinet.training.device import DeviceConfig
 from taichinet.training.loop import predict_batches
 
 AT_NATIVE_SIZE = "_native"
@@ -45,7 +45,7 @@ def score_images(
     manifest: Manifest,
     data: Prepared,
     fold: int,
-    placement: Placement,
+    device_config: DeviceConfig,
     threshold: float = 0.5,
     batch_size: int = 16,
     on_region: OnRegion | None = None,
@@ -63,7 +63,7 @@ def score_images(
     position = 0
     for batch in data.batches(batch_size):
         began = time.perf_counter()
-        (prediction,) = predict_batches(network, [batch], placement)  # one at a time: no map outlives its batch
+        (prediction,) = predict_batches(network, [batch], device_config)  # one at a time: no map outlives its batch
         seconds.append((time.perf_counter() - began) / len(batch.image))
         lesion, second = prediction.lesion, prediction.second_opinion  # once a batch, not once an image
         for i in range(len(batch.image)):

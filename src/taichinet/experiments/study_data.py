@@ -41,7 +41,7 @@ def open_folds(experiment: Experiment, data: Path | str, protocol: Protocol, out
     content = ("-with-normal" if settings.include_normal else "-lesions") if dataset.has_normal else ""
     folds = "" if protocol == "official" else f"-{settings.folds}folds-seed{settings.fold_seed}"
     path = out / "folds" / f"{manifest.name}{content}-{protocol}{folds}.json"
-    with nullcontext() if path.exists() else locked(path.with_suffix(".claim"), wait=True):
+    with nullcontext() if path.exists() else locked(path.with_suffix(".lock"), wait=True):
         groups = () if path.exists() else find_copies(manifest).groups
         return manifest, load_or_make_folds(path, manifest, groups, protocol, settings.fold_seed, settings.folds)
 

@@ -19,7 +19,7 @@ from taichinet.inference.runtimes.eager import Eager
 from taichinet.inference.runtimes.runtime import Maps, Runtime
 from taichinet.models.input_size import SIZE_MULTIPLE
 from taichinet.models.weights import LoadedWeights
-from taichinet.training.device import Placement
+from taichinet.training.device import DeviceConfig
 
 _TOUCHING = np.ones((3, 3), dtype=np.bool_)  # 8-neighbourhood
 
@@ -67,7 +67,7 @@ class NetworkInput:
     """An image at the input resolution of the network, uint8 (C, S, S), and its original (height, width)."""
 
     pixels: NDArray[np.uint8]
-    native_size: tuple[int, int]
+    original_size: tuple[int, int]
 
 
 class Predictor:
@@ -76,7 +76,7 @@ class Predictor:
     def __init__(
         self,
         weights: LoadedWeights,
-        placement: Placement,
+        device_config: DeviceConfig,
         threshold: float | None = None,
         runtime: Runtime | None = None,
     ) -> None:
@@ -84,10 +84,10 @@ class Predictor:
 
         Args:
             weights: Network and configuration.
-            placement: Device, precision and memory layout; used if `runtime` is None.
+            device_config: Device, precision and memory layout; used if `runtime` is None.
             threshold: Probability threshold of the mask in [0, 1]. By default, that of the weights.
             runtime: Runtime of the network, see `runtimes/choose.py`. None: plain PyTorch; the network of `weights` is
-                moved to `placement`.
+                moved to `device_config`.
 
         Raises:
             WeightsError: The input resolution, number of channels or number of regions is not supported.
@@ -110,7 +110,7 @@ class Predictor:
         self.size = size
         self.channels = weights.channels
         self._weights = weights.name
-        self.runtime: Runtime = runtime or Eager(weights.network, placement)
+        self.runtime: Runtime = runtime or Eager(weights.network, device_config)
 
     def predict(self, pixels: NDArray[np.uint8]) -> MaskPrediction:
         """Segment one image.
@@ -203,8 +203,8 @@ class Predictor:
                     f"the prediction of the weights {self._weights} ({self.runtime.description}) for this image is not "
                     "finite, so there is no mask. Use --runtime eager, or other weights."
                 )
-        disagreement = None if maps.disagreement is None else _native(maps.disagreement[index], image.native_size)
-        return _measured(_native(maps.lesion[index], image.native_size), disagreement, self.threshold)
+        disagreement = None if maps.disagreement is None else _native(maps.disagreement[index], image.original_size)
+        return _measured(_native(maps.lesion[index], image.original_size), disagreement, self.threshold)
 
 
 def _native(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:

@@ -39,8 +39,8 @@ def objective(prediction: Prediction, batch: Batch, step: Step, settings: Object
 
     Args:
         prediction: Network output. Without a second path, only the lesion terms are computed.
-        batch: Images and ground truth. With a teacher probability in `taught`, the cross-entropy with it is added
-            (distillation, Hinton et al. 2015, at temperature 1).
+        batch: Images and ground truth. With a `teacher_probability`, the cross-entropy with it is added (distillation,
+            Hinton et al. 2015, at temperature 1).
         step: Curriculum step: "easy" (step 1: adds the E_p term, without L_C), "hard" (step 2: adds the H_p term, with
             L_C), or "plain" (no easy-hard strategy: Eq. 13).
         settings: Loss terms and weights. `auxiliary` has the weights of terms specific to single networks.
@@ -50,8 +50,8 @@ def objective(prediction: Prediction, batch: Batch, step: Step, settings: Object
     """
     loss = settings.positive_weight * lesion_loss(prediction, batch.lesion, settings.auxiliary)  # Eq. 15
     loss = loss + auxiliary_loss(prediction, batch, settings.auxiliary)
-    if batch.taught is not None:
-        loss = loss + settings.taught_weight * cross_entropy(prediction.positive, batch.taught).mean()
+    if batch.teacher_probability is not None:
+        loss = loss + settings.taught_weight * cross_entropy(prediction.positive, batch.teacher_probability).mean()
     region = {"easy": batch.easy, "hard": batch.hard, "plain": None}[step]
     if region is not None:
         loss = loss + settings.region_weight * region_loss(

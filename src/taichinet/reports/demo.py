@@ -18,7 +18,7 @@ from taichinet.reports.overlay import heat, overlay, strip
 from taichinet.reports.page import Case, NetworkScore, PageContent
 from taichinet.reports.summaries import network_title
 from taichinet.storage.atomic import write_json
-from taichinet.training.device import choose_placement
+from taichinet.training.device import choose_device_config
 
 CASES_SHOWN = 12
 
@@ -91,9 +91,9 @@ def _curve(result: dict[str, Any], study: Study) -> LearningCurve:
 
 def _cases(manifest: Manifest, studies: list[Study]) -> tuple[Case, ...]:
     samples = {sample.key: sample for sample in manifest.samples}
-    placement = choose_placement("float32")
+    device_config = choose_device_config("float32")
     predictors = {
-        _name(study.folds[0].result): Predictor(load_weights(study.folds[0].folder / "weights"), placement)
+        _name(study.folds[0].result): Predictor(load_weights(study.folds[0].folder / "weights"), device_config)
         for study in studies
     }
     tables = {_name(study.folds[0].result): study.scores.set_index("key")[["dice", "label"]] for study in studies}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from taichinet.experiments.experiment import Experiment
-from taichinet.experiments.recipes.baselines import rival
+from taichinet.experiments.recipes.baselines import baseline
 from taichinet.experiments.recipes.catalogue import busi_taichinet
 from taichinet.models.catalogue import model_settings
 
@@ -58,13 +58,13 @@ PRINTED_OF_TAICHINET = frozenset(("options.width", "options.head", "options.cros
 def departures(experiment: Experiment, full: Experiment | None = None) -> list[str]:
     """What `experiment` does otherwise than `full`, as `size 128 px (paper: 224)` or `... (our default: none)`.
 
-    Without `full`, TaiChiNet and its variations are compared with `busi-taichinet`, a rival with `busi-<rival>`: its
-    own paper's options, trained plainly. What nothing reads is no departure: the preparation's settings and
-    `region_rest` where no strategy is.
+    Without `full`, TaiChiNet and its variations are compared with `busi-taichinet`, and a baseline with
+    `busi-<baseline>`: the options of its own paper without learning strategy. Settings that are not used are not
+    listed: without a strategy, those of the mining stage and `region_rest`.
     """
     if full is None:
         full = busi_taichinet()
-        full = full if experiment.model == full.model else rival(full, experiment.model)
+        full = full if experiment.model == full.model else baseline(full, experiment.model)
     paper = flat_settings(full)
     plain = experiment.training.strategy == "plain"
     found = []

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from taichinet.models.upsampling import processor_has_bf16
-from taichinet.training.distributed.ranks import ALONE, Ranks, present_ranks
+from taichinet.training.distributed.ranks import SINGLE_PROCESS, Ranks, current_ranks
 
 
 @dataclass(frozen=True)
-class Placement:
+class DeviceConfig:
     """Device, precision and memory layout of a network and its batches, and the ranks of a distributed training.
 
     Attributes:
@@ -26,7 +26,7 @@ class Placement:
     device: torch.device
     bf16: bool
     memory_format: torch.memory_format
-    ranks: Ranks = ALONE
+    ranks: Ranks = SINGLE_PROCESS
 
     def place(self, network: nn.Module) -> nn.Module:
         """Move `network` to the device and memory layout, in place, and return it."""
@@ -44,7 +44,9 @@ class Placement:
         return f"{self.device.type} {'bf16' if self.bf16 else 'float32'} {layout}{processes}"
 
 
-def choose_placement(precision: Literal["auto", "bf16", "float32"] = "auto", channels_last: bool = True) -> Placement:
+def choose_device_config(
+    precision: Literal["auto", "bf16", "float32"] = "auto", channels_last: bool = True
+) -> DeviceConfig:
     """Choose the device (a GPU if available, otherwise the CPU), precision and memory layout.
 
     Args:
@@ -59,7 +61,9 @@ def choose_placement(precision: Literal["auto", "bf16", "float32"] = "auto", cha
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bf16 = precision == "bf16" or (precision == "auto" and _native_bf16(device))
     channels_last = channels_last and (bf16 or _fast_channels_last(device))
-    return Placement(device, bf16, torch.channels_last if channels_last else torch.contiguous_format, present_ranks())
+    return DeviceConfig(
+        device, bf16, torch.channels_last if channels_last else torch.contiguous_format, current_ranks()
+    )
 
 
 def _fast_channels_last(device: torch.device) -> bool:

@@ -27,7 +27,7 @@ from taichinet.storage.digest import digest_tensors
 from taichinet.storage.lock import locked
 from taichinet.storage.tensors import write_tensors
 from taichinet.training.checkpoint import clear_checkpoints
-from taichinet.training.device import Placement, choose_placement
+from taichinet.training.device import DeviceConfig, choose_device_config
 from taichinet.training.fit import TrainingData, fit
 from taichinet.training.loop import predict_batches
 from taichinet.training.settings import (
@@ -121,7 +121,7 @@ def mine_regions(
     augmentation: AugmentationSettings,
     cache: Path,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
-    placement: Placement | None = None,
+    device_config: DeviceConfig | None = None,
 ) -> MinedRegions:
     """Mine E_p and H_p of the training images, or read them from the cache.
 
@@ -134,7 +134,7 @@ def mine_regions(
         augmentation: Augmentation of the training images.
         cache: Folder with one subfolder per identity.
         on_epoch: Called with the history row of each completed epoch.
-        placement: Device and precision; chosen automatically if None.
+        device_config: Device and precision; chosen automatically if None.
 
     Returns:
         The regions and their provenance.
@@ -144,12 +144,12 @@ def mine_regions(
         SettingError: A loss, weight or output is not finite.
         StorageError: The regions cannot be written.
     """
-    placement = placement or choose_placement()
-    provenance = _provenance(train, settings, augmentation, placement.bf16)
+    device_config = device_config or choose_device_config()
+    provenance = _provenance(train, settings, augmentation, device_config.bf16)
     folder = cache / provenance.identity()
     if (folder / "provenance.json").exists():
         return _read_from_cache(folder)
-    with locked(cache / f"{folder.name}.claim", wait=True) as lock:
+    with locked(cache / f"{folder.name}.lock", wait=True) as lock:
         if (folder / "provenance.json").exists():  # while this process waited
             return _read_from_cache(folder)
 
@@ -157,7 +157,7 @@ def mine_regions(
             lock.verify()
             on_epoch(row)
 
-        mined = _mine(train, settings, augmentation, folder, provenance, hear, placement)
+        mined = _mine(train, settings, augmentation, folder, provenance, hear, device_config)
         _write_regions(mined, folder)
     return mined
 
@@ -169,7 +169,7 @@ def _mine(
     folder: Path,
     provenance: Provenance,
     on_epoch: Callable[[dict[str, Any]], None],
-    placement: Placement,
+    device_config: DeviceConfig,
 ) -> MinedRegions:
     torch.manual_seed(settings.seed)
     network = UNetPlusPlus(
@@ -186,10 +186,10 @@ def _mine(
     )
     data = TrainingData(train, train.subset(()), None, augmentation)
     objective = ObjectiveSettings(auxiliary=AuxiliarySettings(levels=1))  # output 1 has the same weight as output 4
-    fitted = fit(network, data, objective, training, placement, folder, provenance.identity(), True, on_epoch)
+    fitted = fit(network, data, objective, training, device_config, folder, provenance.identity(), True, on_epoch)
     easy, hard = [], []
     batches = list(train.batches(training.micro_batch_size))
-    for batch, prediction in zip(batches, predict_batches(network, batches, placement), strict=True):
+    for batch, prediction in zip(batches, predict_batches(network, batches, device_config), strict=True):
         coarse, *_, fine = (torch.sigmoid(level) for level in prediction.levels)
         parts = split_lesion(coarse, fine, batch.lesion)
         easy.append(parts[0].to(torch.uint8))

@@ -14,13 +14,13 @@ from torch import nn
 
 from taichinet.batch import Batch
 from taichinet.datasets.augmentation import AugmentationSettings, augment
-from taichinet.datasets.prepared import Prepared, Regions, Taught
+from taichinet.datasets.prepared import Prepared, Regions, TeacherProbabilities
 from taichinet.errors import SettingError
 from taichinet.evaluation.validation import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.training.allocator import keep_freed_memory
 from taichinet.training.checkpoint import CURRENT, Checkpoint, load_checkpoint, save_checkpoint
-from taichinet.training.device import Placement
+from taichinet.training.device import DeviceConfig
 from taichinet.training.distributed.cross_rank_norm import norms_across
 from taichinet.training.loop import NotFiniteError, predict_batches, train_epoch
 from taichinet.training.settings import TrainingSettings
@@ -38,14 +38,14 @@ class TrainingData:
         validation: Images for model selection.
         regions: E_p and H_p of `train`, or None if the strategy does not need them.
         augmentation: Augmentation of the training images.
-        taught: Teacher probabilities for `train`, or None without a teacher.
+        teacher_probability: Teacher probabilities for `train`, or None without a teacher.
     """
 
     train: Prepared
     validation: Prepared
     regions: Regions | None
     augmentation: AugmentationSettings
-    taught: Taught | None = None
+    teacher_probability: TeacherProbabilities | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Task:
     data: TrainingData
     loss: ObjectiveSettings
     settings: TrainingSettings
-    placement: Placement
+    device_config: DeviceConfig
     epoch: int
     optimizer: dict[str, Any]
 
@@ -82,7 +82,7 @@ def fit(
     data: TrainingData,
     loss: ObjectiveSettings,
     settings: TrainingSettings,
-    placement: Placement,
+    device_config: DeviceConfig,
     folder: Path,
     identity: str,
     resume: bool = False,
@@ -99,7 +99,7 @@ def fit(
         data: Training and validation images.
         loss: Loss terms and weights.
         settings: Training settings.
-        placement: Device, precision and ranks.
+        device_config: Device, precision and ranks.
         folder: Folder for checkpoints.
         identity: Digest of settings and training keys, stored in the checkpoints.
         resume: Whether to resume from the newest checkpoint in `folder`.
@@ -117,17 +117,17 @@ def fit(
     """
     if settings.strategy == "easy-to-hard" and data.regions is None:
         raise SettingError("training.strategy=easy-to-hard needs mined regions. Mine them, or train with 'plain'.")
-    refuse_idle_ranks(settings, placement)
-    if placement.device.type == "cpu":
+    refuse_idle_ranks(settings, device_config)
+    if device_config.device.type == "cpu":
         keep_freed_memory()
     earlier = load_checkpoint(folder, identity) if resume else None
     if earlier is not None:
         network.load_state_dict(earlier.network)
     state = earlier or Checkpoint(identity, 0, {}, {}, {}, -math.inf, 0, [])
     shared = replace(data, validation=data.validation.subset(()))
-    task = Task(network, shared, loss, settings, placement, state.epoch, state.optimizer)
-    placement.ranks.hand_out(task)  # before the network is moved to the GPU of rank 0
-    placement.place(network)
+    task = Task(network, shared, loss, settings, device_config, state.epoch, state.optimizer)
+    device_config.ranks.broadcast(task)  # before the network is moved to the GPU of rank 0
+    device_config.place(network)
     optimizer = task.new_optimizer(network)
     while state.epoch < settings.epochs:
         row = _train_and_validate(task, network, optimizer, data.validation, state, folder)
@@ -151,7 +151,7 @@ def _train_and_validate(
     began = time.perf_counter()
     try:
         train_loss = run_epoch(task, network, optimizer, epoch)
-        dice = validation_dice(network, validation, settings.micro_batch_size, task.placement)
+        dice = validation_dice(network, validation, settings.micro_batch_size, task.device_config)
     except NotFiniteError as error:
         raise SettingError(f"Epoch {epoch + 1}: {error} {_last_good(state, folder)}") from error
     return {
@@ -204,14 +204,14 @@ def run_epoch(task: Task, network: nn.Module, optimizer: torch.optim.Optimizer, 
     step = settings.step(epoch)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(settings, epoch)
-    ranks = task.placement.ranks
+    ranks = task.device_config.ranks
     with norms_across(network, ranks):
         return train_epoch(
             network,
-            epoch_batches(task.data, settings, epoch, ranks.rank, task.placement.device),
+            epoch_batches(task.data, settings, epoch, ranks.rank, task.device_config.device),
             lambda prediction, batch: objective(prediction, batch, step, task.loss),
             optimizer,
-            task.placement,
+            task.device_config,
             settings.accumulate,
         )
 
@@ -240,17 +240,17 @@ def epoch_batches(
     seed = settings.seed * 1_000_003 + epoch
     torch.manual_seed(seed + rank * 1_000_000_000_039)
     generator = torch.Generator().manual_seed(seed)
-    for batch in data.train.batches(settings.batch_size, generator, data.regions, data.taught):
+    for batch in data.train.batches(settings.batch_size, generator, data.regions, data.teacher_probability):
         yield augment(batch.to(device, torch.contiguous_format), data.augmentation, generator)
 
 
-def refuse_idle_ranks(settings: TrainingSettings, placement: Placement) -> None:
+def refuse_idle_ranks(settings: TrainingSettings, device_config: DeviceConfig) -> None:
     """Raise SettingError if micro-batches are too small for two images on each of several ranks."""
-    needed = 2 * settings.accumulate * placement.ranks.size
-    if placement.ranks.size > 1 and settings.batch_size < needed:
+    needed = 2 * settings.accumulate * device_config.ranks.size
+    if device_config.ranks.size > 1 and settings.batch_size < needed:
         raise SettingError(
             f"A batch of {settings.batch_size} in {settings.accumulate} micro-batch(es) has fewer than two images for "
-            f"each of {placement.ranks.size} processes. Start fewer processes, or raise batch_size to {needed}."
+            f"each of {device_config.ranks.size} processes. Start fewer processes, or raise batch_size to {needed}."
         )
 
 
@@ -262,13 +262,13 @@ def learning_rate(settings: TrainingSettings, epoch: int) -> float:
     return settings.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
 
 
-def validation_dice(network: nn.Module, data: Prepared, batch_size: int, placement: Placement) -> float:
+def validation_dice(network: nn.Module, data: Prepared, batch_size: int, device_config: DeviceConfig) -> float:
     """Mean Dice over the validation images at the input resolution of the network; NaN without images."""
     if not data.keys:
         return math.nan
     scores = []
     rows = torch.split(torch.arange(len(data.keys)), batch_size)
-    predictions = predict_batches(network, (data.batch(part) for part in rows), placement)
+    predictions = predict_batches(network, (data.batch(part) for part in rows), device_config)
     for part, prediction in zip(rows, predictions, strict=True):
         scores.append(image_dice(prediction.lesion, data.batch(part).lesion))
     return float(torch.cat(scores).mean())

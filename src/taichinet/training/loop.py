@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from taichinet.batch import Batch, Prediction
 from taichinet.errors import SettingError
 from taichinet.models.weights import first_not_finite
-from taichinet.training.device import Placement
+from taichinet.training.device import DeviceConfig
 from taichinet.training.distributed.cross_rank_norm import count_in_norms
 
 BatchLoss = Callable[[Prediction, Batch], Tensor]
@@ -33,7 +33,7 @@ def train_epoch(
     batches: Iterable[Batch],
     loss_of: BatchLoss,
     optimizer: torch.optim.Optimizer,
-    placement: Placement,
+    device_config: DeviceConfig,
     accumulate: int = 1,
 ) -> float:
     """Train on every batch once.
@@ -47,7 +47,7 @@ def train_epoch(
         batches: Training batches.
         loss_of: Computes the scalar loss of a prediction and its batch.
         optimizer: Optimizer; one step per batch.
-        placement: Device, precision and ranks.
+        device_config: Device, precision and ranks.
         accumulate: Number of micro-batches per batch.
 
     Returns:
@@ -57,7 +57,7 @@ def train_epoch(
         NotFiniteError: A loss, or after the epoch a weight or running statistic, is not finite.
     """
     network.train()
-    ranks = placement.ranks
+    ranks = device_config.ranks
     total, images = 0.0, 0
     for whole in batches:
         count = len(whole.image)
@@ -65,8 +65,8 @@ def train_epoch(
         for micro_batch in whole.split(accumulate):
             own = ranks.share(micro_batch)
             count_in_norms(network, own.counts)
-            batch = own.batch.to(placement.device, placement.memory_format)
-            with placement.autocast():
+            batch = own.batch.to(device_config.device, device_config.memory_format)
+            with device_config.autocast():
                 prediction = network(batch.image)
             loss = loss_of(prediction, batch)
             value = loss.item()
@@ -89,13 +89,13 @@ def refuse_not_finite(network: nn.Module) -> None:
 
 
 @torch.inference_mode()
-def predict_batches(network: nn.Module, batches: Iterable[Batch], placement: Placement) -> list[Prediction]:
+def predict_batches(network: nn.Module, batches: Iterable[Batch], device_config: DeviceConfig) -> list[Prediction]:
     """Run the network in evaluation mode on every batch.
 
     Args:
         network: The network, on its device.
         batches: Batches on any device.
-        placement: Device and precision.
+        device_config: Device and precision.
 
     Returns:
         Predictions on the CPU, in the order of the batches, without `feedback` and `reconstruction`.
@@ -106,8 +106,8 @@ def predict_batches(network: nn.Module, batches: Iterable[Batch], placement: Pla
     network.eval()
     predictions = []
     for cpu_batch in batches:
-        batch = cpu_batch.to(placement.device, placement.memory_format)
-        with placement.autocast():
+        batch = cpu_batch.to(device_config.device, device_config.memory_format)
+        with device_config.autocast():
             prediction: Prediction = network(batch.image)
         outputs = {"lesion": prediction.positive, "second path": prediction.negative}
         name = first_not_finite({name: output for name, output in outputs.items() if output is not None})

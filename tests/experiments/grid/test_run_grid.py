@@ -21,7 +21,7 @@ from taichinet.experiments.grid.cells import Cell, count_images, name_data, plan
 from taichinet.experiments.grid.executors import Processes, Serial
 from taichinet.experiments.grid.progress import Progress, look
 from taichinet.experiments.grid.run_grid import run_grid
-from taichinet.experiments.grid.work import Ended, Task, perform
+from taichinet.experiments.grid.work import Task, TaskResult, run_task
 
 SETTINGS_OF_ONE_EPOCH = {**SETTINGS, "training.epochs": 1}
 
@@ -149,24 +149,24 @@ def test_several_processes_end_with_the_files_of_one(data: Path, tmp_path: Path)
     progress = run(data, tmp_path / "two", *recipes, executor=Processes(2, threads=torch.get_num_threads()))
     assert states(progress) == ["done", "done"]
     assert len(list((tmp_path / "two/mining").glob("*/provenance.json"))) == 1
-    assert not list((tmp_path / "two").rglob("*claim*"))
+    assert not list((tmp_path / "two").rglob("*lock*"))
     for name in recipes:
         cell = f"busi/short-{name}/grouped/fold-0"
         for file in ("weights/model.safetensors", "scores.csv"):
             assert (tmp_path / "one" / cell / file).read_bytes() == (tmp_path / "two" / cell / file).read_bytes()
 
 
-def killed_once(task: Task) -> Ended:
+def killed_once(task: Task) -> TaskResult:
     """Dies the first time by a signal that no process can catch."""
     mark = task.folder.parent / "died"
     if not mark.exists():
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return perform(task)
+    return run_task(task)
 
 
-def always_killed(task: Task) -> Ended:
+def always_killed(task: Task) -> TaskResult:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
 
@@ -208,10 +208,10 @@ def test_a_cell_that_another_command_works_on_is_waited_for(data: Path, tmp_path
 
         asked = 0
 
-        def wait(self, seconds: float) -> list[Ended]:
+        def wait(self, seconds: float) -> list[TaskResult]:
             self.asked += 1
             if self.asked == 1:
-                return [Ended(self._tasks.pop(), "busy", "worked on by process 1 on node")]
+                return [TaskResult(self._tasks.pop(), "busy", "worked on by process 1 on node")]
             return super().wait(seconds)
 
     seen: list[str] = []

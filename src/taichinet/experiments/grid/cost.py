@@ -27,7 +27,7 @@ from taichinet.models.backbones import architecture
 from taichinet.models.catalogue import create_model
 from taichinet.models.complexity import measure_complexity
 from taichinet.storage.documents import read_json
-from taichinet.training.device import choose_placement
+from taichinet.training.device import choose_device_config
 from taichinet.training.loop import train_epoch
 
 FORWARDS_PER_STEP = 3
@@ -169,8 +169,8 @@ def speed_key(one: Experiment) -> str:
 
 
 def _time_steps(one: Experiment) -> list[float]:
-    placement = choose_placement(one.training.precision, one.training.channels_last)
-    network = placement.place(create_model(one.model, **architecture(one.options)))
+    device_config = choose_device_config(one.training.precision, one.training.channels_last)
+    network = device_config.place(create_model(one.model, **architecture(one.options)))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-6)
     image = torch.rand(CALIBRATION_BATCH, one.channels, one.data.size, one.data.size)
     regions = int(one.options.get("num_classes", 1))
@@ -179,7 +179,7 @@ def _time_steps(one: Experiment) -> list[float]:
     seconds = []
     for _ in range(CALIBRATION_STEPS + 1):  # the first warms up
         began = time.perf_counter()
-        train_epoch(network, [batch], lambda p, b: objective(p, b, "plain", one.objective), optimizer, placement)
+        train_epoch(network, [batch], lambda p, b: objective(p, b, "plain", one.objective), optimizer, device_config)
         seconds.append(time.perf_counter() - began)
     return seconds[1:]
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
-from taichinet.experiments.grid.work import Ended, Task, perform
+from taichinet.experiments.grid.work import Task, TaskResult, run_task
 from taichinet.experiments.run import OnEpoch
 
 PARENT_POLL_SECONDS = 1.0
@@ -28,7 +28,7 @@ class Executor(Protocol):
     def start(self, task: Task) -> None:
         """Take a task; returns at once."""
 
-    def wait(self, seconds: float) -> list[Ended]:
+    def wait(self, seconds: float) -> list[TaskResult]:
         """Those that have ended, after at most about `seconds` (a serial executor: after the task)."""
         ...
 
@@ -49,11 +49,11 @@ class Serial:
         """Keep it for `wait`."""
         self._tasks.append(task)
 
-    def wait(self, seconds: float) -> list[Ended]:
+    def wait(self, seconds: float) -> list[TaskResult]:
         """Run what was started."""
         if not self._tasks:
             time.sleep(seconds)
-        return [perform(self._tasks.pop(0), self._on_epoch) for _ in range(len(self._tasks))]
+        return [run_task(self._tasks.pop(0), self._on_epoch) for _ in range(len(self._tasks))]
 
     def stop(self) -> None:
         """Nothing runs outside `wait`."""
@@ -65,7 +65,7 @@ class Processes:
     A process that the system kills costs its own task alone.
     """
 
-    def __init__(self, jobs: int, threads: int | None = None, work: Callable[[Task], Ended] = perform) -> None:
+    def __init__(self, jobs: int, threads: int | None = None, work: Callable[[Task], TaskResult] = run_task) -> None:
         self.slots = jobs
         self._threads = threads or max((os.cpu_count() or 1) // jobs, 1)
         self._work = work
@@ -80,12 +80,12 @@ class Processes:
         sender.close()
         self._running[receiver] = (task, process)
 
-    def wait(self, seconds: float) -> list[Ended]:
+    def wait(self, seconds: float) -> list[TaskResult]:
         """The tasks whose process has sent a result or died."""
         if not self._running:
             time.sleep(seconds)
             return []
-        ended: list[Ended] = []
+        ended: list[TaskResult] = []
         ready = wait(list(self._running), seconds)
         for receiver in [one for one in self._running if one in ready]:
             task, process = self._running.pop(receiver)
@@ -94,7 +94,7 @@ class Processes:
                 process.join()
             except EOFError:
                 process.join()
-                ended.append(Ended(task, "lost", f"its process died ({_cause(process.exitcode)})"))
+                ended.append(TaskResult(task, "lost", f"its process died ({_cause(process.exitcode)})"))
         return ended
 
     def stop(self) -> None:
@@ -106,7 +106,7 @@ class Processes:
         self._running = {}
 
 
-def _child(work: Callable[[Task], Ended], task: Task, threads: int, sender: Connection[Any, Any]) -> None:
+def _child(work: Callable[[Task], TaskResult], task: Task, threads: int, sender: Connection[Any, Any]) -> None:
     _end_with_parent()
     import torch
 

@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from taichinet.errors import SettingError
-from taichinet.experiments.grid.work import Ended, Task, perform
+from taichinet.experiments.grid.work import Task, TaskResult, run_task
 
 CONNECT_SECONDS = 10
 
@@ -62,7 +62,7 @@ class RayCluster:
         """Hand it to the cluster, which places it."""
         self._running[self._remote.remote(task, self._cpus)] = task
 
-    def wait(self, seconds: float) -> list[Ended]:
+    def wait(self, seconds: float) -> list[TaskResult]:
         """Those that ended, or whose worker or machine is gone."""
         if not self._running:
             time.sleep(seconds)
@@ -75,7 +75,7 @@ class RayCluster:
                 ended.append(self._ray.get(reference))
             except self._ray.exceptions.RayError as error:
                 first = (str(error).strip() or type(error).__name__).splitlines()[0]
-                ended.append(Ended(task, "lost", f"its worker was lost ({first})"))
+                ended.append(TaskResult(task, "lost", f"its worker was lost ({first})"))
         return ended
 
     def stop(self) -> None:
@@ -114,8 +114,8 @@ def _no_answer(address: str, error: Exception) -> SettingError:
     )
 
 
-def _remote_task(task: Task, threads: int) -> Ended:
+def _remote_task(task: Task, threads: int) -> TaskResult:
     import torch
 
     torch.set_num_threads(threads)
-    return perform(task)
+    return run_task(task)

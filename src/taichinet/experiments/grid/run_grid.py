@@ -10,7 +10,7 @@ from taichinet.experiments.cross_validate import summarise_study
 from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.grid.executors import Executor
 from taichinet.experiments.grid.progress import Entry, Progress, read_epoch
-from taichinet.experiments.grid.work import Ended, copy_result
+from taichinet.experiments.grid.work import TaskResult, copy_result
 from taichinet.experiments.study_data import teacher_folder
 
 BUSY_SECONDS = 5.0  # before a cell that another process works on is tried again
@@ -68,7 +68,7 @@ def run_grid(
     return progress
 
 
-def _note(progress: Progress, entry: Entry, ended: Ended) -> None:
+def _note(progress: Progress, entry: Entry, ended: TaskResult) -> None:
     if ended.outcome == "busy":
         entry.state, entry.note = "elsewhere", ended.reason
         return

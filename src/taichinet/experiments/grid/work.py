@@ -28,7 +28,7 @@ FAILURE = "failure.txt"
 
 
 @dataclass(frozen=True)
-class Ended:
+class TaskResult:
     """How a task ended. "busy": another process works in its folder; "lost": its worker died and nobody knows why."""
 
     task: Task
@@ -36,7 +36,7 @@ class Ended:
     reason: str = ""
 
 
-def perform(task: Task, on_epoch: OnEpoch = lambda phase, row, epochs: None) -> Ended:
+def run_task(task: Task, on_epoch: OnEpoch = lambda phase, row, epochs: None) -> TaskResult:
     """Do `task`; whatever goes wrong becomes the reason, so that the other tasks go on.
 
     The traceback of a defect lies in the task's folder as failure.txt.
@@ -47,14 +47,14 @@ def perform(task: Task, on_epoch: OnEpoch = lambda phase, row, epochs: None) -> 
         else:
             score_transfer(task)
     except LockedError as error:
-        return Ended(task, "busy", str(error))
+        return TaskResult(task, "busy", str(error))
     except TaiChiNetError as error:
-        return Ended(task, "failed", str(error))
+        return TaskResult(task, "failed", str(error))
     except Exception as error:  # noqa: BLE001 - one defect must not stop a week of other trainings
         _note_failure(task.folder)
-        return Ended(task, "failed", f"{type(error).__name__}: {error} (traceback in {task.folder / FAILURE})")
+        return TaskResult(task, "failed", f"{type(error).__name__}: {error} (traceback in {task.folder / FAILURE})")
     (task.folder / FAILURE).unlink(missing_ok=True)
-    return Ended(task, "done")
+    return TaskResult(task, "done")
 
 
 def train_cell(cell: Cell, on_epoch: OnEpoch) -> None:
@@ -75,7 +75,7 @@ def copy_result(cell: Cell, twin: Cell) -> None:
     Raises FoldError where the folder holds a result or checkpoint already that is not this one.
     """
     original = read_fold(twin.folder)
-    with locked(cell.folder / "claim", wait=True):
+    with locked(cell.folder / "lock", wait=True):
         if (cell.folder / "result.json").exists():
             read_fold(cell.folder, original.result["identity"])
             return

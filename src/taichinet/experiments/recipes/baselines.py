@@ -1,8 +1,8 @@
 """Table IV: every network of the catalogue under the recipe of TaiChiNet.
 
-The paper trains its rivals with "the same implementation details"; so do we: the same images, epochs, optimiser and
-Dice + cross-entropy on the answer, no learning strategy. Two variations go with every rival: the loss terms of its own
-paper, and what TaiChiNet adds (`with_second_path`, `with_strategy`), which any network can have.
+The paper trains its baselines with "the same implementation details". The recipes use the same images, epochs,
+optimiser and Dice + cross-entropy on the output, without learning strategy. Each baseline has two variations: the loss
+terms of its own paper, and the parts of TaiChiNet that any network can have (`with_second_path`, `with_strategy`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from taichinet.experiments.experiment import Experiment, vary
 from taichinet.models.catalogue import CATALOGUE, model_settings
 from taichinet.models.taichinet.settings import TaiChiNetSettings
 
-RIVALS = tuple(name for name in CATALOGUE if name != "taichinet")
+BASELINES = tuple(name for name in CATALOGUE if name != "taichinet")
 
 # Outputs that only a network's own loss terms read are left out where those terms are off.
 WITHOUT_OWN_TERMS: dict[str, dict[str, Any]] = {"unet++": {"deep_supervision": False}, "x-net": {"variational": False}}
@@ -30,7 +30,7 @@ OWN_TERMS: dict[str, dict[str, float]] = {
 }
 
 
-def rival(full: Experiment, model: str) -> Experiment:
+def baseline(full: Experiment, model: str) -> Experiment:
     """Network `model` under the recipe `full`, trained plainly; where it has a width, scaled as TaiChiNet's is."""
     options: dict[str, Any] = {key: full.options[key] for key in ("in_channels", "num_classes") if key in full.options}
     options |= WITHOUT_OWN_TERMS.get(model, {})
@@ -43,7 +43,7 @@ def rival(full: Experiment, model: str) -> Experiment:
 
 
 def with_own_terms(recipe: Experiment) -> Experiment:
-    """The rival with the further loss terms of its own paper; SettingError for one whose paper has none."""
+    """The baseline with the further loss terms of its own paper; SettingError for one whose paper has none."""
     if recipe.model not in OWN_TERMS:
         raise SettingError(
             f"Network '{recipe.model}' has no loss terms of its own beside Dice + cross-entropy. "
@@ -56,10 +56,10 @@ def with_own_terms(recipe: Experiment) -> Experiment:
 
 
 def with_second_path(recipe: Experiment) -> Experiment:
-    """The rival with a twin that learns the background, the complementary head and the complementary loss."""
+    """The baseline with a twin that learns the background, the complementary head and the complementary loss."""
     return vary(recipe, {"options.second_path": {"head": "c"}})
 
 
 def with_strategy(recipe: Experiment) -> Experiment:
-    """The rival trained from easy to hard."""
+    """The baseline trained from easy to hard."""
     return vary(recipe, {"training.strategy": "easy-to-hard"})

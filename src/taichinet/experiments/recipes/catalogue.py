@@ -12,9 +12,9 @@ from taichinet.errors import unknown_name
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.recipes.ablations import ABLATIONS, Row
 from taichinet.experiments.recipes.baselines import (
+    BASELINES,
     OWN_TERMS,
-    RIVALS,
-    rival,
+    baseline,
     with_own_terms,
     with_second_path,
     with_strategy,
@@ -84,13 +84,13 @@ SCALES: dict[str, Callable[[], Experiment]] = {
 
 
 def _rows_of(model: str) -> dict[str, Row]:
-    """The rival `model` and its variations, by the part of the name after the scale."""
+    """The baseline `model` and its variations, by the part of the name after the scale."""
 
     def then(variation: Callable[[Experiment], Experiment]) -> Row:
-        return lambda full: variation(rival(full, model))
+        return lambda full: variation(baseline(full, model))
 
     rows: dict[str, Row] = {
-        model: lambda full: rival(full, model),
+        model: lambda full: baseline(full, model),
         f"{model}-second-path": then(with_second_path),
         f"{model}-strategy": then(with_strategy),
     }
@@ -98,15 +98,15 @@ def _rows_of(model: str) -> dict[str, Row]:
 
 
 VARIATIONS: dict[str, Row] = {
-    **{row: vary_it for model in RIVALS for row, vary_it in _rows_of(model).items()},
+    **{row: vary_it for model in BASELINES for row, vary_it in _rows_of(model).items()},
     **ABLATIONS,
     **VARIANTS,
 }
 
 
 def list_recipes() -> tuple[str, ...]:
-    """Every recipe's name: `<scale>-` and taichinet, a rival with or without variation, a row of Tables I to III, or a
-    faster taichinet.
+    """Names of all recipes: `<scale>-` and taichinet, a baseline with or without variation, a row of Tables I to III,
+    or a faster variant of taichinet.
     """
     return tuple(f"{scale}-{row}" for scale in SCALES for row in ("taichinet", *VARIATIONS))
 
@@ -117,9 +117,9 @@ def get_recipe(name: str) -> Experiment:
     if scale not in SCALES or row not in ("taichinet", *VARIATIONS):
         grammar = (
             f"SCALE-ROW, where SCALE is {', '.join(SCALES)} and ROW is taichinet, alone or with "
-            f"{', '.join(name.removeprefix('taichinet') for name in VARIANTS)}; {', '.join(ABLATIONS)}; or a rival "
-            f"({', '.join(RIVALS)}), alone or with -second-path, -strategy or, where its paper has further loss terms "
-            f"({', '.join(OWN_TERMS)}), -own-loss"
+            f"{', '.join(name.removeprefix('taichinet') for name in VARIANTS)}; {', '.join(ABLATIONS)}; or a "
+            f"baseline ({', '.join(BASELINES)}), alone or with -second-path, -strategy or, if its paper has further "
+            f"loss terms ({', '.join(OWN_TERMS)}), -own-loss"
         )
         raise unknown_name("recipe", name, list_recipes(), grammar, near=1)
     full = SCALES[scale]()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from taichinet.experiments.experiment import Experiment, vary
-from taichinet.experiments.recipes.baselines import rival
+from taichinet.experiments.recipes.baselines import baseline
 from taichinet.models.taichinet.settings import TaiChiNetSettings
 
 
@@ -33,7 +33,7 @@ def one_path(full: Experiment) -> Experiment:
 
 def distilled(full: Experiment) -> Experiment:
     """A plain U-Net that also learns what the full recipe, trained on the same fold before, says of its images."""
-    return vary(rival(full, "unet"), {"teacher": full.name})
+    return vary(baseline(full, "unet"), {"teacher": full.name})
 
 
 def three_quarter_width(full: Experiment) -> Experiment:

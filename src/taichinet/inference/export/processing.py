@@ -27,7 +27,7 @@ _LUMA = (19595, 38470, 7471)
 
 
 def before_network(channels: int, size: int) -> onnx.ModelProto:
-    """uint8 `image` (H, W, 1 or 3) -> float `network_image` (1, C, S, S) in [0, 1] and int64 `native_size` (2)."""
+    """uint8 `image` (H, W, 1 or 3) -> float `network_image` (1, C, S, S) in [0, 1] and int64 `original_size` (2)."""
     return _parsed(
         f"""
         before (uint8[height, width, depth] {IMAGE})
@@ -66,7 +66,7 @@ def before_network(channels: int, size: int) -> onnx.ModelProto:
 
 
 def behind_network(size: int, threshold: float) -> onnx.ModelProto:
-    """Float `lesion` (1, 1, S, S) and int64 `native_size` -> uint8 `mask` (0 or 255), float `probability`: (H, W)."""
+    """Float `lesion` (1, 1, S, S) and int64 `original_size` -> uint8 `mask` (0 or 255), float `probability`: (H, W)."""
     return _parsed(
         f"""
         behind (float[1, 1, {size}, {size}] {LESION}, int64[2] {_NATIVE_SIZE})

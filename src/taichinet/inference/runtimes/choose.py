@@ -20,7 +20,7 @@ from taichinet.inference.runtimes.runtime import Runtime
 from taichinet.inference.runtimes.tuned import Tuned
 from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights
 from taichinet.storage.digest import digest_file
-from taichinet.training.device import choose_placement
+from taichinet.training.device import choose_device_config
 
 RuntimeChoice = Literal["auto", "eager", "tuned", "onnx", "openvino"]
 
@@ -59,7 +59,7 @@ def open_runtime(
     if choice not in get_args(RuntimeChoice):
         raise unknown_name("runtime", choice, get_args(RuntimeChoice))
     if choice == "eager":
-        return Eager(loaded.network, choose_placement("float32", channels_last=False), disagreement)
+        return Eager(loaded.network, choose_device_config("float32", channels_last=False), disagreement)
     if choice in _PACKAGES:
         return _open(_fastest_of(choice, folder), folder, disagreement)
     if choice == "auto" and not accelerated:

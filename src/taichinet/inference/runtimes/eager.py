@@ -10,9 +10,9 @@ from torch import nn
 from taichinet.inference.runtimes.answers import Answers
 from taichinet.inference.runtimes.runtime import Maps, RuntimeDescription, RuntimeName
 from taichinet.models.upsampling import leave_upsampling_plain
-from taichinet.training.device import Placement
+from taichinet.training.device import DeviceConfig
 
-PLAIN = Placement(torch.device("cpu"), bf16=False, memory_format=torch.contiguous_format)
+PLAIN = DeviceConfig(torch.device("cpu"), bf16=False, memory_format=torch.contiguous_format)
 """Float32 on the CPU in the contiguous layout: the reference for all other runtimes."""
 
 
@@ -21,17 +21,17 @@ class Eager:
 
     name: RuntimeName = "eager"
 
-    def __init__(self, network: nn.Module, placement: Placement = PLAIN, disagreement: bool = True) -> None:
+    def __init__(self, network: nn.Module, device_config: DeviceConfig = PLAIN, disagreement: bool = True) -> None:
         """Set up the network.
 
         Args:
-            network: The network; it is moved to `placement`, and fused upsampling is disabled.
-            placement: Device, precision and memory layout.
+            network: The network; it is moved to `device_config`, and fused upsampling is disabled.
+            device_config: Device, precision and memory layout.
             disagreement: Whether to compute the disagreement of the two paths.
         """
-        self._placement = placement
+        self._placement = device_config
         # The reference for all other runtimes, so without fused upsampling.
-        network = leave_upsampling_plain(placement.place(network))
+        network = leave_upsampling_plain(device_config.place(network))
         self._answers = Answers(network, disagreement).eval()
 
     @property

@@ -10,7 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from taichinet.inference.runtimes.eager import Eager
 from taichinet.inference.runtimes.runtime import RuntimeName
 from taichinet.models.upsampling import transpose_upsampling
-from taichinet.training.device import Placement, choose_placement
+from taichinet.training.device import DeviceConfig, choose_device_config
 
 
 class Tuned(Eager):
@@ -18,19 +18,21 @@ class Tuned(Eager):
 
     name: RuntimeName = "tuned"
 
-    def __init__(self, network: nn.Module, placement: Placement | None = None, disagreement: bool = True) -> None:
+    def __init__(
+        self, network: nn.Module, device_config: DeviceConfig | None = None, disagreement: bool = True
+    ) -> None:
         """Set up an optimised copy of the network.
 
         Args:
             network: The network; it is not changed.
-            placement: Device, precision and memory layout; chosen automatically if None.
+            device_config: Device, precision and memory layout; chosen automatically if None.
             disagreement: Whether to compute the disagreement of the two paths.
         """
-        placement = placement or choose_placement()
+        device_config = device_config or choose_device_config()
         folded = fold_batch_norms(network)
         # The transposed form was not measured on a GPU.
         super().__init__(
-            transpose_upsampling(folded) if placement.device.type == "cpu" else folded, placement, disagreement
+            transpose_upsampling(folded) if device_config.device.type == "cpu" else folded, device_config, disagreement
         )
 
 

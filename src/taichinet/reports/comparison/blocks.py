@@ -112,7 +112,7 @@ def common_and_own(block: Block) -> tuple[tuple[str, ...], dict[str, tuple[str, 
         ]
         for row, method in block.filled
     }
-    # How a width departs is told in other words for TaiChiNet (printed) than for a rival (our default).
+    # How a width departs is told in other words for TaiChiNet (printed) than for a baseline (our default).
     shared = [text for text in next(iter(told.values()), []) if all(text in texts for texts in told.values())]
     own = {name: tuple(text for text in texts if text not in shared) for name, texts in told.items()}
     return tuple(shared), {name: texts for name, texts in own.items() if texts}

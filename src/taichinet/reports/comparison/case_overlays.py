@@ -18,7 +18,7 @@ from taichinet.models.weights import CONFIG_FILE, load_weights
 from taichinet.reports.comparison.cases import CaseStudy
 from taichinet.reports.comparison.runs import Method, Run
 from taichinet.reports.overlay import Mask, overlay
-from taichinet.training.device import choose_placement
+from taichinet.training.device import choose_device_config
 
 WORST = 24
 WIDTH = 560  # pixels of a picture at most; smaller images are enlarged towards it by whole steps
@@ -68,8 +68,8 @@ def predict_cases(run: Run, keys: Sequence[str], samples: Mapping[str, Sample]) 
     found: dict[str, Mask] = {}
     for fold in sorted({fold_of[key] for key in keys}):
         loaded = load_weights(_weights(run, fold))
-        placement = choose_placement(loaded.config.provenance.get("precision", "auto"))
-        predictor = Predictor(loaded, placement)
+        device_config = choose_device_config(loaded.config.provenance.get("precision", "auto"))
+        predictor = Predictor(loaded, device_config)
         read = read_grey if predictor.channels == 1 else read_rgb
         members = [key for key in keys if fold_of[key] == fold]
         predictions = predictor.predict_many(read(samples[key].image) for key in members)

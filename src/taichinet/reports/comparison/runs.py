@@ -18,7 +18,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from taichinet.errors import DataError
-from taichinet.evaluation.undefined import EmptyTruthPolicy, ImageSize, decided_scores, empty_truth
+from taichinet.evaluation.undefined import EmptyTruthPolicy, ImageSize, empty_ground_truth, resolve_undefined_scores
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.records import SCORES_FILE, ScoresRecord, read_scores
 from taichinet.reports.departures import flat_settings
@@ -191,10 +191,10 @@ class Method:
             region = selection.region or rows["region"].iloc[0]
             rows = rows[rows["region"] == region].reset_index(drop=True)
             if selection.policy is None:
-                rows = rows[~empty_truth(rows)]
+                rows = rows[~empty_ground_truth(rows)]
             if selection.region is None and selection.group not in ("lesion", "all"):
                 rows = rows[rows["label"] == selection.group]
-            scores = decided_scores(rows, column, selection.policy)
+            scores = resolve_undefined_scores(rows, column, selection.policy)
             parts.append(pd.Series(scores.to_numpy(), index=rows["key"].to_numpy()))
         series: pd.Series[float] = pd.concat(parts).groupby(level=0).mean()
         return series

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from taichinet.errors import FoldError, unknown_name
-from taichinet.evaluation.undefined import empty_truth
+from taichinet.evaluation.undefined import empty_ground_truth
 from taichinet.reports.figures.runs import TrainedRun
 from taichinet.reports.figures.source import Source
 
@@ -43,7 +43,7 @@ def at_quantiles(ordered: Sequence[str], count: int) -> tuple[str, ...]:
 
 def representative(scores: pd.DataFrame, count: int) -> tuple[str, ...]:
     """Keys of `count` lesion images of a scores table from poor to good, by `RULE`."""
-    lesions = scores[~empty_truth(scores)]
+    lesions = scores[~empty_ground_truth(scores)]
     keys = lesions["key"].astype(str)
     ordered = [key for _, key in sorted(zip(lesions["dice"].fillna(0).tolist(), keys, strict=True))]
     return at_quantiles(ordered, count)

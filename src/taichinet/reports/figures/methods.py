@@ -1,4 +1,4 @@
-"""Fig. 11: TaiChiNet beside its rivals, a row a data set, or several rows of one."""
+"""Fig. 11: TaiChiNet beside its baselines, a row a data set, or several rows of one."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from taichinet.models.catalogue import find_entry
 from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
 from taichinet.storage.documents import read_json
 
-SAME_RECIPE = {"model-1": "unet"}  # Model 1 of Table I is the rival U-Net under another name
+SAME_RECIPE = {"model-1": "unet"}  # Model 1 of Table I is the baseline U-Net under another name
 
 
 @dataclass(frozen=True, eq=False)

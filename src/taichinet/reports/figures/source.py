@@ -23,7 +23,7 @@ from taichinet.inference.predictor import Predictor
 from taichinet.models.taichinet.feature_maps import FeatureMaps, feature_maps
 from taichinet.models.weights import load_weights
 from taichinet.reports.figures.runs import TrainedRun
-from taichinet.training.device import choose_placement
+from taichinet.training.device import choose_device_config
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class Source:
 
     def answers(self, run: TrainedRun, cases: Sequence[Case]) -> list[Answer]:
         """What `run` says of each of `cases`, scored at their own size."""
-        placement = choose_placement(run.result["experiment"]["training"]["precision"])
-        predictor = Predictor(load_weights(run.weights), placement)
+        device_config = choose_device_config(run.result["experiment"]["training"]["precision"])
+        predictor = Predictor(load_weights(run.weights), device_config)
         grey = predictor.channels == 1
         pixels = [case.image if grey else read_rgb(self.samples[case.key].image) for case in cases]
         answers = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from taichinet.training.device import Placement, choose_placement
+from taichinet.training.device import DeviceConfig, choose_device_config
 from taichinet.training.distributed.ranks import Ranks
 from taichinet.training.fit import Task, run_epoch
 
@@ -18,19 +18,19 @@ def follow(ranks: Ranks) -> None:
     Raises:
         ProcessError: Another process exited or does not respond.
     """
-    while (task := ranks.hand_out(None)) is not None:
+    while (task := ranks.broadcast(None)) is not None:
         _take_part(task)
 
 
 def _take_part(task: Task) -> None:
-    here = replace(task, placement=_own(task.placement))
-    network = here.placement.place(task.network)
+    here = replace(task, device_config=_own(task.device_config))
+    network = here.device_config.place(task.network)
     optimizer = task.new_optimizer(network)
     for epoch in range(task.epoch, task.settings.epochs):
         run_epoch(here, network, optimizer, epoch)
 
 
-def _own(leaders: Placement) -> Placement:
+def _own(leaders: DeviceConfig) -> DeviceConfig:
     """The precision and memory layout of rank 0, with the device of this process."""
-    own = choose_placement()
+    own = choose_device_config()
     return replace(leaders, device=own.device, ranks=own.ranks)

@@ -27,7 +27,7 @@ from taichinet.errors import ProcessError, SettingError
 # Timeout of collectives. If a process exits, its connections are closed and the others stop immediately; the timeout is
 # for a host that does not respond. It must be longer than rank 0 works without the others between two trainings
 # (reading data, evaluating a fold).
-SILENCE = timedelta(hours=3)
+COLLECTIVE_TIMEOUT = timedelta(hours=3)
 
 Answer = TypeVar("Answer")
 
@@ -57,7 +57,7 @@ class Ranks:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this is the main process."""
         return self.rank == 0
 
@@ -81,7 +81,7 @@ class Ranks:
         if self.size == 1 or not gradients:
             return
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        self.exchange(lambda: dist.all_reduce(flat))
+        self.run_collective(lambda: dist.all_reduce(flat))
         parts = torch.split(flat, [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view(gradient.shape))
@@ -91,29 +91,29 @@ class Ranks:
         if self.size == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64)
-        self.exchange(lambda: dist.all_reduce(total))
+        self.run_collective(lambda: dist.all_reduce(total))
         return total.item()
 
     def gather(self, values: Tensor) -> Tensor:
         """Gather `values` (n,) of all ranks, in the order of ranks: (size, n)."""
         rows = [torch.empty_like(values) for _ in range(self.size)]
-        self.exchange(lambda: dist.all_gather(rows, values))
+        self.run_collective(lambda: dist.all_gather(rows, values))
         return torch.stack(rows)
 
     def add(self, values: Tensor) -> Tensor:
         """Sum `values` over ranks, in place, and return it."""
-        self.exchange(lambda: dist.all_reduce(values))
+        self.run_collective(lambda: dist.all_reduce(values))
         return values
 
-    def hand_out(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Broadcast `value` from rank 0 to all ranks. The argument of the other ranks is ignored."""
         if self.size == 1:
             return value
         box = [value]
-        self.exchange(lambda: dist.broadcast_object_list(box, src=0, device=torch.device("cpu")))
+        self.run_collective(lambda: dist.broadcast_object_list(box, src=0, device=torch.device("cpu")))
         return box[0]
 
-    def exchange(self, collective: Callable[[], Answer]) -> Answer:
+    def run_collective(self, collective: Callable[[], Answer]) -> Answer:
         """Run a collective and return its result.
 
         Raises:
@@ -128,13 +128,13 @@ class Ranks:
             ) from error
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()
 
 
-def present_ranks() -> Ranks:
+def current_ranks() -> Ranks:
     """The ranks of the current process group, or a single process without a group."""
     if not (dist.is_available() and dist.is_initialized()):
-        return ALONE
+        return SINGLE_PROCESS
     return Ranks(dist.get_rank(), dist.get_world_size())
 
 
@@ -152,20 +152,20 @@ def process_group() -> Iterator[Ranks]:
         ProcessError: The processes cannot connect.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     cuda = torch.cuda.is_available()
     if cuda:
         _take_own_gpu(int(os.environ.get("LOCAL_RANK", "0")))
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=SILENCE)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=COLLECTIVE_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise ProcessError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the processes do not find each other "
             f"({str(error).splitlines()[0]}). Start them with torchrun (docs/cluster.md), or unset WORLD_SIZE."
         ) from error
     # Not in a `finally`: after an error, other processes may wait in a collective until this process exits.
-    yield present_ranks()
+    yield current_ranks()
     dist.destroy_process_group()
 
 
