@@ -316,7 +316,7 @@ def test_packed_weights_are_half_the_size_predict_alike_and_carry_a_card(
 ) -> None:
     out, _ = trained
     fold = out / "busi/cpu-taichinet/grouped/fold-0"
-    run("pack", fold, "--out", tmp_path)
+    run("package-weights", fold, "--out", tmp_path)
     packed, full = (folder / "model.safetensors" for folder in (tmp_path, fold / "weights"))
     assert packed.stat().st_size < 0.7 * full.stat().st_size
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
@@ -325,8 +325,10 @@ def test_packed_weights_are_half_the_size_predict_alike_and_carry_a_card(
     result = json.loads((fold / "result.json").read_text())
     lesion = next(group for group in result["summary"]["groups"] if group["group"] == "lesion")
     assert f"| Dice | {lesion['network']['dice']['mean']:.3f} |" in card
+    run("pack", fold, "--out", tmp_path / "former-name")
+    assert (tmp_path / "former-name/model.safetensors").read_bytes() == packed.read_bytes()
     with pytest.raises(WeightsError, match="finished fold"):
-        run("pack", fold / "weights", "--out", tmp_path / "other")
+        run("package-weights", fold / "weights", "--out", tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
@@ -337,7 +339,7 @@ def test_the_model_card_shows_what_a_user_named_as_text(trained: tuple[Path, dic
     hostile = "x<script>alert(1)</script>\n# h [l](javascript:1)"
     result |= {"dataset": hostile, "placement": hostile, "commit": hostile}
     (fold / "result.json").write_text(json.dumps(result))
-    run("pack", fold, "--out", tmp_path / "packed")
+    run("package-weights", fold, "--out", tmp_path / "packed")
     card = (tmp_path / "packed/README.md").read_text(encoding="utf-8")
     assert "x&lt;script>" in card
     assert not any(part in card for part in ("<script", "</script", "\n# h", "](javascript"))
@@ -350,7 +352,7 @@ def test_a_damaged_result_is_not_packed(trained: tuple[Path, dict[str, Any]], tm
     result = json.loads((fold / "result.json").read_text())
     (fold / "result.json").write_text(json.dumps({**result, key: {}}))
     with pytest.raises(WeightsError, match=rf"cannot be read: {key}\..*Give the folder of one finished fold"):
-        run("pack", fold, "--out", tmp_path / "packed")
+        run("package-weights", fold, "--out", tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
 
 

@@ -41,7 +41,7 @@ def test_a_suite_is_run_once_and_told_as_json(data: Path, tmp_path: Path) -> Non
     assert [(cell["state"], cell["done_before"]) for cell in cells] == [("done", False), ("done", False)]
     assert cells[0]["key"] == cells[1]["key"]
     assert [cell["done_before"] for cell in json.loads(run(*words))["cells"]] == [True, True]
-    planned = json.loads(run(*words, "--dry-run", "--seeds", "0,1"))
+    planned = json.loads(run("cost", *words[1:], "--seeds", "0,1"))
     assert [cell["state"] for cell in planned["cells"]] == ["done", "waiting", "done", "waiting"]
     assert planned["trainings"] == 1  # of one content
 
@@ -56,9 +56,19 @@ def test_failures_are_told_at_the_end_with_exit_code_7(data: Path, tmp_path: Pat
     assert caught.value.exit_code == 7
 
 
-def test_a_dry_run_without_data_counts_what_their_authors_publish(tmp_path: Path) -> None:
+def test_the_former_name_of_the_cost_command_works_and_prints_the_new_one(tmp_path: Path) -> None:
+    words = ("table2", "--scale", "short", "--gpu-tflops", "50")
+    new = CliRunner().invoke(command_line.app, ["cost", *words, "--write", str(tmp_path / "new.json")])
+    old = CliRunner().invoke(command_line.app, ["compare", *words, "--dry-run", "--cost", str(tmp_path / "old.json")])
+    assert (tmp_path / "old.json").read_bytes() == (tmp_path / "new.json").read_bytes()
+    assert (new.exit_code, old.exit_code) == (0, 0)
+    assert old.stdout == new.stdout
+    assert "is now `taichinet cost`" in old.stderr
+
+
+def test_the_cost_without_data_uses_the_published_numbers_of_images(tmp_path: Path) -> None:
     out = tmp_path / "cost.json"
-    run("compare", "table2", "--scale", "short", "--dry-run", "--cost", out, "--gpu-tflops", 50, "--utilisation", 0.5)
+    run("cost", "table2", "--scale", "short", "--write", out, "--gpu-tflops", 50, "--utilisation", 0.5)
     cost = json.loads(out.read_text())
     assert (cost["trainings"], cost["preparations"]) == (15, 5)  # three rows, five folds; one preparation a fold
     flop = (cost["training_pflop"] + cost["preparation_pflop"]) * 1e15
@@ -133,7 +143,7 @@ def test_on_a_terminal_the_last_table_tells_the_end(
 def test_calibrating_times_each_network_on_this_machine(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "cost.json"
     big = {**TWO, "set": {**TINY, "options.width": 8, "data.size": 64, "training.epochs": 1000}}
-    run("compare", write(tmp_path, big), "--data", data, "--dry-run", "--calibrate", "--cost", out, "--out", tmp_path)
+    run("cost", write(tmp_path, big), "--data", data, "--calibrate", "--write", out, "--out", tmp_path)
     cost = json.loads(out.read_text())["this_machine"]
     assert cost["speed_from"].startswith("a training step of each network")
     assert cost["hours"] > 0

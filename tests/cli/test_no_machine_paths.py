@@ -72,7 +72,7 @@ def test_the_cells_of_a_comparison(root: Path) -> None:
     suite.write_text(yaml.safe_dump(content), encoding="utf-8")
     words = ("compare", suite, "--data", f"busi={root / 'phantoms'}", "-o", root / "grid", "--json")
     assert str(root) not in run(*words)
-    assert str(root) not in run(*words, "--dry-run", "--cost", root / "cost.json")
+    assert str(root) not in run("cost", *words[1:], "--write", root / "cost.json")
     assert str(root) not in (root / "cost.json").read_text(encoding="utf-8")
     assert list(naming(root / "grid", root)) == []
 
@@ -89,6 +89,6 @@ def test_an_evaluation_and_its_card(ending: str, root: Path) -> None:
 
 def test_a_run_a_report_and_packed_weights(root: Path) -> None:
     run("report", root / "runs", "-o", root / "report")
-    run("pack", weights(root).parent, "-o", root / "packed")
+    run("package-weights", weights(root).parent, "-o", root / "packed")
     for folder in ("runs", "report", "packed"):
         assert list(naming(root / folder, root)) == []

@@ -183,7 +183,7 @@ def test_phantoms_and_a_data_export(tmp_path: Path, data: Path) -> None:
         ("figures", "RUNS", "--data", "DATA", "--figure", "11", "--method", "unet", "--dpi", "72", "-o", "OUT"),
         ("evaluate", "WEIGHTS", "--data", "DATA", "-o", "OUT"),
         ("evaluate", "WEIGHTS", "--data", "DATA", "--card", "OUT/card.md"),
-        ("pack", "FOLD", "-o", "OUT/packed"),
+        ("package-weights", "FOLD", "-o", "OUT/packed"),
     ],
 )
 def test_the_commands(tmp_path: Path, data: Path, fold: Path, words: tuple[str, ...]) -> None:

@@ -70,7 +70,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (("evaluate", "WEIGHTS", "--data", "DATA", "-o", "OUT"), "scores.csv"),
         (("evaluate", "WEIGHTS", "--data", "DATA", "--card", "OUT/card.html"), "card.html"),
         (("report", "RUNS", "-o", "OUT/results.md"), "results.md"),
-        (("pack", "RUN", "-o", "OUT"), "README.md"),
+        (("package-weights", "RUN", "-o", "OUT"), "README.md"),
         (("figures", "RUNS", "--data", "DATA", "--figure", "11", "-o", "OUT"), "fig-11.pdf"),
         (("models", "-o", "OUT/networks.md"), "networks.md"),
         (("data", "check", "DATA", "--report", "OUT/page.html"), "page.html"),

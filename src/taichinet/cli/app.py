@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import io
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
+from taichinet import __version__
 from taichinet.cli.compare import compare
+from taichinet.cli.cost import cost
 from taichinet.cli.data import data_app
 from taichinet.cli.demo import demo
 from taichinet.cli.evaluate import evaluate
 from taichinet.cli.export import export
 from taichinet.cli.figures import figures
 from taichinet.cli.models import models
-from taichinet.cli.pack import pack
+from taichinet.cli.package_weights import pack, package_weights
 from taichinet.cli.predict import predict
 from taichinet.cli.report import report
 from taichinet.cli.train import train
@@ -35,9 +38,25 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, train, compare, evaluate, predict, export, pack, report, figures, models):
+for command in (demo, train, compare, cost, evaluate, predict, export, package_weights, report, figures, models):
     app.command()(command)
+app.command(hidden=True)(pack)
 app.add_typer(data_app, name="data")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"taichinet {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common_options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

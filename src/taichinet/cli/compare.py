@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from taichinet.cli.options import PROTOCOL_HELP, AsJson, RunFolder, Settings
+from taichinet.cli.options import AsJson, DataSets, Folds, Protocols, RunFolder, Scale, Seeds, Settings, Suites
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,45 +19,18 @@ if TYPE_CHECKING:
     from taichinet.experiments.grid.executors import Executor
     from taichinet.experiments.grid.progress import Progress
     from taichinet.experiments.grid.suite import Suite
+    from taichinet.experiments.run import OnEpoch
 
 _MAX_NUMBERS = 10_000  # for --fold and --seed; the maximum of `data.folds`
 
-_Calibrate = Annotated[
-    bool, typer.Option("--calibrate", help="With --dry-run: time a training step of each network on this machine.")
-]
-_Throughput = Annotated[
-    Path | None,
-    typer.Option(help="With --dry-run: use the output of benchmarks/training_throughput.py instead of --calibrate."),
-]
-_GpuTflops = Annotated[float, typer.Option(min=0.1, help="With --dry-run: peak TFLOPS of the GPU to estimate for.")]
-_Utilisation = Annotated[
-    float, typer.Option(min=0.01, max=1, help="With --dry-run: assumed fraction of the peak TFLOPS.")
-]
-_CostFile = Annotated[Path | None, typer.Option("--cost", help="With --dry-run: write the cost to this JSON file.")]
-
 
 def compare(
-    suites: Annotated[
-        list[str],
-        typer.Argument(metavar="SUITE...", help="table1 to table7, paper (all seven), or YAML files; one or more."),
-    ],
-    data: Annotated[
-        list[str] | None,
-        typer.Option(help="Data set, or NAME=PATH if several data sets have its layout; repeatable."),
-    ] = None,
-    scale: Annotated[
-        str | None, typer.Option(help="Scale of the recipes: busi (as in the paper, the default), cpu, short or demo.")
-    ] = None,
-    fold: Annotated[
-        list[str] | None, typer.Option("--fold", "--folds", help="Folds, e.g. 0 or 0,2-4. Default: all folds.")
-    ] = None,
-    protocol: Annotated[
-        list[str] | None, typer.Option(help=f"{PROTOCOL_HELP} Repeatable. Default: as in the table.")
-    ] = None,
-    seeds: Annotated[
-        list[str] | None,
-        typer.Option("--seed", "--seeds", help="Training seeds, e.g. 0-2. Default: the seed of the recipe."),
-    ] = None,
+    suites: Suites,
+    data: DataSets = None,
+    scale: Scale = None,
+    fold: Folds = None,
+    protocol: Protocols = None,
+    seeds: Seeds = None,
     assignments: Settings = None,
     out: RunFolder = Path("runs"),
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Number of parallel runs on this machine.")] = 1,
@@ -66,27 +40,29 @@ def compare(
     ] = None,
     cpus: Annotated[int, typer.Option(min=1, help="CPUs per run on the cluster.")] = 2,
     gpus: Annotated[float, typer.Option(min=0, help="GPUs per run on the cluster, e.g. 0.5.")] = 0,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the planned runs and their cost.")] = False,
-    calibrate: _Calibrate = False,
-    throughput: _Throughput = None,
-    gpu_tflops: _GpuTflops = 100.0,
-    utilisation: _Utilisation = 0.4,
-    cost_file: _CostFile = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", hidden=True)] = False,
+    calibrate: Annotated[bool, typer.Option("--calibrate", hidden=True)] = False,
+    throughput: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    gpu_tflops: Annotated[float, typer.Option(hidden=True)] = 100.0,
+    utilisation: Annotated[float, typer.Option(hidden=True)] = 0.4,
+    cost_file: Annotated[Path | None, typer.Option("--cost", hidden=True)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train and evaluate a grid of recipes x folds x protocols x seeds. Completed runs are skipped."""
+    if dry_run:  # the options of `cost` before it was a command of its own
+        from taichinet.cli.cost import cost
+
+        typer.echo("`taichinet compare --dry-run` is now `taichinet cost`.", err=True)
+        selection = (suites, data, scale, fold, protocol, seeds, assignments, out)
+        cost(*selection, calibrate, throughput, gpu_tflops, utilisation, cost_file, as_json)
+        return
     from taichinet.experiments.grid.cells import count_images, name_data, refuse_absent
 
-    selected = _select(suites, scale, fold, protocol, seeds, assignments)
+    selected = select_suites(suites, scale, fold, protocol, seeds, assignments)
     data_by_name = name_data(data or [])
-    if dry_run:
-        from taichinet.cli.compare_cost import CostAssumptions, show_cost
-
-        assumptions = CostAssumptions(calibrate, throughput, gpu_tflops, utilisation)
-        show_cost(suites, selected, data_by_name, out, assumptions, cost_file, as_json)
-        return
     refuse_absent(selected, data_by_name)
-    grid, progress = _run(selected, data_by_name, out, jobs, cluster, cpus, gpus, as_json)
+    make_executor = partial(_make_executor, jobs, cluster, cpus, gpus)
+    grid, progress = _run(selected, data_by_name, out, make_executor, as_json)
     if as_json:
         _print_json(progress, count_images(grid), out)
     else:
@@ -94,7 +70,7 @@ def compare(
     _raise_failures(progress)
 
 
-def _select(
+def select_suites(
     suites: list[str],
     scale: str | None,
     folds: list[str] | None,
@@ -102,7 +78,19 @@ def _select(
     seeds: list[str] | None,
     assignments: list[str] | None,
 ) -> list[Suite]:
-    """The suites, restricted to the given scale, folds, protocols and seeds, with the given settings."""
+    """Find the suites, restrict them to the given folds, protocols and seeds, and apply scale and settings.
+
+    Args:
+        suites: Names of tables, or YAML files.
+        scale: Scale of the recipes; None for that of the suite.
+        folds: Folds as numbers and ranges, e.g. `["0", "2-4"]`; None for all.
+        protocols: Fold protocols; None for those of the suite.
+        seeds: Seeds as numbers and ranges; None for those of the recipes.
+        assignments: Settings as `key=value`.
+
+    Raises:
+        SettingError: A suite, number, setting or value is unknown or out of range.
+    """
     from taichinet.experiments.experiment import parse_assignments
     from taichinet.experiments.grid.suite import find_suite, vary_suite
 
@@ -123,10 +111,7 @@ def _run(
     suites: list[Suite],
     data: dict[str, str],
     out: Path,
-    jobs: int,
-    cluster: str | None,
-    cpus: int,
-    gpus: float,
+    make_executor: Callable[[OnEpoch], Executor],
     quiet: bool,
 ) -> tuple[Grid, Progress]:
     from rich.console import Console
@@ -145,7 +130,7 @@ def _run(
             progress.read_epochs()
             table.show(progress)
 
-        executor = _make_executor(jobs, cluster, cpus, gpus, on_epoch)
+        executor = make_executor(on_epoch)
         try:
             return grid, run_grid(progress, executor, table.show)
         except KeyboardInterrupt:
@@ -155,9 +140,7 @@ def _run(
             executor.stop()
 
 
-def _make_executor(
-    jobs: int, cluster: str | None, cpus: int, gpus: float, on_epoch: Callable[[str, dict[str, Any], int], None]
-) -> Executor:
+def _make_executor(jobs: int, cluster: str | None, cpus: int, gpus: float, on_epoch: OnEpoch) -> Executor:
     if cluster is not None:
         from taichinet.experiments.grid.ray_cluster import RayCluster
 

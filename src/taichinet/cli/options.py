@@ -27,14 +27,35 @@ DataSetArgument = Annotated[
         help="Data set as distributed: its folder or zip file, or NAME=PATH if several data sets have its layout.",
     ),
 ]
+DataSets = Annotated[
+    list[str] | None,
+    typer.Option("--data", help="Data set, or NAME=PATH if several data sets have its layout; repeatable."),
+]
+Folds = Annotated[
+    list[str] | None, typer.Option("--fold", "--folds", help="Folds, e.g. 0 or 0,2-4. Default: all folds.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Also replace files that this command did not write.")]
+Protocols = Annotated[
+    list[str] | None, typer.Option("--protocol", help=f"{PROTOCOL_HELP} Repeatable. Default: as in the table.")
+]
 RunFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for all runs.")]
 Runs = Annotated[
     Path, typer.Argument(metavar="RUNS", help="Folder of runs: the --out of `train`, or a folder that contains it.")
 ]
+Scale = Annotated[
+    str | None, typer.Option(help="Scale of the recipes: busi (as in the paper, the default), cpu, short or demo.")
+]
+Seeds = Annotated[
+    list[str] | None,
+    typer.Option("--seed", "--seeds", help="Training seeds, e.g. 0-2. Default: the seed of the recipe."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a recipe setting, as key=value, e.g. training.epochs=20; repeatable."),
+]
+Suites = Annotated[
+    list[str],
+    typer.Argument(metavar="SUITE...", help="table1 to table7, paper (all seven), or YAML files; one or more."),
 ]
 Threshold = Annotated[
     float | None,

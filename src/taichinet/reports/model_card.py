@@ -18,7 +18,7 @@ pipeline_tag: image-segmentation
 tags: [breast-ultrasound, medical-imaging, segmentation]
 ---
 """
-HEADER = generated_by("taichinet pack")
+HEADER = generated_by("taichinet package-weights")
 SCORES = ("dice", "jaccard", "precision", "sensitivity")
 NO_NORMAL = ", all with a lesion: on a normal breast it often predicts a lesion."
 

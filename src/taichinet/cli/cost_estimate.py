@@ -1,15 +1,13 @@
-"""`taichinet compare --dry-run`: the planned runs, and their estimated cost on this machine and on one GPU."""
+"""The planned runs of a grid, and their estimated cost on this machine and on one GPU, for `taichinet cost`."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from taichinet.cli.compare_table import entries_table
 from taichinet.errors import DataError
 from taichinet.experiments.grid.cells import Cell, plan_grid, refuse_absent
 from taichinet.experiments.grid.cost import (
@@ -26,7 +24,6 @@ from taichinet.experiments.grid.progress import Entry, look
 from taichinet.experiments.grid.suite import Suite
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.reports.document.format import duration
-from taichinet.storage.atomic import write_json
 from taichinet.storage.documents import read_json
 
 
@@ -34,7 +31,7 @@ from taichinet.storage.documents import read_json
 class CostAssumptions:
     """How the hours are estimated.
 
-    Args:
+    Attributes:
         calibrate: Time a training step of each network on this machine.
         throughput: Output of benchmarks/training_throughput.py, used for this machine if `calibrate` is false.
         gpu_tflops: Peak TFLOPS of the GPU for which hours are estimated.
@@ -47,48 +44,19 @@ class CostAssumptions:
     utilisation: float
 
 
-def show_cost(
-    names: list[str],
-    suites: list[Suite],
-    data: dict[str, str],
-    out: Path,
-    assumptions: CostAssumptions,
-    cost_file: Path | None,
-    as_json: bool,
-) -> None:
-    """Print the state of all cells and the cost of the remaining ones; write the cost to `cost_file`.
-
-    Without any data, the numbers of images are those published by the authors of the data sets, and no cells are shown.
+def plan_work(suites: list[Suite], data: dict[str, str], out: Path, console: Console) -> tuple[list[Entry], list[Work]]:
+    """List the cells with their state, and the remaining work.
 
     Args:
-        names: The suites as given on the command line.
         suites: The suites to estimate.
-        data: Path of each data set by name.
+        data: Path of each data set by name. Without any, there are no cells, and the work is that of all suites for the
+            numbers of images that the authors of the data sets publish.
         out: Folder of all runs.
-        assumptions: How the hours are estimated.
-        cost_file: JSON file to write; None to write none.
-        as_json: Whether to print JSON instead of tables.
+        console: For messages on the progress.
 
     Raises:
         DataError: Some of the data sets of the suites are given, but not all.
     """
-    console = Console(stderr=True, quiet=as_json)
-    entries, works = _plan(suites, data, out, console)
-    content = _cost(names, suites, works, assumptions, console)
-    if cost_file is not None:
-        cost_file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(cost_file, content)
-    if as_json:
-        rows = [{"cell": e.task.title, "state": e.state, "epoch": e.epoch, "note": e.note} for e in entries]
-        print(json.dumps({**content, "cells": rows}))
-        return
-    if entries:
-        Console().print(entries_table(entries))
-    _print_cost(content)
-
-
-def _plan(suites: list[Suite], data: dict[str, str], out: Path, console: Console) -> tuple[list[Entry], list[Work]]:
-    """The cells with their state, and the remaining work; without data, no cells and the work of all suites."""
     try:
         refuse_absent(suites, data)
     except DataError as error:
@@ -101,10 +69,10 @@ def _plan(suites: list[Suite], data: dict[str, str], out: Path, console: Console
     return entries, [work_of(e.task, e.epoch) for e in entries if isinstance(e.task, Cell) and e.state != "done"]
 
 
-def _cost(
+def estimate(
     names: list[str], suites: list[Suite], works: list[Work], assumptions: CostAssumptions, console: Console
 ) -> dict[str, Any]:
-    """The content of the cost file."""
+    """The content of the cost file; `names` are the suites as given on the command line."""
     costs = Costs()
     total = costs.total(works)
     effective_tflops = assumptions.gpu_tflops * assumptions.utilisation
@@ -169,7 +137,8 @@ def _by_data_set(works: list[Work], costs: Costs) -> dict[str, dict[str, float]]
     return by_data_set
 
 
-def _print_cost(content: dict[str, Any]) -> None:
+def print_cost(content: dict[str, Any]) -> None:
+    """Print the totals and the hours of `content`, as returned by `estimate`."""
     console = Console()
     machine, gpu = content["this_machine"], content["one_gpu"]
     console.print(

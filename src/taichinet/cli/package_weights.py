@@ -1,4 +1,4 @@
-"""`taichinet pack`: export the weights of a completed fold with a model card, for sharing."""
+"""`taichinet package-weights`: export the weights of a completed fold with a model card, for sharing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from taichinet.cli.options import Overwrite
 CARD = "README.md"
 
 
-def pack(
+def package_weights(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a completed fold, e.g. .../grouped/fold-0.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the weights, config and model card.")],
     half: Annotated[
@@ -37,3 +37,14 @@ def pack(
         megabytes = (temporary / WEIGHTS_FILE).stat().st_size / 1e6
         write_text(temporary / CARD, model_card(run, megabytes, "float16" if half else "float32"))
     Console(stderr=True).print(f"{megabytes:.1f} MB in {out}", soft_wrap=True, markup=False)
+
+
+def pack(
+    run: Annotated[Path, typer.Argument(metavar="RUN")],
+    out: Annotated[Path, typer.Option("--out", "-o")],
+    half: Annotated[bool, typer.Option("--half/--full")] = True,
+    overwrite: Overwrite = False,
+) -> None:
+    """Run `package-weights`, which had this name before."""
+    typer.echo("`taichinet pack` is now `taichinet package-weights`.", err=True)
+    package_weights(run, out, half, overwrite)
