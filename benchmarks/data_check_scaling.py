@@ -1,11 +1,11 @@
-"""How the cost of `taichinet data check` grows with a data set, and which planted near-duplicates it finds.
+"""Cost of `taichinet data check` by the number of images, and recall of planted near-duplicates.
 
     nice -n 10 python benchmarks/data_check_scaling.py -o results/benchmarks/data_check_scaling.json
 
-Small phantoms are drawn once; every tenth is a copy of an earlier one, rescaled, cropped, darkened, or cropped and
-rescaled in turn. Each size checks the first so many in a process of its own, from the files on disk to the report. The
-exponent is the slope of a straight line through log(CPU seconds) over log(pictures): 1 is linear, 2 is every pair.
-Processor time, not the clock, is fitted, because it suffers less from whatever else the machine is doing.
+Small phantoms are simulated once. Every tenth is a near-duplicate of an earlier one: rescaled, cropped, darkened, or
+cropped and rescaled. For each size, a separate process checks that number of images, from the files on disk to the
+report. The exponent is the slope of a line fitted to log(CPU seconds) over log(images): 1 is linear, 2 is quadratic.
+CPU time is fitted and not wall time, because it depends less on the load of the machine.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ from taichinet.experiments.provenance import describe_machine, source_commit
 
 SIZES = (1250, 2500, 5000, 10000)
 SIDES = (72, 96)  # pixels; height and width
-EVERY = 10  # one picture in so many is a copy
-BACK = 7  # how many pictures before it the original stands; no multiple of EVERY, so never a copy itself
-WARM_UP = 20  # pictures
+EVERY = 10  # one image in EVERY is a near-duplicate
+BACK = 7  # distance to the original; not a multiple of EVERY, so that the original is not a near-duplicate itself
+WARM_UP = 20  # images
 
 
 @dataclass(frozen=True)
 class Change:
-    """What was done to a copy: the `box` (top, bottom, left, right; shares) kept, its `scale`, its brightness."""
+    """Crop to `box` (top, bottom, left, right; fractions), scaling by `scale` and brightness change by `gamma`."""
 
     name: str
     box: tuple[float, float, float, float] = (0.0, 1.0, 0.0, 1.0)
     scale: float = 1.0
     gamma: float = 1.0
 
-    def of(self, picture: np.ndarray, resampling: Image.Resampling) -> np.ndarray:
-        """The part of `picture` (H, W) that is kept, at its new size."""
-        height, width = picture.shape
+    def apply(self, image: np.ndarray, resampling: Image.Resampling) -> np.ndarray:
+        """Crop and rescale `image` (H, W)."""
+        height, width = image.shape
         top, bottom, left, right = self.box
-        kept = picture[round(top * height) : round(bottom * height), round(left * width) : round(right * width)]
-        size = round(self.scale * kept.shape[1]), round(self.scale * kept.shape[0])
-        return np.asarray(Image.fromarray(kept).resize(size, resampling))
+        part = image[round(top * height) : round(bottom * height), round(left * width) : round(right * width)]
+        size = round(self.scale * part.shape[1]), round(self.scale * part.shape[0])
+        return np.asarray(Image.fromarray(part).resize(size, resampling))
 
 
 BOX = (0.10, 0.87, 0.15, 0.88)
@@ -71,11 +71,11 @@ CHANGES = (
 
 
 def main() -> None:
-    """Draw, measure each size in its own process, print, write."""
+    """Simulate, measure each size in its own process, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--out", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--folder", type=Path, help="Keep the phantoms there, and use those that are there already.")
+    parser.add_argument("--folder", type=Path, help="Folder in which the phantoms are kept; existing ones are used.")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)  # the folder, in a process of one size
     arguments = parser.parse_args()
     if arguments.measure:
@@ -91,11 +91,11 @@ def main() -> None:
         for size in arguments.sizes:
             command = [sys.executable, __file__, "--measure", str(folder), "--sizes", str(size)]
             rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-            report(rows, arguments.out)  # after each: the last size takes half of the time
+            report(rows, arguments.out)  # after each size, because the last one takes half of the time
 
 
 def report(rows: list[dict[str, Any]], out: Path | None) -> None:
-    """Print all that was measured so far and write it to `out`."""
+    """Print the measurements so far and write them to `out`."""
     result = {
         "what": "taichinet data check on phantoms: cost by the number of pictures, and planted copies found",
         "phantom_size": SIDES,
@@ -115,26 +115,26 @@ def report(rows: list[dict[str, Any]], out: Path | None) -> None:
 
 
 def change_of(number: int) -> Change | None:
-    """How picture `number` differs from the one BACK before it; None for an original."""
+    """The change of image `number` from image `number - BACK`; None for an original."""
     return CHANGES[number // EVERY % len(CHANGES)] if number % EVERY == EVERY - 1 else None
 
 
 def draw(folder: Path, number: int) -> None:
-    """Write picture `number` and its mask; a copy is drawn anew from its original's seed and then changed."""
+    """Write image `number` and its mask; a near-duplicate has the seed of its original and is then changed."""
     change = change_of(number)
     source = number if change is None else number - BACK
     phantom = make_phantom(np.random.default_rng(source), _label(source), *SIDES)
     image, lesion = phantom.image, phantom.lesion
     if change is not None:
-        image = change.of(image, Image.Resampling.BILINEAR)
+        image = change.apply(image, Image.Resampling.BILINEAR)
         image = np.rint(255 * (image / 255) ** change.gamma).astype(np.uint8)
-        lesion = change.of(lesion, Image.Resampling.NEAREST)
+        lesion = change.apply(lesion, Image.Resampling.NEAREST)
     Image.fromarray(image).save(folder / f"{number}.png", compress_level=1)
     Image.fromarray(lesion).save(folder / f"{number}_mask.png")
 
 
 def measure(folder: Path, count: int) -> dict[str, Any]:
-    """Cost of checking the first `count` pictures in `folder`, and the share of planted pairs found."""
+    """Cost of checking the first `count` images in `folder`, and recall of the planted pairs."""
     samples = [
         Sample(str(number), _label(number), folder / f"{number}.png", (Mask(folder / f"{number}_mask.png"),))
         for number in range(count)
@@ -155,7 +155,7 @@ def measure(folder: Path, count: int) -> dict[str, Any]:
 
 
 def found_copies(report: DataReport, count: int) -> dict[str, Any]:
-    """Recall of the planted pairs, in all and by change, and how many pairs of strangers were joined."""
+    """Recall of the planted pairs, in total and by change, and number of pairs of unrelated images that were joined."""
     found = {frozenset((pair.first, pair.second)) for pair in report.duplicates.pairs}
     planted = {frozenset((str(n), str(n - BACK))): change.name for n in range(count) if (change := change_of(n))}
     hit: dict[str, list[bool]] = {}
@@ -164,7 +164,7 @@ def found_copies(report: DataReport, count: int) -> dict[str, Any]:
     return {
         "planted_pairs": len(planted),
         "recall": round(len(found & planted.keys()) / len(planted), 4),
-        "recall_by_change": {name: round(sum(ones) / len(ones), 4) for name, ones in hit.items()},
+        "recall_by_change": {name: round(sum(hits) / len(hits), 4) for name, hits in hit.items()},
         "stranger_pairs": len(found - planted.keys()),
     }
 
@@ -178,7 +178,7 @@ def exponent(rows: Sequence[dict[str, Any]], cost: str) -> float | None:
 
 
 def _peak_memory_mib() -> int:
-    """The most memory that this process has held so far; Linux counts it in KiB."""
+    """Peak memory of this process in MiB; Linux reports it in KiB."""
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 

@@ -1,19 +1,19 @@
-"""Inference of TaiChiNet: every runtime against plain PyTorch, two known networks and the machine's own peak.
+"""Inference time of TaiChiNet in every runtime, of two known networks, and the peak of the machine.
 
     python benchmarks/inference.py -o results/benchmarks/inference-MACHINE.json --page docs/speed.md
     python benchmarks/inference.py --from results/benchmarks --page docs/speed.md
 
-The page shows every machine whose record lies beside the one just written; the second command measures nothing. A
-machine may have several records (inference-MACHINE-2.json): then the page tells how far they are apart, and the targets
-are those of their medians.
+The page shows the records of all machines in the folder of the record; the second command only writes the page. A
+machine may have several records (inference-MACHINE-2.json). The page then shows their spread, and the targets are
+checked against their medians.
 
-Random weights at the paper's width and size: speed does not depend on them, and what int8 costs in Dice is for
-`taichinet export` to say of trained ones. All contenders run in turn in one process, A B C A B C ...; a figure is a
-median, a ratio that of two medians. The measurement is made twice, one after the other, so that the page can say how
-far ratios repeat.
+The network has random weights, the paper's width and its input resolution. The speed does not depend on the weights;
+`taichinet export` reports the loss in Dice of int8 for trained weights. All networks are called in turn in one process,
+A B C A B C ...; times are medians and ratios are ratios of medians. The measurement is repeated once, so that the page
+shows how well the ratios repeat.
 
-`--clock cpu` counts the processor's seconds of one thread instead of the wall's of all cores: on a machine that others
-use too, this is the measure that repeats. Folder and start-up are always by the wall.
+`--clock cpu` measures the CPU time of one thread instead of the wall time of all cores, which repeats better on a
+machine with other load. Folder and start-up are always measured in wall time.
 """
 
 from __future__ import annotations
@@ -58,9 +58,9 @@ Work = Callable[[], object]
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--out", type=Path, help="the record, one file a machine: inference-MACHINE.json")
+    parser.add_argument("-o", "--out", type=Path, help="the record, one file per machine: inference-MACHINE.json")
     parser.add_argument("--page", type=Path, help="write the Markdown page here")
-    parser.add_argument("--from", dest="known", type=Path, help="measure nothing: the page of this folder's records")
+    parser.add_argument("--from", dest="known", type=Path, help="only write the page, from the records of this folder")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--width", type=int, default=32)
@@ -78,7 +78,7 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Everything that the page shows."""
+    """The content of the record."""
     threads = 1 if arguments.clock == "cpu" else (os.cpu_count() or 1)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -104,7 +104,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "parameters": {"TaiChiNet": count_parameters(network), **sizes},
         "milliseconds": {name: round(1000 * value, 1) for name, value in seconds.items()},
         "ratios": ratios(seconds),
-        "ratios_of_each_pass": [ratios(one) for one in passes],
+        "ratios_of_each_pass": [ratios(times) for times in passes],
         "gflops_an_image": round(measure_complexity("taichinet", arguments.size, width=arguments.width).gflops, 2),
         "peak_gflops": measure_peak(arguments.clock),
         "folder": measure_folder(loaded, runtimes[fastest], fastest, arguments.images),

@@ -78,7 +78,7 @@ class State:
 
 
 def commands() -> dict[str, Command]:
-    """The commands, to be run in a folder that holds `data`, `trained` and `suite.yaml`."""
+    """The commands, for a folder with `data`, `trained` and `suite.yaml`."""
     settings = tuple(word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}"))
     data = "busi=data"
     train = ("train", "demo-unet", "--data", data, "--protocol", "paper", *settings, "-o", "runs")
@@ -264,14 +264,14 @@ def disturb(trial: Trial, command: Command, plain: dict[str, Any], folder: Path,
         if trial.fault == "read-only":
             _set_mode(folder, 0o555)
         try:
-            _, told = process.communicate(timeout=TAKEOVER_SECONDS + 5 * plain["seconds"])
+            _, errors_text = process.communicate(timeout=TAKEOVER_SECONDS + 5 * plain["seconds"])
         except subprocess.TimeoutExpired:
             findings.append("the disturbed command does not end")
             os.killpg(process.pid, signal.SIGKILL)
-            _, told = process.communicate()
+            _, errors_text = process.communicate()
     _set_mode(folder, 0o755)
     _end_survivors(process.pid, findings)
-    text = told.decode(errors="replace") if told else (folder / "stderr.txt").read_text(errors="replace")
+    text = errors_text.decode(errors="replace") if errors_text else (folder / "stderr.txt").read_text(errors="replace")
     if "Traceback (most recent call last)" in text:
         findings.append(f"a traceback: {_last_line(text)}")
     (folder / "stderr.txt").unlink()

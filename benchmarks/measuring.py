@@ -1,4 +1,4 @@
-"""What the benchmarks share: data that looks like training's, calls timed in turn, the machine's peak, records."""
+"""Shared code of the benchmarks: random data, calls timed in turn, peak of the machine, records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GEMM_SIZE = 2048
 
 
 def random_data(count: int, size: int) -> tuple[Prepared, Regions]:
-    """Noise with a square lesion: speed does not depend on what is seen."""
+    """Noise with a square lesion; the speed does not depend on the content."""
     keys = tuple(map(str, range(count)))
     image = torch.randint(0, 256, (count, 1, size, size), dtype=torch.uint8)
     lesion = torch.zeros_like(image)
@@ -40,7 +40,7 @@ def random_data(count: int, size: int) -> tuple[Prepared, Regions]:
 
 
 def draw(data: Prepared, regions: Regions, count: int, generator: torch.Generator) -> Batch:
-    """A batch as training draws it."""
+    """An augmented random batch, as in training."""
     rows = torch.randperm(len(data.keys), generator=generator)[:count]
     return augment(data.batch(rows, regions), AugmentationSettings(), generator)
 
@@ -121,9 +121,9 @@ def training_gflops(model: str, size: int, **options: object) -> float:
 
 
 def record(path: Path | None, content: Mapping[str, Any]) -> dict[str, Any]:
-    """`content` with clock (its own, if it tells one), load, commit and machine; printed and, with a `path`, written.
+    """Add clock (unless `content` has one), load, commit and machine to `content`; print it and write it to `path`.
 
-    One file holds one machine: another machine's record is refused, since its hardware may not be at hand again.
+    A file with the record of another machine is not overwritten, because that machine may not be available again.
     """
     timing = "processor time of one thread" if clock_is_cpu_time() else "wall clock"
     load = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
@@ -134,8 +134,8 @@ def record(path: Path | None, content: Mapping[str, Any]) -> dict[str, Any]:
     if path is not None:
         if path.is_file() and _hardware(other := read_record(path)) != _hardware(entry):
             raise SystemExit(
-                f"{path} holds what {_hardware(other)} did, this is {_hardware(entry)}. Give each machine a file of "
-                "its own with -o."
+                f"{path} is the record of {_hardware(other)}, and this machine is {_hardware(entry)}. Give another "
+                "file with -o."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -143,7 +143,7 @@ def record(path: Path | None, content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record of the file."""
+    """Read a record."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 

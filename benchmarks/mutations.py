@@ -1,4 +1,4 @@
-"""Which plausible mistakes in losses, metrics, folds, statistics, readers and exports do the tests notice?
+"""Apply plausible mistakes to losses, metrics, folds, statistics, readers and exports, and run their tests.
 
     nice -n 10 python benchmarks/mutations.py -o results/benchmarks/mutations.json
     nice -n 10 python benchmarks/mutations.py -o results/benchmarks/mutations.json --only datasets/folds.py
@@ -41,7 +41,7 @@ CLOCK_LIMIT = 600  # for tests that wait for ever and use no processor time
 
 @dataclass(frozen=True)
 class Mutation:
-    """`old`, which occurs once in `file` (below src/taichinet), becomes `new`; `tests` (below tests) must notice."""
+    """`old`, which occurs once in `file` (below src/taichinet), becomes `new`; `tests` (below tests) must fail."""
 
     file: str
     old: str
@@ -442,7 +442,7 @@ def _apply(mutation: Mutation, source: Path) -> None:
     file = source / "taichinet" / mutation.file
     text = file.read_text(encoding="utf-8")
     if text.count(mutation.old) != 1:
-        raise ValueError(f"{mutation.file} holds {mutation.old!r} {text.count(mutation.old)} times, not once")
+        raise ValueError(f"{mutation.file} contains {mutation.old!r} {text.count(mutation.old)} times, not once")
     file.write_text(text.replace(mutation.old, mutation.new), encoding="utf-8")
 
 
@@ -462,12 +462,12 @@ class Record:
         return self.commit is not None and row["commit"] == self.commit and row["outcome"] != "error"
 
     def add_baseline(self, tests: tuple[str, ...], result: dict[str, Any]) -> None:
-        """Note what became of `tests` without a mutation."""
+        """Record the outcome of `tests` without a mutation."""
         self.baseline.append({"tests": list(tests), **result, "commit": self.commit})
         self._write()
 
     def add(self, mutation: Mutation, result: dict[str, Any]) -> None:
-        """Note what became of `mutation`."""
+        """Record the outcome of `mutation`."""
         row = {"file": mutation.file, "old": mutation.old, "new": mutation.new, "tests": list(mutation.tests)}
         before = self._earlier.get(_name(row), {})
         survived = before.get("outcome") == "survived" or before.get("survived_before", False)
@@ -499,7 +499,7 @@ def _name(row: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _run_all(jobs: Sequence[tuple[tuple[str, ...], Mutation | None]], workers: int) -> Iterator[Any]:
-    """Every job with its result, as they end."""
+    """Every job with its result, in the order of completion."""
     with ThreadPoolExecutor(workers) as pool:
         futures = {pool.submit(run, *job): job for job in jobs}
         try:
@@ -510,7 +510,7 @@ def _run_all(jobs: Sequence[tuple[tuple[str, ...], Mutation | None]], workers: i
 
 
 def _commit() -> str | None:
-    """None where the files that decide differ from those of the commit."""
+    """The commit; None if files that affect the outcome differ from it."""
     git = shutil.which("git") or "git"
 
     def said(*words: str) -> str:
@@ -521,7 +521,7 @@ def _commit() -> str | None:
 
 
 def main() -> None:
-    """Run the mutations and write what became of them."""
+    """Run the mutations and write their outcomes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, required=True, help="the JSON file")
     parser.add_argument("--only", default="", metavar="FILE", help="part of the name of the mutated source file")

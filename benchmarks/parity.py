@@ -1,11 +1,11 @@
-"""Every export of one trained network against plain PyTorch on real images. Writes docs/parity.md.
+"""Compare every export of a trained network with PyTorch on real images. Writes docs/parity.md.
 
     python benchmarks/parity.py --images busi=BUSI -o results/benchmarks/parity-MACHINE.json --page docs/parity.md
     python benchmarks/parity.py --from results/benchmarks --page docs/parity.md
 
-The network is the one that comes with the package, the images those that its training has not seen; int8 is
-calibrated on 64 that it has. Each row is a whole `taichinet export`; what that refuses is told with its reason. The
-page shows every machine whose record lies in the folder: int8 is only as good as the processor that computes it.
+The network is the one included in the package. The images were not used in its training; int8 is calibrated on 64 that
+were. Each row is a complete `taichinet export`; refused exports are listed with the reason. The page shows the records
+of all machines in the folder, because the accuracy of int8 depends on the processor.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ NAMES = {"onnx": "ONNX", "openvino": "OpenVINO"}
 def main() -> None:
     """Export, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", help="NAME=DIR of a data set with its truth")
+    parser.add_argument("--images", help="NAME=DIR of a data set with masks")
     parser.add_argument("--most-images", type=int, default=150)
-    parser.add_argument("-o", "--out", type=Path, help="the record, one file a machine: parity-MACHINE.json")
+    parser.add_argument("-o", "--out", type=Path, help="the record, one file per machine: parity-MACHINE.json")
     parser.add_argument("--page", type=Path)
-    parser.add_argument("--from", dest="known", type=Path, help="measure nothing: the page of this folder's records")
+    parser.add_argument("--from", dest="known", type=Path, help="only write the page, from the records of this folder")
     arguments = parser.parse_args()
     if arguments.known:
         folder = arguments.known
@@ -101,7 +101,7 @@ def _table(exports: Sequence[Mapping[str, Any]]) -> list[str]:
         "| --- | ---: | ---: | --- | --- | ---: | ---: | ---: |",
     ]
     refused: list[str] = []
-    told = False  # tuned PyTorch is the same beside every export
+    has_tuned = False  # tuned PyTorch is the same for every export
     for one in exports:
         name = f"{NAMES[one['form']]} {one['precision']}"
         if "refused" in one:
@@ -109,9 +109,9 @@ def _table(exports: Sequence[Mapping[str, Any]]) -> list[str]:
             continue
         for row, parity in one["rows"].items():
             tuned = row == "tuned PyTorch"
-            if tuned and told:
+            if tuned and has_tuned:
                 continue
-            told = told or tuned
+            has_tuned = has_tuned or tuned
             size = "" if tuned else f"{one['bytes'] / 1e6:.1f} MB"
             lines.append(
                 f"| {row if tuned else f'{name}, {row}'} | {size} | "

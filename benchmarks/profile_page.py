@@ -25,7 +25,7 @@ def page(entry: Mapping[str, Any], throughput: Sequence[Mapping[str, Any]]) -> s
         "",
         "# Training profile",
         "",
-        f"Measured on {told(entry['machine'])}, {entry['placement']}, commit `{entry['commit']}`. Stage times: "
+        f"Measured on {describe(entry['machine'])}, {entry['placement']}, commit `{entry['commit']}`. Stage times: "
         f"{entry['clock']}; operator times: wall clock. The command is "
         "`python benchmarks/profile_training.py -o results/benchmarks/profile-MACHINE.json --page docs/profile.md`.",
         *_how_busy(entry),
@@ -40,7 +40,7 @@ def page(entry: Mapping[str, Any], throughput: Sequence[Mapping[str, Any]]) -> s
 
 
 def carried(stage: Mapping[str, Any], recipe: Experiment, images: Mapping[str, int]) -> float:
-    """Seconds of the stage in a whole run of the recipe on BUSI: its epochs, its images."""
+    """Seconds of the stage extrapolated to the epochs of the recipe and the images of BUSI."""
     more = BUSI_LESION_IMAGES / sum(images.values())
     name, seconds = stage["path"][-1], float(stage["seconds"])
     if stage["path"] in (["mining"], ["training"]):  # what is outside of steps and validation happens once
@@ -53,8 +53,8 @@ def carried(stage: Mapping[str, Any], recipe: Experiment, images: Mapping[str, i
     return seconds * more * (1 if name == "asking the trained U-Net++" else epochs)
 
 
-def told(machine: Mapping[str, Any]) -> str:
-    """A machine in words."""
+def describe(machine: Mapping[str, Any]) -> str:
+    """Processor or accelerator, threads, cores and PyTorch version of a machine."""
     device = machine["accelerator"] or machine["processor"]
     return f"{device}, {machine['threads']} thread(s) on {machine['cores']} cores, torch {machine['torch']}"
 
@@ -122,7 +122,7 @@ def _throughput(records: Sequence[Mapping[str, Any]]) -> list[str]:
     for entry in records:
         lines += [
             "",
-            f"{told(entry['machine'])}: TaiChiNet, width {entry['width']}, {entry['size']} px, batch "
+            f"{describe(entry['machine'])}: TaiChiNet, width {entry['width']}, {entry['size']} px, batch "
             f"{entry['batch']}, commit `{entry['commit']}`. Default, {entry['ours']}: "
             f"{entry['ours_images_per_second']:.2f} images/s, {entry['ratio']:.2f} x plain float32 NCHW.",
         ]

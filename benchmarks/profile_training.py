@@ -1,12 +1,12 @@
-"""Where the time goes: of a training step by kind of operator, of a whole run by stage. Writes docs/profile.md.
+"""Time of a training step by kind of operator, and of a whole run by stage. Writes docs/profile.md.
 
     python benchmarks/profile_training.py -o results/benchmarks/profile-MACHINE.json --page docs/profile.md
     python benchmarks/profile_training.py --from results/benchmarks/profile-MACHINE.json --page docs/profile.md
 
-The second command writes the page anew from that record, with what benchmarks/training_throughput.py measured.
-The step is that of the paper's network (224 px, width 32) in the placement that training chooses by itself. The run is
-one fold of a recipe on phantoms of BUSI's size, through the same `run_fold` as every result, with one epoch each of
-preparation and training; the last column carries it to the recipe's own numbers of epochs and to BUSI's 647 images.
+The second command only writes the page, from that record and the records of benchmarks/training_throughput.py.
+The step is that of the paper's network (224 px, width 32) with the device configuration that training chooses. The run
+is one fold of a recipe on phantoms of BUSI's size, through `run_fold`, with one epoch of mining and one of training;
+the last column is extrapolated to the recipe's numbers of epochs and to the 647 images of BUSI.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from taichinet.training import fit as fit_module
 from taichinet.training.allocator import keep_freed_memory
 from taichinet.training.device import choose_device_config
 
-# The first kind with a word in an operator's name takes it: forward and backward of one layer are told apart.
+# An operator has the first kind with a word in its name, so the order separates forward and backward of a layer.
 KINDS: dict[str, tuple[str, ...]] = {
     "convolutions, backward": ("convolution_backward", "conv_backward", "_mergedbackward"),
     "convolutions, forward": ("convolution", "conv2d", "_merged", "aten::mm", "kron"),
@@ -54,7 +54,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 REST = "everything else"
 PROFILED_STEPS = 5
-# Where a run's functions are looked up when it calls them, and what they are called here.
+# Module and name of the functions of a run, and the name of the stage.
 STAGES: tuple[tuple[Any, str, str], ...] = (
     (run_module, "mine_regions", "mining"),
     (run_module, "fit", "training"),
@@ -114,13 +114,13 @@ def main() -> None:
 
 
 def profile_step(width: int, size: int, count: int) -> dict[str, float]:
-    """Seconds of one training step by kind of operator: medians of PROFILED_STEPS steps after three that warm up.
+    """Seconds of one training step by kind of operator: medians of PROFILED_STEPS steps after three warm-up steps.
 
-    A profiled step is slower than a free one: where the profiler's own records split the heap, some blocks are mapped
-    anew. The median leaves out most of that.
+    A profiled step is slower: the records of the profiler fragment the heap, so that some blocks are mapped again. The
+    median excludes most of that.
     """
     torch.manual_seed(0)
-    keep_freed_memory()  # as training does
+    keep_freed_memory()  # as in training
     device_config = choose_device_config()
     network = device_config.place(create_model("taichinet", width=width))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
@@ -169,7 +169,7 @@ def profile_run(recipe: Experiment, count: int) -> tuple[list[Stage], dict[str, 
 
 
 class stopwatch:  # noqa: N801 - used as a context manager, like a function
-    """Within it every function of STAGES tells its own time, without that of the stages it calls."""
+    """Context that measures every function of STAGES, each without the time of the stages that it calls."""
 
     def __enter__(self) -> tuple[dict[tuple[str, ...], float], dict[tuple[str, ...], int]]:
         self.seconds: dict[tuple[str, ...], float] = defaultdict(float)

@@ -1,4 +1,4 @@
-"""Training throughput of the full TaiChiNet at 224 px: ours against the same network in plain float32 NCHW eager.
+"""Training throughput of the full TaiChiNet at 224 px, compared with plain eager float32 in NCHW layout.
 
     python benchmarks/training_throughput.py -o results/benchmarks/training_throughput-MACHINE.json
 
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def throughput(arguments: argparse.Namespace) -> dict[str, object]:
-    """Images a second of every placement, the GEMM peak between them, and their ratios."""
+    """Images per second of every device configuration, the GEMM peak, and their ratios."""
     torch.manual_seed(0)
     first = create_model("taichinet", width=arguments.width)
     ours = choose_device_config()
@@ -129,7 +129,7 @@ def throughput(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def memory_of_a_process(batch: int, parts: int) -> float | None:
-    """`peak_memory_gib` measured by a fresh process, whose peak nothing before it can have raised."""
+    """`peak_memory_gib` measured in a new process, so that earlier work does not raise the peak."""
     command = [sys.executable, *sys.argv, "--memory-of", str(batch), str(parts)]
     done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)  # its complaints are shown
     found = float(done.stdout) if done.returncode == 0 else nan
@@ -137,7 +137,7 @@ def memory_of_a_process(batch: int, parts: int) -> float | None:
 
 
 def leave_others_their_memory(spare: int = 2**30) -> None:
-    """Let allocations fail before the machine is out of memory and the kernel ends some process to make room."""
+    """Limit the memory of this process, so that an allocation fails before the kernel kills a process."""
     facts = Path("/proc/meminfo")
     if not facts.exists():
         return
@@ -171,7 +171,7 @@ def peak_memory_gib(width: int, size: int, batch_size: int, parts: int) -> float
 
 
 def peak_resident_bytes() -> int:
-    """The most memory that this program has held: on Linux without what the one that started it held before."""
+    """Peak memory of this process, on Linux without that of the process that started it."""
     facts = Path("/proc/self/status")
     lines = facts.read_text().splitlines() if facts.exists() else []
     for line in lines:  # ru_maxrss outlives exec: a child would report its parent's peak

@@ -1,4 +1,4 @@
-"""The campaign: deals inputs to a worker, ends inputs that hang, keeps the findings and the state."""
+"""The campaign: sends inputs to a worker, stops inputs that hang, and stores the findings and the state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ROUND = 20  # inputs of a target of weight 10 before the next target's turn
 
 @dataclass
 class State:
-    """How far a campaign is. `done` and `outcomes` are by target, `findings` by signature."""
+    """State of a campaign. `done` and `outcomes` are by target, `findings` by signature."""
 
     seed: int
     commit: str | None
@@ -43,7 +43,7 @@ class State:
 
 
 class Worker:
-    """A worker process and its connection; started again where it was ended or died."""
+    """A worker process and its connection; started again if it was stopped or died."""
 
     def __init__(self, modules: tuple[str, ...], out: Path, seed: int) -> None:
         self._arguments = (modules, out / "seeds", out / "scratch", seed)
@@ -53,7 +53,7 @@ class Worker:
         self.targets: dict[str, tuple[int, str]] = {}
 
     def start(self) -> None:
-        """Start it and wait until its targets are made."""
+        """Start the process and wait until its targets are ready."""
         context = multiprocessing.get_context("spawn")
         self._answers, answering = context.Pipe(duplex=False)
         asked, self._connection = context.Pipe(duplex=False)
@@ -65,7 +65,7 @@ class Worker:
             raise RuntimeError("The worker of the fuzzer does not start.")
         self.targets = self._answers.recv()
 
-    def ask(self, target: str, index: int, most_seconds: float) -> Outcome:
+    def run(self, target: str, index: int, most_seconds: float) -> Outcome:
         """The outcome of one input; an input that takes too long or ends the process is a finding."""
         if self._process is None or self._connection is None:
             self.start()
@@ -83,11 +83,11 @@ class Worker:
             self.stop()
             return Outcome("died", f"the process ended with code {code}", f"{target} died {code}")
         if outcome.kind == "memory":
-            self.stop()  # what it holds would hide the next
+            self.stop()  # its memory would hide the next finding
         return outcome
 
     def stop(self) -> None:
-        """End the process."""
+        """Stop the process."""
         if self._process is not None:
             self._process.kill()
             self._process.join()
@@ -128,7 +128,7 @@ def campaign(
                 break
             for _ in range(min(max(_ROUND * chosen[target] // 10, 1), most_inputs - state.total)):
                 index = state.done.get(target, 0)
-                _count(state, target, index, worker.ask(target, index, most_seconds), out)
+                _count(state, target, index, worker.run(target, index, most_seconds), out)
             write_json(out / "state.json", vars(state))
     finally:
         worker.stop()
@@ -159,7 +159,7 @@ def _count(state: State, target: str, index: int, outcome: Outcome, out: Path) -
 
 
 def _save_examples(state: State, out: Path, modules: tuple[str, ...]) -> None:
-    """The inputs of the findings as files, each beside a JSON that says what they are; made again from their index."""
+    """Write the inputs of the findings as files with a JSON description, generated again from their index."""
     if not state.findings:
         return
     targets = load_targets(modules, out / "seeds")

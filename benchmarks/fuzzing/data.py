@@ -57,7 +57,7 @@ def _exported(folder: Path, form: str) -> Files:
 
 
 def _check_samples(manifest: Manifest, within: Path) -> None:
-    """Every sample lies within the folder that was named, and there are as many as files can tell."""
+    """Every sample is inside the given folder, and there are not more samples than the files can define."""
     if len(manifest.samples) > _MOST_SAMPLES:
         raise WrongValueError(f"{len(manifest.samples)} samples of a few files")
     for sample in manifest:
@@ -129,7 +129,7 @@ def _make_table(sheet: Files, random: Random) -> Case:
 
 
 def _check_table(folder: Path, case: Case) -> None:
-    """The rows have the columns that were asked for, and there are not more of them than the file can hold."""
+    """The rows have the requested columns, and there are not more rows than the size of the file allows."""
     rows = read_rows(folder / next(iter(case.files)), ("image", "class"))
     if len(rows) > _MOST_ROWS or any("image" not in row for row in rows):
         raise WrongValueError(f"{len(rows)} rows, or one without the column that was asked for")
@@ -140,7 +140,7 @@ def _make_plan(plan: Any, random: Random) -> Case:
 
 
 def _check_plan(manifest: Manifest, folder: Path, _: Case) -> None:
-    """An accepted plan tests every image once at most and splits no group that it promises to keep."""
+    """An accepted plan tests every image at most once and splits no group if its protocol keeps groups together."""
     plan = read_folds(folder / "plan.json")
     verify_folds(plan, manifest)
     if plan.count > len(manifest.samples):

@@ -1,4 +1,4 @@
-"""Targets that hold an exported graph: ONNX and OpenVINO beside the weights, their records, and the runner."""
+"""Targets with an exported graph: ONNX and OpenVINO next to the weights, their records, and the runner."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _make_graph(files: dict[str, bytes], endings: tuple[str, ...], random: Rando
 
 
 def _check_graph(form: str, reference: NDArray[np.float32], folder: Path, _: Case) -> None:
-    """A damaged graph is refused, or gives the answers of the whole one."""
+    """A damaged graph is refused, or gives the outputs of the intact one."""
     runtime = open_runtime(form, load_weights(folder), folder)
     try:
         answer = runtime.maps(_pixels()).lesion
@@ -69,7 +69,7 @@ def _make_record(files: dict[str, bytes], random: Random) -> Case:
 
 
 def _check_record(folder: Path, _: Case) -> None:
-    """A record that is accepted names a graph of its own folder; the others are passed over."""
+    """A record that is accepted names a graph in its own folder; others are skipped."""
     beside = (folder / "runtimes").resolve()
     for record in proven(folder):
         if not (beside / record.graph).resolve().is_relative_to(beside):
@@ -82,7 +82,7 @@ def _make_model(model: bytes, image: bytes, random: Random) -> Case:
 
 
 def _check_model(folder: Path, _: Case) -> None:
-    """The runner refuses a damaged model with a message and an exit code, or gives the mask of the whole one.
+    """The runner refuses a damaged model with a message and an exit code, or gives the mask of the intact one.
 
     The file is the user's own and may be copied anywhere: a model that opens and differs is not a finding here, since
     no digest is kept with it.

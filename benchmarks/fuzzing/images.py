@@ -114,7 +114,7 @@ def _check_image(folder: Path, case: Case) -> None:
 
 
 def _drawn_mask(random: Random) -> tuple[str, bytes]:
-    """A mask of a random coding; its lesion is painted with the coding's own value."""
+    """A mask of a random encoding, with the lesion at the value of that encoding."""
     size = random.choice((1, 3, 24))
     painted = np.zeros((size, size), dtype=np.bool_)
     if random.randrange(5):
@@ -148,7 +148,7 @@ def _make_mask(random: Random) -> Case:
 
 
 def _check_mask(folder: Path, case: Case) -> None:
-    """A mask that reads as empty holds no pixel that differs from 0."""
+    """A mask that is read as empty has no pixel other than 0."""
     path = folder / next(iter(case.files))
     mask = image_io.read_mask(path)
     if not mask.any() and (what := _non_zero(path)):
@@ -156,7 +156,7 @@ def _check_mask(folder: Path, case: Case) -> None:
 
 
 def _non_zero(path: Path) -> str:
-    """What of a lossless image's first frame is not zero: colour, or an alpha channel that varies."""
+    """Whether the first frame of a lossless image has non-zero colour, or a varying alpha channel."""
     with Image.open(path) as image:
         if image.format not in _LOSSLESS:
             return ""

@@ -1,4 +1,4 @@
-"""Targets that hold a network: settings, weights, checkpoints."""
+"""Targets with a network: settings, weights, checkpoints."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 
 def same_tensors(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
-    """Whether both hold the same names and the same bits."""
+    """Whether both have the same names and the same bits."""
     return one.keys() == two.keys() and all(
         one[name].dtype == two[name].dtype and torch.equal(one[name].view(-1), two[name].view(-1)) for name in one
     )
@@ -82,7 +82,7 @@ def _make_weights(files: dict[str, bytes], random: Random) -> Case:
 
 
 def _check_weights(reference: dict[str, Tensor], folder: Path, _: Case) -> None:
-    """Damaged weights are refused, or hold the values that were saved."""
+    """Damaged weights are refused, or have the values that were saved."""
     if not same_tensors(load_weights(folder).network.state_dict(), reference):
         raise WrongValueError("damaged weights are loaded with other values")
 
@@ -111,7 +111,7 @@ def _make_checkpoint(files: dict[str, bytes], random: Random) -> Case:
 
 
 def _check_checkpoint(weights: list[dict[str, Tensor]], folder: Path, _: Case) -> None:
-    """What is resumed from is one of the two checkpoints that were saved."""
+    """A resumed training starts from one of the two checkpoints that were saved."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = load_checkpoint(folder, "identity")

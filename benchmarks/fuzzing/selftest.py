@@ -1,4 +1,4 @@
-"""Artificial targets with known faults: they prove that the fuzzer finds each kind."""
+"""Artificial targets with known faults: they show that the fuzzer finds each kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Target: an entry point of taichinet, how its inputs are made, and how its answer is checked."""
+"""Target: an entry point of taichinet, how its inputs are generated, and how its result is checked."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from fuzzing.target import Target, WrongValueError, random_for
 
 MOST_MEMORY = 2**30
-"""Bytes above what the worker held before the input."""
+"""Bytes above the memory of the worker before the input."""
 
 _GUARD = 6 * 2**30  # of address space above the baseline: what is refused here shows as MemoryError
 MODULES = ("fuzzing.images", "fuzzing.data", "fuzzing.networks", "fuzzing.graphs")
@@ -23,7 +23,7 @@ MODULES = ("fuzzing.images", "fuzzing.data", "fuzzing.networks", "fuzzing.graphs
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an input: "accepted", "refused", or a kind of finding with its fault and signature."""
+    """Outcome of an input: "accepted", "refused", or a kind of finding with its fault and signature."""
 
     kind: str
     fault: str = ""
@@ -42,7 +42,7 @@ def load_targets(modules: tuple[str, ...], seeds: Path) -> dict[str, Target]:
 def work(
     asked: Connection, answers: Connection, modules: tuple[str, ...], seeds: Path, scratch: Path, seed: int
 ) -> None:
-    """Answer each (target, index) from `asked` with its Outcome in `answers` until None comes."""
+    """Send the Outcome of each (target, index) from `asked` to `answers`, until None is received."""
     os.environ.update(ORT_DISABLE_TELEMETRY="1", OMP_NUM_THREADS="1")
     import torch
 
@@ -95,7 +95,7 @@ def _checked(target: Target, case: object, scratch: Path) -> Outcome:
 
 
 def _without_paths(text: str, scratch: Path) -> str:
-    """`text` with "." for the folders of this campaign: a record says nothing about the machine it was made on."""
+    """`text` with "." for the folders of this campaign, so that records contain no paths of the machine."""
     for folder in (scratch, scratch.parent):
         for path in (folder.resolve(), folder):
             text = text.replace(str(path), ".")
@@ -116,7 +116,7 @@ def _memory(field: str) -> int:
 
 
 def _reset_peak() -> int:
-    """Set the peak of this process to what it holds now, in bytes, and return that."""
+    """Reset the peak memory of this process to its current memory, in bytes, and return it."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     return _memory("VmHWM:")

@@ -13,8 +13,8 @@ import torch
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import front  # noqa: E402
-import front_page  # noqa: E402
+import fast_variants  # noqa: E402
+import fast_variants_page  # noqa: E402
 import measuring  # noqa: E402
 import parity  # noqa: E402
 import profile_page  # noqa: E402
@@ -39,7 +39,7 @@ def test_a_record_is_replaced_by_its_own_machine_and_by_no_other(
     measure("with bf16", 3)
     measure("with bf16", 4)
     assert json.loads(capsys.readouterr().out.split("\n}\n")[1] + "}") == measuring.read_record(path)
-    with pytest.raises(SystemExit, match=r"holds what .*with bf16.* this is .*without.* a file of its own"):
+    with pytest.raises(SystemExit, match=r"is the record of .*with bf16.* this machine is .*without.* another file"):
         measure("without", 1)
     assert measuring.read_record(path)["speed"] == 4
 
@@ -123,20 +123,20 @@ def test_a_run_is_carried_to_the_recipes_epochs_and_busis_images() -> None:
         assert profile_page.carried({"path": name.split(": "), "seconds": 1}, recipe, images) == seconds
 
 
-def test_the_front_holds_what_nothing_beats_in_both() -> None:
+def test_the_pareto_front() -> None:
     def row(name: str, milliseconds: float, dice: float | None) -> dict[str, Any]:
         found = {} if dice is None else {"dice": Interval(dice, 0, 1, 10, 10)}
         return {"name": name, "busi": {"milliseconds": milliseconds}, **found}
 
     rows = [row("slow", 9, 0.8), row("fast", 2, 0.7), row("beaten", 5, 0.6), row("equal", 9, 0.7), row("new", 1, None)]
-    assert front_page.on_the_front(rows, "busi") == {"slow", "fast"}
+    assert fast_variants_page.pareto_front(rows, "busi") == {"slow", "fast"}
 
 
 def test_the_shared_fold_is_compared_alone_and_several_folds_beside_it(tmp_path: Path) -> None:
     folds = tmp_path / "folds"
     folds.mkdir()
-    known = json.loads((ROOT / "results" / "folds" / front.FOLDS).read_text())
-    (folds / front.FOLDS).write_text(json.dumps(known))
+    known = json.loads((ROOT / "results" / "folds" / fast_variants.FOLDS).read_text())
+    (folds / fast_variants.FOLDS).write_text(json.dumps(known))
     keys = list(known["fold_of"])[:4]
 
     def write(name: str, dice: list[float], folds_of: list[int]) -> None:
@@ -149,7 +149,7 @@ def test_the_shared_fold_is_compared_alone_and_several_folds_beside_it(tmp_path:
     write("taichinet", [0.5, 0.7, 0.4, 0.6], [0, 0, 1, 1])
     write("unet", [0.6, 0.8, 0.2, 0.4], [0, 0, 1, 1])
     write("taichinet-one-path", [0.4, 0.6], [0, 0])
-    several, single = front.dice_of("unet", tmp_path), front.dice_of("taichinet-one-path", tmp_path)
+    several, single = fast_variants.dice_of("unet", tmp_path), fast_variants.dice_of("taichinet-one-path", tmp_path)
     assert several["difference"].mean == pytest.approx(0.1)
     assert several["over_folds"]["difference"].mean == pytest.approx(-0.05)
     assert several["over_folds"]["mean"] == pytest.approx(0.5)
@@ -157,10 +157,10 @@ def test_the_shared_fold_is_compared_alone_and_several_folds_beside_it(tmp_path:
     assert single["difference"].mean == pytest.approx(-0.1)
     assert "over_folds" not in single
     assert single["placement"] == "bf16"
-    assert front.dice_of("taichinet-distilled", tmp_path) == {}
+    assert fast_variants.dice_of("taichinet-distilled", tmp_path) == {}
     write("taichinet-distilled", [0.4], [0])
     with pytest.raises(SystemExit, match="other test images"):
-        front.dice_of("taichinet-distilled", tmp_path)
+        fast_variants.dice_of("taichinet-distilled", tmp_path)
 
 
 def rows_of(*networks: tuple[str, Interval, Interval | None]) -> list[dict[str, Any]]:
@@ -179,7 +179,7 @@ def test_a_difference_that_a_repeated_training_makes_too_is_no_finding() -> None
         Interval(0.0, -0.1, 0.1, 9, 8),
     )
     rows = rows_of(("one", small, None), ("two", large, None), ("three", large, none), ("four", none, small))
-    text = "\n".join(front_page.findings(rows, [0.61, 0.644, 0.606]))
+    text = "\n".join(fast_variants_page.findings(rows, [0.61, 0.644, 0.606]))
     assert "a range of 0.038" in text
     assert "`one`: 2.0 x as fast, not significantly different from TaiChiNet (on 1 fold)" in text
     assert "`two`: 2.0 x as fast, worse than TaiChiNet (on 1 fold)" in text

@@ -1,11 +1,11 @@
-"""The front of Dice against latency: TaiChiNet, its U-Net and the faster variants. Writes docs/fast-variants.md.
+"""Dice and latency of TaiChiNet, its U-Net and the faster variants. Writes docs/fast-variants.md.
 
-    python benchmarks/front.py -o results/benchmarks/front-MACHINE.json --page docs/fast-variants.md
-    python benchmarks/front.py --from results/benchmarks/front-MACHINE.json --page docs/fast-variants.md
+    python benchmarks/fast_variants.py -o results/benchmarks/fast_variants-MACHINE.json --page docs/fast-variants.md
+    python benchmarks/fast_variants.py --from results/benchmarks/fast_variants-MACHINE.json --page docs/fast-variants.md
 
-Latency is measured here: one image through each network as it is used after training, eager float32 in channels-last
-layout, in turn; the second command takes the latencies of a record instead. Dice comes from the trainings
-under results/; a network that was not trained there has a latency and no Dice.
+The latency is that of one image through the network as it is used after training, in eager float32 and channels-last
+layout; the networks are timed in turn. The second command reads the latencies from a record. The Dice is that of the
+trainings in results/; a network that was not trained has only a latency.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from front_page import FIGURE, SCALES, SHARED_FOLD, TRAINED, draw, page
+from fast_variants_page import FIGURE, SCALES, SHARED_FOLD, TRAINED, draw, page
 from measuring import read_record, record, seconds_in_turn
 from torch import nn
 
@@ -115,7 +115,7 @@ def dice_of(name: str, results: Path) -> dict[str, Any]:
     def compared(folds: set[int]) -> dict[str, Any]:
         own, other = (one[one["fold"].isin(folds)] for one in (scores, full))
         if set(own.index) != set(other.index):
-            raise SystemExit(f"{path} holds other test images than {TRAINED}-taichinet: train both on the same folds.")
+            raise SystemExit(f"{path} has other test images than {TRAINED}-taichinet: train both on the same folds.")
         keys = list(other.index)
         clusters = cluster_numbers(keys, groups)
         values, against = own["dice"][keys].to_numpy(), other["dice"][keys].to_numpy()
