@@ -142,7 +142,7 @@ def print_cost(content: dict[str, Any]) -> None:
     console = Console()
     machine, gpu = content["this_machine"], content["one_gpu"]
     console.print(
-        f"{content['trainings']} trainings and {content['preparations']} mining stages: "
+        f"Trainings: {content['trainings']}. Mining stages: {content['preparations']}. Operations: "
         f"{content['training_pflop'] + content['preparation_pflop']:.1f} PFLOP.",
         highlight=False,
     )

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 FORMATS = ("onnx", "openvino")
 
 _Output = Annotated[
-    Path, typer.Option("--output", "-o", metavar="FILE", help="FILE.onnx, or FILE.xml (with FILE.bin) for OpenVINO.")
+    Path,
+    typer.Option(
+        "--out", "--output", "-o", metavar="FILE", help="FILE.onnx, or FILE.xml (with FILE.bin) for OpenVINO."
+    ),
 ]
 _Images = Annotated[
     str,

@@ -42,7 +42,7 @@ _EXIT_TERMINATED = 128 + signal.SIGTERM
 def predict(
     inputs: Annotated[list[Path], typer.Argument(metavar="FILES|FOLDER...", help="Images, or folders of images.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for masks, maps and the table.")
+        Path, typer.Option("--out", "--output", "-o", metavar="DIR", help="Folder for masks, maps and the table.")
     ],
     weights: Annotated[
         Path | None,
@@ -108,7 +108,7 @@ def _print_result(rows: Sequence[Row], runtime: RuntimeDescription, output: Path
     failed = [str(row.error) for row in rows if row.error is not None]
     done = len(rows) - len(failed)
     if failed and not done:
-        raise DataError(f"None of the {len(rows)} images could be predicted. Correct or replace them:", failed)
+        raise DataError(f"No image could be predicted, {len(failed)} failed. Correct or replace:", failed)
     if not as_json:
         _echo(f"{done} of {len(rows)} images predicted ({runtime}). Masks, maps and {TABLE}.csv are in {output}.")
     if failed:
@@ -201,10 +201,10 @@ def _refuse_unusable(inputs: Sequence[Path]) -> None:
     """Raise an error for paths that do not exist and for FIFOs, sockets and devices, without opening any file."""
     absent = [f"{path}: {_why_absent(path)}" for path in inputs if not path.exists()]
     if absent:
-        raise DataError(f"{len(absent)} of the paths do not exist. Check their spelling:", absent)
+        raise DataError("Some of the given paths do not exist. Check their spelling:", absent)
     unusable = [f"{path}: is {kind}" for path in inputs if (kind := _kind_of_no_image(path))]
     if unusable:
-        raise DataError(f"{len(unusable)} of the paths are not image files. Save the images as files:", unusable)
+        raise DataError("Some of the given paths are not image files. Save the images as files:", unusable)
 
 
 def _why_absent(path: Path) -> str:

@@ -139,8 +139,9 @@ def print_data_report(report: DataReport, page: Path | None) -> None:
         most_severe = ", ".join(keys[:2]) + (", ..." if len(keys) > 2 else "")
         severity = KINDS[kind].severity
         table.add_row(severity, KINDS[kind].title, str(count), str(images), escape(most_severe))
-    console.print(f"[bold]{escape(report.dataset)}[/]: {report.images} images", highlight=False, soft_wrap=True)
-    console.print(table)
+    if report.images:
+        console.print(f"[bold]{escape(report.dataset)}[/]: {report.images} images", highlight=False, soft_wrap=True)
+        console.print(table)
     for finding in report.of_kind("unreadable"):
         console.print(f"[bold red]Cannot be read:[/] {escape(finding.message)}", soft_wrap=True)
     for finding in (*report.of_kind("other fold file"), *report.of_kind("outside folds")):
