@@ -27,7 +27,7 @@ PANELS = {4: (2, 7), 7: (3, 3), 8: (3, 9), 9: (3, 7), 11: (3, 9), 12: (2, 4)}  #
 
 
 def every_text(figure: Figure) -> Iterator[Text]:
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     for text in figure.findobj(Text):
         if text.get_visible() and text.get_text().strip():
             yield text
@@ -135,6 +135,7 @@ def test_a_panel_keeps_the_shape_of_its_image() -> None:
     panel = Panel(np.zeros((30, 60), np.uint8), truth=truth)
     sheet = Sheet(4, "", ("one", "two"), (Row("case", (panel, panel)),), "", {})
     figure = draw(sheet)
+    figure.draw_without_rendering()
     box = figure.axes[0].get_window_extent()
     assert box.width / box.height == pytest.approx(2, abs=0.02)
 
