@@ -123,7 +123,7 @@ def test_colour_of_16_bits_whose_upper_bits_are_unused_is_refused(tmp_path: Path
     for name, values in (("dark.png", RAMP), ("whole.png", RAMP.astype(np.uint16) * 257)):
         (tmp_path / name).write_bytes(rgb_png_of_16_bits(values))
     np.testing.assert_array_equal(read_grey(tmp_path / "whole.png"), RAMP)
-    with pytest.raises(DataError, match=r"dark\.png.*8 bits a channel"):
+    with pytest.raises(DataError, match=r"dark\.png.*8 bits per channel"):
         read_grey(tmp_path / "dark.png")
     with pytest.raises(DataError, match=r"dark\.png.*16 bits a channel"):
         read_mask(tmp_path / "dark.png")
