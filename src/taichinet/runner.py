@@ -1,10 +1,9 @@
-"""Run a file of `taichinet export --format onnx` with onnxruntime, numpy and Pillow alone: no torch.
+"""Run a model exported with `taichinet export --format onnx`; requires only onnxruntime, numpy and Pillow, not torch.
 
     python -m taichinet.runner MODEL.onnx IMAGE... -o FOLDER
 
-This file can be copied out of the package: it imports nothing of it. It also holds the one rule by which an image file
-becomes pixels (docs/data.md); `taichinet.datasets.image_io` reads with the same functions. In programs,
-`Model(path).segment(pixels)` takes an array, however it was decoded.
+This file can be copied and used without the package. It also defines how image files are decoded (docs/data.md);
+`taichinet.datasets.image_io` uses the same functions. In Python, `Model(path).segment(pixels)` takes an array.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
-"""What is decoded, by content and not by the file's name; PPM stands for PBM, PGM and PPM."""
+"""Supported formats, detected from the content of a file and not from its name. PPM includes PBM and PGM."""
 
 MOST_PIXELS = 2**25
-"""A header that claims more pixels than this (8192 x 4096) is refused before anything is decoded."""
+"""Images with more pixels than this (8192 x 4096) in their header are refused before decoding."""
 
 MOST_BYTES = 2**28
-"""A file of more bytes than this is refused before more of it is read."""
+"""Files with more bytes than this are refused."""
 
 _BLACK_IS_ONE = 0  # TIFF's PhotometricInterpretation "WhiteIsZero"
 _ORIENTATION = 274
 _PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339  # tags of TIFF
-_ROWS = 256  # rescaled at a time, so that float64 values of a whole image are never in memory
+_ROWS = 256  # number of rows that are rescaled at a time, to limit the memory for float64 values
 _WRITTEN_BY = ("Software", "taichinet runner")
 
 
@@ -45,17 +44,20 @@ class ImageError(ValueError):
 
 
 def read_content(source: Any) -> bytes:
-    """The bytes of a file, at most MOST_BYTES.
+    """Read a file of at most MOST_BYTES.
 
     Args:
         source: A `Path`, or a `zipfile.Path`.
 
+    Returns:
+        Content of the file.
+
     Raises:
-        ImageError: The file is absent, empty, no regular file, damaged in its zip, or too large.
+        ImageError: The file does not exist, is empty, too large, not a regular file, or damaged in its zip file.
     """
-    with _faults_named(source, "cannot be read ({}); check that the file is there, whole, and yours."):
+    with _faults_named(source, "cannot be read ({}); check that it exists, is complete and may be read."):
         if source.exists() and not source.is_file():
-            raise OSError("it is no regular file")
+            raise OSError("it is not a regular file")
         with source.open("rb") as stream:
             content: bytes = stream.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
@@ -66,13 +68,16 @@ def read_content(source: Any) -> bytes:
 
 
 def open_image(source: Any) -> Image.Image:
-    """The image file with its header read, checked, and nothing decoded.
+    """Open an image file and check its header, without decoding the pixels.
 
     Args:
         source: A `Path`, or a `zipfile.Path`.
 
+    Returns:
+        The opened image.
+
     Raises:
-        ImageError: The file is none of FORMATS, has several pages, or claims more than MOST_PIXELS.
+        ImageError: The file has none of the FORMATS, has several pages, or has more than MOST_PIXELS.
     """
     content = read_content(source)
     try:
@@ -81,8 +86,8 @@ def open_image(source: Any) -> Image.Image:
             pages = getattr(image, "is_animated", False)
     except UnidentifiedImageError as fault:
         raise ImageError(
-            f"{source}: is no image, or of an unknown kind; save it as PNG, JPEG or TIFF, or remove it. "
-            f"Read are {', '.join(FORMATS)}."
+            f"{source}: is not an image, or has an unknown format; save it as PNG, JPEG or TIFF, or remove it. "
+            f"Supported formats: {', '.join(FORMATS)}."
         ) from fault
     except Image.DecompressionBombError as fault:
         raise ImageError(_too_large(source, "more pixels than Pillow opens")) from fault
@@ -97,16 +102,17 @@ def open_image(source: Any) -> Image.Image:
 
 
 def decode(source: Any) -> tuple[Image.Image, bool]:
-    """The decoded image, upright by its EXIF orientation, in the mode that Pillow gives it.
+    """Decode an image file and apply its EXIF orientation.
 
     Args:
         source: A `Path`, or a `zipfile.Path`.
 
     Returns:
-        The image, and whether it is of colour or transparency whose 16 bits Pillow has reduced to the upper 8.
+        The image in Pillow's mode, and whether it has colour or transparency of which Pillow kept the upper 8 of 16
+        bits.
 
     Raises:
-        ImageError: As `open_image`, and where the pixels cannot be decoded.
+        ImageError: As in `open_image`, or the pixels cannot be decoded.
     """
     image = open_image(source)
     with _faults_named(source):
@@ -118,17 +124,20 @@ def decode(source: Any) -> tuple[Image.Image, bool]:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith(("I", "F")) and white_is_zero:
-            raise ValueError("its greatest value is black, which is read for 8 bits alone")
+            raise ValueError("its highest value is black, which is supported only for 8 bits")
         if image.mode == "I" and tags and unsigned and np.asarray(image).min() < 0:
             raise ValueError("its values exceed 2147483647")
     return image, reduced
 
 
 def eight_bit(source: Any) -> Image.Image:
-    """The image file by the one rule of docs/data.md: upright, opaque, in mode "L" or "RGB".
+    """Decode an image file with 8 bits per channel, as described in docs/data.md.
 
     Args:
         source: A `Path`, or a `zipfile.Path`.
+
+    Returns:
+        The upright, opaque image in mode "L" or "RGB".
 
     Raises:
         ImageError: The file cannot be read.
@@ -138,7 +147,7 @@ def eight_bit(source: Any) -> Image.Image:
         if image.mode.startswith(("I", "F")):
             return Image.fromarray(rescaled(source, np.asarray(image)))
         if reduced and np.asarray(image.convert("RGB")).max() < 64:
-            raise ValueError("of its 16 bits a channel the upper 2 are unused; save it with 8 bits a channel")
+            raise ValueError("the upper 2 of its 16 bits per channel are unused; save it with 8 bits per channel")
         if image.has_transparency_data:
             colour = image.convert("RGBA")
             return Image.alpha_composite(Image.new("RGBA", colour.size, (0, 0, 0, 255)), colour).convert("RGB")
@@ -146,21 +155,24 @@ def eight_bit(source: Any) -> Image.Image:
 
 
 def orientation(source: Any, image: Image.Image) -> int:
-    """The EXIF orientation of an opened `image`, 1 where it has none; `source` names it in an ImageError."""
+    """Return the EXIF orientation of an opened image, 1 if it has none; raises ImageError, which names `source`."""
     with _faults_named(source):
         return int(image.getexif().get(_ORIENTATION, 1))
 
 
 def rescaled(source: Any, values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Grey values of more than 8 bits as 0..255.
+    """Convert grey values of more than 8 bits to 0..255.
 
-    Integers from 0 on have the smallest range of 8, 10, 12, 14, 16, ... bits that holds the greatest one, and keep its
-    upper 8 bits. Floats in 0..1 are multiplied by 255, others in 0..255 are rounded. Anything else has no known range
-    and is stretched from its least to its greatest value.
+    Non-negative integers are assumed to have the smallest range of 8, 10, 12, 14, 16, ... bits that contains their
+    maximum; the upper 8 bits are kept. Floats in 0..1 are multiplied by 255, others in 0..255 are rounded. All other
+    values have no known range and are scaled from their minimum to their maximum.
 
     Args:
         source: The file, for messages.
         values: Integers or floats, (H, W).
+
+    Returns:
+        uint8 (H, W).
 
     Raises:
         ImageError: A value is not finite.
@@ -187,13 +199,13 @@ def rescaled(source: Any, values: NDArray[Any]) -> NDArray[np.uint8]:
 def _faults_named(
     source: Any, message: str = "is cut short or damaged ({}); copy it again from the original."
 ) -> Iterator[None]:
-    """Whatever a decoder raises inside becomes an ImageError: a damaged file can bring Pillow to any exception."""
+    """Convert every exception of a decoder to ImageError: for a damaged file, Pillow can raise any exception."""
     try:
         yield
     except (ImageError, UnidentifiedImageError, Image.DecompressionBombError):
         raise
     except MemoryError as fault:
-        raise ImageError(f"{source}: needs more memory than there is; save a smaller copy.") from fault
+        raise ImageError(f"{source}: needs more memory than is available; save a smaller copy.") from fault
     except Exception as fault:
         raise ImageError(f"{source}: {message.format(str(fault) or type(fault).__name__)}") from fault
 
@@ -207,19 +219,24 @@ def _too_large(source: Any, claim: str) -> str:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Of an image of H x W pixels: `mask` uint8 (H, W), 0 and 255; `probability` float32 (H, W) in [0, 1]."""
+    """Output for an image of H x W pixels: `mask`, uint8 (H, W), 0 or 255; `probability`, float32 (H, W) in [0, 1]."""
 
     mask: NDArray[np.uint8]
     probability: NDArray[np.float32]
 
 
 class Model:
-    """A file of `taichinet export --format onnx`, opened."""
+    """An ONNX model exported with `taichinet export --format onnx`."""
 
     def __init__(self, model: str | Path | bytes, threads: int = 0) -> None:
-        """`model` is the file or its content; `threads` 0 is one a core."""
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # it is read when onnxruntime is imported
-        import onnxruntime  # here, so that the reading rule above needs numpy and Pillow alone
+        """Load a model.
+
+        Args:
+            model: Path or content of the ONNX file.
+            threads: Number of threads; 0 for one per core.
+        """
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # must be set before onnxruntime is imported
+        import onnxruntime  # here, so that decoding images requires only numpy and Pillow
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -229,10 +246,16 @@ class Model:
         )
 
     def segment(self, pixels: NDArray[np.uint8]) -> Segmentation:
-        """The lesion in uint8 `pixels`, (H, W), (H, W, 1) or (H, W, 3) RGB, of any size from 1 x 1.
+        """Segment the lesion in an image.
+
+        Args:
+            pixels: uint8, (H, W), (H, W, 1) or RGB (H, W, 3), of any size from 1 x 1.
+
+        Returns:
+            Mask and probability at the resolution of the image.
 
         Raises:
-            ValueError: `pixels` is no such image, or the output is not finite: it would read as an empty mask.
+            ValueError: `pixels` has another type or shape, or the output is not finite.
         """
         image = pixels[..., None] if pixels.ndim == 2 else pixels
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
@@ -247,7 +270,7 @@ class Model:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """The pixels of an image file by the rule of docs/data.md, or of a .npy file as they are.
+    """Read an image file as described in docs/data.md, or the array of a .npy file without conversion.
 
     Args:
         path: The file.
@@ -269,16 +292,19 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def output_files(images: Sequence[Path], folder: Path) -> dict[Path, tuple[Path, Path]]:
-    """The mask's and the probability's file of every image, none of them shared.
+    """Choose a unique name for the mask and the probability of every image.
 
-    The name is the image's stem; where several images share it, stem and suffix, then a number.
+    The name is the stem of the image file. If several images have this stem, the suffix and then a number are added.
 
     Args:
         images: The image files.
-        folder: Where the outputs go.
+        folder: Output folder.
+
+    Returns:
+        Files of the mask and the probability of each image.
 
     Raises:
-        FileExistsError: A file is there that this runner has not written.
+        FileExistsError: A file exists that was not written by this runner.
     """
     stems = [image.stem.casefold() for image in images]
     inputs = {image.resolve() for image in images}
@@ -293,7 +319,7 @@ def output_files(images: Sequence[Path], folder: Path) -> dict[Path, tuple[Path,
             name = f"{base}_{number}"
         used.add(name.casefold())
         files[image] = (folder / f"{name}_mask.png", folder / f"{name}_probability.png")
-    taken = [file for pair in files.values() for file in pair if file.resolve() in inputs or not _ours(file)]
+    taken = [file for pair in files.values() for file in pair if file.resolve() in inputs or not _is_own(file)]
     if taken:
         raise FileExistsError(
             f"{taken[0]} exists and was not written by this runner. Nothing is overwritten: choose another folder for "
@@ -302,8 +328,8 @@ def output_files(images: Sequence[Path], folder: Path) -> dict[Path, tuple[Path,
     return files
 
 
-def _ours(file: Path) -> bool:
-    """Whether `file` is absent, or a PNG that `write_png` has written."""
+def _is_own(file: Path) -> bool:
+    """Return whether `file` does not exist, or is a PNG written by `write_png`."""
     if not file.exists():
         return not file.is_symlink()
     try:
@@ -314,7 +340,7 @@ def _ours(file: Path) -> bool:
 
 
 def write_png(values: NDArray[np.uint8], path: Path) -> None:
-    """Write uint8 (H, W) as a grey PNG, whole or not at all."""
+    """Write uint8 (H, W) as a grey PNG, atomically."""
     mark = PngInfo()
     mark.add_text(*_WRITTEN_BY)
     temporary = path.with_name(f".{path.name}.tmp")
@@ -326,17 +352,20 @@ def write_png(values: NDArray[np.uint8], path: Path) -> None:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Segment every image.
+    """Segment all images of a command line.
+
+    Args:
+        words: Arguments of the command; those of the process by default.
 
     Returns:
-        0; 3 where no image could be read or written, or a file is in the way; 5 where the model cannot be opened;
-        7 where some images failed.
+        Exit code: 0 for success; 3 if all images failed or an output file cannot be written; 5 if the model cannot be
+        opened; 7 if some images failed.
     """
     parser = argparse.ArgumentParser(prog="python -m taichinet.runner", description=str(__doc__).partition("\n")[0])
     parser.add_argument("model", type=Path, metavar="MODEL.onnx")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--threads", type=int, default=0, help="0: one a core")
+    parser.add_argument("--threads", type=int, default=0, help="0: one per core")
     arguments = parser.parse_args(words)
     try:
         files = output_files(arguments.images, arguments.output)
@@ -346,25 +375,27 @@ def main(words: list[str] | None = None) -> int:
         return 3
     try:
         model = Model(arguments.model, arguments.threads)
-    except Exception as fault:  # noqa: BLE001 - onnxruntime's own exceptions have no common base
-        reason = str(fault).splitlines()[0] if arguments.model.is_file() else "there is no such file"
+    except Exception as fault:  # noqa: BLE001 - the exceptions of onnxruntime have no common base class
+        reason = str(fault).splitlines()[0] if arguments.model.is_file() else "the file does not exist"
         print(f"{arguments.model}: cannot be opened as an ONNX model ({reason}). Export it again.", file=sys.stderr)
         return 5
     failed = sum(not _segment_file(model, image, *targets) for image, targets in files.items())
-    return 0 if not failed else 3 if failed == len(files) else 7
+    if failed == len(files):
+        return 3
+    return 7 if failed else 0
 
 
 def _segment_file(model: Model, image: Path, mask: Path, probability: Path) -> bool:
-    """Segment one image and write its two files; False, with the reason on stderr, where that fails."""
+    """Segment one image and write its two files; return False and print the reason to stderr if this fails."""
     try:
-        found = model.segment(read_image(image))
-        write_png(found.mask, mask)
-        write_png(np.round(found.probability * np.float32(255)).astype(np.uint8), probability)
-    except Exception as fault:  # noqa: BLE001 - an image on which onnxruntime fails must not end the others
+        output = model.segment(read_image(image))
+        write_png(output.mask, mask)
+        write_png(np.round(output.probability * np.float32(255)).astype(np.uint8), probability)
+    except Exception as fault:  # noqa: BLE001 - a failing image must not stop the others
         print(fault if isinstance(fault, ImageError) else f"{image}: {fault!r}", file=sys.stderr)
         return False
-    share = np.count_nonzero(found.mask) / found.mask.size
-    print(f"{image}: lesion on {share:.1%} of the image, highest probability {found.probability.max():.3f}")
+    share = np.count_nonzero(output.mask) / output.mask.size
+    print(f"{image}: lesion on {share:.1%} of the image, highest probability {output.probability.max():.3f}")
     return True
 
 

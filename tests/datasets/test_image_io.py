@@ -123,7 +123,7 @@ def test_colour_of_16_bits_whose_upper_bits_are_unused_is_refused(tmp_path: Path
     for name, values in (("dark.png", RAMP), ("whole.png", RAMP.astype(np.uint16) * 257)):
         (tmp_path / name).write_bytes(rgb_png_of_16_bits(values))
     np.testing.assert_array_equal(read_grey(tmp_path / "whole.png"), RAMP)
-    with pytest.raises(DataError, match=r"dark\.png.*8 bits a channel"):
+    with pytest.raises(DataError, match=r"dark\.png.*8 bits per channel"):
         read_grey(tmp_path / "dark.png")
     with pytest.raises(DataError, match=r"dark\.png.*16 bits a channel"):
         read_mask(tmp_path / "dark.png")
@@ -143,7 +143,7 @@ def rgb_png_of_16_bits(values: NDArray[np.integer]) -> bytes:
 def test_a_format_outside_the_list_is_not_decoded_whatever_its_name(suffix: str, tmp_path: Path) -> None:
     Image.new("RGB", (32, 32)).save(tmp_path / f"a.{suffix}")
     (tmp_path / f"a.{suffix}").rename(tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"a\.png: is no image, or of an unknown kind"):
+    with pytest.raises(DataError, match=r"a\.png: is not an image, or has an unknown format"):
         read_grey(tmp_path / "a.png")
 
 
@@ -183,7 +183,7 @@ def test_a_file_of_too_many_bytes_and_a_pipe_are_refused(tmp_path: Path, monkeyp
     with pytest.raises(DataError, match="limit of 20 bytes"):
         read_grey(file)
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(DataError, match="no regular file"):
+    with pytest.raises(DataError, match="not a regular file"):
         read_grey(tmp_path / "pipe.png")
 
 
@@ -311,8 +311,8 @@ def test_a_mask_of_another_orientation_is_noticed_even_where_its_size_fits(orien
     ("content", "fault"),
     [
         (b"", "zero bytes"),
-        (b"not an image", "no image"),
-        (b"\x89PNG\r\n\x1a\n", "no image|cut short"),
+        (b"not an image", "not an image"),
+        (b"\x89PNG\r\n\x1a\n", "not an image|cut short"),
         (None, "cannot be read"),
     ],
 )
@@ -333,7 +333,7 @@ def test_a_truncated_image_is_named(read: object, suffix: str, tmp_path: Path) -
     Image.fromarray(noise).save(stream, {"png": "PNG", "jpg": "JPEG", "tiff": "TIFF"}[suffix])
     file = tmp_path / f"torn.{suffix}"
     file.write_bytes(stream.getvalue()[: len(stream.getvalue()) // 2])
-    with pytest.raises(DataError, match=rf"torn\.{suffix}: .*(cut short|no image).*(copy it again|save it)"):
+    with pytest.raises(DataError, match=rf"torn\.{suffix}: .*(cut short|not an image).*(copy it again|save it)"):
         read(file)  # type: ignore[operator]
 
 

@@ -36,7 +36,7 @@ from taichinet.experiments.external import (
 from taichinet.experiments.scoring import score_images
 from taichinet.inference.predictor import Predictor
 from taichinet.models.weights import LoadedWeights, WeightsConfig
-from taichinet.reports.case_pictures import case_pictures
+from taichinet.reports.sample_images import case_images
 from taichinet.reports.validation_card import card_html, card_markdown
 
 WEIGHTS = WeightsConfig(
@@ -262,7 +262,7 @@ def test_phantoms_go_the_whole_way_from_folder_to_card(tmp_path: Path) -> None:
     confidences = ConfidenceKeeper(manifest.regions[0])
     scores = score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=confidences).rows
     worst = worst_keys(scores, 2)
-    pictures = case_pictures(worst, manifest, Predictor(LoadedWeights(network, WEIGHTS), FLOAT32_CPU))
+    pictures = case_images(worst, manifest, Predictor(LoadedWeights(network, WEIGHTS), FLOAT32_CPU))
     extras = Extras(confidences=confidences.by_key, pictures=pictures)
     card = validation_card(scores, WEIGHTS, manifest, DATASET, extras, resamples=50)
     assert card.external
@@ -274,5 +274,5 @@ def test_phantoms_go_the_whole_way_from_folder_to_card(tmp_path: Path) -> None:
 
 def test_a_picture_of_a_stranger_is_refused(tmp_path: Path) -> None:
     predictor = Predictor(LoadedWeights(tiny_network(), WEIGHTS), FLOAT32_CPU)
-    with pytest.raises(DataError, match="'z' is no image of files"):
-        case_pictures(["z"], file_manifest(tmp_path, {"a": "benign"}), predictor)
+    with pytest.raises(DataError, match="files has no image 'z'"):
+        case_images(["z"], file_manifest(tmp_path, {"a": "benign"}), predictor)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from taichinet.errors import StorageError
-from taichinet.storage.atomic import remove_leftovers, replacing, write_json, write_text
+from taichinet.storage.atomic import remove_leftovers, replacing, temporary_folder, write_json, write_text
 from taichinet.storage.digest import digest_bytes, digest_file, digest_tensors
 
 
@@ -31,6 +31,15 @@ def test_any_other_error_passes_and_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         _half_a_file(tmp_path / "b" / "a.txt", ZeroDivisionError())
     assert not list((tmp_path / "b").iterdir())
+
+
+@pytest.mark.parametrize(("error", "raised"), [(RuntimeError, RuntimeError), (OSError, StorageError)])
+def test_a_temporary_folder_reports_only_failing_writes_as_such(
+    error: type[Exception], raised: type[Exception], tmp_path: Path
+) -> None:
+    with pytest.raises(raised), temporary_folder(tmp_path / "out"):
+        raise error("the quantiser failed")
+    assert not (tmp_path / "out").exists()
 
 
 def test_json_replaces_an_earlier_file(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_whole_document_is_read(tmp_path: Path) -> None:
 @pytest.mark.timeout(20)
 def test_a_pipe_and_a_file_above_the_limit_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(FoldError, match="is no regular file"):
+    with pytest.raises(FoldError, match="is not a regular file"):
         read_json(tmp_path / "pipe", FoldError)
     monkeypatch.setattr(documents, "LARGEST_JSON", 10)
     (tmp_path / "a").write_text("[1, 2, 3, 4, 5]", encoding="utf-8")

@@ -71,7 +71,7 @@ def _write_card(path: Path, evaluation: Evaluation) -> None:
     from taichinet.datasets.catalogue import find_dataset
     from taichinet.experiments.external import Extras, read_internal, validation_card, worst_keys
     from taichinet.inference.predictor import Predictor
-    from taichinet.reports.case_pictures import case_pictures
+    from taichinet.reports.sample_images import case_images
     from taichinet.reports.validation_card import write_card
 
     if len(evaluation.networks) > 1:
@@ -84,7 +84,7 @@ def _write_card(path: Path, evaluation: Evaluation) -> None:
     rows = rows[rows["region"] == scored.manifest.regions[0]].reset_index(drop=True)
     pictures = {}
     if path.suffix.lower() != ".md" and len(scored.manifest.regions) == 1:
-        pictures = case_pictures(worst_keys(rows), scored.manifest, Predictor(scored.loaded, scored.device_config))
+        pictures = case_images(worst_keys(rows), scored.manifest, Predictor(scored.loaded, scored.device_config))
     extras = Extras(
         confidences=scored.confidences.by_key,
         internal=read_internal(scored.folder),

@@ -10,7 +10,7 @@ import typer
 from taichinet.cli.options import Overwrite, Runs
 
 if TYPE_CHECKING:
-    from taichinet.reports.figures.catalogue import Drawn
+    from taichinet.reports.figures.catalogue import DrawnFigures
 
 
 def figures(
@@ -46,8 +46,8 @@ def figures(
     """
     from taichinet.reports.figures.cases import Request
     from taichinet.reports.figures.catalogue import FIGURES, draw_figures, refuse_unknown_figures
-    from taichinet.reports.figures.layout import figure_files
     from taichinet.reports.figures.runs import find_runs
+    from taichinet.reports.figures.sheet import figure_files
     from taichinet.reports.figures.source import open_source
     from taichinet.storage.output_folder import refuse_foreign_files
 
@@ -60,7 +60,7 @@ def figures(
     _print_result(draw_figures(numbers, sources, request, out, dpi), len(numbers))
 
 
-def _print_result(drawn: Drawn, count: int) -> None:
+def _print_result(drawn: DrawnFigures, count: int) -> None:
     """Print the files of each figure; raise an error for figures that could not be drawn."""
     from rich.console import Console
 
@@ -69,7 +69,7 @@ def _print_result(drawn: Drawn, count: int) -> None:
     console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     for sheet, (png, pdf, record) in drawn.sheets:
         console.print(f"Figure {sheet.number}: {png}, {pdf.name}, {record.name}")
-        if absent := [kind for kind, cases in sheet.made.get("found", {}).items() if not cases]:
+        if absent := [kind for kind, cases in sheet.provenance.get("found", {}).items() if not cases]:
             console.print(f"  no failure of the kind '{', '.join(absent)}' was found")
     if drawn.failed and not drawn.sheets and len(drawn.failed) == 1:
         raise drawn.failed[0][1]

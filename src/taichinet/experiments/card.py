@@ -95,7 +95,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class WorstCase:
-    """One of the lesion images with the lowest Dice; `picture` is a PNG as `case_pictures` draws it."""
+    """One of the lesion images with the lowest Dice; `picture` is a PNG as `case_images` draws it."""
 
     key: str
     label: str

@@ -11,10 +11,10 @@ from taichinet.datasets.checks.check import DataReport
 from taichinet.datasets.checks.finding import KINDS, Finding, FindingKind, KindInfo, Severity
 from taichinet.datasets.checks.statistics import ClassStatistics, Spread
 from taichinet.datasets.manifest import Manifest, Sample
-from taichinet.reports.data_pictures import STROKES, sample_picture
 from taichinet.reports.document.format import EMPTY, counted, number, title_of
 from taichinet.reports.html import balanced, jpeg_uri, render
 from taichinet.reports.overlay import PREDICTION
+from taichinet.reports.sample_images import STROKES, finding_image
 from taichinet.storage.atomic import write_text
 
 TEMPLATE = "data_page.html"
@@ -152,7 +152,7 @@ def _entry(finding: Finding, samples: dict[str, Sample], regions: int) -> Entry:
     known = [key for key in finding.keys if key in samples]
     pictures = []
     for place, key in enumerate(known[:MOST_MEMBERS]):
-        picture = sample_picture(samples[key], regions, finding.boxes if place == 0 else ())
+        picture = finding_image(samples[key], regions, finding.boxes if place == 0 else ())
         uri, (width, height) = ("", (0, 0)) if picture is None else (jpeg_uri(picture, JPEG_QUALITY), picture.size)
         label = samples[key].label
         pictures.append(Shown(key, "" if key.startswith(label) else label, uri, width, height))

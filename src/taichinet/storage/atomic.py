@@ -1,7 +1,7 @@
-"""The only writer of final files: a file is complete under its name, or it is not there.
+"""Atomic writing of all final files: under its name, a file is complete or absent.
 
-Content is written to a temporary file in the same folder, flushed to disk, and renamed over the final name. Where
-anything fails (a full disk, a missing permission), the temporary file is removed and an earlier file stays untouched.
+Content is written to a temporary file in the same folder, flushed to disk, and renamed to the final name. If anything
+fails (a full disk, a missing permission), the temporary file is removed and an earlier file is unchanged.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from safetensors import SafetensorError
 from taichinet.errors import StorageError
 
 TEMPORARY_SUFFIX = ".tmp"
+# Raised on a failing write by Python, by safetensors, and by torch and OpenVINO.
+WRITE_ERRORS = (OSError, SafetensorError, RuntimeError)
 
 
 @contextmanager
@@ -34,7 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
         path: The final file. Its folder is created if it does not exist.
 
     Yields:
-        The temporary path, whose ending is not that of `path`: name the format to libraries that guess it.
+        The temporary path. Its suffix is not that of `path`: give the format to libraries that derive it from the name.
 
     Raises:
         StorageError: The file cannot be written. An earlier file at `path` is unchanged.
@@ -84,7 +86,8 @@ def replacing_all(folder: Path) -> Iterator[Path]:
 def temporary_folder(folder: Path) -> Iterator[Path]:
     """Yield a new folder in `folder`, and remove it with its content when the block ends.
 
-    Modules of other packages that ask `tempfile` for a place get it there too.
+    Temporary files of other packages that use `tempfile` are created in it, too. The block may do more than write: only
+    an OSError becomes StorageError, unlike in `replacing`.
 
     Args:
         folder: The folder of an output, which has room for it. If it does not exist, it is created for the block.
@@ -94,7 +97,7 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
     """
     temporary = folder / f".{uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
     before, is_new = tempfile.tempdir, not folder.exists()
-    with storage_errors(folder):
+    with storage_errors(folder, (OSError,)):
         try:
             temporary.mkdir(parents=True)
             tempfile.tempdir = str(temporary)
@@ -108,14 +111,11 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Raise what Python and the libraries raise on a failing write as StorageError that names `path`.
-
-    safetensors raises SafetensorError, and torch and OpenVINO raise RuntimeError.
-    """
+def storage_errors(path: Path, errors: tuple[type[Exception], ...] = WRITE_ERRORS) -> Iterator[None]:
+    """Convert `errors`, which a failing write raises, to a StorageError that names `path`."""
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except errors as error:
         raise StorageError(
             f"Cannot write {path} ({error}). Free disk space or check permissions; an earlier file is unchanged."
         ) from error

@@ -1,4 +1,4 @@
-"""SHA-256 digests of files, bytes and named tensors: the only place that computes them."""
+"""SHA-256 digests of files, bytes and named tensors."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Mapping
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # not at run time: a digest of a file must not wait for torch
+if TYPE_CHECKING:  # not at run time: digests of files do not require torch, which is slow to import
     from torch import Tensor
 
 
 def digest_bytes(content: bytes) -> str:
-    """The SHA-256 of `content`, 64 hexadecimal digits."""
+    """Return the SHA-256 of `content`, 64 hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def digest_file(path: Traversable) -> str:
-    """The SHA-256 of the content of `path`, 64 hexadecimal digits; read in pieces."""
+    """Return the SHA-256 of a file, 64 hexadecimal digits. The file is read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """The SHA-256 over names, types, shapes and values of `tensors`, independent of their order and memory layout."""
+    """Return the SHA-256 of names, types, shapes and values of `tensors`, independent of order and memory layout."""
     import torch
 
     total = hashlib.sha256()

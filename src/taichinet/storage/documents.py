@@ -1,4 +1,4 @@
-"""JSON and YAML files that users give or may have edited: read with limits, refused with one clear error."""
+"""Reading of JSON and YAML files that users may have edited, with limits and clear error messages."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _YAML_FAULTS = (yaml.YAMLError, ValueError, ArithmeticError, LookupError, TypeEr
 
 
 def read_json(file: Traversable, error: type[TaiChiNetError] = DataError, remedy: str = "") -> Any:
-    """The content of a JSON file.
+    """Read a JSON file.
 
     Args:
         file: A file in a folder or in an archive.
-        error: The class of the error that is raised.
-        remedy: One sentence at the end of the message, e.g. "Delete it: it is written again.".
+        error: Class of the exception that is raised.
+        remedy: Last sentence of the message, e.g. "Delete it: it will be written again.".
 
     Returns:
         The parsed value.
 
     Raises:
-        TaiChiNetError: Of class `error`: the file cannot be read, exceeds `LARGEST_JSON` bytes, is not UTF-8, is not
-            JSON, is nested too deeply, or gives one key twice.
+        TaiChiNetError: Of class `error`: the file cannot be read, has more than `LARGEST_JSON` bytes, is not UTF-8 or
+            not JSON, is nested too deeply, or has duplicate keys.
     """
     return parse_json(_read_text(file, LARGEST_JSON, error, remedy), str(file), error, remedy)
 
 
 def parse_json(text: str, name: str, error: type[TaiChiNetError] = DataError, remedy: str = "") -> Any:
-    """The value of a JSON text; `name` is what the message calls it. Otherwise as `read_json`."""
+    """Parse JSON; `name` identifies the text in messages. Otherwise like `read_json`."""
     try:
         content = json.loads(text, object_pairs_hook=_unique)
-        if "\\ud" in text.lower():  # halves of a character: they cannot be written to any file or terminal
+        if "\\ud" in text.lower():  # lone surrogates cannot be written to a file or terminal
             json.dumps(content, ensure_ascii=False).encode()
     except _JSON_FAULTS as fault:
         raise error(_message(name, "JSON", fault, remedy)) from fault
@@ -48,12 +48,12 @@ def parse_json(text: str, name: str, error: type[TaiChiNetError] = DataError, re
 
 
 def read_yaml(file: Traversable, error: type[TaiChiNetError] = DataError, remedy: str = "") -> Any:
-    """The content of a YAML file; arguments, result and errors as of `read_json`, the limit is `LARGEST_YAML`."""
+    """Read a YAML file of at most `LARGEST_YAML` bytes. Otherwise like `read_json`."""
     return parse_yaml(_read_text(file, LARGEST_YAML, error, remedy), str(file), error, remedy)
 
 
 def parse_yaml(text: str, name: str, error: type[TaiChiNetError] = DataError, remedy: str = "") -> Any:
-    """The value of a YAML text; `name` is what the message calls it. Aliases (`*x`) and repeated keys are refused."""
+    """Parse YAML; `name` identifies the text in messages. Aliases (`*x`) and duplicate keys are refused."""
     if len(text) > LARGEST_YAML:
         raise error(f"{name} has {len(text)} characters; the limit is {LARGEST_YAML}. {remedy}".rstrip())
     try:
@@ -63,7 +63,7 @@ def parse_yaml(text: str, name: str, error: type[TaiChiNetError] = DataError, re
 
 
 class _Loader(yaml.SafeLoader):
-    """A safe loader without aliases, whose content can multiply, and without repeated keys."""
+    """A safe loader without aliases, which can expand to huge content, and without duplicate keys."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -88,8 +88,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _read_text(file: Traversable, limit: int, error: type[TaiChiNetError], remedy: str) -> str:
     try:
         if isinstance(file, Path):
-            if file.exists() and not file.is_file():  # a pipe would block for ever
-                raise error(f"{file} is no regular file. {remedy}".rstrip())
+            if file.exists() and not file.is_file():  # a pipe would block forever
+                raise error(f"{file} is not a regular file. {remedy}".rstrip())
             if (size := file.stat().st_size) > limit:
                 raise error(f"{file} has {size} bytes; the limit is {limit}. {remedy}".rstrip())
         content = file.read_bytes()
@@ -106,6 +106,6 @@ def _message(name: str, kind: str, fault: BaseException, remedy: str) -> str:
 
 
 def shortened(text: str, most: int = 200) -> str:
-    """`text` on one line, cut after `most` characters."""
+    """Return `text` on one line, truncated to `most` characters."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[:most]}..."

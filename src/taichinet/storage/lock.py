@@ -1,9 +1,9 @@
-"""Locks on folders: one process works in a folder at a time, on shared storage too; a dead process blocks nobody.
+"""Locks on folders: only one process at a time works in a folder, also on shared storage.
 
-A lock is a file created with O_EXCL, which local disks and NFS do atomically. It names its owner, whose thread renews
-it every few seconds. It is taken over if its owner is a dead process of this machine, or if it has not been renewed
-for `STALE_SECONDS` of the waiting process' own clock: clocks of two machines are never compared. An empty or damaged
-lock file is one that nobody renews.
+A lock is a file created with O_EXCL, which is atomic on local disks and NFS. It names the process that holds it and is
+renewed by a thread of this process every few seconds. Another process takes it over if the owner is a dead process of
+the same machine, or if it has not been renewed for `STALE_SECONDS`, measured with the clock of the waiting process.
+An empty or damaged lock file is treated as one that is not renewed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _noticed: dict[Path, tuple[State, float]] = {}
 
 
 class Lock:
-    """A lock that this process holds. `lost` is set if another process took it over, after a long standstill."""
+    """A lock held by this process. `lost` is set if another process took it over after this one was suspended."""
 
     def __init__(self, path: Path, content: str, stale_seconds: float) -> None:
         self.path = path
@@ -55,7 +55,7 @@ class Lock:
             )
 
     def release(self) -> None:
-        """Remove the lock file, unless another process holds the lock by now."""
+        """Remove the lock file, unless another process has taken over the lock."""
         self._stop.set()
         self._thread.join()
         if _read(self.path) == self._content:
@@ -67,7 +67,7 @@ class Lock:
             if content is not None and content != self._content:
                 self.lost.set()
                 return
-            with suppress(OSError):  # an absent file or a storage that hangs is tried again
+            with suppress(OSError):  # retried if the file is absent or the storage does not respond
                 os.utime(self.path)
 
 
@@ -77,10 +77,13 @@ def locked(path: Path, wait: bool = False, stale_seconds: float | None = None) -
 
     Args:
         path: The lock file, in the folder that it protects.
-        wait: Whether to wait for an owner that works. Without, a lock is refused at once if its owner is known to run
-            on this machine, and as soon as it is renewed if that cannot be known (another machine or container). A
-            lock that nobody renews is taken over in either case.
-        stale_seconds: How long a lock must not have been renewed until it is taken over; `STALE_SECONDS` by default.
+        wait: Whether to wait for a running owner. Otherwise LockedError is raised at once if the owner is known to run
+            on this machine, and as soon as the lock is renewed if this cannot be determined (another machine or
+            container). A lock that is not renewed is taken over in either case.
+        stale_seconds: Time without renewal after which a lock is taken over; `STALE_SECONDS` by default.
+
+    Yields:
+        The lock.
 
     Raises:
         LockedError: Another process holds it, and `wait` is false. The message names that process.
@@ -99,7 +102,7 @@ def locked(path: Path, wait: bool = False, stale_seconds: float | None = None) -
 
 
 def describe_owner(path: Path) -> str:
-    """For messages: "process 4711 on node3"."""
+    """Describe the owner of a lock for messages, e.g. "process 4711 on node3"."""
     owner = _parse(_read(path))
     if not owner:
         return "an unknown process"
@@ -128,7 +131,7 @@ def _acquire(path: Path, wait: bool, stale_seconds: float) -> Lock:
 
 def _take(path: Path, stale_seconds: float) -> Lock | None:
     content = json.dumps({**_own_identity(), "token": uuid4().hex})
-    # Both are looked at in every round: a lock and its guard that died together are both stale after `stale_seconds`.
+    # Both are checked in every round, so that a lock and its guard become stale at the same time.
     stale, stale_guard = _is_stale(path, stale_seconds), _is_stale(_guard(path), stale_seconds)
     if _create(path, content) or (stale and _take_over(path, content, stale_seconds, stale_guard)):
         _noticed.pop(path, None)
@@ -146,7 +149,7 @@ def _create(path: Path, content: str) -> bool:
         if os.write(file, content.encode()) < len(content.encode()):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         os.fsync(file)
-    except OSError:  # a full disk must not leave an empty or cut lock behind
+    except OSError:  # do not leave an empty or truncated lock on a full disk
         path.unlink(missing_ok=True)
         raise
     finally:
@@ -157,7 +160,7 @@ def _create(path: Path, content: str) -> bool:
 def _take_over(path: Path, content: str, stale_seconds: float, stale_guard: bool) -> bool:
     """Replace a stale lock. A second lock file guards this, so that two processes cannot both replace the first."""
     guard = _guard(path)
-    if stale_guard:  # its owner died within a millisecond's work
+    if stale_guard:  # its owner died while taking over the lock
         guard.unlink(missing_ok=True)
         return False
     if not _create(guard, content):
@@ -201,17 +204,17 @@ def _is_dead(owner: dict[str, Any]) -> bool:
 
 
 def _is_running(owner: dict[str, Any]) -> bool:
-    """Whether `owner` is known to run; false also where that cannot be known."""
+    """Whether `owner` is known to run; False if this cannot be determined."""
     return _is_of_this_machine(owner) and _started(owner["pid"]) == owner.get("started") is not None
 
 
 def _is_of_this_machine(owner: dict[str, Any]) -> bool:
-    """Whether the process number of `owner` can be looked up here."""
+    """Whether the process ID of `owner` can be looked up on this machine."""
     return isinstance(owner.get("pid"), int) and owner.get("machine") == _machine() and _lists_own_processes()
 
 
 def _lists_own_processes() -> bool:
-    """Whether /proc numbers processes as this one does; in a new PID namespace it may be that of the outer one."""
+    """Whether /proc uses the process IDs of this process; in a new PID namespace it may show the outer ones."""
     try:
         return str(Path("/proc/self").readlink()) == str(os.getpid())
     except OSError:
@@ -224,7 +227,7 @@ def _own_identity() -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """The boot and the space of process numbers: what a number means in one container it does not in another."""
+    """Identify host, boot and PID namespace, within which a process ID is unique."""
     parts = [socket.gethostname()]
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip())
@@ -234,7 +237,7 @@ def _machine() -> str:
 
 
 def _started(pid: int | str) -> str | None:
-    """When process `pid` began, in ticks since the boot: numbers are used again. None where it is gone, or a zombie."""
+    """Return the start time of a process in ticks since boot; None if it has ended or is a zombie. IDs are reused."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:

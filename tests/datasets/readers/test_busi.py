@@ -115,7 +115,7 @@ def test_all_problems_are_named_at_once(busi: Path) -> None:
         "benign (3).png: this image is missing, but its mask is there (benign (3)_mask.png)",
         "benign (4).png: is cut short or damaged",
         "malignant (1)_mask.png: the mask is 5 x 5 pixels",
-        "malignant (2).png: is no image",
+        "malignant (2).png: is not an image",
         "malignant (3)_mask.png: holds zero bytes",
         "benign (7).png: foreign",
         "notes.txt: foreign",

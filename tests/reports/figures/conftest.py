@@ -10,10 +10,9 @@ from fakes.random_runs import halves, make_fake_mining, make_fake_run, set_score
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.phantoms.folder import write_phantom_busi
-from taichinet.reports.figures.ablation import MODELS
 from taichinet.reports.figures.cases import Request
 from taichinet.reports.figures.catalogue import FIGURES
-from taichinet.reports.figures.methods import PRINTED
+from taichinet.reports.figures.methods import MODELS, PAPER_METHODS
 from taichinet.reports.figures.runs import find_runs
 from taichinet.reports.figures.sheet import Sheet
 from taichinet.reports.figures.source import Source, open_source
@@ -35,7 +34,7 @@ def runs(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs")
     train, held_out = halves(manifest)
     make_fake_mining(out, manifest, train)
-    for row in dict.fromkeys((*MODELS, *PRINTED)):
+    for row in dict.fromkeys((*MODELS, *PAPER_METHODS)):
         if row != "model-1":  # the run of "unet" stands for it
             folder = make_fake_run(out, manifest, f"demo-{row}", held_out)
     folder = out / "busi/demo-taichinet/grouped/fold-0"

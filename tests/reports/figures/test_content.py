@@ -12,11 +12,10 @@ from fakes.random_runs import halves, make_fake_run
 
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import SettingError
-from taichinet.reports.figures.ablation import MODELS
-from taichinet.reports.figures.cases import Request, at_quantiles, representative
+from taichinet.reports.figures.cases import Request, at_quantiles, by_dice
 from taichinet.reports.figures.catalogue import FIGURES
 from taichinet.reports.figures.feature_maps import distinct_channels
-from taichinet.reports.figures.methods import PRINTED
+from taichinet.reports.figures.methods import MODELS, PAPER_METHODS
 from taichinet.reports.figures.runs import find_runs, take_together
 from taichinet.reports.figures.sheet import Sheet
 from taichinet.reports.figures.source import Source
@@ -43,10 +42,10 @@ def test_cases_are_the_quartiles_of_the_references_dice() -> None:
             "sensitivity_native": [1, 1, 1, 1, 1, np.nan],
         }
     )
-    assert representative(scores, 1) == ("image 2",)
-    assert representative(scores, 3) == ("image 1", "image 2", "image 3")
-    assert at_quantiles(["only"], 3) == ("only",)
-    assert at_quantiles([], 3) == ()
+    assert at_quantiles(by_dice(scores), 1) == (("image 2",), "0.5")
+    assert at_quantiles(by_dice(scores), 3) == (("image 1", "image 2", "image 3"), "0.25, 0.5, 0.75")
+    assert at_quantiles(["only"], 3)[0] == ("only",)
+    assert at_quantiles([], 3)[0] == ()
 
 
 def test_the_failures_drawn_are_the_planted_ones(sheets: dict[int, Sheet], manifest: Manifest) -> None:
@@ -55,14 +54,16 @@ def test_the_failures_drawn_are_the_planted_ones(sheets: dict[int, Sheet], manif
         ("taken for background", held_out[3]),
         ("inverted", held_out[5]),
     ]
-    assert sheets[12].made["found"] == {"taken for background": 1, "inverted": 1}
+    assert sheets[12].provenance["found"] == {"taken for background": 1, "inverted": 1}
 
 
 def test_easy_and_hard_parts_are_those_that_were_mined(sheets: dict[int, Sheet], manifest: Manifest) -> None:
     train, _ = halves(manifest)
     for row in sheets[7].rows:
         assert row.label in train
-        easy, hard = (panel.values for panel in row.panels[1:])
+        easy, hard = (panel.region for panel in row.panels[1:])
+        assert easy is not None
+        assert hard is not None
         assert not (easy & hard).any()
         shares = [panel.record["share_of_lesion"] for panel in row.panels[1:]]
         assert sum(shares) == pytest.approx(1, abs=1e-3)  # the fake mining splits whole lesions
@@ -107,7 +108,7 @@ def test_methods_can_be_chosen(source: Source) -> None:
     with pytest.raises(SettingError, match="Did you mean 'unet'"):
         FIGURES[11]((source,), Request(methods=("unett",)))
     with pytest.raises(SettingError, match="legibly"):
-        FIGURES[11]((source,), Request(methods=PRINTED + MODELS[1:4]))
+        FIGURES[11]((source,), Request(methods=PAPER_METHODS + MODELS[1:4]))
 
 
 def test_the_paper_scale_goes_before_a_smaller_one(manifest: Manifest, tmp_path: Path) -> None:

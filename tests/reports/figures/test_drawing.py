@@ -15,20 +15,19 @@ from PIL import Image
 from torch import nn
 
 from taichinet.datasets.manifest import Manifest
-from taichinet.reports.figures import layout
+from taichinet.reports.figures import sheet as layout
 from taichinet.reports.figures.cases import Request
 from taichinet.reports.figures.catalogue import FIGURES, draw_figures
-from taichinet.reports.figures.layout import DPI, broken, draw, write_figure
-from taichinet.reports.figures.panels import stretched
 from taichinet.reports.figures.runs import find_runs
-from taichinet.reports.figures.sheet import Panel, Row, Sheet
-from taichinet.reports.figures.source import Source, open_source
+from taichinet.reports.figures.sheet import DPI, Panel, Row, Sheet, draw, write_figure
+from taichinet.reports.figures.source import Source, normalised, open_source
+from taichinet.reports.overlay import wrap
 
 PANELS = {4: (2, 7), 7: (3, 3), 8: (3, 9), 9: (3, 7), 11: (3, 9), 12: (2, 4)}  # rows, columns
 
 
 def every_text(figure: Figure) -> Iterator[Text]:
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     for text in figure.findobj(Text):
         if text.get_visible() and text.get_text().strip():
             yield text
@@ -58,7 +57,7 @@ def test_every_panel_is_drawn_with_the_truth_in_red(number: int, sheets: dict[in
     rows, columns = PANELS[number]
     panels = [axes for axes in figure.axes if axes.images]
     assert len(panels) == rows * columns
-    assert len(figure.axes) == rows * columns + sheets[number].has_responses
+    assert len(figure.axes) == rows * columns + sheets[number].has_feature_maps
     for axes in panels:
         assert any(line.get_color() == layout.RED for line in axes.lines)
 
@@ -117,15 +116,15 @@ def test_an_answer_that_marks_nothing_draws_no_dashes(data: Path, manifest: Mani
 
 
 def test_text_is_broken_where_it_would_be_wider() -> None:
-    assert broken("one two", 5) == ["one two"]
-    assert broken("one two", 0.3) == ["one", "two"]
-    assert broken("one\ntwo three", 5) == ["one", "two three"]
-    assert broken("", 1) == [""]
+    assert wrap("one two", 7, len) == ["one two"]
+    assert wrap("one two", 6, len) == ["one", "two"]
+    assert wrap("one\ntwo three", 9, len) == ["one", "two three"]
+    assert wrap("", 1, len) == [""]
 
 
 def test_many_rows_of_tall_images_still_fit_a_page() -> None:
-    panel = Panel(np.zeros((90, 60), np.uint8), truth=np.eye(90, 60, dtype=bool), note="DI 0.50")
-    rows = tuple(Row(f"case {i}", (90, 60), (panel, panel)) for i in range(8))
+    panel = Panel(np.zeros((90, 60), np.uint8), np.eye(90, 60, dtype=bool), note="DI 0.50")
+    rows = tuple(Row(f"case {i}", (panel, panel)) for i in range(8))
     figure = draw(Sheet(11, "", ("one", "two"), rows, "", {}))
     assert figure.get_figheight() <= 9.5
 
@@ -134,11 +133,12 @@ def test_a_panel_keeps_the_shape_of_its_image() -> None:
     truth = np.zeros((30, 60), bool)
     truth[10:20, 20:40] = True
     panel = Panel(np.zeros((30, 60), np.uint8), truth=truth)
-    sheet = Sheet(4, "", ("one", "two"), (Row("case", (30, 60), (panel, panel)),), "", {})
+    sheet = Sheet(4, "", ("one", "two"), (Row("case", (panel, panel)),), "", {})
     figure = draw(sheet)
+    figure.draw_without_rendering()
     box = figure.axes[0].get_window_extent()
     assert box.width / box.height == pytest.approx(2, abs=0.02)
 
 
 def test_a_constant_map_is_drawn_as_no_response() -> None:
-    assert (stretched(np.full((2, 2), 3.0)) == 0).all()
+    assert (normalised(np.full((2, 2), 3.0)) == 0).all()

@@ -1,4 +1,4 @@
-"""Which images a figure shows: those that were named, else those that a stated rule picks."""
+"""Selection of the images of a figure: those that the user named, otherwise by a rule that is recorded."""
 
 from __future__ import annotations
 
@@ -12,65 +12,60 @@ from taichinet.evaluation.undefined import empty_ground_truth
 from taichinet.reports.figures.runs import TrainedRun
 from taichinet.reports.figures.source import Source
 
-RULE = (
-    "Held-out lesion images in the order of their Dice with {recipe} at network size, equal ones by key; of these the "
-    "images at the quantiles {quantiles}."
-)
-NAMED = "Named by whoever drew the figure."
+NAMED_BY_USER = "Named by the user."
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for: `cases` by key (none: the rule chooses), `count` of rows, `methods` of Fig. 11 by row."""
+    """Options of the user."""
 
-    cases: tuple[str, ...] = ()
-    count: int | None = None
-    methods: tuple[str, ...] = ()
-
-
-def quantiles(count: int) -> tuple[float, ...]:
-    """Evenly within 0..1, ends left out: the median for one, the quartiles for three."""
-    return tuple(step / (count + 1) for step in range(1, count + 1))
-
-
-def at_quantiles(ordered: Sequence[str], count: int) -> tuple[str, ...]:
-    """The items of `ordered` nearest to the `quantiles`, each once."""
-    if not ordered:
-        return ()
-    places = [round(quantile * (len(ordered) - 1)) for quantile in quantiles(count)]
-    return tuple(dict.fromkeys(ordered[place] for place in places))
-
-
-def representative(scores: pd.DataFrame, count: int) -> tuple[str, ...]:
-    """Keys of `count` lesion images of a scores table from poor to good, by `RULE`."""
-    lesions = scores[~empty_ground_truth(scores)]
-    keys = lesions["key"].astype(str)
-    ordered = [key for _, key in sorted(zip(lesions["dice"].fillna(0).tolist(), keys, strict=True))]
-    return at_quantiles(ordered, count)
+    cases: tuple[str, ...] = ()  # keys of the images to show; if empty, they are selected by a rule
+    count: int | None = None  # number of images if there are no `cases`; None for the default of each figure
+    methods: tuple[str, ...] = ()  # recipes of figure 11 without their scale; if empty, those of the paper
 
 
 def choose_cases(source: Source, reference: TrainedRun, request: Request, count: int) -> tuple[tuple[str, ...], str]:
-    """The keys to show and the rule that chose them; `count` where the request has none.
+    """Return the keys of held-out images of `reference`, and the rule that selected them.
 
-    Every case was held out of the reference's training. SettingError for a name that the data set lacks, FoldError
-    for an image that took part in the training.
+    `count` images are selected by their Dice unless the request names images or another number. Raises SettingError if
+    the data set has no such image, and FoldError if a named image was used in the training of `reference`.
     """
     if request.cases:
-        refuse_seen(source, reference, request.cases)
-        return request.cases, NAMED
-    wanted = request.count or count
-    keys = representative(reference.scores, wanted)
-    told = ", ".join(f"{quantile:.3g}" for quantile in quantiles(wanted))
-    return keys, RULE.format(recipe=reference.recipe, quantiles=told)
+        refuse_training_images(source, reference, request.cases)
+        return request.cases, NAMED_BY_USER
+    keys, quantiles = at_quantiles(by_dice(reference.scores), request.count or count)
+    return keys, (
+        f"Held-out lesion images, sorted by their Dice with {reference.recipe} at input resolution, then by key; of "
+        f"these the images at the quantiles {quantiles}."
+    )
 
 
-def refuse_seen(source: Source, run: TrainedRun, keys: Sequence[str]) -> None:
-    """Raise for keys that are no images of `source`, or that `run` was trained on or selected with."""
+def by_dice(scores: pd.DataFrame) -> list[str]:
+    """Return the keys of the lesion images of a table of scores from the lowest to the highest Dice, then by key."""
+    lesions = scores[~empty_ground_truth(scores)]
+    return [key for _, key in sorted(zip(lesions["dice"].fillna(0), lesions["key"].astype(str), strict=True))]
+
+
+def at_quantiles(ordered: Sequence[str], count: int) -> tuple[tuple[str, ...], str]:
+    """Return the items at `count` evenly spaced quantiles, without 0 and 1, each once; and the quantiles as text."""
+    quantiles = [step / (count + 1) for step in range(1, count + 1)]
+    keys = [ordered[round(quantile * (len(ordered) - 1))] for quantile in quantiles if ordered]
+    return tuple(dict.fromkeys(keys)), ", ".join(f"{quantile:.3g}" for quantile in quantiles)
+
+
+def refuse_unknown_images(source: Source, keys: Sequence[str]) -> None:
+    """Raise SettingError for a key that is not an image of `source`."""
     for key in keys:
         if key not in source.samples:
             raise unknown_name(f"image of {source.name}", key, tuple(source.samples), f"{len(source.samples)} images")
+
+
+def refuse_training_images(source: Source, run: TrainedRun, keys: Sequence[str]) -> None:
+    """Raise for keys that are not images of `source`, or were used in the training or model selection of `run`."""
+    refuse_unknown_images(source, keys)
+    for key in keys:
         if key not in run.scores.index:
             raise FoldError(
-                f"'{key}' took part in the training of {run.recipe}, fold {run.fold}; a figure of answers shows "
-                f"held-out images. Give another --case, e.g. '{run.scores.index[0]}'."
+                f"'{key}' was used in the training of {run.recipe}, fold {run.fold}, but this figure shows held-out "
+                f"images. Give another --case, e.g. '{run.scores.index[0]}'."
             )

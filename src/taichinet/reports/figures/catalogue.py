@@ -1,4 +1,4 @@
-"""The paper's figures by number: draw_figures makes those that were asked for, or says what they lack."""
+"""The result figures of the paper by number."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taichinet.errors import TaiChiNetError, unknown_name
-from taichinet.reports.figures.ablation import ablation_figure
-from taichinet.reports.figures.attention import attention_figure
 from taichinet.reports.figures.cases import Request
 from taichinet.reports.figures.easy_hard import easy_hard_figure
 from taichinet.reports.figures.failures import failures_figure
-from taichinet.reports.figures.feature_maps import feature_maps_figure
-from taichinet.reports.figures.layout import DPI, write_figure
-from taichinet.reports.figures.methods import methods_figure
-from taichinet.reports.figures.sheet import Sheet
+from taichinet.reports.figures.feature_maps import attention_figure, feature_maps_figure
+from taichinet.reports.figures.methods import ablation_figure, methods_figure
+from taichinet.reports.figures.sheet import DPI, Sheet, write_figure
 from taichinet.reports.figures.source import Source
 
 FIGURES: dict[int, Callable[[tuple[Source, ...], Request], Sheet]] = {
@@ -29,15 +26,15 @@ FIGURES: dict[int, Callable[[tuple[Source, ...], Request], Sheet]] = {
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """The figures that were written, each with its files, and why each of the others was not."""
+class DrawnFigures:
+    """The figures that were written, each with its files, and the error of each that was not."""
 
     sheets: tuple[tuple[Sheet, tuple[Path, Path, Path]], ...]
     failed: tuple[tuple[int, TaiChiNetError], ...]
 
 
 def refuse_unknown_figures(numbers: Sequence[int]) -> None:
-    """SettingError for a number that is no figure of results in the paper."""
+    """Raise SettingError for a number that is not a result figure of the paper."""
     for number in numbers:
         if number not in FIGURES:
             raise unknown_name("figure", str(number), tuple(map(str, FIGURES)))
@@ -45,8 +42,11 @@ def refuse_unknown_figures(numbers: Sequence[int]) -> None:
 
 def draw_figures(
     numbers: Sequence[int], sources: tuple[Source, ...], request: Request, folder: Path, dpi: int = DPI
-) -> Drawn:
-    """Write each of `numbers` into `folder`; one that lacks runs or cases keeps none of the others from being drawn."""
+) -> DrawnFigures:
+    """Write figures to `folder`; figures whose runs or images are missing do not prevent the others.
+
+    Only figure 11 shows more than the first of `sources`. Raises StorageError if a file cannot be written.
+    """
     sheets, failed = [], []
     for number in numbers:
         try:
@@ -55,4 +55,4 @@ def draw_figures(
             failed.append((number, error))
             continue
         sheets.append((sheet, write_figure(sheet, folder, dpi)))
-    return Drawn(tuple(sheets), tuple(failed))
+    return DrawnFigures(tuple(sheets), tuple(failed))

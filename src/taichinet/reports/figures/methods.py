@@ -1,66 +1,89 @@
-"""Fig. 11: TaiChiNet beside its baselines, a row a data set, or several rows of one."""
+"""Figs. 8 and 11: predictions of several networks side by side, one row per image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from taichinet.errors import SettingError, unknown_name
 from taichinet.experiments.recipes.catalogue import VARIATIONS
 from taichinet.reports.figures.cases import Request, choose_cases
-from taichinet.reports.figures.panels import answer_panel, image_panel
-from taichinet.reports.figures.runs import TrainedRun, take_together
+from taichinet.reports.figures.runs import TrainedRun
 from taichinet.reports.figures.sheet import Row, Sheet
-from taichinet.reports.figures.source import Source, made_of
+from taichinet.reports.figures.source import Source, provenance
 
-PRINTED = ("unet", "unet++", "attention-unet", "deeplabv3", "ce-net", "fat-net", "aau-net", "taichinet")
-ROWS = 3  # as printed: one of each of three data sets
-MOST = 10  # a panel narrower than this leaves is no picture
+MODELS = (*(f"model-{number}" for number in range(1, 8)), "taichinet")  # of Table I
+MODEL_TITLES = (*(f"Model {number}" for number in range(1, 8)), "TaiChiNet")
+PAPER_METHODS = ("unet", "unet++", "attention-unet", "deeplabv3", "ce-net", "fat-net", "aau-net", "taichinet")
+ROWS = 3  # figure 11 of the paper has one image per data set
+MAX_METHODS = 10  # more panels side by side would be too narrow
+LEGEND = (
+    "Red: ground truth; dashed: prediction, absent if it is empty; DI is the Dice coefficient at original resolution."
+)
+
+
+def ablation_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
+    """Fig. 8: the image and the predictions of Models 1 to 7 and TaiChiNet."""
+    source = sources[0]
+    runs = source.select_runs(MODELS)
+    full = runs["taichinet"]
+    keys, rule = choose_cases(source, full, request, ROWS)
+    return Sheet(
+        number=8,
+        caption=(
+            f"The versions of TaiChiNet in Table I at the scale '{full.scale}' on held-out images of {source.name}, "
+            f"fold {full.fold}. {LEGEND}"
+        ),
+        columns=("Image", *MODEL_TITLES),
+        rows=tuple(_rows(source, [runs[model] for model in MODELS], keys)),
+        rule=rule,
+        provenance=provenance(sources[:1], list(runs.values())),
+    )
 
 
 def methods_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
-    """A row an image: the image, then every method's answer on it; the printed eight unless others are asked for."""
-    methods = request.methods or PRINTED
+    """Fig. 11: the image and the predictions of the chosen methods; one row per data set, or three rows of one."""
+    methods = request.methods or PAPER_METHODS
     _refuse_methods(methods)
-    reference = "taichinet" if "taichinet" in methods else methods[-1]
+    _refuse_unknown_cases(sources, request.cases)
+    several = len(sources) > 1
     rows: list[Row] = []
-    used: list[TrainedRun] = []
+    runs: list[TrainedRun] = []
     rules: list[str] = []
-    titles: tuple[str, ...] = ()
-    unclaimed = set(request.cases)
     for source in sources:
-        runs = take_together(source.runs, methods, source.spec, source.out)
-        named = tuple(key for key in request.cases if key in source.samples)
-        unclaimed -= set(named)
-        if request.cases and not named:
+        runs_by_method = source.select_runs(methods)
+        cases = tuple(key for key in request.cases if key in source.samples)
+        if request.cases and not cases:
             continue
-        asked = Request(named, request.count, methods)
-        keys, rule = choose_cases(source, runs[reference], asked, 1 if len(sources) > 1 else ROWS)
-        rules.append(f"{source.name}: {rule}" if len(sources) > 1 else rule)
-        cases = [source.case(key) for key in keys]
-        answers = [source.answers(runs[method], cases) for method in methods]
-        label = f"{source.name} {{}}" if len(sources) > 1 else "{}"
-        rows += [
-            Row(label.format(case.key), case.shape, (image_panel(case), *(answer_panel(case, a[i]) for a in answers)))
-            for i, case in enumerate(cases)
-        ]
-        used += [runs[method] for method in methods]
-        titles = tuple(_title(method, runs[method]) for method in methods)
-    if unclaimed:
-        known = tuple(key for source in sources for key in source.samples)
-        raise unknown_name("image", sorted(unclaimed)[0], known, f"{len(known)} images")
-    scales = ", ".join(dict.fromkeys(run.scale for run in used))
+        reference = runs_by_method.get("taichinet", runs_by_method[methods[-1]])
+        keys, rule = choose_cases(source, reference, replace(request, cases=cases), 1 if several else ROWS)
+        rules.append(f"{source.name}: {rule}" if several else rule)
+        rows += _rows(
+            source, [runs_by_method[method] for method in methods], keys, f"{source.name} " if several else ""
+        )
+        runs += [runs_by_method[method] for method in methods]
+    scales = ", ".join(dict.fromkeys(run.scale for run in runs))
     return Sheet(
         number=11,
         caption=(
             f"Segmentations by {len(methods)} networks at the scale '{scales}' on held-out images of "
-            f"{', '.join(source.name for source in sources)}. Red: ground truth; dashed: prediction, absent where "
-            "nothing was marked; DI is the Dice coefficient of what is drawn."
+            f"{', '.join(source.name for source in sources)}. {LEGEND}"
         ),
-        columns=("Image", *titles),
+        columns=("Image", *(_title(method, run) for method, run in zip(methods, runs, strict=False))),
         rows=tuple(rows),
         rule=" ".join(rules),
-        made=made_of(sources, used),
+        provenance=provenance(sources, runs),
     )
+
+
+def _rows(source: Source, runs: Sequence[TrainedRun], keys: Sequence[str], label: str = "") -> list[Row]:
+    """Return one row per key: the image and the predictions of `runs`. `label` goes before the key."""
+    cases = [source.case(key) for key in keys]
+    predictions = zip(*(source.predict(run, cases) for run in runs), strict=True)
+    return [
+        Row(f"{label}{case.key}", (case.panel(), *(prediction.overlay_panel() for prediction in of_case)))
+        for case, of_case in zip(cases, predictions, strict=True)
+    ]
 
 
 def _refuse_methods(methods: Sequence[str]) -> None:
@@ -68,12 +91,21 @@ def _refuse_methods(methods: Sequence[str]) -> None:
     for method in methods:
         if method not in known:
             raise unknown_name(
-                "method", method, known, ", ".join((*PRINTED, "and every other recipe without its scale"))
+                "method", method, known, ", ".join((*PAPER_METHODS, "and every other recipe without its scale"))
             )
-    if len(methods) > MOST:
-        raise SettingError(f"{len(methods)} methods do not fit a page legibly. Give at most {MOST} with --method.")
+    if len(methods) > MAX_METHODS:
+        raise SettingError(
+            f"{len(methods)} methods do not fit a page legibly. Give at most {MAX_METHODS} with --method."
+        )
+
+
+def _refuse_unknown_cases(sources: Sequence[Source], keys: Sequence[str]) -> None:
+    known = tuple(key for source in sources for key in source.samples)
+    for key in keys:
+        if key not in known:
+            raise unknown_name("image", key, known, f"{len(known)} images")
 
 
 def _title(method: str, run: TrainedRun) -> str:
-    """The network's title; a variation of one is told by its recipe's row."""
+    """Return the title of the network, or the recipe if it is a variation of the network."""
     return run.network if method == run.result["experiment"]["model"] else method

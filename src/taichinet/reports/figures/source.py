@@ -1,107 +1,139 @@
-"""A data set and the runs that were trained on exactly its pictures: cases of it, and what a run answers to them."""
+"""A data set and the runs that were trained on it: images, predictions and feature maps, and panels of these."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 import taichinet
 from taichinet.datasets.catalogue import open_dataset, split_spec
 from taichinet.datasets.image_io import read_grey, read_rgb, united_mask
 from taichinet.datasets.manifest import Manifest, Sample
-from taichinet.datasets.prepared import prepare
+from taichinet.datasets.prepared import prepare, resize_mask
 from taichinet.errors import DataError, SettingError
 from taichinet.evaluation.metrics import score_mask
 from taichinet.experiments.provenance import source_commit
 from taichinet.inference.predictor import Predictor
 from taichinet.models.taichinet.feature_maps import FeatureMaps, feature_maps
 from taichinet.models.weights import load_weights
-from taichinet.reports.figures.runs import TrainedRun
+from taichinet.reports.figures.runs import TrainedRun, take_together
+from taichinet.reports.figures.sheet import Panel
 from taichinet.training.device import choose_device_config
 
 
 @dataclass(frozen=True)
 class Case:
-    """One image at its own size: grey (H, W) and its ground truth, bool (H, W)."""
+    """An image at original resolution: key, grey values (H, W) and ground truth, bool (H, W)."""
 
     key: str
     image: NDArray[np.uint8]
     truth: NDArray[np.bool_]
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.image.shape[0], self.image.shape[1]
+    def panel(self) -> Panel:
+        """The image with the border of the ground truth."""
+        return Panel(self.image, self.truth, record={"case": self.key})
+
+    def feature_map_panel(self, values: Tensor, record: dict[str, Any], note: str = "") -> Panel:
+        """A feature map (h, w), normalised from its minimum to its maximum, with the border of the ground truth.
+
+        The record contains minimum and maximum, and the mean of the map inside and outside the lesion.
+        """
+        raw = values.double().numpy()
+        statistics = {"least": float(raw.min()), "greatest": float(raw.max())}
+        if raw.shape[0] == raw.shape[1]:
+            lesion = resize_mask(self.truth, raw.shape[0]).astype(bool)
+            if lesion.any() and not lesion.all():
+                statistics |= {"mean_in_lesion": float(raw[lesion].mean()), "mean_outside": float(raw[~lesion].mean())}
+        return Panel(normalised(raw), self.truth, is_feature_map=True, note=note, record={**record, **statistics})
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a run says of a case at its own size: mask bool and probability (H, W), and the panel's record."""
+class CasePrediction:
+    """Prediction of a run at original resolution: mask, bool, and probability (H, W), Dice, and record of its panel."""
 
+    case: Case
     mask: NDArray[np.bool_]
     probability: NDArray[np.float32]
     dice: float
     record: dict[str, Any]
 
+    def overlay_panel(self) -> Panel:
+        """The image with the borders of ground truth and prediction, and the Dice below."""
+        return replace(self.probability_panel(), values=self.case.image)
+
+    def probability_panel(self) -> Panel:
+        """The probability, black for 0 and white for 1, with both borders, and the Dice below."""
+        note = f"DI {self.dice:.2f}"
+        return Panel(self.probability, self.case.truth, self.mask, note=note, record=self.record)
+
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as the user named it (`spec`), its samples by key, and the runs that were trained on it."""
+    """A data set and the runs that were trained on exactly its images."""
 
-    spec: str
+    spec: str  # the data set as the user named it
     name: str
     digest: str
-    samples: Mapping[str, Sample]
+    samples: Mapping[str, Sample]  # by key
     runs: tuple[TrainedRun, ...]
-    out: Path
+    out: Path  # folder of the runs
+
+    def select_runs(self, rows: Sequence[str]) -> dict[str, TrainedRun]:
+        """Return one run per recipe of `rows` (without scale), of the same scale and fold; raises FoldError."""
+        return take_together(self.runs, rows, self.spec, self.out)
 
     def case(self, key: str) -> Case:
-        """The image of `key` and its truth."""
+        """Read the image of `key` and its ground truth."""
         sample = self.samples[key]
         return Case(key, read_grey(sample.image), united_mask(sample))
 
-    def answers(self, run: TrainedRun, cases: Sequence[Case]) -> list[Answer]:
-        """What `run` says of each of `cases`, scored at their own size."""
+    def predict(self, run: TrainedRun, cases: Sequence[Case]) -> list[CasePrediction]:
+        """Predict `cases` with the weights of `run`."""
         device_config = choose_device_config(run.result["experiment"]["training"]["precision"])
         predictor = Predictor(load_weights(run.weights), device_config)
         grey = predictor.channels == 1
         pixels = [case.image if grey else read_rgb(self.samples[case.key].image) for case in cases]
-        answers = []
-        for case, found in zip(cases, predictor.predict_many(pixels), strict=True):
-            dice = score_mask(found.mask, case.truth).dice
-            answers.append(Answer(found.mask, found.probability, dice, record_of(run, case.key, dice)))
-        return answers
+        predictions = []
+        for case, output in zip(cases, predictor.predict_many(pixels), strict=True):
+            dice = score_mask(output.mask, case.truth).dice
+            record = record_of(run, case.key, dice)
+            predictions.append(CasePrediction(case, output.mask, output.probability, dice, record))
+        return predictions
 
     def feature_maps(self, run: TrainedRun, key: str) -> FeatureMaps:
-        """The maps of both paths of `run` for the image of `key`, at network size, in float32."""
+        """Compute the feature maps of both paths of `run` for the image of `key` at input resolution, in float32."""
         loaded = load_weights(run.weights)
-        alone = Manifest(self.name, (self.samples[key],))
-        image = prepare(alone, loaded.config.size, loaded.channels).batch(torch.tensor([0])).image
+        manifest = Manifest(self.name, (self.samples[key],))
+        image = prepare(manifest, loaded.config.size, loaded.channels).batch(torch.tensor([0])).image
         maps = feature_maps(loaded.network, image)
         if maps.negative is None:
-            raise SettingError(f"{run.recipe} in {run.folder} has one path; figures of features show two.")
+            raise SettingError(f"{run.recipe} in {run.folder} has one path, but the figures show feature maps of two.")
         return maps
-
-    def told(self) -> dict[str, str]:
-        """The data set for a figure's record."""
-        return {"name": self.name, "digest": self.digest}
 
 
 def open_source(spec: str, runs: Sequence[TrainedRun], out: Path) -> Source:
-    """The data set of `spec` with those of `runs`, all below `out`, that were trained on the same pictures.
+    """Open a data set and select the runs that were trained on exactly its images.
 
-    Raises DataError where none was, SettingError for a data set of several regions: a figure has one red line.
+    Args:
+        spec: Folder of the data set, or NAME=FOLDER.
+        runs: Completed runs.
+        out: Folder of the runs, for messages.
+
+    Raises:
+        DataError: No run was trained on these images, or the data set cannot be read.
+        SettingError: The data set has several regions.
     """
     name = split_spec(spec)[0].name
     samples: dict[str, Sample] = {}
     own: list[TrainedRun] = []
-    digest = ""
+    dataset_digest = ""
     for with_normal in (False, True):
         candidates = [run for run in runs if run.result["dataset"] == name and run.include_normal == with_normal]
         if not candidates:
@@ -109,26 +141,26 @@ def open_source(spec: str, runs: Sequence[TrainedRun], out: Path) -> Source:
         manifest = open_dataset(spec, include_normal=with_normal)
         if len(manifest.regions) > 1:
             raise SettingError(
-                f"{name} has the regions {', '.join(manifest.regions)}, and the figures show one. Give a data set of "
-                "lesions."
+                f"{name} has the regions {', '.join(manifest.regions)}, but figures show a single one. Give a data set "
+                "of lesions."
             )
-        pictures = manifest.digest()
-        same = [run for run in candidates if run.result["dataset_digest"] == pictures]
+        digest = manifest.digest()
+        same = [run for run in candidates if run.result["dataset_digest"] == digest]
         if same:
             samples |= {sample.key: sample for sample in manifest}
             own += same
-            digest = pictures
+            dataset_digest = digest
     if not own:
         others = sorted({str(run.result["dataset"]) for run in runs})
         raise DataError(
-            f"No run under '{out}' was trained on the pictures of {spec} ({name}); there are runs of "
+            f"No run under '{out}' was trained on the images of {spec} ({name}). There are runs of "
             f"{', '.join(others)}. Give the data set that they were trained on, or train on this one."
         )
-    return Source(spec, name, digest, samples, tuple(own), out)
+    return Source(spec, name, dataset_digest, samples, tuple(own), out)
 
 
 def record_of(run: TrainedRun, key: str, dice_native: float | None = None) -> dict[str, Any]:
-    """What the JSON tells of a panel: whose answer it is, and its scores at network size and at the image's own."""
+    """Return the record of a panel: image, run, and its Dice at input and original resolution."""
     record: dict[str, Any] = {"case": key, "recipe": run.recipe, "weights_sha256": run.weights_digest}
     if key in run.scores.index:
         record["dice"] = round(float(run.scores["dice"][key]), 4)
@@ -137,10 +169,10 @@ def record_of(run: TrainedRun, key: str, dice_native: float | None = None) -> di
     return record
 
 
-def made_of(sources: Sequence[Source], runs: Sequence[TrainedRun]) -> dict[str, Any]:
-    """Where a figure comes from: data, runs with the digests of their weights, and the code that drew it."""
+def provenance(sources: Sequence[Source], runs: Sequence[TrainedRun]) -> dict[str, Any]:
+    """Return the data sets and runs of a figure, with the digests of the weights, and the version of the code."""
     return {
-        "datasets": [source.told() for source in sources],
+        "datasets": [{"name": source.name, "digest": source.digest} for source in sources],
         "runs": [
             {
                 "recipe": run.recipe,
@@ -154,3 +186,11 @@ def made_of(sources: Sequence[Source], runs: Sequence[TrainedRun]) -> dict[str, 
         ],
         "drawn_with": {"taichinet": taichinet.__version__, "commit": source_commit()},
     }
+
+
+def normalised(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scale `values` from their minimum, 0, to their maximum, 1; all 0 if they are equal."""
+    least, greatest = values.min(), values.max()
+    if greatest == least:
+        return np.zeros_like(values)
+    return np.asarray((values - least) / (greatest - least))
