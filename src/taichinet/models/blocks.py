@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -45,3 +48,10 @@ def downsample(features: Tensor) -> Tensor:
 def level_widths(width: int) -> tuple[int, ...]:
     """Channels of the five levels, doubling from `width`: for 32, (32, 64, 128, 256, 512) as in Sec. III-A."""
     return tuple(width * 2**level for level in range(5))
+
+
+def without_autocast(features: Tensor) -> AbstractContextManager[object]:
+    """Context manager that disables autocast on the device of `features`; the meta device has no autocast."""
+    if features.is_meta:
+        return nullcontext()
+    return torch.autocast(device_type=features.device.type, enabled=False)

@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from taichinet.batch import Prediction, at_least_float32
+from taichinet.models.blocks import without_autocast
 from taichinet.models.settings import BaselineSettings, CouplingSettings
 from taichinet.models.taichinet.complementary_head import ComplementaryHead
 
@@ -67,7 +67,7 @@ class TwoPaths(nn.Module):
         # Corresponds to the initial output bias of TaiChiNet's second path: the initial probability of background.
         negative = heard + self.prior_logit
         if self.head is not None:
-            with torch.autocast(device_type=image.device.type, enabled=False):
+            with without_autocast(image):
                 negative, positive = self.head(at_least_float32(negative), at_least_float32(positive))
         return replace(
             found,

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from taichinet.batch import Feedback, Prediction, at_least_float32
 from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
+from taichinet.models.blocks import without_autocast
 from taichinet.models.input_size import check_input
 
 SIZE_MULTIPLE = 32
@@ -39,7 +40,7 @@ class RFNetSettings(PretrainedSettings):
 
 def contrast_of(image: Tensor) -> Tensor:
     """Contrast map exp(-(I - 0.5)^2 / (2 sigma^2)) of grey images (B, 1, H, W); sigma is the SD of each image."""
-    with torch.autocast(device_type=image.device.type, enabled=False):
+    with without_autocast(image):
         grey = at_least_float32(image)
         # The lower bound avoids a division by zero for constant images.
         deviation = grey.std(dim=(-2, -1), keepdim=True).clamp(min=1e-4)

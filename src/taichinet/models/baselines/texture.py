@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from taichinet.batch import at_least_float32
+from taichinet.models.blocks import without_autocast
 
 GREY_LEVELS = 8
 WINDOW = 5
@@ -32,7 +33,7 @@ def texture_maps(image: Tensor) -> Tensor:
     Returns:
         Mean, standard deviation, contrast and dissimilarity, each divided by 255; (B, 4, H, W).
     """
-    with torch.autocast(device_type=image.device.type, enabled=False):
+    with without_autocast(image):
         grey = at_least_float32(image).mean(dim=1, keepdim=True) * 255
         level = (grey / (256 / GREY_LEVELS)).floor().clamp(0, GREY_LEVELS - 1)
         neighbour = torch.cat([level[..., 1:], level[..., -1:]], dim=-1)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from taichinet.batch import Prediction, Reconstruction, at_least_float32
-from taichinet.models.blocks import DoubleConv, UpConv, downsample, level_widths
+from taichinet.models.blocks import DoubleConv, UpConv, downsample, level_widths, without_autocast
 from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
 from taichinet.models.settings import BaselineSettings
 
@@ -157,7 +157,7 @@ class VariationalBranch(nn.Module):
         """
         pooled = F.adaptive_avg_pool2d(fused, GRID) if fused.shape[-2:] != (GRID, GRID) else fused
         flat = self.squeeze(pooled).flatten(start_dim=1)
-        with torch.autocast(device_type=fused.device.type, enabled=False):  # the exponential needs float32
+        with without_autocast(fused):  # the exponential needs float32
             mean = self.mean(at_least_float32(flat))
             log_variance = self.log_variance(at_least_float32(flat)).clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
             latent = mean + torch.randn_like(mean) * (log_variance / 2).exp()
