@@ -21,7 +21,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from taichinet.batch import Prediction, Reconstruction, at_least_float32
-from taichinet.models.blocks import DoubleConv, UpConv, downsample, level_widths, without_autocast
+from taichinet.models.blocks import (
+    ConvBlock,
+    DoubleConv,
+    UpConv,
+    deep_to_shallow,
+    encode,
+    level_widths,
+    without_autocast,
+)
+from taichinet.models.entry import Entry, Source
 from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
 from taichinet.models.settings import BaselineSettings
 
@@ -43,15 +52,6 @@ class XNetSettings(BaselineSettings):
     def for_second_path(self) -> Self:
         """Settings of the second network: without the variational branch."""
         return self.model_copy(update={"variational": False})
-
-
-class PointwiseBlock(nn.Sequential):
-    """1x1 convolution, BatchNorm, ReLU."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(
-            nn.Conv2d(in_channels, out_channels, kernel_size=1), nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
-        )
 
 
 class TransformerBlock(nn.Module):
@@ -109,8 +109,8 @@ class Fusion(nn.Module):
 
     def __init__(self, token_width: int, channels: int) -> None:
         super().__init__()
-        self.adapt = PointwiseBlock(token_width, channels)
-        self.merge = PointwiseBlock(2 * channels, channels)
+        self.adapt = ConvBlock(token_width, channels, kernel=1)
+        self.merge = ConvBlock(2 * channels, channels, kernel=1)
 
     def forward(self, local: Tensor, state: Tensor) -> Tensor:
         """The fused features of both encoders."""
@@ -135,12 +135,7 @@ class VariationalBranch(nn.Module):
         self.expand = nn.Linear(LATENT, flat)
         widths = (narrow, *(narrow * factor for factor in (16, 8, 4, 2, 1)))
         self.stages = nn.ModuleList(
-            nn.Sequential(
-                PointwiseBlock(before, after),
-                nn.Conv2d(after, after, kernel_size=3, padding=1),
-                nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
-            )
+            nn.Sequential(ConvBlock(before, after, kernel=1), *ConvBlock(after, after, kernel=3))
             for before, after in pairwise(widths)
         )
         self.output = nn.Conv2d(narrow, settings.in_channels, kernel_size=1)
@@ -183,18 +178,16 @@ class XNet(nn.Module):
         token_width = HEADS * self.settings.width
         self.transformer = TransformerEncoder(self.settings.in_channels, token_width, levels=len(widths) - 1)
         self.fusions = nn.ModuleList(Fusion(token_width, channels) for channels in widths[1:])
-        deep_to_shallow = tuple(zip(widths[:0:-1], widths[-2::-1], strict=True))
-        self.ups = nn.ModuleList(UpConv(deep, shallow) for deep, shallow in deep_to_shallow)
-        self.decoder = nn.ModuleList(DoubleConv(2 * shallow, shallow) for _, shallow in deep_to_shallow)
+        steps = deep_to_shallow(widths)
+        self.ups = nn.ModuleList(UpConv(deep, shallow) for deep, shallow in steps)
+        self.decoder = nn.ModuleList(DoubleConv(2 * shallow, shallow) for _, shallow in steps)
         self.output = nn.Conv2d(self.settings.width, self.settings.num_classes, kernel_size=1)
         self.variational = VariationalBranch(self.settings) if self.settings.variational else None
 
     def forward(self, image: Tensor) -> Prediction:
         """Image (B, C, H, W) in [0, 1] -> Prediction; `reconstruction` is only computed in training mode."""
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
-        local = [self.encoder[0](image)]
-        for level in self.encoder[1:]:
-            local.append(level(downsample(local[-1])))
+        local = encode(self.encoder, image)
         states = self.transformer(image)
         fused = [fuse(features, state) for fuse, features, state in zip(self.fusions, local[1:], states, strict=True)]
         skips = [local[0], *fused[:-1]]  # only convolutional features at full resolution
@@ -205,3 +198,14 @@ class XNet(nn.Module):
         if self.variational is not None and self.training:
             drawn = self.variational(fused[-1], (image.shape[-2], image.shape[-1]))
         return Prediction(positive=at_least_float32(self.output(features)), reconstruction=drawn)
+
+
+ENTRY = Entry(
+    "X-Net (reconstruction)",
+    XNetSettings,
+    XNet,
+    "Li et al., The Visual Computer 2021",
+    "low",
+    Source(17_363_988, 28.84),
+    note="No code is public and only the abstract was available: every width and depth is our reconstruction.",
+)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.blocks import level_widths, without_autocast
+from taichinet.models.entry import Entry, Source
 from taichinet.models.input_size import check_input
 from taichinet.models.taichinet.complementary_head import ComplementaryHead
 from taichinet.models.taichinet.cross_attention import CrossAttention
@@ -95,3 +96,13 @@ def without_training_parts(network: nn.Module) -> nn.Module:
         alone = TaiChiNet(network.settings.at_inference())
     alone.positive = network.positive
     return alone.train(network.training)
+
+
+ENTRY = Entry(
+    "TaiChiNet",
+    TaiChiNetSettings,
+    TaiChiNet,
+    "Wang et al., TaiChiNet",
+    "high",
+    Source(18_325_826, None, options=(("head", "none"),)),
+)
