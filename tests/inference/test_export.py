@@ -22,12 +22,12 @@ from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.duplicates.known_images import ImageDigests
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError, SettingError, WeightsError
-from taichinet.inference.export.build import ENDINGS, ExportFormat
 from taichinet.inference.export.export import ExportRequest, export
 from taichinet.inference.export.graph import network_graph
 from taichinet.inference.export.images import find_cases, share_out
 from taichinet.inference.export.processing import before_network, behind_network
 from taichinet.inference.predictor import Predictor
+from taichinet.inference.runtimes.catalogue import find_runtime
 from taichinet.inference.runtimes.choose import open_runtime
 from taichinet.inference.runtimes.eager import PLAIN
 from taichinet.inference.shipped import shipped_weights
@@ -150,7 +150,7 @@ def test_int8_that_costs_more_than_the_limit_is_refused_and_leaves_nothing(
 
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
 def test_a_trained_network_is_quantised_on_good_images_and_refused_on_damaged_ones(
-    form: ExportFormat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit of 0.005 Dice itself: the shipped network, real quantisation, a truth to lose against."""
     weights = tmp_path / "weights"
@@ -163,7 +163,7 @@ def test_a_trained_network_is_quantised_on_good_images_and_refused_on_damaged_on
     black.mkdir()
     for i in range(2):
         Image.fromarray(np.full((96, 128), i, dtype=np.uint8)).save(black / f"{i}.png")
-    file = tmp_path / f"lesion{ENDINGS[form]}"
+    file = tmp_path / f"lesion{find_runtime(form).suffix}"
     asked = ExportRequest(weights, form, True, file, f"busi={data}", f"busi={good}")
     with pytest.raises(WeightsError, match=r"int8 is refused.*it costs 0\.\d+ Dice .*more than 0\.005.*calibrate"):
         export(replace(asked, calibration=str(black)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -15,11 +15,7 @@ from taichinet.evaluation.metrics import score_mask
 from taichinet.inference.export.images import Case
 from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.parity import Parity
-
-Answer = tuple[NDArray[np.bool_], NDArray[np.float32]]
-"""Mask and probability of one image, (H, W) at its original resolution."""
-
-Segment = Callable[[NDArray[np.uint8]], Answer]
+from taichinet.inference.runtimes.runtime import Segment, Segmentation
 
 
 @dataclass
@@ -97,10 +93,10 @@ def compare(plain: Predictor, candidates: Mapping[str, Segment], cases: Iterable
     return Comparison(parity, {**seconds, "plain": median(plain_seconds)})
 
 
-def through(predictor: Predictor) -> Segment:
+def segment_with(predictor: Predictor) -> Segment:
     """Adapt a predictor to a function from pixels to mask and probability."""
 
-    def segment(pixels: NDArray[np.uint8]) -> Answer:
+    def segment(pixels: NDArray[np.uint8]) -> Segmentation:
         result = predictor.predict(pixels)
         return result.mask, result.probability
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from taichinet.errors import WeightsError
-from taichinet.inference.runtimes.runtime import Precision, RuntimeDescription, RuntimeName
+from taichinet.inference.runtimes.runtime import Precision, RuntimeDescription
 from taichinet.storage.atomic import write_json
 from taichinet.storage.digest import digest_bytes, digest_file
 from taichinet.storage.documents import read_json
@@ -86,7 +87,7 @@ class ParityRecord:
             used.
     """
 
-    runtime: RuntimeName
+    runtime: str
     precision: Precision
     graph: str
     weights_digest: str
@@ -137,10 +138,9 @@ def read_record(file: Path) -> ParityRecord:
     return record
 
 
-def digest_graph(file: Path) -> str:
-    """SHA-256 of a graph file and, for OpenVINO, of the .bin file with its weights."""
-    parts = [file, *([file.with_suffix(".bin")] if file.suffix == ".xml" else [])]
-    return digest_bytes("".join(digest_file(part) for part in parts).encode())
+def digest_graph(files: Iterable[Path]) -> str:
+    """Digest of all files of a graph, see `RuntimeSpec.files`."""
+    return digest_bytes("".join(digest_file(file) for file in files).encode())
 
 
 def processor() -> str:
