@@ -11,8 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from taichinet.inference.export.comparison import compare
-from taichinet.inference.export.images import Case
+from taichinet.inference.export.comparison import Case, compare
 from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.runtime import Segmentation
 

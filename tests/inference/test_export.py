@@ -22,9 +22,9 @@ from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.duplicates.known_images import ImageDigests
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError, SettingError, WeightsError
+from taichinet.inference.export.comparison import find_cases, share_out
 from taichinet.inference.export.export import ExportRequest, export
 from taichinet.inference.export.graph import network_graph
-from taichinet.inference.export.images import find_cases, share_out
 from taichinet.inference.export.processing import before_network, behind_network
 from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.catalogue import find_runtime

@@ -125,7 +125,7 @@ def test_openvino_answers_each_image_of_a_batch_in_its_place(
 def test_plain_pytorch_computes_upsampling_as_written_and_the_faster_ones_merge_it(shipped: LoadedWeights) -> None:
     def layers(runtime: Eager) -> tuple[list[bool], int]:
         modules = list(runtime._network.modules())
-        plain = [module.merged for module in modules if isinstance(module, UpsampledConv2d)]
+        plain = [module.fused for module in modules if isinstance(module, UpsampledConv2d)]
         return plain, sum(isinstance(module, nn.ConvTranspose2d) for module in modules)
 
     assert layers(Eager(copy.deepcopy(shipped.network))) == ([False] * 8, 0)  # four levels, two paths

@@ -13,8 +13,8 @@ from taichinet.models.blocks import UpConv
 from taichinet.models.catalogue import create_model
 from taichinet.models.upsampling import (
     UpsampledConv2d,
+    fused_kernel,
     leave_upsampling_plain,
-    merged_kernel,
     transpose_upsampling,
 )
 
@@ -31,10 +31,10 @@ def gradients(layer: nn.Module, features: Tensor, seen: Tensor) -> list[Tensor]:
     return [one for one in (features.grad, *(weight.grad for weight in layer.parameters())) if one is not None]
 
 
-def test_the_merged_kernel_is_exact() -> None:
+def test_the_fused_kernel_is_exact() -> None:
     torch.manual_seed(0)
     features, weight, bias = (torch.randn(shape, dtype=torch.float64) for shape in ((2, 3, 5, 7), (4, 3, 3, 3), (4,)))
-    merged = F.conv_transpose2d(features, merged_kernel(weight), bias, stride=2, padding=1)
+    merged = F.conv_transpose2d(features, fused_kernel(weight), bias, stride=2, padding=1)
     torch.testing.assert_close(merged, plain(features, weight, bias), rtol=1e-12, atol=1e-12)
 
 

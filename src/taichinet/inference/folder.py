@@ -15,8 +15,7 @@ from typing import TypeVar
 
 from taichinet.datasets import image_io as decoding
 from taichinet.errors import DataError
-from taichinet.inference.journal import Journal
-from taichinet.inference.outputs import Row, output_files, write_maps
+from taichinet.inference.outputs import Journal, Row, output_files, write_maps
 from taichinet.inference.predictor import MaskPrediction, NetworkInput, Predictor
 from taichinet.storage.digest import digest_file
 
@@ -152,7 +151,7 @@ def _ask(predictor: Predictor, batch: Sequence[_Read]) -> Iterator[tuple[_Read, 
     try:
         if inputs:
             maps = predictor.network_maps(inputs)
-            answers = iter([partial(predictor.at_native_size, maps, row, image) for row, image in enumerate(inputs)])
+            answers = iter([partial(predictor.at_original_size, maps, row, image) for row, image in enumerate(inputs)])
     except Exception as fault:
         if not is_out_of_memory(fault):
             raise
@@ -165,7 +164,7 @@ def _ask(predictor: Predictor, batch: Sequence[_Read]) -> Iterator[tuple[_Read, 
 
 def _alone(predictor: Predictor, file: Path, image: NetworkInput) -> _Measure | str:
     try:
-        return partial(predictor.at_native_size, predictor.network_maps([image]), 0, image)
+        return partial(predictor.at_original_size, predictor.network_maps([image]), 0, image)
     except Exception as fault:
         if not _fails_alone(fault):
             raise

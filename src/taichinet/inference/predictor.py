@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from taichinet.datasets.prepared import resize_image
 from taichinet.errors import DataError, SettingError, WeightsError
-from taichinet.evaluation.resize import resize_probability
+from taichinet.evaluation.metrics import resize_probability
 from taichinet.inference.runtimes.eager import Eager
 from taichinet.inference.runtimes.runtime import Maps, Runtime
 from taichinet.models.input_size import SIZE_MULTIPLE
@@ -180,13 +180,13 @@ class Predictor:
         """Process `inputs` as one batch and yield one prediction per image, at its original resolution."""
         maps = self.network_maps(inputs)
         for i, image in enumerate(inputs):
-            yield self.at_native_size(maps, i, image)
+            yield self.at_original_size(maps, i, image)
 
     def network_maps(self, inputs: Sequence[NetworkInput]) -> Maps:
         """Output of the network for a batch of `inputs`, at its input resolution."""
         return self.runtime.maps(np.stack([image.pixels for image in inputs]))
 
-    def at_native_size(self, maps: Maps, index: int, image: NetworkInput) -> MaskPrediction:
+    def at_original_size(self, maps: Maps, index: int, image: NetworkInput) -> MaskPrediction:
         """Resize the maps of one image to its original resolution and compute its prediction. Thread-safe.
 
         Args:
@@ -203,11 +203,11 @@ class Predictor:
                     f"the prediction of the weights {self._weights} ({self.runtime.description}) for this image is not "
                     "finite, so there is no mask. Use --runtime eager, or other weights."
                 )
-        disagreement = None if maps.disagreement is None else _native(maps.disagreement[index], image.original_size)
-        return _measured(_native(maps.lesion[index], image.original_size), disagreement, self.threshold)
+        disagreement = None if maps.disagreement is None else _resized(maps.disagreement[index], image.original_size)
+        return _measured(_resized(maps.lesion[index], image.original_size), disagreement, self.threshold)
 
 
-def _native(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+def _resized(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     return resize_probability(torch.from_numpy(values)[None, None], size)
 
 

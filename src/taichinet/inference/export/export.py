@@ -11,8 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from taichinet.errors import SettingError, StorageError, WeightsError
-from taichinet.inference.export.comparison import Comparison, compare, segment_with
-from taichinet.inference.export.images import Case, ExportImages, find_cases, share_out
+from taichinet.inference.export.comparison import (
+    Case,
+    Comparison,
+    ExportImages,
+    compare,
+    find_cases,
+    segment_with,
+    share_out,
+)
 from taichinet.inference.export.report import ExportReport, write_report
 from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.catalogue import export_formats, find_runtime

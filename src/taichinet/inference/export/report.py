@@ -83,7 +83,7 @@ def readable(report: ExportReport) -> str:
         f"# Parity of {escape_markdown(Path(report.file).name)}",
         "",
         f"{report.form} {report.precision}, {report.bytes / 1e6:.1f} MB, against plain PyTorch in float32 on "
-        f"{report.parity_images} images at native size ({report.unseen_images} of them not seen in training)"
+        f"{report.parity_images} images at their original resolution ({report.unseen_images} not seen in training)"
         + (f"; calibrated on {report.calibration_images} others." if report.precision == "int8" else "."),
         f"Processor: {escape_markdown(report.processor)}.",
         "",
