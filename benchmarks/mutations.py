@@ -126,8 +126,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
     ),
     *_in(
-        "evaluation/detection.py",
-        "evaluation/test_detection.py",
+        "evaluation/confidence.py",
+        "evaluation/test_confidence.py",
         ("PEAK_PERCENTILE = 99.9", "PEAK_PERCENTILE = 99"),
     ),
     *_in(
@@ -178,7 +178,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("rules.least_answer * true", "rules.least_answer * pixels"),
     ),
     *_in(
-        "evaluation/resize.py",
+        "evaluation/metrics.py",
         "inference/test_predictor.py",
         ("align_corners=False", "align_corners=True"),
     ),
@@ -354,11 +354,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("coarse, *_, fine =", "_, coarse, *_, fine ="),
     ),
     *_in(
-        "evaluation/validation.py",
+        "evaluation/metrics.py",
         SELECTION,
         ("torch.where(total > 0, 2 * overlap", "torch.where(total > 0, overlap"),
         ("torch.ones_like(overlap", "torch.zeros_like(overlap"),
-        ("probability > THRESHOLD", "probability > 0.4"),
+        ("probability > VALIDATION_THRESHOLD", "probability > 0.4"),
     ),
     *_in(
         "inference/predictor.py",
