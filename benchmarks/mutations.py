@@ -148,7 +148,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             '(normal["predicted_pixels"] / normal["pixels"]).mean()',
             'normal["predicted_pixels"].sum() / normal["pixels"].sum()',
         ),
-        ("_group(decided, str(region), None, ~found)", "_group(decided, str(region), None, found | ~found)"),
+        ("None, ~empty_ground_truth(part))", "None, pd.Series(True, index=part.index))"),
     ),
     *_in(
         "evaluation/undefined.py",
@@ -159,7 +159,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_in(
         "evaluation/statistics.py",
         "evaluation/test_statistics.py",
-        ("least = max(least, min(1.0, (len(family) - rank) * p))", "least = min(1.0, (len(family) - rank) * p)"),
+        ("largest = max(largest, min(1.0, (len(family) - rank) * p))", "largest = min(1.0, (len(family) - rank) * p)"),
         ("(len(family) - rank) * p", "len(family) * p"),
     ),
     *_in(

@@ -22,7 +22,7 @@ from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.duplicates.known_images import ImageDigests
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError, SettingError, WeightsError
-from taichinet.inference.export.comparison import find_cases, share_out
+from taichinet.inference.export.comparison import find_cases, split_images
 from taichinet.inference.export.export import ExportRequest, export
 from taichinet.inference.export.graph import network_graph
 from taichinet.inference.export.processing import before_network, behind_network
@@ -134,7 +134,7 @@ def test_the_files_way_back_is_pytorchs(size: tuple[int, int]) -> None:
 def test_int8_that_costs_more_than_the_limit_is_refused_and_leaves_nothing(
     exported: tuple[Path, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taichinet.inference.runtimes.parity.MOST_DICE_COST", -1.0)  # random weights have none to lose
+    monkeypatch.setattr("taichinet.inference.runtimes.parity.MAX_DICE_LOSS", -1.0)  # random weights have none to lose
     weights, _ = exported
     black = tmp_path / "black"
     black.mkdir()
@@ -195,17 +195,17 @@ def test_calibration_takes_what_training_saw_and_the_comparison_the_rest(data: P
     cases = find_cases(f"busi={data}")
     seen = [digest_file(case.file)[:16] for case in cases[:4]]
     config = WeightsConfig("unet", {}, SIZE, provenance={"seen_images": seen})
-    images = share_out(cases, None, config, most_parity=3)
+    images = split_images(cases, None, config, max_parity=3)
     assert images.calibration == cases[:4]
     assert len(images.parity) == images.unseen == 3
     assert not set(images.parity) & set(images.calibration)
-    unknown = share_out(cases, None, WeightsConfig("unet", {}, SIZE), 100)
+    unknown = split_images(cases, None, WeightsConfig("unet", {}, SIZE), 100)
     assert not set(unknown.parity) & set(unknown.calibration)
     assert len(unknown.parity) + len(unknown.calibration) == len(cases) == 10
-    own = share_out(cases, cases[:2], WeightsConfig("unet", {}, SIZE), 100)
+    own = split_images(cases, cases[:2], WeightsConfig("unet", {}, SIZE), 100)
     assert own.parity == cases[2:]
     with pytest.raises(DataError, match="--images"):
-        share_out(cases[:1], None, WeightsConfig("unet", {}, SIZE), 100)
+        split_images(cases[:1], None, WeightsConfig("unet", {}, SIZE), 100)
 
 
 def test_training_images_saved_as_other_files_are_calibrated_on_and_not_compared(data: Path, tmp_path: Path) -> None:
@@ -215,10 +215,10 @@ def test_training_images_saved_as_other_files_are_calibrated_on_and_not_compared
     cases, again = find_cases(f"busi={data}"), find_cases(f"busi={tmp_path / 'again'}")
     seen = ImageDigests(open_dataset(data, include_normal=False)).pixels[:4]
     config = WeightsConfig("unet", {}, SIZE, provenance={"seen_images": [], "seen_pixels": seen})
-    images = share_out(again, None, config, 100)
+    images = split_images(again, None, config, 100)
     assert (images.calibration, images.parity) == (again[:4], again[4:])
     # Of two sets: what one calibrates on is not compared on as another file.
-    own = share_out(again, cases[:2], WeightsConfig("unet", {}, SIZE), 100)
+    own = split_images(again, cases[:2], WeightsConfig("unet", {}, SIZE), 100)
     assert own.parity == again[2:]
 
 

@@ -137,18 +137,17 @@ def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
     """
     if "region" not in rows:
         rows = rows.assign(region="lesion")
-    _refuse_unusable(rows, repeated)
+    _check_rows(rows, repeated)
     by_region: list[GroupScores] = []
     regions = list(rows["region"].unique())
     if len(regions) > 1:
         for region in regions:
             part = rows[rows["region"] == region].reset_index(drop=True)
-            found = empty_ground_truth(part)
-            decided = {policy: _decided(part, policy) for policy in POLICIES}
-            by_region.append(_group(decided, str(region), None, ~found))
+            scored = {policy: _without_undefined(part, policy) for policy in POLICIES}
+            by_region.append(_group(scored, str(region), None, ~empty_ground_truth(part)))
         rows = rows[rows["region"] == regions[0]].reset_index(drop=True)
     empty = empty_ground_truth(rows)
-    scored = {policy: _decided(rows, policy) for policy in POLICIES}
+    scored = {policy: _without_undefined(rows, policy) for policy in POLICIES}
     everything = pd.Series(True, index=rows.index)
     by_class = [
         _group(scored, str(label), policy, rows["label"] == label)
@@ -190,14 +189,14 @@ def summary_frame(summary: Summary, size: ImageSize = "network") -> pd.DataFrame
         for name, score in group.scores[size].items():
             record[name] = score.mean
             record[f"{name}_std"] = nan if score.std is None else score.std
-        tells_normal = group.policy is not None
-        record["false_positive_rate"] = summary.normal.false_positive_rate if tells_normal else nan
-        record["false_positive_area"] = summary.normal.mean_false_positive_area if tells_normal else nan
+        has_normal_images = group.policy is not None
+        record["false_positive_rate"] = summary.normal.false_positive_rate if has_normal_images else nan
+        record["false_positive_area"] = summary.normal.mean_false_positive_area if has_normal_images else nan
         records.append(record)
     return pd.DataFrame.from_records(records)
 
 
-def _decided(rows: pd.DataFrame, policy: EmptyTruthPolicy) -> pd.DataFrame:
+def _without_undefined(rows: pd.DataFrame, policy: EmptyTruthPolicy) -> pd.DataFrame:
     """A copy of `rows` without NaN, with undefined scores replaced by `resolve_undefined_scores`."""
     columns = [score + suffix for suffix in SUFFIX.values() for score in OVERLAP_SCORES]
     return rows.assign(**{column: resolve_undefined_scores(rows, column, policy) for column in columns})
@@ -268,26 +267,26 @@ def _number(value: float | None) -> float | None:
     return None if value is None or isnan(value) else value
 
 
-def _refuse_unusable(rows: pd.DataFrame, repeated: bool) -> None:
+def _check_rows(rows: pd.DataFrame, repeated: bool) -> None:
     missing = [column for column in COLUMNS if column not in rows.columns]
     if missing:
-        raise DataError(f"The per-image table lacks the columns {', '.join(missing)}; evaluate the run again.")
+        raise DataError(f"The per-image table has no columns {', '.join(missing)}; evaluate the run again.")
     if rows.empty:
         raise DataError("The per-image table has no rows; evaluate at least one image.")
-    twice = rows.loc[rows.duplicated(["key", "region", *(["fold"] if repeated else [])]), "key"].unique()
-    if len(twice):
+    duplicates = rows.loc[rows.duplicated(["key", "region", *(["fold"] if repeated else [])]), "key"].unique()
+    if len(duplicates):
         raise DataError(
-            "The per-image table has images more than once; each is tested in one fold only.", map(str, twice)
+            "The per-image table has duplicate images; each image is tested in one fold only.", map(str, duplicates)
         )
     # `score_mask` only returns NaN for overlap scores of an empty ground truth. Other missing values mean that the
     # table is damaged.
     always = rows[[score + suffix for suffix in SUFFIX.values() for score in ("accuracy", "hd95", "assd")]]
     overlap = rows[[score + suffix for suffix in SUFFIX.values() for score in OVERLAP_SCORES]]
     counted = rows[["label", "fold", "predicted_pixels", "true_pixels", "pixels"]]
-    torn = always.isna().any(axis=1) | counted.isna().any(axis=1)
-    torn |= overlap.isna().any(axis=1) & (rows["true_pixels"] > 0)
-    if bool(torn.any()):
+    damaged = always.isna().any(axis=1) | counted.isna().any(axis=1)
+    damaged |= overlap.isna().any(axis=1) & (rows["true_pixels"] > 0)
+    if bool(damaged.any()):
         raise DataError(
             "The per-image table has empty cells where a score is defined; evaluate the run again.",
-            (str(key) for key in rows.loc[torn, "key"]),
+            (str(key) for key in rows.loc[damaged, "key"]),
         )

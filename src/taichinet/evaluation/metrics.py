@@ -61,7 +61,7 @@ def score_mask(prediction: Mask, truth: Mask, spacing_mm: tuple[float, float] | 
         DataError: A mask has no pixels or is not two-dimensional, or the shapes differ.
         SettingError: The spacing is not positive and finite.
     """
-    _refuse_unusable(prediction, truth, spacing_mm)
+    _check_masks(prediction, truth, spacing_mm)
     tp = int(np.count_nonzero(prediction & truth))
     fp = int(np.count_nonzero(prediction)) - tp
     fn = int(np.count_nonzero(truth)) - tp
@@ -121,19 +121,19 @@ def _distances_to(border: Mask, spacing: tuple[float, float]) -> NDArray[np.floa
     return np.asarray(distance_transform_edt(~border, sampling=spacing), dtype=np.float64)
 
 
-def _refuse_unusable(prediction: Mask, truth: Mask, spacing_mm: tuple[float, float] | None) -> None:
+def _check_masks(prediction: Mask, truth: Mask, spacing_mm: tuple[float, float] | None) -> None:
     for role, mask in (("prediction", prediction), ("truth", truth)):
         if mask.dtype != np.bool_:
-            raise TypeError(f"The {role} has dtype {mask.dtype}; score_mask takes bool, so threshold it first.")
+            raise TypeError(f"The {role} has dtype {mask.dtype}; score_mask requires bool: apply a threshold first.")
         if mask.ndim != 2 or mask.size == 0:
             raise DataError(f"The {role} has shape {mask.shape}; a mask is (H, W) with at least one pixel.")
     if prediction.shape != truth.shape:
         raise DataError(
-            f"The prediction has shape {prediction.shape} but the truth {truth.shape}; "
-            "resize the prediction to the truth's size before scoring."
+            f"The prediction has shape {prediction.shape} but the ground truth {truth.shape}; "
+            "resize the prediction first."
         )
     if spacing_mm is not None and not all(isfinite(size) and size > 0 for size in spacing_mm):
-        raise SettingError(f"spacing_mm is {spacing_mm}; give the pixel's (row, column) size, both above 0.")
+        raise SettingError(f"spacing_mm is {spacing_mm}; give the size of a pixel (row, column), both above 0.")
 
 
 def image_dice(probability: Tensor, lesion: Tensor) -> Tensor:

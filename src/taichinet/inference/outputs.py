@@ -37,8 +37,8 @@ JOURNAL = "predictions.partial.jsonl"
 
 COMPRESSION = 4  # of 9; zlib's default of 6 takes twice the time for files that are 10 % smaller
 
-_MADE_BY = ("Software", "taichinet predict")  # a text chunk of every PNG written here
-_UNFINISHED = re.compile(  # temporary files of `storage.atomic` in a killed run
+_SOFTWARE = ("Software", "taichinet predict")  # a text chunk of every PNG written here
+_TEMPORARY = re.compile(  # temporary files of `storage.atomic` in a killed run
     r"\.(.+_(mask|probability|disagreement)\.png|predictions\..+)\.[0-9a-f]{32}\.tmp", re.DOTALL
 )
 
@@ -85,28 +85,28 @@ class Row:
 
 
 _COLUMNS = [field.name for field in fields(Row)]
-_LONGEST_HEADER = 1000
+_MAX_HEADER = 1000
 
 
-def output_names(places: Mapping[Path, Path]) -> dict[Path, str]:
+def output_names(relative_paths: Mapping[Path, Path]) -> dict[Path, str]:
     """Choose the NAME of the output files of every image.
 
     If several images have the same name, the suffix is appended (`a_png`, `a_jpg`), and then a number (`a_png_2`).
     Names are compared case-insensitively, because some file systems are case-insensitive.
 
     Args:
-        places: Path of each image relative to the input folder, or its file name.
+        relative_paths: Path of each image relative to the input folder, or its file name.
 
     Returns:
         A unique name for each image: its relative path with `/`, without the suffix.
     """
-    stems = {image: (place.parent / place.stem).as_posix() for image, place in places.items()}
+    stems = {image: (path.parent / path.stem).as_posix() for image, path in relative_paths.items()}
     shared = Counter(stem.casefold() for stem in stems.values())
     names: dict[Path, str] = {}
     used: set[str] = set()
     for image, stem in stems.items():
-        alone = shared[stem.casefold()] == 1
-        base = stem if alone else f"{stem}_{image.suffix.removeprefix('.')}"
+        unique = shared[stem.casefold()] == 1
+        base = stem if unique else f"{stem}_{image.suffix.removeprefix('.')}"
         name, number = base, 1
         while name.casefold() in used:
             number += 1
@@ -149,7 +149,7 @@ def refuse_foreign_files(output: Path, names: Mapping[Path, str]) -> None:
         str(path)
         for name in names.values()
         for path in output_files(output, name).values()
-        if os.path.lexists(path) and (os.path.realpath(path) in inputs or not _made_here(path))
+        if os.path.lexists(path) and (os.path.realpath(path) in inputs or not _is_own_map(path))
     ]
     if not _is_table(output / f"{TABLE}.csv"):
         foreign.append(str(output / f"{TABLE}.csv"))
@@ -161,8 +161,8 @@ def refuse_foreign_files(output: Path, names: Mapping[Path, str]) -> None:
         )
 
 
-def _made_here(path: Path) -> bool:
-    key, value = _MADE_BY
+def _is_own_map(path: Path) -> bool:
+    key, value = _SOFTWARE
     try:
         if not path.is_file():  # a FIFO would block
             return False
@@ -179,7 +179,7 @@ def _is_table(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open(encoding="utf-8", errors="replace", newline="") as stream:
-        return stream.readline(_LONGEST_HEADER).strip() == ",".join(_COLUMNS)
+        return stream.readline(_MAX_HEADER).strip() == ",".join(_COLUMNS)
 
 
 def remove_earlier_run(output: Path, names: Mapping[Path, str], kept: Container[str]) -> int:
@@ -196,7 +196,7 @@ def remove_earlier_run(output: Path, names: Mapping[Path, str], kept: Container[
     Returns:
         Number of images of the earlier table that are not in this run and whose maps are not removed.
     """
-    others = {name for name in _listed(output) if (output_files(output, name)["mask"]).is_file()} - set(names.values())
+    others = {name for name in _listed(output) if output_files(output, name)["mask"].is_file()} - set(names.values())
     for ending in ("csv", "json"):
         (output / f"{TABLE}.{ending}").unlink(missing_ok=True)
     folders = {output}
@@ -208,7 +208,7 @@ def remove_earlier_run(output: Path, names: Mapping[Path, str], kept: Container[
                     path.unlink(missing_ok=True)
     for folder in folders:
         for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
-            if _UNFINISHED.fullmatch(path.name):
+            if _TEMPORARY.fullmatch(path.name):
                 path.unlink(missing_ok=True)
     return len(others)
 
@@ -247,7 +247,7 @@ def write_maps(result: MaskPrediction, files: Mapping[str, Path]) -> dict[str, s
 def _png(values: NDArray[np.bool_] | NDArray[np.float32]) -> bytes:
     """Encode (H, W) in [0, 1] as an 8-bit grey PNG with values 0 to 255."""
     text = PngInfo()
-    text.add_text(*_MADE_BY)
+    text.add_text(*_SOFTWARE)
     pixels = np.round(values * np.float32(255)).astype(np.uint8)
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", pnginfo=text, compress_level=COMPRESSION)

@@ -21,7 +21,7 @@ from taichinet.models.input_size import SIZE_MULTIPLE
 from taichinet.models.weights import LoadedWeights
 from taichinet.training.device import DeviceConfig
 
-_TOUCHING = np.ones((3, 3), dtype=np.bool_)  # 8-neighbourhood
+_NEIGHBOURHOOD = np.ones((3, 3), dtype=np.bool_)  # 8-neighbourhood
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,17 @@ class Predictor:
         size, regions = weights.config.size, weights.config.options.get("num_classes", 1)
         if not isinstance(size, int) or size <= 0 or size % SIZE_MULTIPLE:
             raise WeightsError(
-                f"The weights want images of size {size!r}, no positive multiple of {SIZE_MULTIPLE}. "
-                "Their config.json was altered: copy or train the weights again."
+                f"The input size of the weights is {size!r}, but must be a positive multiple of {SIZE_MULTIPLE}. "
+                "Their config.json was changed: copy or train the weights again."
             )
         if weights.channels not in (1, 3) or regions != 1:
             raise WeightsError(
                 f"The weights are of a network with {weights.channels} input channels and {regions} regions. "
-                "The predictor takes grey (1) or RGB (3) images and one region: use other weights."
+                "The predictor supports grey (1) or RGB (3) images and one region: use other weights."
             )
         self.threshold = weights.config.threshold if threshold is None else threshold
         if not 0 <= self.threshold <= 1:
-            raise SettingError(f"The threshold is {self.threshold}, but probabilities lie in 0..1. Choose one between.")
+            raise SettingError(f"The threshold is {self.threshold}, but must be a probability from 0 to 1.")
         self.size = size
         self.channels = weights.channels
         self._weights = weights.name
@@ -164,14 +164,14 @@ class Predictor:
         Raises:
             DataError: The image has another type or shape.
         """
-        right_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
-        if pixels.dtype != np.uint8 or not right_shape or not pixels.size:
+        valid_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
+        if pixels.dtype != np.uint8 or not valid_shape or not pixels.size:
             raise DataError(
                 "An image must be uint8, (height, width) or (height, width, 3), got "
-                f"{pixels.dtype} {pixels.shape}. Read it with read_grey or read_rgb: they convert every mode."
+                f"{pixels.dtype} {pixels.shape}. Read it with read_grey or read_rgb, which convert every mode."
             )
-        wanted = Image.fromarray(pixels).convert("L" if self.channels == 1 else "RGB")
-        resized = resize_image(np.asarray(wanted), self.size)
+        converted = Image.fromarray(pixels).convert("L" if self.channels == 1 else "RGB")
+        resized = resize_image(np.asarray(converted), self.size)
         planes = resized[None] if self.channels == 1 else resized.transpose(2, 0, 1)
         height, width = pixels.shape[:2]
         return NetworkInput(np.array(planes), (height, width))
@@ -223,7 +223,7 @@ def _measured(
         disagreement=disagreement,
         lesion_pixels=lesion_pixels,
         area_share=lesion_pixels / mask.size,
-        components=int(ndimage.label(mask, structure=_TOUCHING)[1]),
+        components=int(ndimage.label(mask, structure=_NEIGHBOURHOOD)[1]),
         bounding_box=_box_around(mask),
         max_probability=float(probability.max()),
         mean_disagreement=None if disagreement is None else float(disagreement.mean(dtype=np.float64)),

@@ -23,8 +23,8 @@ from taichinet.inference.runtimes.parity import Parity
 from taichinet.inference.runtimes.runtime import Segment, Segmentation
 from taichinet.models.weights import WeightsConfig
 
-MOST_CALIBRATION_IMAGES = 64
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+MAX_CALIBRATION_IMAGES = 64
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def find_cases(spec: str) -> tuple[Case, ...]:
     except DataError:
         if not path.is_dir():
             raise
-        files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in IMAGE_ENDINGS]
+        files = [file for file in sorted(path.iterdir()) if file.suffix.lower() in IMAGE_SUFFIXES]
         if not files:
             raise
         return tuple(Case(file.name, file) for file in files)
@@ -85,8 +85,8 @@ def find_cases(spec: str) -> tuple[Case, ...]:
     return tuple(Case(sample.key, sample.image, sample) for sample in manifest.samples)
 
 
-def share_out(
-    compared: Sequence[Case], calibrated: Sequence[Case] | None, config: WeightsConfig, most_parity: int
+def split_images(
+    compared: Sequence[Case], calibrated: Sequence[Case] | None, config: WeightsConfig, max_parity: int
 ) -> ExportImages:
     """Split images into a set for calibration and a set for the comparison of masks.
 
@@ -99,7 +99,7 @@ def share_out(
         compared: Images for the comparison of masks.
         calibrated: Images for calibration; empty for no calibration.
         config: Configuration of the weights, with the provenance.
-        most_parity: Maximum number of images for the comparison. For calibration, it is MOST_CALIBRATION_IMAGES.
+        max_parity: Maximum number of images for the comparison. For calibration, it is MAX_CALIBRATION_IMAGES.
 
     Returns:
         The two sets, which have no image in common.
@@ -108,11 +108,11 @@ def share_out(
         DataError: There are too few images.
     """
     images = _digests(compared)
-    seen = check_leaks(config.provenance, images).known
-    new = [case for case in compared if case.name not in seen]
-    known = [case for case in compared if case.name in seen]
+    training_names = check_leaks(config.provenance, images).known
+    new = [case for case in compared if case.name not in training_names]
+    known = [case for case in compared if case.name in training_names]
     if calibrated is not None:
-        calibration = _spread(calibrated, MOST_CALIBRATION_IMAGES)
+        calibration = _spread(calibrated, MAX_CALIBRATION_IMAGES)
         used = set(_digests(calibration).pixels)
         pixels = dict(zip(images.manifest.keys, images.pixels, strict=True))
         parity = [case for case in new or compared if pixels[case.name] not in used]
@@ -120,14 +120,14 @@ def share_out(
         parity, calibration = new, known
     else:
         parity, calibration = list(compared[1::2]), list(compared[::2])
-    parity = _spread(parity, most_parity)
+    parity = _spread(parity, max_parity)
     if not parity or (not calibration and calibrated is None):
         raise DataError(
-            f"{len(compared)} images are too few to calibrate on some and compare on others. Name more with --images."
+            f"{len(compared)} images are too few to calibrate on some and compare on others. Give more with --images."
         )
     new_names = {case.name for case in new}
     unseen = sum(case.name in new_names for case in parity)
-    return ExportImages(tuple(_spread(calibration, MOST_CALIBRATION_IMAGES)), tuple(parity), unseen)
+    return ExportImages(tuple(_spread(calibration, MAX_CALIBRATION_IMAGES)), tuple(parity), unseen)
 
 
 def _digests(cases: Sequence[Case]) -> ImageDigests:
@@ -178,35 +178,35 @@ def compare(plain: Predictor, candidates: Mapping[str, Segment], cases: Iterable
     tallies = {name: _Tally() for name in candidates}
     plain_seconds: list[float] = []
     plain_dices: list[float] = []
-    pixels_in_all = images = 0
+    total_pixels = images = 0
     for case in cases:
         pixels, truth = case.pixels(plain.channels), case.truth()
-        began = time.perf_counter()
+        started = time.perf_counter()
         expected = plain.predict(pixels)
-        plain_seconds.append(time.perf_counter() - began)
+        plain_seconds.append(time.perf_counter() - started)
         images += 1
-        pixels_in_all += expected.mask.size
+        total_pixels += expected.mask.size
         if truth is not None:
             plain_dices.append(score_mask(expected.mask, truth).dice)
         for name, segment in candidates.items():
             tally = tallies[name]
-            began = time.perf_counter()
+            started = time.perf_counter()
             mask, probability = segment(pixels)
-            tally.seconds.append(time.perf_counter() - began)
+            tally.seconds.append(time.perf_counter() - started)
             tally.agreements.append(score_mask(mask, expected.mask).dice if mask.any() or expected.mask.any() else 1.0)
             tally.flipped += int(np.count_nonzero(mask != expected.mask))
             tally.largest = max(tally.largest, float(np.abs(probability - expected.probability).max()))
             if truth is not None:
                 tally.dices.append(score_mask(mask, truth).dice)
     if not images:
-        raise DataError("There is no image to compare masks on. Name some with --images.")
+        raise DataError("There are no images to compare masks on. Give some with --images.")
     parity = {
         name: Parity(
             images=images,
             agreement=float(np.mean(tally.agreements)),
             least_agreement=float(min(tally.agreements)),
             flipped_pixels=tally.flipped,
-            pixels=pixels_in_all,
+            pixels=total_pixels,
             largest_difference=tally.largest,
             plain_dice=float(np.mean(plain_dices)) if plain_dices else None,
             dice=float(np.mean(tally.dices)) if tally.dices else None,

@@ -18,7 +18,7 @@ from taichinet.inference.export.comparison import (
     compare,
     find_cases,
     segment_with,
-    share_out,
+    split_images,
 )
 from taichinet.inference.export.report import ExportReport, write_report
 from taichinet.inference.predictor import Predictor
@@ -96,20 +96,19 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
     refuse_foreign_files(request.output.parent, _output_names(request), request.overwrite)
     loaded = load_weights(request.weights)
     plain = Predictor(loaded, PLAIN, request.threshold, Eager(loaded.network))
-    images = _images(request, loaded)
+    images = _select_images(request, loaded)
     folder = request.weights.parent if request.weights.name == WEIGHTS_FILE else request.weights
     digest = digest_file(folder / WEIGHTS_FILE)
     say(f"Building {request.form} {request.precision}")
-    calibrated_on = images.calibration if request.int8 else ()
-    calibration = [plain.prepare(case.pixels(loaded.channels)).pixels for case in calibrated_on]
+    cases = images.calibration if request.int8 else ()
+    calibration = [plain.prepare(case.pixels(loaded.channels)).pixels for case in cases]
     notes = {"weights": digest, "model": loaded.config.model, "threshold": str(plain.threshold)}
-    output = request.output.parent
-    built = build(BuildRequest(request.precision, loaded, plain.threshold, calibration, notes, output))
+    built = build(BuildRequest(request.precision, loaded, plain.threshold, calibration, notes, request.output.parent))
     say(f"Comparing masks on {len(images.parity)} images")
     comparison = compare(plain, _candidates(request, loaded, built), images.parity)
-    _refuse_unlike(request, comparison)
+    _check_parity(request, comparison)
     apart, largest = _resizing_difference(plain, images.parity)
-    with output_files(output) as temporary:  # OpenVINO writes two files
+    with output_files(request.output.parent) as temporary:  # OpenVINO writes two files
         built.save_complete(temporary / request.output.name)
     report = ExportReport(
         file=request.output.name,
@@ -130,7 +129,7 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
         rows=comparison.parity,
         seconds=comparison.seconds,
         versions={package: version(package) for package in built.packages},
-        kept=_keep(request, built, comparison, folder, digest),
+        kept=_store_graph(request, built, comparison, folder, digest),
     )
     write_report(report, request.output)
     return report
@@ -157,28 +156,32 @@ def _builder(request: ExportRequest) -> Callable[[BuildRequest], Built]:
             f"Exporting {request.form} {request.precision} needs {', '.join(missing)}: pip install 'taichinet[export]'."
         )
     if request.output.suffix != spec.suffix:
-        raise SettingError(f"The file {request.output} ends in '{request.output.suffix}'. Name it FILE{spec.suffix}.")
+        raise SettingError(
+            f"The file {request.output} has the suffix '{request.output.suffix}', but must have {spec.suffix}."
+        )
     if request.most_images < 1:
-        raise SettingError(f"The masks of {request.most_images} images cannot be compared. Allow at least one.")
+        raise SettingError(
+            f"The maximum number of images is {request.most_images}, but at least one image must be compared."
+        )
     return spec.build
 
 
-def _images(request: ExportRequest, loaded: LoadedWeights) -> ExportImages:
+def _select_images(request: ExportRequest, loaded: LoadedWeights) -> ExportImages:
     compared = find_cases(request.images)
     calibrated = None if request.calibration is None else find_cases(request.calibration)
     if not request.int8:
         calibrated = ()
-    return share_out(compared, calibrated, loaded.config, request.most_images)
+    return split_images(compared, calibrated, loaded.config, request.most_images)
 
 
-def _refuse_unlike(request: ExportRequest, comparison: Comparison) -> None:
+def _check_parity(request: ExportRequest, comparison: Comparison) -> None:
     failures = [
         f"{name}: {reason}"
         for name in (_FILE, _IN_PREDICT)
         for reason in comparison.parity[name].failures(request.precision)
     ]
     if failures:
-        remedy = "Export without --int8, or calibrate on more or other images" if request.int8 else "Do not use it"
+        remedy = "Export without --int8, or calibrate with more or other images" if request.int8 else "Use PyTorch"
         raise WeightsError(
             f"The export as {request.form} {request.precision} is refused, and nothing was written: "
             f"{'; '.join(failures)}. {remedy}."
@@ -206,7 +209,9 @@ def _resizing_difference(plain: Predictor, cases: Sequence[Case]) -> tuple[float
     return apart / total, largest
 
 
-def _keep(request: ExportRequest, built: Built, comparison: Comparison, folder: Path, digest: str) -> tuple[str, ...]:
+def _store_graph(
+    request: ExportRequest, built: Built, comparison: Comparison, folder: Path, digest: str
+) -> tuple[str, ...]:
     """Write the network graph and its records to the weights folder. Returns () if the folder is not writable."""
     name = f"{request.form}-{request.precision}"
     rows: dict[Precision, str] = {request.precision: _IN_PREDICT}

@@ -52,9 +52,9 @@ def open_runtime(
     if choice not in (AUTO, *RUNTIMES):
         raise unknown_name("runtime", choice, (AUTO, *RUNTIMES))
     if choice != AUTO and RUNTIMES[choice].suffix:
-        return _open(_fastest_of(choice, folder), loaded, folder, disagreement)
+        return _open(_fastest_record(choice, folder), loaded, folder, disagreement)
     if choice == AUTO and not accelerated:
-        for record in proven(folder, report):
+        for record in validated_records(folder, report):
             if record.seconds < record.tuned_seconds and not _missing_packages(record.runtime):
                 try:
                     return _open(record, loaded, folder, disagreement)
@@ -63,7 +63,7 @@ def open_runtime(
     return RUNTIMES["tuned" if choice == AUTO else choice].open(loaded, folder, "float32", disagreement)
 
 
-def proven(folder: Path, report: Callable[[str], None] = lambda line: None) -> list[ParityRecord]:
+def validated_records(folder: Path, report: Callable[[str], None] = lambda line: None) -> list[ParityRecord]:
     """Read the parity records in a weights folder that are valid for these weights on this CPU.
 
     Args:
@@ -85,7 +85,7 @@ def proven(folder: Path, report: Callable[[str], None] = lambda line: None) -> l
         except WeightsError as error:
             report(str(error))
             continue
-        reason = _why_unusable(record, folder, digest)
+        reason = _reason_not_to_use(record, folder, digest)
         if reason:
             report(f"The graph of {file} is not used: {reason}. Write it again: taichinet export {folder}.")
         else:
@@ -93,7 +93,7 @@ def proven(folder: Path, report: Callable[[str], None] = lambda line: None) -> l
     return sorted(valid, key=lambda record: record.seconds / record.tuned_seconds)
 
 
-def _why_unusable(record: ParityRecord, folder: Path, weights_digest: str) -> str | None:
+def _reason_not_to_use(record: ParityRecord, folder: Path, weights_digest: str) -> str | None:
     runtimes, graph = (folder / RUNTIMES_FOLDER).resolve(), folder / RUNTIMES_FOLDER / record.graph
     try:
         spec = RUNTIMES.get(record.runtime)
@@ -106,7 +106,7 @@ def _why_unusable(record: ParityRecord, folder: Path, weights_digest: str) -> st
         if record.processor != processor():
             return f"it was measured on another processor ({record.processor})"
         if not graph.resolve().is_relative_to(runtimes):
-            return f"its path {record.graph} leads out of {folder / RUNTIMES_FOLDER}"
+            return f"its path {record.graph} is outside of {folder / RUNTIMES_FOLDER}"
         if not record.graph_digest:
             return "the record has no digest of the graph, so the graph is unverified"
         if record.graph_digest != digest_graph(spec.files(graph)):
@@ -120,12 +120,12 @@ def _missing_packages(runtime: str) -> list[str]:
     return [package for package in find_runtime(runtime).packages if not find_spec(package)]
 
 
-def _fastest_of(name: str, folder: Path) -> ParityRecord:
+def _fastest_record(name: str, folder: Path) -> ParityRecord:
     missing = _missing_packages(name)
     if missing:
         raise SettingError(f"The runtime {name} needs the package {missing[0]}: pip install 'taichinet[export]'.")
     reasons: list[str] = []
-    records = [record for record in proven(folder, reasons.append) if record.runtime == name]
+    records = [record for record in validated_records(folder, reasons.append) if record.runtime == name]
     if not records:
         raise WeightsError(
             f"No graph of {name} was verified for the weights in {folder} on this processor. Write and verify one: "

@@ -28,7 +28,7 @@ class AAUNetSettings(BaselineSettings):
     """Options of an AAU-Net. The defaults are the most likely assembly: 48.98M parameters with RGB input."""
 
     width: int = Field(default=32, ge=1, le=MAX_WIDTH, description="channels of the first level")
-    modules_per_stage: int = Field(default=2, ge=1, le=2, description="attention modules in the place of convolutions")
+    modules_per_stage: int = Field(default=2, ge=1, le=2, description="attention modules per encoder or decoder stage")
     up_convolution: bool = Field(default=False, description="a 3x3 convolution after each upsampling")
 
 

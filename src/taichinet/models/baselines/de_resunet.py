@@ -62,8 +62,8 @@ class ResidualBlock(nn.Module):
         # Pixels are selected by slicing and not by the stride of the 1x1 convolution: oneDNN's gradient of a strided
         # 1x1 convolution writes past its buffer if there are fewer channels than vector lanes (oneDNN issue 6035),
         # which corrupts memory.
-        seen = features[..., :: self.stride, :: self.stride]
-        out: Tensor = self.body(features) + self.shortcut(seen)
+        pixels = features[..., :: self.stride, :: self.stride]
+        out: Tensor = self.body(features) + self.shortcut(pixels)
         return out
 
 
@@ -105,7 +105,7 @@ class ResidualEncoder(nn.Module):
         self.deeper = nn.ModuleList(ResidualBlock(width * i, width * i * 2, stride=2) for i in (1, 2, 4))
 
     def forward(self, features: Tensor) -> tuple[Tensor, ...]:
-        """The four levels' features."""
+        """Features of the four levels."""
         levels = [self.first(features) + self.first_shortcut(features)]
         for block in self.deeper:
             levels.append(block(levels[-1]))

@@ -31,8 +31,11 @@ ADAPTATIONS = ((64, 6), (128, 4), (256, 2))  # channels of a skip, shallow to de
 class FATNetSettings(TransposedHeadSettings):
     """Options of a FAT-Net. Its widths are those of its two backbones. `pretrained` is the file for ResNet-34."""
 
-    pretrained_transformer: str | None = Field(default=None, description="file with DeiT-tiny's ImageNet weights")
-    shared_adaptation: bool = Field(default=True, description="one module a skip as coded, or one for each time")
+    pretrained_transformer: str | None = Field(default=None, description="file with ImageNet weights of DeiT-tiny")
+    shared_adaptation: bool = Field(
+        default=True,
+        description="one adaptation module per skip connection, as in the official code, or separate modules",
+    )
 
 
 class TokenEncoder(nn.Module):

@@ -29,13 +29,13 @@ SIZE_MULTIPLE = 32
 class RFNetSettings(PretrainedSettings):
     """Options of an RF-Net. Its widths are those of ResNet-34."""
 
-    contrast_input: bool = Field(default=False, description="the official second input channel, made from the image")
-    feedback_places: Literal[4, 5] = Field(default=5, description="5 as coded, 4 as drawn")
+    contrast_input: bool = Field(default=False, description="add the contrast map of the official code")
+    feedback_places: Literal[4, 5] = Field(default=5, description="5 as in the official code, 4 as in the figure")
 
     @model_validator(mode="after")
-    def _contrast_is_of_a_grey_image(self) -> Self:
+    def _check_contrast_input(self) -> Self:
         if self.contrast_input and self.in_channels != 1:
-            raise ValueError("contrast_input=true adds a channel to a grey image: leave in_channels at 1")
+            raise ValueError("contrast_input=true requires in_channels=1: it adds a channel to a grey image")
         return self
 
 

@@ -47,7 +47,7 @@ class XNetSettings(BaselineSettings):
     """Options of an X-Net. The widths of the Transformer (8 x `width`) and variational branch scale with `width`."""
 
     width: int = Field(default=32, ge=2, le=MAX_WIDTH, multiple_of=2, description="channels of the first level")
-    variational: bool = Field(default=True, description="the branch that draws the input again, in training only")
+    variational: bool = Field(default=True, description="branch that reconstructs the input, in training only")
 
     def for_second_path(self) -> Self:
         """Settings of the second network: without the variational branch."""
@@ -156,13 +156,13 @@ class VariationalBranch(nn.Module):
             mean = self.mean(at_least_float32(flat))
             log_variance = self.log_variance(at_least_float32(flat)).clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
             latent = mean + torch.randn_like(mean) * (log_variance / 2).exp()
-        drawn = self.expand(latent).reshape(-1, self.narrow, self.side, self.side)
+        reconstructed = self.expand(latent).reshape(-1, self.narrow, self.side, self.side)
         for stage in self.stages:
-            drawn = stage(F.interpolate(drawn, scale_factor=2, mode="bilinear", align_corners=False))
-        drawn = at_least_float32(self.output(drawn))
-        if drawn.shape[-2:] != size:
-            drawn = F.interpolate(drawn, size=size, mode="bilinear", align_corners=False)
-        return Reconstruction(drawn, mean, log_variance)
+            reconstructed = stage(F.interpolate(reconstructed, scale_factor=2, mode="bilinear", align_corners=False))
+        reconstructed = at_least_float32(self.output(reconstructed))
+        if reconstructed.shape[-2:] != size:
+            reconstructed = F.interpolate(reconstructed, size=size, mode="bilinear", align_corners=False)
+        return Reconstruction(reconstructed, mean, log_variance)
 
 
 class XNet(nn.Module):
@@ -194,10 +194,10 @@ class XNet(nn.Module):
         features = fused[-1]
         for up, block in zip(self.ups, self.decoder, strict=True):
             features = block(torch.cat([skips.pop(), up(features)], dim=1))
-        drawn = None
+        reconstructed = None
         if self.variational is not None and self.training:
-            drawn = self.variational(fused[-1], (image.shape[-2], image.shape[-1]))
-        return Prediction(positive=at_least_float32(self.output(features)), reconstruction=drawn)
+            reconstructed = self.variational(fused[-1], (image.shape[-2], image.shape[-1]))
+        return Prediction(positive=at_least_float32(self.output(features)), reconstruction=reconstructed)
 
 
 ENTRY = Entry(
