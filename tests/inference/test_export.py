@@ -165,7 +165,7 @@ def test_a_trained_network_is_quantised_on_good_images_and_refused_on_damaged_on
         Image.fromarray(np.full((96, 128), i, dtype=np.uint8)).save(black / f"{i}.png")
     file = tmp_path / f"lesion{find_runtime(form).suffix}"
     asked = ExportRequest(weights, form, True, file, f"busi={data}", f"busi={good}")
-    with pytest.raises(WeightsError, match=r"int8 is refused.*it costs 0\.\d+ Dice .*more than 0\.005.*calibrate"):
+    with pytest.raises(WeightsError, match=r"int8 is refused.*it loses 0\.\d+ Dice .*more than 0\.005.*calibrate"):
         export(replace(asked, calibration=str(black)))
     assert not file.exists()
     assert not (weights / "runtimes").exists()

@@ -22,7 +22,7 @@ from taichinet.datasets.prepared import resize_image
 from taichinet.errors import SettingError, WeightsError
 from taichinet.inference.export.graph import network_graph
 from taichinet.inference.export.quantise import onnx_int8
-from taichinet.inference.runtimes.catalogue import find_runtime
+from taichinet.inference.runtimes.catalogue import RUNTIMES, export_formats, find_runtime, register_runtime
 from taichinet.inference.runtimes.choose import open_runtime
 from taichinet.inference.runtimes.eager import Eager
 from taichinet.inference.runtimes.onnx import OnnxRuntime
@@ -35,7 +35,7 @@ from taichinet.inference.runtimes.parity import (
     read_record,
     write_record,
 )
-from taichinet.inference.runtimes.runtime import BuildRequest, Runtime
+from taichinet.inference.runtimes.runtime import BuildRequest, Precision, Runtime, RuntimeSpec
 from taichinet.inference.runtimes.tuned import Tuned, fold_batch_norms
 from taichinet.inference.runtimes.wrapper import InferenceWrapper
 from taichinet.inference.shipped import shipped_weights
@@ -374,3 +374,25 @@ def test_parity_fails_on_a_dice_cost_or_else_on_masks_that_disagree() -> None:
     assert replace(EXACT, agreement=0.99, plain_dice=0.7, dice=0.6951).failures("int8") == []
     assert "0.0051 Dice" in replace(EXACT, plain_dice=0.7, dice=0.6949).failures("int8")[0]
     assert replace(EXACT, agreement=0.99, plain_dice=0.7, dice=0.7).failures("float32")
+
+
+def test_a_runtime_registered_from_outside_is_opened_by_name_and_cannot_replace_another(weights: Path) -> None:
+    opened: list[tuple[Path, bool]] = []
+
+    def open_half(loaded: LoadedWeights, path: Path, precision: Precision, disagreement: bool) -> Runtime:
+        opened.append((path, disagreement))
+        return Tuned(loaded.network, FLOAT32_CPU, disagreement)
+
+    register_runtime(RuntimeSpec("half", open_half))
+    try:
+        assert chosen("half", weights) == "tuned"
+        assert opened == [(weights, True)]
+        assert chosen("auto", weights) == "tuned"
+        assert "half" not in export_formats()
+        with pytest.raises(SettingError, match="'half' is already registered"):
+            register_runtime(RuntimeSpec("half", open_half))
+    finally:
+        RUNTIMES.pop("half")
+    for name in ("auto", "onnx"):
+        with pytest.raises(SettingError, match=f"'{name}' is already registered"):
+            register_runtime(RuntimeSpec(name, open_half))

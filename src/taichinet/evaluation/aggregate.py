@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import isnan, nan
 
 import numpy as np
 import pandas as pd
 
-from taichinet.errors import DataError, SettingError
+from taichinet.errors import DataError
 from taichinet.evaluation.undefined import (
     OVERLAP_SCORES,
     POLICIES,
     SCORES,
-    SIZES,
     SUFFIX,
     EmptyTruthPolicy,
     ImageSize,
@@ -106,12 +105,8 @@ class Summary:
         """Plain strings, ints and floats for JSON, with None instead of NaN."""
         return {
             "deviation": DEVIATION,
-            "groups": [_group_json(group) for group in self.groups],
-            "normal_images": {
-                "images": self.normal.images,
-                "false_positive_rate": _number(self.normal.false_positive_rate),
-                "mean_false_positive_area": _number(self.normal.mean_false_positive_area),
-            },
+            "groups": [_plain(_group_json(group)) for group in self.groups],
+            "normal_images": _plain(asdict(self.normal)),
         }
 
 
@@ -163,39 +158,6 @@ def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
     )
 
 
-def summary_frame(summary: Summary, size: ImageSize = "network") -> pd.DataFrame:
-    """Convert a summary to a data frame with one row per group.
-
-    Args:
-        summary: The aggregated scores.
-        size: Image size of the scores: network or original ("native") resolution.
-
-    Returns:
-        Data frame with the mean and standard deviation of each score (`dice`, `dice_std`, ...). The two columns of
-        false positives are NaN for groups without normal images.
-
-    Raises:
-        SettingError: `size` is unknown.
-    """
-    if size not in SIZES:
-        raise SettingError(f"Unknown image size '{size}'. Known: {', '.join(SIZES)}.")
-    records = []
-    for group in summary.groups:
-        record: dict[str, object] = {
-            "group": group.group,
-            "policy": group.policy or "",
-            "images": group.images,
-        }
-        for name, score in group.scores[size].items():
-            record[name] = score.mean
-            record[f"{name}_std"] = nan if score.std is None else score.std
-        has_normal_images = group.policy is not None
-        record["false_positive_rate"] = summary.normal.false_positive_rate if has_normal_images else nan
-        record["false_positive_area"] = summary.normal.mean_false_positive_area if has_normal_images else nan
-        records.append(record)
-    return pd.DataFrame.from_records(records)
-
-
 def _without_undefined(rows: pd.DataFrame, policy: EmptyTruthPolicy) -> pd.DataFrame:
     """A copy of `rows` without NaN, with undefined scores replaced by `resolve_undefined_scores`."""
     columns = [score + suffix for suffix in SUFFIX.values() for score in OVERLAP_SCORES]
@@ -244,33 +206,22 @@ def _normal_images(normal: pd.DataFrame) -> NormalImages:
 
 
 def _group_json(group: GroupScores) -> dict[str, object]:
-    return {
-        "group": group.group,
-        "policy": group.policy,
-        "images": group.images,
-        "images_per_fold": {str(fold): count for fold, count in group.images_per_fold.items()},
-        **{
-            size: {
-                name: {
-                    "mean": _number(score.mean),
-                    "std": _number(score.std),
-                    "per_fold": {str(fold): _number(mean) for fold, mean in score.per_fold.items()},
-                }
-                for name, score in scores.items()
-            }
-            for size, scores in group.scores.items()
-        },
-    }
+    content = asdict(group)
+    scores = content.pop("scores")
+    return {**content, **scores}
 
 
-def _number(value: float | None) -> float | None:
-    return None if value is None or isnan(value) else value
+def _plain(value: object) -> object:
+    """`value` with string keys, and None instead of NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and isnan(value) else value
 
 
 def _check_rows(rows: pd.DataFrame, repeated: bool) -> None:
     missing = [column for column in COLUMNS if column not in rows.columns]
     if missing:
-        raise DataError(f"The per-image table has no columns {', '.join(missing)}; evaluate the run again.")
+        raise DataError(f"The per-image table lacks the columns {', '.join(missing)}; evaluate the run again.")
     if rows.empty:
         raise DataError("The per-image table has no rows; evaluate at least one image.")
     duplicates = rows.loc[rows.duplicated(["key", "region", *(["fold"] if repeated else [])]), "key"].unique()

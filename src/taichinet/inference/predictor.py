@@ -146,8 +146,9 @@ class Predictor:
         number = 0
         while chunk := [self.prepare(pixels) for pixels in islice(remaining, batch_size)]:
             try:
-                for prediction in self.predict_batch(chunk):
-                    yield prediction
+                maps = self.network_maps(chunk)
+                for i, image in enumerate(chunk):
+                    yield self.at_original_size(maps, i, image)
                     number += 1
             except DataError as fault:
                 raise DataError(f"Image {number} of those given (from 0): {fault}") from fault
@@ -175,12 +176,6 @@ class Predictor:
         planes = resized[None] if self.channels == 1 else resized.transpose(2, 0, 1)
         height, width = pixels.shape[:2]
         return NetworkInput(np.array(planes), (height, width))
-
-    def predict_batch(self, inputs: Sequence[NetworkInput]) -> Iterator[MaskPrediction]:
-        """Process `inputs` as one batch and yield one prediction per image, at its original resolution."""
-        maps = self.network_maps(inputs)
-        for i, image in enumerate(inputs):
-            yield self.at_original_size(maps, i, image)
 
     def network_maps(self, inputs: Sequence[NetworkInput]) -> Maps:
         """Output of the network for a batch of `inputs`, at its input resolution."""
