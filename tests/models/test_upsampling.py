@@ -1,4 +1,4 @@
-"""Merged upsampling is the plain one: the same values, the same gradients, the same stored weights."""
+"""Fused upsampling has the values, gradients and stored weights of plain upsampling."""
 
 from __future__ import annotations
 
