@@ -126,8 +126,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
     ),
     *_in(
-        "evaluation/detection.py",
-        "evaluation/test_detection.py",
+        "evaluation/confidence.py",
+        "evaluation/test_confidence.py",
         ("PEAK_PERCENTILE = 99.9", "PEAK_PERCENTILE = 99"),
     ),
     *_in(
@@ -148,7 +148,7 @@ MUTATIONS: tuple[Mutation, ...] = (
             '(normal["predicted_pixels"] / normal["pixels"]).mean()',
             'normal["predicted_pixels"].sum() / normal["pixels"].sum()',
         ),
-        ("_group(decided, str(region), None, ~found)", "_group(decided, str(region), None, found | ~found)"),
+        ("None, ~empty_ground_truth(part))", "None, pd.Series(True, index=part.index))"),
     ),
     *_in(
         "evaluation/undefined.py",
@@ -159,7 +159,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_in(
         "evaluation/statistics.py",
         "evaluation/test_statistics.py",
-        ("least = max(least, min(1.0, (len(family) - rank) * p))", "least = min(1.0, (len(family) - rank) * p)"),
+        ("largest = max(largest, min(1.0, (len(family) - rank) * p))", "largest = min(1.0, (len(family) - rank) * p)"),
         ("(len(family) - rank) * p", "len(family) * p"),
     ),
     *_in(
@@ -178,7 +178,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("rules.least_answer * true", "rules.least_answer * pixels"),
     ),
     *_in(
-        "evaluation/resize.py",
+        "evaluation/metrics.py",
         "inference/test_predictor.py",
         ("align_corners=False", "align_corners=True"),
     ),
@@ -354,11 +354,11 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("coarse, *_, fine =", "_, coarse, *_, fine ="),
     ),
     *_in(
-        "evaluation/validation.py",
+        "evaluation/metrics.py",
         SELECTION,
         ("torch.where(total > 0, 2 * overlap", "torch.where(total > 0, overlap"),
         ("torch.ones_like(overlap", "torch.zeros_like(overlap"),
-        ("probability > THRESHOLD", "probability > 0.4"),
+        ("probability > VALIDATION_THRESHOLD", "probability > 0.4"),
     ),
     *_in(
         "inference/predictor.py",

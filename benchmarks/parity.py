@@ -20,11 +20,11 @@ from typing import Any
 from measuring import read_record, record
 
 from taichinet.errors import WeightsError
-from taichinet.inference.export.build import ENDINGS, ExportFormat
 from taichinet.inference.export.export import ExportRequest, export
+from taichinet.inference.runtimes.catalogue import find_runtime
 from taichinet.inference.shipped import shipped_weights
 
-FORMATS: tuple[ExportFormat, ...] = ("onnx", "openvino")
+FORMATS = ("onnx", "openvino")
 NAMES = {"onnx": "ONNX", "openvino": "OpenVINO"}
 
 
@@ -53,14 +53,14 @@ def main() -> None:
         arguments.page.write_text(page(records), encoding="utf-8")
 
 
-def measure(form: ExportFormat, images: str, most_images: int) -> list[dict[str, Any]]:
+def measure(form: str, images: str, most_images: int) -> list[dict[str, Any]]:
     """A report for each precision of `form`, or why the export was refused."""
     rows = []
     for int8 in (False, True):
         with tempfile.TemporaryDirectory() as name:
             weights = Path(name) / "weights"  # exports write beside them
             shutil.copytree(shipped_weights(), weights)
-            output = Path(name) / f"lesion{ENDINGS[form]}"
+            output = Path(name) / f"lesion{find_runtime(form).suffix}"
             request = ExportRequest(weights, form, int8, output, images, most_images=most_images)
             row: dict[str, Any] = {"form": form, "precision": request.precision}
             try:

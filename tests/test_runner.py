@@ -20,9 +20,8 @@ from PIL import Image
 from taichinet import runner
 from taichinet.datasets import image_io
 from taichinet.errors import DataError
-from taichinet.inference.export.compose import whole_onnx
 from taichinet.inference.export.graph import LESION, NETWORK_IMAGE
-from taichinet.inference.export.processing import before_network, behind_network
+from taichinet.inference.export.processing import before_network, behind_network, complete_onnx
 
 SIZE = 16
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
@@ -36,7 +35,7 @@ def save_model(path: Path, operator: str, threshold: float = 0.5) -> Path:
         f'<ir_version: 10, opset_import: ["" : 20]> same (float[1, 1, {SIZE}, {SIZE}] {NETWORK_IMAGE})'
         f" => (float[1, 1, {SIZE}, {SIZE}] {LESION}) {{ {LESION} = {operator} ({NETWORK_IMAGE}) }}"
     )
-    onnx.save(whole_onnx(network, 1, SIZE, threshold, {"weights": "none"}), path)
+    onnx.save(complete_onnx(network, 1, SIZE, threshold, {"weights": "none"}), path)
     return path
 
 

@@ -20,7 +20,7 @@ from fuzzing.networks import read_files, tiny_weights
 from fuzzing.target import Case, Target, WrongValueError
 from taichinet import runner
 from taichinet.errors import WeightsError
-from taichinet.inference.runtimes.choose import open_runtime, proven
+from taichinet.inference.runtimes.choose import open_runtime, validated_records
 from taichinet.models.weights import load_weights
 
 _IMAGE = "case0.png"
@@ -71,7 +71,7 @@ def _make_record(files: dict[str, bytes], random: Random) -> Case:
 def _check_record(folder: Path, _: Case) -> None:
     """A record that is accepted names a graph in its own folder; others are skipped."""
     beside = (folder / "runtimes").resolve()
-    for record in proven(folder):
+    for record in validated_records(folder):
         if not (beside / record.graph).resolve().is_relative_to(beside):
             raise WrongValueError(f"the record's graph {record.graph!r} is outside of its folder")
     open_runtime("auto", load_weights(folder), folder)

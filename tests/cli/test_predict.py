@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 from taichinet.cli.predict import predict
 from taichinet.errors import DataError, LockedError, PartialFailureError, SettingError, WeightsError
 from taichinet.inference import shipped
-from taichinet.inference.journal import JOURNAL
+from taichinet.inference.outputs import JOURNAL
 from taichinet.inference.predictor import NetworkInput, Predictor
 from taichinet.inference.runtimes.runtime import Maps
 from taichinet.models.catalogue import create_model

@@ -304,7 +304,7 @@ def test_the_least_size_is_computed_and_smaller_ones_are_refused_on_load(model: 
     assert load_weights(tmp_path).config.size == least
     for size in (1, least // 2, least + 1):
         save_weights(network, WeightsConfig(model, options, size=size), tmp_path)
-        with pytest.raises(WeightsError, match=f"'size' is {size}, and model '.*' takes {least} px or a multiple"):
+        with pytest.raises(WeightsError, match=f"'size' is {size}, but model '.*' requires a multiple of {least} px"):
             load_weights(tmp_path)
         with pytest.raises(SettingError):
             vary(get_recipe("busi-unet"), {"model": model, "options": options, "data.size": size})

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from taichinet.errors import DataError, SettingError
-from taichinet.evaluation.aggregate import COLUMNS, FoldScore, GroupScores, Summary, aggregate, summary_frame
+from taichinet.errors import DataError
+from taichinet.evaluation.aggregate import COLUMNS, FoldScore, GroupScores, Summary, aggregate
 from taichinet.evaluation.undefined import POLICIES, SCORES
 
 
@@ -170,8 +170,16 @@ def test_order_and_index_of_the_rows_decide_nothing() -> None:
     rows = two_folds()
     shuffled = rows.sample(frac=1, random_state=3)
     shuffled.index = pd.Index([0] * len(rows))
-    there, back = summary_frame(aggregate(rows)), summary_frame(aggregate(shuffled))
-    pd.testing.assert_frame_equal(there, back)
+    for group, shuffled_group in zip(aggregate(rows).groups, aggregate(shuffled).groups, strict=True):
+        assert (group.group, group.policy, group.images) == (
+            shuffled_group.group,
+            shuffled_group.policy,
+            shuffled_group.images,
+        )
+        for size, scores in group.scores.items():
+            for name, score in scores.items():
+                assert shuffled_group.scores[size][name].mean == pytest.approx(score.mean)
+                assert shuffled_group.scores[size][name].std == pytest.approx(score.std)
 
 
 def test_the_rows_given_are_not_changed() -> None:
@@ -199,24 +207,16 @@ def test_the_summary_survives_strict_json_and_says_its_deviation() -> None:
     }
 
 
-def test_the_frame_shows_the_normal_images_beside_every_row_that_holds_them() -> None:
-    frame = summary_frame(aggregate(two_folds()))
-    assert frame["group"].tolist() == ["lesion", "all", "all", "benign", "malignant", "normal", "normal"]
-    assert frame["images"].tolist() == [3, 6, 6, 2, 1, 3, 3]
-    assert frame["policy"].tolist() == ["", *POLICIES, "", "", *POLICIES]
-    holds_normal = frame["policy"] != ""
-    assert frame.loc[holds_normal, "false_positive_rate"].tolist() == pytest.approx([1 / 3] * 4)
-    assert frame.loc[~holds_normal, "false_positive_rate"].isna().all()
-    for name in SCORES:
-        assert np.isfinite(frame[name]).all()
-        assert f"{name}_std" in frame.columns
-
-
-def test_the_frame_shows_either_size() -> None:
-    summary = aggregate(two_folds())
-    assert summary_frame(summary, "native")["dice"].iloc[0] == pytest.approx(0.7)
-    with pytest.raises(SettingError, match="Known: network, native"):
-        summary_frame(summary, "screen")  # type: ignore[arg-type]
+def test_the_groups_are_in_order_and_only_those_with_normal_images_have_a_policy() -> None:
+    groups = aggregate(two_folds()).groups
+    assert [group.group for group in groups] == ["lesion", "all", "all", "benign", "malignant", "normal", "normal"]
+    assert [group.images for group in groups] == [3, 6, 6, 2, 1, 3, 3]
+    assert [group.policy for group in groups] == [None, *POLICIES, None, None, *POLICIES]
+    for group in groups:
+        for scores in group.scores.values():
+            assert set(scores) == set(SCORES)
+            assert all(np.isfinite(score.mean) for score in scores.values())
+    assert groups[0].scores["native"]["dice"].mean == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize("column", COLUMNS)
@@ -227,7 +227,7 @@ def test_a_missing_column_is_named(column: str) -> None:
 
 def test_an_image_tested_twice_is_refused() -> None:
     rows = pd.concat([two_folds(), pd.DataFrame([lesion("a", 1, 0.5)])])
-    with pytest.raises(DataError, match="more than once") as caught:
+    with pytest.raises(DataError, match="duplicate images") as caught:
         aggregate(rows)
     assert caught.value.problems == ("a",)
 
@@ -260,16 +260,16 @@ def test_several_regions_are_scored_apart_and_the_outermost_leads() -> None:
     without = pd.DataFrame([normal("c", 0, 0)])
     rows = pd.concat([disc, without.assign(region="disc"), cup, without.assign(region="cup")], ignore_index=True)
     assert [scores.images for scores in aggregate(rows).by_region] == [2, 2]  # images with the region alone
-    with pytest.raises(DataError, match="more than once"):
+    with pytest.raises(DataError, match="duplicate images"):
         aggregate(pd.concat([disc, disc], ignore_index=True))
 
 
 def test_an_image_in_several_folds_counts_once_and_only_where_that_is_meant() -> None:
     rows = pd.DataFrame([lesion("a", 0, 0.8), lesion("b", 0, 0.6), lesion("a", 1, 0.5), lesion("b", 1, 0.3)])
-    with pytest.raises(DataError, match="more than once"):
+    with pytest.raises(DataError, match="duplicate images"):
         aggregate(rows)
     summary = aggregate(rows, repeated=True)
     assert summary.lesion.images == 2
     assert summary.lesion.scores["network"]["dice"].per_fold == pytest.approx({0: 0.7, 1: 0.4})
-    with pytest.raises(DataError, match="more than once"):
+    with pytest.raises(DataError, match="duplicate images"):
         aggregate(pd.concat([rows, rows[:1]], ignore_index=True), repeated=True)

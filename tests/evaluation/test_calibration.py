@@ -130,9 +130,9 @@ def test_what_is_no_probability_is_refused(bad: float) -> None:
 
 
 def test_wrong_shapes_types_and_bins_are_refused() -> None:
-    with pytest.raises(DataError, match=r"\(2,\) but the truth \(3,\)"):
+    with pytest.raises(DataError, match=r"\(2,\) but the ground truth \(3,\)"):
         calibrate(np.zeros(2), np.zeros(3, dtype=bool))
-    with pytest.raises(TypeError, match="takes bool"):
+    with pytest.raises(TypeError, match="requires bool"):
         calibrate(np.zeros(2), np.zeros(2))  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="at least 1"):
         calibrate(np.zeros(2), np.zeros(2, dtype=bool), bins=0)

@@ -189,7 +189,7 @@ def test_equal_spacing_scales_the_distances_and_nothing_else(seed: int) -> None:
 
 
 def test_another_size_is_refused_with_both_shapes() -> None:
-    with pytest.raises(DataError, match=r"\(6, 8\) but the truth \(8, 6\).*resize"):
+    with pytest.raises(DataError, match=r"\(6, 8\) but the ground truth \(8, 6\).*resize"):
         score_mask(EMPTY, EMPTY.T)
 
 

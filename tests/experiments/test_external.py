@@ -22,8 +22,7 @@ from taichinet.datasets.prepared import prepare
 from taichinet.datasets.readers.busi import DATASET, read_busi
 from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import aggregate
-from taichinet.evaluation.confidence import ConfidenceKeeper, ImageConfidence, measure_confidence
-from taichinet.evaluation.detection import peak_probability
+from taichinet.evaluation.confidence import ConfidenceKeeper, ImageConfidence, measure_confidence, peak_probability
 from taichinet.evaluation.undefined import POLICIES, SCORES, SUFFIX
 from taichinet.experiments.card import ValidationCard
 from taichinet.experiments.external import (

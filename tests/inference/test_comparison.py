@@ -11,12 +11,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from taichinet.inference.export.comparison import Answer, compare
-from taichinet.inference.export.images import Case
+from taichinet.inference.export.comparison import Case, compare
 from taichinet.inference.predictor import Predictor
+from taichinet.inference.runtimes.runtime import Segmentation
 
 
-def segment(pixels: NDArray[np.uint8]) -> Answer:
+def segment(pixels: NDArray[np.uint8]) -> Segmentation:
     return pixels > 127, pixels.astype(np.float32) / 255
 
 
@@ -29,7 +29,7 @@ def test_the_least_agreement_is_that_of_the_image_that_agrees_least(tmp_path: Pa
         cases.append(Case(name, tmp_path / f"{name}.png"))
     seen: list[int] = []
 
-    def candidate(pixels: NDArray[np.uint8]) -> Answer:
+    def candidate(pixels: NDArray[np.uint8]) -> Segmentation:
         mask, probability = segment(pixels)
         seen.append(len(seen))
         if len(seen) == 2:

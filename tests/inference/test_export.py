@@ -22,12 +22,12 @@ from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.duplicates.known_images import ImageDigests
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError, SettingError, WeightsError
-from taichinet.inference.export.build import ENDINGS, ExportFormat
+from taichinet.inference.export.comparison import find_cases, split_images
 from taichinet.inference.export.export import ExportRequest, export
 from taichinet.inference.export.graph import network_graph
-from taichinet.inference.export.images import find_cases, share_out
 from taichinet.inference.export.processing import before_network, behind_network
 from taichinet.inference.predictor import Predictor
+from taichinet.inference.runtimes.catalogue import find_runtime
 from taichinet.inference.runtimes.choose import open_runtime
 from taichinet.inference.runtimes.eager import PLAIN
 from taichinet.inference.shipped import shipped_weights
@@ -134,7 +134,7 @@ def test_the_files_way_back_is_pytorchs(size: tuple[int, int]) -> None:
 def test_int8_that_costs_more_than_the_limit_is_refused_and_leaves_nothing(
     exported: tuple[Path, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taichinet.inference.runtimes.parity.MOST_DICE_COST", -1.0)  # random weights have none to lose
+    monkeypatch.setattr("taichinet.inference.runtimes.parity.MAX_DICE_LOSS", -1.0)  # random weights have none to lose
     weights, _ = exported
     black = tmp_path / "black"
     black.mkdir()
@@ -150,7 +150,7 @@ def test_int8_that_costs_more_than_the_limit_is_refused_and_leaves_nothing(
 
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
 def test_a_trained_network_is_quantised_on_good_images_and_refused_on_damaged_ones(
-    form: ExportFormat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The limit of 0.005 Dice itself: the shipped network, real quantisation, a truth to lose against."""
     weights = tmp_path / "weights"
@@ -163,9 +163,9 @@ def test_a_trained_network_is_quantised_on_good_images_and_refused_on_damaged_on
     black.mkdir()
     for i in range(2):
         Image.fromarray(np.full((96, 128), i, dtype=np.uint8)).save(black / f"{i}.png")
-    file = tmp_path / f"lesion{ENDINGS[form]}"
+    file = tmp_path / f"lesion{find_runtime(form).suffix}"
     asked = ExportRequest(weights, form, True, file, f"busi={data}", f"busi={good}")
-    with pytest.raises(WeightsError, match=r"int8 is refused.*it costs 0\.\d+ Dice .*more than 0\.005.*calibrate"):
+    with pytest.raises(WeightsError, match=r"int8 is refused.*it loses 0\.\d+ Dice .*more than 0\.005.*calibrate"):
         export(replace(asked, calibration=str(black)))
     assert not file.exists()
     assert not (weights / "runtimes").exists()
@@ -195,17 +195,17 @@ def test_calibration_takes_what_training_saw_and_the_comparison_the_rest(data: P
     cases = find_cases(f"busi={data}")
     seen = [digest_file(case.file)[:16] for case in cases[:4]]
     config = WeightsConfig("unet", {}, SIZE, provenance={"seen_images": seen})
-    images = share_out(cases, None, config, most_parity=3)
+    images = split_images(cases, None, config, max_parity=3)
     assert images.calibration == cases[:4]
     assert len(images.parity) == images.unseen == 3
     assert not set(images.parity) & set(images.calibration)
-    unknown = share_out(cases, None, WeightsConfig("unet", {}, SIZE), 100)
+    unknown = split_images(cases, None, WeightsConfig("unet", {}, SIZE), 100)
     assert not set(unknown.parity) & set(unknown.calibration)
     assert len(unknown.parity) + len(unknown.calibration) == len(cases) == 10
-    own = share_out(cases, cases[:2], WeightsConfig("unet", {}, SIZE), 100)
+    own = split_images(cases, cases[:2], WeightsConfig("unet", {}, SIZE), 100)
     assert own.parity == cases[2:]
     with pytest.raises(DataError, match="--images"):
-        share_out(cases[:1], None, WeightsConfig("unet", {}, SIZE), 100)
+        split_images(cases[:1], None, WeightsConfig("unet", {}, SIZE), 100)
 
 
 def test_training_images_saved_as_other_files_are_calibrated_on_and_not_compared(data: Path, tmp_path: Path) -> None:
@@ -215,10 +215,10 @@ def test_training_images_saved_as_other_files_are_calibrated_on_and_not_compared
     cases, again = find_cases(f"busi={data}"), find_cases(f"busi={tmp_path / 'again'}")
     seen = ImageDigests(open_dataset(data, include_normal=False)).pixels[:4]
     config = WeightsConfig("unet", {}, SIZE, provenance={"seen_images": [], "seen_pixels": seen})
-    images = share_out(again, None, config, 100)
+    images = split_images(again, None, config, 100)
     assert (images.calibration, images.parity) == (again[:4], again[4:])
     # Of two sets: what one calibrates on is not compared on as another file.
-    own = share_out(again, cases[:2], WeightsConfig("unet", {}, SIZE), 100)
+    own = split_images(again, cases[:2], WeightsConfig("unet", {}, SIZE), 100)
     assert own.parity == again[2:]
 
 

@@ -67,13 +67,13 @@ def test_every_image_gets_its_own_answer_in_order_and_at_its_size(tmp_path: Path
 
 
 def test_maps_are_measured_beside_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measure, threads = Predictor.at_native_size, set[int]()
+    measure, threads = Predictor.at_original_size, set[int]()
 
     def heard(self: Predictor, maps: Maps, index: int, image: NetworkInput) -> MaskPrediction:
         threads.add(threading.get_ident())
         return measure(self, maps, index, image)
 
-    monkeypatch.setattr(Predictor, "at_native_size", heard)
+    monkeypatch.setattr(Predictor, "at_original_size", heard)
     predict(tmp_path, Grey(BATCH_SIZE), 3)
     assert threads
     assert threading.get_ident() not in threads
@@ -91,7 +91,7 @@ CPU_REFUSAL = "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't 
 @pytest.mark.parametrize(
     "fault", [MemoryError(), RuntimeError(CPU_REFUSAL), torch.OutOfMemoryError("CUDA out of memory.")]
 )
-@pytest.mark.parametrize("place", ["prepare", "network_maps", "at_native_size"])
+@pytest.mark.parametrize("place", ["prepare", "network_maps", "at_original_size"])
 def test_an_image_that_the_allocator_refuses_fails_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, place: str
 ) -> None:
@@ -101,7 +101,7 @@ def test_an_image_that_the_allocator_refuses_fails_alone(
     def refuse(self: Predictor, *arguments: Any) -> Any:
         last = arguments[0] if place == "prepare" else arguments[-1]
         images = last if isinstance(last, list) else [last]
-        if any(getattr(image, "native_size", np.shape(image))[0] == 23 for image in images):
+        if any(getattr(image, "original_size", np.shape(image))[0] == 23 for image in images):
             raise fault
         return step(self, *arguments)
 
@@ -117,7 +117,7 @@ def test_a_defect_is_not_taken_for_a_lack_of_memory(tmp_path: Path, monkeypatch:
     def broken(*_: object) -> None:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(Predictor, "at_native_size", broken)
+    monkeypatch.setattr(Predictor, "at_original_size", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         predict(tmp_path, Grey(BATCH_SIZE), 2)
 

@@ -20,10 +20,9 @@ from torch import nn
 from taichinet.datasets.phantoms.phantom import make_phantom
 from taichinet.datasets.prepared import resize_image
 from taichinet.errors import SettingError, WeightsError
-from taichinet.inference.export.build import build
 from taichinet.inference.export.graph import network_graph
 from taichinet.inference.export.quantise import onnx_int8
-from taichinet.inference.runtimes.answers import Answers
+from taichinet.inference.runtimes.catalogue import RUNTIMES, export_formats, find_runtime, register_runtime
 from taichinet.inference.runtimes.choose import open_runtime
 from taichinet.inference.runtimes.eager import Eager
 from taichinet.inference.runtimes.onnx import OnnxRuntime
@@ -36,8 +35,9 @@ from taichinet.inference.runtimes.parity import (
     read_record,
     write_record,
 )
-from taichinet.inference.runtimes.runtime import Runtime
+from taichinet.inference.runtimes.runtime import BuildRequest, Precision, Runtime, RuntimeSpec
 from taichinet.inference.runtimes.tuned import Tuned, fold_batch_norms
+from taichinet.inference.runtimes.wrapper import InferenceWrapper
 from taichinet.inference.shipped import shipped_weights
 from taichinet.models.catalogue import create_model, list_models
 from taichinet.models.settings import CouplingSettings
@@ -124,8 +124,8 @@ def test_openvino_answers_each_image_of_a_batch_in_its_place(
 
 def test_plain_pytorch_computes_upsampling_as_written_and_the_faster_ones_merge_it(shipped: LoadedWeights) -> None:
     def layers(runtime: Eager) -> tuple[list[bool], int]:
-        modules = list(runtime._answers.modules())
-        plain = [module.merged for module in modules if isinstance(module, UpsampledConv2d)]
+        modules = list(runtime._network.modules())
+        plain = [module.fused for module in modules if isinstance(module, UpsampledConv2d)]
         return plain, sum(isinstance(module, nn.ConvTranspose2d) for module in modules)
 
     assert layers(Eager(copy.deepcopy(shipped.network))) == ([False] * 8, 0)  # four levels, two paths
@@ -144,7 +144,9 @@ def test_only_the_graph_for_openvino_has_transposed_convolutions(
     pytest.importorskip("openvino")
     from taichinet.inference.runtimes.openvino import OpenVino
 
-    built = build("openvino", "float32", shipped, 0.5, [], {}, tmp_path)
+    build = find_runtime("openvino").build
+    assert build is not None
+    built = build(BuildRequest("float32", shipped, 0.5, [], {}, tmp_path))
     assert isinstance(built.runtime, OpenVino)
     kinds = [operation.get_type_name() for operation in built.runtime._model.get_ops()]
     assert kinds.count("ConvolutionBackpropData") == 8
@@ -210,10 +212,10 @@ def assert_lesion_alone(network: nn.Module, spared: object, called: bool = False
     image = torch.rand(2, 1, 32, 32)
     calls: list[int] = []
     with torch.inference_mode():
-        lesion, disagreement = Answers(network, disagreement=True)(image)
+        lesion, disagreement = InferenceWrapper(network, disagreement=True)(image)
         assert disagreement.max() > 0
         spared.register_forward_hook(lambda *_: calls.append(1))
-        (alone,) = Answers(network, disagreement=False)(image)
+        (alone,) = InferenceWrapper(network, disagreement=False)(image)
     assert torch.equal(alone, lesion)
     assert bool(calls) == called
 
@@ -240,7 +242,7 @@ def keep_graph(folder: Path, **changes: object) -> None:
     if not (runtimes / "onnx-float32.onnx").exists():
         shutil.copy(folder.parent / "onnx-float32.onnx", runtimes)
     digest = digest_file(folder / "model.safetensors")
-    graph = digest_graph(runtimes / "onnx-float32.onnx")
+    graph = digest_graph([runtimes / "onnx-float32.onnx"])
     record = ParityRecord("onnx", "float32", "onnx-float32.onnx", digest, processor(), EXACT, 0.5, 1.0, 2.0, graph)
     write_record(replace(record, **changes), runtimes / "onnx-float32.json")  # type: ignore[arg-type]
 
@@ -328,16 +330,17 @@ def test_a_graph_outside_the_weights_folder_is_refused(weights: Path, tmp_path: 
         own.symlink_to(outside)
     keep_graph(weights, graph=own.name if linked else "../../outside.onnx")
     (reason,) = refusals(weights)
-    assert "leads out of" in reason
+    assert "is outside of" in reason
 
 
 def test_the_digest_of_an_openvino_graph_covers_its_weights(tmp_path: Path) -> None:
     graph, values = tmp_path / "g.xml", tmp_path / "g.bin"
     graph.write_text("<net/>")
     values.write_bytes(b"weights")
-    before = digest_graph(graph)
+    files = find_runtime("openvino").files(graph)
+    before = digest_graph(files)
     values.write_bytes(b"Weights")
-    assert digest_graph(graph) != before
+    assert digest_graph(files) != before
 
 
 def test_a_record_of_any_damaged_form_is_one_error(tmp_path: Path) -> None:
@@ -371,3 +374,25 @@ def test_parity_fails_on_a_dice_cost_or_else_on_masks_that_disagree() -> None:
     assert replace(EXACT, agreement=0.99, plain_dice=0.7, dice=0.6951).failures("int8") == []
     assert "0.0051 Dice" in replace(EXACT, plain_dice=0.7, dice=0.6949).failures("int8")[0]
     assert replace(EXACT, agreement=0.99, plain_dice=0.7, dice=0.7).failures("float32")
+
+
+def test_a_runtime_registered_from_outside_is_opened_by_name_and_cannot_replace_another(weights: Path) -> None:
+    opened: list[tuple[Path, bool]] = []
+
+    def open_half(loaded: LoadedWeights, path: Path, precision: Precision, disagreement: bool) -> Runtime:
+        opened.append((path, disagreement))
+        return Tuned(loaded.network, FLOAT32_CPU, disagreement)
+
+    register_runtime(RuntimeSpec("half", open_half))
+    try:
+        assert chosen("half", weights) == "tuned"
+        assert opened == [(weights, True)]
+        assert chosen("auto", weights) == "tuned"
+        assert "half" not in export_formats()
+        with pytest.raises(SettingError, match="'half' is already registered"):
+            register_runtime(RuntimeSpec("half", open_half))
+    finally:
+        RUNTIMES.pop("half")
+    for name in ("auto", "onnx"):
+        with pytest.raises(SettingError, match=f"'{name}' is already registered"):
+            register_runtime(RuntimeSpec(name, open_half))

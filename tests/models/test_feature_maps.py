@@ -62,5 +62,5 @@ def test_without_cross_attention_nothing_is_attended() -> None:
 def test_one_path_has_no_negative_maps_and_other_networks_none_at_all() -> None:
     one = tiny_network(second_path=False, cross_attention=False, head="none").eval()
     assert feature_maps(one, IMAGE).negative is None
-    with pytest.raises(SettingError, match="not of a UNet"):
+    with pytest.raises(SettingError, match="not for UNet"):
         feature_maps(tiny_network("unet").eval(), IMAGE)

@@ -494,7 +494,7 @@ def test_a_value_outside_its_range_is_named_with_its_option(option: str, value: 
 
 @pytest.mark.parametrize("kept", [{"cross_attention": True}, {"head": "c"}, {"answer": "mean"}])
 def test_one_path_with_a_part_that_needs_two_is_refused(kept: dict[str, Any]) -> None:
-    with pytest.raises(SettingError, match="leaves nothing to exchange"):
+    with pytest.raises(SettingError, match="second_path=false requires cross_attention=false"):
         create_model("taichinet", **{**ONE_PATH, **kept})
 
 

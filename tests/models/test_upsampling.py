@@ -1,4 +1,4 @@
-"""Merged upsampling is the plain one: the same values, the same gradients, the same stored weights."""
+"""Fused upsampling has the values, gradients and stored weights of plain upsampling."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from taichinet.models.blocks import UpConv
 from taichinet.models.catalogue import create_model
 from taichinet.models.upsampling import (
     UpsampledConv2d,
+    fused_kernel,
     leave_upsampling_plain,
-    merged_kernel,
     transpose_upsampling,
 )
 
@@ -31,11 +31,11 @@ def gradients(layer: nn.Module, features: Tensor, seen: Tensor) -> list[Tensor]:
     return [one for one in (features.grad, *(weight.grad for weight in layer.parameters())) if one is not None]
 
 
-def test_the_merged_kernel_is_exact() -> None:
+def test_the_fused_kernel_is_exact() -> None:
     torch.manual_seed(0)
     features, weight, bias = (torch.randn(shape, dtype=torch.float64) for shape in ((2, 3, 5, 7), (4, 3, 3, 3), (4,)))
-    merged = F.conv_transpose2d(features, merged_kernel(weight), bias, stride=2, padding=1)
-    torch.testing.assert_close(merged, plain(features, weight, bias), rtol=1e-12, atol=1e-12)
+    fused = F.conv_transpose2d(features, fused_kernel(weight), bias, stride=2, padding=1)
+    torch.testing.assert_close(fused, plain(features, weight, bias), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels-last"])
@@ -47,9 +47,9 @@ def test_values_and_gradients_are_those_of_the_plain_form(
     layer = UpsampledConv2d(inputs, outputs).to(memory_format=layout)
     features = torch.randn(2, inputs, height, width).to(memory_format=layout)
     seen = torch.randn(2, outputs, 2 * height, 2 * width).to(memory_format=layout)
-    merged, found = layer(features), gradients(layer, features, seen)
+    fused, found = layer(features), gradients(layer, features, seen)
     leave_upsampling_plain(layer)
-    torch.testing.assert_close(merged, layer(features), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fused, layer(features), rtol=1e-4, atol=1e-5)
     assert len(found) == 3
     for one, other in zip(found, gradients(layer, features, seen), strict=True):
         assert one.dtype == other.dtype
@@ -61,11 +61,11 @@ def test_under_autocast_it_answers_in_bf16_and_learns_in_float32() -> None:
     layer = UpsampledConv2d(16, 8)
     features = torch.randn(2, 16, 8, 8, requires_grad=True)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        merged = layer(features)
-    merged.float().square().mean().backward()
-    assert merged.dtype == torch.bfloat16
+        fused = layer(features)
+    fused.float().square().mean().backward()
+    assert fused.dtype == torch.bfloat16
     assert {features.grad.dtype, layer.weight.grad.dtype, layer.bias.grad.dtype} == {torch.float32}  # type: ignore[union-attr]
-    torch.testing.assert_close(merged.float(), plain(features, layer.weight, layer.bias), rtol=0.03, atol=0.03)  # type: ignore[arg-type]
+    torch.testing.assert_close(fused.float(), plain(features, layer.weight, layer.bias), rtol=0.03, atol=0.03)  # type: ignore[arg-type]
 
 
 def test_in_bf16_it_rounds_no_more_than_the_plain_form() -> None:
@@ -98,8 +98,8 @@ def test_formats_without_a_fast_kernel_are_computed_plainly() -> None:
     layer = UpsampledConv2d(3, 2).double()
     answer = layer(torch.randn(1, 3, 4, 4, dtype=torch.float64))
     assert answer.grad_fn is not None
-    assert "Merged" not in answer.grad_fn.name()
-    assert "Merged" in UpsampledConv2d(3, 2)(torch.randn(1, 3, 4, 4)).grad_fn.name()
+    assert "Fused" not in answer.grad_fn.name()
+    assert "Fused" in UpsampledConv2d(3, 2)(torch.randn(1, 3, 4, 4)).grad_fn.name()
 
 
 def test_frozen_weights_get_no_gradient() -> None:

@@ -152,10 +152,16 @@ def test_its_cost_is_that_of_one_unet() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"second_path_at_inference": False}, "must not need the second path"),
-        ({**ONE_PATH, "answer": "mean"}, "must not need the second path"),
-        ({"second_path": False, "cross_attention": False, "head": "none", "shared_levels": 1}, "no path to slim"),
-        ({"second_path": False, "cross_attention": False, "head": "none", "negative_width": 2}, "no path to slim"),
+        ({"second_path_at_inference": False}, "must not depend on the second path"),
+        ({**ONE_PATH, "answer": "mean"}, "must not depend on the second path"),
+        (
+            {"second_path": False, "cross_attention": False, "head": "none", "shared_levels": 1},
+            "change the second path",
+        ),
+        (
+            {"second_path": False, "cross_attention": False, "head": "none", "negative_width": 2},
+            "change the second path",
+        ),
         ({"shared_levels": 5}, "less than or equal to 4"),
     ],
     ids=str,

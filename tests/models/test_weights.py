@@ -88,7 +88,7 @@ def test_a_value_that_is_not_finite_is_refused_by_the_name_of_its_tensor(saved: 
     tensors[name].view(-1)[-1] = value
     save_file(tensors, file)
     change_config(saved, digest=digest_file(file))
-    with pytest.raises(WeightsError, match=rf"model\.safetensors holds values that are not finite \(tensor '{name}'\)"):
+    with pytest.raises(WeightsError, match=rf"model\.safetensors has values that are not finite \(tensor '{name}'\)"):
         load_weights(saved)
 
 

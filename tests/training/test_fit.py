@@ -29,7 +29,7 @@ from torch import nn
 from taichinet.batch import Batch, Prediction
 from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.errors import SettingError, TaiChiNetError, WeightsError
-from taichinet.evaluation.validation import image_dice
+from taichinet.evaluation.metrics import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.training import fit as fit_module
 from taichinet.training.checkpoint import CURRENT, PREVIOUS, load_checkpoint

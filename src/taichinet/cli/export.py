@@ -12,8 +12,6 @@ from taichinet.cli.options import AsJson, Overwrite, Threshold
 if TYPE_CHECKING:
     from taichinet.inference.export.report import ExportReport
 
-FORMATS = ("onnx", "openvino")
-
 _Output = Annotated[
     Path,
     typer.Option(
@@ -66,15 +64,16 @@ def export(
     from taichinet.errors import SettingError, unknown_name
     from taichinet.inference.export.export import ExportRequest
     from taichinet.inference.export.export import export as export_weights
+    from taichinet.inference.runtimes.catalogue import export_formats
     from taichinet.inference.shipped import shipped_weights
 
-    if form not in FORMATS:
-        raise unknown_name("export format", form, FORMATS)
+    if form not in export_formats():
+        raise unknown_name("export format", form, export_formats())
     if calibrate is not None and not int8:
         raise SettingError("--calibrate requires --int8: float32 needs no calibration. Add --int8 or omit --calibrate.")
     request = ExportRequest(
         weights=weights or shipped_weights(),
-        form="openvino" if form == "openvino" else "onnx",
+        form=form,
         int8=int8,
         output=output,
         images=images,

@@ -23,8 +23,7 @@ from taichinet.errors import DataError, PartialFailureError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from taichinet.inference.journal import Journal
-    from taichinet.inference.outputs import Row
+    from taichinet.inference.outputs import Journal, Row
     from taichinet.inference.predictor import Predictor
     from taichinet.inference.runtimes.runtime import RuntimeDescription
 
@@ -285,8 +284,7 @@ def _predict_all(
     predictor: Predictor, settings: str, names: Mapping[Path, str], output: Path, messages: Console, quiet: bool
 ) -> list[Row]:
     """Predict the images of `names`, one row each; the table is also written after an interruption."""
-    from taichinet.inference.journal import Journal
-    from taichinet.inference.outputs import remove_earlier_run, write_table
+    from taichinet.inference.outputs import Journal, remove_earlier_run, write_table
 
     with Journal(output, settings, names) as journal:
         others = remove_earlier_run(output, names, journal.rows)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import isnan, nan
 
 import numpy as np
 import pandas as pd
 
-from taichinet.errors import DataError, SettingError
+from taichinet.errors import DataError
 from taichinet.evaluation.undefined import (
     OVERLAP_SCORES,
     POLICIES,
     SCORES,
-    SIZES,
     SUFFIX,
     EmptyTruthPolicy,
     ImageSize,
@@ -106,12 +105,8 @@ class Summary:
         """Plain strings, ints and floats for JSON, with None instead of NaN."""
         return {
             "deviation": DEVIATION,
-            "groups": [_group_json(group) for group in self.groups],
-            "normal_images": {
-                "images": self.normal.images,
-                "false_positive_rate": _number(self.normal.false_positive_rate),
-                "mean_false_positive_area": _number(self.normal.mean_false_positive_area),
-            },
+            "groups": [_plain(_group_json(group)) for group in self.groups],
+            "normal_images": _plain(asdict(self.normal)),
         }
 
 
@@ -137,18 +132,17 @@ def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
     """
     if "region" not in rows:
         rows = rows.assign(region="lesion")
-    _refuse_unusable(rows, repeated)
+    _check_rows(rows, repeated)
     by_region: list[GroupScores] = []
     regions = list(rows["region"].unique())
     if len(regions) > 1:
         for region in regions:
             part = rows[rows["region"] == region].reset_index(drop=True)
-            found = empty_ground_truth(part)
-            decided = {policy: _decided(part, policy) for policy in POLICIES}
-            by_region.append(_group(decided, str(region), None, ~found))
+            scored = {policy: _without_undefined(part, policy) for policy in POLICIES}
+            by_region.append(_group(scored, str(region), None, ~empty_ground_truth(part)))
         rows = rows[rows["region"] == regions[0]].reset_index(drop=True)
     empty = empty_ground_truth(rows)
-    scored = {policy: _decided(rows, policy) for policy in POLICIES}
+    scored = {policy: _without_undefined(rows, policy) for policy in POLICIES}
     everything = pd.Series(True, index=rows.index)
     by_class = [
         _group(scored, str(label), policy, rows["label"] == label)
@@ -164,40 +158,7 @@ def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
     )
 
 
-def summary_frame(summary: Summary, size: ImageSize = "network") -> pd.DataFrame:
-    """Convert a summary to a data frame with one row per group.
-
-    Args:
-        summary: The aggregated scores.
-        size: Image size of the scores: network or original ("native") resolution.
-
-    Returns:
-        Data frame with the mean and standard deviation of each score (`dice`, `dice_std`, ...). The two columns of
-        false positives are NaN for groups without normal images.
-
-    Raises:
-        SettingError: `size` is unknown.
-    """
-    if size not in SIZES:
-        raise SettingError(f"Unknown image size '{size}'. Known: {', '.join(SIZES)}.")
-    records = []
-    for group in summary.groups:
-        record: dict[str, object] = {
-            "group": group.group,
-            "policy": group.policy or "",
-            "images": group.images,
-        }
-        for name, score in group.scores[size].items():
-            record[name] = score.mean
-            record[f"{name}_std"] = nan if score.std is None else score.std
-        tells_normal = group.policy is not None
-        record["false_positive_rate"] = summary.normal.false_positive_rate if tells_normal else nan
-        record["false_positive_area"] = summary.normal.mean_false_positive_area if tells_normal else nan
-        records.append(record)
-    return pd.DataFrame.from_records(records)
-
-
-def _decided(rows: pd.DataFrame, policy: EmptyTruthPolicy) -> pd.DataFrame:
+def _without_undefined(rows: pd.DataFrame, policy: EmptyTruthPolicy) -> pd.DataFrame:
     """A copy of `rows` without NaN, with undefined scores replaced by `resolve_undefined_scores`."""
     columns = [score + suffix for suffix in SUFFIX.values() for score in OVERLAP_SCORES]
     return rows.assign(**{column: resolve_undefined_scores(rows, column, policy) for column in columns})
@@ -245,49 +206,38 @@ def _normal_images(normal: pd.DataFrame) -> NormalImages:
 
 
 def _group_json(group: GroupScores) -> dict[str, object]:
-    return {
-        "group": group.group,
-        "policy": group.policy,
-        "images": group.images,
-        "images_per_fold": {str(fold): count for fold, count in group.images_per_fold.items()},
-        **{
-            size: {
-                name: {
-                    "mean": _number(score.mean),
-                    "std": _number(score.std),
-                    "per_fold": {str(fold): _number(mean) for fold, mean in score.per_fold.items()},
-                }
-                for name, score in scores.items()
-            }
-            for size, scores in group.scores.items()
-        },
-    }
+    content = asdict(group)
+    scores = content.pop("scores")
+    return {**content, **scores}
 
 
-def _number(value: float | None) -> float | None:
-    return None if value is None or isnan(value) else value
+def _plain(value: object) -> object:
+    """`value` with string keys, and None instead of NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return None if isinstance(value, float) and isnan(value) else value
 
 
-def _refuse_unusable(rows: pd.DataFrame, repeated: bool) -> None:
+def _check_rows(rows: pd.DataFrame, repeated: bool) -> None:
     missing = [column for column in COLUMNS if column not in rows.columns]
     if missing:
         raise DataError(f"The per-image table lacks the columns {', '.join(missing)}; evaluate the run again.")
     if rows.empty:
         raise DataError("The per-image table has no rows; evaluate at least one image.")
-    twice = rows.loc[rows.duplicated(["key", "region", *(["fold"] if repeated else [])]), "key"].unique()
-    if len(twice):
+    duplicates = rows.loc[rows.duplicated(["key", "region", *(["fold"] if repeated else [])]), "key"].unique()
+    if len(duplicates):
         raise DataError(
-            "The per-image table has images more than once; each is tested in one fold only.", map(str, twice)
+            "The per-image table has duplicate images; each image is tested in one fold only.", map(str, duplicates)
         )
     # `score_mask` only returns NaN for overlap scores of an empty ground truth. Other missing values mean that the
     # table is damaged.
     always = rows[[score + suffix for suffix in SUFFIX.values() for score in ("accuracy", "hd95", "assd")]]
     overlap = rows[[score + suffix for suffix in SUFFIX.values() for score in OVERLAP_SCORES]]
     counted = rows[["label", "fold", "predicted_pixels", "true_pixels", "pixels"]]
-    torn = always.isna().any(axis=1) | counted.isna().any(axis=1)
-    torn |= overlap.isna().any(axis=1) & (rows["true_pixels"] > 0)
-    if bool(torn.any()):
+    damaged = always.isna().any(axis=1) | counted.isna().any(axis=1)
+    damaged |= overlap.isna().any(axis=1) & (rows["true_pixels"] > 0)
+    if bool(damaged.any()):
         raise DataError(
             "The per-image table has empty cells where a score is defined; evaluate the run again.",
-            (str(key) for key in rows.loc[torn, "key"]),
+            (str(key) for key in rows.loc[damaged, "key"]),
         )

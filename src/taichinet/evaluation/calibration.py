@@ -133,7 +133,7 @@ class Calibration:
         }
 
     def _gaps(self) -> list[tuple[int, float]]:
-        return [(it.pixels, abs(it.mean_confidence - it.lesion_share)) for it in self.bins if it.pixels]
+        return [(b.pixels, abs(b.mean_confidence - b.lesion_share)) for b in self.bins if b.pixels]
 
 
 def calibrate(
@@ -161,15 +161,15 @@ def calibrate(
     if bins < 1:
         raise SettingError(f"bins is {bins}; give at least 1.")
     if truth.dtype != np.bool_:
-        raise TypeError(f"The truth has dtype {truth.dtype}; calibrate takes bool.")
+        raise TypeError(f"The ground truth has dtype {truth.dtype}; calibrate requires bool.")
     if probability.shape != truth.shape:
         raise DataError(
-            f"The probability has shape {probability.shape} but the truth {truth.shape}; bring both to one size first."
+            f"The probability has shape {probability.shape} but the ground truth {truth.shape}; resize one of them."
         )
     p = probability.astype(np.float64).ravel()
     # Comparisons with NaN are false, so this also rejects NaN.
     if not bool(((p >= 0) & (p <= 1)).all()):
-        raise DataError("The probability has values outside [0, 1] or not finite; pass probabilities, not logits.")
+        raise DataError("Some values are not finite or outside [0, 1]; pass probabilities, not logits.")
     y = truth.ravel()
     if within != (0.0, 1.0):
         inside = (p >= within[0]) & (p <= within[1])
@@ -189,8 +189,8 @@ def pool(calibrations: Iterable[Calibration], bins: int = BINS) -> Calibration:
     Raises:
         SettingError: The numbers of bins differ.
     """
-    several = list(calibrations)
-    return reduce(add, several) if several else Calibration((0,) * bins, (0,) * bins, (0.0,) * bins, 0.0)
+    parts = list(calibrations)
+    return reduce(add, parts) if parts else Calibration((0,) * bins, (0,) * bins, (0.0,) * bins, 0.0)
 
 
 def _edges(bins: int) -> tuple[float, ...]:

@@ -74,20 +74,24 @@ def find_failures(scores: pd.DataFrame, rules: FailureRules = RULES) -> tuple[Fa
         return ()
     share = lesions["true_pixels"] / lesions["pixels"]
     large = lesions[share >= share.quantile(rules.large_quantile)]
-    found = [failure for row in large.to_dict("records") if (failure := _judge(row, rules)) is not None]
-    return tuple(sorted(found, key=lambda it: (KINDS.index(it.kind), it.sensitivity - it.false_positive_share, it.key)))
+    failures = [failure for row in large.to_dict("records") if (failure := _classify(row, rules)) is not None]
+    return tuple(sorted(failures, key=_severity))
 
 
-def _judge(row: Mapping[Any, Any], rules: FailureRules) -> Failure | None:
+def _severity(failure: Failure) -> tuple[int, float, str]:
+    return KINDS.index(failure.kind), failure.sensitivity - failure.false_positive_share, failure.key
+
+
+def _classify(row: Mapping[Any, Any], rules: FailureRules) -> Failure | None:
     true, predicted, pixels = row["true_pixels"], row["predicted_pixels"], row["pixels"]
     sensitivity = float(row["sensitivity"])
     background = pixels - true
-    wrong = (predicted - round(sensitivity * true)) / background if background else 0.0
+    false_positive = (predicted - round(sensitivity * true)) / background if background else 0.0
     kind: FailureKind
-    if sensitivity < wrong and predicted >= rules.least_answer * true:
+    if sensitivity < false_positive and predicted >= rules.least_answer * true:
         kind = "inverted"
     elif sensitivity < rules.low_sensitivity:
         kind = "taken for background"
     else:
         return None
-    return Failure(str(row["key"]), kind, true / pixels, sensitivity, float(wrong), float(row["dice"]))
+    return Failure(str(row["key"]), kind, true / pixels, sensitivity, float(false_positive), float(row["dice"]))

@@ -1,4 +1,4 @@
-"""Scores of one predicted mask against its ground truth: Eq. 25-29, HD95 and ASSD."""
+"""Scores of predictions against the ground truth: Eq. 25-29, HD95 and ASSD; the validation Dice of a batch."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from dataclasses import dataclass
 from math import hypot, isfinite, nan
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt
+from torch import Tensor
+from torch.nn import functional as F
 
 from taichinet.errors import DataError, SettingError
 
 Mask = NDArray[np.bool_]
+
+VALIDATION_THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def score_mask(prediction: Mask, truth: Mask, spacing_mm: tuple[float, float] | 
         DataError: A mask has no pixels or is not two-dimensional, or the shapes differ.
         SettingError: The spacing is not positive and finite.
     """
-    _refuse_unusable(prediction, truth, spacing_mm)
+    _check_masks(prediction, truth, spacing_mm)
     tp = int(np.count_nonzero(prediction & truth))
     fp = int(np.count_nonzero(prediction)) - tp
     fn = int(np.count_nonzero(truth)) - tp
@@ -116,16 +121,43 @@ def _distances_to(border: Mask, spacing: tuple[float, float]) -> NDArray[np.floa
     return np.asarray(distance_transform_edt(~border, sampling=spacing), dtype=np.float64)
 
 
-def _refuse_unusable(prediction: Mask, truth: Mask, spacing_mm: tuple[float, float] | None) -> None:
+def _check_masks(prediction: Mask, truth: Mask, spacing_mm: tuple[float, float] | None) -> None:
     for role, mask in (("prediction", prediction), ("truth", truth)):
         if mask.dtype != np.bool_:
-            raise TypeError(f"The {role} has dtype {mask.dtype}; score_mask takes bool, so threshold it first.")
+            raise TypeError(f"The {role} has dtype {mask.dtype}; score_mask requires bool: apply a threshold first.")
         if mask.ndim != 2 or mask.size == 0:
             raise DataError(f"The {role} has shape {mask.shape}; a mask is (H, W) with at least one pixel.")
     if prediction.shape != truth.shape:
         raise DataError(
-            f"The prediction has shape {prediction.shape} but the truth {truth.shape}; "
-            "resize the prediction to the truth's size before scoring."
+            f"The prediction has shape {prediction.shape} but the ground truth {truth.shape}; "
+            "resize the prediction first."
         )
     if spacing_mm is not None and not all(isfinite(size) and size > 0 for size in spacing_mm):
-        raise SettingError(f"spacing_mm is {spacing_mm}; give the pixel's (row, column) size, both above 0.")
+        raise SettingError(f"spacing_mm is {spacing_mm}; give the size of a pixel (row, column), both above 0.")
+
+
+def image_dice(probability: Tensor, lesion: Tensor) -> Tensor:
+    """Dice score (Eq. 26) per image and region, for model selection after every epoch.
+
+    For an empty ground truth, the score is 1 for an empty prediction and otherwise 0, independent of the policy of the
+    reports. An image with probabilities that are not finite has the score 0, because NaN would otherwise be treated as
+    an empty prediction.
+
+    Args:
+        probability: Predicted probability in [0, 1], (B, R, H, W).
+        lesion: Ground truth, 0 or 1, (B, R, H, W).
+
+    Returns:
+        Dice (B, R).
+    """
+    predicted, truth = probability > VALIDATION_THRESHOLD, lesion > VALIDATION_THRESHOLD
+    overlap = (predicted & truth).sum(dim=(-2, -1))
+    total = predicted.sum(dim=(-2, -1)) + truth.sum(dim=(-2, -1))
+    dice = torch.where(total > 0, 2 * overlap / total.clamp(min=1), torch.ones_like(overlap, dtype=torch.float))
+    return dice.where(probability.isfinite().flatten(-2).all(dim=-1), 0)
+
+
+def resize_probability(probability: Tensor, size: tuple[int, ...]) -> NDArray[np.float32]:
+    """Resize a probability map (1, 1, H, W) bilinearly to `size` = (height, width), the original image resolution."""
+    resized = F.interpolate(probability, size=size, mode="bilinear", align_corners=False)
+    return np.asarray(resized[0, 0].numpy(), dtype=np.float32)

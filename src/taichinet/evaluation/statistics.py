@@ -90,8 +90,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust p-values for multiple testing by Holm's step-down procedure (1979). NaN values are ignored and kept."""
     family = sorted((p, place) for place, p in enumerate(p_values) if not isnan(p))
     adjusted = [nan] * len(p_values)
-    least = 0.0
+    largest = 0.0
     for rank, (p, place) in enumerate(family):
-        least = max(least, min(1.0, (len(family) - rank) * p))
-        adjusted[place] = least
+        largest = max(largest, min(1.0, (len(family) - rank) * p))
+        adjusted[place] = largest
     return adjusted

@@ -123,23 +123,25 @@ def _by_cluster(values: Sequence[float] | Floats, clusters: Sequence[Hashable] |
     scores = np.asarray(values, dtype=np.float64)
     if not bool(np.isfinite(scores).all()):
         raise DataError(
-            f"{int((~np.isfinite(scores)).sum())} of {len(scores)} values are not finite. Decide first what an "
-            "undefined score counts, or leave its image out."
+            f"{int((~np.isfinite(scores)).sum())} of {len(scores)} values are not finite. Replace undefined "
+            "scores first, or exclude their images."
         )
     if clusters is None:
         return scores, np.ones(len(scores))
     if len(clusters) != len(scores):
-        raise DataError(f"{len(scores)} values but {len(clusters)} clusters; name the cluster of every image.")
+        raise DataError(f"{len(scores)} values but {len(clusters)} clusters; give the cluster of every image.")
     number: dict[Hashable, int] = {}
-    where = np.array([number.setdefault(cluster, len(number)) for cluster in clusters], dtype=np.intp)
-    sums = np.bincount(where, weights=scores, minlength=len(number))
-    return sums.astype(np.float64), np.bincount(where, minlength=len(number)).astype(np.float64)
+    index = np.array([number.setdefault(cluster, len(number)) for cluster in clusters], dtype=np.intp)
+    sums = np.bincount(index, weights=scores, minlength=len(number))
+    return sums.astype(np.float64), np.bincount(index, minlength=len(number)).astype(np.float64)
 
 
 def _means(sums: Floats, sizes: Floats, rng: np.random.Generator, resamples: int, level: float) -> Floats:
     """Mean of each resample; empty if there are fewer than two clusters."""
     if resamples < 1 or not 0 < level < 1:
-        raise SettingError(f"resamples is {resamples} and level {level}; give at least 1, and a level between 0 and 1.")
+        raise SettingError(
+            f"resamples is {resamples} and level {level}; give at least 1 resample and a level between 0 and 1."
+        )
     count = len(sums)
     if count < 2:
         return np.empty(0)

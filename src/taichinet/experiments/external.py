@@ -17,8 +17,7 @@ from taichinet.datasets.manifest import Manifest
 from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import aggregate
 from taichinet.evaluation.calibration import pool
-from taichinet.evaluation.confidence import ImageConfidence
-from taichinet.evaluation.detection import detection_auc
+from taichinet.evaluation.confidence import ImageConfidence, detection_auc
 from taichinet.evaluation.uncertainty import RESAMPLES, Interval, bootstrap_difference, bootstrap_mean
 from taichinet.evaluation.undefined import (
     POLICIES,

@@ -17,8 +17,7 @@ from torch import nn
 from taichinet.datasets.image_io import region_masks
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared
-from taichinet.evaluation.metrics import score_mask
-from taichinet.evaluation.resize import resize_probability
+from taichinet.evaluation.metrics import resize_probability, score_mask
 from taichinet.training.device import DeviceConfig
 from taichinet.training.loop import predict_batches
 

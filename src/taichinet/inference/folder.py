@@ -15,8 +15,7 @@ from typing import TypeVar
 
 from taichinet.datasets import image_io as decoding
 from taichinet.errors import DataError
-from taichinet.inference.journal import Journal
-from taichinet.inference.outputs import Row, output_files, write_maps
+from taichinet.inference.outputs import Journal, Row, output_files, write_maps
 from taichinet.inference.predictor import MaskPrediction, NetworkInput, Predictor
 from taichinet.storage.digest import digest_file
 
@@ -70,9 +69,9 @@ def predict_files(
     with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(WRITERS, "write") as writer:
         writing: deque[Future[Row]] = deque()
 
-        def write(one: _Read, measure: _Measure | str, seconds: float) -> Row:
-            earlier = done.get(str(one.file))
-            return earlier or _write(one, measure, names[one.file], output, seconds, journal)
+        def write(read: _Read, measure: _Measure | str, seconds: float) -> Row:
+            earlier = done.get(str(read.file))
+            return earlier or _write(read, measure, names[read.file], output, seconds, journal)
 
         files = list(names)
         groups = [files[start : start + BATCH_SIZE] for start in range(0, len(files), BATCH_SIZE)]
@@ -80,8 +79,8 @@ def predict_files(
         yield from (done[str(file)] for file in names.keys() - set(pending))
         try:
             for batch in _batches(_ahead(reader, partial(_read, predictor), pending), BATCH_SIZE):
-                for one, measure, seconds in _ask(predictor, batch):
-                    writing.append(writer.submit(write, one, measure, seconds))
+                for read, measure, seconds in _run_network(predictor, batch):
+                    writing.append(writer.submit(write, read, measure, seconds))
                 while len(writing) > BATCH_SIZE:
                     yield writing.popleft().result()
         except KeyboardInterrupt:
@@ -134,13 +133,13 @@ def _read(predictor: Predictor, file: Path) -> _Read:
     except DataError as fault:
         error = str(fault)
     except Exception as fault:
-        if not _fails_alone(fault):
+        if not _concerns_one_image(fault):
             raise
         error = _reason(file, fault)
     return _Read(file, image, digest, error, time.perf_counter() - started)
 
 
-def _ask(predictor: Predictor, batch: Sequence[_Read]) -> Iterator[tuple[_Read, _Measure | str, float]]:
+def _run_network(predictor: Predictor, batch: Sequence[_Read]) -> Iterator[tuple[_Read, _Measure | str, float]]:
     """Run the network on a batch.
 
     Yields:
@@ -148,26 +147,26 @@ def _ask(predictor: Predictor, batch: Sequence[_Read]) -> Iterator[tuple[_Read, 
     """
     started = time.perf_counter()
     inputs = [read.image for read in batch if read.image is not None]
-    answers: Iterator[_Measure | str] = iter(())
+    results: Iterator[_Measure | str] = iter(())
     try:
         if inputs:
             maps = predictor.network_maps(inputs)
-            answers = iter([partial(predictor.at_native_size, maps, row, image) for row, image in enumerate(inputs)])
+            results = iter([partial(predictor.at_original_size, maps, row, image) for row, image in enumerate(inputs)])
     except Exception as fault:
         if not is_out_of_memory(fault):
             raise
         # Single images may fit into memory.
-        answers = iter([_alone(predictor, read.file, read.image) for read in batch if read.image is not None])
+        results = iter([_run_single(predictor, read.file, read.image) for read in batch if read.image is not None])
     seconds = (time.perf_counter() - started) / max(len(inputs), 1)
     for read in batch:
-        yield read, next(answers) if read.image is not None else str(read.error), seconds
+        yield read, next(results) if read.image is not None else str(read.error), seconds
 
 
-def _alone(predictor: Predictor, file: Path, image: NetworkInput) -> _Measure | str:
+def _run_single(predictor: Predictor, file: Path, image: NetworkInput) -> _Measure | str:
     try:
-        return partial(predictor.at_native_size, predictor.network_maps([image]), 0, image)
+        return partial(predictor.at_original_size, predictor.network_maps([image]), 0, image)
     except Exception as fault:
-        if not _fails_alone(fault):
+        if not _concerns_one_image(fault):
             raise
         return _reason(file, fault)
 
@@ -180,7 +179,7 @@ def is_out_of_memory(fault: Exception) -> bool:
     return isinstance(fault, MemoryError) or _NO_MEMORY.search(str(fault)) is not None
 
 
-def _fails_alone(fault: Exception) -> bool:
+def _concerns_one_image(fault: Exception) -> bool:
     """Whether `fault` only concerns one image. Any other exception is a bug and is raised."""
     return isinstance(fault, (DataError, OSError)) or is_out_of_memory(fault)
 
@@ -215,7 +214,7 @@ def _write(
         for path in files.values():  # do not leave maps without a row
             with suppress(OSError):
                 path.unlink(missing_ok=True)
-        if not _fails_alone(fault):
+        if not _concerns_one_image(fault):
             raise
         return Row(file, name, "failed", seconds=took(), error=_reason(read.file, fault))
     return row

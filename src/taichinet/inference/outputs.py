@@ -1,4 +1,4 @@
-"""Output files of `taichinet predict`: the maps of every image, and one table of all images."""
+"""Output folder of `taichinet predict`: maps of every image, table of all images, and journal of completed images."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import csv
 import json
 import os
 import re
+import threading
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from io import BytesIO, StringIO
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from taichinet.errors import DataError
+from taichinet.errors import DataError, StorageError
 from taichinet.storage.atomic import TEMPORARY_SUFFIX, write_bytes, write_text
 from taichinet.storage.csv_cells import escape_cell
-from taichinet.storage.digest import digest_bytes
+from taichinet.storage.digest import digest_bytes, digest_file
 
 if TYPE_CHECKING:  # not at run time: an unusable folder is reported without waiting for the import of torch
     from taichinet.inference.predictor import MaskPrediction
@@ -30,10 +32,13 @@ if TYPE_CHECKING:  # not at run time: an unusable folder is reported without wai
 TABLE = "predictions"
 OUTPUTS = ("mask", "probability", "disagreement")
 
+JOURNAL = "predictions.partial.jsonl"
+"""Name of the journal, to resume after a crash. It is deleted when all images are completed."""
+
 COMPRESSION = 4  # of 9; zlib's default of 6 takes twice the time for files that are 10 % smaller
 
-_MADE_BY = ("Software", "taichinet predict")  # a text chunk of every PNG written here
-_UNFINISHED = re.compile(  # temporary files of `storage.atomic` in a killed run
+_SOFTWARE = ("Software", "taichinet predict")  # a text chunk of every PNG written here
+_TEMPORARY = re.compile(  # temporary files of `storage.atomic` in a killed run
     r"\.(.+_(mask|probability|disagreement)\.png|predictions\..+)\.[0-9a-f]{32}\.tmp", re.DOTALL
 )
 
@@ -80,28 +85,28 @@ class Row:
 
 
 _COLUMNS = [field.name for field in fields(Row)]
-_LONGEST_HEADER = 1000
+_MAX_HEADER = 1000
 
 
-def output_names(places: Mapping[Path, Path]) -> dict[Path, str]:
+def output_names(relative_paths: Mapping[Path, Path]) -> dict[Path, str]:
     """Choose the NAME of the output files of every image.
 
     If several images have the same name, the suffix is appended (`a_png`, `a_jpg`), and then a number (`a_png_2`).
     Names are compared case-insensitively, because some file systems are case-insensitive.
 
     Args:
-        places: Path of each image relative to the input folder, or its file name.
+        relative_paths: Path of each image relative to the input folder, or its file name.
 
     Returns:
         A unique name for each image: its relative path with `/`, without the suffix.
     """
-    stems = {image: (place.parent / place.stem).as_posix() for image, place in places.items()}
+    stems = {image: (path.parent / path.stem).as_posix() for image, path in relative_paths.items()}
     shared = Counter(stem.casefold() for stem in stems.values())
     names: dict[Path, str] = {}
     used: set[str] = set()
     for image, stem in stems.items():
-        alone = shared[stem.casefold()] == 1
-        base = stem if alone else f"{stem}_{image.suffix.removeprefix('.')}"
+        unique = shared[stem.casefold()] == 1
+        base = stem if unique else f"{stem}_{image.suffix.removeprefix('.')}"
         name, number = base, 1
         while name.casefold() in used:
             number += 1
@@ -144,7 +149,7 @@ def refuse_foreign_files(output: Path, names: Mapping[Path, str]) -> None:
         str(path)
         for name in names.values()
         for path in output_files(output, name).values()
-        if os.path.lexists(path) and (os.path.realpath(path) in inputs or not _made_here(path))
+        if os.path.lexists(path) and (os.path.realpath(path) in inputs or not _is_own_map(path))
     ]
     if not _is_table(output / f"{TABLE}.csv"):
         foreign.append(str(output / f"{TABLE}.csv"))
@@ -156,8 +161,8 @@ def refuse_foreign_files(output: Path, names: Mapping[Path, str]) -> None:
         )
 
 
-def _made_here(path: Path) -> bool:
-    key, value = _MADE_BY
+def _is_own_map(path: Path) -> bool:
+    key, value = _SOFTWARE
     try:
         if not path.is_file():  # a FIFO would block
             return False
@@ -174,7 +179,7 @@ def _is_table(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open(encoding="utf-8", errors="replace", newline="") as stream:
-        return stream.readline(_LONGEST_HEADER).strip() == ",".join(_COLUMNS)
+        return stream.readline(_MAX_HEADER).strip() == ",".join(_COLUMNS)
 
 
 def remove_earlier_run(output: Path, names: Mapping[Path, str], kept: Container[str]) -> int:
@@ -191,7 +196,7 @@ def remove_earlier_run(output: Path, names: Mapping[Path, str], kept: Container[
     Returns:
         Number of images of the earlier table that are not in this run and whose maps are not removed.
     """
-    others = {name for name in _listed(output) if (output_files(output, name)["mask"]).is_file()} - set(names.values())
+    others = {name for name in _listed(output) if output_files(output, name)["mask"].is_file()} - set(names.values())
     for ending in ("csv", "json"):
         (output / f"{TABLE}.{ending}").unlink(missing_ok=True)
     folders = {output}
@@ -203,7 +208,7 @@ def remove_earlier_run(output: Path, names: Mapping[Path, str], kept: Container[
                     path.unlink(missing_ok=True)
     for folder in folders:
         for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
-            if _UNFINISHED.fullmatch(path.name):
+            if _TEMPORARY.fullmatch(path.name):
                 path.unlink(missing_ok=True)
     return len(others)
 
@@ -242,7 +247,7 @@ def write_maps(result: MaskPrediction, files: Mapping[str, Path]) -> dict[str, s
 def _png(values: NDArray[np.bool_] | NDArray[np.float32]) -> bytes:
     """Encode (H, W) in [0, 1] as an 8-bit grey PNG with values 0 to 255."""
     text = PngInfo()
-    text.add_text(*_MADE_BY)
+    text.add_text(*_SOFTWARE)
     pixels = np.round(values * np.float32(255)).astype(np.uint8)
     buffer = BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG", pnginfo=text, compress_level=COMPRESSION)
@@ -270,3 +275,91 @@ def write_table(rows: Sequence[Row], output: Path) -> None:
     table.writerows({key: escape_cell(value) for key, value in asdict(row).items()} for row in rows)
     # File names that are not valid Unicode are written with escapes.
     write_bytes(output / f"{TABLE}.csv", stream.getvalue().encode("utf-8", "backslashreplace"))
+
+
+class Journal:
+    """Completed rows, in memory and in a JSON Lines file to which each row is appended.
+
+    The first line has the digest of weights and settings. Each other line has a row, the digest of the image file and
+    the digests of its maps.
+    """
+
+    def __init__(self, output: Path, settings: str, names: Mapping[Path, str]) -> None:
+        """Open the journal in `output` and keep the rows of an earlier run that are still valid.
+
+        Args:
+            output: The output folder.
+            settings: Digest of all inputs that determine the result, except the image.
+            names: Name of the outputs of each image file.
+
+        Raises:
+            StorageError: The journal cannot be written.
+        """
+        self.path = output / JOURNAL
+        self._lock = threading.Lock()
+        valid = [entry for entry in _entries(self.path, settings) if _is_valid(entry, output, names)]
+        self.rows = {row.file: row for row in (Row(**entry["row"]) for entry in valid)}
+        write_text(self.path, "".join(f"{json.dumps(line)}\n" for line in ({"settings": settings}, *valid)))
+        self._stream = self.path.open("a", encoding="utf-8")
+
+    def add(self, row: Row, image: str, maps: Mapping[str, str]) -> None:
+        """Add a completed row. Thread-safe.
+
+        Args:
+            row: The row.
+            image: Digest of the image file.
+            maps: Digest of each map file.
+
+        Raises:
+            OSError: The line cannot be written.
+        """
+        line = json.dumps({"row": asdict(row), "image": image, "maps": dict(maps)})
+        with self._lock:
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
+            self.rows[row.file] = row
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._stream.close()
+        except OSError as fault:
+            raise StorageError(f"Cannot write {self.path} ({fault}). Free disk space.") from fault
+
+
+def _entries(path: Path, settings: str) -> Iterator[dict[str, Any]]:
+    """Entries in `path` if it was written with the same `settings`; truncated lines are skipped."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    parsed = [_parse(line) for line in lines]
+    if parsed and parsed[0].get("settings") == settings:
+        yield from (entry for entry in parsed[1:] if entry)
+
+
+def _parse(line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def _is_valid(entry: dict[str, Any], output: Path, names: Mapping[Path, str]) -> bool:
+    """Whether the digests of image and maps match those of `entry`."""
+    try:
+        row = Row(**entry["row"])
+        files = output_files(output, row.name)
+        maps = {kind: digest_file(file) for kind, file in files.items() if file.is_file()}
+        return (
+            names.get(Path(row.file)) == row.name
+            and digest_file(Path(row.file)) == entry["image"]
+            and maps == entry["maps"]
+        )
+    except (OSError, TypeError, KeyError, ValueError):
+        return False

@@ -14,14 +14,14 @@ from scipy import ndimage
 
 from taichinet.datasets.prepared import resize_image
 from taichinet.errors import DataError, SettingError, WeightsError
-from taichinet.evaluation.resize import resize_probability
+from taichinet.evaluation.metrics import resize_probability
 from taichinet.inference.runtimes.eager import Eager
 from taichinet.inference.runtimes.runtime import Maps, Runtime
 from taichinet.models.input_size import SIZE_MULTIPLE
 from taichinet.models.weights import LoadedWeights
 from taichinet.training.device import DeviceConfig
 
-_TOUCHING = np.ones((3, 3), dtype=np.bool_)  # 8-neighbourhood
+_NEIGHBOURHOOD = np.ones((3, 3), dtype=np.bool_)  # 8-neighbourhood
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,17 @@ class Predictor:
         size, regions = weights.config.size, weights.config.options.get("num_classes", 1)
         if not isinstance(size, int) or size <= 0 or size % SIZE_MULTIPLE:
             raise WeightsError(
-                f"The weights want images of size {size!r}, no positive multiple of {SIZE_MULTIPLE}. "
-                "Their config.json was altered: copy or train the weights again."
+                f"The input size of the weights is {size!r}, but must be a positive multiple of {SIZE_MULTIPLE}. "
+                "Their config.json was changed: copy or train the weights again."
             )
         if weights.channels not in (1, 3) or regions != 1:
             raise WeightsError(
                 f"The weights are of a network with {weights.channels} input channels and {regions} regions. "
-                "The predictor takes grey (1) or RGB (3) images and one region: use other weights."
+                "The predictor supports grey (1) or RGB (3) images and one region: use other weights."
             )
         self.threshold = weights.config.threshold if threshold is None else threshold
         if not 0 <= self.threshold <= 1:
-            raise SettingError(f"The threshold is {self.threshold}, but probabilities lie in 0..1. Choose one between.")
+            raise SettingError(f"The threshold is {self.threshold}, but must be a probability from 0 to 1.")
         self.size = size
         self.channels = weights.channels
         self._weights = weights.name
@@ -146,8 +146,9 @@ class Predictor:
         number = 0
         while chunk := [self.prepare(pixels) for pixels in islice(remaining, batch_size)]:
             try:
-                for prediction in self.predict_batch(chunk):
-                    yield prediction
+                maps = self.network_maps(chunk)
+                for i, image in enumerate(chunk):
+                    yield self.at_original_size(maps, i, image)
                     number += 1
             except DataError as fault:
                 raise DataError(f"Image {number} of those given (from 0): {fault}") from fault
@@ -164,29 +165,23 @@ class Predictor:
         Raises:
             DataError: The image has another type or shape.
         """
-        right_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
-        if pixels.dtype != np.uint8 or not right_shape or not pixels.size:
+        valid_shape = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
+        if pixels.dtype != np.uint8 or not valid_shape or not pixels.size:
             raise DataError(
                 "An image must be uint8, (height, width) or (height, width, 3), got "
-                f"{pixels.dtype} {pixels.shape}. Read it with read_grey or read_rgb: they convert every mode."
+                f"{pixels.dtype} {pixels.shape}. Read it with read_grey or read_rgb, which convert every mode."
             )
-        wanted = Image.fromarray(pixels).convert("L" if self.channels == 1 else "RGB")
-        resized = resize_image(np.asarray(wanted), self.size)
+        converted = Image.fromarray(pixels).convert("L" if self.channels == 1 else "RGB")
+        resized = resize_image(np.asarray(converted), self.size)
         planes = resized[None] if self.channels == 1 else resized.transpose(2, 0, 1)
         height, width = pixels.shape[:2]
         return NetworkInput(np.array(planes), (height, width))
-
-    def predict_batch(self, inputs: Sequence[NetworkInput]) -> Iterator[MaskPrediction]:
-        """Process `inputs` as one batch and yield one prediction per image, at its original resolution."""
-        maps = self.network_maps(inputs)
-        for i, image in enumerate(inputs):
-            yield self.at_native_size(maps, i, image)
 
     def network_maps(self, inputs: Sequence[NetworkInput]) -> Maps:
         """Output of the network for a batch of `inputs`, at its input resolution."""
         return self.runtime.maps(np.stack([image.pixels for image in inputs]))
 
-    def at_native_size(self, maps: Maps, index: int, image: NetworkInput) -> MaskPrediction:
+    def at_original_size(self, maps: Maps, index: int, image: NetworkInput) -> MaskPrediction:
         """Resize the maps of one image to its original resolution and compute its prediction. Thread-safe.
 
         Args:
@@ -203,11 +198,11 @@ class Predictor:
                     f"the prediction of the weights {self._weights} ({self.runtime.description}) for this image is not "
                     "finite, so there is no mask. Use --runtime eager, or other weights."
                 )
-        disagreement = None if maps.disagreement is None else _native(maps.disagreement[index], image.original_size)
-        return _measured(_native(maps.lesion[index], image.original_size), disagreement, self.threshold)
+        disagreement = None if maps.disagreement is None else _resized(maps.disagreement[index], image.original_size)
+        return _measured(_resized(maps.lesion[index], image.original_size), disagreement, self.threshold)
 
 
-def _native(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+def _resized(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     return resize_probability(torch.from_numpy(values)[None, None], size)
 
 
@@ -223,7 +218,7 @@ def _measured(
         disagreement=disagreement,
         lesion_pixels=lesion_pixels,
         area_share=lesion_pixels / mask.size,
-        components=int(ndimage.label(mask, structure=_TOUCHING)[1]),
+        components=int(ndimage.label(mask, structure=_NEIGHBOURHOOD)[1]),
         bounding_box=_box_around(mask),
         max_probability=float(probability.max()),
         mean_disagreement=None if disagreement is None else float(disagreement.mean(dtype=np.float64)),

@@ -22,8 +22,8 @@ def shipped_weights() -> Path:
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise WeightsError(
-                f"This installation of taichinet has no weights '{SHIPPED}' (no {name} in {folder}). Name "
-                "weights of your own with --weights, such as the weights/ of a run of `taichinet train`, or "
-                "install the package again."
+                f"This installation of taichinet has no weights '{SHIPPED}' (no {name} in {folder}). Give "
+                "other weights with --weights, such as the weights/ of a run of `taichinet train`, or install the "
+                "package again."
             )
     return folder

@@ -6,7 +6,6 @@ does not depend on a server.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from taichinet.errors import SettingError, WeightsError
 from taichinet.models.settings import BaselineSettings
+from taichinet.storage.digest import digest_file
 
 ResNetName = Literal["resnet34", "resnet50", "resnet101"]
 PRETRAINED = "pretrained"  # prefix of the options that are the path of a weights file
@@ -44,7 +44,7 @@ def pretrained_digests(options: Mapping[str, Any]) -> dict[str, str]:
         SettingError: A file does not exist.
     """
     paths = {key: value for key, value in options.items() if key.startswith(PRETRAINED) and value}
-    return {key: hashlib.sha256(_existing(Path(value), key).read_bytes()).hexdigest() for key, value in paths.items()}
+    return {key: digest_file(_existing(Path(value), key)) for key, value in paths.items()}
 
 
 class ImageNetScale(nn.Module):
@@ -55,17 +55,17 @@ class ImageNetScale(nn.Module):
     """
 
     mean: Tensor
-    deviation: Tensor
+    std: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        for name, values in (("mean", IMAGENET_MEAN), ("deviation", IMAGENET_STD)):
-            shown = values if channels == 3 else (sum(values) / 3,) * channels
-            self.register_buffer(name, torch.tensor(shown).reshape(1, channels, 1, 1), persistent=False)
+        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+            per_channel = values if channels == 3 else (sum(values) / 3,) * channels
+            self.register_buffer(name, torch.tensor(per_channel).reshape(1, channels, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         """The normalised image."""
-        return (image - self.mean) / self.deviation
+        return (image - self.mean) / self.std
 
 
 class ResNetEncoder(nn.Module):
@@ -177,18 +177,18 @@ def load_backbone(backbone: nn.Module, path: Path, name: str, unused: tuple[str,
     wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]
     if wrong:
         raise WeightsError(
-            f"The weights in {path} are not those of {name}: {len(wrong)} of its tensors are missing or of another "
-            f"shape, first '{wrong[0]}'. Give {name}'s own file."
+            f"The weights in {path} are not those of {name}: {len(wrong)} of its tensors are missing or have another "
+            f"shape, first '{wrong[0]}'. Give the file of {name}."
         )
-    beyond = [key for key in tensors if key not in expected and not key.startswith(unused)]
-    if beyond:
+    unexpected = [key for key in tensors if key not in expected and not key.startswith(unused)]
+    if unexpected:
         raise WeightsError(
-            f"The weights in {path} are not those of {name}, but of a larger network: {len(beyond)} further tensors, "
-            f"first '{beyond[0]}'. Give {name}'s own file."
+            f"The weights in {path} are not those of {name}, but of a larger network: {len(unexpected)} more tensors, "
+            f"first '{unexpected[0]}'. Give the file of {name}."
         )
-    broken = [key for key in expected if key in tensors and not torch.isfinite(tensors[key]).all()]
-    if broken:
-        raise WeightsError(f"The weights in {path} hold values that are not finite, first in '{broken[0]}'.")
+    not_finite = [key for key in expected if key in tensors and not torch.isfinite(tensors[key]).all()]
+    if not_finite:
+        raise WeightsError(f"The weights in {path} have values that are not finite, first in '{not_finite[0]}'.")
     backbone.load_state_dict({key: tensors.get(key, value) for key, value in expected.items()})
 
 
@@ -209,9 +209,9 @@ def _tensors_in(path: Path) -> dict[str, Tensor]:
 
 def _existing(path: Path, what: str) -> Path:
     if not path.is_file():
-        found = "a folder, no file," if path.is_dir() else "no file"
+        kind = "a folder, no file," if path.is_dir() else "no file"
         raise SettingError(
-            f"{what}: {found} {path}. Give the path of a file of ImageNet weights (timm's model.safetensors or "
-            "torchvision's .pth), or leave the option out to train from scratch; nothing is downloaded."
+            f"{what}: {kind} {path}. Give the path of a file with ImageNet weights (timm's model.safetensors or "
+            "torchvision's .pth), or omit the option to train from scratch; nothing is downloaded."
         )
     return path

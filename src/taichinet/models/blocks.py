@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from taichinet.models.upsampling import UpsampledConv2d
 
 
+class ConvBlock(nn.Sequential):
+    """Convolution with padding that keeps the resolution, BatchNorm, ReLU: (B, in, H, W) -> (B, out, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, dilation: int = 1, bias: bool = True) -> None:
+        padding = dilation * (kernel // 2)
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=bias),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
 class DoubleConv(nn.Sequential):
     """Two times [3x3 convolution with bias, BatchNorm, ReLU]: (B, in, H, W) -> (B, out, H, W)."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(
-            nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1),
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1),
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(inplace=True),
-        )
+        super().__init__(*ConvBlock(in_channels, out_channels, 3), *ConvBlock(out_channels, out_channels, 3))
 
 
 class UpConv(nn.Sequential):
@@ -42,6 +51,50 @@ def downsample(features: Tensor) -> Tensor:
     return F.max_pool2d(features, kernel_size=2)
 
 
+class SqueezeExcitation(nn.Module):
+    """Squeeze-and-excitation channel attention without biases; reduction 16, ReLU, then sigmoid."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = max(channels // 16, 1)
+        self.squeeze = nn.Linear(channels, hidden, bias=False)
+        self.excite = nn.Linear(hidden, channels, bias=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Multiply the features (B, C, H, W) by one weight per image and channel."""
+        weight = torch.sigmoid(self.excite(F.relu(self.squeeze(features.mean(dim=(-2, -1))))))
+        return features * weight[:, :, None, None]
+
+
 def level_widths(width: int) -> tuple[int, ...]:
     """Channels of the five levels, doubling from `width`: for 32, (32, 64, 128, 256, 512) as in Sec. III-A."""
     return tuple(width * 2**level for level in range(5))
+
+
+def deep_to_shallow(widths: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    """Channels (input, output) of each upsampling step of a decoder, from the deepest level to the first."""
+    return tuple(zip(widths[:0:-1], widths[-2::-1], strict=True))
+
+
+def encode(levels: Iterable[nn.Module], image: Tensor, given: Sequence[Tensor] = ()) -> list[Tensor]:
+    """Apply the levels of an encoder with max-pooling between them.
+
+    Args:
+        levels: Encoder levels, shallow to deep.
+        image: Input of the first level, (B, C, H, W); not used if `given` is not empty.
+        given: Features of the levels that precede `levels`.
+
+    Returns:
+        `given`, followed by the output of each level at 1, 1/2, 1/4, ... of the image resolution.
+    """
+    features = list(given)
+    for level in levels:
+        features.append(level(downsample(features[-1]) if features else image))
+    return features
+
+
+def without_autocast(features: Tensor) -> AbstractContextManager[object]:
+    """Context manager that disables autocast on the device of `features`; the meta device has no autocast."""
+    if features.is_meta:
+        return nullcontext()
+    return torch.autocast(device_type=features.device.type, enabled=False)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from taichinet.models.catalogue import create_model, model_settings
@@ -27,7 +26,7 @@ def count_parameters(network: nn.Module) -> int:
 
 
 def measure_complexity(name: str, size: int, **options: object) -> Complexity:
-    """Measure the complexity of a network in evaluation mode with fake tensors, without computing its output.
+    """Measure the complexity of a network in evaluation mode on PyTorch's meta device, without memory or computation.
 
     Convolutions and matrix products are counted as the network is defined, without the reduction by fused upsampling,
     as is usual.
@@ -44,7 +43,7 @@ def measure_complexity(name: str, size: int, **options: object) -> Complexity:
         SettingError: As in `create_model`.
     """
     settings = model_settings(name, **options)
-    network = leave_upsampling_plain(create_model(name, **options).eval())
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network = leave_upsampling_plain(create_model(name, **options).eval())
         network(torch.zeros(1, settings.in_channels, size, size))
     return Complexity(count_parameters(network), counter.get_total_flops() / 1e9)

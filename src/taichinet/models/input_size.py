@@ -12,7 +12,16 @@ MAX_WIDTH = 256  # channels of the first level: eight times the width of the pap
 
 
 def check_input(image: Tensor, in_channels: int, multiple: int = SIZE_MULTIPLE) -> None:
-    """Raise SettingError unless `image` is (B, in_channels, H, W) with H and W multiples of `multiple`."""
+    """Check the shape of a batch of images.
+
+    Args:
+        image: Expected as (B, in_channels, H, W).
+        in_channels: Number of input channels of the network.
+        multiple: H and W must be multiples of this number.
+
+    Raises:
+        SettingError: The shape is another one.
+    """
     if image.ndim != 4 or image.shape[1] != in_channels:
         raise SettingError(
             f"The network takes images (batch, {in_channels}, height, width), got {tuple(image.shape)}. "
@@ -21,6 +30,6 @@ def check_input(image: Tensor, in_channels: int, multiple: int = SIZE_MULTIPLE) 
     height, width = image.shape[-2:]
     if height % multiple or width % multiple or not height or not width:
         raise SettingError(
-            f"Image size {height} x {width} is not a multiple of {multiple}. Resize or pad the image "
-            "(the predictor does it by itself)."
+            f"Image size {height} x {width} is not a multiple of {multiple}. Resize or pad the image, or use the "
+            "predictor, which resizes every image."
         )

@@ -39,7 +39,7 @@ class CouplingSettings(Settings):
     head_hidden: int = Field(default=16, ge=1, le=1024, description="hidden width of the head's per-pixel MLPs")
     head_space: HeadSpace = "logit"
     mutual: Literal["complementary", "consistent"] = "complementary"
-    background_prior: float = Field(default=0.9, ge=0.5, lt=1, description="0.5: no special start of the second path")
+    background_prior: float = Field(default=0.9, ge=0.5, lt=1, description="initial probability of background")
     answer: Literal["positive", "mean"] = "positive"
 
 

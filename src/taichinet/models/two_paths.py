@@ -11,10 +11,10 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from taichinet.batch import Prediction, at_least_float32
+from taichinet.models.blocks import without_autocast
 from taichinet.models.settings import BaselineSettings, CouplingSettings
 from taichinet.models.taichinet.complementary_head import ComplementaryHead
 
@@ -56,24 +56,24 @@ class TwoPaths(nn.Module):
         Returns:
             Coupled logits (B, R, H, W) of both networks. Auxiliary outputs are those of the positive network.
         """
-        found: Prediction = self.positive(image)
-        opposite: Prediction = self.negative(image)
-        positive = found.positive
-        heard = opposite.positive
+        lesion: Prediction = self.positive(image)
+        background: Prediction = self.negative(image)
+        positive = lesion.positive
+        logits = background.positive
         if self.settings.num_classes > 1 and self.coupling.mutual == "complementary":
             # The background of an inner region contains that of the outer one. A network whose regions are nested by
             # construction (DE-ResUnet) can only represent this in the opposite order of regions.
-            heard = heard.flip(1)
+            logits = logits.flip(1)
         # Corresponds to the initial output bias of TaiChiNet's second path: the initial probability of background.
-        negative = heard + self.prior_logit
+        negative = logits + self.prior_logit
         if self.head is not None:
-            with torch.autocast(device_type=image.device.type, enabled=False):
+            with without_autocast(image):
                 negative, positive = self.head(at_least_float32(negative), at_least_float32(positive))
         return replace(
-            found,
+            lesion,
             positive=positive,
             negative=negative,
             negative_sees="background" if self.coupling.mutual == "complementary" else "lesion",
             answer=self.coupling.answer,
-            levels=(*found.levels[:-1], positive) if found.levels else (),
+            levels=(*lesion.levels[:-1], positive) if lesion.levels else (),
         )

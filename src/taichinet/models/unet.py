@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from taichinet.batch import Prediction, at_least_float32
-from taichinet.models.blocks import DoubleConv, UpConv, downsample, level_widths
+from taichinet.models.blocks import DoubleConv, UpConv, deep_to_shallow, encode, level_widths
+from taichinet.models.entry import Entry, Source
 from taichinet.models.input_size import MAX_WIDTH, check_input
 from taichinet.models.settings import BaselineSettings
 
@@ -42,11 +43,10 @@ class UNetPath(nn.Module):
         inputs = (given[-1] if given else settings.in_channels, *own[:-1])
         skips = (*given, *own[:-1])
         self.encoder = nn.ModuleList(DoubleConv(i, o) for i, o in zip(inputs, own, strict=True))
-        deep_to_shallow = tuple(zip(widths[:0:-1], widths[-2::-1], strict=True))
-        self.ups = nn.ModuleList(UpConv(deep, shallow) for deep, shallow in deep_to_shallow)
+        steps = deep_to_shallow(widths)
+        self.ups = nn.ModuleList(UpConv(deep, shallow) for deep, shallow in steps)
         self.decoder = nn.ModuleList(
-            DoubleConv(skip + shallow, shallow)
-            for skip, (_, shallow) in zip(reversed(skips), deep_to_shallow, strict=True)
+            DoubleConv(skip + shallow, shallow) for skip, (_, shallow) in zip(reversed(skips), steps, strict=True)
         )
         self.output = nn.Conv2d(
             settings.width, settings.num_classes, settings.output_kernel, padding=settings.output_kernel // 2
@@ -62,10 +62,7 @@ class UNetPath(nn.Module):
         Returns:
             Features of the five levels, shallow to deep. The last is F of Eq. 1-2, (B, 16 * width, H/16, W/16).
         """
-        features = list(given)
-        for level in self.encoder:
-            features.append(level(downsample(features[-1]) if features else image))
-        return tuple(features)
+        return tuple(encode(self.encoder, image, given))
 
     def decode(self, skips: tuple[Tensor, ...], deep: Tensor) -> Tensor:
         """Compute the logits of O' (Eq. 4-5).
@@ -98,3 +95,17 @@ class UNet(nn.Module):
         check_input(image, self.settings.in_channels)
         features = self.path.encode(image)
         return Prediction(positive=at_least_float32(self.path.decode(features[:-1], features[-1])))
+
+
+ENTRY = Entry(
+    "U-Net",
+    UNetSettings,
+    UNet,
+    "Ronneberger et al., MICCAI 2015",
+    "high",
+    Source(8_637_345, 25.06, options=(("output_kernel", 1),)),
+    note=(
+        "Table IV's base width is unknown; this is the paper's own sub-network. With width=64 and output_kernel=1 "
+        "it is the usual public re-implementation."
+    ),
+)

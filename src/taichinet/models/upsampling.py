@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-MERGED_DTYPES = (torch.float32, torch.bfloat16)
+FUSED_DTYPES = (torch.float32, torch.bfloat16)
 """Precisions with an optimised transposed convolution on the CPU; others use a slower kernel that unfolds its input."""
 
 HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -25,7 +25,7 @@ HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyp
 _TAPS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))  # row k: the weights that are summed for tap k
 
 
-def merged_kernel(weight: Tensor) -> Tensor:
+def fused_kernel(weight: Tensor) -> Tensor:
     """Convert the 3x3 kernel (O, I, 3, 3) of an upsampled map to a 4x4 transposed convolution kernel (I, O, 4, 4)."""
     outputs, inputs = weight.shape[:2]
     # oneDNN uses this memory layout (pixels first, output channels last) without a slow reordering.
@@ -36,22 +36,22 @@ def merged_kernel(weight: Tensor) -> Tensor:
 class UpsampledConv2d(nn.Conv2d):
     """Nearest x2 upsampling followed by a 3x3 convolution: (B, I, H, W) -> (B, O, 2H, 2W).
 
-    If `merged` is true, both are computed as one transposed convolution where that is faster: with oneDNN on a CPU in
+    If `fused` is true, both are computed as one transposed convolution where that is faster: with oneDNN on a CPU in
     float32 and bf16. The results are equal up to rounding. The fused form does not support second derivatives and is
     not used while the network is compiled or exported.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, kernel_size=3, padding=1)
-        self.merged = True
+        self.fused = True
 
     def forward(self, features: Tensor) -> Tensor:
         """The convolved features at twice the resolution."""
-        usable = HAS_ONEDNN and features.device.type == "cpu" and features.dtype in MERGED_DTYPES
-        if self.merged and usable and not torch.compiler.is_compiling():
+        usable = HAS_ONEDNN and features.device.type == "cpu" and features.dtype in FUSED_DTYPES
+        if self.fused and usable and not torch.compiler.is_compiling():
             dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else features.dtype
             if dtype == torch.float32 or (dtype == torch.bfloat16 and processor_has_bf16()):
-                return cast(Tensor, _Merged.apply(features.to(dtype), self.weight, self.bias))
+                return cast(Tensor, _Fused.apply(features.to(dtype), self.weight, self.bias))
         return super().forward(F.interpolate(features, scale_factor=2, mode="nearest"))
 
 
@@ -59,14 +59,14 @@ def leave_upsampling_plain(network: nn.Module) -> nn.Module:
     """Disable fused upsampling in `network`, in place, and return it."""
     for module in network.modules():
         if isinstance(module, UpsampledConv2d):
-            module.merged = False
+            module.fused = False
     return network
 
 
 def transpose_upsampling(network: nn.Module) -> nn.Module:
     """Replace every UpsampledConv2d of `network` by an nn.ConvTranspose2d, in place, and return it.
 
-    For inference: the kernels are converted once. On a CPU, the speed is that of `UpsampledConv2d` with `merged`.
+    For inference: the kernels are converted once. On a CPU, the speed is that of `UpsampledConv2d` with `fused`.
     """
     for module in list(network.modules()):
         for name, child in module.named_children():
@@ -82,7 +82,7 @@ def processor_has_bf16() -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-class _Merged(torch.autograd.Function):
+class _Fused(torch.autograd.Function):
     """Transposed convolution with a custom backward pass.
 
     In PyTorch's backward pass, the gradient of the bias takes as long as the rest. Converting the kernel in this
@@ -92,7 +92,7 @@ class _Merged(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         with torch.autocast("cpu", enabled=False):  # autocast would round the weights to bf16 before the sum
-            kernel = merged_kernel(weight).to(features.dtype)
+            kernel = fused_kernel(weight).to(features.dtype)
             ctx.save_for_backward(features, kernel)
             ctx.mixing, ctx.bias_dtype = _mixing(weight), bias.dtype
             return F.conv_transpose2d(features, kernel, bias.to(features.dtype), stride=2, padding=1)
@@ -101,9 +101,9 @@ class _Merged(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         features, kernel = ctx.saved_tensors
-        wanted = [*ctx.needs_input_grad[:2], False]
+        needed = [*ctx.needs_input_grad[:2], False]
         to_features, to_kernel, _ = torch.ops.aten.convolution_backward(
-            grad, features, kernel, None, [2, 2], [1, 1], [1, 1], True, [0, 0], 1, wanted
+            grad, features, kernel, None, [2, 2], [1, 1], [1, 1], True, [0, 0], 1, needed
         )
         to_weight = to_bias = None
         with torch.autocast("cpu", enabled=False):
@@ -134,7 +134,7 @@ def _mixing(weight: Tensor) -> Tensor:
 @torch.no_grad()
 def _transposed(convolution: UpsampledConv2d) -> nn.ConvTranspose2d:
     weight = convolution.weight
-    made = nn.ConvTranspose2d(
+    transposed = nn.ConvTranspose2d(
         convolution.in_channels,
         convolution.out_channels,
         kernel_size=4,
@@ -143,6 +143,6 @@ def _transposed(convolution: UpsampledConv2d) -> nn.ConvTranspose2d:
         device=weight.device,
         dtype=weight.dtype,
     )
-    made.weight.copy_(merged_kernel(weight))
-    cast(Tensor, made.bias).copy_(cast(Tensor, convolution.bias))
-    return made
+    transposed.weight.copy_(fused_kernel(weight))
+    cast(Tensor, transposed.bias).copy_(cast(Tensor, convolution.bias))
+    return transposed

@@ -90,7 +90,7 @@ def save_weights(network: nn.Module, config: WeightsConfig, folder: Path, dtype:
         name: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
         for name, value in network.state_dict().items()
     }
-    _refuse_not_finite(tensors, folder)
+    _check_finite(tensors, folder)
     # Neither file gets its final name before both are complete.
     with replacing(folder / CONFIG_FILE) as new_config, replacing(folder / WEIGHTS_FILE) as new_weights:
         save_file(tensors, new_weights)
@@ -128,10 +128,10 @@ def load_weights(path: Path) -> LoadedWeights:
         raise WeightsError(f"The weights in {folder} cannot be read ({error}). Copy or train them again.") from error
     if config.digest not in (None, digest):
         raise WeightsError(
-            f"{folder / WEIGHTS_FILE} is damaged or was exchanged: its SHA-256 is {digest}, and {CONFIG_FILE} records "
+            f"{folder / WEIGHTS_FILE} is damaged or was replaced: its SHA-256 is {digest}, but {CONFIG_FILE} records "
             f"{config.digest}. Copy or train the weights again."
         )
-    _refuse_not_finite(tensors, folder)
+    _check_finite(tensors, folder)
     try:
         with torch.device("meta"):  # compare the shapes before memory is allocated
             expected = create_model(config.model, **config.options).state_dict()
@@ -140,8 +140,8 @@ def load_weights(path: Path) -> LoadedWeights:
     multiple = find_entry(config.model).size_multiple  # also the minimum size
     if config.size % multiple:
         raise WeightsError(
-            f"{folder / CONFIG_FILE}: 'size' is {config.size}, and model '{config.model}' takes {multiple} px or a "
-            "multiple of it. Copy or train the weights again."
+            f"{folder / CONFIG_FILE}: 'size' is {config.size}, but model '{config.model}' requires a multiple of "
+            f"{multiple} px. Copy or train the weights again."
         )
     wrong = sorted(set(expected) ^ set(tensors)) or [
         name for name, value in expected.items() if value.shape != tensors[name].shape
@@ -159,22 +159,22 @@ def load_weights(path: Path) -> LoadedWeights:
 def _check_config(config: WeightsConfig) -> None:
     """Raise TypeError or ValueError for an invalid value in config.json."""
     if not isinstance(config.model, str) or not isinstance(config.options, dict):
-        raise TypeError(f"{CONFIG_FILE}: 'model' must be a name and 'options' a mapping")
+        raise TypeError(f"{CONFIG_FILE}: 'model' must be a name and 'options' a dictionary")
     if not isinstance(config.provenance, dict) or not isinstance(config.digest, str | None):
-        raise TypeError(f"{CONFIG_FILE}: 'provenance' must be a mapping and 'digest' a text")
+        raise TypeError(f"{CONFIG_FILE}: 'provenance' must be a dictionary and 'digest' a string")
     if type(config.size) is not int or not 1 <= config.size <= MAX_SIZE:
         raise ValueError(
-            f"{CONFIG_FILE}: 'size' is {config.size!r}, and must be a number of pixels from 1 to {MAX_SIZE}"
+            f"{CONFIG_FILE}: 'size' is {config.size!r}, but must be a number of pixels from 1 to {MAX_SIZE}"
         )
     if type(config.threshold) not in (int, float) or not 0 <= config.threshold <= 1:
-        raise ValueError(f"{CONFIG_FILE}: 'threshold' is {config.threshold!r}, and must be a probability from 0 to 1")
+        raise ValueError(f"{CONFIG_FILE}: 'threshold' is {config.threshold!r}, but must be a probability from 0 to 1")
 
 
-def _refuse_not_finite(tensors: Mapping[str, Tensor], folder: Path) -> None:
+def _check_finite(tensors: Mapping[str, Tensor], folder: Path) -> None:
     name = first_not_finite(tensors)
     if name is not None:
         raise WeightsError(
-            f"{folder / WEIGHTS_FILE} holds values that are not finite (tensor '{name}'). Train the network again with "
+            f"{folder / WEIGHTS_FILE} has values that are not finite (tensor '{name}'). Train the network again with "
             "a lower learning rate, or in float32."
         )
 

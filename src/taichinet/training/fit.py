@@ -16,7 +16,7 @@ from taichinet.batch import Batch
 from taichinet.datasets.augmentation import AugmentationSettings, augment
 from taichinet.datasets.prepared import Prepared, Regions, TeacherProbabilities
 from taichinet.errors import SettingError
-from taichinet.evaluation.validation import image_dice
+from taichinet.evaluation.metrics import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.training.allocator import keep_freed_memory
 from taichinet.training.checkpoint import CURRENT, Checkpoint, load_checkpoint, save_checkpoint

@@ -8,8 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from written_out import Parts, assert_agree, gflops, weathered
 
-from taichinet.models.baselines.de_resunet import DEResUNet, DEResUNetSettings, region_logits
-from taichinet.models.baselines.de_resunet_blocks import ResidualBlock, StrengthenModule
+from taichinet.models.baselines.de_resunet import (
+    DEResUNet,
+    DEResUNetSettings,
+    ResidualBlock,
+    StrengthenModule,
+    region_logits,
+)
 
 
 def count(*modules: nn.Module) -> int:

@@ -11,9 +11,13 @@ from torch.nn import functional as F
 from written_out import Parts, assert_agree, weathered
 
 from taichinet.errors import SettingError
-from taichinet.models.baselines.aspp import AtrousSpatialPyramidPooling
-from taichinet.models.baselines.deeplabv3 import DeepLabV3, DeepLabV3Settings
-from taichinet.models.baselines.deeplabv3_plus import DeepLabV3Plus, DeepLabV3PlusSettings
+from taichinet.models.baselines.deeplab import (
+    AtrousSpatialPyramidPooling,
+    DeepLabV3,
+    DeepLabV3Plus,
+    DeepLabV3PlusSettings,
+    DeepLabV3Settings,
+)
 from taichinet.models.complexity import measure_complexity
 
 VARIANTS = [

@@ -86,7 +86,7 @@ def test_the_second_channel_is_how_near_a_pixel_is_to_mid_grey() -> None:
     sigma = image.flatten(1).std(dim=1).reshape(2, 1, 1, 1)
     torch.testing.assert_close(contrast_of(image), torch.exp(-((image - 0.5) ** 2) / (2 * sigma**2)))
     assert torch.isfinite(contrast_of(torch.full((1, 1, 4, 4), 0.2))).all()
-    with pytest.raises(SettingError, match="leave in_channels at 1"):
+    with pytest.raises(SettingError, match="requires in_channels=1"):
         create_model("rf-net", contrast_input=True, in_channels=3)
 
 

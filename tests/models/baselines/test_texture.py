@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from taichinet.models.baselines.texture import texture_maps
+from taichinet.models.baselines.de_resunet import texture_maps
 
 
 def mirrored(place: int, length: int) -> int:

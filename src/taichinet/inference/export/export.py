@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from taichinet.errors import SettingError, StorageError, WeightsError
-from taichinet.inference.export.build import ENDINGS, Built, ExportFormat, build
-from taichinet.inference.export.comparison import Comparison, Segment, compare, through
-from taichinet.inference.export.images import Case, ExportImages, find_cases, share_out
+from taichinet.inference.export.comparison import (
+    Case,
+    Comparison,
+    ExportImages,
+    compare,
+    find_cases,
+    segment_with,
+    split_images,
+)
 from taichinet.inference.export.report import ExportReport, write_report
 from taichinet.inference.predictor import Predictor
+from taichinet.inference.runtimes.catalogue import export_formats, find_runtime
 from taichinet.inference.runtimes.eager import PLAIN, Eager
 from taichinet.inference.runtimes.parity import (
     RUNTIMES_FOLDER,
@@ -24,17 +31,13 @@ from taichinet.inference.runtimes.parity import (
     processor,
     write_record,
 )
-from taichinet.inference.runtimes.runtime import Precision, Runtime
+from taichinet.inference.runtimes.runtime import BuildRequest, Built, Precision, Runtime, Segment
 from taichinet.inference.runtimes.tuned import Tuned
 from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights, load_weights
 from taichinet.storage.atomic import replacing_all
 from taichinet.storage.digest import digest_file
 from taichinet.storage.output_folder import output_files, refuse_foreign_files
 
-_PACKAGES = {
-    "onnx": ("onnx", "onnxruntime", "onnxscript"),
-    "openvino": ("onnx", "onnxruntime", "onnxscript", "openvino"),
-}
 _FILE, _IN_PREDICT, _IN_PREDICT_BF16, _TUNED = "the file", "in predict", "in predict, bf16", "tuned PyTorch"
 
 
@@ -44,7 +47,7 @@ class ExportRequest:
 
     Attributes:
         weights: Weights folder, or the weights file in it.
-        form: File format.
+        form: Name of a runtime with a file format: onnx or openvino.
         int8: Whether to quantise to int8.
         output: Path of the exported file.
         images: Data set or folder of the images to compare masks on, see `find_cases`.
@@ -55,7 +58,7 @@ class ExportRequest:
     """
 
     weights: Path
-    form: ExportFormat
+    form: str
     int8: bool
     output: Path
     images: str
@@ -89,30 +92,29 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
         DataError: Too few images.
         StorageError: A file that was not written by an export would be overwritten, or a file cannot be written.
     """
-    _refuse_unusable(request)
+    build = _builder(request)
     refuse_foreign_files(request.output.parent, _output_names(request), request.overwrite)
     loaded = load_weights(request.weights)
     plain = Predictor(loaded, PLAIN, request.threshold, Eager(loaded.network))
-    images = _images(request, loaded)
+    images = _select_images(request, loaded)
     folder = request.weights.parent if request.weights.name == WEIGHTS_FILE else request.weights
     digest = digest_file(folder / WEIGHTS_FILE)
     say(f"Building {request.form} {request.precision}")
-    calibrated_on = images.calibration if request.int8 else ()
-    calibration = [plain.prepare(case.pixels(loaded.channels)).pixels for case in calibrated_on]
+    cases = images.calibration if request.int8 else ()
+    calibration = [plain.prepare(case.pixels(loaded.channels)).pixels for case in cases]
     notes = {"weights": digest, "model": loaded.config.model, "threshold": str(plain.threshold)}
-    output = request.output.parent
-    built = build(request.form, request.precision, loaded, plain.threshold, calibration, notes, output)
+    built = build(BuildRequest(request.precision, loaded, plain.threshold, calibration, notes, request.output.parent))
     say(f"Comparing masks on {len(images.parity)} images")
     comparison = compare(plain, _candidates(request, loaded, built), images.parity)
-    _refuse_unlike(request, comparison)
-    apart, largest = _resizing_difference(built, plain, images.parity)
-    with output_files(output) as temporary:  # OpenVINO writes two files
-        built.save_whole(temporary / request.output.name)
+    _check_parity(request, comparison)
+    apart, largest = _resizing_difference(plain, images.parity)
+    with output_files(request.output.parent) as temporary:  # OpenVINO writes two files
+        built.save_complete(temporary / request.output.name)
     report = ExportReport(
         file=request.output.name,
         form=request.form,
         precision=request.precision,
-        bytes=sum(part.stat().st_size for part in _parts(request.output)),
+        bytes=sum(file.stat().st_size for file in find_runtime(request.form).files(request.output)),
         weights=folder.resolve().name,
         weights_digest=digest,
         size=plain.size,
@@ -126,8 +128,8 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
         largest_grey_difference=largest,
         rows=comparison.parity,
         seconds=comparison.seconds,
-        versions=built.versions,
-        kept=_keep(request, built, comparison, folder, digest),
+        versions={package: version(package) for package in built.packages},
+        kept=_store_graph(request, built, comparison, folder, digest),
     )
     write_report(report, request.output)
     return report
@@ -139,65 +141,84 @@ def _candidates(request: ExportRequest, loaded: LoadedWeights, built: Built) -> 
     if built.bf16_runtime is not None:
         runtimes[_IN_PREDICT_BF16] = built.bf16_runtime
     predictors = {name: Predictor(loaded, PLAIN, request.threshold, runtime) for name, runtime in runtimes.items()}
-    return {_FILE: built.segment, **{name: through(predictor) for name, predictor in predictors.items()}}
+    return {_FILE: built.segment, **{name: segment_with(predictor) for name, predictor in predictors.items()}}
 
 
-def _refuse_unusable(request: ExportRequest) -> None:
-    packages = (*_PACKAGES[request.form], *(("nncf",) if request.int8 and request.form == "openvino" else ()))
+def _builder(request: ExportRequest) -> Callable[[BuildRequest], Built]:
+    """Check the options and return the function that builds the export."""
+    spec = find_runtime(request.form)
+    if spec.build is None:
+        raise SettingError(f"The runtime {spec.name} has no file format. Export for {' or '.join(export_formats())}.")
+    packages = (*spec.packages, *spec.build_packages, *(spec.int8_packages if request.int8 else ()))
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise SettingError(
             f"Exporting {request.form} {request.precision} needs {', '.join(missing)}: pip install 'taichinet[export]'."
         )
-    ending = ENDINGS[request.form]
-    if request.output.suffix != ending:
-        raise SettingError(f"The file {request.output} ends in '{request.output.suffix}'. Name it FILE{ending}.")
+    if request.output.suffix != spec.suffix:
+        raise SettingError(
+            f"The file {request.output} has the suffix '{request.output.suffix}', but must have {spec.suffix}."
+        )
     if request.most_images < 1:
-        raise SettingError(f"The masks of {request.most_images} images cannot be compared. Allow at least one.")
+        raise SettingError(
+            f"The maximum number of images is {request.most_images}, but at least one image must be compared."
+        )
+    return spec.build
 
 
-def _images(request: ExportRequest, loaded: LoadedWeights) -> ExportImages:
+def _select_images(request: ExportRequest, loaded: LoadedWeights) -> ExportImages:
     compared = find_cases(request.images)
     calibrated = None if request.calibration is None else find_cases(request.calibration)
     if not request.int8:
         calibrated = ()
-    return share_out(compared, calibrated, loaded.config, request.most_images)
+    return split_images(compared, calibrated, loaded.config, request.most_images)
 
 
-def _refuse_unlike(request: ExportRequest, comparison: Comparison) -> None:
+def _check_parity(request: ExportRequest, comparison: Comparison) -> None:
     failures = [
         f"{name}: {reason}"
         for name in (_FILE, _IN_PREDICT)
         for reason in comparison.parity[name].failures(request.precision)
     ]
     if failures:
-        remedy = "Export without --int8, or calibrate on more or other images" if request.int8 else "Do not use it"
+        remedy = "Export without --int8, or calibrate with more or other images" if request.int8 else "Use PyTorch"
         raise WeightsError(
             f"The export as {request.form} {request.precision} is refused, and nothing was written: "
             f"{'; '.join(failures)}. {remedy}."
         )
 
 
-def _resizing_difference(built: Built, plain: Predictor, cases: Sequence[Case]) -> tuple[float, int]:
+def _resizing_difference(plain: Predictor, cases: Sequence[Case]) -> tuple[float, int]:
     """Fraction of pixels that the file resizes differently from the training, and the largest difference (0-255)."""
+    import onnxruntime
+
+    from taichinet.inference.export.processing import IMAGE, before_network
+
+    session = onnxruntime.InferenceSession(
+        before_network(plain.channels, plain.size).SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     apart = total = largest = 0
     for case in cases:
         pixels = case.pixels(plain.channels)
-        ours: NDArray[np.int16] = built.resize(pixels).astype(np.int16)
-        difference = np.abs(ours - plain.prepare(pixels).pixels.astype(np.int16))
+        normalised = np.asarray(session.run(None, {IMAGE: pixels[..., None] if pixels.ndim == 2 else pixels})[0])[0]
+        resized = np.round(normalised * 255).astype(np.int16)
+        difference = np.abs(resized - plain.prepare(pixels).pixels.astype(np.int16))
         apart += int(np.count_nonzero(difference))
         total += difference.size
         largest = max(largest, int(difference.max()))
     return apart / total, largest
 
 
-def _keep(request: ExportRequest, built: Built, comparison: Comparison, folder: Path, digest: str) -> tuple[str, ...]:
+def _store_graph(
+    request: ExportRequest, built: Built, comparison: Comparison, folder: Path, digest: str
+) -> tuple[str, ...]:
     """Write the network graph and its records to the weights folder. Returns () if the folder is not writable."""
     name = f"{request.form}-{request.precision}"
     rows: dict[Precision, str] = {request.precision: _IN_PREDICT}
     if built.bf16_runtime is not None:
         rows["bf16"] = _IN_PREDICT_BF16
-    graph = folder / RUNTIMES_FOLDER / f"{name}{ENDINGS[request.form]}"
+    spec = find_runtime(request.form)
+    graph = folder / RUNTIMES_FOLDER / f"{name}{spec.suffix}"
     try:
         graph.parent.mkdir(exist_ok=True)
         for precision in rows:  # a record must never be next to a different graph
@@ -215,7 +236,7 @@ def _keep(request: ExportRequest, built: Built, comparison: Comparison, folder: 
                 seconds=comparison.seconds[row],
                 tuned_seconds=comparison.seconds[_TUNED],
                 plain_seconds=comparison.seconds["plain"],
-                graph_digest=digest_graph(graph),
+                graph_digest=digest_graph(spec.files(graph)),
             )
             write_record(record, graph.parent / f"{request.form}-{precision}.json")
     except (OSError, StorageError):
@@ -225,12 +246,5 @@ def _keep(request: ExportRequest, built: Built, comparison: Comparison, folder: 
 
 def _output_names(request: ExportRequest) -> list[str]:
     """Names of the files that an export writes to the folder of its output."""
-    weights = [request.output.with_suffix(".bin").name] if request.form == "openvino" else []
-    return [request.output.name, *weights, *(f"{request.output.name}.parity.{ending}" for ending in ("json", "md"))]
-
-
-def _parts(file: Path) -> list[Path]:
-    """The file, and for OpenVINO also the .bin file with the weights."""
-    return [
-        part for part in (file, file.with_suffix(".bin")) if part.is_file() and (part == file or file.suffix == ".xml")
-    ]
+    names = [file.name for file in find_runtime(request.form).files(request.output)]
+    return [*names, *(f"{request.output.name}.parity.{ending}" for ending in ("json", "md"))]

@@ -10,8 +10,8 @@ from contextlib import redirect_stdout
 import onnx
 import torch
 
-from taichinet.inference.runtimes.answers import Answers
 from taichinet.inference.runtimes.tuned import fold_batch_norms
+from taichinet.inference.runtimes.wrapper import InferenceWrapper
 from taichinet.models.upsampling import leave_upsampling_plain, transpose_upsampling
 from taichinet.models.weights import LoadedWeights
 
@@ -33,11 +33,11 @@ def network_graph(loaded: LoadedWeights, transposed: bool = False) -> onnx.Model
     """
     folded = fold_batch_norms(loaded.network).cpu()
     network = transpose_upsampling(folded) if transposed else leave_upsampling_plain(folded)
-    answers = Answers(network, disagreement=True).eval()
+    wrapper = InferenceWrapper(network, disagreement=True).eval()
     # Two images, because a batch size of one would be exported as a constant.
     example = torch.rand(2, loaded.channels, loaded.config.size, loaded.config.size)
     with torch.inference_mode():
-        names = [LESION, DISAGREEMENT][: len(answers(example))]
+        names = [LESION, DISAGREEMENT][: len(wrapper(example))]
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     exporter.setLevel(logging.ERROR)
@@ -45,7 +45,7 @@ def network_graph(loaded: LoadedWeights, transposed: bool = False) -> onnx.Model
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                answers,
+                wrapper,
                 (example,),
                 input_names=[NETWORK_IMAGE],
                 output_names=names,
@@ -57,7 +57,7 @@ def network_graph(loaded: LoadedWeights, transposed: bool = False) -> onnx.Model
     finally:
         exporter.setLevel(level)
     if program is None:
-        raise RuntimeError("torch.onnx.export returned no program, though it does so always with dynamo=True")
+        raise RuntimeError("torch.onnx.export returned no program")
     model: onnx.ModelProto = program.model_proto
     return _without_traces(model)
 

@@ -1,4 +1,6 @@
-"""Pre- and post-processing of an exported file: resizing and normalisation; original resolution and threshold.
+"""The complete graph of an exported file: the network graph with pre- and post-processing, for ONNX or OpenVINO.
+
+Pre-processing is resizing and normalisation; post-processing is resizing to the original resolution and the threshold.
 
 Resizing is implemented with matrix products, so that the result does not depend on the runtime: the resize operators
 of runtimes differ. An axis of n pixels is resized to m pixels by a matrix (m, n) of triangle weights
@@ -14,13 +16,20 @@ image is much taller than wide. For such images, up to a quarter of the pixels d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import onnx
+from onnx import compose
 from onnx.parser import parse_model
 
-from taichinet.inference.export.graph import LESION, NETWORK_IMAGE, OPSET
+from taichinet.inference.export.graph import DISAGREEMENT, LESION, NETWORK_IMAGE, OPSET
+
+if TYPE_CHECKING:
+    import openvino
 
 IMAGE, MASK, PROBABILITY = "image", "mask", "probability"
-_NATIVE_SIZE = "native_size"
+_ORIGINAL_SIZE = "native_size"  # name of the tensor (height, width) in exported files
 
 # ITU-R 601 luma as Pillow computes it, in units of 2^-16.
 _LUMA = (19595, 38470, 7471)
@@ -31,20 +40,20 @@ def before_network(channels: int, size: int) -> onnx.ModelProto:
     return _parsed(
         f"""
         before (uint8[height, width, depth] {IMAGE})
-            => (float[1, {channels}, {size}, {size}] {NETWORK_IMAGE}, int64[2] {_NATIVE_SIZE})
+            => (float[1, {channels}, {size}, {size}] {NETWORK_IMAGE}, int64[2] {_ORIGINAL_SIZE})
         {{
           first = Constant <value = int64[1] {{0}}> ()
           second = Constant <value = int64[1] {{1}}> ()
           third = Constant <value = int64[1] {{2}}> ()
           three = Constant <value = int64[1] {{3}}> ()
           shape = Shape ({IMAGE})
-          {_NATIVE_SIZE} = Slice (shape, first, third)
-          colour_shape = Concat <axis = 0> ({_NATIVE_SIZE}, three)
+          {_ORIGINAL_SIZE} = Slice (shape, first, third)
+          colour_shape = Concat <axis = 0> ({_ORIGINAL_SIZE}, three)
           as_float = Cast <to = 1> ({IMAGE})
           colour = Expand (as_float, colour_shape)
           {_grey() if channels == 1 else "planes = Transpose <perm = [2, 0, 1]> (colour)"}
-          height_pixels = Slice ({_NATIVE_SIZE}, first, second)
-          width_pixels = Slice ({_NATIVE_SIZE}, second, third)
+          height_pixels = Slice ({_ORIGINAL_SIZE}, first, second)
+          width_pixels = Slice ({_ORIGINAL_SIZE}, second, third)
           wanted = Constant <value = int64[1] {{{size}}}> ()
           one = Constant <value = float {{1.0}}> ()
           half = Constant <value = float {{0.5}}> ()
@@ -69,7 +78,7 @@ def behind_network(size: int, threshold: float) -> onnx.ModelProto:
     """Float `lesion` (1, 1, S, S) and int64 `original_size` -> uint8 `mask` (0 or 255), float `probability`: (H, W)."""
     return _parsed(
         f"""
-        behind (float[1, 1, {size}, {size}] {LESION}, int64[2] {_NATIVE_SIZE})
+        behind (float[1, 1, {size}, {size}] {LESION}, int64[2] {_ORIGINAL_SIZE})
             => (uint8[height, width] {MASK}, float[height, width] {PROBABILITY})
         {{
           first = Constant <value = int64[1] {{0}}> ()
@@ -77,8 +86,8 @@ def behind_network(size: int, threshold: float) -> onnx.ModelProto:
           third = Constant <value = int64[1] {{2}}> ()
           one = Constant <value = float {{1.0}}> ()
           half = Constant <value = float {{0.5}}> ()
-          height_pixels = Slice ({_NATIVE_SIZE}, first, second)
-          width_pixels = Slice ({_NATIVE_SIZE}, second, third)
+          height_pixels = Slice ({_ORIGINAL_SIZE}, first, second)
+          width_pixels = Slice ({_ORIGINAL_SIZE}, second, third)
           given = Constant <value = int64[1] {{{size}}}> ()
           {_weights("across", "given", "width_pixels", antialias=False)}
           {_weights("down", "given", "height_pixels", antialias=False)}
@@ -145,3 +154,71 @@ def _parsed(text: str) -> onnx.ModelProto:
     model: onnx.ModelProto = parse_model(f'<ir_version: 10, opset_import: ["" : {OPSET}]> {text}')
     onnx.checker.check_model(model)
     return model
+
+
+def complete_onnx(
+    network: onnx.ModelProto, channels: int, size: int, threshold: float, notes: Mapping[str, str]
+) -> onnx.ModelProto:
+    """Compose the network graph with pre- and post-processing.
+
+    Args:
+        network: ONNX graph of the network.
+        channels: Number of input channels of the network.
+        size: Input resolution of the network in pixels.
+        threshold: Probability threshold of the mask.
+        notes: Metadata of the model.
+
+    Returns:
+        Model from uint8 `image` (H, W, 1 or 3) to uint8 `mask` (0 or 255) and float `probability`, both (H, W).
+    """
+    network_only = onnx.ModelProto()
+    network_only.CopyFrom(network)
+    if any(output.name == DISAGREEMENT for output in network_only.graph.output):
+        network_only = onnx.utils.Extractor(network_only).extract_model([NETWORK_IMAGE], [LESION])
+    parts = (
+        compose.add_prefix(before_network(channels, size), "before/", rename_inputs=False, rename_outputs=False),
+        network_only,
+        compose.add_prefix(behind_network(size, threshold), "behind/", rename_inputs=False, rename_outputs=False),
+    )
+    for part in parts:
+        part.ir_version = network.ir_version
+        _one_opset(part, network)
+    joined = compose.merge_models(parts[0], parts[1], io_map=[(NETWORK_IMAGE, NETWORK_IMAGE)])
+    complete: onnx.ModelProto = compose.merge_models(
+        joined, parts[2], io_map=[(LESION, LESION), (_ORIGINAL_SIZE, _ORIGINAL_SIZE)]
+    )
+    complete.producer_name = "taichinet"
+    for key, value in notes.items():
+        complete.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(complete)
+    return complete
+
+
+def _one_opset(part: onnx.ModelProto, like: onnx.ModelProto) -> None:
+    """Set the operator sets of `part` to those of `like`: composed models must list the same operator sets."""
+    versions = {entry.domain: entry.version for entry in like.opset_import} | {
+        entry.domain: entry.version for entry in part.opset_import if entry.domain not in ("", "ai.onnx")
+    }
+    del part.opset_import[:]
+    for domain, version in versions.items():
+        part.opset_import.add(domain=domain, version=version)
+
+
+def complete_openvino(network: openvino.Model, channels: int, size: int, threshold: float) -> openvino.Model:
+    """Compose an OpenVINO model, float or int8, with pre- and post-processing. `network` is modified."""
+    import openvino
+
+    core = openvino.Core()
+    before = core.read_model(before_network(channels, size).SerializeToString())
+    behind = core.read_model(behind_network(size, threshold).SerializeToString())
+    _connect(before.output(NETWORK_IMAGE), network.input(0))
+    _connect(network.output(LESION), behind.input(LESION))
+    _connect(before.output(_ORIGINAL_SIZE), behind.input(_ORIGINAL_SIZE))
+    return openvino.Model(behind.get_results(), before.get_parameters(), "taichinet")
+
+
+def _connect(output: openvino.Output, replaced: openvino.Output) -> None:
+    """Connect all consumers of the parameter `replaced` to the source of the result `output`."""
+    source = output.get_node().input_value(0) if output.get_node().get_type_name() == "Result" else output
+    for target in replaced.get_target_inputs():
+        target.replace_source_output(source)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from taichinet.inference.runtimes.parity import MOST_DICE_COST, Parity
+from taichinet.inference.runtimes.parity import MAX_DICE_LOSS, Parity
 from taichinet.inference.runtimes.runtime import Precision
 from taichinet.storage.atomic import write_json, write_text
 from taichinet.storage.markdown_text import escape_markdown
@@ -83,11 +83,11 @@ def readable(report: ExportReport) -> str:
         f"# Parity of {escape_markdown(Path(report.file).name)}",
         "",
         f"{report.form} {report.precision}, {report.bytes / 1e6:.1f} MB, against plain PyTorch in float32 on "
-        f"{report.parity_images} images at native size ({report.unseen_images} of them not seen in training)"
+        f"{report.parity_images} images at their original resolution ({report.unseen_images} not seen in training)"
         + (f"; calibrated on {report.calibration_images} others." if report.precision == "int8" else "."),
         f"Processor: {escape_markdown(report.processor)}.",
         "",
-        "| | Dice between masks (mean, least) | flipped pixels | largest difference | Dice against truth | cost | ms |",
+        "| | Dice between masks (mean, minimum) | flipped pixels | largest difference | Dice to truth | cost | ms |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         f"| plain PyTorch | | | | {_optional(_plain_dice(report))} | | {1000 * report.seconds['plain']:.0f} |",
     ]
@@ -99,8 +99,8 @@ def readable(report: ExportReport) -> str:
         )
     lines += [
         "",
-        f"int8 may cost at most {MOST_DICE_COST} Dice. Milliseconds are medians of one image with resizing both ways, "
-        "taken in turn.",
+        f"int8 may lose at most {MAX_DICE_LOSS} Dice. Milliseconds are medians per image, including resizing, measured "
+        "alternately.",
         f"The file resizes {report.resized_apart:.2e} of the pixels to another grey value than Pillow, by at most "
         f"{report.largest_grey_difference} of 255.",
         "",

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
 
 from taichinet.errors import SettingError, WeightsError, unknown_name
-from taichinet.inference.runtimes.eager import Eager
+from taichinet.inference.runtimes.catalogue import AUTO, RUNTIMES, find_runtime
 from taichinet.inference.runtimes.parity import (
     RUNTIMES_FOLDER,
     ParityRecord,
@@ -17,14 +16,8 @@ from taichinet.inference.runtimes.parity import (
     read_record,
 )
 from taichinet.inference.runtimes.runtime import Runtime
-from taichinet.inference.runtimes.tuned import Tuned
 from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights
 from taichinet.storage.digest import digest_file
-from taichinet.training.device import choose_device_config
-
-RuntimeChoice = Literal["auto", "eager", "tuned", "onnx", "openvino"]
-
-_PACKAGES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
 def open_runtime(
@@ -38,11 +31,11 @@ def open_runtime(
     """Open a runtime for a network.
 
     `auto` is the fastest validated runtime that is installed and was measured to be faster than tuned PyTorch,
-    otherwise tuned PyTorch. With a GPU, it is always tuned PyTorch. `onnx` and `openvino` need a valid parity record of
-    `taichinet export`.
+    otherwise tuned PyTorch. With a GPU, it is always tuned PyTorch. Runtimes with graph files (onnx and openvino) need
+    a valid parity record of `taichinet export`.
 
     Args:
-        choice: auto, eager, tuned, onnx or openvino.
+        choice: "auto" or the name of a registered runtime: eager, tuned, onnx, openvino.
         loaded: Network and configuration.
         folder: The weights folder.
         disagreement: Whether to compute the disagreement of the two paths.
@@ -56,23 +49,21 @@ def open_runtime(
         SettingError: The name is unknown, or its package is not installed.
         WeightsError: No graph for the requested runtime can be used. The message has each reason.
     """
-    if choice not in get_args(RuntimeChoice):
-        raise unknown_name("runtime", choice, get_args(RuntimeChoice))
-    if choice == "eager":
-        return Eager(loaded.network, choose_device_config("float32", channels_last=False), disagreement)
-    if choice in _PACKAGES:
-        return _open(_fastest_of(choice, folder), folder, disagreement)
-    if choice == "auto" and not accelerated:
-        for record in proven(folder, report):
-            if record.seconds < record.tuned_seconds and find_spec(_PACKAGES[record.runtime]):
+    if choice not in (AUTO, *RUNTIMES):
+        raise unknown_name("runtime", choice, (AUTO, *RUNTIMES))
+    if choice != AUTO and RUNTIMES[choice].suffix:
+        return _open(_fastest_record(choice, folder), loaded, folder, disagreement)
+    if choice == AUTO and not accelerated:
+        for record in validated_records(folder, report):
+            if record.seconds < record.tuned_seconds and not _missing_packages(record.runtime):
                 try:
-                    return _open(record, folder, disagreement)
+                    return _open(record, loaded, folder, disagreement)
                 except WeightsError as error:  # use the next one, which is slower
                     report(str(error))
-    return Tuned(loaded.network, disagreement=disagreement)
+    return RUNTIMES["tuned" if choice == AUTO else choice].open(loaded, folder, "float32", disagreement)
 
 
-def proven(folder: Path, report: Callable[[str], None] = lambda line: None) -> list[ParityRecord]:
+def validated_records(folder: Path, report: Callable[[str], None] = lambda line: None) -> list[ParityRecord]:
     """Read the parity records in a weights folder that are valid for these weights on this CPU.
 
     Args:
@@ -87,25 +78,26 @@ def proven(folder: Path, report: Callable[[str], None] = lambda line: None) -> l
     if not files:
         return []
     digest = digest_file(folder / WEIGHTS_FILE)
-    found = []
+    valid = []
     for file in files:
         try:
             record = read_record(file)
         except WeightsError as error:
             report(str(error))
             continue
-        reason = _why_unusable(record, folder, digest)
+        reason = _reason_not_to_use(record, folder, digest)
         if reason:
             report(f"The graph of {file} is not used: {reason}. Write it again: taichinet export {folder}.")
         else:
-            found.append(record)
-    return sorted(found, key=lambda record: record.seconds / record.tuned_seconds)
+            valid.append(record)
+    return sorted(valid, key=lambda record: record.seconds / record.tuned_seconds)
 
 
-def _why_unusable(record: ParityRecord, folder: Path, weights_digest: str) -> str | None:
+def _reason_not_to_use(record: ParityRecord, folder: Path, weights_digest: str) -> str | None:
     runtimes, graph = (folder / RUNTIMES_FOLDER).resolve(), folder / RUNTIMES_FOLDER / record.graph
     try:
-        if record.runtime not in _PACKAGES:
+        spec = RUNTIMES.get(record.runtime)
+        if spec is None or not spec.suffix:
             return f"there is no graph for the runtime {record.runtime}"
         if not record.holds:
             return "; ".join(record.parity.failures(record.precision))
@@ -114,37 +106,36 @@ def _why_unusable(record: ParityRecord, folder: Path, weights_digest: str) -> st
         if record.processor != processor():
             return f"it was measured on another processor ({record.processor})"
         if not graph.resolve().is_relative_to(runtimes):
-            return f"its path {record.graph} leads out of {folder / RUNTIMES_FOLDER}"
+            return f"its path {record.graph} is outside of {folder / RUNTIMES_FOLDER}"
         if not record.graph_digest:
             return "the record has no digest of the graph, so the graph is unverified"
-        if record.graph_digest != digest_graph(graph):
+        if record.graph_digest != digest_graph(spec.files(graph)):
             return f"the content of {record.graph} is not the one that was exported"
     except (OSError, RuntimeError, ValueError) as error:  # missing file, symbolic link loop, name with a null byte
         return f"{record.graph} cannot be read ({error})"
     return None
 
 
-def _fastest_of(name: str, folder: Path) -> ParityRecord:
-    if not find_spec(_PACKAGES[name]):
-        raise SettingError(f"The runtime {name} needs the package {_PACKAGES[name]}: pip install 'taichinet[export]'.")
+def _missing_packages(runtime: str) -> list[str]:
+    return [package for package in find_runtime(runtime).packages if not find_spec(package)]
+
+
+def _fastest_record(name: str, folder: Path) -> ParityRecord:
+    missing = _missing_packages(name)
+    if missing:
+        raise SettingError(f"The runtime {name} needs the package {missing[0]}: pip install 'taichinet[export]'.")
     reasons: list[str] = []
-    records = [record for record in proven(folder, reasons.append) if record.runtime == name]
+    records = [record for record in validated_records(folder, reasons.append) if record.runtime == name]
     if not records:
         raise WeightsError(
-            f"Nothing proves that {name} gives the masks of the weights in {folder} on this processor. Write and "
-            f"check its graph: taichinet export {folder} --format {name} --images DATA -o FILE."
+            f"No graph of {name} was verified for the weights in {folder} on this processor. Write and verify one: "
+            f"taichinet export {folder} --format {name} --images DATA -o FILE."
             + "".join(f"\n  - {reason}" for reason in reasons)
         )
     return records[0]
 
 
-def _open(record: ParityRecord, folder: Path, disagreement: bool) -> Runtime:
+def _open(record: ParityRecord, loaded: LoadedWeights, folder: Path, disagreement: bool) -> Runtime:
     folder = folder.parent if folder.name == WEIGHTS_FILE else folder
     graph = folder / RUNTIMES_FOLDER / record.graph
-    if record.runtime == "onnx":
-        from taichinet.inference.runtimes.onnx import OnnxRuntime
-
-        return OnnxRuntime(graph, record.precision, disagreement=disagreement)
-    from taichinet.inference.runtimes.openvino import OpenVino
-
-    return OpenVino(graph, record.precision, disagreement=disagreement)
+    return RUNTIMES[record.runtime].open(loaded, graph, record.precision, disagreement)

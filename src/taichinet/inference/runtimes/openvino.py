@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import io
 from collections import deque
+from contextlib import redirect_stdout
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from taichinet.errors import WeightsError
-from taichinet.inference.runtimes.runtime import Maps, Precision, RuntimeDescription
+from taichinet.inference.runtimes.runtime import (
+    BuildRequest,
+    Built,
+    Maps,
+    Precision,
+    Runtime,
+    RuntimeDescription,
+    RuntimeSpec,
+    Segmentation,
+)
+from taichinet.models.weights import LoadedWeights
+
+if TYPE_CHECKING:
+    import openvino
 
 
 class OpenVino:
@@ -36,20 +50,22 @@ class OpenVino:
         Raises:
             WeightsError: The graph cannot be opened, or the CPU does not support bf16.
         """
+        import openvino
+
         self._disagreement = disagreement
         self.description = RuntimeDescription("openvino", precision)
         self._core = openvino.Core()
         if precision == "bf16" and not has_bf16():
             raise WeightsError(
-                "This processor has no bf16 arithmetic, so OpenVINO would compute in float32 under another name. "
-                "Use float32 or int8."
+                "This processor has no bf16 arithmetic: OpenVINO would compute in float32 instead. Use float32 or int8."
             )
         self._settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32"}
         if threads:
             self._settings["INFERENCE_NUM_THREADS"] = threads
         try:
             self._model = self._core.read_model(model) if isinstance(model, Path) else model
-            self._alone = self._core.compile_model(self._model, "CPU", self._settings | {"PERFORMANCE_HINT": "LATENCY"})
+            settings = self._settings | {"PERFORMANCE_HINT": "LATENCY"}
+            self._latency_model = self._core.compile_model(self._model, "CPU", settings)
         except RuntimeError as error:
             raise WeightsError(
                 f"The graph {model} cannot be opened ({error}). Write it again: `taichinet export`."
@@ -58,25 +74,26 @@ class OpenVino:
     def maps(self, images: NDArray[np.uint8]) -> Maps:
         """Output of the network for uint8 images (B, C, S, S)."""
         image = images.astype(np.float32) / np.float32(255)
-        planes = self._whole(image) if len(image) == 1 else self._each(image)
+        planes = self._run_batch(image) if len(image) == 1 else self._run_in_parallel(image)
         return Maps(lesion=planes[0], disagreement=planes[1] if len(planes) > 1 and self._disagreement else None)
 
-    def _whole(self, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    def _run_batch(self, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Outputs for a batch of float images (B, C, S, S), each (B, S, S)."""
-        found = self._alone([image])
-        return [np.array(found[i], dtype=np.float32)[:, 0] for i in range(len(self._alone.outputs))]
+        outputs = self._latency_model([image])
+        return [np.array(outputs[i], dtype=np.float32)[:, 0] for i in range(len(self._latency_model.outputs))]
 
-    def _each(self, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    def _run_in_parallel(self, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """The same outputs, with as many images in parallel as OpenVINO recommends."""
-        requests, running = self._requests, deque[openvino.InferRequest]()
-        answers: list[list[NDArray[np.float32]]] = [[] for _ in self._alone.outputs]
+        requests = self._requests
+        running: deque[openvino.InferRequest] = deque()
+        outputs: list[list[NDArray[np.float32]]] = [[] for _ in self._latency_model.outputs]
 
         def collect() -> None:
             request = running[0]
             request.wait()  # if interrupted here, the request is still in `running`
             running.popleft()
-            for i, answer in enumerate(answers):
-                answer.append(np.array(request.get_output_tensor(i).data[:, 0], dtype=np.float32))
+            for i, parts in enumerate(outputs):
+                parts.append(np.array(request.get_output_tensor(i).data[:, 0], dtype=np.float32))
 
         try:
             for row in range(len(image)):
@@ -89,7 +106,7 @@ class OpenVino:
         finally:  # after an interrupt, no request may continue to run
             for request in running:
                 request.wait()
-        return [np.concatenate(answer) for answer in answers]
+        return [np.concatenate(parts) for parts in outputs]
 
     @cached_property
     def _requests(self) -> list[openvino.InferRequest]:
@@ -103,4 +120,54 @@ class OpenVino:
 
 def has_bf16() -> bool:
     """Whether OpenVINO supports bf16 on this CPU."""
+    import openvino
+
     return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def _open(loaded: LoadedWeights, graph: Path, precision: Precision, disagreement: bool) -> Runtime:
+    return OpenVino(graph, precision, disagreement=disagreement)
+
+
+def _build(request: BuildRequest) -> Built:
+    import openvino
+
+    from taichinet.inference.export.graph import network_graph
+    from taichinet.inference.export.processing import complete_openvino
+    from taichinet.inference.export.quantise import openvino_int8
+
+    loaded, precision = request.loaded, request.precision
+    core = openvino.Core()
+    network = core.read_model(network_graph(loaded, transposed=True).SerializeToString())
+    if precision == "int8":
+        with redirect_stdout(io.StringIO()):  # its progress bars
+            network = openvino_int8(network, request.calibration)
+    complete = complete_openvino(network.clone(), loaded.channels, loaded.config.size, request.threshold)
+    for key, value in request.notes.items():
+        complete.set_rt_info(value, ["taichinet", key])
+    compiled = core.compile_model(complete, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"})
+
+    def segment(pixels: NDArray[np.uint8]) -> Segmentation:
+        outputs = compiled([pixels[..., None] if pixels.ndim == 2 else pixels])
+        return np.array(outputs["mask"]) > 0, np.array(outputs["probability"], dtype=np.float32)
+
+    return Built(
+        runtime=OpenVino(network, precision),
+        segment=segment,
+        save_graph=lambda path: openvino.save_model(network, path, compress_to_fp16=False),
+        save_complete=lambda path: openvino.save_model(complete, path, compress_to_fp16=False),
+        packages=("torch", "onnx", "onnxscript", "openvino", *(["nncf"] if precision == "int8" else [])),
+        bf16_runtime=OpenVino(network, "bf16") if precision == "float32" and has_bf16() else None,
+    )
+
+
+SPEC = RuntimeSpec(
+    "openvino",
+    _open,
+    packages=("openvino",),
+    suffix=".xml",
+    companions=(".bin",),
+    build=_build,
+    build_packages=("onnx", "onnxruntime", "onnxscript"),
+    int8_packages=("nncf",),
+)

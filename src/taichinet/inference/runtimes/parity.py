@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
 
 from taichinet.errors import WeightsError
-from taichinet.inference.runtimes.runtime import Precision, RuntimeDescription, RuntimeName
+from taichinet.inference.runtimes.runtime import Precision, RuntimeDescription
 from taichinet.storage.atomic import write_json
 from taichinet.storage.digest import digest_bytes, digest_file
 from taichinet.storage.documents import read_json
@@ -18,10 +19,10 @@ from taichinet.storage.documents import read_json
 RUNTIMES_FOLDER = "runtimes"
 """Folder in a weights folder for network graphs and their parity records."""
 
-MOST_DICE_COST = 0.005
+MAX_DICE_LOSS = 0.005
 """Maximum decrease in mean Dice against the ground truth."""
 
-LEAST_AGREEMENT: dict[Precision, float] = {"float32": 0.999, "bf16": 0.99, "int8": 0.995}
+MIN_AGREEMENT: dict[Precision, float] = {"float32": 0.999, "bf16": 0.99, "int8": 0.995}
 """Minimum mean Dice between the masks of a runtime and of plain PyTorch.
 
 For bf16 and int8, it only applies if no image has a ground truth.
@@ -60,11 +61,11 @@ class Parity:
     def failures(self, precision: Precision) -> list[str]:
         """Reasons why the runtime differs too much from plain PyTorch; empty if it does not."""
         cost = self.dice_cost
-        if cost is not None and cost > MOST_DICE_COST:
-            return [f"it costs {cost:.4f} Dice ({self.plain_dice:.4f} to {self.dice:.4f}), more than {MOST_DICE_COST}"]
-        least = LEAST_AGREEMENT[precision]
-        if (cost is None or precision == "float32") and self.agreement < least:
-            return [f"its masks agree with plain PyTorch's at Dice {self.agreement:.4f} only, less than {least}"]
+        if cost is not None and cost > MAX_DICE_LOSS:
+            return [f"it loses {cost:.4f} Dice ({self.plain_dice:.4f} to {self.dice:.4f}), more than {MAX_DICE_LOSS}"]
+        minimum = MIN_AGREEMENT[precision]
+        if (cost is None or precision == "float32") and self.agreement < minimum:
+            return [f"its masks have Dice {self.agreement:.4f} with those of plain PyTorch, less than {minimum}"]
         return []
 
 
@@ -86,7 +87,7 @@ class ParityRecord:
             used.
     """
 
-    runtime: RuntimeName
+    runtime: str
     precision: Precision
     graph: str
     weights_digest: str
@@ -128,7 +129,7 @@ def read_record(file: Path) -> ParityRecord:
         record = TypeAdapter(ParityRecord).validate_python(content)
         numbers = [value for value in {**asdict(record), **asdict(record.parity)}.values() if isinstance(value, float)]
         if not all(map(math.isfinite, numbers)) or min(record.seconds, record.tuned_seconds) <= 0:
-            raise ValueError("it holds numbers that are not finite, or seconds that are not positive")
+            raise ValueError("it has numbers that are not finite, or seconds that are not positive")
     except ValueError as error:
         reason = str(error).replace("\n", " ")[:300]
         raise WeightsError(
@@ -137,10 +138,9 @@ def read_record(file: Path) -> ParityRecord:
     return record
 
 
-def digest_graph(file: Path) -> str:
-    """SHA-256 of a graph file and, for OpenVINO, of the .bin file with its weights."""
-    parts = [file, *([file.with_suffix(".bin")] if file.suffix == ".xml" else [])]
-    return digest_bytes("".join(digest_file(part) for part in parts).encode())
+def digest_graph(files: Iterable[Path]) -> str:
+    """Digest of all files of a graph, see `RuntimeSpec.files`."""
+    return digest_bytes("".join(digest_file(file) for file in files).encode())
 
 
 def processor() -> str:
@@ -151,8 +151,8 @@ def processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     flags = next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), [])
-    deciding = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
-    return " ".join([names[0] if names else platform.machine(), *(name for name in deciding if name in flags)])
+    relevant = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+    return " ".join([names[0] if names else platform.machine(), *(name for name in relevant if name in flags)])
 
 
 def has_int8_dot_products() -> bool:

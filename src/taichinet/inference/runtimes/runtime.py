@@ -1,23 +1,30 @@
-"""Interface of the inference runtimes."""
+"""Interface of the inference runtimes, and the description by which a runtime is registered."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-RuntimeName = Literal["eager", "tuned", "onnx", "openvino"]
+from taichinet.models.weights import LoadedWeights
+
 Precision = Literal["float32", "bf16", "int8"]
-RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
+
+Segmentation = tuple[NDArray[np.bool_], NDArray[np.float32]]
+"""Mask and probability of one image, (H, W) at its original resolution."""
+
+Segment = Callable[[NDArray[np.uint8]], Segmentation]
 
 
 @dataclass(frozen=True)
 class RuntimeDescription:
     """Name of the runtime, and precision of most of its arithmetic."""
 
-    name: RuntimeName
+    name: str
     precision: Precision
 
     def __str__(self) -> str:
@@ -46,3 +53,75 @@ class Runtime(Protocol):
 
     def maps(self, images: NDArray[np.uint8]) -> Maps:
         """Output of the network for uint8 images (B, C, S, S) at its input resolution, with B at least 1."""
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What an export is built from.
+
+    Attributes:
+        precision: "int8" for quantisation; otherwise the graph is float32.
+        loaded: Network and configuration.
+        threshold: Probability threshold of the mask.
+        calibration: Calibration images for int8, each uint8 (C, S, S); not used otherwise.
+        notes: Metadata for the complete graph.
+        folder: Folder for temporary files.
+    """
+
+    precision: Precision
+    loaded: LoadedWeights
+    threshold: float
+    calibration: Sequence[NDArray[np.uint8]]
+    notes: Mapping[str, str]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Built:
+    """An export in memory.
+
+    Attributes:
+        runtime: The network graph, in the runtime of `taichinet predict`.
+        segment: Runs the complete graph, with pre- and post-processing.
+        save_graph: Writes the network graph.
+        save_complete: Writes the complete graph.
+        packages: Packages whose versions are recorded in the report.
+        bf16_runtime: The same float32 graph computed in bf16, or None if runtime or CPU do not support it.
+    """
+
+    runtime: Runtime
+    segment: Segment
+    save_graph: Callable[[Path], None]
+    save_complete: Callable[[Path], None]
+    packages: tuple[str, ...]
+    bf16_runtime: Runtime | None = None
+
+
+@dataclass(frozen=True)
+class RuntimeSpec:
+    """One runtime: how it is opened and, if it has files of its own, how they are built.
+
+    Attributes:
+        name: Name for `taichinet predict --runtime` and `taichinet export --format`.
+        open: Opens the runtime from (weights, graph file, precision of the graph, whether to compute the
+            disagreement). If `suffix` is empty, the path is the weights folder.
+        packages: Packages that are needed to open it.
+        suffix: Suffix of its graph files; empty if it runs the network of the weights without a graph file.
+        companions: Suffixes of further files with the same stem that belong to a graph file.
+        build: Builds an export; None if `taichinet export` does not support it.
+        build_packages: Further packages that are needed to build an export.
+        int8_packages: Further packages that are needed for int8.
+    """
+
+    name: str
+    open: Callable[[LoadedWeights, Path, Precision, bool], Runtime]
+    packages: tuple[str, ...] = ()
+    suffix: str = ""
+    companions: tuple[str, ...] = ()
+    build: Callable[[BuildRequest], Built] | None = None
+    build_packages: tuple[str, ...] = ()
+    int8_packages: tuple[str, ...] = ()
+
+    def files(self, graph: Path) -> tuple[Path, ...]:
+        """All files of the graph file `graph`."""
+        return (graph, *(graph.with_suffix(suffix) for suffix in self.companions))

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from taichinet.inference.runtimes.eager import Eager
-from taichinet.inference.runtimes.runtime import RuntimeName
+from taichinet.inference.runtimes.runtime import Precision, Runtime, RuntimeSpec
 from taichinet.models.upsampling import transpose_upsampling
+from taichinet.models.weights import LoadedWeights
 from taichinet.training.device import DeviceConfig, choose_device_config
 
 
 class Tuned(Eager):
     """An optimised copy of the network, with the same outputs as `Eager` up to rounding."""
 
-    name: RuntimeName = "tuned"
+    name = "tuned"
 
     def __init__(
         self, network: nn.Module, device_config: DeviceConfig | None = None, disagreement: bool = True
@@ -51,3 +53,10 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
                 module[i] = fuse_conv_bn_eval(convolution, norm)
                 module[i + 1] = nn.Identity()
     return folded
+
+
+def _open(loaded: LoadedWeights, graph: Path, precision: Precision, disagreement: bool) -> Runtime:
+    return Tuned(loaded.network, disagreement=disagreement)
+
+
+SPEC = RuntimeSpec("tuned", _open)

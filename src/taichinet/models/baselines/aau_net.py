@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from taichinet.batch import Prediction, at_least_float32
 from taichinet.errors import SettingError
-from taichinet.models.blocks import UpConv, downsample, level_widths
+from taichinet.models.blocks import ConvBlock, UpConv, deep_to_shallow, encode, level_widths
+from taichinet.models.entry import Entry, Source
 from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
 from taichinet.models.settings import BaselineSettings
 
@@ -27,20 +28,8 @@ class AAUNetSettings(BaselineSettings):
     """Options of an AAU-Net. The defaults are the most likely assembly: 48.98M parameters with RGB input."""
 
     width: int = Field(default=32, ge=1, le=MAX_WIDTH, description="channels of the first level")
-    modules_per_stage: int = Field(default=2, ge=1, le=2, description="attention modules in the place of convolutions")
+    modules_per_stage: int = Field(default=2, ge=1, le=2, description="attention modules per encoder or decoder stage")
     up_convolution: bool = Field(default=False, description="a 3x3 convolution after each upsampling")
-
-
-class ConvBlock(nn.Sequential):
-    """Convolution with padding that keeps the resolution, BatchNorm, ReLU: (B, in, H, W) -> (B, out, H, W)."""
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, dilation: int = 1) -> None:
-        padding = dilation * (kernel // 2)
-        super().__init__(
-            nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation),
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(inplace=True),
-        )
 
 
 class ChannelAttention(nn.Module):
@@ -98,31 +87,30 @@ class AAUNet(nn.Module):
         widths = level_widths(self.settings.width)
         inputs = (self.settings.in_channels, *widths[:-1])
         self.encoder = nn.ModuleList(self._stage(i, o, k) for i, o, k in zip(inputs, widths, KERNELS_DOWN, strict=True))
-        deep_to_shallow = tuple(zip(widths[:0:-1], widths[-2::-1], strict=True))
+        steps = deep_to_shallow(widths)
         self.ups = nn.ModuleList(
             UpConv(deep, shallow) if self.settings.up_convolution else nn.Upsample(scale_factor=2, mode="nearest")
-            for deep, shallow in deep_to_shallow
+            for deep, shallow in steps
         )
         self.decoder = nn.ModuleList(
             self._stage(shallow + (shallow if self.settings.up_convolution else deep), shallow, kernel)
-            for (deep, shallow), kernel in zip(deep_to_shallow, KERNELS_UP, strict=True)
+            for (deep, shallow), kernel in zip(steps, KERNELS_UP, strict=True)
         )
         self.output = nn.Conv2d(self.settings.width, self.settings.num_classes, kernel_size=1)
 
     def forward(self, image: Tensor) -> Prediction:
         """Image (B, C, H, W) in [0, 1], H and W multiples of 16 -> Prediction with one path.
 
-        Raises SettingError for a wrong shape, or for a training batch of one image, which BatchNorm cannot normalise.
+        Raises:
+            SettingError: Wrong shape, or a training batch of one image: BatchNorm cannot normalise a single value.
         """
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
         if self.training and len(image) == 1:
             raise SettingError(
-                "AAU-Net normalises one pooled value a channel and image over the batch, so it cannot be trained on a "
-                "batch of one image. Give batches of two or more."
+                "AAU-Net cannot be trained on a batch of one image: BatchNorm normalises one pooled value per channel "
+                "and image over the batch. Use batches of two or more."
             )
-        skips = [self.encoder[0](image)]
-        for stage in self.encoder[1:]:
-            skips.append(stage(downsample(skips[-1])))
+        skips = encode(self.encoder, image)
         features = skips.pop()
         for up, stage in zip(self.ups, self.decoder, strict=True):
             features = stage(torch.cat([skips.pop(), up(features)], dim=1))
@@ -131,3 +119,14 @@ class AAUNet(nn.Module):
     def _stage(self, in_channels: int, channels: int, kernel: int) -> nn.Sequential:
         inputs = (in_channels, *(channels,) * (self.settings.modules_per_stage - 1))
         return nn.Sequential(*(HybridAdaptiveAttention(i, channels, kernel) for i in inputs))
+
+
+ENTRY = Entry(
+    "AAU-Net",
+    AAUNetSettings,
+    AAUNet,
+    "Chen et al., TMI 2023",
+    "medium",
+    Source(48_979_155, 124.48),
+    note="Only its attention module was released; how the modules are assembled is inferred.",
+)

@@ -14,7 +14,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from taichinet.batch import Prediction, at_least_float32
-from taichinet.models.blocks import DoubleConv, UpConv, downsample, level_widths
+from taichinet.models.blocks import DoubleConv, UpConv, deep_to_shallow, encode, level_widths
+from taichinet.models.entry import Entry, Source
 from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
 from taichinet.models.settings import BaselineSettings
 
@@ -51,20 +52,29 @@ class AttentionUNet(nn.Module):
         widths = level_widths(self.settings.width)
         inputs = (self.settings.in_channels, *widths[:-1])
         self.encoder = nn.ModuleList(DoubleConv(i, o) for i, o in zip(inputs, widths, strict=True))
-        deep_to_shallow = tuple(zip(widths[:0:-1], widths[-2::-1], strict=True))
-        self.ups = nn.ModuleList(UpConv(deep, shallow) for deep, shallow in deep_to_shallow)
-        self.gates = nn.ModuleList(AttentionGate(shallow) for _, shallow in deep_to_shallow)
-        self.decoder = nn.ModuleList(DoubleConv(2 * shallow, shallow) for _, shallow in deep_to_shallow)
+        steps = deep_to_shallow(widths)
+        self.ups = nn.ModuleList(UpConv(deep, shallow) for deep, shallow in steps)
+        self.gates = nn.ModuleList(AttentionGate(shallow) for _, shallow in steps)
+        self.decoder = nn.ModuleList(DoubleConv(2 * shallow, shallow) for _, shallow in steps)
         self.output = nn.Conv2d(self.settings.width, self.settings.num_classes, kernel_size=1)
 
     def forward(self, image: Tensor) -> Prediction:
         """Image (B, C, H, W) in [0, 1], H and W multiples of 16 -> Prediction with one path."""
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
-        skips = [self.encoder[0](image)]
-        for level in self.encoder[1:]:
-            skips.append(level(downsample(skips[-1])))
+        skips = encode(self.encoder, image)
         features = skips.pop()
         for up, gate, block in zip(self.ups, self.gates, self.decoder, strict=True):
             raised = up(features)
             features = block(torch.cat([gate(skips.pop(), raised), raised], dim=1))
         return Prediction(positive=at_least_float32(self.output(features)))
+
+
+ENTRY = Entry(
+    "Attention U-Net",
+    AttentionUNetSettings,
+    AttentionUNet,
+    "Oktay et al., MIDL 2018",
+    "high",
+    Source(8_726_077, 25.48),
+    note="The usual two-dimensional version; Table IV's base width is unknown.",
+)

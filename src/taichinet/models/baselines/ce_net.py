@@ -3,23 +3,79 @@
 Certain: the complete network, from the official code. The paper does not state whether the branches of the context
 modules share weights; they do in the code and here. One deviation for small images: a pooling window larger than the
 deepest feature map is reduced to the size of the map, so that sizes below 192 pixels work. At 192 pixels and above, the
-network is that of the official code.
+network is that of the official code. The decoder blocks and the output head are also used by FAT-Net.
 """
 
 from __future__ import annotations
 
+import math
+from typing import Self
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from taichinet.batch import Prediction, at_least_float32
-from taichinet.models.backbones import ResNetEncoder
-from taichinet.models.baselines.bottleneck_decoder import BottleneckUp, TransposedHead, TransposedHeadSettings
+from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
+from taichinet.models.blocks import ConvBlock
+from taichinet.models.entry import Entry, Source
 from taichinet.models.input_size import check_input
 
 SIZE_MULTIPLE = 32
 POOL_WINDOWS = (2, 3, 5, 6)
 DEEP_CHANNELS = 512
+
+
+class BottleneckUp(nn.Sequential):
+    """Upsampling bottleneck block: (B, in, H, W) -> (B, out, 2H, 2W).
+
+    1x1 convolution to in/4 channels, 3x3 transposed convolution with stride 2, 1x1 convolution; each is followed by
+    BatchNorm and ReLU.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        hidden = in_channels // 4
+        super().__init__(
+            *ConvBlock(in_channels, hidden, kernel=1),
+            nn.ConvTranspose2d(hidden, hidden, kernel_size=3, stride=2, padding=1, output_padding=1),
+            nn.BatchNorm2d(hidden),
+            nn.ReLU(inplace=True),
+            *ConvBlock(hidden, out_channels, kernel=1),
+        )
+
+
+class TransposedHeadSettings(PretrainedSettings):
+    """Options of a network that ends with `TransposedHead`.
+
+    `lesion_prior` is the initial probability of lesion, set by the output bias. With the initialisation of the sources
+    (0.5), the background pixels turn off all features of the head at the lesion. The output there is only its bias, and
+    stays below 1/2 for hundreds of steps: see docs/fidelity.md.
+    """
+
+    lesion_prior: float = Field(
+        default=0.1, gt=0, le=0.5, description="initial probability of lesion; 0.5: PyTorch's default bias"
+    )
+
+    def for_second_path(self) -> Self:
+        """Settings without the lesion prior: the prior of the second path is `CouplingSettings.background_prior`."""
+        return self.model_copy(update={"lesion_prior": 0.5})
+
+
+class TransposedHead(nn.Sequential):
+    """Output head from features at half resolution to logits: (B, C, H/2, W/2) -> (B, R, H, W)."""
+
+    def __init__(self, channels: int, regions: int, lesion_prior: float) -> None:
+        """Initialise the last bias to the logit of `lesion_prior`; 0.5 keeps PyTorch's default initialisation."""
+        super().__init__(
+            nn.ConvTranspose2d(channels, 32, kernel_size=4, stride=2, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(32, 32, kernel_size=3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(32, regions, kernel_size=3, padding=1),
+        )
+        if lesion_prior < 0.5:
+            nn.init.constant_(self[-1].bias, math.log(lesion_prior / (1 - lesion_prior)))  # type: ignore[arg-type]
 
 
 class CENetSettings(TransposedHeadSettings):
@@ -93,3 +149,14 @@ class CENet(nn.Module):
         for block, skip in zip(self.decoder, (third, second, first), strict=False):
             features = block(features) + skip
         return Prediction(positive=at_least_float32(self.head(self.decoder[-1](features))))
+
+
+ENTRY = Entry(
+    "CE-Net",
+    CENetSettings,
+    CENet,
+    "Gu et al., TMI 2019",
+    "high",
+    Source(29_003_093, 10.95, repeated_gflops=0.694),
+    size_multiple=SIZE_MULTIPLE,
+)

@@ -19,23 +19,126 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from taichinet.batch import Prediction, at_least_float32
-from taichinet.models.baselines.de_resunet_blocks import (
-    RefinementBlock,
-    ResidualBlock,
-    ResidualEncoder,
-    SqueezeExcitation,
-    StrengthenModule,
-    leaky,
-)
-from taichinet.models.baselines.texture import TEXTURES, texture_maps
+from taichinet.models.blocks import SqueezeExcitation, without_autocast
+from taichinet.models.entry import Entry, Source
 from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
 from taichinet.models.settings import BaselineSettings
+
+SLOPE = 0.2  # of LeakyReLU
+GREY_LEVELS = 8
+WINDOW = 5  # of the texture maps, in pixels
+TEXTURES = 4  # mean, standard deviation, contrast, dissimilarity
 
 
 class DEResUNetSettings(BaselineSettings):
     """Options of a DE-ResUnet."""
 
     width: int = Field(default=16, ge=1, le=MAX_WIDTH, description="channels of the first level")
+
+
+def leaky(features: Tensor) -> Tensor:
+    """LeakyReLU with slope 0.2."""
+    return F.leaky_relu(features, SLOPE)
+
+
+class ResidualBlock(nn.Module):
+    """Pre-activation residual block: (B, in, H, W) -> (B, out, H / stride, W / stride)."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.BatchNorm2d(in_channels),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(in_channels, out_channels, kernel_size=3, stride=stride, padding=1),
+            nn.BatchNorm2d(out_channels),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1),
+        )
+        self.stride = stride
+        self.shortcut = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Sum of body and shortcut. The input of the shortcut has no BatchNorm or activation."""
+        # Pixels are selected by slicing and not by the stride of the 1x1 convolution: oneDNN's gradient of a strided
+        # 1x1 convolution writes past its buffer if there are fewer channels than vector lanes (oneDNN issue 6035),
+        # which corrupts memory.
+        pixels = features[..., :: self.stride, :: self.stride]
+        out: Tensor = self.body(features) + self.shortcut(pixels)
+        return out
+
+
+class RefinementBlock(nn.Module):
+    """Two 3x3 convolutions and ReLU, plus a 1x1 convolution and LeakyReLU: (B, in, H, W) -> (B, out, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1),
+            nn.BatchNorm2d(out_channels),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1),
+            nn.ReLU(),
+        )
+        self.shortcut = nn.Conv2d(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The refined features."""
+        out: Tensor = self.body(features) + leaky(self.shortcut(features))
+        return out
+
+
+class ResidualEncoder(nn.Module):
+    """Residual encoder: (B, in, H, W) -> four levels, shallow to deep.
+
+    The levels have w, 2w, 4w and 8w channels at 1, 1/2, 1/4 and 1/8 of the input resolution.
+    """
+
+    def __init__(self, in_channels: int, width: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(
+            nn.Conv2d(in_channels, width, kernel_size=3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(width, width, kernel_size=3, padding=1),
+        )
+        self.first_shortcut = nn.Conv2d(in_channels, width, kernel_size=1)
+        self.deeper = nn.ModuleList(ResidualBlock(width * i, width * i * 2, stride=2) for i in (1, 2, 4))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Features of the four levels."""
+        levels = [self.first(features) + self.first_shortcut(features)]
+        for block in self.deeper:
+            levels.append(block(levels[-1]))
+        return tuple(levels)
+
+
+class StrengthenModule(nn.Module):
+    """Background knowledge for one class: class map X, background map Y and image Z -> (B, width, H, W)."""
+
+    def __init__(self, image_channels: int, width: int) -> None:
+        super().__init__()
+        self.attend = nn.Sequential(
+            RefinementBlock(1 + image_channels, width),
+            RefinementBlock(width, width),
+            nn.Conv2d(width, 1, kernel_size=1),
+            nn.Sigmoid(),
+        )
+        self.refine = RefinementBlock(1, width)
+
+    def forward(self, tissue: Tensor, background: Tensor, image: Tensor) -> Tensor:
+        """RA((1 + A) X + (2 - Y) A), where A is the attention map of [X, Z].
+
+        Args:
+            tissue: Probability X of the class, (B, 1, H, W).
+            background: Probability Y of the background, (B, 1, H, W).
+            image: Image Z, (B, C, H, W).
+
+        Returns:
+            Features (B, width, H, W).
+        """
+        attention = self.attend(torch.cat([tissue, image], dim=1))
+        strengthened: Tensor = self.refine((1 + attention) * tissue + (2 - background) * attention)
+        return strengthened
 
 
 class SideMap(nn.Module):
@@ -143,3 +246,55 @@ def region_logits(classes: Tensor) -> Tensor:
         for r in range(1, count)
     ]
     return torch.cat(regions, dim=1)
+
+
+@torch.no_grad()
+def texture_maps(image: Tensor) -> Tensor:
+    """Compute four texture maps from grey-level co-occurrence matrices.
+
+    Grey values are quantised to eight equal levels. A pair consists of a pixel (level i) and its right neighbour
+    (level j; pixels of the last column are paired with themselves). p(i, j) is the number of pairs, not normalised, in
+    a 5 x 5 window with 25 pairs; the image is mirrored at its border. As in the official code, the moments are taken
+    over the 64 cells of i p(i, j): mean = sum(i p) / 64, standard deviation = sqrt(sum((i p - mean)^2)),
+    contrast = sum((i - j)^2 p), dissimilarity = sum(|i - j| p).
+
+    Args:
+        image: (B, C, H, W) in [0, 1]. Several channels are averaged.
+
+    Returns:
+        Mean, standard deviation, contrast and dissimilarity, each divided by 255; (B, 4, H, W).
+    """
+    with without_autocast(image):
+        grey = at_least_float32(image).mean(dim=1, keepdim=True) * 255
+        level = (grey / (256 / GREY_LEVELS)).floor().clamp(0, GREY_LEVELS - 1)
+        neighbour = torch.cat([level[..., 1:], level[..., -1:]], dim=-1)
+        cells = GREY_LEVELS**2
+        mean = window_sum(level) / cells
+        # sum((i p - mean)^2) = sum(i^2 p^2) - 64 mean^2. One grey level at a time to limit memory: all cells at once
+        # would need 64 maps per image.
+        squares = torch.zeros_like(mean)
+        columns = torch.arange(GREY_LEVELS, device=image.device, dtype=level.dtype).reshape(1, -1, 1, 1)
+        for i in range(1, GREY_LEVELS):
+            counts = window_sum(((level == i) & (neighbour == columns)).to(grey.dtype))
+            squares = squares + i**2 * counts.square().sum(dim=1, keepdim=True)
+        standard_deviation = (squares - cells * mean.square()).clamp(min=0).sqrt()
+        difference = level - neighbour
+        maps = [mean, standard_deviation, window_sum(difference.square()), window_sum(difference.abs())]
+        return torch.cat(maps, dim=1) / 255
+
+
+def window_sum(values: Tensor) -> Tensor:
+    """Sum over the 5 x 5 window around each pixel, mirrored at the border; keeps the shape (B, C, H, W)."""
+    padded = F.pad(values, (WINDOW // 2,) * 4, mode="reflect")
+    return F.avg_pool2d(padded, WINDOW, stride=1) * WINDOW**2
+
+
+ENTRY = Entry(
+    "DE-ResUnet (2-D port)",
+    DEResUNetSettings,
+    DEResUNet,
+    "Wu et al., BSPC 2022",
+    "medium",
+    Source(3_133_101, 24.07),
+    note="The published network is three-dimensional, for three tissues of the brain; the 2-D port is ours.",
+)

@@ -18,13 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from taichinet.batch import Prediction, at_least_float32
-from taichinet.models.backbones import (
-    ImageNetScale,
-    ResNetEncoder,
-    load_backbone,
-    with_input_channels,
-)
-from taichinet.models.baselines.bottleneck_decoder import BottleneckUp, TransposedHead, TransposedHeadSettings
+from taichinet.models.backbones import ImageNetScale, ResNetEncoder, load_backbone, with_input_channels
+from taichinet.models.baselines.ce_net import BottleneckUp, TransposedHead, TransposedHeadSettings
+from taichinet.models.blocks import SqueezeExcitation
+from taichinet.models.entry import Entry, Source
 from taichinet.models.input_size import SIZE_MULTIPLE, check_input
 
 DEIT_TINY = "deit_tiny_distilled_patch16_224"
@@ -34,8 +31,11 @@ ADAPTATIONS = ((64, 6), (128, 4), (256, 2))  # channels of a skip, shallow to de
 class FATNetSettings(TransposedHeadSettings):
     """Options of a FAT-Net. Its widths are those of its two backbones. `pretrained` is the file for ResNet-34."""
 
-    pretrained_transformer: str | None = Field(default=None, description="file with DeiT-tiny's ImageNet weights")
-    shared_adaptation: bool = Field(default=True, description="one module a skip as coded, or one for each time")
+    pretrained_transformer: str | None = Field(default=None, description="file with ImageNet weights of DeiT-tiny")
+    shared_adaptation: bool = Field(
+        default=True,
+        description="one adaptation module per skip connection, as in the official code, or separate modules",
+    )
 
 
 class TokenEncoder(nn.Module):
@@ -97,20 +97,6 @@ class AdaptedSkip(nn.Module):
         return features
 
 
-class SqueezeExcitation(nn.Module):
-    """Squeeze-and-excitation channel attention without biases; reduction 16."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.squeeze = nn.Linear(channels, channels // 16, bias=False)
-        self.excite = nn.Linear(channels // 16, channels, bias=False)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Multiply the features (B, C, H, W) by one weight per image and channel."""
-        weight = torch.sigmoid(self.excite(F.relu(self.squeeze(features.mean(dim=(-2, -1))))))
-        return features * weight[:, :, None, None]
-
-
 class FATNet(nn.Module):
     """Two encoders, adapted skips, bottleneck decoder: image (B, C, H, W), H and W multiples of 16 -> Prediction."""
 
@@ -141,3 +127,14 @@ class FATNet(nn.Module):
         for block, skip in zip(self.decoder, reversed(adapted), strict=True):
             features = block(features) + skip
         return Prediction(positive=at_least_float32(self.head(features)))
+
+
+ENTRY = Entry(
+    "FAT-Net",
+    FATNetSettings,
+    FATNet,
+    "Wu et al., MedIA 2022",
+    "high",
+    Source(28_758_657, 45.85),
+    note="The adaptation modules share their weights, as coded; the usually quoted 30M fits independent ones.",
+)

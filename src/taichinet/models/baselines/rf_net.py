@@ -19,6 +19,8 @@ from torch.nn import functional as F
 
 from taichinet.batch import Feedback, Prediction, at_least_float32
 from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
+from taichinet.models.blocks import ConvBlock, without_autocast
+from taichinet.models.entry import Entry, Source
 from taichinet.models.input_size import check_input
 
 SIZE_MULTIPLE = 32
@@ -27,23 +29,23 @@ SIZE_MULTIPLE = 32
 class RFNetSettings(PretrainedSettings):
     """Options of an RF-Net. Its widths are those of ResNet-34."""
 
-    contrast_input: bool = Field(default=False, description="the official second input channel, made from the image")
-    feedback_places: Literal[4, 5] = Field(default=5, description="5 as coded, 4 as drawn")
+    contrast_input: bool = Field(default=False, description="add the contrast map of the official code")
+    feedback_places: Literal[4, 5] = Field(default=5, description="5 as in the official code, 4 as in the figure")
 
     @model_validator(mode="after")
-    def _contrast_is_of_a_grey_image(self) -> Self:
+    def _check_contrast_input(self) -> Self:
         if self.contrast_input and self.in_channels != 1:
-            raise ValueError("contrast_input=true adds a channel to a grey image: leave in_channels at 1")
+            raise ValueError("contrast_input=true requires in_channels=1: it adds a channel to a grey image")
         return self
 
 
 def contrast_of(image: Tensor) -> Tensor:
     """Contrast map exp(-(I - 0.5)^2 / (2 sigma^2)) of grey images (B, 1, H, W); sigma is the SD of each image."""
-    with torch.autocast(device_type=image.device.type, enabled=False):
+    with without_autocast(image):
         grey = at_least_float32(image)
         # The lower bound avoids a division by zero for constant images.
-        deviation = grey.std(dim=(-2, -1), keepdim=True).clamp(min=1e-4)
-        return torch.exp(-(grey - 0.5).square() / (2 * deviation.square()))
+        sigma = grey.std(dim=(-2, -1), keepdim=True).clamp(min=1e-4)
+        return torch.exp(-(grey - 0.5).square() / (2 * sigma.square()))
 
 
 def enlarge(features: Tensor, factor: int) -> Tensor:
@@ -61,13 +63,9 @@ class DecoderBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
         hidden = in_channels // 4
-        self.reduce = nn.Sequential(nn.Conv2d(in_channels, hidden, 1), nn.BatchNorm2d(hidden), nn.ReLU(inplace=True))
-        self.refine = nn.Sequential(
-            nn.Conv2d(hidden, hidden, 3, padding=1), nn.BatchNorm2d(hidden), nn.ReLU(inplace=True)
-        )
-        self.expand = nn.Sequential(
-            nn.Conv2d(hidden, out_channels, 1), nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
-        )
+        self.reduce = ConvBlock(in_channels, hidden, kernel=1)
+        self.refine = ConvBlock(hidden, hidden, kernel=3)
+        self.expand = ConvBlock(hidden, out_channels, kernel=1)
 
     def forward(self, features: Tensor) -> Tensor:
         """The output of the block at twice the resolution."""
@@ -124,13 +122,13 @@ class RFNet(nn.Module):
         self.head = SegmentationHead(self.settings.num_classes)
         self.residual = ResidualRepresentation(self.settings.num_classes)
         for module in (self.decoder, self.head.layers[:-1], self.residual):
-            module.apply(_begin)
+            module.apply(_initialise)
 
     def forward(self, image: Tensor) -> Prediction:
         """Image (B, C, H, W) in [0, 1] -> Prediction; `feedback` holds first pass and half-resolution residual map."""
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
-        seen = torch.cat([image, contrast_of(image)], dim=1) if self.settings.contrast_input else image
-        stem = self.encoder.stem(self.encoder.scale(seen))  # both passes use the same stem output
+        inputs = torch.cat([image, contrast_of(image)], dim=1) if self.settings.contrast_input else image
+        stem = self.encoder.stem(self.encoder.scale(inputs))  # both passes use the same stem output
         decoded = self._pass(stem, attention=None)
         first = at_least_float32(self.head(decoded[-1]))
         residual = at_least_float32(self.residual(*decoded))
@@ -144,8 +142,8 @@ class RFNet(nn.Module):
         features = self.encoder.pool(_modulate(stem, attention, 1))
         skips = []
         for depth, stage in enumerate(self.encoder.stages, start=1):
-            last_as_drawn = depth == len(self.encoder.stages) and self.settings.feedback_places == 4
-            features = _modulate(stage(features), None if last_as_drawn else attention, 2**depth)
+            no_feedback = depth == len(self.encoder.stages) and self.settings.feedback_places == 4
+            features = _modulate(stage(features), None if no_feedback else attention, 2**depth)
             skips.append(features)
         features = skips.pop()
         outputs = []
@@ -157,7 +155,7 @@ class RFNet(nn.Module):
         return outputs
 
 
-def _begin(layer: nn.Module) -> None:
+def _initialise(layer: nn.Module) -> None:
     """Initialisation of the official code for layers outside the ResNet.
 
     The last convolution of the head keeps PyTorch's default initialisation.
@@ -173,3 +171,15 @@ def _modulate(features: Tensor, attention: Tensor | None, factor: int) -> Tensor
     if attention is None:
         return features
     return features * (1 + (F.avg_pool2d(attention, factor) if factor > 1 else attention))
+
+
+ENTRY = Entry(
+    "RF-Net",
+    RFNetSettings,
+    RFNet,
+    "Wang et al., MICCAI 2021",
+    "high",
+    Source(22_011_970, 24.79, repeated_gflops=0.236),
+    note="As coded: feedback at five places where the paper draws four; the stem takes the image alone.",
+    size_multiple=SIZE_MULTIPLE,
+)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.blocks import DoubleConv, downsample, level_widths
+from taichinet.models.entry import Entry, Source
 from taichinet.models.input_size import MAX_WIDTH, check_input
 from taichinet.models.settings import BaselineSettings
 
@@ -82,3 +83,14 @@ class UNetPlusPlus(nn.Module):
 
 def _name(level: int, column: int) -> str:
     return f"x{level}_{column}"
+
+
+ENTRY = Entry(
+    "U-Net++",
+    UNetPlusPlusSettings,
+    UNetPlusPlus,
+    "Zhou et al., TMI 2020",
+    "high",
+    Source(9_163_428, 52.82),
+    note="The usual PyTorch version; the authors' own has transposed convolutions and dropout, no BatchNorm.",
+)

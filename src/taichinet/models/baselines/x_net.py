@@ -21,7 +21,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from taichinet.batch import Prediction, Reconstruction, at_least_float32
-from taichinet.models.blocks import DoubleConv, UpConv, downsample, level_widths
+from taichinet.models.blocks import (
+    ConvBlock,
+    DoubleConv,
+    UpConv,
+    deep_to_shallow,
+    encode,
+    level_widths,
+    without_autocast,
+)
+from taichinet.models.entry import Entry, Source
 from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
 from taichinet.models.settings import BaselineSettings
 
@@ -38,20 +47,11 @@ class XNetSettings(BaselineSettings):
     """Options of an X-Net. The widths of the Transformer (8 x `width`) and variational branch scale with `width`."""
 
     width: int = Field(default=32, ge=2, le=MAX_WIDTH, multiple_of=2, description="channels of the first level")
-    variational: bool = Field(default=True, description="the branch that draws the input again, in training only")
+    variational: bool = Field(default=True, description="branch that reconstructs the input, in training only")
 
     def for_second_path(self) -> Self:
         """Settings of the second network: without the variational branch."""
         return self.model_copy(update={"variational": False})
-
-
-class PointwiseBlock(nn.Sequential):
-    """1x1 convolution, BatchNorm, ReLU."""
-
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(
-            nn.Conv2d(in_channels, out_channels, kernel_size=1), nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
-        )
 
 
 class TransformerBlock(nn.Module):
@@ -109,8 +109,8 @@ class Fusion(nn.Module):
 
     def __init__(self, token_width: int, channels: int) -> None:
         super().__init__()
-        self.adapt = PointwiseBlock(token_width, channels)
-        self.merge = PointwiseBlock(2 * channels, channels)
+        self.adapt = ConvBlock(token_width, channels, kernel=1)
+        self.merge = ConvBlock(2 * channels, channels, kernel=1)
 
     def forward(self, local: Tensor, state: Tensor) -> Tensor:
         """The fused features of both encoders."""
@@ -135,12 +135,7 @@ class VariationalBranch(nn.Module):
         self.expand = nn.Linear(LATENT, flat)
         widths = (narrow, *(narrow * factor for factor in (16, 8, 4, 2, 1)))
         self.stages = nn.ModuleList(
-            nn.Sequential(
-                PointwiseBlock(before, after),
-                nn.Conv2d(after, after, kernel_size=3, padding=1),
-                nn.BatchNorm2d(after),
-                nn.ReLU(inplace=True),
-            )
+            nn.Sequential(ConvBlock(before, after, kernel=1), *ConvBlock(after, after, kernel=3))
             for before, after in pairwise(widths)
         )
         self.output = nn.Conv2d(narrow, settings.in_channels, kernel_size=1)
@@ -157,17 +152,17 @@ class VariationalBranch(nn.Module):
         """
         pooled = F.adaptive_avg_pool2d(fused, GRID) if fused.shape[-2:] != (GRID, GRID) else fused
         flat = self.squeeze(pooled).flatten(start_dim=1)
-        with torch.autocast(device_type=fused.device.type, enabled=False):  # the exponential needs float32
+        with without_autocast(fused):  # the exponential needs float32
             mean = self.mean(at_least_float32(flat))
             log_variance = self.log_variance(at_least_float32(flat)).clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
             latent = mean + torch.randn_like(mean) * (log_variance / 2).exp()
-        drawn = self.expand(latent).reshape(-1, self.narrow, self.side, self.side)
+        reconstructed = self.expand(latent).reshape(-1, self.narrow, self.side, self.side)
         for stage in self.stages:
-            drawn = stage(F.interpolate(drawn, scale_factor=2, mode="bilinear", align_corners=False))
-        drawn = at_least_float32(self.output(drawn))
-        if drawn.shape[-2:] != size:
-            drawn = F.interpolate(drawn, size=size, mode="bilinear", align_corners=False)
-        return Reconstruction(drawn, mean, log_variance)
+            reconstructed = stage(F.interpolate(reconstructed, scale_factor=2, mode="bilinear", align_corners=False))
+        reconstructed = at_least_float32(self.output(reconstructed))
+        if reconstructed.shape[-2:] != size:
+            reconstructed = F.interpolate(reconstructed, size=size, mode="bilinear", align_corners=False)
+        return Reconstruction(reconstructed, mean, log_variance)
 
 
 class XNet(nn.Module):
@@ -183,25 +178,34 @@ class XNet(nn.Module):
         token_width = HEADS * self.settings.width
         self.transformer = TransformerEncoder(self.settings.in_channels, token_width, levels=len(widths) - 1)
         self.fusions = nn.ModuleList(Fusion(token_width, channels) for channels in widths[1:])
-        deep_to_shallow = tuple(zip(widths[:0:-1], widths[-2::-1], strict=True))
-        self.ups = nn.ModuleList(UpConv(deep, shallow) for deep, shallow in deep_to_shallow)
-        self.decoder = nn.ModuleList(DoubleConv(2 * shallow, shallow) for _, shallow in deep_to_shallow)
+        steps = deep_to_shallow(widths)
+        self.ups = nn.ModuleList(UpConv(deep, shallow) for deep, shallow in steps)
+        self.decoder = nn.ModuleList(DoubleConv(2 * shallow, shallow) for _, shallow in steps)
         self.output = nn.Conv2d(self.settings.width, self.settings.num_classes, kernel_size=1)
         self.variational = VariationalBranch(self.settings) if self.settings.variational else None
 
     def forward(self, image: Tensor) -> Prediction:
         """Image (B, C, H, W) in [0, 1] -> Prediction; `reconstruction` is only computed in training mode."""
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
-        local = [self.encoder[0](image)]
-        for level in self.encoder[1:]:
-            local.append(level(downsample(local[-1])))
+        local = encode(self.encoder, image)
         states = self.transformer(image)
         fused = [fuse(features, state) for fuse, features, state in zip(self.fusions, local[1:], states, strict=True)]
         skips = [local[0], *fused[:-1]]  # only convolutional features at full resolution
         features = fused[-1]
         for up, block in zip(self.ups, self.decoder, strict=True):
             features = block(torch.cat([skips.pop(), up(features)], dim=1))
-        drawn = None
+        reconstructed = None
         if self.variational is not None and self.training:
-            drawn = self.variational(fused[-1], (image.shape[-2], image.shape[-1]))
-        return Prediction(positive=at_least_float32(self.output(features)), reconstruction=drawn)
+            reconstructed = self.variational(fused[-1], (image.shape[-2], image.shape[-1]))
+        return Prediction(positive=at_least_float32(self.output(features)), reconstruction=reconstructed)
+
+
+ENTRY = Entry(
+    "X-Net (reconstruction)",
+    XNetSettings,
+    XNet,
+    "Li et al., The Visual Computer 2021",
+    "low",
+    Source(17_363_988, 28.84),
+    note="No code is public and only the abstract was available: every width and depth is our reconstruction.",
+)

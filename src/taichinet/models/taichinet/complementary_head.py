@@ -81,8 +81,9 @@ class ComplementaryHead(nn.Module):
         return refined_n, self._refine(logits_p, refined_n, self.refine_p)  # Eq. 11
 
     def _refine(self, own: Tensor, other: Tensor, refiner: nn.Module) -> Tensor:
-        heard = torch.sigmoid(other)
-        message: Tensor = refiner(complement(heard) if self.complementary else heard)
+        """Logits of O = O' + MLP(Psi(other)), all (B, R, H, W)."""
+        probability = torch.sigmoid(other)
+        message: Tensor = refiner(complement(probability) if self.complementary else probability)
         if self.space == "logit":
             return own + message
         total = torch.sigmoid(own) + message

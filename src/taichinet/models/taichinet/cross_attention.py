@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from taichinet.batch import at_least_float32
+from taichinet.models.blocks import without_autocast
 
 
 class CrossAttention(nn.Module):
@@ -65,7 +66,7 @@ def channel_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     Returns:
         (B, C, H, W) in the dtype of `query`.
     """
-    with torch.autocast(device_type=query.device.type, enabled=False):
+    with without_autocast(query):
         q, k, v = (at_least_float32(features).flatten(start_dim=2) for features in (query, key, value))
         scores = torch.softmax(q @ k.transpose(1, 2), dim=-1)  # (B, C, C of keys)
         return (scores @ v).reshape(query.shape).to(query.dtype)

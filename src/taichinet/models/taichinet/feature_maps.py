@@ -54,36 +54,36 @@ def feature_maps(network: nn.Module, image: Tensor) -> FeatureMaps:
     """
     if not isinstance(network, TaiChiNet):
         raise SettingError(
-            f"Feature maps of two paths are those of a TaiChiNet, not of a {type(network).__name__}. Give the weights "
-            "of a taichinet or model-2 to model-7 recipe."
+            f"Feature maps are only available for TaiChiNet, not for {type(network).__name__}. Use the weights of a "
+            "taichinet or model-2 to model-7 recipe."
         )
-    heard: dict[str, Any] = {}
+    recorded: dict[str, Any] = {}
 
-    def listen(name: str, module: nn.Module, ears: ExitStack) -> None:
-        def keep(module: nn.Module, inputs: Any, output: Any) -> None:
-            heard[name] = output
+    def record(name: str, module: nn.Module, hooks: ExitStack) -> None:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            recorded[name] = output
 
-        ears.callback(module.register_forward_hook(keep).remove)
+        hooks.callback(module.register_forward_hook(hook).remove)
 
-    with ExitStack() as ears, torch.no_grad():
+    with ExitStack() as hooks, torch.no_grad():
         for side, path in (("positive", network.positive), ("negative", network.negative)):
             if path is not None:
-                listen(f"{side} deep", path.encoder[-1], ears)
-                listen(f"{side} decoded", path.decoder[-1], ears)
+                record(f"{side} deep", path.encoder[-1], hooks)
+                record(f"{side} decoded", path.decoder[-1], hooks)
         if network.cross_attention is not None:
-            listen("attended", network.cross_attention, ears)
+            record("attended", network.cross_attention, hooks)
         prediction: Prediction = network(image)
-    attended_n, attended_p = heard.get("attended", (None, None))
+    attended_n, attended_p = recorded.get("attended", (None, None))
     return FeatureMaps(
-        positive=_path("positive", heard, attended_p),
-        negative=None if network.negative is None else _path("negative", heard, attended_n),
+        positive=_path_maps("positive", recorded, attended_p),
+        negative=None if network.negative is None else _path_maps("negative", recorded, attended_n),
         prediction=prediction,
     )
 
 
-def _path(side: str, heard: dict[str, Any], attended: Tensor | None) -> PathMaps:
+def _path_maps(side: str, recorded: dict[str, Any], attended: Tensor | None) -> PathMaps:
     return PathMaps(
-        deep=heard[f"{side} deep"].float().cpu(),
+        deep=recorded[f"{side} deep"].float().cpu(),
         attended=None if attended is None else attended.float().cpu(),
-        decoded=heard[f"{side} decoded"].float().cpu(),
+        decoded=recorded[f"{side} decoded"].float().cpu(),
     )

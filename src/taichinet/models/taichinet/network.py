@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from taichinet.batch import Prediction, at_least_float32
-from taichinet.models.blocks import level_widths
+from taichinet.models.blocks import level_widths, without_autocast
+from taichinet.models.entry import Entry, Source
 from taichinet.models.input_size import check_input
 from taichinet.models.taichinet.complementary_head import ComplementaryHead
 from taichinet.models.taichinet.cross_attention import CrossAttention
@@ -69,7 +70,7 @@ class TaiChiNet(nn.Module):
         output_p = at_least_float32(self.positive.decode(tuple(skips_p), deep_p))  # Eq. 5
         if self.head is not None:
             # The sum of Eq. 10-11 must not be rounded. One channel of logits per region is cheap in float32.
-            with torch.autocast(device_type=image.device.type, enabled=False):
+            with without_autocast(image):
                 output_n, output_p = self.head(output_n, output_p)
         return Prediction(
             positive=output_p,
@@ -95,3 +96,13 @@ def without_training_parts(network: nn.Module) -> nn.Module:
         alone = TaiChiNet(network.settings.at_inference())
     alone.positive = network.positive
     return alone.train(network.training)
+
+
+ENTRY = Entry(
+    "TaiChiNet",
+    TaiChiNetSettings,
+    TaiChiNet,
+    "Wang et al., TaiChiNet",
+    "high",
+    Source(18_325_826, None, options=(("head", "none"),)),
+)

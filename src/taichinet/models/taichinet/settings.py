@@ -24,32 +24,32 @@ class TaiChiNetSettings(CouplingSettings, NetworkSettings):
     output_kernel: Literal[1, 3] = 3
     second_path: bool = True
     cross_attention: bool = True
-    shared_levels: int = Field(default=0, ge=0, le=4, description="levels of the encoder that both paths share")
+    shared_levels: int = Field(default=0, ge=0, le=4, description="encoder levels that both paths share")
     negative_width: int | None = Field(
         default=None, ge=1, le=MAX_WIDTH, description="first-level channels of the negative path"
     )
     second_path_at_inference: bool = True
 
     @model_validator(mode="after")
-    def _one_path_has_nobody_to_talk_to(self) -> Self:
+    def _check_one_path(self) -> Self:
         if not self.second_path and (self.cross_attention or self.head != "none" or self.answer == "mean"):
             raise ValueError(
-                "second_path=false leaves nothing to exchange: also set cross_attention=false, head=none "
-                "and answer=positive"
+                "second_path=false requires cross_attention=false, head=none and answer=positive, because the others "
+                "need a second path"
             )
         if not self.second_path and (self.shared_levels or self.negative_width or not self.second_path_at_inference):
             raise ValueError(
-                "second_path=false leaves no path to slim: leave shared_levels, negative_width and "
-                "second_path_at_inference at their defaults"
+                "second_path=false requires the defaults of shared_levels, negative_width and "
+                "second_path_at_inference, which change the second path"
             )
         return self
 
     @model_validator(mode="after")
-    def _a_path_for_training_alone_is_not_asked(self) -> Self:
+    def _check_path_only_for_training(self) -> Self:
         if not self.second_path_at_inference and (self.cross_attention or self.head != "none" or self.answer == "mean"):
             raise ValueError(
-                "second_path_at_inference=false: the answer must not need the second path, so also set "
-                "cross_attention=false, head=none and answer=positive"
+                "second_path_at_inference=false requires cross_attention=false, head=none and answer=positive: the "
+                "output must not depend on the second path"
             )
         return self
 
@@ -66,5 +66,5 @@ class TaiChiNetSettings(CouplingSettings, NetworkSettings):
         """These options without the parts that are only used in training."""
         if self.second_path_at_inference:
             return self
-        slim = {"second_path": False, "second_path_at_inference": True, "shared_levels": 0, "negative_width": None}
-        return self.model_validate({**self.model_dump(), **slim})
+        changes = {"second_path": False, "second_path_at_inference": True, "shared_levels": 0, "negative_width": None}
+        return self.model_validate({**self.model_dump(), **changes})

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from taichinet.errors import DataError
-from taichinet.evaluation.confidence import measure_confidence
-from taichinet.evaluation.detection import detection_auc, peak_probability
+from taichinet.evaluation.confidence import detection_auc, measure_confidence, peak_probability
 
 # Few levels, so that ties are common.
 PEAKS = st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.5000001, 0.9, 1.0]), min_size=1, max_size=12)
