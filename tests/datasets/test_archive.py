@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from taichinet.datasets import archive, manifest
+from taichinet.datasets import archive, decoded
 from taichinet.datasets.archive import open_archive
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.manifest import Manifest, Sample
@@ -156,9 +156,9 @@ def test_a_digest_reads_no_more_of_a_file_than_an_image_may_have(
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
         archive.write(picture, "large.png")
     file = open_archive(tmp_path / "data.zip") / "large.png" if zipped else picture
-    data = Manifest("x", (Sample("a", "benign", file, ()),))
-    assert data.digest()
-    monkeypatch.setattr(manifest, "MOST_BYTES", 1000)
-    for digest in (data.digest, data.content_digest, data.image_digests):
-        with pytest.raises(DataError, match=r"large\.png: has more than the limit of 1000 bytes"):
-            digest()
+    samples = (Sample("a", "benign", file, ()),)
+    assert Manifest("x", samples).digest()
+    monkeypatch.setattr(decoded, "MOST_BYTES", 1000)
+    for digest in (Manifest.digest, Manifest.content_digest, Manifest.image_digests):
+        with pytest.raises(DataError, match=r"large\.png has more than 1000 bytes"):
+            digest(Manifest("x", samples))

@@ -24,7 +24,7 @@ from taichinet.datasets.folds import (
     write_folds,
 )
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.readers.busi import read_busi
+from taichinet.datasets.readers.busi import DATASET
 from taichinet.errors import FoldError
 
 LABELS = {f"{label} ({n})": label for label, size in (("benign", 40), ("malignant", 20)) for n in range(1, size + 1)}
@@ -277,13 +277,13 @@ def test_a_file_of_another_protocol_seed_or_count_is_never_taken_for_the_one_ask
 
 
 def test_a_real_reader_feeds_the_folds(tmp_path: Path) -> None:
-    manifest = read_busi(make_fake_busi(tmp_path / "data", benign=6, malignant=4, normal=4))
+    manifest = DATASET.read(make_fake_busi(tmp_path / "data", benign=6, malignant=4, normal=4))
     plan = make_folds(manifest, (("benign (1)", "benign (2)"),), count=2)
     tested = [key for fold in (0, 1) for key in plan.split(fold, manifest.labels, 0.5).test]
     assert sorted(tested) == sorted(manifest.keys)
-    verify_folds(plan, read_busi(make_fake_busi(tmp_path / "copy", benign=6, malignant=4, normal=4)))
+    verify_folds(plan, DATASET.read(make_fake_busi(tmp_path / "copy", benign=6, malignant=4, normal=4)))
     with pytest.raises(FoldError, match="other pixels"):
-        verify_folds(plan, read_busi(make_fake_busi(tmp_path / "other", benign=6, malignant=4, normal=4, seed=1)))
+        verify_folds(plan, DATASET.read(make_fake_busi(tmp_path / "other", benign=6, malignant=4, normal=4, seed=1)))
 
 
 # ----------------------------------------------------------------------------------- patients, official splits

@@ -90,14 +90,14 @@ def _match_plan(manifest: Manifest, plan: FoldPlan) -> Manifest:
 
 def _draw_folds(manifest: Manifest, protocol: str | None, seed: int, count: int) -> FoldPlan | None:
     """Folds drawn as in `taichinet train`; None for the official split."""
-    from taichinet.datasets.duplicates.copies import find_copies
+    from taichinet.datasets.duplicates.search import manifest_duplicates
     from taichinet.datasets.folds import make_folds
 
     has_split = any(sample.fold is not None or sample.part in ("validation", "test") for sample in manifest)
     if protocol == "official" or (protocol is None and has_split):
         make_folds(manifest, (), "official")  # raises if there is no official split
         return None
-    groups = find_copies(manifest).groups
+    groups = manifest_duplicates(manifest).groups
     return make_folds(manifest, groups, "paper" if protocol == "paper" else "grouped", seed, count)
 
 

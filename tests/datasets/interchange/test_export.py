@@ -27,8 +27,8 @@ from taichinet.datasets.interchange.cases import case_names
 from taichinet.datasets.interchange.monai import export_monai
 from taichinet.datasets.interchange.nnunet import export_nnunet
 from taichinet.datasets.manifest import Manifest, Part, Sample
-from taichinet.datasets.readers.busi import read_busi
-from taichinet.datasets.readers.nnunet import read_nnunet
+from taichinet.datasets.readers.busi import DATASET
+from taichinet.datasets.readers.nnunet import DATASET as NNUNET
 from taichinet.errors import DataError, FoldError, SettingError, TaiChiNetError
 
 Export = Callable[..., Path]
@@ -38,12 +38,12 @@ GROUPS = (("benign (1)", "malignant (1)"), ("benign (2)", "benign (3)"))
 
 def busi_with_patients(folder: Path) -> Manifest:
     """The fake BUSI, its images given to three patients."""
-    manifest = read_busi(make_fake_busi(folder))
+    manifest = DATASET.read(make_fake_busi(folder))
     return replace(manifest, samples=tuple(replace(s, patient=f"P{n % 3}") for n, s in enumerate(manifest.samples)))
 
 
 def nested(folder: Path) -> Manifest:
-    return read_nnunet(make_fake_nnunet(folder, nested=True))
+    return NNUNET.read(make_fake_nnunet(folder, nested=True))
 
 
 def plan_of(manifest: Manifest, groups: tuple[tuple[str, ...], ...] = ()) -> FoldPlan:
@@ -121,7 +121,7 @@ def test_the_same_samples_give_the_same_bytes_also_over_an_earlier_export(export
 
 @both_formats
 def test_folders_parts_and_folds_of_the_data_set_itself_are_kept(export: Export, tmp_path: Path) -> None:
-    own = read_busi(make_fake_busi(tmp_path / "source"))
+    own = DATASET.read(make_fake_busi(tmp_path / "source"))
     parts: tuple[Part, ...] = ("train", "validation", "test")
     split = tuple(replace(s, part=parts[n % 3]) for n, s in enumerate(own.samples))
     again = open_dataset(export(replace(own, samples=split), tmp_path / "a"))
@@ -182,7 +182,7 @@ def test_folds_of_other_pictures_are_refused(export: Export, tmp_path: Path) -> 
 
 
 def test_nnunet_finds_its_folders_labels_and_folds(tmp_path: Path) -> None:
-    manifest = read_busi(make_fake_busi(tmp_path / "source"))
+    manifest = DATASET.read(make_fake_busi(tmp_path / "source"))
     plan = plan_of(manifest, GROUPS)
     folder = export_nnunet(manifest, tmp_path / "raw", 7, plan)
     assert folder == tmp_path / "raw" / "Dataset007_busi"
@@ -231,7 +231,7 @@ def test_a_number_that_nnunet_cannot_use_is_refused(tmp_path: Path) -> None:
 
 
 def test_monai_reads_the_pairs_pixels_and_folds(tmp_path: Path) -> None:
-    manifest = read_nnunet(make_fake_nnunet(tmp_path / "source", nested=True))
+    manifest = NNUNET.read(make_fake_nnunet(tmp_path / "source", nested=True))
     plan = plan_of(manifest)
     file = export_monai(manifest, tmp_path / "out", plan)
     entries = load_decathlon_datalist(file)
@@ -250,7 +250,7 @@ def test_monai_reads_the_pairs_pixels_and_folds(tmp_path: Path) -> None:
 
 
 def test_an_export_is_recognised_for_what_it_is(tmp_path: Path) -> None:
-    manifest = read_nnunet(make_fake_nnunet(tmp_path / "source"))
+    manifest = NNUNET.read(make_fake_nnunet(tmp_path / "source"))
     assert recognise(export_nnunet(manifest, tmp_path / "a")).name == "nnunet"
     assert recognise(export_monai(manifest, tmp_path / "b").parent).name == "monai"
 
@@ -304,4 +304,4 @@ def test_a_case_that_is_gone_from_an_export_is_missed(tmp_path: Path) -> None:
     (folder / "imagesTr" / "benign-1_0000.png").unlink()
     (folder / "labelsTr" / "benign-1.png").unlink()
     with pytest.raises(TaiChiNetError, match="its case 'benign-1' is not here"):
-        read_nnunet(folder)
+        NNUNET.read(folder)

@@ -14,8 +14,7 @@ from taichinet.datasets.checks.finding import KINDS, SEVERITIES, Finding, Findin
 from taichinet.datasets.checks.leakage import FoldCount, count_folds, find_leaks
 from taichinet.datasets.checks.scenes import MaskAgreement, compare_masks, find_disagreements, find_groups
 from taichinet.datasets.checks.statistics import ClassStatistics, ImageFacts, by_class, find_outliers
-from taichinet.datasets.duplicates.copies import copy_thresholds
-from taichinet.datasets.duplicates.search import DuplicateReport, match_fingerprints
+from taichinet.datasets.duplicates.search import DuplicateReport, duplicate_thresholds, match_fingerprints
 from taichinet.datasets.folds import FoldPlan
 from taichinet.datasets.manifest import ImageCounts, Manifest
 from taichinet.errors import DataError
@@ -97,7 +96,7 @@ def check_dataset(
     examined: list[Examined] = []
     in_colour = manifest.name in CATALOGUE and CATALOGUE[manifest.name].colour
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for one in pool.map(lambda sample: examine(sample, manifest.regions, in_colour), manifest.samples):
+        for one in pool.map(lambda sample: examine(sample, manifest, in_colour), manifest.samples):
             examined.append(one)
             findings += one.findings
             if on_progress is not None:
@@ -105,12 +104,12 @@ def check_dataset(
     facts = tuple(one.facts for one in examined if one.facts is not None)
     findings += find_outliers(facts)
     damaged = {key for finding in findings if finding.kind == "unreadable" for key in finding.keys}
-    alike = copy_thresholds(manifest)
+    alike = duplicate_thresholds(manifest)
     prints = {one.key: one.fingerprint for one in examined if one.fingerprint is not None}
     duplicates = match_fingerprints(prints, alike.thumbnail, detail_correlation=alike.detail)
     findings += find_groups(duplicates, manifest.labels)
     whole = DuplicateReport(tuple(p for p in duplicates.pairs if not damaged & {p.first, p.second}), ())
-    agreements = compare_masks(whole, {sample.key: sample for sample in manifest.samples})
+    agreements = compare_masks(whole, manifest)
     findings += find_disagreements(agreements)
     counts: tuple[FoldCount, ...] = ()
     if folds is not None:

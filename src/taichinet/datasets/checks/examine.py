@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +14,9 @@ from taichinet.datasets.checks.masks import check_masks
 from taichinet.datasets.checks.statistics import ImageFacts, measure
 from taichinet.datasets.checks.strokes import Box
 from taichinet.datasets.duplicates.fingerprint import Fingerprint, take_fingerprint
-from taichinet.datasets.image_io import mask_reader, misfit, read_grey_and_colour
-from taichinet.datasets.manifest import Sample
+from taichinet.datasets.image_io import misfit, read_grey_and_colour
+from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.sample import Sample
 from taichinet.errors import DataError
 
 MOST_BLACK = 0.05  # share of the picture that borders and corners may take
@@ -32,7 +32,7 @@ class Examined:
     fingerprint: Fingerprint | None
 
 
-def examine(sample: Sample, regions: Sequence[str], in_colour: bool = False) -> Examined:
+def examine(sample: Sample, manifest: Manifest, in_colour: bool = False) -> Examined:
     """Decode the picture and every mask of `sample` once and look at them; damaged files become findings.
 
     Colour is a mark in a grey picture only: it is not looked for where all pictures are `in_colour`.
@@ -43,11 +43,10 @@ def examine(sample: Sample, regions: Sequence[str], in_colour: bool = False) -> 
     except DataError as fault:
         return Examined(sample.key, (Finding("unreadable", (sample.key,), str(fault)),), None, None)
     painted = []
-    read = mask_reader()
     for mask in sample.masks:
         try:
-            pixels = read(mask)
-            if (unfit := misfit(sample.image, mask.file, pixels.shape)) is not None:
+            pixels = manifest.files.mask(mask)
+            if (unfit := misfit(sample.image, mask.file, pixels.shape, manifest.files.header)) is not None:
                 raise DataError(unfit)
         except DataError as fault:
             finding = Finding("unreadable", (sample.key,), str(fault))
@@ -56,7 +55,7 @@ def examine(sample: Sample, regions: Sequence[str], in_colour: bool = False) -> 
             painted.append(pixels)
     lesion = None
     if len(painted) == len(sample.masks):
-        found += check_masks(sample, painted, regions)
+        found += check_masks(sample, painted, manifest.regions)
         outer = [pixels for mask, pixels in zip(sample.masks, painted, strict=True) if mask.region == 0]
         lesion = np.logical_or.reduce(outer) if outer else None
     found += _look_at(sample.key, grey, None if in_colour else rgb)

@@ -13,7 +13,7 @@ from taichinet.datasets.checks.finding import Finding, counted
 from taichinet.datasets.checks.strokes import BoolMap
 from taichinet.datasets.duplicates.search import DuplicateReport
 from taichinet.datasets.image_io import united_mask
-from taichinet.datasets.manifest import Sample
+from taichinet.datasets.manifest import Manifest
 
 AGREEING = 0.7  # Dice; two readers of one BUSI picture reach more in four cases of five
 
@@ -45,16 +45,17 @@ def find_groups(duplicates: DuplicateReport, labels: Mapping[str, str]) -> Itera
             yield Finding("contradictory labels", (pair.first, pair.second), message, pair.score)
 
 
-def compare_masks(duplicates: DuplicateReport, samples: Mapping[str, Sample]) -> tuple[MaskAgreement, ...]:
+def compare_masks(duplicates: DuplicateReport, manifest: Manifest) -> tuple[MaskAgreement, ...]:
     """How well the masks agree of each pair that shows one frame; pairs of two empty masks are left out.
 
     Outermost region only. A pair of which one mask is empty agrees at 0. Only masks of such pairs are read again.
     """
+    samples = {sample.key: sample for sample in manifest}
     agreements = []
     for pair in duplicates.pairs:
         if pair.kind == "cropped":
             continue
-        dice = _dice(united_mask(samples[pair.first]), united_mask(samples[pair.second]))
+        dice = _dice(*(united_mask(samples[key], 0, manifest.files.mask) for key in (pair.first, pair.second)))
         if dice is not None:
             agreements.append(MaskAgreement(pair.first, pair.second, dice))
     return tuple(agreements)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from typing import Any, cast, get_args
 
-from taichinet.datasets.manifest import Manifest, Part, Sample
+from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.sample import Part, Sample
 from taichinet.errors import DataError
 from taichinet.storage.documents import read_json
 

@@ -16,8 +16,9 @@ from taichinet.datasets.interchange.writing import (
     write_json,
     write_pictures,
 )
-from taichinet.datasets.manifest import Manifest, Sample
+from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.readers.monai import LISTS
+from taichinet.datasets.sample import Sample
 
 INDEX = "datalist.json"
 

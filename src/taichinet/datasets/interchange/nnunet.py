@@ -17,8 +17,9 @@ from taichinet.datasets.interchange.writing import (
     write_json,
     write_pictures,
 )
-from taichinet.datasets.manifest import Manifest, Sample
+from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.readers.nnunet import INDEX, SPLITS
+from taichinet.datasets.sample import Sample
 from taichinet.errors import SettingError
 
 GREY = {"0": "grey"}

@@ -16,8 +16,9 @@ from taichinet.datasets.folds import FoldPlan, verify_folds
 from taichinet.datasets.image_io import read_grey, read_rgb, region_masks
 from taichinet.datasets.interchange.cases import read_index, record, recorded_cases
 from taichinet.datasets.interchange.label_map import encode
-from taichinet.datasets.manifest import Manifest, Sample
+from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.readers.layout import is_clutter, listing
+from taichinet.datasets.sample import Sample
 from taichinet.errors import DataError
 from taichinet.storage.atomic import replacing, write_text
 from taichinet.storage.output_folder import record_files, refuse_foreign_files

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from taichinet.datasets.archive import document_sizes
-from taichinet.datasets.manifest import Sample
 from taichinet.datasets.readers.layout import IMAGE_SUFFIXES
+from taichinet.datasets.sample import Sample
 from taichinet.errors import DataError
 from taichinet.storage.documents import shortened
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from taichinet.datasets.prepared import resize_mask
+from taichinet.datasets.image_io import resize_mask
 from taichinet.errors import FoldError, unknown_name
 from taichinet.reports.figures.cases import NAMED, Request, at_quantiles, quantiles
 from taichinet.reports.figures.panels import image_panel

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from taichinet.datasets.prepared import resize_mask
+from taichinet.datasets.image_io import resize_mask
 from taichinet.reports.figures.sheet import Panel
 from taichinet.reports.figures.source import Answer, Case
 
