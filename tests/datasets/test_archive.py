@@ -54,7 +54,7 @@ def test_a_member_that_is_too_large_is_refused_before_it_is_read(
 ) -> None:
     monkeypatch.setattr(archive, "LARGEST_MEMBER", 2**20)
     file = zipped(tmp_path / "a.zip", "images/a.png", content=bytes(3 * 2**20))
-    with pytest.raises(DataError, match=r"member 'images/a\.png' holds 3 MiB or more; the limit is 1 MiB"):
+    with pytest.raises(DataError, match=r"member 'images/a\.png' has 3 MiB or more; the limit is 1 MiB"):
         open_dataset(file)
 
 

@@ -45,8 +45,7 @@ def export_data(
     from taichinet.cli.printing import print_counts
     from taichinet.datasets.catalogue import split_spec
     from taichinet.datasets.folds import read_folds
-    from taichinet.datasets.interchange.monai import export_monai
-    from taichinet.datasets.interchange.nnunet import export_nnunet
+    from taichinet.datasets.interchange.export import export_monai, export_nnunet
     from taichinet.datasets.prepared import count_empty_masks
 
     _refuse_invalid_options(form, folds, protocol)

@@ -92,7 +92,7 @@ class DecodedFiles:
         return _resized(*read_grey_and_colour(file), size, channels)
 
     def forget_resized(self) -> None:
-        """Release the resized images, which are not needed where they were prepared in an earlier run."""
+        """Release the resized images, which are not needed if they were prepared in an earlier run."""
         self._size = None
         self._resized.clear()
 

@@ -24,8 +24,7 @@ from taichinet.datasets.catalogue import find_dataset, list_datasets, open_datas
 from taichinet.datasets.folds import FoldPlan, make_folds
 from taichinet.datasets.image_io import read_grey, read_rgb, region_masks
 from taichinet.datasets.interchange.cases import case_names
-from taichinet.datasets.interchange.monai import export_monai
-from taichinet.datasets.interchange.nnunet import export_nnunet
+from taichinet.datasets.interchange.export import export_monai, export_nnunet
 from taichinet.datasets.manifest import Manifest, Part, Sample
 from taichinet.datasets.readers.busi import DATASET
 from taichinet.datasets.readers.nnunet import DATASET as NNUNET
@@ -146,10 +145,10 @@ def test_a_folder_of_other_things_is_refused_and_left_alone(export: Export, tmp_
     folder = written if written.is_dir() else written.parent
     (folder / "notes.txt").write_text("mine")
     before = contents(tmp_path / "out")
-    with pytest.raises(DataError, match=r"notes\.txt is none of it.*another folder"):
+    with pytest.raises(DataError, match=r"notes\.txt does not belong.*another folder"):
         export(manifest, tmp_path / "out")
     (folder / written.name if written.is_file() else folder / "dataset.json").unlink()
-    with pytest.raises(DataError, match=r"not empty and holds no earlier export.*another folder"):
+    with pytest.raises(DataError, match=r"not empty and is not an earlier export.*another folder"):
         export(manifest, tmp_path / "out")
     assert len(contents(tmp_path / "out")) == len(before) - 1
 

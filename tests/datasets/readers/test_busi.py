@@ -112,7 +112,7 @@ def test_all_problems_are_named_at_once(busi: Path) -> None:
     expected = {
         "benign (1)_mask.png: this mask is missing, but a later one",
         "benign (2).png: has no mask 'benign (2)_mask.png'",
-        "benign (3).png: this image is missing, but its mask is there (benign (3)_mask.png)",
+        "benign (3).png: this image is missing, but its mask exists (benign (3)_mask.png)",
         "benign (4).png: is cut short or damaged",
         "malignant (1)_mask.png: the mask is 5 x 5 pixels",
         "malignant (2).png: is no image",

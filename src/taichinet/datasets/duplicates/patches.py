@@ -18,7 +18,7 @@ from taichinet.datasets.duplicates.sketches import ProbeIndex, best_of_each
 PATCH_SIDE = 10
 PATCH_PLACES = (0.2, 0.5, 0.8)  # along the width, at half height: crops lose a side less often than depth
 MAGNIFICATIONS = (1.0, 1.18, 1.4)  # of the wider crop against the tighter one
-PATCH_CORRELATION = 0.80  # a lower one offers more pairs and no further copy in BUSI
+PATCH_CORRELATION = 0.80  # lower values give more pairs, but no further near-duplicates in BUSI
 SEARCH_SIDE = 26  # the coarse search sees the area of this square
 SEARCH_BLUR = 3.3  # px; removing what is smoother stops "bright above, dark below" from matching everything
 IMAGES_AT_ONCE = 64  # about 100,000 windows, 40 MB

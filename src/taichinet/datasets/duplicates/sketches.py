@@ -90,8 +90,8 @@ class ProbeIndex:
             pair = windows[torch.from_numpy(window[those])] * self.patches[torch.from_numpy(patch[those])]
             exact.append(pair.sum(dim=1).numpy())
         correlation = np.concatenate(exact)
-        kept = correlation >= least
-        return Hits(window[kept], patch[kept], correlation[kept])
+        enough = correlation >= least
+        return Hits(window[enough], patch[enough], correlation[enough])
 
     def _by_cell(self, sketches: Tensor) -> tuple[IntArray, list[int]]:
         """Numbers of windows by the cell that they are compared with, and where each cell begins in these."""
@@ -141,10 +141,10 @@ def similar_thumbnails(rows: FloatArray, least: float, most: int | None = None) 
     """
     firsts, seconds, scores = [np.empty(0, np.intp)], [np.empty(0, np.intp)], [np.empty(0, np.float32)]
     for first, second, score in _blocks(rows, least):
-        kept = slice(None) if most is None else best_of_each(first, score, most)
-        firsts.append(first[kept])
-        seconds.append(second[kept])
-        scores.append(score[kept])
+        chosen = slice(None) if most is None else best_of_each(first, score, most)
+        firsts.append(first[chosen])
+        seconds.append(second[chosen])
+        scores.append(score[chosen])
     first, second, score = np.concatenate(firsts), np.concatenate(seconds), np.concatenate(scores)
     pairs, where = np.unique(np.sort(np.stack([first, second], axis=1), axis=1), axis=0, return_index=True)
     return pairs, score[where]
@@ -164,8 +164,8 @@ def _blocks(rows: FloatArray, least: float) -> Iterator[tuple[IntArray, IntArray
         else:
             score = np.einsum("nd,nd->n", rows[begin + first], rows[second])
         first = first + begin
-        kept = (score >= least) & (first != second)
-        yield first[kept], second[kept], score[kept]
+        chosen = (score >= least) & (first != second)
+        yield first[chosen], second[chosen], score[chosen]
 
 
 def _sketches(rows: FloatArray) -> FloatArray:

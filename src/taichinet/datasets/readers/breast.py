@@ -30,7 +30,7 @@ def _list_samples(reading: Reading) -> Manifest:
     According to the authors, each image shows another patient, so the case is the patient.
     """
     images, tables = _holder(reading.folder, _IMAGE), _holder(reading.folder, _TABLE)
-    if images is None or tables is None:  # never: `recognises` has found both
+    if images is None or tables is None:  # does not occur after `recognises`
         raise DataError(f"{reading.root} has no images or no clinical data.")
     table = next(file for file in listing(tables) if _TABLE.fullmatch(file.name))
     problems = reading.problems
