@@ -302,5 +302,5 @@ def test_a_case_that_is_gone_from_an_export_is_missed(tmp_path: Path) -> None:
     folder = export_nnunet(manifest, tmp_path / "raw")
     (folder / "imagesTr" / "benign-1_0000.png").unlink()
     (folder / "labelsTr" / "benign-1.png").unlink()
-    with pytest.raises(TaiChiNetError, match="its case 'benign-1' is not here"):
+    with pytest.raises(TaiChiNetError, match="its case 'benign-1' is missing"):
         NNUNET.read(folder)

@@ -77,7 +77,7 @@ def test_regions_are_ordered_from_the_outside_whatever_the_order_of_names(
         ({"background": 0, "a": 1, "b": 2}, r"not part of 'a'.*\"a\": \[1, 2\], \"b\": 2"),
         ({"background": 0, "a": [1, 2], "b": [2, 3]}, "'b' .* is not part of 'a'"),
         ({"background": 0, "a": [1, 2], "b": [1, 2]}, "not part of"),
-        ({"background": 0, "a": [1, 3], "b": 2}, r"'a' leave a gap \(\[1, 3\]\).*Renumber"),
+        ({"background": 0, "a": [1, 3], "b": 2}, r"'a' have a gap \(\[1, 3\]\).*Renumber"),
         ({"background": 0, "a": 1, "ignore": 2}, "'ignore'.*all pixels are evaluated"),
         ({"background": 1, "a": 2}, "'background' must be 0"),
         ({"background": 0, "a": [0, 1]}, "'a' contains 0"),
