@@ -21,6 +21,7 @@ from monai.transforms import LoadImage
 from PIL import Image
 
 from taichinet.datasets.catalogue import find_dataset, list_datasets, open_dataset, recognise
+from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.folds import FoldPlan, make_folds
 from taichinet.datasets.image_io import read_grey, read_rgb, region_masks
 from taichinet.datasets.interchange.cases import case_names
@@ -161,6 +162,7 @@ def test_an_export_that_fails_changes_nothing_and_names_every_file(export: Expor
     before = contents(tmp_path / "out")
     for file in torn:
         file.write_bytes(file.read_bytes()[:60])
+    manifest = replace(manifest, files=DecodedFiles())
     for out in ("out", "new"):
         with pytest.raises(DataError, match="2 files of busi cannot be exported") as caught:
             export(manifest, tmp_path / out)
