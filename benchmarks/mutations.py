@@ -200,7 +200,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("for keys in members.values() if len(keys) > 1)", "for keys in members.values() if len(keys) > 2)"),
     ),
     *_in(
-        "datasets/manifest.py",
+        "datasets/sample.py",
         "datasets/readers/test_drishti_gs.py datasets/test_image_io.py",
         ("low: int = 128", "low: int = 129"),
     ),
@@ -228,7 +228,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("_RED, _GREEN = 0, 1", "_RED, _GREEN = 1, 0"),
     ),
     *_in(
-        "datasets/readers/udiat.py",
+        "datasets/readers/paired.py",
         "datasets/readers/test_udiat.py",
         (
             '{"benign": "benign", "malignant": "malignant"}',
@@ -236,7 +236,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         ),
     ),
     *_in(
-        "datasets/readers/tn_scui2020.py",
+        "datasets/readers/paired.py",
         "datasets/readers/test_tn_scui2020.py",
         ('{"0": "benign", "1": "malignant"}', '{"1": "benign", "0": "malignant"}'),
     ),
@@ -247,14 +247,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         ('"test": "test"}', '"test": "validation"}'),
     ),
     *_in(
-        "datasets/readers/refuge.py",
+        "datasets/readers/fundus.py",
         "datasets/readers/test_refuge.py",
         ("MaskRule(0, 63)", "MaskRule(0, 128)"),
         ("MaskRule(0, 191)", "MaskRule(64, 191)"),
         ('"n": "non-glaucoma"', '"n": "glaucoma"'),
     ),
     *_in(
-        "datasets/readers/drishti_gs.py",
+        "datasets/readers/fundus.py",
         "datasets/readers/test_drishti_gs.py",
         ('("ODsegSoftmap", "cupsegSoftmap")', '("cupsegSoftmap", "ODsegSoftmap")'),
         ('"NORMAL": "non-glaucoma"', '"NORMAL": "normal"'),
@@ -267,8 +267,8 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_in(
         "datasets/readers/folder.py",
         "datasets/readers/test_folder.py",
-        ("return any(read_mask(", "return all(read_mask("),
-        ("if lesion or include_normal", "if lesion or not include_normal"),
+        ("return any(reading.files.mask(", "return all(reading.files.mask("),
+        ("if lesion or reading.include_normal", "if lesion or not reading.include_normal"),
     ),
     *_in(
         "datasets/readers/monai.py",
@@ -281,31 +281,35 @@ MUTATIONS: tuple[Mutation, ...] = (
         "datasets/readers/nnunet.py",
         "datasets/readers/test_nnunet.py",
         ("len(validated) == len(folds) and cases", "len(validated) == len(folds) or cases"),
-        ("s.part, folds.get(case))", "s.part, folds.get(s.key))"),
+        ("fold=folds.get(case))", "fold=folds.get(samples_by_case[case].key))"),
         ('for case in split["val"]', 'for case in split["train"]'),
     ),
     *_in(
         "datasets/interchange/label_map.py",
-        "datasets/test_label_map.py datasets/readers/test_monai.py",
+        "datasets/interchange/test_label_map.py datasets/readers/test_monai.py",
         ("NOT_BACKGROUND = MaskRule(1, 255)", "NOT_BACKGROUND = MaskRule(128, 255)"),
         ("MaskRule(values[0], values[-1])", "MaskRule(values[0], values[0])"),
         ("range(region + 1, len(regions) + 1)", "range(region + 1, region + 2)"),
     ),
     *_in(
-        "datasets/prepared.py",
+        "datasets/image_io.py",
         "datasets/test_prepared.py datasets/test_image_io.py",
         ("Image.Resampling.NEAREST", "Image.Resampling.BOX"),
         ("Image.Resampling.BILINEAR", "Image.Resampling.NEAREST"),
+    ),
+    *_in(
+        "datasets/prepared.py",
+        "datasets/test_prepared.py",
         ("image=self.image[rows].float() / 255", "image=self.image[rows].float() / 256"),
     ),
     *_in(
-        "datasets/interchange/nnunet.py",
-        "datasets/test_export.py",
+        "datasets/interchange/export.py",
+        "datasets/interchange/test_export.py",
         ("if s.key not in set(validated)]", "]"),
     ),
     *_in(
-        "datasets/interchange/monai.py",
-        "datasets/test_export.py",
+        "datasets/interchange/export.py",
+        "datasets/interchange/test_export.py",
         ('{"fold": folds[sample.key]}', '{"fold": folds[sample.key] + 1}'),
     ),
     *_in(

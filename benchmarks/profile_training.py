@@ -26,6 +26,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.folds import make_folds
+from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.datasets.prepared import prepare
 from taichinet.experiments import run as run_module
@@ -66,7 +67,7 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
     (run_module, "score_images", "scoring"),
     (scoring_module, "predict_batches", "network"),
     (scoring_module, "score_mask", "overlap and surface distances"),
-    (scoring_module, "region_masks", "decoding the masks as drawn"),
+    (Manifest, "region_masks", "decoding the masks as drawn"),
     (scoring_module, "resize_probability", "resizing to the image's size"),
     (run_module, "save_weights", "weights"),
 )

@@ -41,8 +41,7 @@ def folder_files(count: int = 4) -> Files:
 
 def _exported(folder: Path, form: str) -> Files:
     """The files of an export of `folder_files` to MONAI's or nnU-Net's form."""
-    from taichinet.datasets.interchange.monai import export_monai
-    from taichinet.datasets.interchange.nnunet import export_nnunet
+    from taichinet.datasets.interchange.export import export_monai, export_nnunet
 
     source = folder / "source"
     Case(folder_files()).write(source)

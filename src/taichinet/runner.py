@@ -142,7 +142,11 @@ def eight_bit(source: Any) -> Image.Image:
     Raises:
         ImageError: The file cannot be read.
     """
-    image, reduced = decode(source)
+    return opaque(source, *decode(source))
+
+
+def opaque(source: Any, image: Image.Image, reduced: bool) -> Image.Image:
+    """The image that `decode` returned as `eight_bit` returns it; `source` names the file in an ImageError."""
     with _faults_named(source):
         if image.mode.startswith(("I", "F")):
             return Image.fromarray(rescaled(source, np.asarray(image)))

@@ -107,7 +107,7 @@ def test_evaluating_one_fold_scores_only_what_its_training_has_not_seen(
     assert not scored & seen
     images = json.loads((tmp_path / "summary.json").read_text())["images"]
     assert (images["used"], images["skipped"]) == (len(scored), len(seen) + 8)
-    assert images["why"] == ["8 normal, not asked for", f"{len(seen)} used to train or select the weights"]
+    assert images["why"] == ["8 normal, not requested", f"{len(seen)} used to train or select the weights"]
 
 
 def test_foreign_pictures_of_the_same_names_are_all_scored(

@@ -36,7 +36,7 @@ def test_a_suite_is_run_once_and_told_as_json(data: Path, tmp_path: Path) -> Non
     words = ("compare", write(tmp_path, TWO), "--data", data, "-o", tmp_path / "runs", "--json")
     told = json.loads(run(*words))
     cells = told["cells"]
-    counts = {"used": 22, "empty_mask": 0, "skipped": 4, "why": ["4 normal, not asked for"]}
+    counts = {"used": 22, "empty_mask": 0, "skipped": 4, "why": ["4 normal, not requested"]}
     assert told["used_and_skipped"] == {"busi": counts}
     assert [(cell["state"], cell["done_before"]) for cell in cells] == [("done", False), ("done", False)]
     assert cells[0]["key"] == cells[1]["key"]
@@ -49,7 +49,7 @@ def test_a_suite_is_run_once_and_told_as_json(data: Path, tmp_path: Path) -> Non
 def test_failures_are_told_at_the_end_with_exit_code_7(data: Path, tmp_path: Path) -> None:
     words = ("compare", write(tmp_path, TWO), "--data", data, "-o", tmp_path / "runs")
     done = CliRunner().invoke(command_line.app, [str(word) for word in words])
-    line = "Images of busi: 22 used, 0 of them with an empty mask; 4 skipped (4 normal, not asked for)."
+    line = "Images of busi: 22 used, 0 of them with an empty mask; 4 skipped (4 normal, not requested)."
     assert done.stderr.splitlines()[-1] == line
     with pytest.raises(PartialFailureError, match=r"training\.epochs") as caught:
         run(*words, "--set", "training.epochs=1")

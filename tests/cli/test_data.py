@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from taichinet.cli.app import app
 from taichinet.datasets.catalogue import list_datasets, open_dataset
 from taichinet.datasets.folds import make_folds, write_folds
-from taichinet.datasets.interchange.monai import export_monai
+from taichinet.datasets.interchange.export import export_monai
 from taichinet.errors import DataError, FoldError, SettingError
 
 
@@ -60,7 +60,7 @@ def test_an_export_tells_empty_masks_and_the_normal_images_that_it_leaves_out(tm
     folder = make_fake_busi(tmp_path / "source", benign=4, malignant=4, normal=4)
     expected = {
         "--normal": {"used": 12, "empty_mask": 4, "skipped": 0, "why": []},
-        "--no-normal": {"used": 8, "empty_mask": 0, "skipped": 4, "why": ["4 normal, not asked for"]},
+        "--no-normal": {"used": 8, "empty_mask": 0, "skipped": 4, "why": ["4 normal, not requested"]},
     }
     for option, counts in expected.items():
         words = ("export", folder, "--format", form, "-o", tmp_path / option, "--fold-count", 2, option, "--json")
@@ -119,7 +119,7 @@ def test_a_data_set_with_a_split_of_its_own_keeps_it_unless_folds_are_asked_for(
         (("--format", "nnunt"), SettingError, "Did you mean 'nnunet'"),
         (("--format", "nnunet", "--protocol", "group"), SettingError, "Did you mean 'grouped'"),
         (("--format", "monai", "--protocol", "paper", "--folds", "f.json"), SettingError, "cannot be used together"),
-        (("--format", "monai"), DataError, "There is no"),
+        (("--format", "monai"), DataError, "does not exist"),
     ],
 )
 def test_what_cannot_be_exported_is_said_before_anything_is_written(

@@ -11,9 +11,20 @@ import numpy as np
 import pytest
 from fakes.catalogue import FAKES
 
-from taichinet.datasets.catalogue import CATALOGUE, find_dataset, list_datasets, open_dataset, recognise
+from taichinet.datasets import catalogue
+from taichinet.datasets.catalogue import (
+    CATALOGUE,
+    find_dataset,
+    list_datasets,
+    open_dataset,
+    recognise,
+    register_dataset,
+)
+from taichinet.datasets.dataset import Dataset, Reading
 from taichinet.datasets.image_io import read_grey, region_masks
+from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import count_empty_masks, prepare
+from taichinet.datasets.readers.layout import holds_folders, paired_samples
 from taichinet.errors import DataError, SettingError
 
 every_dataset = pytest.mark.parametrize("name", list_datasets())
@@ -128,6 +139,39 @@ def test_it_is_prepared_for_a_network(name: str, tmp_path: Path) -> None:
     manifest = open_dataset(f"{name}={FAKES[name](tmp_path)}")
     prepared = prepare(manifest, 32, 3 if find_dataset(name).colour else 1)
     assert prepared.lesion.shape == (len(manifest.samples), len(manifest.regions), 32, 32)
+
+
+def test_a_data_set_from_outside_the_package_is_registered_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalogue, "CATALOGUE", dict(CATALOGUE))
+
+    def list_samples(reading: Reading) -> Manifest:
+        folder = reading.folder
+        pairs = paired_samples(folder / "scans", folder / "lesions", "lesion", reading.problems)
+        return Manifest("toy", tuple(pairs))
+
+    toy = Dataset(
+        name="toy",
+        title="Toy",
+        list_samples=list_samples,
+        recognises=lambda folder: holds_folders(folder, "scans", "lesions"),
+        layout="scans and lesions in it",
+        licence="internal",
+        source="our clinic",
+        citation="none",
+    )
+    register_dataset(toy)
+    folder = FAKES["ddti"](tmp_path)
+    (folder / "image").rename(folder / "scans")
+    (folder / "mask").rename(folder / "lesions")
+    assert recognise(folder) is toy
+    assert open_dataset(folder).name == "toy"
+    with pytest.raises(SettingError, match="There already is a data set 'toy'"):
+        register_dataset(toy)
+    (folder / "lesions" / "1.PNG").unlink()
+    with pytest.raises(DataError, match=r"data set toy: 1 problem\..*Pass the folder with scans and lesions"):
+        open_dataset(f"toy={folder}")
 
 
 def test_an_unknown_name_suggests_the_nearest(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from taichinet.datasets.folds import (
     write_folds,
 )
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.readers.busi import read_busi
+from taichinet.datasets.readers.busi import DATASET
 from taichinet.errors import FoldError
 
 LABELS = {f"{label} ({n})": label for label, size in (("benign", 40), ("malignant", 20)) for n in range(1, size + 1)}
@@ -152,7 +152,7 @@ def test_keys_that_a_group_names_but_the_data_lack_are_passed_over(manifest: Man
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_class_with_fewer_images_than_folds_is_named(tmp_path: Path, protocol: Protocol) -> None:
     labels = {**{f"b{n}": "benign" for n in range(9)}, **{f"m{n}": "malignant" for n in range(4)}}
-    with pytest.raises(FoldError, match=r"Class 'malignant' has 4 images, too few to be dealt over 5 parts"):
+    with pytest.raises(FoldError, match=r"Class 'malignant' has 4 images, too few for 5 parts"):
         make_folds(file_manifest(tmp_path, labels), (), protocol)
 
 
@@ -247,10 +247,10 @@ def test_a_group_of_unknown_images_is_refused(tmp_path: Path, plan: FoldPlan, ma
 
 
 def test_other_keys_are_refused_and_counted_on_both_sides(tmp_path: Path, plan: FoldPlan, manifest: Manifest) -> None:
-    with pytest.raises(FoldError, match=r"0 here are not in it \(none\), 2 of it are not here \(benign \(1\), "):
+    with pytest.raises(FoldError, match=r"not in it \(none\), 2 of it are not in the data set \(benign \(1\), "):
         verify_folds(plan, manifest.subset(set(LABELS) - {"benign (1)", "malignant (3)"}))
     more = file_manifest(tmp_path / "more", {**LABELS, "benign (99)": "benign"})
-    with pytest.raises(FoldError, match=r"1 here are not in it \(benign \(99\)\), 0 of it"):
+    with pytest.raises(FoldError, match=r"1 of the data set are not in it \(benign \(99\)\), 0 of it"):
         verify_folds(plan, more)
 
 
@@ -277,13 +277,13 @@ def test_a_file_of_another_protocol_seed_or_count_is_never_taken_for_the_one_ask
 
 
 def test_a_real_reader_feeds_the_folds(tmp_path: Path) -> None:
-    manifest = read_busi(make_fake_busi(tmp_path / "data", benign=6, malignant=4, normal=4))
+    manifest = DATASET.read(make_fake_busi(tmp_path / "data", benign=6, malignant=4, normal=4))
     plan = make_folds(manifest, (("benign (1)", "benign (2)"),), count=2)
     tested = [key for fold in (0, 1) for key in plan.split(fold, manifest.labels, 0.5).test]
     assert sorted(tested) == sorted(manifest.keys)
-    verify_folds(plan, read_busi(make_fake_busi(tmp_path / "copy", benign=6, malignant=4, normal=4)))
+    verify_folds(plan, DATASET.read(make_fake_busi(tmp_path / "copy", benign=6, malignant=4, normal=4)))
     with pytest.raises(FoldError, match="other pixels"):
-        verify_folds(plan, read_busi(make_fake_busi(tmp_path / "other", benign=6, malignant=4, normal=4, seed=1)))
+        verify_folds(plan, DATASET.read(make_fake_busi(tmp_path / "other", benign=6, malignant=4, normal=4, seed=1)))
 
 
 # ----------------------------------------------------------------------------------- patients, official splits

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
 from taichinet import runner
-from taichinet.datasets import image_io
+from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.image_io import (
-    image_size,
-    problems_in,
     read_grey,
+    read_header,
     read_mask,
     read_rgb,
     region_masks,
@@ -67,7 +66,7 @@ def test_every_mode_gives_the_same_grey_and_colour(mode: str, tmp_path: Path) ->
     assert grey.dtype == colour.dtype == np.uint8
     np.testing.assert_array_equal(grey, RAMP)
     np.testing.assert_array_equal(colour, np.stack([RAMP] * 3, axis=2))
-    assert image_size(file) == (HEIGHT, WIDTH)
+    assert read_header(file).size == (HEIGHT, WIDTH)
 
 
 def test_a_ycbcr_picture_is_read_within_two_grey_levels(tmp_path: Path) -> None:
@@ -125,7 +124,7 @@ def test_colour_of_16_bits_whose_upper_bits_are_unused_is_refused(tmp_path: Path
     np.testing.assert_array_equal(read_grey(tmp_path / "whole.png"), RAMP)
     with pytest.raises(DataError, match=r"dark\.png.*8 bits per channel"):
         read_grey(tmp_path / "dark.png")
-    with pytest.raises(DataError, match=r"dark\.png.*16 bits a channel"):
+    with pytest.raises(DataError, match=r"dark\.png.*16 bits .* channel"):
         read_mask(tmp_path / "dark.png")
 
 
@@ -205,10 +204,10 @@ def test_the_exif_orientation_is_applied(orientation: int, suffix: str, tmp_path
     upright = np.rot90(RAMP, turn)
     upright = upright[:, ::-1] if orientation in (2, 4, 5, 7) else upright
     np.testing.assert_array_equal(read_grey(file), upright)
-    assert image_size(file) == upright.shape
+    assert read_header(file).size == upright.shape
 
 
-@pytest.mark.parametrize("read", [read_grey, image_size])
+@pytest.mark.parametrize("read", [read_grey, read_header])
 def test_an_image_whose_orientation_cannot_be_read_is_refused(read: object, tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     Image.fromarray(RAMP).save(file, exif=b"Exif\x00\x00II*\x00\xff\xff\xff")
@@ -255,13 +254,16 @@ def test_a_mask_of_floats_is_read(top: float, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        (LESION * np.uint16(4095), "brightest value is 4095 .it holds 0, 4095"),
-        (LESION * np.uint8(60), "brightest value is 60"),
+        (LESION * np.uint16(4095), "greatest value of this mask is 4095 .values: 0, 4095"),
+        (LESION * np.uint8(60), "greatest value of this mask is 60"),
         (LESION * np.uint8(2) + (RAMP > 250), "0, 1, 2: it is a label map.*labels"),
-        (np.where(LESION, 90, 0) + 80 * (RAMP == 0), "brightest value is 90|brightest value is 80"),
-        (np.where(LESION, 90, 0) + 170 * (RAMP == 0), "brightest value is 170"),
-        (LESION.astype(np.int32) * 100_000, "brightest value is 100000"),
-        (LESION.astype(np.int32) * -1, "brightest value is 0 .it holds -1, 0"),
+        (
+            np.where(LESION, 90, 0) + 80 * (RAMP == 0),
+            "greatest value of this mask is (90|80)",
+        ),
+        (np.where(LESION, 90, 0) + 170 * (RAMP == 0), "greatest value of this mask is 170"),
+        (LESION.astype(np.int32) * 100_000, "greatest value of this mask is 100000"),
+        (LESION.astype(np.int32) * -1, "greatest value of this mask is 0 .values: -1, 0"),
     ],
 )
 def test_a_mask_that_would_read_as_empty_is_refused_with_its_own_values(
@@ -269,7 +271,7 @@ def test_a_mask_that_would_read_as_empty_is_refused_with_its_own_values(
 ) -> None:
     values = values.astype(np.uint8) if values.dtype == np.int64 else values
     Image.fromarray(values).save(tmp_path / "a.tif")
-    with pytest.raises(DataError, match=rf"a\.tif: this mask.*{words}"):
+    with pytest.raises(DataError, match=rf"a\.tif: .*{words}"):
         read_mask(tmp_path / "a.tif")
 
 
@@ -300,13 +302,13 @@ def test_a_mask_of_another_orientation_is_noticed_even_where_its_size_fits(orien
     sample = Sample("a", "benign", image, (Mask(mask),))
     with pytest.raises(DataError, match=rf"mask\.png.*EXIF orientation {orientation}"):
         united_mask(sample)
-    assert len(problems_in(image, sample.masks)) == 1
+    assert len(DecodedFiles().problems_in(image, sample.masks)) == 1
     Image.fromarray(255 * LESION[:, :HEIGHT].astype(np.uint8)).save(mask, exif=exif)
     assert united_mask(sample).shape == square.shape
-    assert problems_in(image, sample.masks) == []
+    assert DecodedFiles().problems_in(image, sample.masks) == []
 
 
-@pytest.mark.parametrize("read", [read_grey, read_rgb, read_mask, image_size, united_mask])
+@pytest.mark.parametrize("read", [read_grey, read_rgb, read_mask, read_header, united_mask])
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
@@ -340,7 +342,7 @@ def test_a_truncated_image_is_named(read: object, suffix: str, tmp_path: Path) -
 def test_a_truncated_png_still_tells_its_size_for_only_the_header_is_read(tmp_path: Path) -> None:
     file = grey_file(tmp_path, "L")
     file.write_bytes(file.read_bytes()[:60])
-    assert image_size(file) == (HEIGHT, WIDTH)
+    assert read_header(file).size == (HEIGHT, WIDTH)
 
 
 def test_a_decompression_bomb_is_refused_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,7 +350,7 @@ def test_a_decompression_bomb_is_refused_unopened(tmp_path: Path, monkeypatch: p
     with monkeypatch.context() as patch:
         patch.setattr(runner, "MOST_PIXELS", HEIGHT * WIDTH - 1)
         with pytest.raises(DataError, match=r"L\.png: claims 12 x 17 pixels.*bomb"):
-            image_size(file)
+            read_header(file)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     with pytest.raises(DataError, match=r"L\.png: claims more pixels.*bomb"):
         read_grey(file)
@@ -403,9 +405,11 @@ def test_all_problems_of_a_sample_are_listed(tmp_path: Path) -> None:
     image = grey_file(tmp_path, "L")
     small = mask_file(tmp_path, "L", "small.png", LESION[1:])
     (tmp_path / "empty.png").touch()
-    found = problems_in(image, [Mask(small), Mask(tmp_path / "empty.png"), Mask(mask_file(tmp_path, "1"))])
+    found = DecodedFiles().problems_in(
+        image, [Mask(small), Mask(tmp_path / "empty.png"), Mask(mask_file(tmp_path, "1"))]
+    )
     assert [Path(line.split(":")[0]).name for line in found] == ["small.png", "empty.png"]
-    assert problems_in(None, [Mask(small)]) == []
+    assert DecodedFiles().problems_in(None, [Mask(small)]) == []
 
 
 def test_a_file_that_paints_two_regions_is_decoded_once_and_each_rule_is_kept(
@@ -418,11 +422,14 @@ def test_a_file_that_paints_two_regions_is_decoded_once_and_each_rule_is_kept(
     Image.fromarray(values).save(image)
     sample = Sample("a", "x", image, (Mask(label, 0, MaskRule(1, 1)), Mask(label, 1, MaskRule(2, 2))))
     decoded: list[str] = []
-    whole = image_io._brightness
-    monkeypatch.setattr(image_io, "_brightness", lambda source: decoded.append(source.name) or whole(source))
+    decode = runner.decode
+    monkeypatch.setattr(runner, "decode", lambda source: decoded.append(source.name) or decode(source))
     outer, inner = region_masks(sample, 2)
     assert decoded == ["label.png"]
     assert np.array_equal(outer, values > 0)
     assert np.array_equal(inner, values == 2)
-    assert problems_in(image, sample.masks) == []
-    assert decoded == ["label.png"] * 2
+    files = DecodedFiles()
+    assert files.problems_in(image, sample.masks) == []
+    assert decoded == ["label.png", "image.png", "label.png"]
+    assert np.array_equal(region_masks(sample, 2, files.mask, files.header), [outer, inner])
+    assert len(decoded) == 3

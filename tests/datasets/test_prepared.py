@@ -14,11 +14,11 @@ import torch
 from fakes.busi import make_fake_busi
 from PIL import Image
 
-from taichinet.datasets import prepared as prepared_module
-from taichinet.datasets.image_io import region_masks
+from taichinet import runner
+from taichinet.datasets.image_io import region_masks, resize_image, resize_mask
 from taichinet.datasets.manifest import Manifest, Mask, MaskRule, Sample
 from taichinet.datasets.prepared import Prepared, prepare
-from taichinet.datasets.readers.busi import read_busi
+from taichinet.datasets.readers.busi import DATASET
 
 
 @pytest.fixture
@@ -38,23 +38,23 @@ def entries(cache: Path) -> list[Path]:
 def test_the_cache_gives_what_decoding_gives_and_decodes_once(
     busi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manifest, cache = read_busi(busi), tmp_path / "cache"
+    manifest, cache = DATASET.read(busi), tmp_path / "cache"
     first = prepare(manifest, 32, 1, cache)
     assert same(first, prepare(manifest, 32, 1))
     (entry,) = entries(cache)
-    monkeypatch.setattr(prepared_module, "read_grey", None)  # decoding again would fail
+    monkeypatch.setattr(runner, "decode", None)  # decoding again would fail
     assert same(prepare(manifest, 32, 1, cache), first)
     assert entries(cache) == [entry]
 
 
 def test_other_settings_images_masks_and_classes_are_other_entries(busi: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    prepare(read_busi(busi), 32, 1, cache)
+    prepare(DATASET.read(busi), 32, 1, cache)
     for count, change in enumerate(
         (
-            lambda: prepare(read_busi(busi), 48, 1, cache),
-            lambda: prepare(read_busi(busi), 32, 3, cache),
-            lambda: prepare(read_busi(busi, include_normal=False), 32, 1, cache),
+            lambda: prepare(DATASET.read(busi), 48, 1, cache),
+            lambda: prepare(DATASET.read(busi), 32, 3, cache),
+            lambda: prepare(DATASET.read(busi, include_normal=False), 32, 1, cache),
         ),
         start=2,
     ):
@@ -63,13 +63,13 @@ def test_other_settings_images_masks_and_classes_are_other_entries(busi: Path, t
     mask = busi / "benign" / "benign (2)_mask.png"
     inverted = 255 - np.asarray(Image.open(mask).convert("L"))
     Image.fromarray(inverted).save(mask)
-    changed = prepare(read_busi(busi), 32, 1, cache)
+    changed = prepare(DATASET.read(busi), 32, 1, cache)
     assert len(entries(cache)) == 5
-    assert same(changed, prepare(read_busi(busi), 32, 1))
+    assert same(changed, prepare(DATASET.read(busi), 32, 1))
 
 
 def test_a_torn_entry_is_made_again(busi: Path, tmp_path: Path) -> None:
-    manifest, cache = read_busi(busi), tmp_path / "cache"
+    manifest, cache = DATASET.read(busi), tmp_path / "cache"
     first = prepare(manifest, 32, 1, cache)
     (entry,) = entries(cache)
     entry.write_bytes(entry.read_bytes()[:100])
@@ -81,8 +81,8 @@ def test_several_processes_may_share_the_folder(busi: Path, tmp_path: Path) -> N
     cache = tmp_path / "cache"
     code = (
         "from pathlib import Path; import sys;"
-        "from taichinet.datasets.prepared import prepare; from taichinet.datasets.readers.busi import read_busi;"
-        "print(int(prepare(read_busi(Path(sys.argv[1])), 32, 1, Path(sys.argv[2])).image.sum()))"
+        "from taichinet.datasets.prepared import prepare; from taichinet.datasets.readers.busi import DATASET;"
+        "print(int(prepare(DATASET.read(Path(sys.argv[1])), 32, 1, Path(sys.argv[2])).image.sum()))"
     )
     runs = [
         subprocess.Popen(
@@ -92,7 +92,7 @@ def test_several_processes_may_share_the_folder(busi: Path, tmp_path: Path) -> N
     ]
     sums = {run.communicate()[0].strip() for run in runs}
     assert all(run.returncode == 0 for run in runs)
-    assert sums == {str(int(prepare(read_busi(busi), 32, 1).image.sum()))}
+    assert sums == {str(int(prepare(DATASET.read(busi), 32, 1).image.sum()))}
     assert len(entries(cache)) == 1
 
 
@@ -118,7 +118,7 @@ def test_an_inner_region_is_part_of_the_outer_one_whatever_the_masks_say(tmp_pat
 def test_inverted_masks_are_a_warning_from_the_files_and_from_the_cache(busi: Path, tmp_path: Path) -> None:
     for file in busi.rglob("*_mask*.png"):
         Image.eval(Image.open(file).convert("L"), lambda value: 255 - value).save(file)
-    manifest = read_busi(busi, include_normal=False)
+    manifest = DATASET.read(busi, include_normal=False)
     for _ in range(2):
         with pytest.warns(UserWarning, match=r"cover \d+% of the images: lesion and background"):
             prepare(manifest, 32, 1, tmp_path / "cache")
@@ -127,11 +127,11 @@ def test_inverted_masks_are_a_warning_from_the_files_and_from_the_cache(busi: Pa
 def test_images_are_resized_with_antialiasing_and_masks_by_nearest_neighbour() -> None:
     stripes = np.zeros((96, 96), dtype=np.uint8)
     stripes[:, 1::3] = 90  # the middle one of every three columns
-    image = prepared_module.resize_image(stripes, 32)
+    image = resize_image(stripes, 32)
     assert image[:, 1:-1].min() > 20  # a mean of neighbours, neither 0 nor 90
     assert image[:, 1:-1].max() < 70
-    assert prepared_module.resize_mask(stripes > 0, 32).all()
-    assert not prepared_module.resize_mask(np.roll(stripes, 1, axis=1) > 0, 32).any()
+    assert resize_mask(stripes > 0, 32).all()
+    assert not resize_mask(np.roll(stripes, 1, axis=1) > 0, 32).any()
 
 
 def test_a_batch_holds_images_of_0_to_1() -> None:

@@ -17,7 +17,7 @@ from taichinet.batch import Batch, Prediction
 from taichinet.datasets.augmentation import AugmentationSettings, augment
 from taichinet.datasets.folds import Split, make_folds
 from taichinet.datasets.prepared import TeacherProbabilities, prepare
-from taichinet.datasets.readers.busi import read_busi
+from taichinet.datasets.readers.busi import DATASET
 from taichinet.errors import DataError, FoldError, SettingError
 from taichinet.experiments.cross_validate import summarise_study, train_folds
 from taichinet.experiments.distillation import predict_teacher
@@ -51,7 +51,7 @@ class Runs:
     """A fake BUSI with a folder of runs in which the teacher has finished fold 0."""
 
     def __init__(self, root: Path) -> None:
-        manifest = read_busi(make_fake_busi(root / "data", benign=5, malignant=4, normal=4))
+        manifest = DATASET.read(make_fake_busi(root / "data", benign=5, malignant=4, normal=4))
         self.study = StudyData(manifest, prepare(manifest, 32, 1), make_folds(manifest, (), count=2))
         self.split: Split = self.study.plan.split(0, manifest.labels, 0.5)
         self.out = root / "runs"

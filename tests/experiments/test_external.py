@@ -19,7 +19,7 @@ from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.datasets.prepared import prepare
-from taichinet.datasets.readers.busi import DATASET, read_busi
+from taichinet.datasets.readers.busi import DATASET
 from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import aggregate
 from taichinet.evaluation.confidence import ConfidenceKeeper, ImageConfidence, measure_confidence, peak_probability
@@ -237,7 +237,7 @@ def test_a_finished_run_tells_its_own_result_on_lesion_images(tmp_path: Path) ->
 
 
 def test_a_network_is_measured_in_the_pass_that_scores_it_whatever_the_batches(tmp_path: Path) -> None:
-    manifest = read_busi(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, height=64, width=80))
+    manifest = DATASET.read(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, height=64, width=80))
     network, data = tiny_network(), prepare(manifest, 32, 1)
     whole, pairs = ConfidenceKeeper("lesion"), ConfidenceKeeper("lesion")
     score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=whole)
@@ -255,7 +255,7 @@ def test_a_network_is_measured_in_the_pass_that_scores_it_whatever_the_batches(t
 
 
 def test_phantoms_go_the_whole_way_from_folder_to_card(tmp_path: Path) -> None:
-    manifest = read_busi(write_phantom_busi(tmp_path / "phantoms", 3, 2, 2, seed=1, height=64, width=80))
+    manifest = DATASET.read(write_phantom_busi(tmp_path / "phantoms", 3, 2, 2, seed=1, height=64, width=80))
     network = tiny_network()
     data = prepare(manifest, 32, 1)
     confidences = ConfidenceKeeper(manifest.regions[0])

@@ -15,7 +15,7 @@ from helpers import TINY, same_weights
 
 from taichinet.datasets.folds import make_folds
 from taichinet.datasets.prepared import prepare
-from taichinet.datasets.readers.busi import read_busi
+from taichinet.datasets.readers.busi import DATASET
 from taichinet.errors import FoldError, TaiChiNetError, WeightsError
 from taichinet.experiments import longer
 from taichinet.experiments.cross_validate import Study, train_folds
@@ -48,7 +48,7 @@ def epochs(experiment: Experiment, count: int) -> Experiment:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> StudyData:
-    manifest = read_busi(make_fake_busi(tmp_path_factory.mktemp("data"), benign=6, malignant=6, normal=4))
+    manifest = DATASET.read(make_fake_busi(tmp_path_factory.mktemp("data"), benign=6, malignant=6, normal=4))
     return StudyData(manifest, prepare(manifest, 32, 1), make_folds(manifest, (), count=2))
 
 

@@ -23,7 +23,7 @@ from taichinet.datasets.folds import FoldPlan, make_folds
 from taichinet.datasets.image_io import united_mask
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared, prepare
-from taichinet.datasets.readers.busi import read_busi
+from taichinet.datasets.readers.busi import DATASET
 from taichinet.errors import FoldError, WeightsError
 from taichinet.evaluation.aggregate import COLUMNS
 from taichinet.experiments import run as run_module
@@ -49,7 +49,7 @@ class Study:
     """A fake BUSI, prepared and split, with a folder to run in."""
 
     def __init__(self, root: Path) -> None:
-        self.manifest: Manifest = read_busi(make_fake_busi(root / "data", benign=5, malignant=4, normal=4))
+        self.manifest: Manifest = DATASET.read(make_fake_busi(root / "data", benign=5, malignant=4, normal=4))
         self.data: Prepared = prepare(self.manifest, 32, 1)
         self.plan: FoldPlan = make_folds(self.manifest, (("benign (1)", "benign (2)"),), count=2)
         self.cache = root / "mined"
@@ -278,7 +278,7 @@ def test_a_finished_fold_of_repainted_masks_is_refused(finished: FoldResult, stu
     folder = make_fake_busi(tmp_path, benign=5, malignant=4, normal=4)
     mask = folder / "benign" / "benign (3)_mask.png"
     Image.open(mask).convert("L").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mask)
-    manifest = read_busi(folder)
+    manifest = DATASET.read(folder)
     data = prepare(manifest, 32, 1)
     assert not torch.equal(data.lesion, study.data.lesion)
     plan = make_folds(manifest, study.plan.groups, count=2)

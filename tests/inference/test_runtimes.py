@@ -17,8 +17,8 @@ from helpers import FLOAT32_CPU, NARROW
 from numpy.typing import NDArray
 from torch import nn
 
+from taichinet.datasets.image_io import resize_image
 from taichinet.datasets.phantoms.phantom import make_phantom
-from taichinet.datasets.prepared import resize_image
 from taichinet.errors import SettingError, WeightsError
 from taichinet.inference.export.graph import network_graph
 from taichinet.inference.export.quantise import onnx_int8

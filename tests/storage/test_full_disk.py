@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from taichinet.cli.app import app
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.folds import make_folds, write_folds
-from taichinet.datasets.interchange.monai import export_monai
+from taichinet.datasets.interchange.export import export_monai
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.datasets.prepared import Regions, prepare
 from taichinet.errors import StorageError

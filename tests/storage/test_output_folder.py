@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from taichinet.cli.app import app
 from taichinet.datasets.catalogue import open_dataset
-from taichinet.datasets.interchange.monai import export_monai
+from taichinet.datasets.interchange.export import export_monai
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import StorageError
 from taichinet.storage.atomic import write_text

@@ -45,8 +45,7 @@ def export_data(
     from taichinet.cli.printing import print_counts
     from taichinet.datasets.catalogue import split_spec
     from taichinet.datasets.folds import read_folds
-    from taichinet.datasets.interchange.monai import export_monai
-    from taichinet.datasets.interchange.nnunet import export_nnunet
+    from taichinet.datasets.interchange.export import export_monai, export_nnunet
     from taichinet.datasets.prepared import count_empty_masks
 
     _refuse_invalid_options(form, folds, protocol)
@@ -90,14 +89,14 @@ def _match_plan(manifest: Manifest, plan: FoldPlan) -> Manifest:
 
 def _draw_folds(manifest: Manifest, protocol: str | None, seed: int, count: int) -> FoldPlan | None:
     """Folds drawn as in `taichinet train`; None for the official split."""
-    from taichinet.datasets.duplicates.copies import find_copies
+    from taichinet.datasets.duplicates.search import manifest_duplicates
     from taichinet.datasets.folds import make_folds
 
     has_split = any(sample.fold is not None or sample.part in ("validation", "test") for sample in manifest)
     if protocol == "official" or (protocol is None and has_split):
         make_folds(manifest, (), "official")  # raises if there is no official split
         return None
-    groups = find_copies(manifest).groups
+    groups = manifest_duplicates(manifest).groups
     return make_folds(manifest, groups, "paper" if protocol == "paper" else "grouped", seed, count)
 
 

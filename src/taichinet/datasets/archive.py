@@ -18,7 +18,7 @@ from taichinet.errors import DataError
 
 MOST_MEMBERS = 200_000
 LARGEST_MEMBER = 2**28
-"""Bytes of one decompressed member: more than an image within the pixel limit needs."""
+"""Bytes of one decompressed member: more than an image within the limit of pixels needs."""
 LONGEST_NAME = 1_000
 DEEPEST_NAME = 32
 
@@ -31,7 +31,7 @@ _ENCRYPTED = 0x1
 
 
 class Member(zipfile.Path):
-    """A file or folder in an archive. Reading raises DataError where the member is damaged or larger than declared."""
+    """A file or folder in an archive. Reading raises DataError if the member is damaged or larger than declared."""
 
     def read_bytes(self) -> bytes:
         """The member's content.
@@ -156,7 +156,7 @@ def _member_fault(info: zipfile.ZipInfo) -> str | None:
 
 
 def _too_large(name: str, size: int) -> str:
-    return f"{name} holds {size / 2**20:.0f} MiB or more; the limit is {LARGEST_MEMBER // 2**20} MiB"
+    return f"{name} has {size / 2**20:.0f} MiB or more; the limit is {LARGEST_MEMBER // 2**20} MiB"
 
 
 def _words(fault: Exception) -> str:

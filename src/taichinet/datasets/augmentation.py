@@ -1,4 +1,4 @@
-"""Augmentation as printed (Sec. V-B): quarter turns, small rotations, gamma, stretch; image and all masks together."""
+"""Augmentation as in the paper (Sec. V-B): quarter turns, rotations, gamma, stretch; image and masks together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from taichinet.settings import Settings
 
 
 class AugmentationSettings(Settings):
-    """Ranges as printed; `probability` (not printed) is each transformation's own chance for each image.
+    """Ranges as in the paper; `probability` (not in the paper) is that of each transformation for each image.
 
     The paper's shear "rate in [0.6, 1.3]" is read as a stretch of one axis, the only reading in which 1 is the
     identity.
@@ -35,12 +35,19 @@ class AugmentationSettings(Settings):
 
 
 def augment(batch: Batch, settings: AugmentationSettings, generator: torch.Generator) -> Batch:
-    """A new batch, each image transformed by its own draw from `generator`; masks stay 0 or 1.
+    """Transform each image of a batch by its own random draw.
 
-    All geometry is one resampling. Masks are interpolated with the image and cut at 0.5, which keeps E_p and H_p
-    disjoint and inside the lesion: interpolation weights sum to one. A teacher's probability moves along uncut.
-    The pixels are computed on the batch's device; `generator` is one of the CPU, so that every device gets the same
-    draws.
+    All geometric transformations are one resampling. Masks are interpolated with the image and thresholded at 0.5,
+    which keeps E_p and H_p disjoint and inside the lesion, since interpolation weights sum to one. The probability of
+    a teacher is interpolated without a threshold.
+
+    Args:
+        batch: Images and masks on any device.
+        settings: Ranges and probability.
+        generator: Generator on the CPU, so that the draws are the same for all devices.
+
+    Returns:
+        A new batch on the same device; masks are 0 or 1.
     """
     if settings.probability == 0:
         return batch

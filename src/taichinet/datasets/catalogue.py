@@ -1,4 +1,4 @@
-"""The data sets by name: list_datasets, find_dataset, and open_dataset for a folder or zip of a known layout."""
+"""The data sets by name: the catalogue, its registration, and `open_dataset` for a folder or zip file."""
 
 from __future__ import annotations
 
@@ -6,69 +6,109 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from taichinet.datasets.dataset import Dataset
+from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.readers import (
-    breast,
-    bus_bra,
-    bus_uclm,
-    busi,
-    ddti,
-    drishti_gs,
-    folder,
-    monai,
-    nnunet,
-    refuge,
-    stu_hospital,
-    tn3k,
-    tn_scui2020,
-    udiat,
-)
+from taichinet.datasets.readers import breast, bus_bra, bus_uclm, busi, folder, fundus, monai, nnunet, paired, tn3k
 from taichinet.datasets.readers.layout import find_folder, open_top
-from taichinet.errors import DataError, unknown_name
+from taichinet.errors import DataError, SettingError, unknown_name
 
-_READERS = (
-    *(busi, udiat, bus_bra, bus_uclm, breast, stu_hospital),  # breast ultrasound
-    *(ddti, tn_scui2020, tn3k),  # thyroid ultrasound
-    *(refuge, drishti_gs),  # fundus
-    *(nnunet, monai),  # formats of other toolkits
-    folder,
+CATALOGUE: dict[str, Dataset] = {}
+"""All registered data sets by name, in the order in which they are listed."""
+
+_REMEDY = (
+    "Pass the folder or zip of a data set as its authors distribute it, or NAME=FOLDER (see `taichinet data list`)."
 )
-CATALOGUE: dict[str, Dataset] = {reader.DATASET.name: reader.DATASET for reader in _READERS}
 
-_REMEDY = "Pass a data set's folder or zip as its authors distribute it, or NAME=FOLDER (see `taichinet data list`)."
+
+def register_dataset(dataset: Dataset) -> None:
+    """Add a data set to the catalogue, so that all commands accept it.
+
+    Args:
+        dataset: The entry. Its `list_samples` receives a `Reading` and returns a `Manifest`.
+
+    Raises:
+        SettingError: The catalogue has a data set of this name.
+
+    Example:
+        >>> from taichinet.datasets.dataset import Dataset
+        >>> from taichinet.datasets.manifest import Manifest
+        >>> from taichinet.datasets.readers.layout import holds_folders, paired_samples
+        >>> def list_samples(reading):
+        ...     pairs = paired_samples(reading.folder / "scans", reading.folder / "lesions", "lesion", reading.problems)
+        ...     return Manifest("clinic", tuple(pairs))
+        >>> clinic = Dataset(
+        ...     name="clinic",
+        ...     title="Clinic",
+        ...     list_samples=list_samples,
+        ...     recognises=lambda folder: holds_folders(folder, "scans", "lesions"),
+        ...     layout="scans/x.png and lesions/x.png",
+        ...     licence="internal",
+        ...     source="our clinic",
+        ...     citation="none",
+        ... )
+        >>> register_dataset(clinic)
+        >>> find_dataset("clinic").title
+        'Clinic'
+        >>> del CATALOGUE["clinic"]
+    """
+    if dataset.name in CATALOGUE:
+        raise SettingError(f"There already is a data set '{dataset.name}'. Register it under another name.")
+    CATALOGUE[dataset.name] = dataset
+
+
+for _dataset in (
+    *(busi.DATASET, paired.UDIAT, bus_bra.DATASET, bus_uclm.DATASET, breast.DATASET, paired.STU_HOSPITAL),
+    *(paired.DDTI, paired.TN_SCUI2020, tn3k.DATASET),  # thyroid ultrasound
+    *(fundus.REFUGE, fundus.DRISHTI_GS),
+    *(nnunet.DATASET, monai.DATASET),  # formats of other toolkits
+    folder.DATASET,
+):
+    register_dataset(_dataset)
 
 
 def list_datasets() -> tuple[str, ...]:
-    """Names that `open_dataset` takes before the equals sign."""
+    """The names of all data sets."""
     return tuple(CATALOGUE)
 
 
 def find_dataset(name: str) -> Dataset:
-    """The catalogue's entry of data set `name`; SettingError suggests the nearest."""
+    """The data set called `name`.
+
+    Raises:
+        SettingError: There is none; the message suggests the most similar name.
+    """
     if name not in CATALOGUE:
         raise unknown_name("data set", name, list_datasets())
     return CATALOGUE[name]
 
 
 def split_spec(spec: str | Path) -> tuple[Dataset, Path]:
-    """The data set and the path of `spec`: "NAME=PATH", or a path whose layout only one data set has.
+    """The data set and the path that a user means.
 
-    A path that exists is taken as it stands, whatever signs are in it. Where several data sets have the layout, the
-    folder's own name decides; DataError asks for NAME= where it does not, and says so of an unknown layout.
+    Args:
+        spec: "NAME=PATH", or a path with the layout of one data set. An existing path is never split at "=".
+
+    Returns:
+        The data set and its path.
+
+    Raises:
+        DataError: The layout is unknown, or several data sets have it and the name of the folder does not decide.
+        SettingError: There is no data set called NAME.
     """
     text = str(spec)
     name, equals, path = text.partition("=")
     if equals and not Path(text).exists():
         if name not in CATALOGUE and "/" in name + path and not Path(path).exists():
-            raise DataError(f"There is no {text}, and no data set is called '{name}'. {_REMEDY}")
+            raise DataError(f"{text} does not exist, and no data set is called '{name}'. {_REMEDY}")
         return find_dataset(name), Path(path)
     return recognise(Path(text)), Path(text)
 
 
 def recognise(root: Path) -> Dataset:
-    """The one data set whose layout the folder or zip at `root` has, or whose kind of index file `root` is.
+    """The data set whose layout the folder or zip file `root` has, or whose index file it is.
 
-    A fallback is taken only where no other has the layout.
+    Raises:
+        DataError: The layout is unknown, or several data sets have it and the name of the folder does not decide.
     """
     if root.is_file():
         indexed = [entry for entry in CATALOGUE.values() if root.suffix.lower() in entry.index_endings]
@@ -85,15 +125,31 @@ def recognise(root: Path) -> Dataset:
     if len(likely) > 1:
         raise DataError(
             f"{root} has a layout that several data sets share ({', '.join(entry.name for entry in alike)}). "
-            f"Say which, e.g. {likely[0].name}={root}."
+            f"Specify one, e.g. {likely[0].name}={root}."
         )
     return likely[0]
 
 
-def open_dataset(spec: str | Path, include_normal: bool = True, verify: bool = True) -> Manifest:
-    """Read the data set of `spec` (see `split_spec`); the reader's DataError names every fault at once."""
+def open_dataset(
+    spec: str | Path, include_normal: bool = True, verify: bool = True, files: DecodedFiles | None = None
+) -> Manifest:
+    """Read a data set.
+
+    Args:
+        spec: "NAME=PATH", or a path with the layout of one data set.
+        include_normal: Whether to include images without a lesion.
+        verify: Whether to decode every file; otherwise only names and pairs are checked.
+        files: Keeps what later steps need of the decoded files; by default thumbnails, digests and masks.
+
+    Returns:
+        The samples in a fixed order.
+
+    Raises:
+        DataError: There is no such data set, or it has faults. All of them are named.
+        SettingError: There is no data set called NAME.
+    """
     dataset, path = split_spec(spec)
-    return dataset.read(path, include_normal, verify)
+    return dataset.read(path, include_normal, verify, files)
 
 
 def _folder_names(root: Path, top: Traversable) -> set[str]:

@@ -1,59 +1,90 @@
-"""Dataset: what the catalogue knows of a data set, and how its reader is called."""
+"""Dataset: an entry of the catalogue, and how its files become a manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Protocol
 
+from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.readers.layout import find_folder, is_text, open_top
+from taichinet.datasets.sample import Mask
+from taichinet.errors import DataError
 
 
 @dataclass(frozen=True)
-class CopyThresholds:
-    """From which correlation on two pictures count as one scene: of thumbnails, and of aligned fine detail."""
+class DuplicateThresholds:
+    """Correlations from which two images count as near-duplicates: of thumbnails, and of aligned fine detail."""
 
     thumbnail: float = 0.98
     detail: float = 0.5
 
 
-ULTRASOUND = CopyThresholds()
-# Every fundus fills the same round frame: strangers' thumbnails reach 0.99, and the frame's edge alone aligns to 0.85.
-FUNDUS = CopyThresholds(thumbnail=1.0, detail=0.9)
-# A whole screen with the scanner's scale and settings: these alone align strangers of DDTI to 0.63. Two frames of one
-# sweep reach 0.60 to 0.66 there, so that some of them are missed; copies reach 0.89 and more.
-SCREEN = CopyThresholds(detail=0.65)
+ULTRASOUND = DuplicateThresholds()
+# All fundi fill the same round frame: thumbnails of unrelated images reach 0.99, and the frame alone aligns to 0.85.
+FUNDUS = DuplicateThresholds(thumbnail=1.0, detail=0.9)
+# Screenshots with the scale and settings of the scanner, by which unrelated images of DDTI align to 0.63. Frames of one
+# sweep reach 0.60 to 0.66 there, so that some of them are missed; other near-duplicates reach 0.89 and more.
+SCREEN = DuplicateThresholds(detail=0.65)
 
 
-class Reader(Protocol):
-    """Reads the data set under `root`, a folder or a zip, as its authors distribute it.
+@dataclass
+class Reading:
+    """One reading of a data set, as passed to its reader.
 
-    `include_normal` keeps images without any region where the data set has such a class. `verify` decodes every file;
-    without it only names and pairs are checked. All problems are in one DataError.
+    Attributes:
+        root: The folder, zip file or index file that the user gave.
+        folder: The folder with the layout of the data set; it may be inside a zip file.
+        include_normal: Whether images without a lesion are requested.
+        verify: Whether every file is decoded.
+        files: Decodes files, for readers that need pixels (e.g. to find empty masks).
+        problems: One line per fault. A reader appends to it and continues, so that all faults are reported at once.
     """
 
-    def __call__(self, root: Path, include_normal: bool = True, verify: bool = True) -> Manifest:
-        """The samples in a fixed order."""
-        ...
+    root: Path
+    folder: Traversable
+    include_normal: bool = True
+    verify: bool = True
+    files: DecodedFiles = field(default_factory=DecodedFiles)
+    problems: list[str] = field(default_factory=list)
+
+    def faults_of(self, image: Traversable | None, masks: Iterable[Mask] = ()) -> list[str]:
+        """The faults found by decoding files that the manifest will not contain; none unless `verify` is true."""
+        return self.files.problems_in(image, masks) if self.verify else []
 
 
 @dataclass(frozen=True)
 class Dataset:
     """One entry of the catalogue.
 
-    `folders` are the names under which the authors' folder is usually found; `recognises` says whether a folder (or
-    the inside of a zip) looks like this data set by its layout, without opening any picture. `licence` and `source`
-    say on what terms and where users get it; nothing is downloaded here. A `fallback` has a layout so common that it is
-    recognised only where no other entry is. `index_endings` are those of a file that lists the data set and may be
-    given in its folder's place.
+    Attributes:
+        name: Name on the command line, in lower case.
+        title: Name in tables and reports.
+        list_samples: The reader: pairs images with masks without decoding them, appends faults to `reading.problems`,
+            and returns the samples in a fixed order.
+        recognises: Whether a folder has the layout of the data set; it must not open images.
+        layout: What the folder of the data set contains, for messages that begin with "Pass the folder with".
+        licence: Terms of use.
+        source: Where users get the data set. Nothing is downloaded.
+        citation: The publication to cite.
+        folders: Usual names of the folder as the authors distribute it.
+        regions: Names of the regions that masks show, outer before inner.
+        colour: Whether images are in colour.
+        has_normal: Whether there are images without a lesion.
+        images: Number of images of the complete data set, if known.
+        thresholds: Correlations from which two images count as near-duplicates.
+        fallback: Whether the layout is so common that it is recognised only if no other data set has it.
+        index_endings: Endings of files that list the data set and can be given instead of its folder, e.g. ".json".
     """
 
     name: str
     title: str
-    read: Reader
+    list_samples: Callable[[Reading], Manifest]
     recognises: Callable[[Traversable], bool]
+    layout: str
     licence: str
     source: str
     citation: str
@@ -62,6 +93,59 @@ class Dataset:
     colour: bool = False
     has_normal: bool = False
     images: int | None = None
-    copies: CopyThresholds = ULTRASOUND
+    thresholds: DuplicateThresholds = ULTRASOUND
     fallback: bool = False
     index_endings: tuple[str, ...] = ()
+
+    @property
+    def remedy(self) -> str:
+        """The sentence at the end of messages."""
+        return f"Pass the folder with {self.layout}, or its zip (see docs/data.md)."
+
+    def read(
+        self, root: Path, include_normal: bool = True, verify: bool = True, files: DecodedFiles | None = None
+    ) -> Manifest:
+        """Read the data set at `root`.
+
+        Args:
+            root: The folder as its authors distribute it, a folder that contains it, its zip file, or its index file.
+            include_normal: Whether to include images without a lesion.
+            verify: Whether to decode every file; otherwise only names and pairs are checked.
+            files: Keeps what later steps need of the decoded files; by default thumbnails, digests and masks.
+
+        Returns:
+            The samples in a fixed order.
+
+        Raises:
+            DataError: There is no such data set at `root`, or it has faults. All of them are named.
+        """
+        files = DecodedFiles() if files is None else files
+        reading = Reading(root, self._locate(root), include_normal, verify, files)
+        manifest = replace(self.list_samples(reading), files=files)
+        problems = reading.problems
+        for key in manifest.keys:
+            if not is_text(key):
+                problems.append(f"{root}: the name {key!r} is not valid UTF-8. Rename the file.")
+        if verify:
+            with ThreadPoolExecutor(max_workers=2) as pool:
+                for faults in pool.map(lambda sample: files.problems_in(sample.image, sample.masks), manifest.samples):
+                    problems += faults
+        if not manifest.samples and not problems:
+            problems.append(f"{root}: contains no image.")
+        if problems:
+            unique = list(dict.fromkeys(problems))  # a file that shows several regions is reported once
+            count = "1 problem" if len(unique) == 1 else f"{len(unique)} problems"
+            raise DataError(
+                f"{root} cannot be read as data set {self.name}: {count}. Repair each file, or download the data set "
+                f"again. {self.remedy}",
+                unique,
+            )
+        return manifest
+
+    def _locate(self, root: Path) -> Traversable:
+        if root.suffix.lower() in self.index_endings and root.is_file():
+            return root.parent
+        folder = find_folder(open_top(root, self.remedy), self.folders, self.recognises)
+        if folder is None:
+            raise DataError(f"{root} is not a data set of type {self.name}. {self.remedy}")
+        return folder

@@ -1,4 +1,4 @@
-"""Cross-validation folds: drawn once from a seed, written as a readable file, verified by every later run."""
+"""Cross-validation folds: drawn once from a seed, written to a file, and verified by each later run."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ MOST_FOLDS = 100_000
 _REMEDY = "Delete it: it is drawn again."
 
 NEVER_TESTED = -1
-"""The fold of an image that an official split only trains or validates on."""
+"""The fold of images that an official split uses only for training or validation."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Keys of one fold's run. `validation` serves the selection rule, `test` only the reported score."""
+    """Keys of one fold: `validation` is used to select the epoch, `test` only for the reported scores."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -36,13 +36,19 @@ class Split:
 
 @dataclass(frozen=True)
 class FoldPlan:
-    """Which image is tested in which fold.
+    """The fold in which each image is tested.
 
-    Protocol `paper`: random, stratified by class; near-duplicates may fall on both sides, as in the paper.
-    Protocol `grouped`: the same, but no group of near-duplicates (or patient) is ever split; the honest default.
-    Protocol `official`: the split that the data set's authors distribute, folds or fixed parts, as it is.
-    `groups` lists the groups of more than one image, whatever the protocol. `digest` identifies the pictures.
-    `validation` are the keys that an official split selects on; empty where an inner split is drawn.
+    Attributes:
+        dataset: Name of the data set.
+        digest: Digest of the images (`Manifest.digest`).
+        protocol: `paper`: random, stratified by class; near-duplicates may be in different folds, as in the paper.
+            `grouped`: the same, but groups of near-duplicates and patients are kept together; the default.
+            `official`: the split that the authors of the data set distribute, folds or fixed parts.
+        seed: Seed of the draw.
+        count: Number of folds.
+        groups: Groups of more than one image, whatever the protocol.
+        fold_of: Key -> fold in which the image is tested.
+        validation: Validation set of an official split; empty if an inner split is drawn.
     """
 
     dataset: str
@@ -55,9 +61,19 @@ class FoldPlan:
     validation: tuple[str, ...] = ()
 
     def split(self, fold: int, labels: dict[str, str], validation_share: float) -> Split:
-        """Train, validation and test keys of `fold`.
+        """The training, validation and test keys of one fold.
 
-        The inner validation split obeys the same protocol and seed; within an official one, no group is split.
+        Args:
+            fold: Number of the fold.
+            labels: Class of each key.
+            validation_share: Share of the other folds for validation. The inner split follows the same protocol and
+                seed; within an official split, groups are kept together.
+
+        Returns:
+            The split.
+
+        Raises:
+            FoldError: The fold does not exist, or a class has too few images.
         """
         if not 0 <= fold < self.count:
             raise FoldError(f"Fold {fold} does not exist. This plan has folds 0 to {self.count - 1}.")
@@ -83,10 +99,20 @@ def make_folds(
     seed: int = 0,
     count: int = 5,
 ) -> FoldPlan:
-    """Assign every sample of `manifest` to one of `count` folds, stratified by class.
+    """Assign every sample to a fold, stratified by class.
 
-    Patients, where the manifest has them, are joined with `groups`. An official split has its own number of folds.
-    Raises FoldError where a class has fewer samples than folds, or no official split exists.
+    Args:
+        manifest: The data set. Images of one patient are kept together like `groups`.
+        groups: Groups of near-duplicates.
+        protocol: See `FoldPlan`.
+        seed: Seed of the draw.
+        count: Number of folds; an official split has its own.
+
+    Returns:
+        The plan.
+
+    Raises:
+        FoldError: A class has fewer samples than folds, or there is no official split.
     """
     labels = manifest.labels
     known = set(labels)
@@ -102,13 +128,13 @@ def _official_plan(manifest: Manifest, groups: tuple[tuple[str, ...], ...], seed
     """The split that the samples themselves carry: numbered folds, or the parts train, validation and test."""
     folds = {sample.fold for sample in manifest if sample.fold is not None}
     tests = any(sample.part == "test" for sample in manifest)
-    if tests:  # fixed parts; numbered folds beside them only divide the training part
+    if tests:  # fixed parts; numbered folds only divide the training part
         fold_of = {sample.key: 0 if sample.part == "test" else NEVER_TESTED for sample in manifest}
         validation = tuple(sample.key for sample in manifest if sample.part == "validation")
         return FoldPlan(manifest.name, manifest.digest(), "official", seed, 1, groups, fold_of, validation)
     if not folds:
         raise FoldError(
-            f"{manifest.name} has no official split in these files. Ask for protocol grouped or paper, or get the "
+            f"{manifest.name} has no official split in these files. Use protocol grouped or paper, or get the "
             "split that its authors distribute beside the images."
         )
     numbered = {number: index for index, number in enumerate(sorted(folds))}
@@ -117,7 +143,7 @@ def _official_plan(manifest: Manifest, groups: tuple[tuple[str, ...], ...], seed
 
 
 class _PlanFile(BaseModel):
-    """A fold file as it must be: every key present, no other key, values of exactly these types."""
+    """Schema of a fold file: all keys are required, no others are allowed."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -132,7 +158,7 @@ class _PlanFile(BaseModel):
 
 
 def write_folds(plan: FoldPlan, path: Path) -> None:
-    """Write `plan` as JSON, one line a key."""
+    """Write `plan` as JSON, one line per key."""
     write_json(path, asdict(plan))
 
 
@@ -163,7 +189,7 @@ def read_folds(path: Path) -> FoldPlan:
 
 
 def _plan_fault(plan: FoldPlan) -> str | None:
-    """What is contradictory in a plan whose fields have the right types, or None."""
+    """The contradiction in a plan whose fields have the right types, or None."""
     official = plan.protocol == "official"
     if plan.count < 2 and not official:
         return f"{plan.count} fold of protocol {plan.protocol}, which needs two or more"
@@ -188,18 +214,18 @@ def _plan_fault(plan: FoldPlan) -> str | None:
 
 
 def verify_folds(plan: FoldPlan, manifest: Manifest) -> None:
-    """Raise FoldError unless `plan` was made for exactly these pictures, and splits no group if it promises so."""
+    """Raise FoldError unless `plan` was made for these images and keeps groups together if its protocol requires it."""
     missing = sorted(set(manifest.keys) - set(plan.fold_of))
     foreign = sorted(set(plan.fold_of) - set(manifest.keys))
     if missing or foreign:
         raise FoldError(
-            f"The fold file was made for other images: {len(missing)} here are not in it "
-            f"({', '.join(missing[:3]) or 'none'}), {len(foreign)} of it are not here "
+            f"The fold file was made for other images: {len(missing)} of the data set are not in it "
+            f"({', '.join(missing[:3]) or 'none'}), {len(foreign)} of it are not in the data set "
             f"({', '.join(foreign[:3]) or 'none'}). Use the data it was made for, or delete it."
         )
     if plan.digest != manifest.digest():
         raise FoldError(
-            "The fold file was made for pictures of the same names but other pixels. Use the data it was made "
+            "The fold file was made for images of the same names but other pixels. Use the data it was made "
             "for, or delete the fold file."
         )
     least = NEVER_TESTED if plan.protocol == "official" else 0
@@ -222,7 +248,22 @@ def load_or_make_folds(
     seed: int,
     count: int,
 ) -> FoldPlan:
-    """The plan at `path`, verified against the data; made and written there first where there is none."""
+    """Read and verify the plan at `path`, or draw it and write it there.
+
+    Args:
+        path: The fold file.
+        manifest: The data set.
+        groups: Groups of near-duplicates; only used to draw the plan.
+        protocol: See `FoldPlan`.
+        seed: Seed of the draw.
+        count: Number of folds.
+
+    Returns:
+        The plan.
+
+    Raises:
+        FoldError: The file is damaged, was made for other images or settings, or no plan can be drawn.
+    """
     if path.exists():
         plan = read_folds(path)
         try:
@@ -232,8 +273,8 @@ def load_or_make_folds(
         wanted = (protocol, seed, plan.count if protocol == "official" else count)
         if (plan.protocol, plan.seed, plan.count) != wanted:
             raise FoldError(
-                f"{path} holds {plan.count} {plan.protocol} folds of seed {plan.seed}, asked for are {count} "
-                f"{protocol} folds of seed {seed}. Move the file away, or ask for what it holds."
+                f"{path} has {plan.count} {plan.protocol} folds of seed {plan.seed}, but {count} {protocol} folds of "
+                f"seed {seed} are requested. Move the file away, or request the same."
             )
         return plan
     plan = make_folds(manifest, groups, protocol, seed, count)
@@ -249,14 +290,14 @@ def _assign(
     count: int,
     seed: int,
 ) -> dict[str, int]:
-    # scikit-learn takes a second to import: only where folds are drawn.
+    # scikit-learn takes a second to import
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     classes = np.array([labels[key] for key in keys])
     for name, size in zip(*np.unique(classes, return_counts=True), strict=True):
         if size < count:
             raise FoldError(
-                f"Class '{name}' has {size} images, too few to be dealt over {count} parts. "
+                f"Class '{name}' has {size} images, too few for {count} parts. "
                 "Ask for fewer folds, or a larger inner validation split (data.validation_share)."
             )
     group_of = {key: number for number, group in enumerate(groups) for key in group}

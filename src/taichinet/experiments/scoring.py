@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from taichinet.datasets.image_io import region_masks
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared
 from taichinet.evaluation.metrics import resize_probability, score_mask
@@ -67,7 +66,7 @@ def score_images(
         lesion, second = prediction.lesion, prediction.second_opinion  # once a batch, not once an image
         for i in range(len(batch.image)):
             key = data.keys[position]
-            drawn = region_masks(samples[key], len(manifest.regions))
+            drawn = manifest.region_masks(samples[key])
             for r, region in enumerate(manifest.regions):
                 probability = lesion[i : i + 1, r : r + 1]
                 truth = batch.lesion[i, r].numpy() > 0.5

@@ -1,4 +1,4 @@
-"""What the folds of a study share: the data set, its images at network size, the fold plan, and where runs are kept."""
+"""What the folds of a study share: the data set, its resized images, the fold plan, and the folders of runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from taichinet.datasets.catalogue import find_dataset, open_dataset
-from taichinet.datasets.duplicates.copies import find_copies
+from taichinet.datasets.catalogue import split_spec
+from taichinet.datasets.decoded import DecodedFiles
+from taichinet.datasets.duplicates.search import manifest_duplicates
 from taichinet.datasets.folds import FoldPlan, Protocol, load_or_make_folds
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared, prepare
@@ -17,7 +18,7 @@ from taichinet.storage.lock import locked
 
 @dataclass(frozen=True)
 class StudyData:
-    """What every fold of a study reads: the samples, their pixels at network size, the fold plan."""
+    """What every fold of a study reads: the samples, their pixels at the input resolution, the fold plan."""
 
     manifest: Manifest
     prepared: Prepared
@@ -25,24 +26,57 @@ class StudyData:
 
 
 def open_study_data(experiment: Experiment, data: Path | str, protocol: Protocol, out: Path) -> StudyData:
-    """Read the data set at `data` (a path or NAME=PATH), verify or draw its folds under `out`/folds, resize it.
+    """Read a data set, verify or draw its folds, and resize its images; each file is decoded once.
 
-    Near-duplicates are searched only where the fold plan does not exist yet (about half a minute for BUSI).
+    Args:
+        experiment: Settings of the data and of the network.
+        data: A path or "NAME=PATH".
+        protocol: Protocol of the folds.
+        out: Folder of the fold plans, in `folds`, and of the resized images, in `prepared`.
+
+    Returns:
+        The samples, their pixels at the input resolution, and the fold plan.
+
+    Raises:
+        DataError: The data set has faults. All of them are named.
+        FoldError: The existing fold plan was made for other images, or no plan can be drawn.
     """
-    manifest, plan = open_folds(experiment, data, protocol, out)
-    return StudyData(manifest, prepare(manifest, experiment.data.size, experiment.channels, out / "prepared"), plan)
+    size, channels = experiment.data.size, experiment.channels
+    manifest, plan = open_folds(experiment, data, protocol, out, DecodedFiles(size, channels))
+    return StudyData(manifest, prepare(manifest, size, channels, out / "prepared"), plan)
 
 
-def open_folds(experiment: Experiment, data: Path | str, protocol: Protocol, out: Path) -> tuple[Manifest, FoldPlan]:
-    """The data set at `data` and its folds under `out`/folds, drawn by one process where several ask at once."""
+def open_folds(
+    experiment: Experiment, data: Path | str, protocol: Protocol, out: Path, files: DecodedFiles | None = None
+) -> tuple[Manifest, FoldPlan]:
+    """Read a data set and its folds, which one process draws if several run at once.
+
+    Near-duplicates are only searched if the fold plan does not exist yet (about half a minute for BUSI).
+
+    Args:
+        experiment: Settings of the data.
+        data: A path or "NAME=PATH".
+        protocol: Protocol of the folds.
+        out: Folder of the fold plans, in `folds`.
+        files: Keeps what later steps need of the decoded files.
+
+    Returns:
+        The samples and the fold plan.
+
+    Raises:
+        DataError: The data set has faults. All of them are named.
+        FoldError: The existing fold plan was made for other images, or no plan can be drawn.
+    """
     settings = experiment.data
-    manifest = open_dataset(data, include_normal=settings.include_normal)
-    dataset = find_dataset(manifest.name)
+    files = DecodedFiles() if files is None else files
+    dataset, root = split_spec(data)
     content = ("-with-normal" if settings.include_normal else "-lesions") if dataset.has_normal else ""
     folds = "" if protocol == "official" else f"-{settings.folds}folds-seed{settings.fold_seed}"
-    path = out / "folds" / f"{manifest.name}{content}-{protocol}{folds}.json"
+    path = out / "folds" / f"{dataset.name}{content}-{protocol}{folds}.json"
+    files.keep_reduced(not path.exists())
+    manifest = dataset.read(root, settings.include_normal, files=files)
     with nullcontext() if path.exists() else locked(path.with_suffix(".lock"), wait=True):
-        groups = () if path.exists() else find_copies(manifest).groups
+        groups = () if path.exists() else manifest_duplicates(manifest).groups
         return manifest, load_or_make_folds(path, manifest, groups, protocol, settings.fold_seed, settings.folds)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from taichinet.datasets.prepared import resize_image
+from taichinet.datasets.image_io import resize_image
 from taichinet.errors import DataError, SettingError, WeightsError
 from taichinet.evaluation.metrics import resize_probability
 from taichinet.inference.runtimes.eager import Eager

@@ -18,7 +18,7 @@ from taichinet.datasets.checks.check import DataReport, check_dataset, unreadabl
 from taichinet.datasets.checks.finding import KINDS, FindingKind
 from taichinet.datasets.folds import make_folds
 from taichinet.datasets.manifest import Manifest, Mask, Sample
-from taichinet.datasets.readers.busi import read_busi
+from taichinet.datasets.readers.busi import DATASET
 from taichinet.errors import DataError
 
 BUSI = Path(os.environ.get("TAICHINET_DATA", ""), "Dataset_BUSI_with_GT")
@@ -162,7 +162,7 @@ def test_findings_come_gravest_first_and_the_report_is_json(report: DataReport) 
 
 
 def test_a_sound_data_set_has_no_error_and_its_grouped_folds_do_not_leak(tmp_path: Path) -> None:
-    manifest = read_busi(make_fake_busi(tmp_path, 8, 6, 4))
+    manifest = DATASET.read(make_fake_busi(tmp_path, 8, 6, 4))
     plan = make_folds(manifest, (), "grouped", seed=0, count=2)
     done: list[int] = []
     report = check_dataset(manifest, plan, lambda count, _: done.append(count))
@@ -190,7 +190,7 @@ def test_what_a_reader_refuses_is_told_problem_by_problem() -> None:
 @pytest.mark.real
 @pytest.mark.skipif(not BUSI.is_dir(), reason="TAICHINET_DATA holds no Dataset_BUSI_with_GT")
 def test_the_known_faults_of_busi_are_found_without_being_told() -> None:
-    manifest = read_busi(BUSI, verify=False)
+    manifest = DATASET.read(BUSI, verify=False)
     random = make_folds(manifest, (), "paper", seed=0, count=5)
     report = check_dataset(manifest, random)
 

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from fakes.graphics import Picture, cross, dots, in_colour, ticks, tissue, upright_line, word
 
-from taichinet.datasets.checks.frames import find_frame
-from taichinet.datasets.checks.marks import MarkKind, find_marks
+from taichinet.datasets.checks.marks import MarkKind, find_frame, find_marks
 from taichinet.datasets.checks.strokes import Box
 
 DRAWN: dict[MarkKind, tuple[Callable[[Picture], None], Box]] = {

@@ -50,12 +50,12 @@ def found(
 
 FAULTS: dict[FindingKind, tuple[Callable[[], list[Pixels]], str]] = {
     "tiny mask": (lambda: [painted(Box(50, 50, 3, 4))], "12 pixels"),
-    "inverted mask": (lambda: [painted(Box(1, 1, 98, 118))], "paints 96% of the image"),
+    "inverted mask": (lambda: [painted(Box(1, 1, 98, 118))], "covers 96% of the image"),
     "several parts": (lambda: [painted(Box(10, 10, 30, 30), Box(60, 60, 20, 20))], "2 parts"),
     "specks": (lambda: [painted(Box(10, 10, 30, 30), Box(60, 60, 1, 2))], "1 stray part"),
     "holes": (lambda: [with_hole()], "1 hole, 15 pixels in all"),
     "touches border": (lambda: [painted(Box(0, 10, 30, 25))], "top (25 pixels)"),
-    "empty mask": (lambda: [painted()], "no pixel of lesion"),
+    "empty mask": (lambda: [painted()], "the mask of lesion is empty"),
     "several masks": (lambda: [painted(Box(10, 10, 30, 30)), painted(Box(35, 35, 30, 30))], "overlap in 25 pixels"),
 }
 
@@ -95,4 +95,4 @@ def test_each_region_needs_a_mask_and_lies_in_the_one_around_it() -> None:
     (outside,) = found([disc, away], "glaucoma", regions, (0, 1))
     assert (missing.kind, outside.kind) == ("empty mask", "region outside")
     assert "no mask of cup" in missing.message
-    assert "100 pixels of cup lie outside disc" in outside.message
+    assert "100 pixels of cup are outside disc" in outside.message

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from taichinet.datasets.checks.leakage import count_folds, find_leaks
-from taichinet.datasets.checks.scenes import compare_masks, find_disagreements, find_groups
+from taichinet.datasets.checks.leakage import compare_masks, count_folds, find_disagreements, find_groups, find_leaks
 from taichinet.datasets.duplicates.search import DuplicatePair, DuplicateReport
 from taichinet.datasets.folds import NEVER_TESTED, FoldPlan
 from taichinet.datasets.manifest import Manifest, Mask, Sample
@@ -57,7 +56,7 @@ def test_masks_of_copies_are_compared_at_one_size_and_disagreement_is_told(tmp_p
         )
     }
     pairs = (pair("a", "b"), pair("a", "c"), pair("a", "d"), pair("d", "e"), pair("b", "c", "cropped"))
-    agreements = compare_masks(DuplicateReport(pairs, ()), samples)
+    agreements = compare_masks(DuplicateReport(pairs, ()), Manifest("busi", tuple(samples.values())))
     assert [(one.first, one.second, one.dice) for one in agreements] == [
         ("a", "b", 1.0),
         ("a", "c", 2 * 5 / 25),
@@ -95,12 +94,12 @@ def test_folds_of_some_of_the_pictures_leave_the_others_out_and_are_no_error(tmp
     whole = Manifest("x", (*lesions.samples, sample(tmp_path, "n", 0, "normal"), sample(tmp_path, "m", 0, "normal")))
     (left,) = find_leaks(plan({"a": 0, "b": 1}, lesions.digest()), whole, (("a", "n"),))
     assert (left.kind, left.severity, left.keys) == ("outside folds", "note", ("n", "m"))
-    assert left.message == "The folds leave out 2 pictures (2 normal): n, m."
+    assert left.message == "The folds leave out 2 images (2 normal): n, m."
     (one_fold,) = find_leaks(plan(dict.fromkeys("a", 0), whole.subset({"a"}).digest()), whole, ())
-    assert one_fold.message == "The folds leave out 3 pictures (1 benign, 2 normal): b, n, m."
+    assert one_fold.message == "The folds leave out 3 images (1 benign, 2 normal): b, n, m."
     many = {f"z{number}": 0 for number in range(7)}
     assert (
-        "holds 7 keys without a picture here: z0, z1, z2, z3, z4 and 2 more."
+        "has 7 keys without an image: z0, z1, z2, z3, z4 and 2 more."
         in list(find_leaks(plan({"a": 0, **many}), whole, ()))[-1].message
     )
     kinds = [finding.kind for finding in find_leaks(plan({"a": 0, "b": 1}, "of other pixels"), whole, ())]

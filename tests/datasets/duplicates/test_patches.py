@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from taichinet.datasets.duplicates.patches import Candidates, best_of_each, find_shared_patches
-from taichinet.datasets.duplicates.probe_index import ProbeIndex
-from taichinet.datasets.duplicates.views import WORKING_SIDE, reduce_area, search_view
+from taichinet.datasets.duplicates.fingerprint import take_fingerprint
+from taichinet.datasets.duplicates.patches import Candidates, find_shared_patches, search_view
+from taichinet.datasets.duplicates.sketches import ProbeIndex, best_of_each
 
 
 def texture(seed: int, height: int = 180, width: int = 220) -> np.ndarray:
@@ -24,7 +24,7 @@ def pictures(count: int = 14) -> tuple[np.ndarray, ...]:
     """Strangers, then crops of the first three."""
     natural = [texture(seed) for seed in range(count)]
     natural += [whole[20:160, 25:190] for whole in natural[:3]]
-    return tuple(reduce_area(picture, WORKING_SIDE) for picture in natural)
+    return tuple(take_fingerprint(picture).reduced for picture in natural)
 
 
 def searched_by_loops(reduced: tuple[np.ndarray, ...]) -> dict[tuple[int, int], float]:
@@ -71,7 +71,7 @@ def test_the_patch_of_a_crop_leads_to_where_the_crop_was_taken() -> None:
 
 
 def test_the_indexed_search_offers_each_picture_its_best_matches_and_no_more() -> None:
-    reduced = tuple(reduce_area(texture(seed), WORKING_SIDE) for seed in range(100, 140)) + pictures()
+    reduced = tuple(take_fingerprint(texture(seed)).reduced for seed in range(100, 140)) + pictures()
     exact, indexed = as_pairs(find_shared_patches(reduced)), as_pairs(find_shared_patches(reduced, most=2))
     assert indexed <= exact
     assert indexed >= {(40, 54), (41, 55), (42, 56)}

@@ -13,8 +13,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from taichinet.datasets.catalogue import open_dataset
-from taichinet.datasets.duplicates.copies import find_copies
-from taichinet.datasets.duplicates.search import DuplicateReport, find_near_duplicates
+from taichinet.datasets.duplicates.search import DuplicateReport, find_near_duplicates, manifest_duplicates
 from taichinet.errors import DataError, SettingError
 
 BUSI = Path(os.environ.get("TAICHINET_DATA", ""), "Dataset_BUSI_with_GT")
@@ -220,7 +219,7 @@ def test_the_known_duplicates_of_busi_are_grouped_alike_by_both_searches_and_no_
 @pytest.mark.real
 @pytest.mark.skipif(not DDTI.is_dir(), reason="TAICHINET_DATA holds no DDTI")
 def test_strangers_of_ddti_are_not_joined_by_the_screen_around_them() -> None:
-    report = find_copies(open_dataset(DDTI))
+    report = manifest_duplicates(open_dataset(DDTI))
     assert report.groups == (  # seen by eye; of one sweep are 424 and 426
         ("1", "2"),
         ("181", "294", "295", "325", "71"),

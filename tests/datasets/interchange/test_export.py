@@ -21,14 +21,14 @@ from monai.transforms import LoadImage
 from PIL import Image
 
 from taichinet.datasets.catalogue import find_dataset, list_datasets, open_dataset, recognise
+from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.folds import FoldPlan, make_folds
 from taichinet.datasets.image_io import read_grey, read_rgb, region_masks
 from taichinet.datasets.interchange.cases import case_names
-from taichinet.datasets.interchange.monai import export_monai
-from taichinet.datasets.interchange.nnunet import export_nnunet
+from taichinet.datasets.interchange.export import export_monai, export_nnunet
 from taichinet.datasets.manifest import Manifest, Part, Sample
-from taichinet.datasets.readers.busi import read_busi
-from taichinet.datasets.readers.nnunet import read_nnunet
+from taichinet.datasets.readers.busi import DATASET
+from taichinet.datasets.readers.nnunet import DATASET as NNUNET
 from taichinet.errors import DataError, FoldError, SettingError, TaiChiNetError
 
 Export = Callable[..., Path]
@@ -38,12 +38,12 @@ GROUPS = (("benign (1)", "malignant (1)"), ("benign (2)", "benign (3)"))
 
 def busi_with_patients(folder: Path) -> Manifest:
     """The fake BUSI, its images given to three patients."""
-    manifest = read_busi(make_fake_busi(folder))
+    manifest = DATASET.read(make_fake_busi(folder))
     return replace(manifest, samples=tuple(replace(s, patient=f"P{n % 3}") for n, s in enumerate(manifest.samples)))
 
 
 def nested(folder: Path) -> Manifest:
-    return read_nnunet(make_fake_nnunet(folder, nested=True))
+    return NNUNET.read(make_fake_nnunet(folder, nested=True))
 
 
 def plan_of(manifest: Manifest, groups: tuple[tuple[str, ...], ...] = ()) -> FoldPlan:
@@ -121,7 +121,7 @@ def test_the_same_samples_give_the_same_bytes_also_over_an_earlier_export(export
 
 @both_formats
 def test_folders_parts_and_folds_of_the_data_set_itself_are_kept(export: Export, tmp_path: Path) -> None:
-    own = read_busi(make_fake_busi(tmp_path / "source"))
+    own = DATASET.read(make_fake_busi(tmp_path / "source"))
     parts: tuple[Part, ...] = ("train", "validation", "test")
     split = tuple(replace(s, part=parts[n % 3]) for n, s in enumerate(own.samples))
     again = open_dataset(export(replace(own, samples=split), tmp_path / "a"))
@@ -146,10 +146,10 @@ def test_a_folder_of_other_things_is_refused_and_left_alone(export: Export, tmp_
     folder = written if written.is_dir() else written.parent
     (folder / "notes.txt").write_text("mine")
     before = contents(tmp_path / "out")
-    with pytest.raises(DataError, match=r"notes\.txt is none of it.*another folder"):
+    with pytest.raises(DataError, match=r"notes\.txt does not belong.*another folder"):
         export(manifest, tmp_path / "out")
     (folder / written.name if written.is_file() else folder / "dataset.json").unlink()
-    with pytest.raises(DataError, match=r"not empty and holds no earlier export.*another folder"):
+    with pytest.raises(DataError, match=r"not empty and is not an earlier export.*another folder"):
         export(manifest, tmp_path / "out")
     assert len(contents(tmp_path / "out")) == len(before) - 1
 
@@ -162,6 +162,7 @@ def test_an_export_that_fails_changes_nothing_and_names_every_file(export: Expor
     before = contents(tmp_path / "out")
     for file in torn:
         file.write_bytes(file.read_bytes()[:60])
+    manifest = replace(manifest, files=DecodedFiles())
     for out in ("out", "new"):
         with pytest.raises(DataError, match="2 files of busi cannot be exported") as caught:
             export(manifest, tmp_path / out)
@@ -182,7 +183,7 @@ def test_folds_of_other_pictures_are_refused(export: Export, tmp_path: Path) -> 
 
 
 def test_nnunet_finds_its_folders_labels_and_folds(tmp_path: Path) -> None:
-    manifest = read_busi(make_fake_busi(tmp_path / "source"))
+    manifest = DATASET.read(make_fake_busi(tmp_path / "source"))
     plan = plan_of(manifest, GROUPS)
     folder = export_nnunet(manifest, tmp_path / "raw", 7, plan)
     assert folder == tmp_path / "raw" / "Dataset007_busi"
@@ -231,7 +232,7 @@ def test_a_number_that_nnunet_cannot_use_is_refused(tmp_path: Path) -> None:
 
 
 def test_monai_reads_the_pairs_pixels_and_folds(tmp_path: Path) -> None:
-    manifest = read_nnunet(make_fake_nnunet(tmp_path / "source", nested=True))
+    manifest = NNUNET.read(make_fake_nnunet(tmp_path / "source", nested=True))
     plan = plan_of(manifest)
     file = export_monai(manifest, tmp_path / "out", plan)
     entries = load_decathlon_datalist(file)
@@ -250,7 +251,7 @@ def test_monai_reads_the_pairs_pixels_and_folds(tmp_path: Path) -> None:
 
 
 def test_an_export_is_recognised_for_what_it_is(tmp_path: Path) -> None:
-    manifest = read_nnunet(make_fake_nnunet(tmp_path / "source"))
+    manifest = NNUNET.read(make_fake_nnunet(tmp_path / "source"))
     assert recognise(export_nnunet(manifest, tmp_path / "a")).name == "nnunet"
     assert recognise(export_monai(manifest, tmp_path / "b").parent).name == "monai"
 
@@ -303,5 +304,5 @@ def test_a_case_that_is_gone_from_an_export_is_missed(tmp_path: Path) -> None:
     folder = export_nnunet(manifest, tmp_path / "raw")
     (folder / "imagesTr" / "benign-1_0000.png").unlink()
     (folder / "labelsTr" / "benign-1.png").unlink()
-    with pytest.raises(TaiChiNetError, match="its case 'benign-1' is not here"):
-        read_nnunet(folder)
+    with pytest.raises(TaiChiNetError, match="its case 'benign-1' is missing"):
+        NNUNET.read(folder)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from taichinet.datasets.image_io import label_values, region_masks
+from taichinet.datasets.decoded import DecodedFiles
+from taichinet.datasets.image_io import region_masks
 from taichinet.datasets.interchange.label_map import NOT_BACKGROUND, declare, encode, read_scheme
 from taichinet.datasets.manifest import MaskRule, Sample
 from taichinet.errors import DataError
@@ -73,13 +74,13 @@ def test_regions_are_ordered_from_the_outside_whatever_the_order_of_names(
 @pytest.mark.parametrize(
     ("labels", "says"),
     [
-        ({"background": 0, "a": 1, "b": 2}, r"no part of 'a'.*\"a\": \[1, 2\], \"b\": 2"),
-        ({"background": 0, "a": [1, 2], "b": [2, 3]}, "'b' .* is no part of 'a'"),
-        ({"background": 0, "a": [1, 2], "b": [1, 2]}, "no part of"),
-        ({"background": 0, "a": [1, 3], "b": 2}, r"'a' leave a gap \(\[1, 3\]\).*Renumber"),
-        ({"background": 0, "a": 1, "ignore": 2}, "'ignore'.*every pixel counts"),
+        ({"background": 0, "a": 1, "b": 2}, r"not part of 'a'.*\"a\": \[1, 2\], \"b\": 2"),
+        ({"background": 0, "a": [1, 2], "b": [2, 3]}, "'b' .* is not part of 'a'"),
+        ({"background": 0, "a": [1, 2], "b": [1, 2]}, "not part of"),
+        ({"background": 0, "a": [1, 3], "b": 2}, r"'a' have a gap \(\[1, 3\]\).*Renumber"),
+        ({"background": 0, "a": 1, "ignore": 2}, "'ignore'.*all pixels are evaluated"),
         ({"background": 1, "a": 2}, "'background' must be 0"),
-        ({"background": 0, "a": [0, 1]}, "'a' holds 0"),
+        ({"background": 0, "a": [0, 1]}, "'a' contains 0"),
         ({"background": 0, "a": "1"}, "'a' must be a whole number.*'1'"),
         ({"background": 0, "a": True}, "must be a whole number"),
         ({"background": 0, "a": 256}, r"0\.\.255"),
@@ -99,12 +100,12 @@ def test_a_declaration_that_cannot_be_kept_is_refused_with_file_value_and_way_ou
 def test_a_label_map_whose_numbers_would_change_in_reading_is_refused(mode: str, tmp_path: Path) -> None:
     labels = Image.fromarray(np.eye(5, dtype=np.uint16 if mode == "I;16" else np.uint8))
     (labels if mode == "I;16" else labels.convert(mode)).save(tmp_path / "a.png")
-    with pytest.raises(DataError, match=rf"a\.png: is of mode {mode}.*8-bit grey"):
-        label_values(tmp_path / "a.png")
+    with pytest.raises(DataError, match=rf"a\.png: mode {mode} is not supported.*8-bit grey"):
+        DecodedFiles().label_values(tmp_path / "a.png")
 
 
 def test_the_values_of_a_label_map_are_told(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 2, 7]], dtype=np.uint8)).save(tmp_path / "a.png")
     Image.fromarray(np.array([[0, 2, 7]]) > 0).save(tmp_path / "b.png")
-    assert label_values(tmp_path / "a.png") == {0, 2, 7}
-    assert label_values(tmp_path / "b.png") == {0, 255}
+    assert DecodedFiles().label_values(tmp_path / "a.png") == {0, 2, 7}
+    assert DecodedFiles().label_values(tmp_path / "b.png") == {0, 255}

@@ -12,7 +12,7 @@ from openpyxl import load_workbook
 from PIL import Image
 
 from taichinet.datasets.image_io import united_mask
-from taichinet.datasets.readers.breast import read_breast
+from taichinet.datasets.readers.breast import DATASET
 from taichinet.errors import DataError
 
 
@@ -22,8 +22,8 @@ def breast(tmp_path: Path) -> Path:
 
 
 def problems_of(root: Path) -> tuple[str, ...]:
-    with pytest.raises(DataError, match="not a whole BrEaST") as caught:
-        read_breast(root)
+    with pytest.raises(DataError, match="cannot be read as data set breast") as caught:
+        DATASET.read(root)
     return caught.value.problems
 
 
@@ -34,7 +34,7 @@ def write_cell(root: Path, cell: str, value: str | None) -> None:
 
 
 def test_the_clinical_data_tell_the_class(breast: Path) -> None:
-    assert read_breast(breast).labels == {
+    assert DATASET.read(breast).labels == {
         "case001": "benign",
         "case002": "malignant",
         "case003": "normal",
@@ -45,7 +45,7 @@ def test_the_clinical_data_tell_the_class(breast: Path) -> None:
 
 
 def test_only_the_tumor_is_the_lesion(breast: Path) -> None:
-    sample = read_breast(breast).samples[0]
+    sample = DATASET.read(breast).samples[0]
     tumor, other = (
         np.asarray(Image.open(breast / PICTURES / f"case001_{end}.png")) > 127 for end in ("tumor", "other1")
     )
@@ -56,27 +56,27 @@ def test_only_the_tumor_is_the_lesion(breast: Path) -> None:
 def test_several_tumor_masks_are_united(breast: Path) -> None:
     shutil.move(breast / PICTURES / "case001_other1.png", breast / PICTURES / "case001_tumor2.png")
     write_cell(breast, "C2", "case001_tumor.png&case001_tumor2.png")
-    sample = read_breast(breast).samples[0]
+    sample = DATASET.read(breast).samples[0]
     both = (np.asarray(Image.open(breast / PICTURES / f"case001_{end}.png")) > 127 for end in ("tumor", "tumor2"))
     np.testing.assert_array_equal(united_mask(sample), np.logical_or(*both))
 
 
 def test_a_normal_image_has_an_empty_mask_and_can_be_left_out(breast: Path) -> None:
-    (normal,) = (sample for sample in read_breast(breast) if sample.label == "normal")
+    (normal,) = (sample for sample in DATASET.read(breast) if sample.label == "normal")
     assert normal.masks == ()
     assert not united_mask(normal).any()
-    assert "normal" not in read_breast(breast, include_normal=False).labels.values()
+    assert "normal" not in DATASET.read(breast, include_normal=False).labels.values()
 
 
 def test_the_table_may_lie_among_the_images_or_be_saved_as_csv(breast: Path) -> None:
-    expected = read_breast(breast)
+    expected = DATASET.read(breast)
     shutil.move(breast / TABLE, breast / PICTURES / TABLE)
-    assert read_breast(breast / PICTURES) == expected
+    assert DATASET.read(breast / PICTURES) == expected
     (breast / PICTURES / TABLE).unlink()
     rows = ["Image_filename;Mask_tumor_filename;Classification"]
     rows += [f"{s.key}.png;{s.masks[0].file.name if s.masks else ''};{s.label}" for s in expected]
     (breast / PICTURES / "clinical data.csv").write_text("\n".join(rows), encoding="utf-8-sig")
-    assert read_breast(breast) == expected
+    assert DATASET.read(breast) == expected
 
 
 def test_what_the_table_and_the_folder_do_not_share_is_named(breast: Path) -> None:
@@ -95,11 +95,11 @@ def test_what_the_table_and_the_folder_do_not_share_is_named(breast: Path) -> No
 @pytest.mark.parametrize(
     ("cell", "value", "told"),
     [
-        ("F2", "cyst", "Classification is 'cyst', none of benign, malignant, normal"),
+        ("F2", "cyst", "Classification is 'cyst', not one of benign, malignant, normal"),
         ("F2", "normal", "Classification is 'normal', but Mask_tumor_filename is 'case001_tumor.png'"),
         ("F4", "benign", "Classification is 'benign', but Mask_tumor_filename is ''"),
         ("F1", "Class", "has no column 'Classification'"),
-        ("B3", "case001.png", "this image stands in a row above too"),
+        ("B3", "case001.png", "this image is in a row above too"),
     ],
 )
 def test_a_cell_that_cannot_be_is_named(cell: str, value: str, told: str, breast: Path) -> None:
@@ -109,5 +109,5 @@ def test_a_cell_that_cannot_be_is_named(cell: str, value: str, told: str, breast
 
 def test_images_without_clinical_data_are_refused_with_the_way_out(breast: Path) -> None:
     (breast / TABLE).unlink()
-    with pytest.raises(DataError, match=r"holds no BrEaST.*Pass the folder with the images"):
-        read_breast(breast)
+    with pytest.raises(DataError, match=r"is not a data set of type breast.*Pass the folder with the images"):
+        DATASET.read(breast)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fakes.bus_bra import make_fake_bus_bra
 
-from taichinet.datasets.readers.bus_bra import read_bus_bra
+from taichinet.datasets.readers.bus_bra import DATASET
 from taichinet.errors import DataError
 
 
@@ -18,8 +18,8 @@ def bus_bra(tmp_path: Path) -> Path:
 
 
 def problems_of(root: Path) -> tuple[str, ...]:
-    with pytest.raises(DataError, match="not a whole BUS-BRA") as caught:
-        read_bus_bra(root)
+    with pytest.raises(DataError, match="cannot be read as data set bus-bra") as caught:
+        DATASET.read(root)
     return caught.value.problems
 
 
@@ -30,7 +30,7 @@ def edit(file: Path, before: str, after: str) -> None:
 
 
 def test_tables_tell_class_patient_and_fold(bus_bra: Path) -> None:
-    manifest = read_bus_bra(bus_bra)
+    manifest = DATASET.read(bus_bra)
     with (bus_bra / "5-fold-cv.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["ID"]: row for row in csv.DictReader(file)}
     assert set(manifest.keys) == set(rows)
@@ -43,7 +43,7 @@ def test_tables_tell_class_patient_and_fold(bus_bra: Path) -> None:
 
 
 def test_both_sides_of_a_woman_are_one_patient(bus_bra: Path) -> None:
-    assert read_bus_bra(bus_bra).patients == (
+    assert DATASET.read(bus_bra).patients == (
         ("bus_0001-l", "bus_0001-r"),
         ("bus_0003-l", "bus_0003-r"),
         ("bus_0005-l", "bus_0005-r"),
@@ -79,8 +79,8 @@ def test_the_folds_must_be_there(bus_bra: Path) -> None:
     assert "5-fold-cv.csv: cannot be read" in problem
 
 
-def test_a_foreign_name_is_refused(bus_bra: Path) -> None:
+def test_a_name_of_another_data_set_is_refused(bus_bra: Path) -> None:
     (bus_bra / "Masks" / "mask_0001-l.png").rename(bus_bra / "Masks" / "bus_0001-l.png")
     first, second = problems_of(bus_bra)
-    assert "foreign to BUS-BRA" in first
+    assert "does not belong to BUS-BRA" in first
     assert "has no mask '0001-l'" in second

@@ -9,7 +9,7 @@ from fakes.bus_uclm import make_fake_bus_uclm
 from PIL import Image
 
 from taichinet.datasets.image_io import united_mask
-from taichinet.datasets.readers.bus_uclm import read_bus_uclm
+from taichinet.datasets.readers.bus_uclm import DATASET
 from taichinet.errors import DataError
 
 
@@ -20,7 +20,7 @@ def bus_uclm(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("verify", [True, False])
 def test_green_is_benign_red_or_both_malignant_and_black_normal(verify: bool, bus_uclm: Path) -> None:
-    manifest = read_bus_uclm(bus_uclm, verify=verify)
+    manifest = DATASET.read(bus_uclm, verify=verify)
     assert manifest.labels == {
         "ALWI_000": "benign",
         "ALWI_001": "malignant",
@@ -34,7 +34,7 @@ def test_green_is_benign_red_or_both_malignant_and_black_normal(verify: bool, bu
 
 
 def test_lesions_of_both_colours_are_in_the_mask(bus_uclm: Path) -> None:
-    (sample,) = (sample for sample in read_bus_uclm(bus_uclm) if sample.key == "ANFO_003")
+    (sample,) = (sample for sample in DATASET.read(bus_uclm) if sample.key == "ANFO_003")
     mask = united_mask(sample)
     half = mask.shape[1] // 2
     assert mask[:, :half].any()
@@ -42,14 +42,14 @@ def test_lesions_of_both_colours_are_in_the_mask(bus_uclm: Path) -> None:
 
 
 def test_letters_of_the_name_are_the_patient(bus_uclm: Path) -> None:
-    first, second = read_bus_uclm(bus_uclm).patients
+    first, second = DATASET.read(bus_uclm).patients
     assert first == ("ALWI_000", "ALWI_001", "ALWI_003")
     assert all(key.startswith("ANFO_") for key in second)
 
 
 @pytest.mark.parametrize("verify", [True, False])
 def test_a_mask_of_another_size_is_left_out_with_both_sizes(verify: bool, bus_uclm: Path) -> None:
-    manifest = read_bus_uclm(bus_uclm, verify=verify)
+    manifest = DATASET.read(bus_uclm, verify=verify)
     assert "ALWI_002" not in manifest.keys
     assert manifest.left_out == ("masks/ALWI_002.png: the mask is 48 x 60 pixels, its image 48 x 64 (height x width).",)
 
@@ -58,7 +58,7 @@ def test_damage_is_not_forgiven_even_where_the_size_is(bus_uclm: Path) -> None:
     image = bus_uclm / "images" / "ALWI_002.png"
     image.write_bytes(image.read_bytes()[:-100])
     with pytest.raises(DataError, match=r"ALWI_002\.png: is cut short"):
-        read_bus_uclm(bus_uclm)
+        DATASET.read(bus_uclm)
 
 
 def test_another_colour_is_refused(bus_uclm: Path) -> None:
@@ -66,10 +66,10 @@ def test_another_colour_is_refused(bus_uclm: Path) -> None:
     mask.putpixel((0, 0), (0, 0, 255))
     mask.save(bus_uclm / "masks" / "ALWI_000.png")
     with pytest.raises(DataError) as caught:
-        read_bus_uclm(bus_uclm, verify=False)
+        DATASET.read(bus_uclm, verify=False)
     (problem,) = caught.value.problems
     assert "ALWI_000.png: a pixel has the colour (0, 0, 255)" in problem
 
 
 def test_normal_images_can_be_left_out(bus_uclm: Path) -> None:
-    assert set(read_bus_uclm(bus_uclm, include_normal=False).labels.values()) == {"benign", "malignant"}
+    assert set(DATASET.read(bus_uclm, include_normal=False).labels.values()) == {"benign", "malignant"}

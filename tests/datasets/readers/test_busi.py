@@ -13,7 +13,7 @@ from fakes.busi import FOLDER, make_fake_busi
 from PIL import Image
 
 from taichinet.datasets.image_io import read_grey, read_rgb, united_mask
-from taichinet.datasets.readers.busi import read_busi
+from taichinet.datasets.readers.busi import DATASET
 from taichinet.errors import DataError
 
 
@@ -32,15 +32,15 @@ def zipped(folder: Path, at: Path, with_folder: bool) -> Path:
 
 
 def problems_of(root: Path, verify: bool = True) -> tuple[str, ...]:
-    with pytest.raises(DataError, match="not a whole BUSI") as caught:
-        read_busi(root, verify=verify)
+    with pytest.raises(DataError, match="cannot be read as data set busi") as caught:
+        DATASET.read(root, verify=verify)
     assert caught.value.exit_code == 3
     assert all(problem in str(caught.value) for problem in caught.value.problems)
     return caught.value.problems
 
 
 def test_samples_come_by_class_and_then_by_number(tmp_path: Path) -> None:
-    manifest = read_busi(make_fake_busi(tmp_path, benign=11, malignant=2, normal=1))
+    manifest = DATASET.read(make_fake_busi(tmp_path, benign=11, malignant=2, normal=1))
     expected = [f"benign ({n})" for n in range(1, 12)] + ["malignant (1)", "malignant (2)", "normal (1)"]
     assert manifest.name == "busi"
     assert list(manifest.keys) == expected
@@ -48,13 +48,13 @@ def test_samples_come_by_class_and_then_by_number(tmp_path: Path) -> None:
 
 
 def test_normal_images_can_be_left_out_with_their_folder(busi: Path) -> None:
-    assert set(read_busi(busi, include_normal=False).labels.values()) == {"benign", "malignant"}
+    assert set(DATASET.read(busi, include_normal=False).labels.values()) == {"benign", "malignant"}
     shutil.rmtree(busi / "normal")
-    assert len(read_busi(busi, include_normal=False).samples) == 7
+    assert len(DATASET.read(busi, include_normal=False).samples) == 7
 
 
 def test_a_lesion_image_has_a_lesion_and_a_normal_one_none(busi: Path) -> None:
-    for sample in read_busi(busi).samples:
+    for sample in DATASET.read(busi).samples:
         mask = united_mask(sample)
         assert mask.shape == read_grey(sample.image).shape == read_rgb(sample.image).shape[:2]
         assert mask.any() == (sample.label != "normal")
@@ -62,7 +62,7 @@ def test_a_lesion_image_has_a_lesion_and_a_normal_one_none(busi: Path) -> None:
 
 
 def test_further_masks_are_kept_in_order_and_united(busi: Path) -> None:
-    sample = read_busi(busi).samples[0]
+    sample = DATASET.read(busi).samples[0]
     assert [mask.file.name for mask in sample.masks] == ["benign (1)_mask.png", "benign (1)_mask_1.png"]
     first, second = (
         np.asarray(Image.open(busi / "benign" / mask.file.name).convert("L")) > 127 for mask in sample.masks
@@ -73,12 +73,12 @@ def test_further_masks_are_kept_in_order_and_united(busi: Path) -> None:
 
 
 def test_the_folder_above_reads_the_same(busi: Path) -> None:
-    assert read_busi(busi.parent) == read_busi(busi)
+    assert DATASET.read(busi.parent) == DATASET.read(busi)
 
 
 @pytest.mark.parametrize("with_folder", [True, False])
 def test_a_zip_reads_as_the_folder_does(with_folder: bool, busi: Path, tmp_path: Path) -> None:
-    inside, outside = read_busi(zipped(busi, tmp_path / "busi.zip", with_folder)), read_busi(busi)
+    inside, outside = DATASET.read(zipped(busi, tmp_path / "busi.zip", with_folder)), DATASET.read(busi)
     assert inside.keys == outside.keys
     assert inside.digest() == outside.digest()
     for packed, plain in zip(inside.samples, outside.samples, strict=True):
@@ -86,14 +86,14 @@ def test_a_zip_reads_as_the_folder_does(with_folder: bool, busi: Path, tmp_path:
 
 
 def test_what_an_operating_system_leaves_behind_is_ignored(busi: Path, tmp_path: Path) -> None:
-    keys = read_busi(busi).keys
+    keys = DATASET.read(busi).keys
     (busi / "SOURCE.md").write_text("where from")
     (busi / "__MACOSX").mkdir()
     for name in (".DS_Store", "._benign (1).png", "Thumbs.db", "desktop.ini"):
         (busi / "benign" / name).write_bytes(b"x")
     (busi / "benign" / "__MACOSX").mkdir()
-    assert read_busi(busi).keys == keys
-    assert read_busi(zipped(busi, tmp_path / "busi.zip", True)).keys == keys
+    assert DATASET.read(busi).keys == keys
+    assert DATASET.read(zipped(busi, tmp_path / "busi.zip", True)).keys == keys
 
 
 def test_all_problems_are_named_at_once(busi: Path) -> None:
@@ -112,13 +112,13 @@ def test_all_problems_are_named_at_once(busi: Path) -> None:
     expected = {
         "benign (1)_mask.png: this mask is missing, but a later one",
         "benign (2).png: has no mask 'benign (2)_mask.png'",
-        "benign (3).png: this image is missing, but its mask is there (benign (3)_mask.png)",
+        "benign (3).png: this image is missing, but its mask exists (benign (3)_mask.png)",
         "benign (4).png: is cut short or damaged",
         "malignant (1)_mask.png: the mask is 5 x 5 pixels",
         "malignant (2).png: is not an image",
         "malignant (3)_mask.png: holds zero bytes",
-        "benign (7).png: foreign",
-        "notes.txt: foreign",
+        "benign (7).png: does not belong to BUSI",
+        "notes.txt: does not belong to BUSI",
         "normal: this class folder is missing",
     }
     assert {text for text in expected if any(text in problem for problem in found)} == expected
@@ -137,7 +137,7 @@ def test_a_truncated_image_shows_only_when_verified(busi: Path) -> None:
     torn = busi / "malignant" / "malignant (2).png"
     torn.write_bytes(torn.read_bytes()[:-100])
     assert len(problems_of(busi)) == 1
-    assert "malignant (2)" in read_busi(busi, verify=False).keys
+    assert "malignant (2)" in DATASET.read(busi, verify=False).keys
 
 
 def test_a_missing_mask_shows_unverified_too(busi: Path) -> None:
@@ -146,21 +146,21 @@ def test_a_missing_mask_shows_unverified_too(busi: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["benign.png", "benign (01).png", "benign (1) copy.png", "benign (1)_mask_0.png"])
-def test_a_foreign_file_name_is_refused(name: str, busi: Path) -> None:
+def test_an_unexpected_file_name_is_refused(name: str, busi: Path) -> None:
     shutil.copy(busi / "benign" / "benign (1).png", busi / "benign" / name)
     (problem,) = problems_of(busi)
-    assert f"{name}: foreign" in problem
+    assert f"{name}: does not belong to BUSI" in problem
 
 
-def test_a_folder_among_the_images_is_foreign(busi: Path) -> None:
+def test_a_folder_among_the_images_is_refused(busi: Path) -> None:
     (busi / "benign" / "benign (9).png").mkdir()
     (problem,) = problems_of(busi)
-    assert "benign (9).png: foreign" in problem
+    assert "benign (9).png: does not belong to BUSI" in problem
 
 
-def test_an_empty_class_folder_holds_no_image_at_all(tmp_path: Path) -> None:
+def test_an_empty_class_folder_is_reported(tmp_path: Path) -> None:
     (problem,) = problems_of(make_fake_busi(tmp_path, malignant=0))
-    assert problem.endswith("malignant: holds no image at all.")
+    assert problem.endswith("malignant: contains no image.")
 
 
 def test_a_broken_file_in_a_zip_is_named(busi: Path, tmp_path: Path) -> None:
@@ -171,37 +171,37 @@ def test_a_broken_file_in_a_zip_is_named(busi: Path, tmp_path: Path) -> None:
 
 
 def test_a_path_that_is_not_there_is_refused_with_the_way_out(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=f"There is no .*nowhere.*Pass the folder {FOLDER}"):
-        read_busi(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"nowhere does not exist.*Pass the folder with benign, malignant and normal"):
+        DATASET.read(tmp_path / "nowhere")
 
 
 def test_a_folder_without_class_folders_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no class folder"):
-        read_busi(tmp_path)
+    with pytest.raises(DataError, match="is not a data set of type busi"):
+        DATASET.read(tmp_path)
 
 
 def test_a_zip_without_class_folders_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("readme.txt", "nothing here")
-    with pytest.raises(DataError, match="no class folder"):
-        read_busi(tmp_path / "a.zip")
+    with pytest.raises(DataError, match="is not a data set of type busi"):
+        DATASET.read(tmp_path / "a.zip")
 
 
 def test_a_torn_zip_is_refused(busi: Path, tmp_path: Path) -> None:
     whole = zipped(busi, tmp_path / "busi.zip", True)
     whole.write_bytes(whole.read_bytes()[:-200])
     with pytest.raises(DataError, match=r"cut short or damaged.*Pass the folder"):
-        read_busi(whole)
+        DATASET.read(whole)
 
 
 def test_a_file_that_is_no_zip_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(DataError, match="neither a folder nor a zip"):
-        read_busi(tmp_path / "notes.txt")
+        DATASET.read(tmp_path / "notes.txt")
 
 
 def test_the_fake_is_the_same_for_the_same_seed_only(tmp_path: Path) -> None:
-    digests = [read_busi(make_fake_busi(tmp_path / str(i), seed=seed)).digest() for i, seed in enumerate((0, 0, 1))]
+    digests = [DATASET.read(make_fake_busi(tmp_path / str(i), seed=seed)).digest() for i, seed in enumerate((0, 0, 1))]
     assert digests[0] == digests[1] != digests[2]
 
 
@@ -210,7 +210,7 @@ def test_the_real_busi_is_whole() -> None:
     root = Path(os.environ.get("TAICHINET_DATA", "")) / FOLDER
     if "TAICHINET_DATA" not in os.environ or not root.is_dir():
         pytest.skip(f"TAICHINET_DATA is not set to a folder that holds {FOLDER}")
-    manifest = read_busi(root)
+    manifest = DATASET.read(root)
     labels = list(manifest.labels.values())
     assert [labels.count(label) for label in ("benign", "malignant", "normal")] == [437, 210, 133]
     assert sum(len(sample.masks) > 1 for sample in manifest.samples) == 17

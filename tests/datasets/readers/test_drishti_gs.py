@@ -13,15 +13,15 @@ from fakes.drishti_gs import make_fake_drishti_gs
 from PIL import Image
 from scipy import ndimage
 
-from taichinet.datasets.duplicates.copies import find_copies
+from taichinet.datasets.duplicates.search import manifest_duplicates
 from taichinet.datasets.image_io import region_masks, united_mask
 from taichinet.datasets.manifest import Manifest, Sample
-from taichinet.datasets.readers.drishti_gs import read_drishti_gs
+from taichinet.datasets.readers.fundus import DRISHTI_GS
 from taichinet.errors import DataError
 
 
 def test_the_official_split_is_kept(tmp_path: Path) -> None:
-    manifest = read_drishti_gs(make_fake_drishti_gs(tmp_path, training=3, test=2))
+    manifest = DRISHTI_GS.read(make_fake_drishti_gs(tmp_path, training=3, test=2))
     assert [(sample.key, sample.part) for sample in manifest] == [
         ("drishtiGS_002", "train"),
         ("drishtiGS_004", "train"),
@@ -38,19 +38,19 @@ def test_two_graders_of_four_make_a_region(tmp_path: Path) -> None:
     votes = np.zeros(Image.open(disc).size[::-1], dtype=np.uint8)
     votes[0, :5] = (0, 64, 128, 191, 255)
     Image.fromarray(votes).save(disc)
-    (sample,) = (sample for sample in read_drishti_gs(folder) if sample.key == "drishtiGS_008")
+    (sample,) = (sample for sample in DRISHTI_GS.read(folder) if sample.key == "drishtiGS_008")
     assert united_mask(sample, 0)[0, :5].tolist() == [False, False, True, True, True]
 
 
 def test_the_first_region_is_the_disc_and_the_second_the_cup(tmp_path: Path) -> None:
-    for sample in read_drishti_gs(make_fake_drishti_gs(tmp_path)):
+    for sample in DRISHTI_GS.read(make_fake_drishti_gs(tmp_path)):
         disc, cup = united_mask(sample, 0), united_mask(sample, 1)
         assert 0 < cup.sum() < disc.sum()
 
 
 def test_class_folders_become_labels_and_no_eye_is_called_a_normal_image(tmp_path: Path) -> None:
     folder = make_fake_drishti_gs(tmp_path, classes=("GLAUCOMA", "NORMAL"))
-    manifest = read_drishti_gs(folder, include_normal=False)
+    manifest = DRISHTI_GS.read(folder, include_normal=False)
     assert len(manifest.samples) == 6
     for sample in manifest:
         expected = "glaucoma" if "GLAUCOMA" in str(sample.image) else "non-glaucoma"
@@ -59,23 +59,23 @@ def test_class_folders_become_labels_and_no_eye_is_called_a_normal_image(tmp_pat
 
 
 def test_copies_with_flat_images_or_other_names_read_the_same(tmp_path: Path) -> None:
-    expected = read_drishti_gs(make_fake_drishti_gs(tmp_path / "a"))
+    expected = DRISHTI_GS.read(make_fake_drishti_gs(tmp_path / "a"))
     folder = make_fake_drishti_gs(tmp_path / "b" / "Drishti-GS1_files", test_maps="Test_GT")
     folder = folder.rename(folder.parent / "Drishti-GS1_files")
     for name in ("Training", "Test"):
         for file in (folder / name / "Images" / "ALL").iterdir():
             file.rename(folder / name / "Images" / file.name)
         (folder / name / "Images" / "ALL").rmdir()
-    assert read_drishti_gs(tmp_path / "b").content_digest() == expected.content_digest()
+    assert DRISHTI_GS.read(tmp_path / "b").content_digest() == expected.content_digest()
 
 
 def test_one_part_may_be_missing_but_not_its_maps(tmp_path: Path) -> None:
     folder = make_fake_drishti_gs(tmp_path, training=2, test=2)
     shutil.rmtree(folder / "Test" / "GT")
     with pytest.raises(DataError, match="no folder of maps beside it"):
-        read_drishti_gs(folder)
+        DRISHTI_GS.read(folder)
     shutil.rmtree(folder / "Test")
-    assert {sample.part for sample in read_drishti_gs(folder)} == {"train"}
+    assert {sample.part for sample in DRISHTI_GS.read(folder)} == {"train"}
 
 
 def test_a_lost_map_and_a_lost_image_are_named(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_lost_map_and_a_lost_image_are_named(tmp_path: Path) -> None:
     (folder / "Training" / "Images" / "ALL" / "drishtiGS_004.png").unlink()
     shutil.copy(folder / "Training" / "Images" / "ALL" / "drishtiGS_006.png", folder / "Training" / "Images")
     with pytest.raises(DataError) as caught:
-        read_drishti_gs(folder, verify=False)
+        DRISHTI_GS.read(folder, verify=False)
     expected = {
         "drishtiGS_002.png: has no map",
         "drishtiGS_004: these maps have no image",
@@ -100,7 +100,7 @@ def test_the_real_drishti_gs_has_its_split_and_cups_lie_in_discs() -> None:
     root = Path(os.environ.get("TAICHINET_DATA", "")) / "Drishti-GS"
     if "TAICHINET_DATA" not in os.environ or not root.is_dir():
         pytest.skip("TAICHINET_DATA is not set to a folder that holds Drishti-GS")
-    manifest = read_drishti_gs(root)
+    manifest = DRISHTI_GS.read(root)
     parts = [sample.part for sample in manifest]
     assert (parts.count("train"), parts.count("test")) == (50, 51)
     outside = 0
@@ -124,5 +124,7 @@ def test_fundus_pictures_that_share_their_round_frame_are_no_copies(tmp_path: Pa
         samples.append(Sample(str(number), "fundus", path, ()))
     samples.append(replace(samples[0], key="copy"))
     manifest = Manifest("drishti-gs", tuple(samples), ("disc", "cup"))
-    assert find_copies(manifest).groups == (("0", "copy"),)
-    assert find_copies(replace(manifest, name="busi")).largest == 5  # by ultrasound's thresholds all are one scene
+    assert manifest_duplicates(manifest).groups == (("0", "copy"),)
+    assert (
+        manifest_duplicates(replace(manifest, name="busi")).largest == 5
+    )  # by ultrasound's thresholds all are one scene

@@ -16,13 +16,13 @@ from PIL import Image
 
 from taichinet.datasets.catalogue import open_dataset, recognise
 from taichinet.datasets.image_io import region_masks
-from taichinet.datasets.readers.monai import read_monai
+from taichinet.datasets.readers.monai import DATASET
 from taichinet.errors import DataError
 
 
 def problems_of(folder: Path) -> str:
-    with pytest.raises(DataError, match="not a whole MONAI datalist") as caught:
-        read_monai(folder)
+    with pytest.raises(DataError, match="cannot be read as data set monai") as caught:
+        DATASET.read(folder)
     return "\n".join(caught.value.problems)
 
 
@@ -32,7 +32,7 @@ def entries_of(folder: Path) -> list[dict[str, Any]]:
 
 def test_files_folds_and_parts_are_those_that_monai_reads(tmp_path: Path) -> None:
     folder = make_fake_monai(tmp_path)
-    manifest = read_monai(folder)
+    manifest = DATASET.read(folder)
     for name, part in (("training", "train"), ("test", "test")):
         theirs = load_decathlon_datalist(folder / "datalist.json", data_list_key=name)
         ours = [sample for sample in manifest if sample.part == part]
@@ -45,7 +45,7 @@ def test_files_folds_and_parts_are_those_that_monai_reads(tmp_path: Path) -> Non
 def test_an_image_without_label_is_left_out_and_told(tmp_path: Path) -> None:
     folder = make_fake_monai(tmp_path / "a")
     paths = make_fake_monai(tmp_path / "b", test=["images/unlabelled.png"])  # as the Decathlon lists its test images
-    for manifest in (read_monai(folder), read_monai(paths)):
+    for manifest in (DATASET.read(folder), DATASET.read(paths)):
         assert len(manifest.left_out) == 1
         assert "images/unlabelled.png" in manifest.left_out[0]
 
@@ -53,7 +53,7 @@ def test_an_image_without_label_is_left_out_and_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("white", [1, 255])
 def test_without_labels_everything_but_0_is_lesion(white: int, tmp_path: Path) -> None:
     folder = make_fake_monai(tmp_path, white=white)
-    for sample in read_monai(folder):
+    for sample in DATASET.read(folder):
         labels = np.asarray(Image.open(folder / "labels" / f"{sample.key}.png"))
         np.testing.assert_array_equal(region_masks(sample, 1), [labels > 0])
         assert labels.any()
@@ -61,12 +61,12 @@ def test_without_labels_everything_but_0_is_lesion(white: int, tmp_path: Path) -
 
 def test_with_labels_other_values_are_refused(tmp_path: Path) -> None:
     folder = make_fake_monai(tmp_path, white=255, labels={"0": "background", "1": "nodule"})
-    assert "holds the label 255, declared are 0, 1." in problems_of(folder)
+    assert "has the label 255, but declared are 0, 1." in problems_of(folder)
 
 
 def test_labels_name_nested_regions_of_one_map(tmp_path: Path) -> None:
     folder = make_fake_monai(tmp_path, white=2, labels={"background": 0, "cup": 2, "disc": [1, 2]})
-    manifest = read_monai(folder)
+    manifest = DATASET.read(folder)
     assert manifest.regions == ("disc", "cup")
     masks = region_masks(manifest.samples[0], 2)
     np.testing.assert_array_equal(masks[0], masks[1])
@@ -83,7 +83,7 @@ def test_a_list_of_masks_is_one_region_each(tmp_path: Path) -> None:
         for entry in entries_of(folder)
     ]
     (folder / "datalist.json").write_text(json.dumps({"training": entries}))
-    manifest = read_monai(folder)
+    manifest = DATASET.read(folder)
     assert manifest.regions == ("region-1", "region-2")
     outer, inner = region_masks(manifest.samples[0], 2)
     assert outer.all()
@@ -91,7 +91,7 @@ def test_a_list_of_masks_is_one_region_each(tmp_path: Path) -> None:
     assert not inner.all()
     named = {"labels": {"background": 0, "disc": [1, 2], "cup": 2}, "training": entries}
     (folder / "datalist.json").write_text(json.dumps(named))
-    assert read_monai(folder).regions == ("disc", "cup")
+    assert DATASET.read(folder).regions == ("disc", "cup")
     entries[2]["label"] = entries[2]["label"][:1]
     (folder / "datalist.json").write_text(json.dumps({"training": entries}))
     assert "scan-2.png: has 1 masks, others 2" in problems_of(folder)
@@ -104,26 +104,26 @@ def test_images_of_one_name_in_several_folders_are_told_apart_by_their_path(tmp_
     entries = entries_of(folder)
     entries.append({**entries[0], "image": "other/scan-0.png"})
     (folder / "datalist.json").write_text(json.dumps({"training": entries}))
-    assert {"images__scan-0", "other__scan-0"} <= set(read_monai(folder).keys)
+    assert {"images__scan-0", "other__scan-0"} <= set(DATASET.read(folder).keys)
     (folder / "datalist.json").write_text(json.dumps({"training": entries + entries[-1:]}))
     assert "'other__scan-0' is listed 2 times" in problems_of(folder)
 
 
 def test_the_file_itself_may_be_passed_and_must_be_where_there_are_several(tmp_path: Path) -> None:
     folder = make_fake_monai(tmp_path)
-    expected = read_monai(folder).content_digest()
+    expected = DATASET.read(folder).content_digest()
     (folder / "dataset_fold0.json").write_text(json.dumps({"training": entries_of(folder)[:2]}))
     assert recognise(folder / "datalist.json").name == "monai"
     assert open_dataset(folder / "datalist.json").content_digest() == expected
     assert len(open_dataset(f"monai={folder / 'dataset_fold0.json'}").samples) == 2
-    with pytest.raises(DataError, match=r"several datalists \(datalist\.json, dataset_fold0\.json\)\. Pass the file"):
+    with pytest.raises(DataError, match=r"several datalists \(datalist\.json, dataset_fold0\.json\)\. Pass one"):
         open_dataset(folder)
 
 
 def test_an_index_of_nnunet_is_not_taken_for_a_datalist(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path)
     assert recognise(folder).name == "nnunet"
-    with pytest.raises(DataError, match=r"no list 'training'.*nnU-Net's format pass the folder"):
+    with pytest.raises(DataError, match=r"no list 'training'.*format of nnU-Net pass the folder"):
         open_dataset(folder / "dataset.json")
 
 
@@ -134,15 +134,15 @@ def test_an_index_of_nnunet_is_not_taken_for_a_datalist(tmp_path: Path) -> None:
         ({"image": "/scan.png"}, "'/scan.png' must be relative"),
         ({"label": "images\\scan.png"}, "with forward slashes"),
         ({"image": ""}, "'' must be relative"),
-        ({"image": "scan.nii.gz"}, "no flat image"),
-        ({"image": "images/gone.png"}, "gone.png: is listed, but not there"),
-        ({"image": f"images/{'7' * 300}.png"}, "7.png: is listed, but not there"),
+        ({"image": "scan.nii.gz"}, "not a 2D image"),
+        ({"image": "images/gone.png"}, "gone.png: is listed, but missing"),
+        ({"image": f"images/{'7' * 300}.png"}, "7.png: is listed, but missing"),
         ({"image": ["a.png", "b.png"]}, "'image' must be one path"),
         ({"label": 1}, "'label' must be the path"),
         ({"fold": "0"}, "'fold' must be a whole number from 0, not '0'"),
     ],
 )
-def test_an_entry_that_cannot_be_read_is_told_with_the_others(
+def test_an_entry_that_cannot_be_read_is_reported_with_the_others(
     change: dict[str, Any], says: str, tmp_path: Path
 ) -> None:
     folder = make_fake_monai(tmp_path)
@@ -152,7 +152,7 @@ def test_an_entry_that_cannot_be_read_is_told_with_the_others(
     (folder / "datalist.json").write_text(json.dumps({"training": entries}))
     told = problems_of(folder)
     assert says in told
-    assert "absent.png: is listed, but not there" in told
+    assert "absent.png: is listed, but missing" in told
 
 
 def test_recorded_patients_are_restored_and_testing_is_the_test_part(tmp_path: Path) -> None:
@@ -161,6 +161,6 @@ def test_recorded_patients_are_restored_and_testing_is_the_test_part(tmp_path: P
     case = {"key": "benign (1)", "label": "benign", "patient": "p7", "part": "train"}
     index = {"training": entries[:4], "testing": entries[4:], "taichinet": {"cases": {"scan-0": case}}}
     (folder / "datalist.json").write_text(json.dumps(index))
-    found = [(sample.key, sample.patient, sample.part) for sample in read_monai(folder)]
+    found = [(sample.key, sample.patient, sample.part) for sample in DATASET.read(folder)]
     others = [(f"scan-{number}", None, "train") for number in (1, 2, 3)]
     assert found == [("benign (1)", "p7", "train"), *others, ("scan-4", None, "test")]

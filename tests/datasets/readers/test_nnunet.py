@@ -12,7 +12,7 @@ from fakes.nnunet import make_fake_nnunet
 from PIL import Image
 
 from taichinet.datasets.image_io import read_rgb, region_masks
-from taichinet.datasets.readers.nnunet import read_nnunet
+from taichinet.datasets.readers.nnunet import DATASET
 from taichinet.errors import DataError
 
 
@@ -22,13 +22,13 @@ def change_index(folder: Path, **entries: Any) -> None:
 
 
 def problems_of(folder: Path) -> str:
-    with pytest.raises(DataError, match="not a whole nnU-Net data set") as caught:
-        read_nnunet(folder)
+    with pytest.raises(DataError, match="cannot be read as data set nnunet") as caught:
+        DATASET.read(folder)
     return "\n".join(caught.value.problems)
 
 
 def test_cases_are_keys_in_the_order_of_their_numbers_and_test_cases_a_part(tmp_path: Path) -> None:
-    manifest = read_nnunet(make_fake_nnunet(tmp_path, count=11, tested=1))
+    manifest = DATASET.read(make_fake_nnunet(tmp_path, count=11, tested=1))
     assert manifest.keys == tuple(f"case_{number}" for number in range(12))
     assert [sample.part for sample in manifest] == ["train"] * 11 + ["test"]
     assert set(manifest.labels.values()) == {"lesion"}
@@ -36,7 +36,7 @@ def test_cases_are_keys_in_the_order_of_their_numbers_and_test_cases_a_part(tmp_
 
 def test_an_outer_region_holds_the_labels_of_its_inner_one(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path, nested=True)
-    manifest = read_nnunet(folder)
+    manifest = DATASET.read(folder)
     assert manifest.regions == ("whole", "core")
     for sample in manifest:
         part = {"train": "labelsTr", "test": "labelsTs"}[str(sample.part)]
@@ -48,13 +48,13 @@ def test_an_rgb_file_is_one_image_of_three_channels(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path, channel_names={"0": "R", "1": "G", "2": "B"})
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / "imagesTr" / "case_0_0000.png")
-    np.testing.assert_array_equal(read_rgb(read_nnunet(folder).samples[0].image), pixels)
+    np.testing.assert_array_equal(read_rgb(DATASET.read(folder).samples[0].image), pixels)
 
 
 def test_test_images_without_label_maps_are_left_out_and_told(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path)
     (folder / "labelsTs" / "case_6.png").unlink()
-    manifest = read_nnunet(folder)
+    manifest = DATASET.read(folder)
     assert "case_6" not in manifest.keys
     assert "case_5" in manifest.keys
     assert len(manifest.left_out) == 1
@@ -66,7 +66,7 @@ def test_folds_are_those_of_the_splits_file(tmp_path: Path) -> None:
     keys = [f"case_{number}" for number in range(5)]
     splits = [{"train": [k for k in keys if k not in val], "val": val} for val in (keys[:2], keys[2:])]
     (folder / "splits_final.json").write_text(json.dumps(splits))
-    assert [sample.fold for sample in read_nnunet(folder)] == [0, 0, 1, 1, 1]
+    assert [sample.fold for sample in DATASET.read(folder)] == [0, 0, 1, 1, 1]
 
 
 def test_splits_that_validate_a_case_twice_or_never_are_no_folds(tmp_path: Path) -> None:
@@ -74,24 +74,24 @@ def test_splits_that_validate_a_case_twice_or_never_are_no_folds(tmp_path: Path)
     keys = [f"case_{number}" for number in range(5)]
     for parts in ((keys[:3], keys[2:]), (keys[:2], keys[3:])):
         (folder / "splits_final.json").write_text(json.dumps([{"train": [], "val": list(part)} for part in parts]))
-        assert {sample.fold for sample in read_nnunet(folder)} == {None}
+        assert {sample.fold for sample in DATASET.read(folder)} == {None}
 
 
 def test_images_without_lesion_can_be_left_out(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path)
     file = folder / "labelsTr" / "case_3.png"
     Image.fromarray(0 * np.asarray(Image.open(file))).save(file)
-    assert "case_3" in read_nnunet(folder).keys
+    assert "case_3" in DATASET.read(folder).keys
     for verify in (True, False):
-        keys = read_nnunet(folder, include_normal=False, verify=verify).keys
-        assert set(read_nnunet(folder).keys) - set(keys) == {"case_3"}
+        keys = DATASET.read(folder, include_normal=False, verify=verify).keys
+        assert set(DATASET.read(folder).keys) - set(keys) == {"case_3"}
 
 
 def test_label_maps_of_0_and_255_are_refused_not_read_as_empty(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path)
     file = folder / "labelsTr" / "case_1.png"
     Image.fromarray(255 * np.asarray(Image.open(file))).save(file)
-    assert "case_1.png: holds the label 255, declared are 0, 1." in problems_of(folder)
+    assert "case_1.png: has the label 255, but declared are 0, 1." in problems_of(folder)
 
 
 def test_all_that_does_not_fit_is_told_together(tmp_path: Path) -> None:
@@ -118,10 +118,10 @@ def test_a_damaged_label_map_of_several_regions_is_told_once(tmp_path: Path) -> 
 
 def test_files_of_other_endings_are_passed_over_as_nnunet_does(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path)
-    expected = read_nnunet(folder).content_digest()
+    expected = DATASET.read(folder).content_digest()
     (folder / "imagesTr" / "readme.txt").write_text("hello")
     (folder / "imagesTr" / "case_0_0000.json").write_text("{}")
-    assert read_nnunet(folder).content_digest() == expected
+    assert DATASET.read(folder).content_digest() == expected
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_files_of_other_endings_are_passed_over_as_nnunet_does(tmp_path: Path) -
     [
         ({"file_ending": ".nii.gz"}, r"'file_ending' is '\.nii\.gz'.*slice by slice"),
         ({"file_ending": None}, "'file_ending' is None"),
-        ({"labels": {"background": 0, "a": 1, "b": 2}}, "no part of"),
+        ({"labels": {"background": 0, "a": 1, "b": 2}}, "not part of"),
         ({"dataset": {}}, "under 'dataset'.*Copy them"),
         ({"taichinet": {"cases": {"case_0": {}}}}, "'taichinet' is not as it was exported"),
         ({"taichinet": []}, "'taichinet' is not as it was exported"),
@@ -142,17 +142,17 @@ def test_what_cannot_be_read_is_refused_before_any_picture_is_opened(
     folder = make_fake_nnunet(tmp_path)
     change_index(folder, **entries)
     with pytest.raises(DataError, match=rf"dataset\.json: .*{says}"):
-        read_nnunet(folder)
+        DATASET.read(folder)
 
 
 def test_an_index_or_splits_file_that_is_no_json_is_named(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path)
     (folder / "splits_final.json").write_text("{")
     with pytest.raises(DataError, match=r"splits_final\.json.*must be a list"):
-        read_nnunet(folder)
+        DATASET.read(folder)
     (folder / "dataset.json").write_text("[]")
     with pytest.raises(DataError, match=r"dataset\.json: must hold an object"):
-        read_nnunet(folder)
+        DATASET.read(folder)
 
 
 def test_a_recorded_key_that_is_another_files_name_is_refused(tmp_path: Path) -> None:
@@ -167,5 +167,5 @@ def test_folds_are_found_by_the_files_name_where_an_export_recorded_another_key(
     names = [f"case_{number}" for number in range(5)]
     splits = [{"train": [k for k in names if k not in val], "val": val} for val in (names[2:], names[:2])]
     (folder / "splits_final.json").write_text(json.dumps(splits))
-    folds = {sample.key: sample.fold for sample in read_nnunet(folder)}
+    folds = {sample.key: sample.fold for sample in DATASET.read(folder)}
     assert folds == {"benign (1)": 1, "case_1": 1, "case_2": 0, "case_3": 0, "case_4": 0}

@@ -9,7 +9,7 @@ import pytest
 from fakes.stu_hospital import make_fake_stu_hospital
 
 from taichinet.datasets.catalogue import open_dataset, recognise
-from taichinet.datasets.readers.stu_hospital import read_stu_hospital
+from taichinet.datasets.readers.paired import STU_HOSPITAL
 from taichinet.errors import DataError
 
 
@@ -19,7 +19,7 @@ def hospital(tmp_path: Path) -> Path:
 
 
 def test_images_are_paired_with_the_mask_of_their_number_in_order(hospital: Path) -> None:
-    manifest = read_stu_hospital(hospital)
+    manifest = STU_HOSPITAL.read(hospital)
     assert list(manifest.keys) == [f"Test_Image_{n}" for n in range(1, 12)]
     assert [sample.masks[0].file.name for sample in manifest] == [f"mask_{n}.png" for n in range(1, 12)]
     assert set(manifest.labels.values()) == {"lesion"}
@@ -32,16 +32,16 @@ def test_the_authors_repository_is_read_from_itself_and_from_above(hospital: Pat
         shutil.copy(hospital / "Test_Image_1.png", repository / other)
     for root in (repository, repository.parent):
         assert recognise(root).name == "stu-hospital"
-        assert open_dataset(root).keys == read_stu_hospital(hospital).keys
+        assert open_dataset(root).keys == STU_HOSPITAL.read(hospital).keys
 
 
-def test_a_number_with_one_file_and_a_foreign_file_are_named(hospital: Path) -> None:
+def test_a_number_with_one_file_and_an_unexpected_file_are_named(hospital: Path) -> None:
     (hospital / "mask_3.png").unlink()
     (hospital / "Test_Image_10.png").unlink()
     shutil.copy(hospital / "mask_1.png", hospital / "mask_01.png")
-    with pytest.raises(DataError, match="not a whole STU-Hospital: 3 problems") as caught:
-        read_stu_hospital(hospital)
+    with pytest.raises(DataError, match="cannot be read as data set stu-hospital: 3 problems") as caught:
+        STU_HOSPITAL.read(hospital)
     told = " ".join(caught.value.problems)
     assert "Test_Image_3.png: has no mask 'mask_3.png'" in told
     assert "mask_10.png: has no image 'Test_Image_10.png'" in told
-    assert "mask_01.png: foreign" in told
+    assert "mask_01.png: does not belong" in told

@@ -10,7 +10,7 @@ import pytest
 from fakes.tn3k import make_fake_tn3k
 
 from taichinet.datasets.catalogue import recognise
-from taichinet.datasets.readers.tn3k import read_tn3k
+from taichinet.datasets.readers.tn3k import DATASET
 from taichinet.errors import DataError
 
 
@@ -20,19 +20,19 @@ def tn3k(tmp_path: Path) -> Path:
 
 
 def problems_of(root: Path) -> tuple[str, ...]:
-    with pytest.raises(DataError, match="not a whole TN3K") as caught:
-        read_tn3k(root)
+    with pytest.raises(DataError, match="cannot be read as data set tn3k") as caught:
+        DATASET.read(root)
     return caught.value.problems
 
 
 def test_the_same_number_in_both_parts_is_two_samples(tn3k: Path) -> None:
-    parts = {sample.key: sample.part for sample in read_tn3k(tn3k)}
+    parts = {sample.key: sample.part for sample in DATASET.read(tn3k)}
     assert parts == {f"trainval-{n:04}": "train" for n in range(10)} | {f"test-{n:04}": "test" for n in range(3)}
-    assert all(sample.key.startswith(sample.image.parent.name.split("-")[0]) for sample in read_tn3k(tn3k))
+    assert all(sample.key.startswith(sample.image.parent.name.split("-")[0]) for sample in DATASET.read(tn3k))
 
 
 def test_a_trainval_image_has_the_fold_that_validates_it_and_a_test_image_none(tn3k: Path) -> None:
-    folds = {sample.key: sample.fold for sample in read_tn3k(tn3k)}
+    folds = {sample.key: sample.fold for sample in DATASET.read(tn3k)}
     expected = {f"trainval-{n:04}": n % 5 for n in range(10)} | {f"test-{n:04}": None for n in range(3)}
     assert folds == expected
 
@@ -40,13 +40,13 @@ def test_a_trainval_image_has_the_fold_that_validates_it_and_a_test_image_none(t
 def test_without_fold_files_there_are_no_folds(tn3k: Path) -> None:
     for file in tn3k.glob("*.json"):
         file.unlink()
-    assert {sample.fold for sample in read_tn3k(tn3k)} == {None}
+    assert {sample.fold for sample in DATASET.read(tn3k)} == {None}
 
 
 def test_an_image_validated_twice_and_one_that_is_not_there_are_named(tn3k: Path) -> None:
     (tn3k / "tn3k-trainval-fold3.json").write_text(json.dumps({"train": [], "val": [0, 3, 8, 77]}))
     twice, lost = problems_of(tn3k)
-    assert twice.endswith("tn3k-trainval-fold3.json: image 0 of list 'val' is in that of fold 0 too.")
+    assert twice.endswith("tn3k-trainval-fold3.json: image 0 of list 'val' is also in that of fold 0.")
     assert lost.endswith("tn3k-trainval-fold3.json: image 77 of list 'val' is not in trainval-image.")
 
 

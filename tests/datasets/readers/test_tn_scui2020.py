@@ -9,7 +9,7 @@ from fakes.ddti import make_fake_ddti
 from fakes.tn_scui2020 import make_fake_tn_scui2020
 
 from taichinet.datasets.catalogue import open_dataset, recognise
-from taichinet.datasets.readers.tn_scui2020 import read_tn_scui2020
+from taichinet.datasets.readers.paired import TN_SCUI2020
 from taichinet.errors import DataError
 
 
@@ -20,19 +20,19 @@ def tn_scui2020(tmp_path: Path) -> Path:
 
 def test_the_table_says_0_for_benign_and_1_for_malignant(tn_scui2020: Path) -> None:
     expected = {str(n): "malignant" if n % 2 else "benign" for n in range(1, 7)}
-    assert read_tn_scui2020(tn_scui2020).labels == expected
+    assert TN_SCUI2020.read(tn_scui2020).labels == expected
 
 
 def test_without_the_table_every_image_shows_a_nodule(tn_scui2020: Path) -> None:
     (tn_scui2020 / "train.csv").unlink()
-    assert set(read_tn_scui2020(tn_scui2020).labels.values()) == {"nodule"}
+    assert set(TN_SCUI2020.read(tn_scui2020).labels.values()) == {"nodule"}
 
 
 def test_another_class_is_refused(tn_scui2020: Path) -> None:
     table = tn_scui2020 / "train.csv"
     table.write_text(table.read_text().replace("3.PNG,1", "3.PNG,2"))
     with pytest.raises(DataError, match=r"train.csv: column 'CATE' says '2' of image '3.PNG'. Known: 0, 1"):
-        read_tn_scui2020(tn_scui2020)
+        TN_SCUI2020.read(tn_scui2020)
 
 
 def test_the_name_of_the_folder_or_of_the_one_in_it_tells_it_from_ddti(tn_scui2020: Path, tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_the_name_of_the_folder_or_of_the_one_in_it_tells_it_from_ddti(tn_scui20
 
 def test_under_another_name_the_user_is_asked(tn_scui2020: Path) -> None:
     renamed = tn_scui2020.rename(tn_scui2020.parent / "thyroid")
-    with pytest.raises(DataError, match=r"share \(ddti, tn-scui2020, folder\). Say which, e.g. ddti="):
+    with pytest.raises(DataError, match=r"share \(ddti, tn-scui2020, folder\). Specify one, e.g. ddti="):
         recognise(renamed)
     assert set(open_dataset(f"tn-scui2020={renamed}").labels.values()) == {"benign", "malignant"}
     assert set(open_dataset(f"ddti={renamed}").labels.values()) == {"nodule"}

@@ -1,4 +1,4 @@
-"""Finding: one thing that a data check noticed, of a known kind; KINDS says how grave each kind is and what to do."""
+"""Finding: one result of a data check; KINDS has the severity and the meaning of each kind."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class KindInfo:
-    """What a kind is called on paper, how grave it is, and what it means for training and for scores."""
+    """Title of a kind in reports, its severity, and its meaning for training and scores."""
 
     title: str
     severity: Severity
@@ -53,9 +53,9 @@ class KindInfo:
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding on the pictures `keys` (or on files that belong to none).
+    """One finding on the images `keys` (or on files that belong to none).
 
-    `weight` orders findings of one kind, heaviest first. `boxes`, in pixels of the first picture, say where to look.
+    `weight` orders findings of one kind, highest first. `boxes` are their positions in pixels of the first image.
     """
 
     kind: FindingKind
@@ -71,7 +71,7 @@ class Finding:
 
 
 def counted(count: int, noun: str) -> str:
-    """`count` and the noun, in the plural where it is not one: "1 hole", "3 holes"."""
+    """`count` and the noun, in the plural unless it is one: "1 hole", "3 holes"."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
@@ -85,23 +85,25 @@ KINDS: dict[FindingKind, KindInfo] = {
     "split scene": KindInfo(
         "Scenes split between folds",
         "error",
-        "The test fold holds what was trained on: its score measures memory, not skill.",
+        "The test fold contains training images, so its scores are too high.",
     ),
     "split patient": KindInfo(
         "Patients split between folds",
         "error",
-        "The test fold holds patients who were trained on: its score is too high.",
+        "The test fold contains patients of the training set, so its scores are too high.",
     ),
     "other fold file": KindInfo(
-        "The fold file does not fit", "error", "It was made for other pictures: use those, or draw new folds."
+        "The fold file does not fit", "error", "It was made for other images: use those, or draw new folds."
     ),
     "empty mask": KindInfo(
         "Empty masks in a lesion class",
         "error",
-        "The network is told that there is no lesion where the label says one.",
+        "The network learns that there is no lesion, in contradiction to the label.",
     ),
     "painted normal": KindInfo(
-        "Painted masks in the normal class", "error", "The label says that there is nothing, the mask says where it is."
+        "Masks with a lesion in the normal class",
+        "error",
+        "The label says that there is no lesion, the mask marks one.",
     ),
     "region outside": KindInfo(
         "Inner regions outside their outer one",
@@ -109,9 +111,9 @@ KINDS: dict[FindingKind, KindInfo] = {
         "Inner regions count as part of the outer ones when masks are read.",
     ),
     "disagreeing masks": KindInfo(
-        "Copies whose masks disagree",
+        "Near-duplicates whose masks disagree",
         "warning",
-        "The same picture was outlined twice, differently: no network can be right on both.",
+        "The same image was annotated twice, differently: no network can be correct on both.",
     ),
     "near-duplicates": KindInfo(
         "Near-duplicates", "warning", "Keep each group on one side of every split, as the fold protocol grouped does."
@@ -119,7 +121,7 @@ KINDS: dict[FindingKind, KindInfo] = {
     "tiny mask": KindInfo(
         "Tiny masks",
         "warning",
-        "They may vanish when the picture is reduced to network size; check that they are lesions.",
+        "They may vanish when the image is reduced to the input resolution; check that they are lesions.",
     ),
     "inverted mask": KindInfo(
         "Masks that cover most of the image",
@@ -132,11 +134,11 @@ KINDS: dict[FindingKind, KindInfo] = {
     "specks": KindInfo(
         "Masks with specks",
         "warning",
-        "Stray pixels hardly change Dice, but a single one moves the Hausdorff distance across the picture.",
+        "Stray pixels hardly change Dice, but a single one can determine the Hausdorff distance.",
     ),
     "holes": KindInfo("Masks with holes", "warning", "Lesions have no holes: most are slips of the outlining tool."),
     "caliper": KindInfo(
-        "Caliper crosses", "warning", "They lie on the lesion's border: a network learns to find the crosses."
+        "Caliper crosses", "warning", "They mark the border of the lesion: a network learns to find the crosses."
     ),
     "dotted line": KindInfo(
         "Dotted measuring lines", "warning", "They cross the lesion: a network learns to find the line."
@@ -146,16 +148,16 @@ KINDS: dict[FindingKind, KindInfo] = {
     ),
     "drawn line": KindInfo("Drawn lines", "warning", "Sides of a Doppler or zoom box: they frame what was suspicious."),
     "colour": KindInfo(
-        "Colour in grey pictures", "warning", "Doppler signal or coloured calipers: they mark what was suspicious."
+        "Colour in grey images", "warning", "Doppler signal or coloured calipers: they mark what was suspicious."
     ),
     "outlier": KindInfo(
-        "Pictures unlike the others", "note", "Far outside what is usual in this data set: look whether they belong."
+        "Images unlike the others",
+        "note",
+        "Far from the usual values of this data set: check them.",
     ),
-    "several masks": KindInfo(
-        "Pictures with several masks", "note", "Several lesions, united when the masks are read."
-    ),
+    "several masks": KindInfo("Images with several masks", "note", "Several lesions, united when the masks are read."),
     "touches border": KindInfo(
-        "Masks that touch the picture's border",
+        "Masks that touch the border of the image",
         "note",
         "The lesion is cut off: its size and its border there are unknown.",
     ),
@@ -164,8 +166,8 @@ KINDS: dict[FindingKind, KindInfo] = {
     "black frame": KindInfo(
         "Black borders and corners", "note", "Cropping them away leaves the network more of the tissue."
     ),
-    "left out": KindInfo("Samples that the reader leaves out", "note", "Faults that the distribution itself has."),
+    "left out": KindInfo("Samples that the reader leaves out", "note", "Faults of the distribution itself."),
     "outside folds": KindInfo(
-        "Pictures outside the folds", "note", "The fold file was drawn from fewer pictures, such as lesions alone."
+        "Images outside the folds", "note", "The fold file was drawn from fewer images, such as lesions alone."
     ),
 }

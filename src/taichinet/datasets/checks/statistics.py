@@ -1,4 +1,4 @@
-"""Size, brightness, contrast and lesion area: of each picture, of each class, and what lies far outside."""
+"""Size, brightness, contrast and lesion area: of each image, of each class, and outliers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from taichinet.datasets.checks.finding import Finding
 from taichinet.datasets.checks.strokes import BoolMap
 
 FENCE = 3.0  # Tukey's "far out": this many interquartile ranges beyond the quartiles
-FEWEST = 12  # pictures; quartiles of fewer say nothing
+FEWEST = 12  # images; quartiles of fewer say nothing
 
 
 @dataclass(frozen=True)
 class ImageFacts:
     """`height` and `width` in pixels; `brightness` and `contrast`: mean and standard deviation of grey, 0..255.
 
-    `lesion_share` is the painted share of the picture (outermost region), None where nothing is painted.
+    `lesion_share` is the share of the image in the outermost region, None if the mask is empty.
     """
 
     key: str
@@ -45,7 +45,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class ClassStatistics:
-    """How the pictures of one class are; `lesion_share` is None where none has a painted pixel."""
+    """Statistics of the images of one class; `lesion_share` is None if all masks are empty."""
 
     label: str
     images: int
@@ -57,14 +57,14 @@ class ClassStatistics:
 
 
 def measure(key: str, label: str, grey: NDArray[np.uint8], lesion: BoolMap | None) -> ImageFacts:
-    """The facts of one picture: `grey` (H, W), its united mask `lesion` (H, W) or None."""
+    """The facts of one image: `grey` (H, W), its united mask `lesion` (H, W) or None."""
     height, width = grey.shape
     share = float(lesion.mean()) if lesion is not None and lesion.any() else None
     return ImageFacts(key, label, height, width, float(grey.mean()), float(grey.std()), share)
 
 
 def by_class(facts: Iterable[ImageFacts]) -> tuple[ClassStatistics, ...]:
-    """One entry a label, in the order in which labels come."""
+    """One entry per label, in the order of the labels."""
     members: dict[str, list[ImageFacts]] = {}
     for fact in facts:
         members.setdefault(fact.label, []).append(fact)
@@ -83,10 +83,10 @@ def by_class(facts: Iterable[ImageFacts]) -> tuple[ClassStatistics, ...]:
 
 
 def find_outliers(facts: Sequence[ImageFacts]) -> list[Finding]:
-    """Pictures more than 3 interquartile ranges beyond the quartiles of all; one finding a picture.
+    """Images more than 3 interquartile ranges beyond the quartiles of all; one finding per image.
 
-    Sizes, their ratio and lesion shares are compared by logarithm: half the size is as odd as twice the size. Where
-    half of the pictures agree to the pixel the range is taken as 1% (1 grey level), so that a neighbour is no outlier.
+    Sizes, their ratio and lesion shares are compared by logarithm: half the size is as unusual as twice the size. If
+    half of the images agree exactly the range is taken as 1% (1 grey level), so that similar images are no outliers.
     """
     reasons: dict[str, list[str]] = {}
     weights: dict[str, float] = {}

@@ -1,8 +1,8 @@
-"""Strokes: what a scanner draws into a picture, told from tissue by the sharpness of its sides.
+"""Strokes: what a scanner draws into an image, distinguished from tissue by the sharpness of its sides.
 
 Graphics are one to four pixels wide and end within one pixel; the echo is blurred by the beam, and most across it, so
-tissue is never much brighter than what lies three pixels to its left and to its right. Fibres are bright and thin too,
-but lie across the beam: they are bars, hardly ever stems. So stems alone prove a drawing, and bars only complete it.
+tissue is never much brighter than the pixels three columns to its left and to its right. Fibres are bright and thin,
+too, but across the beam: they are bars, hardly ever stems. So only stems prove a drawing, and bars complete it.
 """
 
 from __future__ import annotations
@@ -37,46 +37,47 @@ class Box:
         return self.top + (self.height - 1) / 2, self.left + (self.width - 1) / 2
 
     def cut(self, pixels: BoolMap) -> BoolMap:
-        """What of `pixels` (H, W) lies in the box: a view, not a copy."""
+        """The part of `pixels` (H, W) in the box, as a view."""
         return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
 
     def moved(self, down: int, right: int) -> Box:
         """The same box `down` rows lower and `right` columns further right."""
         return Box(self.top + down, self.left + right, self.height, self.width)
 
-    def joined(self, other: Box) -> Box:
-        """The smallest box that holds both."""
-        top, left = min(self.top, other.top), min(self.left, other.left)
-        bottom = max(self.top + self.height, other.top + other.height)
-        right = max(self.left + self.width, other.left + other.width)
-        return Box(top, left, bottom - top, right - left)
+
+def around(boxes: list[Box]) -> Box:
+    """The smallest box that contains all `boxes`."""
+    top, left = min(box.top for box in boxes), min(box.left for box in boxes)
+    bottom = max(box.top + box.height for box in boxes)
+    right = max(box.left + box.width for box in boxes)
+    return Box(top, left, bottom - top, right - left)
 
 
 def find_stems(grey: NDArray[np.uint8]) -> BoolMap:
-    """Upright strokes: pixels of `grey` (H, W) at least STEP brighter than those REACH away on both sides."""
+    """Vertical strokes: pixels of `grey` (H, W) at least STEP brighter than those REACH away on both sides."""
     return _brighter(grey, axis=1)
 
 
 def find_bars(grey: NDArray[np.uint8]) -> BoolMap:
-    """Lying strokes: pixels of `grey` (H, W) at least STEP brighter than those REACH above and below."""
+    """Horizontal strokes: pixels of `grey` (H, W) at least STEP brighter than those REACH above and below."""
     return _brighter(grey, axis=0)
 
 
 def pieces_of(pixels: BoolMap, structure: BoolMap | None = None) -> list[Box]:
     """The boxes of the connected pieces of `pixels` (H, W), by default of pixels that share a side."""
-    whole = box_around(pixels)  # strokes are few: all else need not be labelled
+    whole = box_around(pixels)  # strokes are few: only their surroundings are labelled
     if not whole.height:
         return []
     labelled, _ = ndimage.label(whole.cut(pixels), structure)
-    found = []
+    boxes = []
     for rows, columns in ndimage.find_objects(labelled):
         box = Box(rows.start, columns.start, rows.stop - rows.start, columns.stop - columns.start)
-        found.append(box.moved(whole.top, whole.left))
-    return found
+        boxes.append(box.moved(whole.top, whole.left))
+    return boxes
 
 
 def box_around(pixels: BoolMap) -> Box:
-    """The smallest box with all that is True in `pixels` (H, W); of no pixel where nothing is."""
+    """The smallest box around all True `pixels` (H, W); empty if there are none."""
     rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
     if not rows.size:
         return Box(0, 0, 0, 0)
@@ -84,7 +85,7 @@ def box_around(pixels: BoolMap) -> Box:
 
 
 def bridged(strokes: BoolMap, axis: int) -> BoolMap:
-    """`strokes` with the gaps closed that a stroke across them leaves, along `axis` 0 (stems) or 1 (bars).
+    """`strokes` with the gaps closed that crossing strokes leave, along `axis` 0 (stems) or 1 (bars).
 
     A morphological closing by shifts, which takes a tenth of the time that one for any shape does.
     """
@@ -101,7 +102,7 @@ def bridged(strokes: BoolMap, axis: int) -> BoolMap:
 
 
 def _brighter(grey: NDArray[np.uint8], axis: int) -> BoolMap:
-    """Where a pixel stands out along `axis`; beyond the picture its edge goes on."""
+    """Pixels that are brighter than their surroundings along `axis`; the edge of the image is repeated."""
     across = np.moveaxis(grey, axis, 0)
     padded = np.pad(across, ((REACH, REACH), (0, 0)), mode="edge")
     side = np.maximum(padded[: -2 * REACH], padded[2 * REACH :])

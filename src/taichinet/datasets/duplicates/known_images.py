@@ -1,14 +1,13 @@
-"""Which images took part in a training: compared by file bytes, decoded pixels and thumbnails, as far as recorded.
+"""Which images were used in a training: compared by file content, decoded pixels and thumbnails, as far as recorded.
 
-The weights record digests of the files and of the pixels. The thumbnails, by which near-duplicates are found, lie in
-`SEEN_FILE` of the run folder and not beside the weights, for they show the images, 48 pixels wide.
+The weights record digests of the files and of the pixels. The thumbnails, by which near-duplicates are found, are in
+`SEEN_FILE` of the run folder and not beside the weights, since they show the images, 48 pixels wide.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from taichinet.datasets.duplicates.copies import copy_thresholds
-from taichinet.datasets.duplicates.fingerprint import take_thumbnail
-from taichinet.datasets.duplicates.thumbnails import similar_thumbnails
-from taichinet.datasets.duplicates.views import FloatArray
-from taichinet.datasets.image_io import read_grey
+from taichinet.datasets.duplicates.fingerprint import FloatArray
+from taichinet.datasets.duplicates.search import duplicate_thresholds
+from taichinet.datasets.duplicates.sketches import similar_thumbnails
 from taichinet.datasets.manifest import Manifest
-from taichinet.storage.digest import digest_bytes, digest_tensors
+from taichinet.storage.digest import digest_tensors
 from taichinet.storage.tensors import write_tensors
 
 SEEN_FILES, SEEN_PIXELS, SEEN_THUMBNAILS = "seen_images", "seen_pixels", "seen_thumbnails"
@@ -32,43 +29,42 @@ SEEN_FILE = "seen.safetensors"
 
 @dataclass(frozen=True)
 class ImageDigests:
-    """The images of `manifest`, in order; each is read once and only if asked for."""
+    """The digests and thumbnails of the images of a manifest, in order; each file is read once, when first needed."""
 
     manifest: Manifest
 
-    @cached_property
+    @property
     def files(self) -> list[str]:
-        """Of the files' bytes, the first 16 hexadecimal digits of the SHA-256."""
+        """The first 16 hexadecimal digits of the SHA-256 of each file."""
         return self.manifest.image_digests()
 
     @property
     def pixels(self) -> list[str]:
-        """Of shape and decoded grey values, the first 16 hexadecimal digits of the SHA-256."""
-        return [digest for digest, _ in self._decoded]
+        """The first 16 hexadecimal digits of the SHA-256 of the shape and grey values of each image."""
+        return [self.manifest.files.fingerprint(sample.image).digest[:16] for sample in self.manifest]
 
     @property
     def thumbnails(self) -> FloatArray:
-        """As in a fingerprint, (N, 48²)."""
-        return np.stack([thumbnail for _, thumbnail in self._decoded])
-
-    @cached_property
-    def _decoded(self) -> list[tuple[str, FloatArray]]:
-        decoded = []
-        for sample in self.manifest:
-            grey = read_grey(sample.image)
-            digest = digest_bytes(repr(grey.shape).encode() + grey.tobytes())[:16]
-            decoded.append((digest, take_thumbnail(grey)))
-        return decoded
+        """Thumbnails as in `Fingerprint`, (N, 48²)."""
+        return np.stack([self.manifest.files.fingerprint(sample.image).thumbnail for sample in self.manifest])
 
 
 def record_seen(manifest: Manifest, run: Path) -> dict[str, Any]:
-    """Provenance of weights: the digests of the images of `manifest`, those of training and validation.
+    """Record the images of a training.
 
-    Their thumbnails are written to `SEEN_FILE` in the run folder `run`, 2304 bytes an image.
+    Args:
+        manifest: The images of training and validation.
+        run: Run folder, to which their thumbnails are written as `SEEN_FILE`, 2304 bytes per image.
+
+    Returns:
+        Digests for the provenance of the weights.
+
+    Raises:
+        StorageError: The file cannot be written.
     """
     images = ImageDigests(manifest)
     rows = images.thumbnails
-    # In 127ths of the largest value, the correlation of two is right to about 1e-4.
+    # In 127ths of the largest value, the correlation of two is accurate to about 1e-4.
     scaled = 127 * rows / np.maximum(np.abs(rows).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     tensors = {"thumbnails": torch.from_numpy(scaled.round().astype(np.int8))}
     write_tensors(run / SEEN_FILE, tensors)
@@ -76,9 +72,14 @@ def record_seen(manifest: Manifest, run: Path) -> dict[str, Any]:
 
 
 def read_seen_thumbnails(provenance: Mapping[str, Any], run: Path) -> FloatArray | None:
-    """The thumbnails of the images that trained weights of this provenance, unit rows (N, 48²).
+    """Read the thumbnails of the images of a training.
 
-    None where `run` has no file of them, or not the one that the weights record.
+    Args:
+        provenance: Provenance of the weights.
+        run: Run folder.
+
+    Returns:
+        Rows of unit norm (N, 48²); None if the run folder does not have the file that the weights record.
     """
     try:
         tensors = load_file(run / SEEN_FILE)
@@ -93,10 +94,14 @@ def read_seen_thumbnails(provenance: Mapping[str, Any], run: Path) -> FloatArray
 
 @dataclass(frozen=True)
 class LeakCheck:
-    """Which images were compared with those of a training, and how.
+    """Result of comparing images with those of a training.
 
-    `known` are keys of images that took part in it, `near` those of other images that are near-duplicates of such.
-    `by_files`, `by_pixels` and `by_thumbnails` say which comparisons were possible.
+    Attributes:
+        known: Keys of images that were used in the training.
+        near: Keys of other images that are near-duplicates of these.
+        by_files: Whether digests of files were recorded.
+        by_pixels: Whether digests of pixels were recorded.
+        by_thumbnails: Whether thumbnails were available.
     """
 
     known: frozenset[str]
@@ -107,7 +112,7 @@ class LeakCheck:
 
     @property
     def done(self) -> str:
-        """In words, e.g. "compared by file bytes and decoded pixels; near-duplicates: not checked"."""
+        """Description, e.g. "compared by file bytes and decoded pixels; near-duplicates: not checked"."""
         if not self.by_files and not self.by_pixels:
             return "not checked: these weights do not record their training images"
         compared = "file bytes and decoded pixels" if self.by_pixels else "file bytes only"
@@ -119,13 +124,13 @@ class LeakCheck:
 def check_leaks(
     provenance: Mapping[str, Any], images: ImageDigests, seen_thumbnails: FloatArray | None = None
 ) -> LeakCheck:
-    """Find the images that took part in the training or selection of weights, and near-duplicates of these.
+    """Find the images that were used to train or select weights, and near-duplicates of these.
 
     Args:
-        provenance: Of the weights. Weights of earlier versions have digests of files alone, or none.
-        images: Those that are to be scored.
-        seen_thumbnails: Of the training's images, from `read_seen_thumbnails`. Near-duplicates are found as
-            `data check` finds them by thumbnails: copies of another size, compression or brightness, not other crops.
+        provenance: Provenance of the weights. Earlier versions recorded only digests of files, or none.
+        images: The images to be evaluated.
+        seen_thumbnails: Thumbnails of the training images, from `read_seen_thumbnails`. They identify versions of
+            another size, compression or brightness, not other crops.
 
     Returns:
         The known images and the comparisons that were made.
@@ -138,7 +143,7 @@ def check_leaks(
         known |= _matching(keys, images.files, files)
     if by_pixels:
         known |= _matching(keys, images.pixels, pixels)
-    least = copy_thresholds(images.manifest).thumbnail
+    least = duplicate_thresholds(images.manifest).thumbnail
     by_thumbnails = seen_thumbnails is not None and least < 1  # from 1 on, unrelated images have equal thumbnails
     near: set[str] = set()
     if seen_thumbnails is not None and by_thumbnails and keys:

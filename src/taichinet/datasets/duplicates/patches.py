@@ -1,4 +1,4 @@
-"""The coarse search: pairs of pictures in which a patch of one is found in the other."""
+"""The coarse search: pairs of images of which one contains a patch of the other."""
 
 from __future__ import annotations
 
@@ -9,25 +9,28 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from taichinet.datasets.duplicates.probe_index import ProbeIndex
-from taichinet.datasets.duplicates.views import FloatArray, IntArray, search_view
+from taichinet.datasets.duplicates.fingerprint import WORKING_SIDE, FloatArray, IntArray, resize_by_area
+from taichinet.datasets.duplicates.sketches import ProbeIndex, best_of_each
 
 PATCH_SIDE = 10
-PATCH_PLACES = (0.2, 0.5, 0.8)  # along the width, at half height: probes lose a side less often than depth
+PATCH_PLACES = (0.2, 0.5, 0.8)  # along the width, at half height: crops lose a side less often than depth
 MAGNIFICATIONS = (1.0, 1.18, 1.4)  # of the wider crop against the tighter one
-PATCH_CORRELATION = 0.80  # a lower one offers more pairs and no further copy in BUSI
-PICTURES_AT_ONCE = 64  # about 100,000 windows, 40 MB
+PATCH_CORRELATION = 0.80  # lower values give more pairs, but no further near-duplicates in BUSI
+SEARCH_SIDE = 26  # the coarse search sees the area of this square
+SEARCH_BLUR = 3.3  # px; removing what is smoother stops "bright above, dark below" from matching everything
+IMAGES_AT_ONCE = 64  # about 100,000 windows, 40 MB
 
 Boxes = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Pairs of picture numbers, and per pair (x scale, x shift, y scale, y shift) from `first` to `second`.
+    """Pairs of image numbers, and per pair (x scale, x shift, y scale, y shift) from `first` to `second`.
 
-    Coordinates run from 0 to 1 over each picture, so a rescaled copy is (1, 0, 1, 0) at any size.
+    Coordinates run from 0 to 1 over each image, so a rescaled copy is (1, 0, 1, 0) at any size.
     """
 
     first: IntArray
@@ -37,41 +40,46 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.first)
 
-    def where(self, kept: NDArray[np.bool_] | slice) -> Candidates:
-        """The candidates that `kept` picks."""
-        return Candidates(self.first[kept], self.second[kept], self.transform[kept])
+    def where(self, chosen: NDArray[np.bool_] | slice) -> Candidates:
+        """The candidates that `chosen` selects."""
+        return Candidates(self.first[chosen], self.second[chosen], self.transform[chosen])
 
 
 @dataclass(frozen=True)
-class _Found:
-    """For pairs (source, target): the best correlation, of which probe (`box`) with which window of the target."""
+class _Matches:
+    """For pairs (source, target): the best correlation of a probe with a window of the target, and their transform."""
 
     source: IntArray
     target: IntArray
     score: FloatArray
     transform: FloatArray
 
-    def where(self, kept: IntArray | NDArray[np.bool_]) -> _Found:
-        return _Found(self.source[kept], self.target[kept], self.score[kept], self.transform[kept])
+    def where(self, chosen: IntArray) -> _Matches:
+        return _Matches(self.source[chosen], self.target[chosen], self.score[chosen], self.transform[chosen])
 
 
-def find_shared_patches(pictures: Sequence[FloatArray], most: int | None = None) -> Candidates:
-    """Pairs where a probe patch of one picture is found in the other; of each pair only its best patch.
+def find_shared_patches(images: Sequence[FloatArray], most: int | None = None) -> Candidates:
+    """Find pairs of which one image contains a probe patch of the other; only the best patch of each pair.
 
-    Without `most` the search is exact, and grows with the square of the number of pictures. With it probes are looked
-    up in cells, and each picture is offered no more than its `most` best-matching others: both cost and result grow
-    with the number of pictures alone.
+    Args:
+        images: Reduced images (H, W) of fingerprints.
+        most: If None, the search is exact, and its cost grows with the square of the number of images. Otherwise
+            probes are looked up in cells, and each image is compared with no more than its `most` best-matching
+            others, so that cost and result grow with the number of images.
+
+    Returns:
+        The candidates.
     """
-    if len(pictures) < 2:
+    if len(images) < 2:
         return Candidates(np.empty(0, np.intp), np.empty(0, np.intp), np.empty((0, 4), np.float32))
-    patches, places = _probes(pictures)
+    patches, places = _probes(images)
     index = ProbeIndex.of(patches, in_cells=most is not None)
 
-    def search(begin: int) -> _Found:
-        return _search(index, places, pictures, range(begin, min(begin + PICTURES_AT_ONCE, len(pictures))), most)
+    def search(begin: int) -> _Matches:
+        return _search(index, places, images, range(begin, min(begin + IMAGES_AT_ONCE, len(images))), most)
 
     with ThreadPoolExecutor(max_workers=2) as pool:
-        parts = list(pool.map(search, range(0, len(pictures), PICTURES_AT_ONCE)))
+        parts = list(pool.map(search, range(0, len(images), IMAGES_AT_ONCE)))
     source = np.concatenate([part.source for part in parts])
     target = np.concatenate([part.target for part in parts])
     score = np.concatenate([part.score for part in parts])
@@ -82,13 +90,13 @@ def find_shared_patches(pictures: Sequence[FloatArray], most: int | None = None)
 
 
 def _search(
-    index: ProbeIndex, places: Boxes, pictures: Sequence[FloatArray], targets: range, most: int | None
-) -> _Found:
-    """Of each picture whose probe some of `targets` shows, the best match; at most `most` for each target."""
+    index: ProbeIndex, places: Boxes, images: Sequence[FloatArray], targets: range, most: int | None
+) -> _Matches:
+    """The best match of each image whose probe occurs in some of `targets`; at most `most` for each target."""
     rows, boxes, owners = [], [], []
     for number in targets:
         for magnification in MAGNIFICATIONS:
-            view = search_view(pictures[number], magnification, PATCH_SIDE)
+            view = search_view(images[number], magnification, PATCH_SIDE)
             rows.append(_unit_rows(_windows(view)))
             boxes.append(_window_boxes(view))
             owners.append(np.full(len(boxes[-1]), number, dtype=np.intp))
@@ -101,16 +109,17 @@ def _search(
     scale = window[:, 2:] / probe[:, 2:]
     shift = window[:, :2] - scale * probe[:, :2]
     transform = np.stack([scale[:, 0], shift[:, 0], scale[:, 1], shift[:, 1]], axis=1).astype(np.float32)
-    found = _Found(source[best], target[best], hits.correlation[best], transform)
-    return found if most is None else found.where(best_of_each(found.target, found.score, most))
+    matches = _Matches(source[best], target[best], hits.correlation[best], transform)
+    return matches if most is None else matches.where(best_of_each(matches.target, matches.score, most))
 
 
-def best_of_each(owner: IntArray, score: FloatArray, most: int) -> IntArray:
-    """Numbers of the `most` highest `score` (N,) of every `owner` (N,), in their order; of equal ones the first."""
-    order = np.lexsort((-score, owner))
-    sorted_owner = owner[order]
-    rank = np.arange(len(order)) - np.searchsorted(sorted_owner, sorted_owner)
-    return np.sort(order[rank < most])
+def search_view(image: FloatArray, magnification: float, least_side: int) -> FloatArray:
+    """`image` at the coarse search's size, its smooth part removed; no side below `least_side` pixels."""
+    height, width = image.shape
+    scale = magnification * SEARCH_SIDE / WORKING_SIDE
+    reduced = resize_by_area(image, max(least_side, round(width * scale)), max(least_side, round(height * scale)))
+    view: FloatArray = reduced - gaussian_filter(reduced, SEARCH_BLUR)
+    return view
 
 
 def _first_of_each(order: IntArray, *keys: IntArray) -> IntArray:
@@ -120,18 +129,18 @@ def _first_of_each(order: IntArray, *keys: IntArray) -> IntArray:
     return order[fresh]
 
 
-def _probes(pictures: Sequence[FloatArray]) -> tuple[Tensor, Boxes]:
-    """Patches (pictures * places, PATCH_SIDE²) and their boxes (pictures, places, [x, y, width, height])."""
+def _probes(images: Sequence[FloatArray]) -> tuple[Tensor, Boxes]:
+    """Patches (images * places, PATCH_SIDE²) and their boxes (images, places, [x, y, width, height])."""
     patches, boxes = [], []
-    for picture in pictures:
-        view = search_view(picture, 1.0, PATCH_SIDE)
+    for image in images:
+        view = search_view(image, 1.0, PATCH_SIDE)
         windows = _windows(view)
         located = _window_boxes(view).reshape(*windows.shape[:2], 4)
         for place in PATCH_PLACES:
             at = windows.shape[0] // 2, int(place * (windows.shape[1] - 1))
             patches.append(windows[at])
             boxes.append(located[at])
-    return _unit_rows(np.array(patches)), np.array(boxes).reshape(len(pictures), len(PATCH_PLACES), 4)
+    return _unit_rows(np.array(patches)), np.array(boxes).reshape(len(images), len(PATCH_PLACES), 4)
 
 
 def _windows(view: FloatArray) -> FloatArray:
@@ -140,7 +149,7 @@ def _windows(view: FloatArray) -> FloatArray:
 
 
 def _window_boxes(view: FloatArray) -> Boxes:
-    """[x, y, width, height] of every patch of `view` (rows * columns, 4), in shares of the picture."""
+    """[x, y, width, height] of every patch of `view` (rows * columns, 4), as shares of the image."""
     height, width = view.shape
     row, column = np.mgrid[: height - PATCH_SIDE + 1, : width - PATCH_SIDE + 1].reshape(2, -1)
     size = np.ones(len(row))
@@ -148,7 +157,7 @@ def _window_boxes(view: FloatArray) -> Boxes:
 
 
 def _unit_rows(patches: FloatArray) -> Tensor:
-    """Patches as rows of zero mean and unit norm: their product is a correlation. Flat ones fade."""
+    """Patches as rows of zero mean and unit norm: their product is a correlation. Flat patches have a smaller norm."""
     rows = patches.reshape(-1, PATCH_SIDE * PATCH_SIDE)
     rows = rows - rows.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(rows, axis=1, keepdims=True)

@@ -1,38 +1,45 @@
-"""find_near_duplicates: which pictures show the same scene, so that cross-validation never splits them.
+"""Find images that show the same scene, so that cross-validation keeps them on one side of every split.
 
-BUSI holds the same picture again and again: at another size, cropped otherwise, with and without calipers,
-even with contradictory labels. A fold that trains on one copy and tests on another scores memory, not skill.
+BUSI contains many images several times: at another size, with another crop, with and without calipers, even with
+contradictory labels. If one of them is in the training set and one in the test set, scores are too high.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from taichinet.datasets.duplicates.crops import Alignment, align_crops
+from taichinet.datasets.catalogue import CATALOGUE
+from taichinet.datasets.dataset import ULTRASOUND, DuplicateThresholds
+from taichinet.datasets.duplicates.alignment import Alignment, align_crops
 from taichinet.datasets.duplicates.fingerprint import Fingerprint, GreyImage, take_fingerprint
-from taichinet.datasets.duplicates.thumbnails import similar_thumbnails
+from taichinet.datasets.duplicates.sketches import similar_thumbnails
+from taichinet.datasets.manifest import Manifest
 from taichinet.errors import DataError, SettingError
 from taichinet.groups import join_groups
 
 Kind = Literal["identical", "altered", "rescaled", "cropped"]
 
-SUSPICION = 0.05  # thumbnails this far below `correlation` are suspected, and handed to the alignment
-EXACT_UP_TO = 1000  # pictures; beyond, what is tried grows with their number instead of its square
-MOST_NEIGHBOURS = 12  # pictures that one is compared with, beyond `EXACT_UP_TO`; 24 find no further copy in BUSI
+CANDIDATE_MARGIN = 0.05  # thumbnails up to this far below `correlation` are aligned to decide
+EXACT_UP_TO = 1000  # images; for more, the cost grows with their number instead of its square
+MOST_NEIGHBOURS = 12  # images that each is compared with beyond `EXACT_UP_TO`; 24 find no further pair in BUSI
 
 
 @dataclass(frozen=True)
 class DuplicatePair:
-    """Two keys (`first` < `second`) that show one scene.
+    """Two images that show one scene.
 
-    `kind`: "identical" pixels; "altered": same size and frame, other pixels (marks, brightness, compression);
-    "rescaled": same frame, other size; "cropped": other frame, whatever the sizes.
-    `score`: 1 for identical; else the correlation of fine detail after alignment, or that of the thumbnails
-    for a pair which only the thumbnails found.
+    Attributes:
+        first: Key of one image, less than `second`.
+        second: Key of the other image.
+        kind: "identical" pixels; "altered": same size and frame, other pixels (marks, brightness, compression);
+            "rescaled": same frame, other size; "cropped": another frame.
+        score: 1 for identical images, otherwise the correlation of fine detail after alignment, or that of the
+            thumbnails for a pair that only the thumbnails found.
     """
 
     first: str
@@ -43,20 +50,44 @@ class DuplicatePair:
 
 @dataclass(frozen=True)
 class DuplicateReport:
-    """Every pair found, sorted by keys, and the groups they join, sorted inside and among themselves."""
+    """All pairs, sorted by keys, and the groups that they form, each sorted and sorted among themselves."""
 
     pairs: tuple[DuplicatePair, ...]
     groups: tuple[tuple[str, ...], ...]
 
     @property
     def covered(self) -> int:
-        """How many pictures belong to a group."""
+        """Number of images in groups."""
         return sum(len(group) for group in self.groups)
 
     @property
     def largest(self) -> int:
-        """Size of the largest group; 0 where there is none."""
+        """Size of the largest group; 0 if there is none."""
         return max((len(group) for group in self.groups), default=0)
+
+
+def manifest_duplicates(manifest: Manifest) -> DuplicateReport:
+    """Find the near-duplicates of a data set with the thresholds of its kind of images.
+
+    Args:
+        manifest: The data set. Images are decoded unless `manifest.files` has kept their reduced versions.
+
+    Returns:
+        Pairs and groups of keys.
+
+    Raises:
+        DataError: An image cannot be read.
+    """
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        fingerprints = pool.map(lambda sample: manifest.files.take_whole_fingerprint(sample.image), manifest.samples)
+        by_key = dict(zip(manifest.keys, fingerprints, strict=True))
+    thresholds = duplicate_thresholds(manifest)
+    return match_fingerprints(by_key, thresholds.thumbnail, detail_correlation=thresholds.detail)
+
+
+def duplicate_thresholds(manifest: Manifest) -> DuplicateThresholds:
+    """The correlations from which two images of `manifest` are near-duplicates; those of ultrasound by default."""
+    return CATALOGUE[manifest.name].thresholds if manifest.name in CATALOGUE else ULTRASOUND
 
 
 def find_near_duplicates(
@@ -66,53 +97,65 @@ def find_near_duplicates(
     crops: bool = True,
     detail_correlation: float = 0.5,
 ) -> DuplicateReport:
-    """Pairs and groups of pictures that show the same scene; grey uint8 `images` (H, W) of any sizes, by key.
+    """Find images that show the same scene.
 
-    Found: identical pixels; thumbnails (48 x 48, area-averaged) that correlate at `correlation` or more; with
-    `crops`, also pictures whose fine detail correlates at `detail_correlation` or more once aligned:
-    rescaled, cropped, marked or brightened copies, and neighbouring frames of one sweep.
-    Not found: mirrored or rotated copies; crops that keep less than about half of the scene's area; other
-    views of the same lesion or patient, whose speckle differs. A picture of one grey value equals its exact
-    copies only. Where pictures share burnt-in screen furniture (scale bars, text on black) different scenes reach
-    0.63: raise `detail_correlation` to 0.7 there.
-    The result depends on neither the order of `images` nor any random number. Each picture is asked for once and
-    only its fingerprint kept, so a mapping that decodes on demand never has the whole data set in memory.
+    Found are identical pixels, correlating thumbnails (48 x 48, averaged over areas) and, with `crops`, images whose
+    fine detail correlates once aligned: rescaled, cropped, marked or brightened versions, and neighbouring frames of
+    one sweep. Not found are mirrored or rotated versions, crops with less than about half of the area of the scene, and
+    other views of the same lesion or patient, whose speckle differs. An image of one grey value only equals identical
+    ones. If images share parts of the screen (scale bars, text on black), different scenes reach 0.63: raise
+    `detail_correlation` to 0.7. The result depends neither on the order of `images` nor on random numbers.
+
+    Args:
+        images: Key -> grey image, uint8 (H, W). Each is requested once and not kept, so the mapping may decode on
+            demand.
+        correlation: Least correlation of thumbnails, 0.3 to 1.
+        crops: Whether to align fine detail.
+        detail_correlation: Least correlation of aligned fine detail, 0.3 to 1.
+
+    Returns:
+        Pairs and groups of keys.
+
+    Raises:
+        DataError: An image is not grey uint8. All of them are named.
+        SettingError: A correlation is out of range.
     """
     _check_thresholds(correlation, detail_correlation)
-    prints: dict[str, Fingerprint] = {}
+    fingerprints: dict[str, Fingerprint] = {}
     problems: list[str] = []
     for key in images:
         try:
-            prints[key] = take_fingerprint(images[key], key)
+            fingerprints[key] = take_fingerprint(images[key], key)
         except DataError as error:
             problems.append(str(error))
     if problems:
         raise DataError("Images to compare must be grey: uint8 of shape (height, width).", problems)
-    return match_fingerprints(prints, correlation, crops=crops, detail_correlation=detail_correlation)
+    return match_fingerprints(fingerprints, correlation, crops=crops, detail_correlation=detail_correlation)
 
 
 def match_fingerprints(
-    prints: Mapping[str, Fingerprint],
+    fingerprints: Mapping[str, Fingerprint],
     correlation: float = 0.98,
     *,
     crops: bool = True,
     detail_correlation: float = 0.5,
 ) -> DuplicateReport:
-    """What `find_near_duplicates` says, of pictures whose fingerprints were taken before, by key."""
+    """The result of `find_near_duplicates` for the fingerprints of images, by key; they must have reduced images."""
     _check_thresholds(correlation, detail_correlation)
-    keys = sorted(prints)
-    ordered = [prints[key] for key in keys]
+    keys = sorted(fingerprints)
+    ordered = [fingerprints[key] for key in keys]
     scores = dict.fromkeys(_identical(ordered), 1.0)
     kinds: dict[tuple[int, int], Kind] = dict.fromkeys(scores, "identical")
     aligned: dict[tuple[int, int], Alignment] = {}
     alike: dict[tuple[int, int], float] = {}
     if len(keys) > 1:
         most = None if len(keys) <= EXACT_UP_TO else MOST_NEIGHBOURS
-        thumbnails = np.stack([one.thumbnail for one in ordered])
-        suspects, likeness = similar_thumbnails(thumbnails, correlation - SUSPICION if crops else correlation, most)
-        alike = {(int(a), int(b)): min(1.0, float(c)) for (a, b), c in zip(suspects, likeness, strict=True)}
+        least = correlation - CANDIDATE_MARGIN if crops else correlation
+        candidates, correlations = similar_thumbnails(np.stack([f.thumbnail for f in ordered]), least, most)
+        alike = {(int(a), int(b)): min(1.0, float(c)) for (a, b), c in zip(candidates, correlations, strict=True)}
         if crops:
-            aligned = align_crops([one.picture for one in ordered], suspects, detail_correlation, most)
+            reduced = [f.reduced for f in ordered if f.reduced is not None]
+            aligned = align_crops(reduced, candidates, detail_correlation, most)
     for pair in aligned.keys() | {pair for pair, score in alike.items() if score >= correlation}:
         if pair in kinds:
             continue
@@ -127,12 +170,12 @@ def match_fingerprints(
 def _check_thresholds(correlation: float, detail_correlation: float) -> None:
     for name, value in (("correlation", correlation), ("detail_correlation", detail_correlation)):
         if not 0.3 <= value <= 1:
-            raise SettingError(f"{name} = {value}, but it must lie in 0.3 to 1; lower values join different scenes.")
+            raise SettingError(f"{name} = {value}, but it must be in 0.3 to 1; lower values join different scenes.")
 
 
-def _identical(prints: Sequence[Fingerprint]) -> list[tuple[int, int]]:
-    """Pairs (a < b) of equal shape and pixels; of a set of copies each is paired with each."""
-    copies: dict[tuple[tuple[int, int], bytes], list[int]] = {}
-    for number, one in enumerate(prints):
-        copies.setdefault((one.shape, one.digest), []).append(number)
-    return [(a, b) for same in copies.values() for i, a in enumerate(same) for b in same[i + 1 :]]
+def _identical(fingerprints: Sequence[Fingerprint]) -> list[tuple[int, int]]:
+    """All pairs (a < b) of equal shape and pixels."""
+    numbers: dict[str, list[int]] = {}
+    for number, fingerprint in enumerate(fingerprints):
+        numbers.setdefault(fingerprint.digest, []).append(number)
+    return [(a, b) for same in numbers.values() for i, a in enumerate(same) for b in same[i + 1 :]]

@@ -1,8 +1,8 @@
-"""Cases: names that are safe as files, and what other formats have no word for (key, class, patient, part).
+"""Cases of an export: safe file names, and what other formats cannot store (key, class, patient, part).
 
-Both stand under "taichinet" in the index of an export (dataset.json, datalist.json), so that reading it back gives
-the samples that were written. One place at the top of the file, not a word at each case: MONAI takes every string
-of a case for a path, and nnU-Net reads case names from the files.
+Both are under "taichinet" in the index of an export (dataset.json, datalist.json), so that reading it restores the
+samples. They are at the top of the file and not at each case, since MONAI interprets every string of a case as a path,
+and nnU-Net reads the names of cases from the files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from typing import Any, cast, get_args
 
-from taichinet.datasets.manifest import Manifest, Part, Sample
+from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.sample import Part, Sample
 from taichinet.errors import DataError
 from taichinet.storage.documents import read_json
 
@@ -25,7 +26,7 @@ _LONGEST_NAME = 80  # characters: several numbers and endings still fit every fi
 
 @dataclass(frozen=True)
 class Case:
-    """What a case was before it was exported."""
+    """A case before it was exported."""
 
     key: str
     label: str
@@ -36,8 +37,8 @@ class Case:
 def case_names(keys: Iterable[str]) -> dict[str, str]:
     """A file name without ending for each key: letters, digits and hyphens; "benign (12)" becomes "benign-12".
 
-    Names differ in more than upper and lower case, for not every file system sees that; a number tells apart what
-    would be one name. The same keys in the same order give the same names.
+    Names differ in more than case, which not every file system distinguishes; a number makes equal names unique. The
+    same keys in the same order give the same names.
     """
     names: dict[str, str] = {}
     taken: set[str] = set()
@@ -53,7 +54,7 @@ def case_names(keys: Iterable[str]) -> dict[str, str]:
 
 
 def record(manifest: Manifest, names: Mapping[str, str]) -> dict[str, Any]:
-    """The samples of `manifest` for the index of an export: source, and of each case what is known of it."""
+    """The entry for the index of an export: the source, and the attributes of each case."""
     cases = {
         names[sample.key]: {
             word: value
@@ -71,15 +72,15 @@ def record(manifest: Manifest, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def read_index(file: Traversable) -> dict[str, Any]:
-    """The object in a JSON file; DataError where it is none."""
+    """Read the object in a JSON file; raises DataError if it is not an object."""
     content = read_json(file, DataError, "Correct it, or write it again.")
     if not isinstance(content, dict):
-        raise DataError(f"{file}: must hold an object in braces, but holds a {type(content).__name__}.")
+        raise DataError(f"{file}: must contain an object in braces, but contains a {type(content).__name__}.")
     return content
 
 
 def recorded_cases(index: Mapping[str, Any], source: Traversable) -> dict[str, Case]:
-    """The cases that an export of ours recorded, by name, in the order of the manifest; empty for other files."""
+    """The cases that an export of this package recorded, by name, in order; empty for other files."""
     own = index.get(RECORD, {})
     try:
         cases = {
@@ -90,16 +91,16 @@ def recorded_cases(index: Mapping[str, Any], source: Traversable) -> dict[str, C
         }
     except (AttributeError, KeyError, TypeError, ValueError) as fault:
         raise DataError(
-            f"{source}: the entry '{RECORD}' is not as it was exported ({fault!r}). Export the data set anew, or "
-            "remove the entry: then keys are the files' names."
+            f"{source}: the entry '{RECORD}' was changed after the export ({fault!r}). Export the data set again, "
+            "or remove the entry: then keys are the names of the files."
         ) from fault
     if len({case.key for case in cases.values()}) < len(cases):
-        raise DataError(f"{source}: the entry '{RECORD}' gives one key to several cases. Export the data set anew.")
+        raise DataError(f"{source}: the entry '{RECORD}' gives one key to several cases. Export the data set again.")
     return cases
 
 
 def repeated_keys(samples: Iterable[Sample], source: Traversable) -> list[str]:
-    """A problem for each key that several samples have: one restored from `source`, one a file's name."""
+    """A problem for each key of several samples, e.g. one restored from `source` and one from a file name."""
     counts = Counter(sample.key for sample in samples)
     return [
         f"{source}: {number} cases have the key '{key}'. Rename the files that were added to the export."

@@ -129,7 +129,7 @@ def draw_background_loss(rng: np.random.Generator, shape: tuple[int, int]) -> Fl
 def add_lesion(
     rng: np.random.Generator, label: Label, echo: FloatMap, loss: FloatMap, taken: Mask, share: float
 ) -> tuple[FloatMap, FloatMap, Mask]:
-    """`echo`, `loss` and the mask with one more lesion, or unchanged where none fits apart from `taken`."""
+    """`echo`, `loss` and the mask with one more lesion, or unchanged if none fits outside `taken`."""
     kinds = KINDS[label]
     kind = kinds[rng.choice(len(kinds), p=[kind.weight for kind in kinds])]
     radius = _rough_radius(rng, rng.uniform(0.02, 0.07), 4) if label == "benign" else _spiculated_radius(rng)
@@ -148,7 +148,7 @@ def add_lesion(
     inner = around + rng.uniform(*kind.contrast) + rng.uniform(*kind.see_through) * (echo - around)
     inner += rng.uniform(*kind.grain) * _smooth_field(rng, echo.shape, 0.03 * height, 0.05 * width)
     halo = ndimage.gaussian_filter(soft, 0.02 * height) * (1 - soft)
-    facing_probe = 0.02 * height * np.abs(np.gradient(soft, axis=0))  # a capsule reflects where it lies flat
+    facing_probe = 0.02 * height * np.abs(np.gradient(soft, axis=0))  # a capsule reflects where it is flat
     rim = rng.uniform(*kind.rim)
     echo = (1 - soft) * (echo + 1.5 * rim * halo) + soft * inner + rim * facing_probe
     thickness = np.cumsum(soft, axis=0)
@@ -200,7 +200,7 @@ def _place(
     size = min(size, 0.94 * width / np.ptp(x), 0.82 * height / np.ptp(y))
     left = rng.uniform(0.02 * width, 0.98 * width - size * np.ptp(x)) - size * x.min()
     top_room = 0.93 * height - size * np.ptp(y) - 0.07 * height
-    top = 0.07 * height + top_room * rng.beta(1.4, 2.4) - size * y.min()  # most lesions lie in the upper half
+    top = 0.07 * height + top_room * rng.beta(1.4, 2.4) - size * y.min()  # most lesions are in the upper half
     rows, columns = np.mgrid[0.0:height, 0.0:width]
     dx, dy = (columns - left) / size, (rows - top) / size
     u, v = (cos * dx + sin * dy) / stretch, (cos * dy - sin * dx) * stretch

@@ -1,4 +1,4 @@
-"""A folder of phantoms in BUSI's layout, each drawn from its own seed."""
+"""A folder of phantoms in the layout of BUSI, each simulated with its own seed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from taichinet.storage.atomic import replacing, write_text
 from taichinet.storage.documents import read_json
 
 MARKER = "phantoms.json"
-RECIPE = 1  # raise when the pictures of a seed change, so that old folders are not reused
+RECIPE = 1  # increase it if the images of a seed change, so that old folders are not reused
 
 
 def write_phantom_busi(
@@ -33,10 +33,28 @@ def write_phantom_busi(
     width: int = 256,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Write a phantom data set in BUSI's layout and return `root`; `on_progress` gets (images done, all).
+    """Write simulated images in the layout of BUSI.
 
-    Image k of a class depends on `seed` and the size, not on how many others there are. An identical finished
-    set is left as it is, another phantom set is replaced, any other non-empty folder is refused.
+    Image k of a class depends on `seed` and the size, not on the number of other images. An identical data set is left
+    unchanged, another phantom data set is replaced.
+
+    Args:
+        root: Folder to write; other non-empty folders are refused.
+        benign: Number of images with benign lesions.
+        malignant: Number of images with malignant lesions.
+        normal: Number of images without a lesion.
+        seed: Seed of all images.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
+        on_progress: Called with the number of images written and the number of all images.
+
+    Returns:
+        `root`.
+
+    Raises:
+        DataError: The folder contains other files.
+        SettingError: A number is negative, or the size is not supported.
+        StorageError: A file cannot be written.
     """
     check_size(height, width)
     counts: dict[Label, int] = {"benign": benign, "malignant": malignant, "normal": normal}
@@ -81,7 +99,7 @@ def _write_png(pixels: NDArray[Any], path: Path) -> None:
 
 
 def _own_files(root: Path) -> list[Path]:
-    """The pictures and masks a phantom set consists of, no other file."""
+    """The images and masks of a phantom data set, no other files."""
     own = re.compile(rf"({'|'.join(LABELS)}) \(\d+\)(_mask(_\d+)?)?\.png")
     return [path for label in LABELS for path in (root / label).glob("*.png") if own.fullmatch(path.name)]
 
@@ -91,7 +109,7 @@ def _write_marker(root: Path, content: Mapping[str, int | None]) -> None:
 
 
 def _read_marker(root: Path) -> dict[str, object] | None:
-    """What a previous phantom set in `root` says of itself; None for an absent or empty folder."""
+    """The marker of a previous phantom data set in `root`; None for a missing or empty folder."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return None
     try:
@@ -101,6 +119,6 @@ def _read_marker(root: Path) -> dict[str, object] | None:
     if isinstance(marker, dict) and "recipe" in marker:
         return marker
     raise DataError(
-        f"'{root}' is not empty and holds no phantom set ({MARKER} is absent or unreadable). "
+        f"'{root}' is not empty and is not a phantom data set ({MARKER} is missing or unreadable). "
         "Give a new or empty folder, or empty this one yourself."
     )

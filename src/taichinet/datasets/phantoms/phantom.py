@@ -1,8 +1,7 @@
 """Simulated B-mode breast ultrasound with known lesions.
 
-The way of the echo: tissue (dB per pixel), lesions and look-alikes, loss along the beam, speckle blurred by
-pulse and beam, envelope, log compression. No patient's data is in it; grey levels were set by eye and by
-histogram against BUSI.
+Steps: tissue (dB per pixel), lesions and look-alikes, loss along the beam, speckle blurred by pulse and beam, envelope,
+log compression. No data of patients are used; grey levels were set by eye and by histogram to resemble BUSI.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ SMALLEST_SIDE = 64  # pixels
 
 @dataclass(frozen=True)
 class Phantom:
-    """One simulated picture: `image` (H, W) uint8, `lesion` (H, W) bool (all False when normal), `label`."""
+    """One simulated image: `image` (H, W) uint8, `lesion` (H, W) bool (all False when normal), `label`."""
 
     image: npt.NDArray[np.uint8]
     lesion: Mask
@@ -38,7 +37,20 @@ class Phantom:
 
 
 def make_phantom(rng: np.random.Generator, label: Label, height: int = 192, width: int = 256) -> Phantom:
-    """Draw one phantom of class `label`; about one lesion image in twelve has a second, separate lesion."""
+    """Simulate one image; about one lesion image in twelve has a second, separate lesion.
+
+    Args:
+        rng: Source of randomness.
+        label: "benign", "malignant" or "normal".
+        height: Height in pixels.
+        width: Width in pixels.
+
+    Returns:
+        The image and its lesion mask.
+
+    Raises:
+        SettingError: The label or the size is not supported.
+    """
     if label not in LABELS:
         raise unknown_name("label", label, LABELS)
     check_size(height, width)
@@ -57,7 +69,7 @@ def make_phantom(rng: np.random.Generator, label: Label, height: int = 192, widt
 
 
 def speckle_envelope(rng: np.random.Generator, echo_db: FloatMap, looks: int = 1) -> FloatMap:
-    """Envelope (H, W) of random scatterers of strength `echo_db`: the mean power of `looks` pictures.
+    """Envelope (H, W) of random scatterers of strength `echo_db`: the mean power of `looks` images.
 
     Scatterers are complex Gaussian, so one look of uniform tissue is Rayleigh distributed (mean/std = 1.91).
     """

@@ -1,92 +1,77 @@
-"""MONAI's datalist: a JSON file that pairs images with label maps, and may deal them over folds."""
+"""MONAI datalist: a JSON file that pairs images with label maps and may assign them to folds."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from importlib.resources.abc import Traversable
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
-from taichinet.datasets.dataset import Dataset
+from taichinet.datasets.dataset import Dataset, Reading
 from taichinet.datasets.interchange.cases import Case, read_index, recorded_cases, repeated_keys
 from taichinet.datasets.interchange.label_map import NOT_BACKGROUND, LabelScheme, checked_samples, read_scheme
-from taichinet.datasets.manifest import Manifest, Mask, Part, Sample
-from taichinet.datasets.readers.layout import IMAGE_SUFFIXES, find_folder, listing, open_top, verified
+from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.readers.layout import IMAGE_SUFFIXES, listing
+from taichinet.datasets.sample import Mask, Part, Sample
 from taichinet.errors import DataError
 
-NAME = "monai"
-LABEL = "lesion"
 LISTS: tuple[tuple[str, Part], ...] = (
     ("training", "train"),
     ("validation", "validation"),
     ("test", "test"),
-    ("testing", "test"),  # as Auto3DSeg calls it
-)
-
-_REMEDY = (
-    "Pass the folder with one datalist*.json or dataset*.json in it, or its zip, or that JSON file (see docs/data.md)."
+    ("testing", "test"),  # its name in Auto3DSeg
 )
 
 
-def recognises(folder: Traversable) -> bool:
-    """Whether a datalist*.json or dataset*.json with a list "training" is in `folder`."""
-    return bool(_datalists(folder))
-
-
-def read_monai(root: Path, include_normal: bool = True, verify: bool = True) -> Manifest:
-    """All labelled images of a MONAI datalist; `root` is its folder, a zip, or the JSON file.
+def _list_samples(reading: Reading) -> Manifest:
+    """All labelled images of a datalist.
 
     Each entry of "training", "validation" and "test" is {"image": path, "label": path, "fold": number}, paths relative
-    to the JSON's folder and below it. A label is one label map, or a list of masks, one a region, outer before inner.
-    With "labels" ({"background": 0, "disc": [1, 2], "cup": 2}, as nnU-Net's) values paint regions; without, whatever
-    is not 0 is the region. Entries without a label are left out. Keys are the images' names without ending, or their
-    paths where names repeat. What an export of ours recorded (keys, classes, patients, parts) is restored; other
-    images have the class "lesion". `include_normal=False` leaves out images whose label is empty.
+    to the folder of the JSON file and below it. A label is one label map, or a list of masks, one per region, outer
+    before inner. "labels" ({"background": 0, "disc": [1, 2], "cup": 2}, as in nnU-Net) assigns values to regions;
+    without it, every value but 0 is the region. Entries without a label are left out. Keys are the names of the images
+    without ending, or their paths if names repeat. What an export of this package recorded (keys, classes, patients,
+    parts) is restored; other images have the class "lesion". Images with empty labels are normal images.
 
     Source: monai.data.load_decathlon_datalist and monai.auto3dseg.datafold_read.
     """
-    folder, file = _locate(root)
+    problems, file = reading.problems, _index_file(reading)
     index = read_index(file)
     known = recorded_cases(index, file)
-    problems: list[str] = []
     left_out: list[str] = []
     entries = list(_entries(index, file, problems, left_out))
     names = _names([str(entry["image"]) for entry, _ in entries], file, problems)
     several = max((len(entry["label"]) for entry, _ in entries), default=1)
     scheme = _scheme(index, several, file)
-    found: dict[str, Sample] = {}
+    by_name: dict[str, Sample] = {}
     for (entry, part), name in zip(entries, names, strict=True):
-        sample = _sample(entry, folder, known.get(name) or Case(name, LABEL, part=part), scheme, several, problems)
+        case = known.get(name) or Case(name, "lesion", part=part)
+        sample = _sample(entry, reading.folder, case, scheme, several, problems)
         if sample is not None:
-            found[name] = sample
+            by_name[name] = sample
     problems += [f"{file}: its case '{case}' is in no list." for case in known if case not in names]
-    order = [case for case in known if case in found] + [case for case in found if case not in known]
+    order = [case for case in known if case in by_name] + [case for case in by_name if case not in known]
     allowed = scheme.values if "labels" in index and several == 1 else frozenset(range(256))
-    problems += repeated_keys(found.values(), file)
-    samples = checked_samples([found[case] for case in order], allowed, include_normal, verify, problems)
-    whole = verified("MONAI datalist", root, samples, problems, _REMEDY, verify)
-    return Manifest(NAME, whole, scheme.names, tuple(left_out), len(order) - len(samples))
+    problems += repeated_keys(by_name.values(), file)
+    samples = checked_samples([by_name[case] for case in order], allowed, reading)
+    return Manifest("monai", tuple(samples), scheme.names, tuple(left_out), len(order) - len(samples))
 
 
-def _locate(root: Path) -> tuple[Traversable, Traversable]:
-    """The folder of the datalist, and the JSON file that `root` is or holds; DataError where that is not one."""
-    if root.suffix.lower() == ".json" and root.is_file():
-        return root.parent, root
-    folder = find_folder(open_top(root, _REMEDY), (), recognises)
-    if folder is None:
-        raise DataError(f"{root} holds no MONAI datalist: no JSON with a list 'training' is in it. {_REMEDY}")
-    found = _datalists(folder)
-    if len(found) > 1:
-        raise DataError(
-            f"{root} holds several datalists ({', '.join(file.name for file in found)}). Pass the file that you mean."
-        )
-    return folder, found[0]
+def _index_file(reading: Reading) -> Traversable:
+    """The JSON file that the user gave, or the only one in the folder."""
+    if reading.root.suffix.lower() == ".json" and reading.root.is_file():
+        return reading.root
+    first, *others = _datalists(reading.folder)
+    if others:
+        names = ", ".join(file.name for file in (first, *others))
+        raise DataError(f"{reading.root} contains several datalists ({names}). Pass one of these files.")
+    return first
 
 
 def _datalists(folder: Traversable) -> list[Traversable]:
-    """The JSON files of `folder` that are datalists; one of nnU-Net's (it holds a file ending) is none."""
-    found = []
+    """The JSON files of `folder` that are datalists, not indices of nnU-Net, which have a file ending."""
+    datalists = []
     for file in listing(folder):
         name = file.name.lower()
         if name.startswith(("datalist", "dataset")) and name.endswith(".json") and file.is_file():
@@ -95,16 +80,16 @@ def _datalists(folder: Traversable) -> list[Traversable]:
             except DataError:
                 continue
             if isinstance(index.get("training"), list) and "file_ending" not in index:
-                found.append(file)
-    return found
+                datalists.append(file)
+    return datalists
 
 
 def _entries(
     index: Mapping[str, Any], file: Traversable, problems: list[str], left_out: list[str]
 ) -> Iterator[tuple[dict[str, Any], Part]]:
-    """The labelled entries with their part; "label" is a list in each, for one file as for several."""
+    """The labelled entries with their part; "label" is always a list."""
     if not isinstance(index.get("training"), list):
-        raise DataError(f"{file}: has no list 'training'. {_REMEDY} Of nnU-Net's format pass the folder.")
+        raise DataError(f"{file}: has no list 'training'. {DATASET.remedy} For the format of nnU-Net pass the folder.")
     for name, part in LISTS:
         for number, entry in enumerate(index.get(name) or []):
             where = f"{file}: {name}[{number}]"
@@ -127,19 +112,19 @@ def _entries(
 
 
 def _path_fault(text: str) -> str | None:
-    """Why a listed path cannot be read, or None: a data set reads nothing outside its folder."""
+    """Why a listed path is refused, or None. Nothing outside the folder of the data set is read."""
     path = PurePosixPath(text)
     if not path.name or path.is_absolute() or ".." in path.parts or "\\" in text or ":" in text:
         return (
             f"{text!r} must be relative to the JSON's folder and below it, with forward slashes. Move the JSON there."
         )
     if path.suffix.lower() not in IMAGE_SUFFIXES:
-        return f"{text!r} is no flat image ({', '.join(IMAGE_SUFFIXES)}). Save volumes slice by slice as PNG."
+        return f"{text!r} is not a 2D image ({', '.join(IMAGE_SUFFIXES)}). Save volumes slice by slice as PNG."
     return None
 
 
 def _names(images: list[str], file: Traversable, problems: list[str]) -> list[str]:
-    """A name for each image: that of its file, or its path where two files share a name."""
+    """A name for each image: that of its file, or its path if two files have the same name."""
     paths = [PurePosixPath(image).with_suffix("") for image in images]
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
@@ -149,7 +134,7 @@ def _names(images: list[str], file: Traversable, problems: list[str]) -> list[st
 
 
 def _scheme(index: Mapping[str, Any], several: int, file: Traversable) -> LabelScheme:
-    """The regions: those of "labels"; else one a mask of the longest list, each painted by what is not 0."""
+    """The regions of "labels"; without it one region per mask of the longest list, of all values but 0."""
     declared = read_scheme(index["labels"], file) if "labels" in index else None
     if declared is not None and several == 1:
         return declared
@@ -157,8 +142,8 @@ def _scheme(index: Mapping[str, Any], several: int, file: Traversable) -> LabelS
     if declared is not None:
         if len(declared.names) != several:
             raise DataError(
-                f"{file}: 'labels' names {len(declared.names)} regions, but lists of {several} masks are there. Name "
-                "one region a mask, outer before inner."
+                f"{file}: 'labels' names {len(declared.names)} regions, but there are lists of {several} masks. Name "
+                "one region per mask, outer before inner."
             )
         names = declared.names
     return LabelScheme(names, (NOT_BACKGROUND,) * several)
@@ -172,12 +157,12 @@ def _sample(
     several: int,
     problems: list[str],
 ) -> Sample | None:
-    """The sample of one entry; None, and a line in `problems`, where its files are not there."""
+    """The sample of one entry; None, and a line in `problems`, if its files are missing."""
     if len(entry["label"]) != several:
-        problems.append(f"{entry['image']}: has {len(entry['label'])} masks, others {several}. List one a region.")
+        problems.append(f"{entry['image']}: has {len(entry['label'])} masks, others {several}. List one per region.")
         return None
     files = [folder.joinpath(*PurePosixPath(path).parts) for path in (entry["image"], *entry["label"])]
-    missing = [f"{file}: is listed, but not there." for file in files if not _is_file(file)]
+    missing = [f"{file}: is listed, but missing." for file in files if not _is_file(file)]
     if missing:
         problems += missing
         return None
@@ -189,21 +174,22 @@ def _sample(
     return Sample(case.key, case.label, image, masks, case.patient, case.part, entry["fold"])
 
 
-DATASET = Dataset(
-    name=NAME,
-    title="MONAI datalist",
-    read=read_monai,
-    recognises=recognises,
-    licence="that of the data set in it",
-    source="your own folder with a datalist.json, e.g. from `taichinet data export`",
-    citation="Cardoso et al.: MONAI: an open-source framework for deep learning in healthcare. arXiv:2211.02701, 2022",
-    has_normal=True,
-    index_endings=(".json",),
-)
-
-
 def _is_file(file: Traversable) -> bool:
     try:
         return file.is_file()
     except OSError:  # a name too long for the file system
         return False
+
+
+DATASET = Dataset(
+    name="monai",
+    title="MONAI datalist",
+    list_samples=_list_samples,
+    recognises=lambda folder: bool(_datalists(folder)),
+    layout="one datalist*.json or dataset*.json in it (or that JSON file)",
+    licence="that of the converted data set",
+    source="your own folder with a datalist.json, e.g. from `taichinet data export`",
+    citation="Cardoso et al.: MONAI: an open-source framework for deep learning in healthcare. arXiv:2211.02701, 2022",
+    has_normal=True,
+    index_endings=(".json",),
+)

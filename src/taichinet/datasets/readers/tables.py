@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from taichinet.datasets.archive import document_sizes
-from taichinet.datasets.manifest import Sample
 from taichinet.datasets.readers.layout import IMAGE_SUFFIXES
+from taichinet.datasets.sample import Sample
 from taichinet.errors import DataError
 from taichinet.storage.documents import shortened
 
@@ -43,12 +43,19 @@ class ClassTable:
 
 
 def read_rows(file: Traversable, columns: Sequence[str] = ()) -> list[dict[str, str]]:
-    """The rows of a .csv (comma or semicolon, UTF-8) or of the first sheet of an .xlsx, by the names in the first row.
+    """Read the rows of a table.
 
-    Cells are text without blanks around it, "" where empty; whole numbers have no decimals ("1", not "1.0"). Empty
-    rows and columns without a name are passed over. DataError where the file cannot be read or is larger than
-    `LARGEST_TABLE`, the table has more rows or columns than `MOST_ROWS` and `MOST_COLUMNS`, a row is wider than the
-    first, a name stands twice, or one of `columns` is missing.
+    Args:
+        file: A .csv file (comma or semicolon, UTF-8), or an .xlsx file, of which the first sheet is read.
+        columns: Columns that must be present.
+
+    Returns:
+        Rows by the names in the first row. Cells are text without surrounding blanks, "" if empty; integers have no
+        decimals ("1", not "1.0"). Empty rows and columns without a name are ignored.
+
+    Raises:
+        DataError: The file cannot be read or exceeds `LARGEST_TABLE`, `MOST_ROWS` or `MOST_COLUMNS`, a row is longer
+            than the first, a name occurs twice, or one of `columns` is missing.
     """
     cells = _sheet(file) if file.name.lower().endswith(".xlsx") else _csv(file)
     if not cells:
@@ -75,10 +82,15 @@ def read_rows(file: Traversable, columns: Sequence[str] = ()) -> list[dict[str, 
 
 
 def with_classes(samples: Sequence[Sample], table: ClassTable, problems: list[str]) -> list[Sample]:
-    """`samples` with the classes of `table`, matched by `image_key`.
+    """Label samples with the classes of a table, matched by `image_key`.
 
-    Faults of the table, an image that it lacks, and a row whose image is not there go to `problems`; such samples
-    keep their label.
+    Args:
+        samples: The samples.
+        table: The table.
+        problems: Receives faults of the table, images without a row, and rows without an image.
+
+    Returns:
+        The samples; those without a row keep their label.
     """
     try:
         labels = _classes(table)
@@ -97,7 +109,7 @@ def with_classes(samples: Sequence[Sample], table: ClassTable, problems: list[st
 
 
 def image_key(name: str) -> str:
-    """What names an image with or without leading zeros and suffix: "1" of "1", of "000001" and of "1.PNG"."""
+    """The name of an image without leading zeros and suffix: "1" of "1", of "000001" and of "1.PNG"."""
     stem, dot, suffix = name.rpartition(".")
     if not dot or f".{suffix.lower()}" not in IMAGE_SUFFIXES:
         stem = name
@@ -105,7 +117,7 @@ def image_key(name: str) -> str:
 
 
 def _classes(table: ClassTable) -> dict[str, str]:
-    """Our label of each image by its key; rows that name no image (a sum below the table) are passed over."""
+    """The label of each image by its key; rows without an image (e.g. a sum) are ignored."""
     labels: dict[str, str] = {}
     for row in read_rows(table.file, (table.image_column, table.class_column)):
         name, value = row[table.image_column], row[table.class_column]
@@ -141,16 +153,16 @@ def _read(file: Traversable) -> bytes:
 
 
 def _within_limits(rows: Iterable[Sequence[_Cell]], file: Traversable) -> list[Sequence[_Cell]]:
-    """`rows` as a list; DataError at the first row or column beyond the limits, without reading on."""
-    kept: list[Sequence[_Cell]] = []
+    """`rows` as a list; raises DataError at the first row or column beyond the limits, without reading further."""
+    read: list[Sequence[_Cell]] = []
     for row in rows:
-        if len(kept) >= MOST_ROWS or len(row) > MOST_COLUMNS:
+        if len(read) >= MOST_ROWS or len(row) > MOST_COLUMNS:
             raise _TooLargeError(
-                f"{file}: this table reaches row {len(kept) + 1} and column {len(row)}, the limits are {MOST_ROWS} "
+                f"{file}: this table reaches row {len(read) + 1} and column {len(row)}, the limits are {MOST_ROWS} "
                 f"rows and {MOST_COLUMNS} columns; delete the cells beyond the data, or save these as .csv."
             )
-        kept.append(row)
-    return kept
+        read.append(row)
+    return read
 
 
 def _csv(file: Traversable) -> list[list[str]]:
@@ -172,20 +184,20 @@ def _sheet(file: Traversable) -> list[list[str]]:
     """The cells of the first sheet of an .xlsx, formulas by their stored values."""
     content = _read(file)
     try:
-        from openpyxl import load_workbook  # here, for few data sets have such a table
+        from openpyxl import load_workbook  # here, since few data sets have such a table
     except ImportError as missing:
         raise DataError(
             f"{file}: reading .xlsx needs the package openpyxl: pip install 'taichinet[xlsx]', or save it as .csv."
         ) from missing
     try:
         _refuse_slow(document_sizes(content), file)
-        # Read-only: rows come one by one. The size that the sheet claims to have is dropped.
+        # Read-only: rows are read one by one. The declared size of the sheet is ignored.
         sheet = load_workbook(BytesIO(content), read_only=True, data_only=True, keep_links=False).worksheets[0]
         sheet.reset_dimensions()
         rows = _within_limits(map(_row_values, count(1), sheet.iter_rows()), file)
     except _TooLargeError:
         raise
-    except Exception as fault:  # openpyxl lets through whatever the zip and the XML in a damaged file raise
+    except Exception as fault:  # openpyxl raises whatever zipfile and the XML parser raise
         raise DataError(f"{file}: cannot be read as .xlsx ({fault}); copy it again, or save it as .csv.") from fault
     cells = [[_text(value) for value in row] for row in rows]
     if cells:  # a column without a name may have cells
@@ -194,7 +206,7 @@ def _sheet(file: Traversable) -> list[list[str]]:
 
 
 def _refuse_slow(sizes: Mapping[str, int], file: Traversable) -> None:
-    """Raise where the members of an .xlsx would take openpyxl more than some seconds."""
+    """Raise if the members of an .xlsx would take openpyxl more than some seconds."""
     cells = sum(size for name, size in sizes.items() if name.lower().startswith(_CELLS_OF_XLSX))
     others = max((size for name, size in sizes.items() if not name.lower().startswith(_CELLS_OF_XLSX)), default=0)
     for what, size, limit in (("cells", cells, _LARGEST_CELLS), ("styles or pictures", others, _LARGEST_PART)):
@@ -214,7 +226,7 @@ def _row_values(number: int, row: Sequence[Any]) -> list[object]:
 
 
 def _text(value: object) -> str:
-    """A cell as text; a number that a spreadsheet keeps as 1.0 is "1"."""
+    """A cell as text; 1.0 becomes "1"."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():

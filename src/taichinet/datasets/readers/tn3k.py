@@ -1,59 +1,46 @@
-"""TN3K, thyroid nodules, with its authors' test part and five folds of the rest."""
+"""TN3K, thyroid nodules, with the test part and the five folds of its authors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
 from importlib.resources.abc import Traversable
-from pathlib import Path
 
-from taichinet.datasets.dataset import Dataset
-from taichinet.datasets.manifest import Manifest, Part, Sample
-from taichinet.datasets.readers.layout import find_folder, holds_folders, open_top, paired_samples, verified
+from taichinet.datasets.dataset import Dataset, Reading
+from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.readers.layout import holds_folders, paired_samples
 from taichinet.datasets.readers.tables import image_key
+from taichinet.datasets.sample import Part, Sample
 from taichinet.errors import DataError
 from taichinet.storage.documents import read_json
 
-NAME = "tn3k"
-LABEL = "nodule"
-FOLDERS = ("tn3k", "TN3K", "Thyroid Dataset/tn3k")
 PARTS: dict[str, Part] = {"trainval": "train", "test": "test"}
 FOLDS = 5
 
-_REMEDY = "Pass the folder with trainval-image, trainval-mask, test-image and test-mask in it, or its zip."
 
-
-def recognises(folder: Traversable) -> bool:
-    """Whether `folder` holds the images and masks of at least one part."""
-    return any(holds_folders(folder, f"{part}-image", f"{part}-mask") for part in PARTS)
-
-
-def read_tn3k(root: Path, include_normal: bool = True, verify: bool = True) -> Manifest:
-    """All samples of TN3K under `root`: trainval-image/0000.jpg, trainval-mask/0000.jpg, and so for test.
+def _list_samples(reading: Reading) -> Manifest:
+    """All samples: trainval-image/0000.jpg, trainval-mask/0000.jpg, and so on for test.
 
     Both parts count from 0000, so keys are "trainval-0000" and "test-0000". The fold of a trainval image is the one
-    whose tn3k-trainval-foldK.json names it under "val", where those files are there. Its authors look the numbers up
-    in the sorted list of files, which for a whole copy is the number in the name. Names do not tell patients; tables
-    of classes that others added are passed over. There are no normal images: `include_normal` changes nothing.
+    whose tn3k-trainval-foldK.json lists it under "val", if those files exist. Its authors look up the numbers in the
+    sorted list of files, which for a complete copy is the number in the name. Names do not identify patients; tables
+    of classes that others added are ignored.
     """
-    folder = find_folder(open_top(root, _REMEDY), FOLDERS, recognises)
-    if folder is None:
-        raise DataError(f"{root} holds no TN3K: no folders trainval-image and trainval-mask are in it. {_REMEDY}")
-    problems: list[str] = []
+    folder, problems = reading.folder, reading.problems
     samples: list[Sample] = []
     for name, part in PARTS.items():
         images, masks = folder / f"{name}-image", folder / f"{name}-mask"
-        missing = [at for at in (images, masks) if not at.is_dir()]
-        problems += [f"{at}: this folder is missing." for at in missing]
+        missing = [place for place in (images, masks) if not place.is_dir()]
+        problems += [f"{place}: this folder is missing." for place in missing]
         if not missing:
-            found = paired_samples(images, masks, LABEL, problems)
-            fold_of = _folds(folder, (s.key for s in found), problems) if part == "train" else {}
-            samples += [replace(s, key=f"{name}-{s.key}", part=part, fold=fold_of.get(s.key)) for s in found]
-    return Manifest(NAME, verified("TN3K", root, samples, problems, _REMEDY, verify))
+            pairs = paired_samples(images, masks, "nodule", problems)
+            fold_of = _folds(folder, (s.key for s in pairs), problems) if part == "train" else {}
+            samples += [replace(s, key=f"{name}-{s.key}", part=part, fold=fold_of.get(s.key)) for s in pairs]
+    return Manifest("tn3k", tuple(samples))
 
 
 def _folds(folder: Traversable, stems: Iterable[str], problems: list[str]) -> dict[str, int]:
-    """The fold in which each image of `stems` is validated, as far as fold files are there."""
+    """The fold in which each image of `stems` is validated, if the files of the folds exist."""
     stem_of = {image_key(stem): stem for stem in stems}
     fold_of: dict[str, int] = {}
     for fold in range(FOLDS):
@@ -70,21 +57,22 @@ def _folds(folder: Traversable, stems: Iterable[str], problems: list[str]) -> di
             if stem is None:
                 problems.append(f"{file}: image {number} of list 'val' is not in trainval-image.")
             elif fold_of.setdefault(stem, fold) != fold:
-                problems.append(f"{file}: image {number} of list 'val' is in that of fold {fold_of[stem]} too.")
+                problems.append(f"{file}: image {number} of list 'val' is also in that of fold {fold_of[stem]}.")
     return fold_of
 
 
 DATASET = Dataset(
-    name=NAME,
+    name="tn3k",
     title="TN3K",
-    read=read_tn3k,
-    recognises=recognises,
-    licence="not stated for the pictures (its authors' code is under the MIT licence)",
+    list_samples=_list_samples,
+    recognises=lambda folder: any(holds_folders(folder, f"{part}-image", f"{part}-mask") for part in PARTS),
+    layout="trainval-image, trainval-mask, test-image and test-mask in it",
+    licence="not stated for the images (its authors' code is under the MIT licence)",
     source="https://github.com/haifangong/TRFE-Net-for-thyroid-nodule-segmentation",
     citation=(
         "Gong, Chen, Wang, Xie, Mao, Yu, Chen, Li: Multi-task learning for thyroid nodule segmentation with thyroid "
         "region prior. ISBI 2021, 257-261, https://doi.org/10.1109/ISBI48211.2021.9434087"
     ),
-    folders=FOLDERS,
+    folders=("tn3k", "TN3K", "Thyroid Dataset/tn3k"),
     images=3493,
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from taichinet.datasets.prepared import resize_mask
+from taichinet.datasets.image_io import resize_mask
 from taichinet.errors import FoldError
 from taichinet.reports.figures.cases import NAMED_BY_USER, Request, at_quantiles, refuse_unknown_images
 from taichinet.reports.figures.runs import TrainedRun

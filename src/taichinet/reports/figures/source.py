@@ -14,9 +14,9 @@ from torch import Tensor
 
 import taichinet
 from taichinet.datasets.catalogue import open_dataset, split_spec
-from taichinet.datasets.image_io import read_grey, read_rgb, united_mask
+from taichinet.datasets.image_io import read_grey, read_rgb, resize_mask, united_mask
 from taichinet.datasets.manifest import Manifest, Sample
-from taichinet.datasets.prepared import prepare, resize_mask
+from taichinet.datasets.prepared import prepare
 from taichinet.errors import DataError, SettingError
 from taichinet.evaluation.metrics import score_mask
 from taichinet.experiments.provenance import source_commit
