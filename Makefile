@@ -1,18 +1,22 @@
 # Two commands do all the set-up on a fresh machine with Python 3.11 or newer and pip:
 #   make demo    installs into .venv, then runs the whole way on built-in phantoms
 #   make test    installs what the tests need, then runs them
+#   make test-fast   runs the fast tests alone, about a minute: without whole trainings, processes and exports
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check format clean
+.PHONY: demo test test-fast check format clean
 
 demo: $(VENV)/.core
 	$(BIN)/taichinet demo
 
 test: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+test-fast: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --fast
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .

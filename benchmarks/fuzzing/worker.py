@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import sys
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,10 +44,9 @@ def work(
     asked: Connection, answers: Connection, modules: tuple[str, ...], seeds: Path, scratch: Path, seed: int
 ) -> None:
     """Send the Outcome of each (target, index) from `asked` to `answers`, until None is received."""
-    os.environ.update(ORT_DISABLE_TELEMETRY="1", OMP_NUM_THREADS="1")
-    import torch
-
-    torch.set_num_threads(1)
+    os.environ.update(ORT_DISABLE_TELEMETRY="1", OMP_NUM_THREADS="1")  # before a target imports torch
+    if "torch" in sys.modules:  # the main module has imported it
+        sys.modules["torch"].set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     known = load_targets(modules, seeds)
     baseline = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")

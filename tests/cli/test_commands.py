@@ -385,17 +385,18 @@ def test_what_training_cannot_do_is_said_before_it_reads_any_data(
     ],
 )
 def test_the_exit_code_tells_the_kind_of_error_and_no_traceback_is_shown(
-    words: list[str], code: int, tmp_path: Path
+    words: list[str],
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", "from taichinet.cli.app import main; main()", *words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["taichinet", *words])
+    with pytest.raises(SystemExit) as ended:
+        command_line.main()
+    assert ended.value.code == code
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_help_waits_for_no_heavy_library() -> None:

@@ -495,11 +495,14 @@ def maps_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.png")}
 
 
+MANY = 36
+
+
 @pytest.fixture(scope="module")
 def many(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Images that take seconds, and what a run that nothing ends makes of them."""
     scans, whole = tmp_path_factory.mktemp("scans"), tmp_path_factory.mktemp("runs") / "whole"
-    for seed in range(60):
+    for seed in range(MANY):
         picture(800, 900, seed).save(scans / f"{seed:02}.png", compress_level=0)
     predict([scans], whole, weights)
     return scans, whole
@@ -521,7 +524,7 @@ def test_a_run_that_is_ended_is_gone_on_with(
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number], messages
     assert b"Traceback" not in messages
     done = [json.loads(line) for line in journal.read_text().splitlines()[1:] if line.endswith("}")]
-    assert 10 <= len(done) < 60
+    assert 10 <= len(done) < MANY
     if number != signal.SIGKILL:
         assert {row["file"] for row in rows_in(out)} == {entry["row"]["file"] for entry in done}
     written = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}

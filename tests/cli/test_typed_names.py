@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from taichinet.cli import app as command_line
 from taichinet.cli.printing import print_counts, print_skipped
 from taichinet.datasets.catalogue import split_spec
 from taichinet.datasets.manifest import Manifest, Sample
@@ -70,14 +71,20 @@ def test_images_used_and_skipped_are_one_line(tmp_path: Path, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
-def test_an_error_with_any_name_is_printed_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+def test_an_error_with_any_name_is_printed_in_any_encoding(
+    tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = os.fsencode(tmp_path) + b"/\xff\xe2\x82\xac[/x]"
-    done = subprocess.run(
-        [sys.executable, "-m", "taichinet", "data", "check", name],
-        env={**os.environ, "PYTHONIOENCODING": encoding},
-        capture_output=True,
-        check=False,
-    )
-    assert b"Traceback" not in done.stderr
-    assert done.returncode == 3
-    assert b"[/x]" in done.stdout + done.stderr
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="strict") for _ in range(2)]
+    monkeypatch.setattr(sys, "argv", ["taichinet", "data", "check", os.fsdecode(name)])
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", streams[0])
+        patch.setattr(sys, "stderr", streams[1])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+    for stream in streams:
+        stream.flush()
+    printed, messages = (stream.buffer.getvalue() for stream in streams)  # type: ignore[attr-defined]
+    assert b"Traceback" not in messages
+    assert ended.value.code == 3
+    assert b"[/x]" in printed + messages

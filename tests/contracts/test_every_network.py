@@ -46,8 +46,13 @@ def example(batch: int = 2, size: int = SIZE, channels: int = 1) -> Tensor:
     return torch.rand(batch, channels, size, size, generator=torch.Generator().manual_seed(7))
 
 
-def settled(network: nn.Module) -> nn.Module:
-    """In evaluation, with running statistics of real passes: with those of the start, activations grow to hundreds."""
+@cache
+def settled(model: str) -> nn.Module:
+    """In evaluation, with running statistics of real passes: with those of the start, activations grow to hundreds.
+
+    For tests that change nothing in it.
+    """
+    network = build(model)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
             module.momentum = None  # the plain mean over the passes below
@@ -70,7 +75,7 @@ def teacher_probability(model: str) -> tuple[nn.Module, list[float]]:
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
             module.momentum = 0.5  # running statistics that keep up with twelve steps
     batch = learnable(model, 8, seed=0)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
     losses = []
     for _ in range(12):
         loss = objective(network(batch.image), batch, "plain", ObjectiveSettings())
@@ -156,7 +161,7 @@ def test_sizes_and_channels_that_do_not_fit_are_refused_with_the_way_out(model: 
 
 @every_network
 def test_each_image_is_judged_by_itself_in_evaluation(model: str) -> None:
-    network = settled(build(model))
+    network = settled(model)
     images = example(batch=3)
     others = torch.cat([images[:1], 1 - images[1:]])
     with torch.inference_mode():
@@ -351,17 +356,17 @@ class Lesion(nn.Module):
 
 @every_network
 def test_the_network_is_captured_as_one_graph(model: str) -> None:
-    network = Lesion(settled(build(model))).eval()
+    network = Lesion(settled(model)).eval()
     image = example()
     torch.compiler.reset()  # graphs of the other networks share this file's code and would count against the limit
-    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)  # the export below lowers the graph to ATen
     with torch.no_grad():
         torch.testing.assert_close(compiled(image), network(image), rtol=1e-4, atol=1e-5)
 
 
 @every_network
 def test_the_exported_network_answers_the_same(model: str, tmp_path: Path) -> None:
-    network = Lesion(settled(build(model))).eval()
+    network = Lesion(settled(model)).eval()
     image = example(batch=1)
     path = tmp_path / "network.onnx"
     torch.onnx.export(network, (image,), path, dynamo=True, input_names=["image"], verbose=False)
@@ -465,7 +470,7 @@ def test_every_recipe_can_take_a_training_step(name: str) -> None:
     batch = nested_batch(regions=1, count=2)
     step = recipe.training.step(epoch=recipe.training.epochs - 1)
     before = [weight.detach().clone() for weight in network.parameters()]
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
     loss = objective(network(batch.image), batch, step, recipe.objective)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()

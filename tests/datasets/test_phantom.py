@@ -67,6 +67,7 @@ def test_some_images_have_two_lesions_but_most_have_one() -> None:
     assert counts.count(1) > 60
 
 
+@pytest.mark.slow
 def test_lesions_are_darker_than_the_ring_around_them_on_average_but_not_always() -> None:
     contrasts = []
     for phantom in draw("benign", 50) + draw("malignant", 50):

@@ -77,6 +77,7 @@ def test_a_torn_entry_is_made_again(busi: Path, tmp_path: Path) -> None:
     assert same(prepare(manifest, 32, 1, cache), first)
 
 
+@pytest.mark.slow
 def test_several_processes_may_share_the_folder(busi: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     code = (

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -24,7 +25,6 @@ from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError, SettingError, WeightsError
 from taichinet.inference.export.comparison import find_cases, split_images
 from taichinet.inference.export.export import ExportRequest, export
-from taichinet.inference.export.graph import network_graph
 from taichinet.inference.export.processing import before_network, behind_network
 from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.catalogue import find_runtime
@@ -47,6 +47,14 @@ def picture(height: int, width: int, channels: int = 0, seed: int = 0) -> NDArra
     fine = rng.integers(-30, 31, (height, width, 3))
     colour = np.clip(np.asarray(coarse).astype(int) + fine, 0, 255).astype(np.uint8)
     return colour if channels else colour[..., 0].copy()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _share_graphs(shared_graph: Callable[..., onnx.ModelProto]) -> Iterator[None]:
+    """Several exports of one network capture it once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("taichinet.inference.export.graph.network_graph", shared_graph)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -149,14 +157,10 @@ def test_int8_that_costs_more_than_the_limit_is_refused_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
-def test_a_trained_network_is_quantised_on_good_images_and_refused_on_damaged_ones(
-    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trained_network_is_quantised_on_good_images_and_refused_on_damaged_ones(form: str, tmp_path: Path) -> None:
     """The limit of 0.005 Dice itself: the shipped network, real quantisation, a truth to lose against."""
     weights = tmp_path / "weights"
     shutil.copytree(shipped_weights(), weights)
-    made = network_graph(load_weights(weights), transposed=form == "openvino")  # once for both exports
-    monkeypatch.setattr("taichinet.inference.export.graph.network_graph", lambda *_, **__: copy.deepcopy(made))
     data = write_phantom_busi(tmp_path / "data", 6, 6, 0, seed=3, height=96, width=128)
     good = write_phantom_busi(tmp_path / "good", 8, 8, 0, seed=4, height=96, width=128)
     black = tmp_path / "black"

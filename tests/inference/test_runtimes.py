@@ -6,6 +6,7 @@ import copy
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,13 +63,13 @@ def shipped() -> LoadedWeights:
 
 
 @pytest.fixture(scope="module")
-def shipped_graph(shipped: LoadedWeights) -> onnx.ModelProto:
-    return network_graph(shipped)
+def shipped_graph(shipped: LoadedWeights, shared_graph: Callable[..., onnx.ModelProto]) -> onnx.ModelProto:
+    return shared_graph(shipped)
 
 
 @pytest.fixture(scope="module")
-def transposed_graph(shipped: LoadedWeights) -> onnx.ModelProto:
-    return network_graph(shipped, transposed=True)
+def transposed_graph(shipped: LoadedWeights, shared_graph: Callable[..., onnx.ModelProto]) -> onnx.ModelProto:
+    return shared_graph(shipped, transposed=True)
 
 
 def assert_agrees(runtime: Runtime, shipped: LoadedWeights, tolerance: float) -> None:
@@ -133,7 +134,12 @@ def test_plain_pytorch_computes_upsampling_as_written_and_the_faster_ones_merge_
 
 
 def test_only_the_graph_for_openvino_has_transposed_convolutions(
-    shipped: LoadedWeights, shipped_graph: onnx.ModelProto, transposed_graph: onnx.ModelProto, tmp_path: Path
+    shipped: LoadedWeights,
+    shipped_graph: onnx.ModelProto,
+    transposed_graph: onnx.ModelProto,
+    shared_graph: Callable[..., onnx.ModelProto],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def count(graph: onnx.ModelProto) -> tuple[int, int]:
         kinds = [node.op_type for node in graph.graph.node]
@@ -144,6 +150,7 @@ def test_only_the_graph_for_openvino_has_transposed_convolutions(
     pytest.importorskip("openvino")
     from taichinet.inference.runtimes.openvino import OpenVino
 
+    monkeypatch.setattr("taichinet.inference.export.graph.network_graph", shared_graph)
     build = find_runtime("openvino").build
     assert build is not None
     built = build(BuildRequest("float32", shipped, 0.5, [], {}, tmp_path))

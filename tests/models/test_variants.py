@@ -204,6 +204,7 @@ class Lesion(nn.Module):
         return lesion
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"shared_levels": 2, "negative_width": 2}, ONE_PATH], ids=str)
 def test_a_slimmed_network_is_captured_as_one_graph(options: dict[str, Any]) -> None:
     """What the exporters begin with; the contract test takes the full network through one of them."""
