@@ -1,4 +1,4 @@
-"""Overlays of the worst cases: drawn from the weights that tested them, and only of the pictures that were scored."""
+"""Overlays of the worst cases: predicted with the weights that tested them, only for the images that were scored."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two U-Nets of other seeds, both folds."""
+    """Two U-Nets with different seeds, both folds."""
     out = tmp_path_factory.mktemp("runs")
     for name, seed in (("one", 0), ("two", 1)):
         experiment = vary(get_recipe("cpu-unet"), {**TINY, "name": name, "training.seed": seed})
@@ -58,8 +58,8 @@ def studies(runs: Path) -> list[CaseStudy]:
     return case_studies(read_methods(runs))
 
 
-def test_a_case_is_predicted_by_the_weights_that_tested_it(runs: Path, data: Path) -> None:
-    """The masks of the pictures score what scores.csv says of the same image, counted anew."""
+def test_a_case_is_predicted_with_the_weights_that_tested_it(runs: Path, data: Path) -> None:
+    """The Dice of the predicted masks is that of scores.csv."""
     (study,) = studies(runs)
     samples = {sample.key: sample for sample in open_dataset(str(data), include_normal=False)}
     for method in (study.first, study.second):
@@ -72,7 +72,7 @@ def test_a_case_is_predicted_by_the_weights_that_tested_it(runs: Path, data: Pat
             assert dice == pytest.approx(rows.loc[key, "dice_native"], abs=1e-4)
 
 
-def test_the_page_holds_the_worst_cases_as_pictures(runs: Path, data: Path, tmp_path: Path) -> None:
+def test_the_page_contains_the_worst_cases_as_images(runs: Path, data: Path, tmp_path: Path) -> None:
     write_report(runs, tmp_path, data=[str(data)], worst=3, resamples=50)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     (study,) = json.loads(re.findall(r"const STUDIES = (.*);\n", page)[0])
@@ -81,19 +81,19 @@ def test_the_page_holds_the_worst_cases_as_pictures(runs: Path, data: Path, tmp_
     for uri in study["images"].values():
         kind, _, text = uri.partition(",")
         assert kind == "data:image/png;base64"
-        picture = Image.open(io.BytesIO(base64.b64decode(text)))
-        assert max(picture.size) <= 560
-        red, green, blue = np.moveaxis(np.asarray(picture.convert("RGB")).astype(int), -1, 0)
-        assert np.count_nonzero((red > 180) & (green < 110) & (blue < 110))  # the truth's border
+        image = Image.open(io.BytesIO(base64.b64decode(text)))
+        assert max(image.size) <= 560
+        red, green, blue = np.moveaxis(np.asarray(image.convert("RGB")).astype(int), -1, 0)
+        assert np.count_nonzero((red > 180) & (green < 110) & (blue < 110))  # the contour of the ground truth
 
 
-def test_other_pictures_of_the_same_names_are_refused(runs: Path, tmp_path: Path) -> None:
+def test_different_images_with_the_same_keys_are_refused(runs: Path, tmp_path: Path) -> None:
     other = write_phantom_busi(tmp_path / "other", 6, 6, 2, seed=2, height=72, width=96)
     with pytest.raises(DataError, match="not those that the runs were scored on"):
         with_overlays(studies(runs), [str(other)])
 
 
-def test_what_an_evaluation_on_other_data_writes_is_a_study_of_its_own(runs: Path, data: Path, tmp_path: Path) -> None:
+def test_an_evaluation_on_other_data_is_a_separate_study(runs: Path, data: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(runs, tmp_path / "runs")
     other = make_fake_udiat(tmp_path / "udiat")
     for name in ("one", "two"):
@@ -106,7 +106,7 @@ def test_what_an_evaluation_on_other_data_writes_is_a_study_of_its_own(runs: Pat
     assert set(foreign.keys) == set(open_dataset(f"udiat={other}").keys)
 
 
-def test_without_weights_the_scatter_stands_alone_and_says_why(runs: Path, data: Path, tmp_path: Path) -> None:
+def test_without_weights_there_are_no_images_and_a_note_says_why(runs: Path, data: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(runs, tmp_path / "runs")
     for folder in copy.glob("busi/two/paper/fold-1/weights"):
         shutil.rmtree(folder)

@@ -30,11 +30,11 @@ def test_the_same_images_are_compared_one_by_one(tmp_path: Path) -> None:
     dice = one.deltas[0]
     assert one.paired
     assert dice.difference.mean == pytest.approx(0.05)
-    assert not dice.difference.bounded  # every image gained the same: nothing varies
+    assert not dice.difference.bounded  # the differences do not vary
     assert (dice.paper - dice.grouped) == pytest.approx(0.05)
 
 
-def test_other_images_are_two_samples_and_copies_stay_together(tmp_path: Path) -> None:
+def test_different_images_are_two_samples_with_near_duplicates_resampled_together(tmp_path: Path) -> None:
     grouped, paper = rows(range(0, 60, 2), 0.6), rows(range(0, 60, 3), 0.7)
     write_run(tmp_path, recipe("short-unet"), grouped)
     write_run(tmp_path, recipe("short-unet"), paper, protocol="paper")
@@ -55,11 +55,11 @@ def test_other_images_are_two_samples_and_copies_stay_together(tmp_path: Path) -
     assert one.images == (20, 30)
     found = one.deltas[0].difference
     assert (found.mean, found.low, found.high) == pytest.approx((expected.mean, expected.low, expected.high))
-    assert (found.images, found.clusters) == (50, 49)  # image 14 and image 9 are one in the paper's folds only
-    assert one.leaking == 2  # images 9 and 14 are tested in one fold: neither is in the other's training
+    assert (found.images, found.clusters) == (50, 49)  # images 0 and 3 are one cluster
+    assert one.leaking == 2  # images 9 and 14 are in one fold
 
 
-def test_one_protocol_alone_other_settings_and_foreign_data_make_no_delta(tmp_path: Path) -> None:
+def test_there_is_no_delta_for_one_protocol_other_settings_or_other_data(tmp_path: Path) -> None:
     folder = write_run(tmp_path, recipe("short-unet"), rows(range(10), 0.6))
     write_foreign(folder, "udiat", rows(range(10), 0.5))
     longer = recipe("short-unet", training__epochs=9)

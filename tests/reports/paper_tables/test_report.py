@@ -1,4 +1,4 @@
-"""The written report: one content in every format, nothing invented, nothing fetched, every text escaped."""
+"""The written report: equal content in all formats, no external resources, every text escaped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOSTILE = "</script><b>key & co</b>"
 
 
 class Tables(HTMLParser):
-    """Rows of every table as lists of texts, and whatever the page would fetch."""
+    """Rows of every table as lists of texts, and all external resources of the page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ def test_every_format_prints_the_same_cells(written: Path) -> None:
     assert [len(row) for row in tex] == [len(row) for row in markdown]
 
 
-def test_all_printed_rows_stand_in_every_table(written: Path) -> None:
+def test_every_row_of_the_paper_is_in_its_table(written: Path) -> None:
     rows = long_form(written, "tables.csv")
     for table in paper_tables().values():
         for part in table.parts:
@@ -110,14 +110,14 @@ def test_all_printed_rows_stand_in_every_table(written: Path) -> None:
                     assert {float(cell["paper_mean"]) for cell in cells} == {row.figures[place].mean}
 
 
-def test_what_was_not_run_is_empty_in_every_column_of_ours(written: Path) -> None:
+def test_our_columns_are_empty_if_a_row_was_not_run(written: Path) -> None:
     for row in long_form(written, "tables.csv"):
         if not row["recipe"]:
             assert [row[name] for name in ("folds_done", "seeds", "ours_mean", "ours_std", "difference")] == [""] * 5
         else:
             assert float(row["difference"]) == pytest.approx(float(row["ours_mean"]) - float(row["paper_mean"]))
     filled = {row["recipe"] for row in long_form(written, "tables.csv")}
-    assert filled == {"", "short-unet", "short-taichinet"}  # CE-Net was changed: it fills nothing
+    assert filled == {"", "short-unet", "short-taichinet"}  # CE-Net has changed settings
 
 
 def test_a_changed_run_is_listed_with_what_was_changed(written: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_changed_run_is_listed_with_what_was_changed(written: Path) -> None:
     assert "changed settings: training.epochs 1 (recipe: 4)" in text[text.index("## Runs that fill no row") :]
 
 
-def test_departures_stand_above_each_filled_table(written: Path) -> None:
+def test_differences_from_the_paper_are_above_each_filled_table(written: Path) -> None:
     text = read(written, "report.md")
     for part in re.split(r"^###? ", text, flags=re.MULTILINE):
         if "| ours | 0" in part:
@@ -133,12 +133,12 @@ def test_departures_stand_above_each_filled_table(written: Path) -> None:
             assert part.index("4 epochs (paper: 40)") < part.index("| Method |")
 
 
-def test_policies_stand_side_by_side(written: Path) -> None:
+def test_both_policies_are_reported(written: Path) -> None:
     rows = {(r["policy"], r["score"]): r for r in long_form(written, "empty-truths.csv")}
     lesions = float(rows["lesion images only", "dice"]["mean"])
     assert lesions == pytest.approx(0.54)
     assert rows["paper", "dice"]["images"] == "22"
-    # Fold 0 holds the two normal images, four lesions of 0.5: per fold, then the mean over folds.
+    # Fold 0 has the two normal images and four lesions of 0.5: mean per fold, then over folds.
     others = [0.52, 0.54, 0.56, 0.58]
     assert float(rows["paper", "dice"]["mean"]) == pytest.approx((4 * 0.5 / 6 + sum(others)) / 5)
     assert float(rows["correct-empty-is-1", "dice"]["mean"]) == pytest.approx((5 * 0.6 / 6 + sum(others)) / 5)
@@ -150,7 +150,7 @@ def test_the_leakage_delta_is_paper_minus_grouped(written: Path) -> None:
     assert found["short-taichinet", "dice"] == pytest.approx(-0.03)
 
 
-def test_costs_leave_what_was_not_measured_empty(written: Path) -> None:
+def test_costs_that_were_not_measured_are_empty(written: Path) -> None:
     found = {(r["recipe"], r["with_normal"]): r for r in long_form(written, "costs.csv")}
     assert found["short-unet", "false"]["inference_seconds_per_image"] == "0.0125"
     assert found["short-ce-net", "false"]["inference_seconds_per_image"] == ""
@@ -158,13 +158,13 @@ def test_costs_leave_what_was_not_measured_empty(written: Path) -> None:
     assert "| 12.5 ms |" in read(written, "report.md")
 
 
-def test_the_page_fetches_nothing_and_its_data_cannot_end_the_script(written: Path) -> None:
+def test_the_page_needs_no_external_resources_and_its_data_cannot_end_the_script(written: Path) -> None:
     page = read(written, "index.html")
     parser = Tables()
     parser.feed(page)
     assert parser.fetched == []
     assert "default-src 'none'" in page
-    assert "http://www.w3.org/2000/svg" in page  # a name, no address
+    assert "http://www.w3.org/2000/svg" in page  # a namespace, not an address
     assert re.findall(r"https?://(?!www\.w3\.org/2000/svg)", page) == []
     assert HOSTILE not in page
     (script,) = re.findall(r"<script>(.*?)</script>", page, flags=re.DOTALL)
@@ -172,7 +172,7 @@ def test_the_page_fetches_nothing_and_its_data_cannot_end_the_script(written: Pa
     assert HOSTILE in studies[0]["keys"]
 
 
-def test_the_scatter_holds_the_scores_of_every_image(written: Path) -> None:
+def test_the_scatter_plot_contains_the_scores_of_every_image(written: Path) -> None:
     (line,) = re.findall(r"const STUDIES = (.*);\n", read(written, "index.html"))
     studies = {study["title"]: study for study in json.loads(line)}
     study = studies["BUSI, grouped folds"]
@@ -183,7 +183,7 @@ def test_the_scatter_holds_the_scores_of_every_image(written: Path) -> None:
     assert "--data" in study["note"]
 
 
-def test_the_pair_can_be_chosen_and_must_have_been_run_together(written: Path, tmp_path: Path) -> None:
+def test_the_pair_can_be_chosen_and_needs_the_same_data_and_folds(written: Path, tmp_path: Path) -> None:
     runs = written.parent / "runs"
     report(runs, tmp_path / "chosen", pair=("short-ce-net", "short-unet"))
     assert '"first":"short-ce-net","second":"short-unet"' in read(tmp_path / "chosen", "index.html")

@@ -1,4 +1,4 @@
-"""Run folders become methods: seeds pooled, variants kept apart, foreign data found, torn files named."""
+"""Runs become methods: seeds are pooled, variants are separate, other data are found, damaged files are listed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taichinet.reports.paper_tables.runs import Method, Selection, read_groups, 
 
 
 def two_folds(first: float, second: float, keys: str = "abcd") -> list[dict[str, object]]:
-    """Two images a fold, 0.1 around the fold's mean."""
+    """Two images per fold, 0.1 around the mean of the fold."""
     dices = ((first - 0.1, 0), (first + 0.1, 0), (second - 0.1, 1), (second + 0.1, 1))
     return [lesion_row(key, dice, fold=fold) for key, (dice, fold) in zip(keys, dices, strict=True)]
 
@@ -23,7 +23,7 @@ def only(folder: Path) -> Method:
     return method
 
 
-def test_a_run_alone_is_its_own_summary(tmp_path: Path) -> None:
+def test_a_single_run_has_the_scores_of_its_summary(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-unet"), two_folds(0.5, 0.7))
     method = only(tmp_path)
     score = method.score(Selection(), "dice")
@@ -62,25 +62,25 @@ def test_a_changed_setting_is_another_method(tmp_path: Path) -> None:
         ("short-deeplabv3+", "short-deeplabv3+"),
     ],
 )
-def test_a_plus_of_the_networks_name_is_no_variant(tmp_path: Path, name: str, base: str) -> None:
+def test_a_plus_in_the_name_of_a_network_is_no_variant(tmp_path: Path, name: str, base: str) -> None:
     write_run(tmp_path, recipe(base, name=name), two_folds(0.5, 0.7))
     assert only(tmp_path).name == base
 
 
-def test_the_same_seed_twice_is_refused_with_both_folders(tmp_path: Path) -> None:
+def test_the_same_seed_twice_is_refused(tmp_path: Path) -> None:
     for place in ("here", "there"):
         write_run(tmp_path / place, recipe("short-unet"), two_folds(0.5, 0.7))
     with pytest.raises(DataError, match=r"here.*there.*same seed"):
         read_methods(tmp_path)
 
 
-def test_weights_on_other_data_are_a_method_of_their_own(tmp_path: Path) -> None:
+def test_weights_on_other_data_are_a_separate_method(tmp_path: Path) -> None:
     folder = write_run(tmp_path, recipe("short-unet"), two_folds(0.5, 0.7))
     write_foreign(folder, "udiat", two_folds(0.3, 0.5, keys="wxyz"))
     own, foreign = read_methods(tmp_path)
     assert (own.first.tested_on, foreign.first.tested_on) == ("busi", "udiat")
     assert foreign.score(Selection(), "dice").mean == pytest.approx(0.4)
-    assert own.study != foreign.study
+    assert own.first.study != foreign.first.study
 
 
 def test_foreign_images_count_once_with_the_mean_over_the_networks_of_all_folds(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_foreign_images_count_once_with_the_mean_over_the_networks_of_all_folds(
     assert foreign.score(Selection(), "dice").std == pytest.approx(0.02**0.5)
 
 
-def test_policies_decide_what_a_normal_image_counts(tmp_path: Path) -> None:
+def test_the_policy_decides_the_score_of_a_normal_image(tmp_path: Path) -> None:
     rows = [lesion_row("a", 0.8), normal_row("left", 0), normal_row("alarm", 9)]
     write_run(tmp_path, recipe("short-unet", data__include_normal=True), rows)
     method = only(tmp_path)
@@ -112,7 +112,7 @@ def test_regions_have_their_own_scores(tmp_path: Path) -> None:
     assert method.score(Selection("disc", region="disc"), "dice").mean == pytest.approx(0.9)
 
 
-def test_a_torn_evaluation_is_named(tmp_path: Path) -> None:
+def test_a_damaged_evaluation_is_listed(tmp_path: Path) -> None:
     folder = write_run(tmp_path, recipe("short-unet"), two_folds(0.5, 0.7))
     torn = write_foreign(folder, "udiat", two_folds(0.3, 0.5)) / "summary.json"
     torn.write_text('{"networks": [], "summary": {}}', encoding="utf-8")
@@ -121,7 +121,7 @@ def test_a_torn_evaluation_is_named(tmp_path: Path) -> None:
     assert str(torn) in caught.value.problems[0]
 
 
-def test_plans_tell_clusters_and_leaks(tmp_path: Path) -> None:
+def test_fold_plans_give_clusters_and_leaks(tmp_path: Path) -> None:
     write_plan(tmp_path, {"a": 0, "b": 1, "c": 0, "d": 0}, [["a", "b"], ["c", "d"]], protocol="paper")
     groups = read_groups(tmp_path)
     first, second, third, fourth = groups.clusters("busi", ["a", "c", "d", "b"])
@@ -133,7 +133,7 @@ def test_plans_tell_clusters_and_leaks(tmp_path: Path) -> None:
     assert len(set(groups.clusters("udiat", ["a", "b"]))) == 2
 
 
-def test_a_torn_plan_is_named(tmp_path: Path) -> None:
+def test_a_damaged_fold_plan_is_named(tmp_path: Path) -> None:
     path = write_plan(tmp_path, {"a": 0}, [])
     path.write_text("{", encoding="utf-8")
     with pytest.raises(FoldError, match=path.name):

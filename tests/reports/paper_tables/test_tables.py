@@ -1,4 +1,4 @@
-"""Tables filled with runs: only a run of the row's own recipe fills it, everything else stays empty."""
+"""Tables filled with runs: a row is filled only by a run of its recipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_GROUPS = KnownGroups(())
 
 
 def rows(seed: int, shift: float = 0.0, count: int = 30) -> list[dict[str, object]]:
-    """Images of one name in every call: harder and easier ones in five folds."""
+    """The same images in every call, harder and easier ones, in five folds."""
     hard = np.random.default_rng(99).uniform(0.3, 0.8, count)
     noise = np.random.default_rng(seed).normal(0, 0.04, count)
     return [
@@ -35,7 +35,7 @@ def filled(block: Block) -> dict[str, str]:
     return {row.row.title: method.first.file.experiment.name for row, method in block.filled}
 
 
-def test_a_row_is_filled_by_its_recipe_and_the_others_stay_empty(tmp_path: Path) -> None:
+def test_a_row_is_filled_by_its_recipe_and_the_others_are_empty(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-unet"), rows(1))
     without, with_normal = blocks(tmp_path)
     assert (without.scale, without.protocol) == ("short", "grouped")
@@ -72,13 +72,13 @@ def test_a_changed_setting_never_fills_a_row(tmp_path: Path, changes: dict[str, 
     assert [block.scale for block in blocks(tmp_path)] == [None, None]
 
 
-def test_seed_regions_and_number_format_do_not_keep_a_run_from_its_row(tmp_path: Path) -> None:
+def test_seed_and_number_format_may_differ(tmp_path: Path) -> None:
     other = recipe("short-unet", name="short-unet+seed4", training__seed=4, training__channels_last=False)
     write_run(tmp_path, other, rows(1))
     assert filled(blocks(tmp_path)[0]) == {"U-Net": "short-unet+seed4"}
 
 
-def test_a_name_of_ones_own_fills_no_row_even_with_the_same_settings(tmp_path: Path) -> None:
+def test_another_name_fills_no_row_even_with_equal_settings(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-unet", name="short-my-unet"), rows(1))
     assert blocks(tmp_path)[0].scale is None
 
@@ -98,7 +98,7 @@ def test_normal_images_fill_only_the_part_with_normal_images(tmp_path: Path) -> 
     assert both.rows[0].scores[0].mean == pytest.approx(0.8 / 3)  # the paper's policy: a normal image counts 0
 
 
-def test_foreign_data_fill_the_second_half_of_table_five(tmp_path: Path) -> None:
+def test_other_data_fill_the_second_half_of_table_five(tmp_path: Path) -> None:
     folder = write_run(tmp_path, recipe("short-unet"), rows(1))
     write_foreign(folder, "udiat", [lesion_row("x", 0.4), lesion_row("y", 0.6)])
     own, crossed = blocks(tmp_path, "table5")
@@ -107,7 +107,7 @@ def test_foreign_data_fill_the_second_half_of_table_five(tmp_path: Path) -> None
     assert crossed.rows[0].scores[0].mean == pytest.approx(0.5)
 
 
-def test_scales_and_protocols_have_blocks_of_their_own(tmp_path: Path) -> None:
+def test_scales_and_protocols_have_separate_blocks(tmp_path: Path) -> None:
     for name, protocol in (("short-unet", "paper"), ("cpu-unet", "grouped"), ("short-unet", "grouped")):
         write_run(tmp_path, recipe(name), rows(1), protocol=protocol)
     found = [(block.scale, block.protocol) for block in blocks(tmp_path)]
@@ -118,7 +118,7 @@ def test_each_row_is_tested_against_taichinet_over_the_images_of_both(tmp_path: 
     ours, unet, ce_net = rows(1), rows(2, -0.05), rows(3, 0.01)
     write_run(tmp_path, recipe("short-taichinet"), ours)
     write_run(tmp_path, recipe("short-unet"), unet)
-    write_run(tmp_path, recipe("short-ce-net"), ce_net[:24])  # four fifths done
+    write_run(tmp_path, recipe("short-ce-net"), ce_net[:24])  # four fifths of the images
     write_plan(tmp_path, {f"image {i}": i % 5 for i in range(30)}, [["image 0", "image 5"]])
     found = {row.row.title: row.tests for row in blocks(tmp_path)[0].rows if row.tests}
     assert list(found) == ["U-Net", "CE-Net"]
@@ -137,12 +137,12 @@ def test_each_row_is_tested_against_taichinet_over_the_images_of_both(tmp_path: 
     assert found[largest][0].p_holm == pytest.approx(max(2 * raw[smallest], raw[largest]))
 
 
-def test_without_taichinet_nothing_is_tested(tmp_path: Path) -> None:
+def test_without_taichinet_there_are_no_tests(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-unet"), rows(1))
     assert not any(row.tests for row in blocks(tmp_path)[0].rows)
 
 
-def test_departures_are_told_once_where_all_rows_share_them(tmp_path: Path) -> None:
+def test_differences_that_all_rows_share_are_listed_once(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-head-a"), rows(1))
     write_run(tmp_path, recipe("short-model-7"), rows(2))
     write_run(tmp_path, recipe("short-taichinet"), rows(3))
@@ -151,6 +151,6 @@ def test_departures_are_told_once_where_all_rows_share_them(tmp_path: Path) -> N
     assert "4 epochs (paper: 40)" in shared
     assert "`objective.region_rest` ignored (paper: background)" in own["short-taichinet"]
     assert "short-model-7" not in own
-    # Head (a) is what its row is about: no departure of Table III.
+    # Head (a) is the subject of its row, not a difference from Table III.
     shared, own = common_and_own(blocks(tmp_path, "table3")[0])
     assert not any("head" in text for text in (*shared, *own.get("short-head-a", ())))

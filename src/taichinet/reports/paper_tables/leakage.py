@@ -30,7 +30,7 @@ class LeakageDelta:
     Attributes:
         paper: The recipe on random folds.
         grouped: The recipe on grouped folds.
-        images: Number of test images of the random folds.
+        images: Number of test images of the random and of the grouped folds.
         paired: Whether both tested the same images, which are then compared one by one; otherwise the images of both
             are resampled independently.
         leaking: Test images of the random folds with a near-duplicate in another fold; None without the fold plan.
@@ -39,7 +39,7 @@ class LeakageDelta:
 
     paper: Method
     grouped: Method
-    images: int
+    images: tuple[int, int]
     paired: bool
     leaking: int | None
     deltas: tuple[Delta, ...]
@@ -63,7 +63,7 @@ def _leakage_delta(paper: Method, grouped: Method, groups: KnownGroups, seed: in
     for score in COMPARED:
         random, other = (method.per_image(selection, score) for method in (paper, grouped))
         if score == COMPARED[0]:
-            images, paired = len(random), set(random.index) == set(other.index)
+            images, paired = (len(random), len(other)), set(random.index) == set(other.index)
         rng = np.random.default_rng(seed)
         clusters = groups.clusters(paper.file.dataset, list(random.index))
         values = np.asarray(random, dtype=np.float64)
@@ -75,7 +75,8 @@ def _leakage_delta(paper: Method, grouped: Method, groups: KnownGroups, seed: in
             other_clusters = groups.clusters(paper.file.dataset, list(other.index))
             difference = bootstrap_difference(values, others, rng, clusters, other_clusters, resamples)
         deltas.append(Delta(score, float(random.mean()), float(other.mean()), difference))
-    leaking = groups.leaking(paper.file, paper.folds_done)
+    file = paper.file
+    leaking = groups.leaking(file.dataset_digest, "paper", file.folds, file.fold_seed, paper.folds_done)
     return LeakageDelta(paper, grouped, images, paired, leaking, tuple(deltas))
 
 

@@ -262,9 +262,9 @@ class KnownGroups:
         groups = {group for plan in self.plans if plan.dataset == dataset for group in plan.groups}
         return cluster_numbers(keys, sorted(groups))
 
-    def leaking(self, file: SummaryFile, folds: Sequence[int]) -> int | None:
+    def leaking(self, digest: str, protocol: str, count: int, seed: int, folds: Sequence[int]) -> int | None:
         """Number of images tested in `folds` with another image of their group in another fold; None without plan."""
-        wanted = (file.dataset_digest, file.protocol, file.folds, file.fold_seed)
+        wanted = (digest, protocol, count, seed)
         plan = next((p for p in self.plans if (p.digest, p.protocol, p.count, p.seed) == wanted), None)
         if plan is None:
             return None

@@ -232,10 +232,8 @@ def _delta_part(entry: LeakageDelta) -> tuple[Block, ...]:
     folds = f"{len(entry.paper.folds_done)} random and {len(entry.grouped.folds_done)} grouped of {file.folds} folds"
     text = f"{folds}; {how}."
     if entry.leaking is not None:
-        text += (
-            f" {entry.leaking} of the {entry.images} test images of the random folds have a near-duplicate in another"
-        )
-        text += " fold."
+        images = f"{entry.leaking} of the {entry.images[0]} test images of the random folds"
+        text += f" {images} have a near-duplicate in another fold."
     rows = [
         {
             "Score": SHORT[delta.score],

@@ -76,7 +76,10 @@ def _calibration(card: ValidationCard) -> str:
     tendency = f"too {'high' if gap > 0 else 'low'} by {abs(gap):.2f} overall"
     if abs(gap) < NEGLIGIBLE_GAP:
         tendency = "neither too high nor too low overall"
-    return f"Uncertain probabilities ({low} to {high}) differ by {uncertain.ece:.2f} on average; they are {tendency}."
+    return (
+        f"Uncertain probabilities ({low} to {high}) differ from the share of lesion pixels by {uncertain.ece:.2f} on "
+        f"average; they are {tendency}."
+    )
 
 
 def _difference(card: ValidationCard) -> str:
