@@ -97,10 +97,12 @@ def _document(studies: Sequence[Study], cases: Sequence[DemoCase], machine: Mapp
     sections = [Section("scores", "Scores", (note, scores_table(studies)))]
     curves = [_curve(study) for study in studies]
     if any(np.isfinite(curve.validation_dice).any() for curve in curves):
-        caption = (
-            "Dice on the validation images after each epoch. The dot marks the selected epoch. At the dotted line "
-            "training changes from the easy to the hard part of each lesion, and the complementary loss is added."
-        )
+        caption = "Dice on the validation images after each epoch. The dot marks the selected epoch."
+        if any(curve.hard_from and curve.hard_from > 1 for curve in curves):
+            caption += (
+                " At the dotted line training changes from the easy to the hard part of each lesion, and the "
+                "complementary loss is added."
+            )
         sections.append(Section("learning", "Learning curves", (curves_figure(curves, caption),)))
     blocks: list[Block] = [
         Note("Lesion images in ascending order of the Dice of the first network, then normal images."),
