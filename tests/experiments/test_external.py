@@ -36,7 +36,7 @@ from taichinet.experiments.scoring import score_images
 from taichinet.inference.predictor import Predictor
 from taichinet.models.weights import LoadedWeights, WeightsConfig
 from taichinet.reports.sample_images import case_images
-from taichinet.reports.validation_card import card_html, card_markdown
+from taichinet.reports.validation_card.card import card_html, card_markdown
 
 WEIGHTS = WeightsConfig(
     "taichinet",

@@ -13,8 +13,8 @@ from fakes.scores import lesion_row, normal_row
 
 from taichinet.errors import DataError
 from taichinet.experiments.records import ScoresRecord, read_scores, write_scores
-from taichinet.reports.comparison.runs import Run, read_methods
-from taichinet.reports.comparison.write import write_report
+from taichinet.reports.paper_tables.runs import Run, read_methods
+from taichinet.reports.paper_tables.write import write_report
 
 
 def scores() -> pd.DataFrame:

@@ -34,9 +34,7 @@ def demo(
     from taichinet.experiments.provenance import describe_machine
     from taichinet.experiments.recipes.catalogue import get_recipe
     from taichinet.experiments.study_data import open_study_data
-    from taichinet.reports.demo import demo_page, demo_picture, write_run_record
-    from taichinet.reports.page import write_page
-    from taichinet.storage.atomic import replacing
+    from taichinet.reports.demo.page import write_demo
 
     start = time.perf_counter()
     console = Console(stderr=True, quiet=as_json)
@@ -61,10 +59,5 @@ def demo(
             progress.begin(name)
             studies.append(train_folds(experiment, study_data, [0], out, "overwrite", on_epoch=progress.epoch))
     console.print("writing the page")
-    page = out / "index.html"
-    content = demo_page(study_data.manifest, studies, describe_machine())
-    write_page(page, content)
-    with replacing(out / "cases.png") as temporary:
-        demo_picture(content).save(temporary, format="PNG", optimize=True)
-    write_run_record(out / "results.json", studies)
+    page = write_demo(out, study_data.manifest, studies, describe_machine())
     print_demo(page, studies, time.perf_counter() - start, as_json)

@@ -43,7 +43,7 @@ def evaluate(
     from taichinet.experiments.evaluation_files import SUMMARY, write_evaluation
     from taichinet.experiments.records import SCORES_FILE
     from taichinet.experiments.reevaluate import evaluate_weights
-    from taichinet.reports.validation_card import MARKER, refuse_other_endings
+    from taichinet.reports.validation_card.card import MARKER, refuse_other_endings
     from taichinet.storage.output_folder import refuse_foreign_files, refuse_foreign_page
 
     if card is not None:
@@ -72,7 +72,7 @@ def _write_card(path: Path, evaluation: Evaluation) -> None:
     from taichinet.experiments.external import Extras, read_internal, validation_card, worst_keys
     from taichinet.inference.predictor import Predictor
     from taichinet.reports.sample_images import case_images
-    from taichinet.reports.validation_card import write_card
+    from taichinet.reports.validation_card.card import write_card
 
     if len(evaluation.networks) > 1:
         raise SettingError(

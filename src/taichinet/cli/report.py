@@ -46,7 +46,7 @@ def report(
             raise SettingError("--data and --pair need the HTML page. Give a folder as --out, not a .md file.")
         _write_markdown(results, out, overwrite, console)
         return
-    from taichinet.reports.comparison.write import write_report
+    from taichinet.reports.paper_tables.write import write_report
 
     if out.is_file():
         raise SettingError(f"{out} is a file. Give a folder or a file name ending in .md as --out.")
@@ -56,10 +56,10 @@ def report(
 
 
 def _write_markdown(results: Path, out: Path, overwrite: bool, console: Console) -> None:
-    from taichinet.reports.comparison.write import HEADER
     from taichinet.reports.document.markdown import document_markdown
+    from taichinet.reports.paper_tables.write import HEADER
+    from taichinet.reports.results import results_document
     from taichinet.reports.summaries import read_summaries
-    from taichinet.reports.tables import results_document
     from taichinet.storage.atomic import write_text
     from taichinet.storage.output_folder import refuse_foreign_page
 

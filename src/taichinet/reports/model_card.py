@@ -1,15 +1,14 @@
-"""The README.md beside packed weights: what the network is, where it was trained, what it scored, its limits."""
+"""The README.md beside packaged weights: the network, its training, its scores and its limits."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from taichinet.evaluation.undefined import SIZES
-from taichinet.experiments.experiment import Experiment
-from taichinet.reports.departures import choices_not_printed, departures
 from taichinet.reports.document.format import LONG, scored
 from taichinet.reports.document.markdown import document_markdown, generated_by
-from taichinet.reports.document.model import Document, Note, Points, Section, Table
+from taichinet.reports.document.model import Document, Note, Points, Section, table_of
+from taichinet.reports.paper_tables.differences import choices_not_printed, differences_from_paper
 from taichinet.reports.summaries import network_title, read_fold_file
 
 FRONT_MATTER = """---
@@ -24,12 +23,20 @@ NO_NORMAL = ", all with a lesion: on a normal breast it often predicts a lesion.
 
 
 def model_card(run: Path, megabytes: float, number_format: str) -> str:
-    """Markdown from the result.json of the run folder `run`; WeightsError where the fold is not finished."""
+    """Return the model card as Markdown.
+
+    Args:
+        run: The folder of a completed fold.
+        megabytes: Size of the weights.
+        number_format: Number format of the weights.
+
+    Raises:
+        WeightsError: The fold is not completed, or its result.json cannot be read.
+    """
     result = read_fold_file(run)
     experiment, selection = result.experiment, result.selection
     size = experiment.data.size
-    lesion = next(group for group in result.summary.groups if group.group == "lesion")
-    rows = tuple((LONG[name], *(scored(lesion.score(name, at)) for at in SIZES)) for name in SCORES)
+    differences = [*differences_from_paper(experiment), *choices_not_printed(experiment)]
     lead = (
         f"Lesion segmentation in breast ultrasound: {result.parameters:,} parameters, input {size} x {size} px, "
         f"{number_format}, {megabytes:.1f} MB."
@@ -39,28 +46,26 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
         f"fold {result.fold} of {result.folds}, protocol {result.protocol} (seed {result.fold_seed}).",
         f"Weights of epoch {selection.epoch} of {experiment.training.epochs}, rule {selection.rule} on the "
         f"{selection.on}.",
-        f"Differences from the paper: {_departures(experiment)}.",
+        f"Differences from the paper: {'; '.join(differences) or 'none'}.",
         f"Commit {result.commit or 'unknown'}, {result.placement}.",
     )
-    scores = Table(("Score", "at network size", "at native size"), (rows,))
-    alone = "." if experiment.data.include_normal else NO_NORMAL
+    lesion = next(group for group in result.summary.groups if group.group == "lesion")
+    resolutions = ("at input resolution", "at original resolution")
+    rows = [
+        {"Score": LONG[name]}
+        | {text: scored(lesion.score(name, size)) for text, size in zip(resolutions, SIZES, strict=True)}
+        for name in SCORES
+    ]
+    heading = f"Scores on the {lesion.images} lesion images of its test fold, which were not used in training"
+    note = Note("One fold and one seed. The mean over all folds is in docs/results.md of the project.")
     limits = (
         "A research tool, not a medical device: no diagnosis, no treatment decision. It was trained on "
-        f"{result.dataset} only{alone}"
+        f"{result.dataset} only{'.' if experiment.data.include_normal else NO_NORMAL}"
     )
-    heading = f"Scores on the {lesion.images} lesion images of its test fold, which were not used in training"
-    note = "One fold and one seed. The mean over all folds is in docs/results.md of the project."
-    document = Document(
-        f"{network_title(experiment.model)}, recipe `{experiment.name}`, fold {result.fold}",
-        (lead,),
-        (
-            Section("training", "Training", (Points(training),)),
-            Section("scores", heading, (scores, Note(note))),
-            Section("limits", "What it is not for", (Note(limits),)),
-        ),
+    sections = (
+        Section("training", "Training", (Points(training),)),
+        Section("scores", heading, (table_of(rows), note)),
+        Section("limits", "Limits", (Note(limits),)),
     )
-    return FRONT_MATTER + document_markdown(document, HEADER)
-
-
-def _departures(experiment: Experiment) -> str:
-    return "; ".join([*departures(experiment), *choices_not_printed(experiment)]) or "nothing"
+    title = f"{network_title(experiment.model)}, recipe `{experiment.name}`, fold {result.fold}"
+    return FRONT_MATTER + document_markdown(Document(title, (lead,), sections), HEADER)

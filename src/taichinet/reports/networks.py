@@ -1,7 +1,8 @@
-"""The catalogue as a table: size and cost of every network, how sure we are of it, what is not certain."""
+"""The networks of the catalogue: size, cost, source and our confidence in the implementation."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,17 +13,17 @@ from taichinet.experiments.recipes.ablations import ABLATIONS
 from taichinet.experiments.recipes.catalogue import busi_taichinet
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.models.complexity import measure_complexity
+from taichinet.reports.document.format import number
 from taichinet.reports.document.markdown import document_markdown, generated_by
-from taichinet.reports.document.model import Document, Points, Section, Table
+from taichinet.reports.document.model import Document, Points, Section, Table, table_of
 
 HEADER = generated_by("taichinet models -o")
-
-SOURCE_SIZE, SOURCE_CHANNELS = 224, 3  # how the sources' own figures were taken
+SOURCE_SIZE, SOURCE_CHANNELS = 224, 3  # of the numbers in the sources
 
 
 @dataclass(frozen=True)
 class NetworkRow:
-    """One network, measured at the asked size; `source_*` are what its source measures, for comparison."""
+    """One network; `source_parameters` and `source_gflops` are those of its source, for comparison."""
 
     name: str
     title: str
@@ -36,14 +37,19 @@ class NetworkRow:
     note: str
 
     def to_json_dict(self) -> dict[str, Any]:
-        """The row for programs."""
+        """The row for JSON."""
         return asdict(self)
 
 
 def network_rows(size: int, channels: int) -> list[NetworkRow]:
-    """A row for each network of the catalogue, with its default options.
+    """Measure each network of the catalogue with its default options.
 
-    Raises SettingError for a size that not every network takes.
+    Args:
+        size: Height and width of the input in pixels.
+        channels: Number of input channels.
+
+    Raises:
+        SettingError: A network does not accept `size`.
     """
     rows = []
     for name, entry in CATALOGUE.items():
@@ -70,49 +76,45 @@ def network_rows(size: int, channels: int) -> list[NetworkRow]:
     return rows
 
 
-def networks_page(rows: list[NetworkRow], size: int, channels: int) -> str:
-    """docs/networks.md."""
+def networks_page(rows: Sequence[NetworkRow], size: int, channels: int) -> str:
+    """Return docs/networks.md, for `rows` measured at `size` with `channels`."""
     lead = (
         f"Networks with their default options at {size} x {size} pixels and {channels} input channel(s). GFLOPs are "
         "for one forward pass of one image; convolutions and matrix products are counted, a multiplication and an "
-        f"addition are two operations. *Source*: what the network's source has at {SOURCE_SIZE} px with "
-        f"{SOURCE_CHANNELS} channels; for TaiChiNet and its U-Net, what gives the paper's printed 18.33M (before the "
-        "head) and 8.64M. *ImageNet*: whether `options.pretrained` takes a file of weights; without one every "
+        f"addition are two operations. *Source*: the numbers of the network's source at {SOURCE_SIZE} px with "
+        f"{SOURCE_CHANNELS} channels; for TaiChiNet and its U-Net, those that give the paper's 18.33M (before the "
+        "head) and 8.64M. *ImageNet*: whether `options.pretrained` accepts a file of weights; without one every "
         "network starts from random weights. *Confidence*: our confidence that this is the network of the paper."
     )
+    cells = [
+        {
+            "Name": f"`{row.name}`",
+            "Network": row.title,
+            "Confidence": row.confidence,
+            "Paper": row.paper,
+            "ImageNet": row.pretrained,
+            "Parameters": f"{row.parameters:,}",
+            "GFLOPs": number(row.gflops, 2),
+            "Source parameters": f"{row.source_parameters:,}",
+            "Source GFLOPs": number(row.source_gflops, 2, ""),
+        }
+        for row in rows
+    ]
     notes = tuple(f"{row.title}: {row.note}" for row in rows if row.note)
     sections = (
-        Section("networks", "All networks", (_networks(rows),)),
+        Section("networks", "All networks", (table_of(cells, words=5),)),
         Section("ablations", "Table I of the paper, measured in the same way", (_ablations(size, channels),)),
         Section("uncertain", "Uncertain", (Points(notes),)),
     )
     return document_markdown(Document("Networks", (lead,), sections), HEADER)
 
 
-def _networks(rows: list[NetworkRow]) -> Table:
-    cells = tuple(
-        (
-            f"`{row.name}`",
-            row.title,
-            row.confidence,
-            row.paper,
-            row.pretrained,
-            f"{row.parameters:,}",
-            f"{row.gflops:.2f}",
-            f"{row.source_parameters:,}",
-            "" if row.source_gflops is None else f"{row.source_gflops:.2f}",
-        )
-        for row in rows
-    )
-    numbers = ("Parameters", "GFLOPs", "Source parameters", "Source GFLOPs")
-    return Table(("Name", "Network", "Confidence", "Paper", "ImageNet", *numbers), (cells,), words=5)
-
-
 def _ablations(size: int, channels: int) -> Table:
     full = vary(busi_taichinet(), {"options.in_channels": channels})
-    cells = []
+    rows = []
     for row in paper_table("table1").parts[0].rows:
         recipe = ABLATIONS[row.variation](full) if row.variation in ABLATIONS else full
         cost = measure_complexity(recipe.model, size, **recipe.options)
-        cells.append((f"`{row.variation}`", f"{cost.parameters:,}", f"{cost.gflops:.2f}", row.parameters or ""))
-    return Table(("Row", "Parameters", "GFLOPs", "Printed parameters"), (tuple(cells),))
+        costs = {"Parameters": f"{cost.parameters:,}", "GFLOPs": number(cost.gflops, 2)}
+        rows.append({"Row": f"`{row.variation}`", **costs, "Printed parameters": row.parameters or ""})
+    return table_of(rows)

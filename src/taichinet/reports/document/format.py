@@ -9,15 +9,6 @@ from taichinet.evaluation.uncertainty import Interval
 from taichinet.experiments.paper import Column
 from taichinet.reports.summaries import Score
 
-SHORT = {
-    "dice": "DI",
-    "jaccard": "JA",
-    "accuracy": "ACC",
-    "precision": "PR",
-    "sensitivity": "SE",
-    "hd95": "HD95 (px)",
-    "assd": "ASSD (px)",
-}
 LONG = {
     "dice": "Dice",
     "jaccard": "Jaccard",
@@ -27,12 +18,13 @@ LONG = {
     "hd95": "HD95 (px)",
     "assd": "ASSD (px)",
 }
+SHORT = LONG | {"dice": "DI", "jaccard": "JA", "accuracy": "ACC", "precision": "PR", "sensitivity": "SE"}
 EMPTY = "–"
 PROTOCOLS = {"grouped": "grouped folds", "paper": "the paper's random folds", "official": "the authors' own split"}
 
 
 def digits_of(score: str) -> int:
-    """Decimals of a printed score: three, for distances in pixels one."""
+    """Number of decimals of a printed score: one for distances in pixels, three for all others."""
     return 1 if score in ("hd95", "assd") else 3
 
 
@@ -42,56 +34,49 @@ def heading_of(column: Column) -> str:
 
 
 def title_of(dataset: str) -> str:
-    """The data set's own name where the catalogue knows it."""
+    """The title of a data set in the catalogue; any other name unchanged."""
     return CATALOGUE[dataset].title if dataset in CATALOGUE else dataset
 
 
-def number(value: float | None, digits: int) -> str:
-    """`value` with `digits` decimals, or a dash where there is none."""
-    return EMPTY if value is None or not isfinite(value) else f"{value:.{digits}f}"
-
-
-def counted(value: int) -> str:
-    """A whole number with narrow spaces between the thousands."""
-    return f"{value:,}".replace(",", "\u202f")
+def number(value: float | None, digits: int, empty: str = EMPTY) -> str:
+    """`value` with `digits` decimals; `empty` for None and NaN."""
+    return empty if value is None or not isfinite(value) else f"{value:.{digits}f}"
 
 
 def scored(score: Score, digits: int = 3) -> str:
-    """Mean ± deviation; nothing where there is no mean."""
+    """Mean ± standard deviation; empty without a mean."""
     if score.mean is None:
         return ""
     return f"{score.mean:.{digits}f}" + ("" if score.std is None else f" ± {score.std:.{digits}f}")
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """With its sign, a true minus; nothing where there is no value."""
+    """`value` with its sign and a true minus; empty for None and NaN."""
     if value is None or not isfinite(value):
         return ""
     text = f"{value:+.{digits}f}"
     return text.replace("-", "−") if float(text) else f"{0:.{digits}f}"
 
 
-def interval(found: Interval, digits: int = 3) -> str:
-    """`−0.057 [−0.092, −0.026]`; without brackets where there are no bounds."""
-    if not found.bounded:
-        return signed(found.mean, digits)
-    return f"{signed(found.mean, digits)} [{signed(found.low, digits)}, {signed(found.high, digits)}]"
+def interval(difference: Interval, digits: int = 3) -> str:
+    """`−0.057 [−0.092, −0.026]`; the mean alone if there are no bounds."""
+    if not difference.bounded:
+        return signed(difference.mean, digits)
+    return f"{signed(difference.mean, digits)} [{signed(difference.low, digits)}, {signed(difference.high, digits)}]"
 
 
 def probability(p: float) -> str:
-    """A p-value with three decimals, `< 0.001` below; nothing where none was computed."""
-    if not isfinite(p):
-        return ""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    """A p-value with three decimals, `< 0.001` if smaller; empty for NaN."""
+    return "< 0.001" if p < 0.001 else number(p, 3, "")
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """`45.1 %`; nothing where there is none."""
+    """`45.1 %`; empty for None."""
     return "" if share is None else f"{100 * share:.{digits}f} %"
 
 
 def duration(seconds: float | None, empty: str = "") -> str:
-    """`48 s`, `27 min`, `2 h 05 min`, `5.1 days`; `empty` where it is not known."""
+    """`48 s`, `27 min`, `2 h 05 min`, `5.1 days`; `empty` for None and NaN."""
     if seconds is None or not isfinite(seconds):
         return empty
     minutes = round(seconds / 60)

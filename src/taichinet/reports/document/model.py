@@ -1,24 +1,22 @@
-"""The document model of all reports: sections of blocks, which every format prints.
+"""The document model of all reports: sections of blocks, which HTML, Markdown and LaTeX print.
 
-A text may hold names between backticks (`short-unet`), which each format sets as code.
+A text may contain names between backticks (`short-unet`), which each format sets as code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from taichinet.reports.curves import Look  # imports matplotlib
+from typing import Literal
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell with a second text in small print, such as the interval of a mean."""
+    """A table cell with a second text in small print, such as an interval. HTML prints `best` cells in bold."""
 
     text: str
     small: str = ""
+    best: bool = False
 
 
 Row = tuple[str | Cell, ...]
@@ -54,9 +52,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class Table:
-    """Headings, and rows in groups that are separated by a rule.
+    """A table.
 
-    The first `words` columns hold words and are aligned left; the others hold numbers and are aligned right.
+    Attributes:
+        headings: The column headings.
+        groups: Rows in groups that are separated by a rule.
+        words: Number of first columns that contain words and are aligned left; the others are aligned right.
+        caption: Printed by LaTeX; the accessible name in HTML.
     """
 
     headings: tuple[str, ...]
@@ -65,28 +67,54 @@ class Table:
     caption: str = ""
 
 
+def table_of(rows: Sequence[Mapping[str, str | Cell]], words: int = 1, caption: str = "") -> Table:
+    """A table with one group from at least one row by heading; all rows have the same headings."""
+    return Table(tuple(rows[0]), (tuple(tuple(row.values()) for row in rows),), words, caption)
+
+
 @dataclass(frozen=True)
 class Figure:
-    """A figure and the same content as text and as a table, for formats without figures.
+    """A chart, with its content as text and as a table for formats without charts.
 
-    `draw` makes a PNG for a colour scheme and a width in inches; `size` is that PNG's width and height in pixels.
+    Attributes:
+        draw: Returns the chart as an SVG element, see `to_svg`. Called by HTML only.
+        description: What the chart shows, for readers who cannot see it.
+        caption: Printed below the chart.
+        numbers: The values in the chart.
     """
 
-    draw: Callable[[Look, float], bytes]
-    size: Callable[[float], tuple[int, int]]
+    draw: Callable[[], str]
     description: str
     caption: str
     numbers: Table
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Images as (caption, PNG). Only HTML shows them."""
+class Images:
+    """A row of images as (caption, PNG or JPEG); None for a file that cannot be read. Only HTML shows them."""
 
-    items: tuple[tuple[str, bytes], ...]
+    items: tuple[tuple[str, bytes | None], ...]
+    columns: int = 3
 
 
-Block = Heading | Note | Points | Facts | Table | Figure | Pictures
+@dataclass(frozen=True)
+class LegendItem:
+    """The meaning of a contour (one RGB colour) or of a colour map (several) in the images."""
+
+    text: str
+    colours: tuple[tuple[int, int, int], ...]
+    line: Literal["solid", "dashed", "dotted"] = "solid"
+
+
+@dataclass(frozen=True)
+class Legend:
+    """The legend of the images. Only HTML shows it."""
+
+    items: tuple[LegendItem, ...]
+
+
+Block = Heading | Note | Points | Facts | Table | Figure | Images | Legend
+TextBlock = Heading | Note | Points | Table
 
 
 @dataclass(frozen=True)
@@ -100,15 +128,24 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A report. `lead` holds the paragraphs below the title, `caveat` a warning that every format emphasises."""
+    """A report.
+
+    Attributes:
+        title: The title.
+        lead: Paragraphs below the title.
+        sections: The sections, in order.
+        caveat: A warning that every format emphasises.
+        contents: Whether the HTML page has a table of contents.
+    """
 
     title: str
     lead: tuple[str, ...]
     sections: tuple[Section, ...]
     caveat: str = ""
+    contents: bool = False
 
 
-def text_blocks(section: Section) -> Iterator[Heading | Note | Points | Table]:
+def text_blocks(section: Section) -> Iterator[TextBlock]:
     """The blocks of `section` for formats without figures: facts as a list, a figure as its text and table."""
     for block in section.blocks:
         if isinstance(block, Facts):
@@ -116,7 +153,7 @@ def text_blocks(section: Section) -> Iterator[Heading | Note | Points | Table]:
         elif isinstance(block, Figure):
             yield Note(block.description)
             yield block.numbers
-        elif not isinstance(block, Pictures):
+        elif not isinstance(block, Images | Legend):
             yield block
 
 

@@ -1,0 +1,281 @@
+"""Completed runs as methods: a method is one recipe under one protocol on one data set, with all of its seeds.
+
+RUNS/DATASET/RECIPE/PROTOCOL/{summary.json, scores.csv}            written by `train`
+RUNS/DATASET/RECIPE/PROTOCOL/on-OTHER/{summary.json, scores.csv}   the same weights on another data set
+A RECIPE may end in `+normal` (BUSI with its normal images) and `+seed<k>` (another seed of the same recipe).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from statistics import fmean, median, stdev
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from taichinet.datasets.folds import FoldPlan, read_folds
+from taichinet.errors import DataError
+from taichinet.evaluation.undefined import EmptyTruthPolicy, ImageSize, empty_ground_truth, resolve_undefined_scores
+from taichinet.experiments.experiment import Experiment
+from taichinet.experiments.records import SCORES_FILE, ScoresRecord, read_scores
+from taichinet.groups import cluster_numbers
+from taichinet.reports.paper_tables.differences import flat_settings
+from taichinet.reports.summaries import NAME, Group, Score, SummaryContent, SummaryFile, find_summaries, what_is_wrong
+from taichinet.storage.documents import read_json
+
+FOREIGN = "on-"
+NO_RECIPE = (
+    "name",
+    "training.seed",
+    "mining.seed",
+    "options.num_classes",
+    "training.precision",
+    "training.channels_last",
+)
+"""Settings in which runs of one recipe may differ: seeds, number of regions of the data set, number format."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The images of a score, and the score of an image without lesion.
+
+    Attributes:
+        group: A group of the summary: "lesion", "all" or a class.
+        policy: The score of an image with empty ground truth; None excludes such images.
+        region: A region, for data sets with several; it replaces `group`.
+    """
+
+    group: str = "lesion"
+    policy: EmptyTruthPolicy | None = None
+    region: str | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """The results of one training on its own test folds, or on the data set `tested_on`.
+
+    `recorded` is the record of scores.csv in summary.json; None for runs older than this record.
+    """
+
+    folder: Path
+    file: SummaryFile
+    tested_on: str
+    summary: SummaryContent
+    recorded: ScoresRecord | None = None
+
+    @property
+    def base(self) -> str:
+        """The name of the recipe without `+normal` and `+seed<k>`."""
+        return re.sub(r"\+(normal|seed\d+)(?=$|\+(normal|seed\d+)$)", "", self.file.experiment.name)
+
+    @property
+    def study(self) -> tuple[object, ...]:
+        """Equal for runs that can be compared: data set and its images, normal images, protocol, folds."""
+        file = self.file
+        normal = file.experiment.data.include_normal
+        data = (file.dataset, file.dataset_digest, self.tested_on, normal)
+        return (*data, file.protocol, file.folds, file.fold_seed)
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """scores.csv, always with the column "region".
+
+        Raises:
+            DataError: The file cannot be read, differs from its record, or lacks images of the summary.
+        """
+        path = self.folder / SCORES_FILE
+        rows = read_scores(path, self.recorded)
+        summarised = max((group.images for group in self.summary.groups if group.group == "all"), default=0)
+        if (images := rows["key"].nunique()) != summarised:
+            raise DataError(
+                f"{path} has scores of {images} images, the {NAME} beside it of {summarised}. Restore the file, or "
+                "evaluate the run again."
+            )
+        return rows if "region" in rows else rows.assign(region="lesion")
+
+    def group(self, selection: Selection) -> Group | None:
+        """The group of the summary; None without such images."""
+        name = selection.region or selection.group
+        groups = (group for group in self.summary.groups if group.group == name and group.policy == selection.policy)
+        return next((group for group in groups if group.images), None)
+
+
+@dataclass(frozen=True)
+class Method:
+    """Runs that differ only in their seed."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def first(self) -> Run:
+        """The first run."""
+        return self.runs[0]
+
+    @property
+    def file(self) -> SummaryFile:
+        """The summary of the training of the first run."""
+        return self.first.file
+
+    @property
+    def experiment(self) -> Experiment:
+        """The settings of the first run."""
+        return self.file.experiment
+
+    @property
+    def name(self) -> str:
+        """The name of the recipe."""
+        return self.first.base
+
+    @property
+    def own_data(self) -> bool:
+        """Whether it was tested on the data set of its training."""
+        return self.first.tested_on == self.file.dataset
+
+    @property
+    def folds_done(self) -> tuple[int, ...]:
+        """Folds that at least one seed has completed."""
+        return tuple(sorted({fold for run in self.runs for fold in run.file.folds_done}))
+
+    @property
+    def seconds_per_fold(self) -> float | None:
+        """Mean training time per fold, with mining if the run did it; None if unknown."""
+        files = [run.file for run in self.runs if run.file.folds_done]
+        known = [file.wall_seconds / len(file.folds_done) for file in files if file.wall_seconds is not None]
+        return fmean(known) if known else None
+
+    @property
+    def inference_seconds(self) -> float | None:
+        """Median over seeds of the time per image; None if it was not measured."""
+        known = [s for run in self.runs if (s := run.file.inference_seconds_per_image) is not None]
+        return median(known) if known else None
+
+    def images(self, selection: Selection) -> int:
+        """Number of images of the first run."""
+        group = self.first.group(selection)
+        return group.images if group else 0
+
+    def score(self, selection: Selection, name: str, size: ImageSize = "network") -> Score:
+        """Mean and sample standard deviation over folds; the value of a fold is the mean over seeds."""
+        scores = [group.score(name, size) for run in self.runs if (group := run.group(selection)) is not None]
+        if len(scores) < 2:
+            return scores[0] if scores else Score(mean=None, std=None)
+        by_fold: dict[int, list[float]] = {}
+        for score in scores:
+            for fold, mean in score.per_fold.items():
+                by_fold.setdefault(fold, []).extend([] if mean is None else [mean])
+        means = {fold: fmean(by_fold[fold]) for fold in sorted(by_fold) if by_fold[fold]}
+        values = list(means.values())
+        std = stdev(values) if len(values) > 1 else None
+        return Score(mean=fmean(values) if values else None, std=std, per_fold=dict(means))
+
+    def per_image(self, selection: Selection, column: str = "dice") -> pd.Series[float]:
+        """The score `column` by key without NaN; the mean over seeds, and over folds that tested the same image."""
+        parts = []
+        for run in self.runs:
+            rows = run.rows
+            region = selection.region or rows["region"].iloc[0]
+            rows = rows[rows["region"] == region].reset_index(drop=True)
+            if selection.policy is None:
+                rows = rows[~empty_ground_truth(rows)]
+            if selection.region is None and selection.group not in ("lesion", "all"):
+                rows = rows[rows["label"] == selection.group]
+            scores = resolve_undefined_scores(rows, column, selection.policy)
+            parts.append(pd.Series(scores.to_numpy(), index=rows["key"].to_numpy()))
+        series: pd.Series[float] = pd.concat(parts).groupby(level=0).mean()
+        return series
+
+
+class _ForeignFile(BaseModel):
+    """The summary.json of an evaluation on another data set."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    dataset: str = ""
+    scores: ScoresRecord | None = None
+    summary: SummaryContent
+
+
+def read_methods(folder: Path) -> list[Method]:
+    """Read all methods below `folder`, on their own data set and on others.
+
+    Raises:
+        DataError: Files cannot be read (all are listed), or a recipe and seed occur twice.
+    """
+    runs: list[Run] = []
+    problems: list[str] = []
+    for path, file in find_summaries(folder).items():
+        runs.append(Run(path.parent, file, file.dataset, file.summary, file.scores))
+        for foreign in sorted(path.parent.glob(f"{FOREIGN}*/{NAME}")):
+            try:
+                content = _ForeignFile.model_validate(read_json(foreign))
+            except (DataError, ValidationError) as error:
+                problems.append(f"{foreign}: {what_is_wrong(error)}")
+                continue
+            other = content.dataset or foreign.parent.name.removeprefix(FOREIGN)
+            runs.append(Run(foreign.parent, file, other, content.summary, content.scores))
+    if problems:
+        raise DataError(f"{len(problems)} evaluations under '{folder}' cannot be read. Make them again.", problems)
+    return pool(runs)
+
+
+def pool(runs: Sequence[Run]) -> list[Method]:
+    """Return runs that differ only in their seed as one method, in the order of their first run.
+
+    Raises:
+        DataError: A recipe and seed occur twice, as in a folder copied into another: the run would count twice.
+    """
+    methods: dict[tuple[object, ...], dict[int, Run]] = {}
+    for run in runs:
+        experiment = run.file.experiment
+        settings = tuple(sorted((key, str(value)) for key, value in comparable_settings(experiment).items()))
+        seeds = methods.setdefault((run.base, run.study, settings), {})
+        twin = seeds.setdefault(experiment.training.seed, run)
+        if twin is not run:
+            raise DataError(
+                f"{twin.folder} and {run.folder} contain the same recipe with the same seed. Give a folder that "
+                "contains each run once."
+            )
+    return [Method(tuple(seeds.values())) for seeds in methods.values()]
+
+
+def comparable_settings(experiment: Experiment) -> dict[str, object]:
+    """All settings by dotted key, except those in which runs of one method may differ."""
+    return {key: value for key, value in flat_settings(experiment).items() if key not in NO_RECIPE}
+
+
+@dataclass(frozen=True)
+class KnownGroups:
+    """Near-duplicates and images of one patient, from all fold plans below a folder of runs."""
+
+    plans: tuple[FoldPlan, ...]
+
+    def known(self, dataset: str) -> bool:
+        """Whether a plan lists the groups of `dataset`."""
+        return any(plan.dataset == dataset for plan in self.plans)
+
+    def clusters(self, dataset: str, keys: Sequence[str]) -> list[int]:
+        """The cluster number of each key, from all plans of the data set; without a plan all are different."""
+        groups = {group for plan in self.plans if plan.dataset == dataset for group in plan.groups}
+        return cluster_numbers(keys, sorted(groups))
+
+    def leaking(self, digest: str, protocol: str, count: int, seed: int, folds: Sequence[int]) -> int | None:
+        """Number of images tested in `folds` with another image of their group in another fold; None without plan."""
+        wanted = (digest, protocol, count, seed)
+        plan = next((p for p in self.plans if (p.digest, p.protocol, p.count, p.seed) == wanted), None)
+        if plan is None:
+            return None
+        group_of = {key: group for group in plan.groups for key in group}
+        return sum(
+            any(plan.fold_of.get(other, fold) != fold for other in group_of.get(key, ()))
+            for key, fold in plan.fold_of.items()
+            if fold in folds
+        )
+
+
+def read_groups(folder: Path) -> KnownGroups:
+    """Read every fold plan in a folder named `folds` below `folder`; FoldError names a plan that cannot be read."""
+    return KnownGroups(tuple(read_folds(path) for path in sorted(folder.rglob("folds/*.json"))))

@@ -1,0 +1,331 @@
+"""The sections of the report, from computed results to document blocks.
+
+`register_report_section` adds a section, also from outside the package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from taichinet.datasets.catalogue import find_dataset
+from taichinet.errors import SettingError
+from taichinet.evaluation.uncertainty import LEVEL
+from taichinet.experiments.paper import paper_tables
+from taichinet.models.catalogue import CATALOGUE
+from taichinet.reports.document.format import (
+    PROTOCOLS,
+    SHORT,
+    digits_of,
+    duration,
+    heading_of,
+    interval,
+    number,
+    percent,
+    probability,
+    scored,
+    signed,
+    title_of,
+)
+from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, Table, table_of
+from taichinet.reports.paper_tables.leakage import LeakageDelta
+from taichinet.reports.paper_tables.results import ComparisonResults
+from taichinet.reports.paper_tables.runs import Method, Run, Selection
+from taichinet.reports.paper_tables.tables import Block as TableBlock
+from taichinet.reports.paper_tables.tables import BlockRow, common_and_own
+
+TITLE = "The paper's tables: our results beside the printed ones"
+MakeBlocks = Callable[[ComparisonResults], Sequence[Block]]
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """A registered section, see `register_report_section`."""
+
+    heading: str
+    make_blocks: MakeBlocks
+
+
+SECTIONS: dict[str, ReportSection] = {}
+
+
+def register_report_section(name: str, heading: str, make_blocks: MakeBlocks) -> None:
+    """Add a section to the report of `taichinet report`, after all sections registered before.
+
+    Args:
+        name: Unique name; the anchor of the section in the HTML page.
+        heading: The heading of the section.
+        make_blocks: Returns the content from the results, as blocks of `taichinet.reports.document.model`. The section
+            is left out if there are none. Names between backticks are set as code; all other text is escaped.
+
+    Raises:
+        SettingError: A section of this name exists.
+
+    Example:
+        >>> from taichinet.reports.document.model import Note
+        >>> def count_runs(results):
+        ...     return [Note(f"{len(results.methods)} methods.")]
+        >>> register_report_section("count", "Number of methods", count_runs)
+        >>> _ = SECTIONS.pop("count")
+    """
+    if name in SECTIONS:
+        raise SettingError(f"There already is a report section '{name}'. Choose another name.")
+    SECTIONS[name] = ReportSection(heading, make_blocks)
+
+
+def make_document(results: ComparisonResults) -> Document:
+    """Return the report with all registered sections."""
+    made = ((name, section.heading, tuple(section.make_blocks(results))) for name, section in SECTIONS.items())
+    sections = tuple(Section(name, heading, blocks) for name, heading, blocks in made if blocks)
+    return Document(TITLE, _lead(results), sections, contents=True)
+
+
+def _lead(results: ComparisonResults) -> tuple[str, ...]:
+    return (
+        "Mean ± sample standard deviation over folds of the fold's mean. With several seeds, a fold's mean is the mean "
+        "over the seeds. All scores are at input resolution. The difference is our mean minus the printed mean. A cell "
+        "that was not run is empty.",
+        "The differences of our recipes from the paper's are listed above each table; interpret differences in scores "
+        "in light of them. “Our default” is our choice where the paper does not print one.",
+        "Networks are compared by the Dice of each image that both were tested on. Brackets contain the "
+        f"{LEVEL:.0%} interval of the mean difference (percentile bootstrap, {results.resamples} resamples of whole "
+        "groups of near-duplicates or patients). p is the two-sided Wilcoxon signed-rank test, which treats images as "
+        "independent, with Holm's correction over the rows of the table. The effect is the matched-pairs rank-biserial "
+        "correlation, from −1 (worse on every image) to 1. These values describe the variation over images, not over "
+        "trainings.",
+        *_unverified(results.methods),
+    )
+
+
+def _unverified(methods: Sequence[Method]) -> tuple[str, ...]:
+    """The runs that are older than the digest of scores.csv in summary.json; nothing if there are none."""
+    runs = [run for method in methods for run in method.runs]
+    old = [run for run in runs if run.recorded is None]
+    new = [run for run in runs if run.recorded is not None]
+    if not old:
+        return ()
+    names = ""
+    if new:  # print the shorter list
+        names = f", all except {_names(new)}," if len(new) < len(old) else f" ({_names(old)})"
+    return (
+        f"Unverified: {len(old)} of {len(runs)} runs{names} were made before summary.json recorded the row count and "
+        "digest of scores.csv. For these, only the number of images was checked.",
+    )
+
+
+def _names(runs: Sequence[Run]) -> str:
+    return ", ".join(dict.fromkeys(f"`{run.base}`" for run in runs))
+
+
+def _table(name: str, results: ComparisonResults) -> list[Block]:
+    """The content of one table of the paper."""
+    return [part for block in results.blocks if block.table.name == name for part in _table_part(block, results)]
+
+
+def _table_part(block: TableBlock, results: ComparisonResults) -> list[Block]:
+    part = block.part
+    data = title_of(part.tested_on)
+    normal = ""
+    if find_dataset(part.trained_on).has_normal:
+        normal = " with normal images" if part.include_normal else " without normal images"
+    if part.trained_on != part.tested_on:
+        data, normal = f"Trained on {title_of(part.trained_on)}{normal}, tested on {data}", ""
+    if block.scale is None or block.protocol is None:
+        return [Heading(f"{data}{normal}: not run"), _scores_table(block, "Results of the paper only.")]
+    heading = f"{data}{normal}, `{block.scale}` recipes, {PROTOCOLS[block.protocol]}"
+    tables = [_scores_table(block, f"{heading}: ours, the paper's, the difference.")]
+    if any(row.tests for row in block.rows):
+        tables.append(_tests_table(block, f"{heading}: compared with TaiChiNet."))
+    return [Heading(heading), Points(_points(block)), *tables, *_notes(block, results)]
+
+
+def _points(block: TableBlock) -> tuple[str, ...]:
+    """Differences from the paper, and completed folds and seeds: first what all rows share."""
+    shared, own = common_and_own(block)
+    recipes: dict[tuple[str, ...], list[str]] = {}
+    for name, texts in own.items():
+        recipes.setdefault(texts, []).append(f"`{name}`")
+    extents: dict[str, dict[str, None]] = {}
+    for _, method in block.filled:
+        done, planned = len(method.folds_done), method.file.folds
+        folds = "all folds" if done == planned else f"{done} of {planned} folds"
+        seeds = "1 seed" if len(method.runs) == 1 else f"{len(method.runs)} seeds"
+        extents.setdefault(f"{folds}, {seeds}", {})[f"`{method.name}`"] = None
+    completed = [f"Completed: {text}: {', '.join(names)}." for text, names in extents.items()]
+    if len(extents) == 1:
+        completed = [f"Completed, all rows with results: {next(iter(extents))}."]
+    return (
+        f"Differences from the paper, all rows: {'; '.join(shared) or 'none'}.",
+        *(f"{', '.join(names)}, in addition: {'; '.join(texts)}." for texts, names in recipes.items()),
+        *completed,
+    )
+
+
+def _scores_table(block: TableBlock, caption: str) -> Table:
+    columns = block.part.columns
+    groups = tuple(
+        (
+            (row.row.title, _ours(block, row), *(scored(score) for score in row.scores)),
+            ("", "paper", *(f"{figure.mean:.3f} ± {figure.std:.3f}" for figure in row.row.figures)),
+            ("", "difference", *(signed(row.difference(place)) for place in range(len(columns)))),
+        )
+        for row in block.rows
+    )
+    return Table(("Method", "", *(heading_of(column) for column in columns)), groups, 2, caption)
+
+
+def _ours(block: TableBlock, row: BlockRow) -> str:
+    """`ours`, with the name of the recipe if it is not that of the row."""
+    if row.method is None or row.method.name == f"{block.scale}-{row.row.variation}":
+        return "ours"
+    return f"ours (`{row.method.name}`, the same recipe)"
+
+
+def _tests_table(block: TableBlock, caption: str) -> Table:
+    several = len({entry.column for row in block.rows for entry in row.tests}) > 1
+    rows = [
+        {
+            "Method": row.row.title + (f", {heading_of(entry.column)}" if several else ""),
+            "Images": str(entry.test.images),
+            "Groups": str(entry.test.difference.clusters),
+            "Dice minus TaiChiNet's": interval(entry.test.difference),
+            "Better / worse on": f"{entry.test.better} / {entry.test.worse}",
+            "p": probability(entry.test.p),
+            "p (Holm)": probability(entry.p_holm),
+            "Effect": signed(entry.test.effect, 2),
+        }
+        for row in block.rows
+        for entry in row.tests
+    ]
+    return table_of(rows, caption=caption)
+
+
+def _notes(block: TableBlock, results: ComparisonResults) -> list[Note]:
+    notes = []
+    tested = any(row.tests for row in block.rows)
+    if not tested and all(row.row.variation != "taichinet" for row, _ in block.filled):
+        notes.append("No comparison: TaiChiNet was not run here.")
+    if tested and not results.groups.known(block.part.tested_on):
+        notes.append("No fold plan lists near-duplicates or patients of these images: each image is resampled alone.")
+    entries = (CATALOGUE[model] for model in dict.fromkeys(method.experiment.model for _, method in block.filled))
+    return [Note(text) for text in (*notes, *(f"{entry.title}: {entry.note}" for entry in entries if entry.note))]
+
+
+def _leakage(results: ComparisonResults) -> list[Block]:
+    if not results.leakage:
+        return [
+            Note("No recipe has results under both protocols. Train one under each, with --protocol paper and grouped.")
+        ]
+    note = Note(
+        "The same recipe on the paper's random folds, which put near-duplicates of test images into the training part, "
+        "and on grouped folds, which do not. Means over images; the difference is paper minus grouped."
+    )
+    return [note, *(block for entry in results.leakage for block in _delta_part(entry))]
+
+
+def _delta_part(entry: LeakageDelta) -> tuple[Block, ...]:
+    file = entry.paper.file
+    normal = " with normal images" if file.experiment.data.include_normal else ""
+    heading = f"`{entry.paper.name}` on {title_of(file.dataset)}{normal}"
+    how = "the same images, compared one by one" if entry.paired else "different images, both resampled"
+    folds = f"{len(entry.paper.folds_done)} random and {len(entry.grouped.folds_done)} grouped of {file.folds} folds"
+    text = f"{folds}; {how}."
+    if entry.leaking is not None:
+        images = f"{entry.leaking} of the {entry.images[0]} test images of the random folds"
+        text += f" {images} have a near-duplicate in another fold."
+    rows = [
+        {
+            "Score": SHORT[delta.score],
+            "Paper's folds": number(delta.paper, digits_of(delta.score)),
+            "Grouped folds": number(delta.grouped, digits_of(delta.score)),
+            "Difference": interval(delta.difference, digits_of(delta.score)),
+        }
+        for delta in entry.deltas
+    ]
+    return Heading(heading), Points((text,)), table_of(rows, caption=f"{heading}: leakage delta.")
+
+
+def _empty_ground_truth(results: ComparisonResults) -> list[Block]:
+    """Scores of lesion images and of all images under both policies, for methods tested on normal images."""
+    selections = {
+        "lesions": Selection(),
+        "empty = 0": Selection("all", "paper"),
+        "empty on empty = 1": Selection("all", "correct-empty-is-1"),
+    }
+    rows = []
+    for method in results.methods:
+        normal = method.first.summary.normal_images
+        if not normal.images:
+            continue
+        scores = {
+            f"{SHORT[score]}, {images}": scored(method.score(selection, score))
+            for images, selection in selections.items()
+            for score in ("dice", "jaccard")
+        }
+        false_positives = {
+            "Normal images": str(normal.images),
+            "With a false positive": percent(normal.false_positive_rate),
+            "Area": percent(normal.mean_false_positive_area, 2),
+        }
+        rows.append({**_recipe(method), **scores, **false_positives})
+    if not rows:
+        return [Note("No run was tested on normal images.")]
+    note = (
+        "The score of an image without a lesion: either 0 for any prediction, which matches the paper's Jaccard "
+        "exactly and its Dice roughly, or 1 if nothing was predicted. The first pair of columns excludes these images."
+    )
+    return [Points((note,)), table_of(rows, 2, "Policies for images without a lesion, side by side.")]
+
+
+def _costs(results: ComparisonResults) -> list[Block]:
+    parts = [part for table in paper_tables().values() for part in table.parts]
+    printed = {row.variation: row.parameters for part in parts for row in part.rows if row.parameters}
+    rows = []
+    for method in results.methods:
+        if not method.own_data:
+            continue
+        file, seconds = method.file, method.inference_seconds
+        machine = file.machine
+        cores = f"{machine['cores']} cores" if "cores" in machine else ""
+        hardware = (machine.get("accelerator"), machine.get("processor"), cores, file.placement)
+        rows.append(
+            {
+                **_recipe(method),
+                "Parameters": f"{file.parameters:,}",
+                "Printed": printed.get(method.name.partition("-")[2], ""),
+                "GFLOPs": number(file.gflops, 2, ""),
+                "Training per fold": duration(method.seconds_per_fold),
+                "Inference per image": "" if seconds is None else f"{1000 * seconds:.1f} ms",
+                "Machine": ", ".join(str(text) for text in hardware if text),
+            }
+        )
+    note = (
+        "Parameters and GFLOPs are of the recipe's own width and size, the printed parameters of the paper's. Training "
+        "includes mining if the run did it itself. Inference is the median over batches of the test part, network "
+        "alone; older runs did not measure it. Times on shared machines are not reliable."
+    )
+    return [Points((note,)), table_of(rows, 2, "Parameters, GFLOPs and times.")]
+
+
+def _left_over(results: ComparisonResults) -> list[Block]:
+    rows = [
+        {**_recipe(method), "Why": reason, "DI, lesions": scored(method.score(Selection(), "dice"))}
+        for method, reason in results.left_over
+    ]
+    return [table_of(rows, 3, "Runs that fill no row of the paper's tables.")] if rows else [Note("None.")]
+
+
+def _recipe(method: Method) -> dict[str, str]:
+    data = title_of(method.file.dataset) + (" with normal" if method.experiment.data.include_normal else "")
+    tested_on = "" if method.own_data else f", on {title_of(method.first.tested_on)}"
+    return {"Recipe": f"`{method.name}`", "Data": f"{data}{tested_on}, {method.file.protocol}"}
+
+
+for _paper_table in paper_tables().values():
+    _heading = f"Table {_paper_table.numeral}: {_paper_table.caption}"
+    register_report_section(_paper_table.name, _heading, partial(_table, _paper_table.name))
+register_report_section("leakage", "Leakage delta", _leakage)
+register_report_section("empty-truths", "Images without a lesion", _empty_ground_truth)
+register_report_section("costs", "Costs", _costs)
+register_report_section("others", "Runs that fill no row", _left_over)

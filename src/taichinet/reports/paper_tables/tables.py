@@ -1,0 +1,178 @@
+"""Tables I to VII of the paper filled with our runs, and paired tests of each row against TaiChiNet.
+
+A block is one part of a table at one scale under one protocol, with all rows of the paper. A row is filled only by a
+run of its recipe with all settings of that recipe, so that a run with changed settings is never reported as the row.
+If two recipes differ only in their names (Model 1 of Table I and Table IV's U-Net), runs of either fill both rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from taichinet.datasets.folds import PROTOCOLS
+from taichinet.evaluation.statistics import PairedTest, compare_pairs, holm
+from taichinet.evaluation.uncertainty import RESAMPLES
+from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.paper import Column, PaperPart, PaperRow, PaperTable
+from taichinet.experiments.recipes.catalogue import SCALES, get_recipe, list_recipes
+from taichinet.reports.paper_tables.differences import choices_not_printed, differences_from_paper
+from taichinet.reports.paper_tables.runs import KnownGroups, Method, Selection, comparable_settings
+from taichinet.reports.summaries import Score
+
+REFERENCE = "taichinet"
+TESTED = "dice"
+
+
+@dataclass(frozen=True)
+class RowTest:
+    """The test of a row against TaiChiNet in one column; `p_holm` is adjusted for all tests of the block."""
+
+    column: Column
+    test: PairedTest
+    p_holm: float
+
+
+@dataclass(frozen=True)
+class BlockRow:
+    """A row of the paper and the method that fills it, if any; `scores` has one entry per column."""
+
+    row: PaperRow
+    method: Method | None
+    scores: tuple[Score, ...]
+    tests: tuple[RowTest, ...] = ()
+
+    def difference(self, column: int) -> float | None:
+        """Our mean minus the paper's."""
+        mean = self.scores[column].mean
+        return None if mean is None else mean - self.row.figures[column].mean
+
+
+@dataclass(frozen=True)
+class Block:
+    """One part of a table at one scale under one protocol; both are None if nothing was run."""
+
+    table: PaperTable
+    part: PaperPart
+    scale: str | None
+    protocol: str | None
+    rows: tuple[BlockRow, ...]
+
+    @property
+    def filled(self) -> tuple[tuple[BlockRow, Method], ...]:
+        """The rows that were run."""
+        return tuple((row, row.method) for row in self.rows if row.method is not None)
+
+
+def recipe_of(scale: str, row: PaperRow, part: PaperPart) -> Experiment:
+    """The settings that a run must have to fill `row`."""
+    return vary(get_recipe(f"{scale}-{row.variation}"), {"data.include_normal": part.include_normal})
+
+
+def changed_settings(method: Method, recipe: Experiment) -> list[str]:
+    """The settings of `method` that differ from `recipe`, as `training.epochs 2 (recipe: 4)`."""
+    wanted, given = comparable_settings(recipe), comparable_settings(method.experiment)
+    keys = [key for key in wanted | given if wanted.get(key) != given.get(key)]
+    return [f"{key} {given.get(key)} (recipe: {wanted.get(key)})" for key in keys]
+
+
+def make_blocks(
+    table: PaperTable, methods: Sequence[Method], groups: KnownGroups, seed: int = 0, resamples: int = RESAMPLES
+) -> list[Block]:
+    """Return the blocks of `table`: for each part one per scale, protocol and study with a run, else an empty one."""
+    blocks = []
+    for part in table.parts:
+        filled = [
+            block
+            for scale in SCALES
+            for protocol in PROTOCOLS
+            for block in _fill(table, part, scale, protocol, methods)
+        ]
+        empty = Block(table, part, None, None, tuple(_row(part, "", row, ()) for row in part.rows))
+        blocks += [_with_tests(block, groups, seed, resamples) for block in filled] or [empty]
+    return blocks
+
+
+def common_and_own(block: Block) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """The differences of the rows from the paper: those of all filled rows, and the others by recipe."""
+    differences = {}
+    for row, method in block.filled:
+        full = get_recipe(f"busi-{row.row.variation}")
+        differences[method.name] = [
+            *differences_from_paper(method.experiment, full),
+            *choices_not_printed(method.experiment),
+        ]
+    first = next(iter(differences.values()), [])
+    shared = tuple(text for text in first if all(text in texts for texts in differences.values()))
+    own = {name: tuple(text for text in texts if text not in shared) for name, texts in differences.items()}
+    return shared, {name: texts for name, texts in own.items() if texts}
+
+
+def _fill(table: PaperTable, part: PaperPart, scale: str, protocol: str, methods: Sequence[Method]) -> list[Block]:
+    """A block for each study that fills a row; several if images or folds of one name differ."""
+    wanted = (part.trained_on, part.tested_on, protocol, part.include_normal)
+    studies: dict[tuple[object, ...], list[Method]] = {}
+    for method in methods:
+        file = method.file
+        if (file.dataset, method.first.tested_on, file.protocol, method.experiment.data.include_normal) == wanted:
+            studies.setdefault(method.first.study, []).append(method)
+    blocks = [
+        Block(table, part, scale, protocol, tuple(_row(part, scale, row, members) for row in part.rows))
+        for members in studies.values()
+    ]
+    return [block for block in blocks if block.filled]
+
+
+def _row(part: PaperPart, scale: str, row: PaperRow, methods: Sequence[Method]) -> BlockRow:
+    same: list[Method] = []
+    if methods:
+        recipe = recipe_of(scale, row, part)
+        same = [m for m in methods if m.name in list_recipes() and not changed_settings(m, recipe)]
+    if not same:
+        return BlockRow(row, None, (Score(mean=None, std=None),) * len(part.columns))
+    method = next((m for m in same if m.name == f"{scale}-{row.variation}"), same[0])
+    return BlockRow(row, method, tuple(method.score(_selection(part, c), c.score) for c in part.columns))
+
+
+def _selection(part: PaperPart, column: Column) -> Selection:
+    """The images of a column: those of a region, all with score 0 for normal images, or those with a lesion."""
+    if column.region is not None:
+        return Selection(column.region, region=column.region)
+    return Selection("all", "paper") if part.include_normal else Selection()
+
+
+def _with_tests(block: Block, groups: KnownGroups, seed: int, resamples: int) -> Block:
+    """Test every row against TaiChiNet on the images that both were tested on, in each Dice column."""
+    reference = next((method for row, method in block.filled if row.row.variation == REFERENCE), None)
+    if reference is None:
+        return block
+    columns = [column for column in block.part.columns if column.score == TESTED]
+    tests: dict[tuple[int, Column], PairedTest] = {}
+    for place, row in enumerate(block.rows):
+        if row.method is None or row.method is reference:
+            continue
+        for column in columns:
+            test = _compare(row.method, reference, _selection(block.part, column), groups, seed, resamples)
+            if test is not None:
+                tests[place, column] = test
+    adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
+    rows = [
+        replace(row, tests=tuple(RowTest(c, test, adjusted[p, c]) for (p, c), test in tests.items() if p == place))
+        for place, row in enumerate(block.rows)
+    ]
+    return replace(block, rows=tuple(rows))
+
+
+def _compare(
+    method: Method, reference: Method, selection: Selection, groups: KnownGroups, seed: int, resamples: int
+) -> PairedTest | None:
+    """`method` minus `reference` on the images that both were tested on; None without such images."""
+    ours, theirs = method.per_image(selection, TESTED), reference.per_image(selection, TESTED)
+    keys = [key for key in ours.index if key in theirs.index]
+    if not keys:
+        return None
+    clusters = groups.clusters(method.first.tested_on, keys)
+    values, others = (np.asarray(series[keys], dtype=np.float64) for series in (ours, theirs))
+    return compare_pairs(values, others, np.random.default_rng(seed), clusters, resamples)

@@ -1,0 +1,166 @@
+"""docs/results.md: one row per recipe, from the summary.json files of trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from taichinet.datasets.catalogue import find_dataset, list_datasets
+from taichinet.evaluation.undefined import EmptyTruthPolicy
+from taichinet.models.catalogue import CATALOGUE
+from taichinet.reports.document.format import SHORT, digits_of, duration, number, percent, scored
+from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, table_of
+from taichinet.reports.paper_tables.differences import choices_not_printed, differences_from_paper
+from taichinet.reports.summaries import Group, SummaryFile
+
+POLICIES: Mapping[EmptyTruthPolicy, str] = {"paper": "0, as the paper", "correct-empty-is-1": "1 if left empty"}
+GROUP_COLUMNS = ("Empty ground truth scores", "Class or region")
+OUTPUTS = {"positive": "DI of O_p", "second_path": "DI of the second path", "mean": "DI of the mean of both"}
+HOW_TO_READ = (
+    "Mean ± sample standard deviation over folds of the fold's mean. All scores are at input resolution and distances "
+    "in its pixels, except *DI native*, which is computed on the original mask. Protocol *grouped* keeps "
+    "near-duplicates together; protocol *paper* draws folds at random and may put near-duplicates into training and "
+    "test. The wall time is the sum over completed folds; mining counts for the run that did it, other runs read its "
+    "regions from the cache. GFLOPs are for one image at the recipe's size. An empty cell was not run, or was not "
+    "measured."
+)
+
+
+def results_document(results: Sequence[SummaryFile]) -> Document:
+    """Return the page, with a section for each data set with or without normal images."""
+    groups: dict[tuple[str, bool, str], list[SummaryFile]] = {}
+    for result in results:
+        key = (result.dataset, result.experiment.data.include_normal, result.dataset_digest)
+        groups.setdefault(key, []).append(result)
+    sections = []
+    for (dataset, with_normal, digest), members in groups.items():
+        # Data sets of one name with different images have separate tables.
+        versions = [key for key in groups if key[:2] == (dataset, with_normal)]
+        version = f" (images `{digest[:12]}`)" if len(versions) > 1 else ""
+        has_normal = dataset not in list_datasets() or find_dataset(dataset).has_normal
+        normal = f", {'with' if with_normal else 'without'} normal images" if has_normal else ""
+        sections.append(Section("", f"{dataset}{normal}{version}", tuple(_blocks(members, with_normal))))
+    return Document("Results", (HOW_TO_READ,), tuple(sections))
+
+
+def _blocks(members: Sequence[SummaryFile], with_normal: bool) -> list[Block]:
+    tables = {"Images with a lesion": _lesion_rows(members)}
+    all_images = _all_rows(members)
+    if with_normal and all_images:
+        tables |= {"All images": all_images, "Normal images": _normal_rows(members)}
+    tables["By class and region"] = _class_rows(members)
+    tables["Which output is the prediction"] = _output_rows(members)
+    blocks = _recipes(members)
+    for heading, rows in tables.items():
+        if rows:
+            words = [name for name in ("Network", "Recipe", "Folds", *GROUP_COLUMNS) if name in rows[0]]
+            blocks += [Heading(heading), table_of(rows, len(words))]
+        if heading == "Images with a lesion":
+            blocks += _uncertain_details(members)
+    return [*blocks, *_machines(members)]
+
+
+def _recipes(members: Sequence[SummaryFile]) -> list[Block]:
+    note = (
+        "Differences from the paper's recipe, or from our default if the paper does not specify it (see fidelity.md):"
+    )
+    points = _by_text(
+        ("; ".join([*differences_from_paper(e), *choices_not_printed(e)]) or "none", e.name)
+        for e in (member.experiment for member in members)
+    )
+    return [Note(note), points]
+
+
+def _lesion_rows(members: Sequence[SummaryFile]) -> list[dict[str, str]]:
+    rows = []
+    for member in members:
+        group = next((group for group in member.summary.groups if group.group == "lesion" and group.images), None)
+        costs = {
+            "Parameters": f"{member.parameters:,}",
+            "GFLOPs": number(member.gflops, 2, ""),
+            "Wall time": duration(member.wall_seconds),
+            "Commit": ", ".join(f"`{commit}`" for commit in member.commits),
+        }
+        rows.append({**_study(member), **_scores(group), **costs})
+    return rows
+
+
+def _uncertain_details(members: Sequence[SummaryFile]) -> list[Block]:
+    models = dict.fromkeys(member.experiment.model for member in members)
+    notes = tuple(f"{entry.title}: {entry.note}" for model in models if (entry := CATALOGUE[model]).note)
+    return [Note("Uncertain:"), Points(notes)] if notes else []
+
+
+def _all_rows(members: Sequence[SummaryFile]) -> list[dict[str, str]]:
+    return [
+        {**_study(member), "Empty ground truth scores": POLICIES[group.policy], **_scores(group)}
+        for member in members
+        for group in member.summary.groups
+        if group.group == "all" and group.images and group.policy
+    ]
+
+
+def _normal_rows(members: Sequence[SummaryFile]) -> list[dict[str, str]]:
+    rows = []
+    for member in members:
+        normal = member.summary.normal_images
+        rates = {
+            "With any false positive": percent(normal.false_positive_rate),
+            "Mean false-positive area": percent(normal.mean_false_positive_area, 2),
+        }
+        rows.append({**_study(member), "Images": str(normal.images), **rates})
+    return rows
+
+
+def _class_rows(members: Sequence[SummaryFile]) -> list[dict[str, str]]:
+    rows = []
+    for member in members:
+        for group in member.summary.groups:
+            if group.images and group.group not in ("lesion", "all"):
+                policy = f" (empty ground truth: {POLICIES[group.policy]})" if group.policy else ""
+                rows.append({**_study(member), "Class or region": group.group + policy, **_scores(group)})
+    return rows
+
+
+def _output_rows(members: Sequence[SummaryFile]) -> list[dict[str, str]]:
+    """Dice of O_p, of the second path and of their mean on lesion images, for networks with two paths."""
+    return [
+        {**_study(member), **{heading: number(member.outputs.get(name), 3, "") for name, heading in OUTPUTS.items()}}
+        for member in members
+        if member.outputs
+    ]
+
+
+def _machines(members: Sequence[SummaryFile]) -> list[Block]:
+    """One line for each machine and number format, with the recipes that ran there."""
+    units = {"accelerator": "{}", "processor": "{}", "cores": "{} cores", "memory_gib": "{} GiB"}
+    units |= {"python": "Python {}", "torch": "torch {}"}
+    lines = []
+    for member in members:
+        parts = [text.format(member.machine[key]) for key, text in units.items() if member.machine.get(key)]
+        lines.append((", ".join([*parts, member.placement]), member.experiment.name, f" ({member.protocol})"))
+    return [Note("Machines:"), _by_text(lines)]
+
+
+def _by_text(lines: Iterable[tuple[str, ...]]) -> Points:
+    """One point for each text, with the recipes that it applies to; each line is (text, recipe, optional suffix)."""
+    recipes: dict[str, dict[str, None]] = {}
+    for text, recipe, *suffix in lines:
+        recipes.setdefault(text, {})[f"`{recipe}`{''.join(suffix)}"] = None
+    return Points(tuple(f"{', '.join(names)}: {text}" for text, names in recipes.items()))
+
+
+def _study(member: SummaryFile) -> dict[str, str]:
+    done = len(set(member.folds_done))
+    count = str(done) if done == member.folds else f"{done} of {member.folds}"
+    folds = f"{count} {'fold' if member.folds == 1 else 'folds'}, {member.protocol}"
+    return {"Network": member.network, "Recipe": f"`{member.experiment.name}`", "Folds": folds}
+
+
+def _scores(group: Group | None) -> dict[str, str]:
+    """The number of images and all scores; empty cells without a group."""
+    scores = {
+        heading: "" if group is None else scored(group.score(name), digits_of(name)) for name, heading in SHORT.items()
+    }
+    native = {"DI native": "" if group is None else scored(group.score("dice", "native"))}
+    distances = {heading: scores.pop(heading) for heading in (SHORT["hd95"], SHORT["assd"])}
+    return {"Images": "" if group is None else str(group.images), **scores, **native, **distances}

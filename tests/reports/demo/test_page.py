@@ -1,0 +1,88 @@
+"""The page of the demo: self-contained, escaped, with all scores; and the learning curves as a chart."""
+
+from __future__ import annotations
+
+import re
+from math import nan
+from types import SimpleNamespace
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from taichinet.reports.demo.curves import LearningCurve, curves_figure, describe_curves
+from taichinet.reports.demo.page import scores_table
+from taichinet.reports.document.chart import CSS_VARIABLES
+from taichinet.reports.document.html import document_html
+from taichinet.reports.document.model import Cell, Document, Section, cell_text
+
+CURVES = (LearningCurve("TaiChiNet", (0.2, 0.5, 0.7), 2, 3), LearningCurve("U-Net", (0.3, nan, 0.6)))
+
+
+def study(model: str, scores: dict[str, float], rate: float = nan, seconds: float | None = None) -> Any:
+    """What the table reads of a study."""
+    result = {"experiment": {"model": model}, "parameters": 1148210, "wall_seconds": seconds}
+    lesion = SimpleNamespace(scores={"network": {name: SimpleNamespace(mean=mean) for name, mean in scores.items()}})
+    summary = SimpleNamespace(lesion=lesion, normal=SimpleNamespace(false_positive_rate=rate))
+    return SimpleNamespace(folds=[SimpleNamespace(result=result)], summary=summary)
+
+
+FIRST = {"dice": 0.8424, "jaccard": 0.7511, "precision": 0.861, "sensitivity": 0.857, "hd95": 7.31}
+SECOND = {"dice": 0.815, "jaccard": 0.7511, "precision": 0.870, "sensitivity": 0.811, "hd95": 9.84}
+
+
+def columns(*studies: Any) -> dict[str, list[Cell | str]]:
+    table = scores_table(studies)
+    return {heading: [row[place] for row in table.groups[0]] for place, heading in enumerate(table.headings)}
+
+
+def test_the_best_score_of_each_column_is_marked() -> None:
+    found = columns(study("taichinet", FIRST, 0.25, 96.4), study("unet", SECOND, 0.5))
+    assert found["Dice"] == [Cell("0.842", best=True), Cell("0.815")]
+    assert found["Precision"] == [Cell("0.861"), Cell("0.870", best=True)]
+    assert found["HD95 (px)"] == [Cell("7.3", best=True), Cell("9.8")]
+    assert found["False-positive rate"] == [Cell("0.25", best=True), Cell("0.50")]
+    assert found["Network"] == ["TaiChiNet", "U-Net"]
+    assert found["Parameters"] == ["1,148,210"] * 2
+    assert found["Training"] == ["96 s", "–"]
+
+
+def test_equal_scores_are_not_marked_and_missing_ones_are_a_dash() -> None:
+    found = columns(study("taichinet", FIRST, 0.25), study("unet", SECOND | {"dice": nan}, nan))
+    assert found["Jaccard"] == [Cell("0.751"), Cell("0.751")]
+    assert [cell_text(cell) for cell in found["Dice"]] == ["0.842", "–"]
+    assert [cell_text(cell) for cell in found["False-positive rate"]] == ["0.25", "–"]
+
+
+def test_there_is_no_false_positive_rate_without_normal_images() -> None:
+    assert "False-positive rate" not in columns(study("taichinet", FIRST), study("unet", SECOND))
+
+
+def test_the_chart_has_one_line_per_network_in_the_colours_of_the_page() -> None:
+    svg = curves_figure(CURVES, "").draw()
+    root = ElementTree.fromstring(svg)  # noqa: S314  our own text
+    assert root.tag == "svg"
+    for number in (1, 2):
+        assert len(re.findall(rf"stroke: var\(--line-{number}\)", svg)) >= 1
+    texts = [element.text for element in root.iter("text")]
+    assert {"TaiChiNet", "U-Net", "epoch", "easy", "hard"} <= set(texts)
+    assert not any(placeholder in svg for placeholder in CSS_VARIABLES)
+    assert svg == curves_figure(CURVES, "").draw()
+
+
+def test_the_chart_is_described_in_words_and_numbers() -> None:
+    figure = curves_figure(CURVES, "")
+    assert figure.description == (
+        "TaiChiNet: validation Dice 0.20 after the first of 3 epochs, 0.70 after the last, maximum 0.70. "
+        "U-Net: validation Dice 0.30 after the first of 3 epochs, 0.60 after the last, maximum 0.60."
+    )
+    assert figure.numbers.groups[0][1] == ("2", "0.500", "–")
+    assert describe_curves([LearningCurve("U-Net", (nan,))]) == ""
+
+
+@pytest.mark.parametrize("name", ['"><script>alert(1)</script>', "<b>x</b> & y"])
+def test_names_of_networks_are_escaped_in_the_chart(name: str) -> None:
+    figure = curves_figure([LearningCurve(name, (0.1, 0.2))], name)
+    page = document_html(Document("T", (), (Section("s", "S", (figure,)),)))
+    assert "<script" not in page
+    assert "<b>x" not in page
