@@ -48,7 +48,7 @@ def test_every_test_that_must_notice_is_there(mutations: ModuleType) -> None:
             assert f"def {name}" in (ROOT / "tests" / file).read_text("utf-8")
 
 
-TESTS = ("datasets/test_label_map.py",)
+TESTS = ("datasets/interchange/test_label_map.py",)
 
 
 def test_tests_run_with_the_mutated_package(mutations: ModuleType) -> None:
