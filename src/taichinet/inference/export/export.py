@@ -156,13 +156,9 @@ def _builder(request: ExportRequest) -> Callable[[BuildRequest], Built]:
             f"Exporting {request.form} {request.precision} needs {', '.join(missing)}: pip install 'taichinet[export]'."
         )
     if request.output.suffix != spec.suffix:
-        raise SettingError(
-            f"The file {request.output} has the suffix '{request.output.suffix}', but must have {spec.suffix}."
-        )
+        raise SettingError(f"{request.output} has the suffix '{request.output.suffix}'. Name it FILE{spec.suffix}.")
     if request.most_images < 1:
-        raise SettingError(
-            f"The maximum number of images is {request.most_images}, but at least one image must be compared."
-        )
+        raise SettingError(f"The maximum number of images is {request.most_images}, but must be at least 1.")
     return spec.build
 
 
