@@ -144,7 +144,6 @@ def test_runner_and_predict_read_every_kind_of_file_alike(tmp_path: Path) -> Non
             continue
         expected = image_io.read_rgb(file) if pixels.ndim == 3 else image_io.read_grey(file)
         np.testing.assert_array_equal(pixels, expected, err_msg=str(file))
-        assert pixels.shape[:2] == image_io.image_size(file), file
         outcomes.append(True)
     assert outcomes.count(True) > 80
     assert outcomes.count(False) >= 5

@@ -131,8 +131,8 @@ def test_files_of_other_endings_are_passed_over_as_nnunet_does(tmp_path: Path) -
         ({"file_ending": None}, "'file_ending' is None"),
         ({"labels": {"background": 0, "a": 1, "b": 2}}, "not part of"),
         ({"dataset": {}}, "under 'dataset'.*Copy them"),
-        ({"taichinet": {"cases": {"case_0": {}}}}, "'taichinet' is not as it was exported"),
-        ({"taichinet": []}, "'taichinet' is not as it was exported"),
+        ({"taichinet": {"cases": {"case_0": {}}}}, "the entry 'taichinet' was changed after the export"),
+        ({"taichinet": []}, "the entry 'taichinet' was changed after the export"),
         ({"taichinet": {"cases": {"case_0": {"key": "a", "label": "b", "part": "tset"}}}}, "no part is called tset"),
     ],
 )
@@ -151,7 +151,7 @@ def test_an_index_or_splits_file_that_is_no_json_is_named(tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"splits_final\.json.*must be a list"):
         DATASET.read(folder)
     (folder / "dataset.json").write_text("[]")
-    with pytest.raises(DataError, match=r"dataset\.json: must hold an object"):
+    with pytest.raises(DataError, match=r"dataset\.json: must contain an object"):
         DATASET.read(folder)
 
 
