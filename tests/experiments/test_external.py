@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fakes.runs import write_plan
+from fakes.runs import fold_record, recipe, write_plan
 from fakes.scores import lesion_row, lost_row, normal_row
 from helpers import FLOAT32_CPU, file_manifest, tiny_network
 
@@ -33,6 +33,7 @@ from taichinet.experiments.external import (
     validation_card,
     worst_keys,
 )
+from taichinet.experiments.records import write_record
 from taichinet.experiments.scoring import score_images
 from taichinet.inference.predictor import Predictor
 from taichinet.models.weights import LoadedWeights, WeightsConfig
@@ -194,7 +195,7 @@ def test_the_internal_side_is_drawn_by_clusters_where_a_plan_tells_them(make: An
     run = tmp_path / "busi/short-unet/grouped/fold-0"
     run.mkdir(parents=True)
     pd.DataFrame(own).to_csv(run / "scores.csv", index=False)
-    (run / "result.json").write_text('{"dataset_digest": "digest of busi"}', encoding="utf-8")
+    write_record(run / "result.json", fold_record(recipe("short-unet"), own))
     internal = read_internal(run / "weights")
     assert internal is not None
     grouped, alone = make(internal=internal), make(internal=replace(internal, groups=None))
@@ -228,7 +229,7 @@ def test_weights_outside_a_run_have_no_result_of_their_own(tmp_path: Path) -> No
 
 def test_a_finished_run_tells_its_own_result_on_lesion_images(tmp_path: Path) -> None:
     rows().to_csv(tmp_path / "scores.csv", index=False)
-    (tmp_path / "result.json").write_text("{}", encoding="utf-8")
+    write_record(tmp_path / "result.json", fold_record(recipe("short-unet"), rows().to_dict("records")))
     own = read_internal(tmp_path / "weights")
     assert own is not None
     assert own.images == 5

@@ -20,14 +20,14 @@ from taichinet.errors import FoldError, TaiChiNetError, WeightsError
 from taichinet.experiments import longer
 from taichinet.experiments.cross_validate import Study, train_folds
 from taichinet.experiments.experiment import Experiment, vary
-from taichinet.experiments.fold_result import FoldResult, read_fold
+from taichinet.experiments.records import FoldResult, read_fold
 from taichinet.experiments.study_data import StudyData
 from taichinet.models.weights import load_weights
 from taichinet.training import checkpoint
 
 MINED = vary(TINY, {"training.schedule": "constant"})
 PLAIN = vary(MINED, {"name": "plain", "model": "unet", "training.strategy": "plain"})
-TIMES = ("inference_seconds_per_image", "wall_seconds")
+TIMES = {"inference_seconds_per_image", "wall_seconds"}
 
 
 class PowerCutError(Exception):
@@ -105,9 +105,9 @@ def assert_same_run(one: FoldResult, other: FoldResult) -> None:
     pd.testing.assert_frame_equal(one.scores, other.scores)
     histories = [pd.read_csv(run.folder / "history.csv").drop(columns="seconds") for run in (one, other)]
     pd.testing.assert_frame_equal(*histories)
-    results = [{key: value for key, value in run.result.items() if key not in TIMES} for run in (one, other)]
-    assert results[0] == results[1]
-    assert read_fold(one.folder).result == one.result
+    one_record, other_record = (run.record.model_dump(exclude=TIMES) for run in (one, other))
+    assert one_record == other_record
+    assert read_fold(one.folder).record == one.record
     for file in ("experiment.yaml", "scores.csv", "weights/config.json"):
         assert (one.folder / file).read_bytes() == (other.folder / file).read_bytes(), file
 

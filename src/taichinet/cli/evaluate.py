@@ -40,8 +40,8 @@ def evaluate(
     from rich.console import Console
 
     from taichinet.cli.printing import print_skipped, print_study
-    from taichinet.experiments.evaluation_files import SUMMARY, write_evaluation
-    from taichinet.experiments.records import SCORES_FILE
+    from taichinet.experiments.evaluation_files import write_evaluation
+    from taichinet.experiments.records import SCORES_FILE, SUMMARY_FILE
     from taichinet.experiments.reevaluate import evaluate_weights
     from taichinet.reports.validation_card import MARKER, refuse_other_endings
     from taichinet.storage.output_folder import refuse_foreign_files, refuse_foreign_page
@@ -50,7 +50,7 @@ def evaluate(
         refuse_other_endings(card)  # fail before the evaluation, which may take an hour
         refuse_foreign_page(card, MARKER, overwrite)
     if out is not None:
-        refuse_foreign_files(out, (SCORES_FILE, SUMMARY), overwrite)
+        refuse_foreign_files(out, (SCORES_FILE, SUMMARY_FILE), overwrite)
     evaluation = evaluate_weights(weights, data, normal)
     print_skipped(evaluation.networks[0].manifest.left_out)
     for network in evaluation.networks:

@@ -9,27 +9,38 @@ OUT/<dataset>/<recipe>/<protocol>/{scores.csv,summary.json}
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
-from pydantic import ValidationError
 
 from taichinet.datasets.folds import FoldPlan
 from taichinet.errors import FoldError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.experiments.experiment import Experiment, describe_changes, setting_changes
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.fold_result import FoldResult, read_fold
 from taichinet.experiments.longer import EPOCHS, find_extension
-from taichinet.experiments.records import SCORES_FILE, write_scores
+from taichinet.experiments.records import (
+    RESULT_FILE,
+    SCORES_FILE,
+    SUMMARY_FILE,
+    FoldResult,
+    StudyFoldRecord,
+    StudyRecord,
+    SummaryRecord,
+    read_fold,
+    write_record,
+    write_scores,
+)
 from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.experiments.study_data import StudyData, fitted_to, study_folder, teacher_folder
-from taichinet.storage.atomic import replacing_all, write_json
+from taichinet.storage.atomic import replacing_all
 
+STUDY_KEYS = ("experiment", "dataset_digest", "protocol", "folds", "fold_seed")
+COPIED_KEYS = ("dataset", "parameters", "gflops", "placement", "commit", "machine")
 Existing = Literal["refuse", "resume", "overwrite"]
 
 
@@ -82,7 +93,7 @@ def train_folds(
                 "another --out."
             )
         if existing == "overwrite":
-            (job.folder / "result.json").unlink(missing_ok=True)
+            (job.folder / RESULT_FILE).unlink(missing_ok=True)
     extensions = [found for job in jobs if existing == "resume" and (found := find_extension(job)) is not None]
     refuse_other_study(folder, experiment, study.plan, {extension.job.folder for extension in extensions})
     for extension in extensions:
@@ -103,35 +114,36 @@ def summarise_study(folder: Path) -> Study:
     Raises FoldError where no fold is finished, or where folds were made with different settings: their mean would
     mean nothing.
     """
-    results = [read_fold(path.parent) for path in sorted(folder.glob("fold-*/result.json"))]
+    results = [read_fold(path.parent) for path in sorted(folder.glob(f"fold-*/{RESULT_FILE}"))]
     if not results:
         raise FoldError(f"No finished fold in {folder}. Train one first.")
-    first = results[0].result
+    first = results[0].record
     for other in results[1:]:
-        for key in ("experiment", "dataset_digest", "protocol", "folds", "fold_seed"):
-            if comparable(key, other.result[key]) != comparable(key, first[key]):
+        for key in STUDY_KEYS:
+            if getattr(other.record, key) != getattr(first, key):
                 raise FoldError(
                     f"{results[0].folder} and {other.folder} differ in '{key}' and cannot be summarised together. "
                     "Train the one that is out of date with --overwrite."
                 )
     scores = pd.concat([result.scores for result in results], ignore_index=True)
     summary = aggregate(scores)
-    content: dict[str, Any] = {
-        **{key: first[key] for key in ("experiment", "dataset", "dataset_digest", "protocol", "folds", "fold_seed")},
-        "folds_done": [result.result["fold"] for result in results],
-        **{key: first.get(key) for key in ("parameters", "gflops", "placement", "commit", "machine")},
-        "wall_seconds": round(sum(result.result["wall_seconds"] for result in results), 1),
-        "inference_seconds_per_image": _median_known(result.result for result in results),
-        "per_fold": [
-            {key: result.result[key] for key in ("fold", "wall_seconds", "images", "selection", "mining", "commit")}
-            for result in results
-        ],
-        "outputs": _dice_of_outputs(scores),
-        "summary": summary.to_json_dict(),
-    }
+    records = [result.record for result in results]
+    inference_seconds = [s for record in records if (s := record.inference_seconds_per_image) is not None]
     with replacing_all(folder) as temporary:
-        content["scores"] = write_scores(temporary / SCORES_FILE, scores.round(6)).model_dump()
-        write_json(temporary / "summary.json", content)
+        study = StudyRecord(
+            **{key: getattr(first, key) for key in (*STUDY_KEYS, *COPIED_KEYS)},
+            folds_done=tuple(record.fold for record in records),
+            wall_seconds=round(sum(record.wall_seconds for record in records), 1),
+            inference_seconds_per_image=median(inference_seconds) if inference_seconds else None,
+            per_fold=tuple(
+                StudyFoldRecord(**{key: getattr(record, key) for key in StudyFoldRecord.model_fields})
+                for record in records
+            ),
+            outputs=_dice_of_outputs(scores),
+            summary=SummaryRecord.of(summary),
+            scores=write_scores(temporary / SCORES_FILE, scores.round(6)),
+        )
+        write_record(temporary / SUMMARY_FILE, study)
     return Study(folder, tuple(results), scores, summary)
 
 
@@ -141,21 +153,19 @@ def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan, ext
     Folds in the folders `extended` are about to be trained for longer.
     """
     own = {
-        "experiment": experiment.model_dump(mode="json"),
+        "experiment": experiment,
         "dataset_digest": plan.digest,
         "protocol": plan.protocol,
         "folds": plan.count,
         "fold_seed": plan.seed,
     }
-    for path in sorted(folder.glob("fold-*/result.json")):
+    for path in sorted(folder.glob(f"fold-*/{RESULT_FILE}")):
         if path.parent in extended:
             continue
-        other = read_fold(path.parent).result
-        different = [key for key, value in own.items() if comparable(key, other.get(key)) != value]
+        other = read_fold(path.parent).record
+        different = [key for key, value in own.items() if getattr(other, key) != value]
         if different:
-            theirs = comparable("experiment", other.get("experiment"))
-            mine = experiment.model_dump(mode="json")
-            changes = setting_changes(theirs, mine) if isinstance(theirs, dict) else {}
+            changes = setting_changes(other.experiment.model_dump(mode="json"), experiment.model_dump(mode="json"))
             told = f" ({describe_changes(changes)})" if changes else ""
             longer = " To extend all folds, leave --fold out." if set(changes) == {EPOCHS} else ""
             raise FoldError(
@@ -163,16 +173,6 @@ def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan, ext
                 "another --out, or a name of its own (--set name=...), or train all folds again with --overwrite."
                 f"{longer}"
             )
-
-
-def comparable(key: str, value: Any) -> Any:
-    """`value` of a result; an experiment from before a setting existed has that setting's default."""
-    if key != "experiment" or not isinstance(value, dict):
-        return value
-    try:
-        return Experiment.model_validate(value).model_dump(mode="json")
-    except ValidationError:  # a network or setting that no longer exists is different from all that do
-        return value
 
 
 def _dice_of_outputs(scores: pd.DataFrame) -> dict[str, float]:
@@ -186,12 +186,5 @@ def _dice_of_outputs(scores: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _median_known(results: Iterable[dict[str, Any]]) -> float | None:
-    """Of the folds' inference times; None where every fold is older than their measurement."""
-    key = "inference_seconds_per_image"
-    known = [float(result[key]) for result in results if result.get(key) is not None]
-    return median(known) if known else None
-
-
 def _has_work(folder: Path) -> bool:
-    return any((folder / name).exists() for name in ("result.json", "checkpoint.pt", "history.csv"))
+    return any((folder / name).exists() for name in (RESULT_FILE, "checkpoint.pt", "history.csv"))

@@ -10,6 +10,7 @@ import torch
 from taichinet.datasets.folds import Split
 from taichinet.datasets.prepared import Prepared, TeacherProbabilities
 from taichinet.errors import FoldError
+from taichinet.experiments.records import RESULT_FILE
 from taichinet.models.weights import WEIGHTS_FILE, load_weights
 from taichinet.training.device import DeviceConfig
 from taichinet.training.loop import predict_batches
@@ -18,7 +19,7 @@ from taichinet.training.loop import predict_batches
 def teacher_digest(run: Path) -> str:
     """SHA-256 of the weights of the finished run in folder `run`; FoldError where it has none."""
     weights = run / "weights" / WEIGHTS_FILE
-    if not (run / "result.json").is_file() or not weights.is_file():
+    if not (run / RESULT_FILE).is_file() or not weights.is_file():
         raise FoldError(
             f"The teacher has not finished this fold: no result.json or no weights in {run}. Train that recipe on the "
             "same data, protocol and fold into the same --out first."

@@ -38,8 +38,8 @@ from taichinet.experiments.card import (
     ValidationCard,
     WorstCase,
 )
-from taichinet.experiments.fold_result import read_fold
 from taichinet.experiments.provenance import source_commit
+from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, read_fold
 from taichinet.groups import cluster_numbers
 from taichinet.models.weights import WeightsConfig
 
@@ -158,16 +158,16 @@ def worst_keys(scores: pd.DataFrame, count: int = WORST) -> tuple[str, ...]:
 def read_internal(weights_folder: Path) -> InternalResult | None:
     """The own result of the weights in a run folder, RUN/weights: of its test fold. None outside a finished run."""
     run = weights_folder.parent
-    if not (run / "result.json").is_file() or not (run / "scores.csv").is_file():
+    if not (run / RESULT_FILE).is_file() or not (run / SCORES_FILE).is_file():
         return None
     read = read_fold(run)
     rows = read.scores
     rows = rows[~empty_ground_truth(rows)].reset_index(drop=True)
     means = {name: float(resolve_undefined_scores(rows, name, None).mean()) for name in SCORES}
-    return InternalResult(len(rows), means, rows, _plan_groups(run, read.result.get("dataset_digest")))
+    return InternalResult(len(rows), means, rows, _plan_groups(run, read.record.dataset_digest))
 
 
-def _plan_groups(run: Path, digest: str | None) -> tuple[tuple[str, ...], ...] | None:
+def _plan_groups(run: Path, digest: str) -> tuple[tuple[str, ...], ...] | None:
     """The groups of these images by OUT/folds, for a run OUT/DATASET/RECIPE/PROTOCOL/fold-k; None without a plan."""
     folders = run.absolute().parents
     plans = [read_folds(path) for path in sorted((folders[3] / "folds").glob("*.json"))] if len(folders) > 3 else []

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from taichinet.errors import FoldError
 from taichinet.experiments.experiment import setting_changes
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.fold_result import read_settings, write_settings
+from taichinet.experiments.records import RESULT_FILE, read_settings, write_settings
 from taichinet.storage.lock import locked
 from taichinet.training.checkpoint import load_checkpoint, rename_checkpoints
 
@@ -42,7 +42,7 @@ class Extension:
         folder = self.job.folder
         with locked(folder / "lock"):
             rename_checkpoints(folder, self.identity, self.job.identity)
-            (folder / "result.json").unlink(missing_ok=True)
+            (folder / RESULT_FILE).unlink(missing_ok=True)
             write_settings(self.job.experiment, folder)
 
 
@@ -70,7 +70,7 @@ def find_extension(job: FoldJob) -> Extension | None:
     change = " (besides training.epochs, images, masks, folds, teacher or number format are others)"
     checkpoint = load_checkpoint(folder, identity, job.identity, change=change)
     before, asked = earlier.training.epochs, experiment.training.epochs
-    ended = (folder / "result.json").exists()
+    ended = (folder / RESULT_FILE).exists()
     finished = checkpoint.epoch if checkpoint is not None else before if ended else 0
     if not finished:
         return None

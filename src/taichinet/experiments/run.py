@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,29 @@ from taichinet.evaluation.aggregate import aggregate
 from taichinet.experiments.distillation import predict_teacher
 from taichinet.experiments.experiment import describe_changes, setting_changes
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.fold_result import (
+from taichinet.experiments.provenance import describe_machine, source_commit
+from taichinet.experiments.records import (
+    RESULT_FILE,
+    SCORES_FILE,
+    FoldRecord,
     FoldResult,
+    MiningRecord,
+    SelectionRecord,
+    SplitRecord,
+    SummaryRecord,
     read_fold,
     read_settings,
+    write_record,
+    write_scores,
     write_settings,
 )
-from taichinet.experiments.provenance import describe_machine, source_commit
-from taichinet.experiments.records import SCORES_FILE, write_scores
 from taichinet.experiments.scoring import score_images
 from taichinet.models.backbones import architecture
 from taichinet.models.catalogue import create_model, model_settings
 from taichinet.models.complexity import measure_complexity
 from taichinet.models.taichinet.network import TaiChiNet, without_training_parts
 from taichinet.models.weights import WeightsConfig, save_weights
-from taichinet.storage.atomic import remove_leftovers, write_json, write_text
+from taichinet.storage.atomic import remove_leftovers, write_text
 from taichinet.storage.lock import locked
 from taichinet.training.checkpoint import clear_checkpoints, load_checkpoint
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
@@ -75,7 +84,7 @@ def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) 
 
         remove_leftovers(job.folder)
         refuse_idle_ranks(job.experiment.training, job.device_config)  # before the mining, which takes hours
-        if job.resume and (job.folder / "result.json").exists():
+        if job.resume and (job.folder / RESULT_FILE).exists():
             return read_fold(job.folder, job.identity, _change(job))
         start = _prepare_folder(job)
         trained = _train(job, start, verified)
@@ -117,7 +126,7 @@ def _prepare_folder(job: FoldJob) -> _Start:
         load_checkpoint(folder, identity, change=_change(job))
     folder.mkdir(parents=True, exist_ok=True)
     if not job.resume:
-        for name in ("result.json", "scores.csv", "history.csv", "seconds"):
+        for name in (RESULT_FILE, SCORES_FILE, "history.csv", "seconds"):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "weights", ignore_errors=True)
         clear_checkpoints(folder)
@@ -187,46 +196,39 @@ def _score_and_record(job: FoldJob, trained: _Trained, start: _Start) -> FoldRes
     if network is not trained.network and isinstance(network, TaiChiNet):
         options = network.settings.model_dump(mode="json", exclude_defaults=True)
     scored = score_images(network, study.manifest, study.prepared.subset(job.split.test), job.fold, job.device_config)
-    result = {
-        **_origin(job),
-        "selection": {
-            "rule": experiment.training.selection,
-            "on": "inner validation split, disjoint from the test fold" if job.split.validation else "nothing",
-            "epoch": trained.fitted.best_epoch,
-            "validation_dice": _json_number(trained.fitted.best_dice),
-        },
-        "mining": None if trained.mined is None else _mining_summary(trained.mined),
-        "teacher": job.teacher_digest,
+    plan, split = study.plan, job.split
+    record = FoldRecord(
+        identity=job.identity,
+        experiment=experiment,
+        dataset=plan.dataset,
+        dataset_digest=plan.digest,
+        protocol=plan.protocol,
+        fold=job.fold,
+        folds=plan.count,
+        fold_seed=plan.seed,
+        images=SplitRecord(train=len(split.train), validation=len(split.validation), test=len(split.test)),
+        selection=SelectionRecord(
+            rule=experiment.training.selection,
+            on="inner validation split, disjoint from the test fold" if split.validation else "nothing",
+            epoch=trained.fitted.best_epoch,
+            validation_dice=None if isnan(trained.fitted.best_dice) else trained.fitted.best_dice,
+        ),
+        mining=None if trained.mined is None else _mining_record(trained.mined),
+        teacher=job.teacher_digest,
         **asdict(measure_complexity(experiment.model, experiment.data.size, **options)),
-        "placement": job.device_config.describe(),
-        "inference_seconds_per_image": scored.inference_seconds_per_image,
-        "wall_seconds": start.seconds(),
-        "commit": start.commit,
-        "machine": describe_machine(),
-        "scores": write_scores(folder / SCORES_FILE, scored.rows).model_dump(),
-        "summary": aggregate(scored.rows).to_json_dict(),
-    }
+        placement=job.device_config.describe(),
+        inference_seconds_per_image=scored.inference_seconds_per_image,
+        wall_seconds=start.seconds(),
+        commit=start.commit,
+        machine=describe_machine(),
+        scores=write_scores(folder / SCORES_FILE, scored.rows),
+        summary=SummaryRecord.of(aggregate(scored.rows)),
+    )
     config = WeightsConfig(experiment.model, options, experiment.data.size, provenance=_provenance(job, start.commit))
     save_weights(network, config, folder / "weights")
-    write_json(folder / "result.json", result)
+    write_record(folder / RESULT_FILE, record)
     clear_checkpoints(folder, keep_newest=job.keep_checkpoint)
-    return FoldResult(folder, scored.rows, result)
-
-
-def _origin(job: FoldJob) -> dict[str, Any]:
-    """The first part of result.json: settings, data set and split."""
-    plan, split = job.study.plan, job.split
-    return {
-        "identity": job.identity,
-        "experiment": job.experiment.model_dump(mode="json"),
-        "dataset": plan.dataset,
-        "dataset_digest": plan.digest,
-        "protocol": plan.protocol,
-        "fold": job.fold,
-        "folds": plan.count,
-        "fold_seed": plan.seed,
-        "images": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
-    }
+    return FoldResult(folder, scored.rows, record)
 
 
 def _provenance(job: FoldJob, commit: str | None) -> dict[str, Any]:
@@ -256,17 +258,17 @@ def _change(job: FoldJob) -> str:
     return f" ({changes or 'the settings are the same; images, masks, folds, teacher or number format are not'})"
 
 
-def _mining_summary(mined: MinedRegions) -> dict[str, Any]:
+def _mining_record(mined: MinedRegions) -> MiningRecord:
     easy = mined.regions.easy.flatten(1).sum(1)
     hard = mined.regions.hard.flatten(1).sum(1)
-    return {
-        "identity": mined.provenance.identity(),
-        "seconds": mined.provenance.seconds,
-        "easy_share_of_lesion": mined.provenance.easy_share_of_lesion,
-        "hard_share_of_lesion": mined.provenance.hard_share_of_lesion,
-        "images_without_easy_part": int((easy == 0).sum()),
-        "images_without_hard_part": int((hard == 0).sum()),
-    }
+    return MiningRecord(
+        identity=mined.provenance.identity(),
+        seconds=mined.provenance.seconds,
+        easy_share_of_lesion=mined.provenance.easy_share_of_lesion,
+        hard_share_of_lesion=mined.provenance.hard_share_of_lesion,
+        images_without_easy_part=int((easy == 0).sum()),
+        images_without_hard_part=int((hard == 0).sum()),
+    )
 
 
 def _elapsed(folder: Path) -> float:
@@ -274,7 +276,3 @@ def _elapsed(folder: Path) -> float:
         return float((folder / "seconds").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return 0.0
-
-
-def _json_number(value: float) -> float | None:
-    return value if value == value else None

@@ -11,12 +11,12 @@ from PIL import Image
 from taichinet.datasets.image_io import read_grey, united_mask
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.experiments.cross_validate import Study
+from taichinet.experiments.records import network_title
 from taichinet.inference.predictor import Predictor
 from taichinet.models.weights import load_weights
 from taichinet.reports.curves import LearningCurve
 from taichinet.reports.overlay import heat, overlay, strip
 from taichinet.reports.page import Case, NetworkScore, PageContent
-from taichinet.reports.summaries import network_title
 from taichinet.storage.atomic import write_json
 from taichinet.training.device import choose_device_config
 
@@ -25,28 +25,28 @@ CASES_SHOWN = 12
 
 def demo_page(manifest: Manifest, studies: list[Study], machine: dict[str, Any]) -> PageContent:
     """The page of `studies`, each one fold of another network on the same `manifest`; the first one leads."""
-    results = [study.folds[0].result for study in studies]
-    first = results[0]
-    experiment = first["experiment"]
+    records = [study.folds[0].record for study in studies]
+    first = records[0]
+    experiment = first.experiment
     return PageContent(
         title="TaiChiNet on simulated breast ultrasound",
         lead=(
-            f"Two networks were trained on {first['images']['train']} simulated B-mode phantoms and scored on "
-            f"{first['images']['test']} others that neither training nor selection has seen. Phantoms are far easier "
+            f"Two networks were trained on {first.images.train} simulated B-mode phantoms and scored on "
+            f"{first.images.test} others that neither training nor selection has seen. Phantoms are far easier "
             "and far more alike than patients: this page shows that the whole way works, not how well it segments."
         ),
-        scores=tuple(_score(study, result) for study, result in zip(studies, results, strict=True)),
-        curves=tuple(_curve(result, study) for study, result in zip(studies, results, strict=True)),
+        scores=tuple(_score(study) for study in studies),
+        curves=tuple(_curve(study) for study in studies),
         cases=_cases(manifest, studies),
         made=(
-            ("recipes", ", ".join(result["experiment"]["name"] for result in results)),
-            ("input", f"{experiment['data']['size']} × {experiment['data']['size']} px"),
-            ("epochs", str(experiment["training"]["epochs"])),
-            ("folds", f"fold 0 of {first['folds']}, protocol {first['protocol']}, seed {first['fold_seed']}"),
-            ("selection", f"{first['selection']['rule']} on the {first['selection']['on']}"),
-            ("seed", str(experiment["training"]["seed"])),
-            ("precision", first["placement"]),
-            ("commit", first["commit"] or "not a checkout"),
+            ("recipes", ", ".join(record.experiment.name for record in records)),
+            ("input", f"{experiment.data.size} × {experiment.data.size} px"),
+            ("epochs", str(experiment.training.epochs)),
+            ("folds", f"fold 0 of {first.folds}, protocol {first.protocol}, seed {first.fold_seed}"),
+            ("selection", f"{first.selection.rule} on the {first.selection.on}"),
+            ("seed", str(experiment.training.seed)),
+            ("precision", first.placement),
+            ("commit", first.commit or "not a checkout"),
             ("machine", f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}"),
         ),
         scores_note="Means over the lesion images of the test fold at network size; one fold, so no deviation.",
@@ -56,36 +56,35 @@ def demo_page(manifest: Manifest, studies: list[Study], machine: dict[str, Any])
     )
 
 
-def _name(result: dict[str, Any]) -> str:
-    model = str(result["experiment"]["model"])
-    return network_title(model)
+def _name(study: Study) -> str:
+    return network_title(study.folds[0].record.experiment.model)
 
 
-def _score(study: Study, result: dict[str, Any]) -> NetworkScore:
+def _score(study: Study) -> NetworkScore:
     lesion = {score: value.mean for score, value in study.summary.lesion.scores["network"].items()}
     return NetworkScore(
-        network=_name(result),
-        parameters=result["parameters"],
+        network=_name(study),
+        parameters=study.folds[0].record.parameters,
         dice=lesion["dice"],
         jaccard=lesion["jaccard"],
         precision=lesion["precision"],
         sensitivity=lesion["sensitivity"],
         hd95=lesion["hd95"],
         false_positive_rate=study.summary.normal.false_positive_rate,
-        seconds=result["wall_seconds"],
+        seconds=study.folds[0].record.wall_seconds,
     )
 
 
-def _curve(result: dict[str, Any], study: Study) -> LearningCurve:
+def _curve(study: Study) -> LearningCurve:
     history = (study.folds[0].folder / "history.csv").read_text(encoding="utf-8").splitlines()
     header, *rows = (line.split(",") for line in history)
     dice, step = header.index("validation_dice"), header.index("step")
     hard = [number for number, row in enumerate(rows, start=1) if row[step] == "hard"]
     return LearningCurve(
-        network=_name(result),
+        network=_name(study),
         validation_dice=tuple(float(row[dice]) for row in rows),
         hard_from=hard[0] if hard else None,
-        selected=result["selection"]["epoch"],
+        selected=study.folds[0].record.selection.epoch,
     )
 
 
@@ -93,10 +92,9 @@ def _cases(manifest: Manifest, studies: list[Study]) -> tuple[Case, ...]:
     samples = {sample.key: sample for sample in manifest.samples}
     device_config = choose_device_config("float32")
     predictors = {
-        _name(study.folds[0].result): Predictor(load_weights(study.folds[0].folder / "weights"), device_config)
-        for study in studies
+        _name(study): Predictor(load_weights(study.folds[0].folder / "weights"), device_config) for study in studies
     }
-    tables = {_name(study.folds[0].result): study.scores.set_index("key")[["dice", "label"]] for study in studies}
+    tables = {_name(study): study.scores.set_index("key")[["dice", "label"]] for study in studies}
     leading = next(iter(tables.values()))
     ranked = leading[leading["label"] != "normal"].sort_values("dice").index
     # The worst half of those shown, then even steps up to the best: failures first, but not only failures.
@@ -132,7 +130,7 @@ def _case(sample: Sample, predictors: dict[str, Predictor], dice: dict[str, floa
 
 def write_run_record(path: Path, studies: list[Study]) -> None:
     """The results of `studies` as one JSON beside the page, for programs."""
-    write_json(path, [study.folds[0].result for study in studies])
+    write_json(path, [study.folds[0].record.to_json_dict() for study in studies])
 
 
 def demo_picture(page: PageContent, rows: int = 3) -> Image.Image:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from taichinet.errors import WeightsError
 from taichinet.evaluation.undefined import SIZES
 from taichinet.experiments.experiment import Experiment
+from taichinet.experiments.records import RESULT_FILE, FoldRecord, network_title, read_record
 from taichinet.reports.departures import choices_not_printed, departures
 from taichinet.reports.document.format import LONG, scored
 from taichinet.reports.document.markdown import document_markdown, generated_by
 from taichinet.reports.document.model import Document, Note, Points, Section, Table
-from taichinet.reports.summaries import network_title, read_fold_file
 
 FRONT_MATTER = """---
 library_name: taichinet
@@ -25,7 +26,8 @@ NO_NORMAL = ", all with a lesion: on a normal breast it often predicts a lesion.
 
 def model_card(run: Path, megabytes: float, number_format: str) -> str:
     """Markdown from the result.json of the run folder `run`; WeightsError where the fold is not finished."""
-    result = read_fold_file(run)
+    remedy = "Give the folder of one completed fold, e.g. runs/busi/cpu-taichinet/grouped/fold-0."
+    result = read_record(run / RESULT_FILE, FoldRecord, WeightsError, remedy)
     experiment, selection = result.experiment, result.selection
     size = experiment.data.size
     lesion = next(group for group in result.summary.groups if group.group == "lesion")

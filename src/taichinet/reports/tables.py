@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from taichinet.datasets.catalogue import find_dataset, list_datasets
 from taichinet.evaluation.undefined import EmptyTruthPolicy
+from taichinet.experiments.records import GroupRecord, StudyRecord
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.reports.departures import choices_not_printed, departures
 from taichinet.reports.document.format import SHORT, duration, percent, scored
 from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, Table
-from taichinet.reports.summaries import Group, SummaryFile
 
 POLICIES: Mapping[EmptyTruthPolicy, str] = {
     "paper": "0, as the paper",
@@ -29,9 +29,9 @@ HOW_TO_READ = (
 )
 
 
-def results_document(results: Sequence[SummaryFile]) -> Document:
+def results_document(results: Sequence[StudyRecord]) -> Document:
     """The whole page: a section for each data set with or without normal images."""
-    sections: dict[tuple[str, bool, str], list[SummaryFile]] = {}
+    sections: dict[tuple[str, bool, str], list[StudyRecord]] = {}
     for result in results:
         key = (result.dataset, result.experiment.data.include_normal, result.dataset_digest)
         sections.setdefault(key, []).append(result)
@@ -46,7 +46,7 @@ def results_document(results: Sequence[SummaryFile]) -> Document:
     return Document("Results", (HOW_TO_READ,), tuple(made))
 
 
-def _blocks(members: Sequence[SummaryFile], with_normal: bool) -> tuple[Block, ...]:
+def _blocks(members: Sequence[StudyRecord], with_normal: bool) -> tuple[Block, ...]:
     blocks = [*_recipes(members), Heading("Images with a lesion"), _lesion_table(members), *_footnotes(members)]
     if any(group.group == "all" and group.policy for m in members for group in _filled(m)) and with_normal:
         blocks += [Heading("All images"), _all_table(members), Heading("Normal images"), _normal_table(members)]
@@ -56,7 +56,7 @@ def _blocks(members: Sequence[SummaryFile], with_normal: bool) -> tuple[Block, .
     return (*blocks, *_machines(members))
 
 
-def _recipes(members: Sequence[SummaryFile]) -> list[Block]:
+def _recipes(members: Sequence[StudyRecord]) -> list[Block]:
     note = "Deviations from the paper's recipe, or from our default where the paper does not say (see fidelity.md):"
     told: dict[str, list[str]] = {}
     for experiment in {member.experiment.name: member.experiment for member in members}.values():
@@ -65,7 +65,7 @@ def _recipes(members: Sequence[SummaryFile]) -> list[Block]:
     return [Note(note), Points(tuple(f"{', '.join(names)}: {text}" for text, names in told.items()))]
 
 
-def _lesion_table(members: Sequence[SummaryFile]) -> Table:
+def _lesion_table(members: Sequence[StudyRecord]) -> Table:
     head = ["Network", "Recipe", "Folds", "Images", *SCORE_HEADINGS]
     rows = []
     for member in members:
@@ -84,14 +84,14 @@ def _lesion_table(members: Sequence[SummaryFile]) -> Table:
     return _table([*head, "Parameters", "GFLOPs", "Wall time", "Commit"], rows, words=3)
 
 
-def _footnotes(members: Sequence[SummaryFile]) -> list[Block]:
+def _footnotes(members: Sequence[StudyRecord]) -> list[Block]:
     """What is not certain of the networks above, so that no score is read without it."""
     models = dict.fromkeys(member.experiment.model for member in members)
     notes = tuple(f"{entry.title}: {entry.note}" for model in models if (entry := CATALOGUE[model]).note)
     return [Note("Uncertain:"), Points(notes)] if notes else []
 
 
-def _all_table(members: Sequence[SummaryFile]) -> Table:
+def _all_table(members: Sequence[StudyRecord]) -> Table:
     head = ["Network", "Recipe", "Folds", "Empty truth scores", "Images", *SCORE_HEADINGS]
     rows = [
         [*_names(member), POLICIES[group.policy], str(group.images), *_scores(group)]
@@ -102,7 +102,7 @@ def _all_table(members: Sequence[SummaryFile]) -> Table:
     return _table(head, rows, words=4)
 
 
-def _normal_table(members: Sequence[SummaryFile]) -> Table:
+def _normal_table(members: Sequence[StudyRecord]) -> Table:
     rows = []
     for member in members:
         normal = member.summary.normal_images
@@ -118,7 +118,7 @@ def _normal_table(members: Sequence[SummaryFile]) -> Table:
     return _table(head, rows, words=3)
 
 
-def _class_table(members: Sequence[SummaryFile]) -> Table:
+def _class_table(members: Sequence[StudyRecord]) -> Table:
     head = ["Network", "Recipe", "Folds", "Class or region", "Images", *SCORE_HEADINGS]
     rows = []
     for member in members:
@@ -130,7 +130,7 @@ def _class_table(members: Sequence[SummaryFile]) -> Table:
     return _table(head, rows, words=4)
 
 
-def _outputs_table(members: Sequence[SummaryFile]) -> Table:
+def _outputs_table(members: Sequence[StudyRecord]) -> Table:
     """Dice of O_p, of the second path and of their mean over the lesion images, for networks of two paths."""
     rows = [
         [*_names(member), *("" if (dice := member.outputs.get(name)) is None else f"{dice:.3f}" for name in OUTPUTS)]
@@ -140,7 +140,7 @@ def _outputs_table(members: Sequence[SummaryFile]) -> Table:
     return _table(["Network", "Recipe", "Folds", *OUTPUTS.values()], rows, words=3)
 
 
-def _machines(members: Sequence[SummaryFile]) -> list[Block]:
+def _machines(members: Sequence[StudyRecord]) -> list[Block]:
     """One line for each machine and number format, with the recipes that ran there."""
     where: dict[str, list[str]] = {}
     for member in members:
@@ -159,7 +159,7 @@ def _machines(members: Sequence[SummaryFile]) -> list[Block]:
     return [Note("Machines:"), Points(points)]
 
 
-def _names(member: SummaryFile) -> list[str]:
+def _names(member: StudyRecord) -> list[str]:
     done = len(set(member.folds_done))
     count = str(done) if done == member.folds else f"{done} of {member.folds}"
     return [
@@ -169,11 +169,11 @@ def _names(member: SummaryFile) -> list[str]:
     ]
 
 
-def _filled(member: SummaryFile) -> list[Group]:
+def _filled(member: StudyRecord) -> list[GroupRecord]:
     return [group for group in member.summary.groups if group.images]
 
 
-def _scores(group: Group | None) -> list[str]:
+def _scores(group: GroupRecord | None) -> list[str]:
     if group is None:
         return [""] * len(SCORE_HEADINGS)
     return [

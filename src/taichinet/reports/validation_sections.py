@@ -9,6 +9,7 @@ from taichinet.evaluation.calibration import UNCERTAIN, Calibration
 from taichinet.evaluation.uncertainty import LEVEL, Interval
 from taichinet.evaluation.undefined import EmptyTruthPolicy
 from taichinet.experiments.card import GroupCard, ValidationCard
+from taichinet.experiments.records import network_title
 from taichinet.reports.document.format import EMPTY, LONG, counted, digits_of, number
 from taichinet.reports.document.model import (
     Block,
@@ -30,7 +31,6 @@ from taichinet.reports.reliability import (
     reliability_in_words,
     reliability_size,
 )
-from taichinet.reports.summaries import network_title
 
 IN_ROWS = ("dice", "jaccard", "precision", "sensitivity", "hd95")
 POLICIES: Mapping[EmptyTruthPolicy, str] = {

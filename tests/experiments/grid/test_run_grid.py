@@ -16,12 +16,12 @@ from fakes.ddti import make_fake_ddti
 
 from experiments.grid.grids import SETTINGS, phantoms, suite, tiny_grid
 from taichinet.datasets.catalogue import open_dataset
-from taichinet.experiments.fold_result import read_fold
 from taichinet.experiments.grid.cells import Cell, count_images, name_data, plan_grid
 from taichinet.experiments.grid.executors import Processes, Serial
 from taichinet.experiments.grid.progress import Progress, look
 from taichinet.experiments.grid.run_grid import run_grid
 from taichinet.experiments.grid.work import Task, TaskResult, run_task
+from taichinet.experiments.records import read_fold
 
 SETTINGS_OF_ONE_EPOCH = {**SETTINGS, "training.epochs": 1}
 
@@ -69,9 +69,9 @@ def test_the_same_content_under_two_names_trains_once_and_says_so(data: Path, tm
     assert trained == [1, 2]
     assert states(progress) == ["done", "done"]
     one, other = (read_fold(tmp_path / f"busi/short-{name}/grouped/fold-0") for name in ("model-1", "unet"))
-    assert other.result["copied_from"] == "busi/short-model-1/grouped/fold-0"
-    assert "copied_from" not in one.result
-    assert other.result["experiment"]["name"] == "short-unet"
+    assert other.record.copied_from == "busi/short-model-1/grouped/fold-0"
+    assert "copied_from" not in json.loads((one.folder / "result.json").read_text())
+    assert other.record.experiment.name == "short-unet"
     pd.testing.assert_frame_equal(one.scores, other.scores)
     assert (other.folder / "weights/model.safetensors").read_bytes() == (
         one.folder / "weights/model.safetensors"
@@ -89,8 +89,8 @@ def test_of_equal_cells_the_one_that_has_come_farthest_is_gone_on_with(data: Pat
     executor = Serial(lambda phase, row, epochs: heard.append(row["epoch"]))
     assert states(run(data, tmp_path, "model-1", "unet", executor=executor)) == ["done", "done"]
     assert heard == [2]
-    copied = read_fold(tmp_path / "busi/short-model-1/grouped/fold-0").result
-    assert copied["copied_from"] == "busi/short-unet/grouped/fold-0"
+    copied = read_fold(tmp_path / "busi/short-model-1/grouped/fold-0").record
+    assert copied.copied_from == "busi/short-unet/grouped/fold-0"
 
 
 def test_an_interrupted_grid_goes_on_where_it_stopped_and_ends_alike(data: Path, tmp_path: Path) -> None:

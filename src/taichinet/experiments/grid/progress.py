@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from taichinet.errors import DataError
-from taichinet.experiments.cross_validate import comparable
+from taichinet.errors import DataError, FoldError
 from taichinet.experiments.experiment import setting_changes
 from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.grid.work import Task, weights_of
-from taichinet.storage.documents import read_json
+from taichinet.experiments.records import RESULT_FILE, SUMMARY_FILE, EvaluationRecord, FoldRecord, read_record
 
 State = Literal["waiting", "running", "elsewhere", "done", "failed"]
 RUNNING: tuple[State, ...] = ("running", "elsewhere")
@@ -64,36 +62,47 @@ class Progress:
 
 def look(cells: tuple[Cell, ...], transfers: tuple[Transfer, ...]) -> Progress:
     """The rows of a grid as the folders are now. Nothing is opened but small files."""
-    entries = []
-    for cell in cells:
-        entry = Entry(cell, epochs=cell.experiment.training.epochs)
-        read_epoch(entry)
-        result = _read_json(cell.folder / "result.json")
-        if result is not None:
-            if difference := differences(cell, result):
-                entry.state = "failed"
-                entry.note = (
-                    f"{cell.folder} holds a result of another {' and '.join(difference)}. It is left as it is: give "
-                    "another --out, or the settings it was made with, or move it away."
-                )
-            else:
-                entry.state, entry.found, entry.epoch = "done", True, entry.epochs
-                entry.seconds = 0.0 if "copied_from" in result else float(result.get("wall_seconds", 0))
-                entry.note = f"as {result['copied_from']}" if "copied_from" in result else ""
-        elif entry.epoch:
-            entry.note = f"half trained: epoch {entry.epoch}"
-        entries.append(entry)
+    entries = [_cell_entry(cell) for cell in cells]
     _find_copies(entries)
-    for transfer in transfers:
-        entry = Entry(transfer)
-        summary = _read_json(transfer.folder / "summary.json")
-        finished = all((cell.folder / "result.json").exists() for cell in transfer.needs)
-        if summary is not None and finished:
-            scored = {network.get("weights_sha256") for network in summary.get("networks", ())}
-            entry.found = weights_of(transfer) <= scored
-            entry.state = "done" if entry.found else "waiting"
-        entries.append(entry)
-    return Progress(entries)
+    return Progress(entries + [_transfer_entry(transfer) for transfer in transfers])
+
+
+def _cell_entry(cell: Cell) -> Entry:
+    entry = Entry(cell, epochs=cell.experiment.training.epochs)
+    read_epoch(entry)
+    if not (cell.folder / RESULT_FILE).exists():
+        entry.note = f"half trained: epoch {entry.epoch}" if entry.epoch else ""
+        return entry
+    try:
+        record = read_record(cell.folder / RESULT_FILE, FoldRecord, FoldError, "Move the folder away.")
+    except FoldError as error:
+        entry.state, entry.note = "failed", str(error)
+        return entry
+    if difference := differences(cell, record):
+        entry.state = "failed"
+        entry.note = (
+            f"{cell.folder} holds a result of another {' and '.join(difference)}. It is left as it is: give "
+            "another --out, or the settings it was made with, or move it away."
+        )
+        return entry
+    entry.state, entry.found, entry.epoch = "done", True, entry.epochs
+    entry.seconds = 0.0 if record.copied_from else record.wall_seconds
+    entry.note = f"as {record.copied_from}" if record.copied_from else ""
+    return entry
+
+
+def _transfer_entry(transfer: Transfer) -> Entry:
+    """An evaluation is done if it has scored the present weights of all folds."""
+    entry = Entry(transfer)
+    if not all((cell.folder / RESULT_FILE).exists() for cell in transfer.needs):
+        return entry
+    try:
+        record = read_record(transfer.folder / SUMMARY_FILE, EvaluationRecord)
+    except DataError:  # absent or damaged
+        return entry
+    entry.found = weights_of(transfer) <= {network.weights_sha256 for network in record.networks}
+    entry.state = "done" if entry.found else "waiting"
+    return entry
 
 
 def _find_copies(entries: list[Entry]) -> None:
@@ -114,23 +123,18 @@ def _key(entry: Entry) -> str:
     return entry.task.key if isinstance(entry.task, Cell) else entry.task.title
 
 
-def differences(cell: Cell, result: dict[str, Any]) -> list[str]:
+def differences(cell: Cell, record: FoldRecord) -> list[str]:
     """In what a result.json is not that of `cell`; its images' and number format's digest is checked when it is run."""
-    mine = {
-        "experiment": cell.experiment.model_dump(mode="json"),
-        "dataset": cell.dataset,
-        "protocol": cell.protocol,
-        "fold": cell.fold,
+    changes = setting_changes(record.experiment.model_dump(mode="json"), cell.experiment.model_dump(mode="json"))
+    pairs = {
+        "dataset": (record.dataset, cell.dataset),
+        "protocol": (record.protocol, cell.protocol),
+        "fold": (record.fold, cell.fold),
     }
-    found = []
-    for key, value in mine.items():
-        theirs = comparable(key, result.get(key))
-        if key == "experiment" and isinstance(theirs, dict) and isinstance(value, dict):
-            changes = setting_changes(theirs, value).items()
-            found += [f"setting {name} ({old}, asked for is {new})" for name, (old, new) in changes]
-        elif theirs != value:
-            found.append(key)
-    return found
+    return [
+        *(f"setting {name} ({old}, asked for is {new})" for name, (old, new) in changes.items()),
+        *(name for name, (theirs, own) in pairs.items() if theirs != own),
+    ]
 
 
 def read_epoch(entry: Entry) -> None:
@@ -143,11 +147,3 @@ def read_epoch(entry: Entry) -> None:
         entry.seconds = float((entry.task.folder / "seconds").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = read_json(path)
-    except DataError:
-        return {} if path.exists() else None
-    return content if isinstance(content, dict) else {}

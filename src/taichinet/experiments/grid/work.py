@@ -14,13 +14,13 @@ from taichinet.errors import FoldError, LockedError, StorageError, TaiChiNetErro
 from taichinet.experiments.cross_validate import refuse_other_study
 from taichinet.experiments.evaluation_files import write_evaluation
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.fold_result import read_fold, write_settings
 from taichinet.experiments.grid.cells import Cell, Transfer
+from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, read_fold, write_record, write_settings
 from taichinet.experiments.reevaluate import evaluate_weights
 from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.experiments.study_data import StudyData, open_study_data, teacher_folder
 from taichinet.models.weights import WEIGHTS_FILE
-from taichinet.storage.atomic import write_bytes, write_json, write_text
+from taichinet.storage.atomic import write_bytes, write_text
 from taichinet.storage.lock import locked
 
 Task = Cell | Transfer
@@ -76,23 +76,23 @@ def copy_result(cell: Cell, twin: Cell) -> None:
     """
     original = read_fold(twin.folder)
     with locked(cell.folder / "lock", wait=True):
-        if (cell.folder / "result.json").exists():
-            read_fold(cell.folder, original.result["identity"])
+        if (cell.folder / RESULT_FILE).exists():
+            read_fold(cell.folder, original.record.identity)
             return
         if (cell.folder / "checkpoint.pt").exists():
             raise FoldError(
                 f"{cell.folder} holds a training that has not ended, of the same content as {twin.folder}. Delete the "
                 "folder, to take the finished result."
             )
-        settings = cell.experiment.model_dump(mode="json")
         weights = (file for file in sorted((twin.folder / "weights").rglob("*")) if file.is_file())
         seen = twin.folder / SEEN_FILE
         others = [seen] if seen.exists() else []  # runs of earlier versions have none
-        for file in (twin.folder / "history.csv", twin.folder / "scores.csv", *others, *weights):
+        for file in (twin.folder / "history.csv", twin.folder / SCORES_FILE, *others, *weights):
             write_bytes(cell.folder / file.relative_to(twin.folder), file.read_bytes())
         write_settings(cell.experiment, cell.folder)
         origin = str(twin.folder.relative_to(twin.out))
-        write_json(cell.folder / "result.json", {**original.result, "experiment": settings, "copied_from": origin})
+        record = original.record.model_copy(update={"experiment": cell.experiment, "copied_from": origin})
+        write_record(cell.folder / RESULT_FILE, record)
 
 
 def score_transfer(transfer: Transfer) -> None:

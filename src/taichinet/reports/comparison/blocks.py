@@ -18,14 +18,14 @@ from taichinet.evaluation.uncertainty import RESAMPLES
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.paper import Column, PaperPart, PaperRow, PaperTable
 from taichinet.experiments.recipes.catalogue import SCALES, get_recipe, list_recipes
+from taichinet.experiments.records import ScoreRecord
 from taichinet.reports.comparison.groups import KnownGroups
 from taichinet.reports.comparison.runs import Method, Selection, comparable_settings
 from taichinet.reports.departures import choices_not_printed, departures
-from taichinet.reports.summaries import Score
 
 REFERENCE = "taichinet"
 TESTED = "dice"
-NO_SCORE = Score(mean=None, std=None)
+NO_SCORE = ScoreRecord(mean=None, std=None)
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class BlockRow:
 
     row: PaperRow
     method: Method | None
-    scores: tuple[Score, ...]
+    scores: tuple[ScoreRecord, ...]
     tests: tuple[RowTest, ...] = ()
 
     def difference(self, column: int) -> float | None:

@@ -15,24 +15,25 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from taichinet.errors import DataError
 from taichinet.evaluation.undefined import EmptyTruthPolicy, ImageSize, empty_ground_truth, resolve_undefined_scores
 from taichinet.experiments.experiment import Experiment
-from taichinet.experiments.records import SCORES_FILE, ScoresRecord, read_scores
-from taichinet.reports.departures import flat_settings
-from taichinet.reports.summaries import (
-    NAME,
-    Group,
-    Normals,
-    Score,
-    SummaryContent,
-    SummaryFile,
-    find_summaries,
-    what_is_wrong,
+from taichinet.experiments.records import (
+    SCORES_FILE,
+    SUMMARY_FILE,
+    EvaluationRecord,
+    GroupRecord,
+    NormalImagesRecord,
+    ScoreRecord,
+    ScoresRecord,
+    StudyRecord,
+    SummaryRecord,
+    read_record,
+    read_scores,
 )
-from taichinet.storage.documents import read_json
+from taichinet.reports.departures import flat_settings
+from taichinet.reports.summaries import find_summaries
 
 FOREIGN = "on-"
 NO_RECIPE = (
@@ -66,9 +67,9 @@ class Run:
     """
 
     folder: Path
-    file: SummaryFile
+    file: StudyRecord
     tested_on: str
-    summary: SummaryContent
+    summary: SummaryRecord
     recorded: ScoresRecord | None = None
 
     @property
@@ -87,12 +88,12 @@ class Run:
         summarised = max((group.images for group in self.summary.groups if group.group == "all"), default=0)
         if (found := rows["key"].nunique()) != summarised:
             raise DataError(
-                f"{path} has scores of {found} images, the {NAME} beside it of {summarised}. Restore the file, or "
-                "evaluate the run again."
+                f"{path} has scores of {found} images, the {SUMMARY_FILE} beside it of {summarised}. Restore the file, "
+                "or evaluate the run again."
             )
         return rows if "region" in rows else rows.assign(region="lesion")
 
-    def group(self, selection: Selection) -> Group | None:
+    def group(self, selection: Selection) -> GroupRecord | None:
         """The group of its summary, None where the run has no such images."""
         name = selection.region or selection.group
         groups = (one for one in self.summary.groups if one.group == name and one.policy == selection.policy)
@@ -138,7 +139,7 @@ class Method:
         return (file.dataset, file.dataset_digest, self.first.tested_on, normal, file.protocol, _folds(file))
 
     @property
-    def normals(self) -> Normals:
+    def normals(self) -> NormalImagesRecord:
         """What the first seed found in normal images."""
         return self.first.summary.normal_images
 
@@ -163,11 +164,11 @@ class Method:
         group = self.first.group(selection)
         return group.images if group else 0
 
-    def score(self, selection: Selection, name: str, size: ImageSize = "network") -> Score:
+    def score(self, selection: Selection, name: str, size: ImageSize = "network") -> ScoreRecord:
         """Mean and sample deviation over folds of the fold's mean, which is the mean over seeds."""
         groups = [group for run in self.runs if (group := run.group(selection)) is not None]
         if not groups:
-            return Score(mean=None, std=None)
+            return ScoreRecord(mean=None, std=None)
         if len(groups) == 1:
             return groups[0].score(name, size)
         by_fold: dict[int, list[float]] = {}
@@ -177,7 +178,7 @@ class Method:
                     by_fold.setdefault(fold, []).append(mean)
         means = {fold: fmean(by_fold[fold]) for fold in sorted(by_fold)}
         values = list(means.values())
-        return Score(
+        return ScoreRecord(
             mean=fmean(values) if values else None,
             std=stdev(values) if len(values) > 1 else None,
             per_fold=dict(means),
@@ -206,14 +207,14 @@ def read_methods(folder: Path) -> list[Method]:
     problems: list[str] = []
     for path, file in find_summaries(folder).items():
         runs.append(Run(path.parent, file, file.dataset, file.summary, file.scores))
-        for foreign in sorted(path.parent.glob(f"{FOREIGN}*/{NAME}")):
+        for foreign in sorted(path.parent.glob(f"{FOREIGN}*/{SUMMARY_FILE}")):
             try:
-                content = _ForeignFile.model_validate(read_json(foreign))
-            except (DataError, ValidationError) as error:
-                problems.append(f"{foreign}: {what_is_wrong(error)}")
+                evaluation = read_record(foreign, EvaluationRecord)
+            except DataError as error:
+                problems.append(str(error))
                 continue
-            other = content.dataset or foreign.parent.name.removeprefix(FOREIGN)
-            runs.append(Run(foreign.parent, file, other, content.summary, content.scores))
+            other = evaluation.dataset or foreign.parent.name.removeprefix(FOREIGN)
+            runs.append(Run(foreign.parent, file, other, evaluation.summary, evaluation.scores))
     if problems:
         raise DataError(f"{len(problems)} evaluations under '{folder}' cannot be read. Make them again.", problems)
     return pool(runs)
@@ -248,15 +249,5 @@ def comparable_settings(experiment: Experiment) -> dict[str, object]:
     return {key: value for key, value in flat_settings(experiment).items() if key not in NO_RECIPE}
 
 
-class _ForeignFile(BaseModel):
-    """The summary.json of an evaluation: what it was made on, and its summary."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    dataset: str = ""
-    scores: ScoresRecord | None = None
-    summary: SummaryContent
-
-
-def _folds(file: SummaryFile) -> str:
+def _folds(file: StudyRecord) -> str:
     return f"{file.folds} folds, seed {file.fold_seed}"

@@ -7,7 +7,7 @@ from math import isfinite
 from taichinet.datasets.catalogue import CATALOGUE
 from taichinet.evaluation.uncertainty import Interval
 from taichinet.experiments.paper import Column
-from taichinet.reports.summaries import Score
+from taichinet.experiments.records import ScoreRecord
 
 SHORT = {
     "dice": "DI",
@@ -56,7 +56,7 @@ def counted(value: int) -> str:
     return f"{value:,}".replace(",", "\u202f")
 
 
-def scored(score: Score, digits: int = 3) -> str:
+def scored(score: ScoreRecord, digits: int = 3) -> str:
     """Mean ± deviation; nothing where there is no mean."""
     if score.mean is None:
         return ""

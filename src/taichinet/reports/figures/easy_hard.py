@@ -23,7 +23,7 @@ def easy_hard_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
     """Training images with both parts, from those with little to those with much that is hard."""
     source = sources[0]
     run = take_together(source.runs, ["taichinet"], source.spec, source.out)["taichinet"]
-    mined = _mined(run)
+    identity, mined = _mined(run)
     keys, rule = _choose(source, run, mined, request)
     position = {key: i for i, key in enumerate(mined.regions.keys)}
     rows = []
@@ -39,7 +39,7 @@ def easy_hard_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
                 "case": key,
                 "part": name,
                 "share_of_lesion": round(share, 4),
-                "mined": run.result["mining"]["identity"],
+                "mined": identity,
             }
             filled = np.asarray(Image.fromarray(part).resize(case.shape[::-1], Image.Resampling.NEAREST))
             panels.append(
@@ -99,15 +99,15 @@ def _choose(source: Source, run: TrainedRun, mined: MinedRegions, request: Reque
     return at_quantiles([key for _, key in shares], count), rule
 
 
-def _mined(run: TrainedRun) -> MinedRegions:
-    """The regions that `run` was trained with, from the mining folder beside its data set's or recipe's folder."""
-    identity = (run.result.get("mining") or {}).get("identity")
-    if identity is None:
+def _mined(run: TrainedRun) -> tuple[str, MinedRegions]:
+    """Identity and content of the regions that `run` was trained with, from a mining folder next to the runs."""
+    if run.record.mining is None:
         raise FoldError(f"{run.recipe} in {run.folder} was trained without easy and hard parts. Train a full recipe.")
+    identity = run.record.mining.identity
     for parent in run.folder.parents:
         folder: Path = parent / "mining" / identity
         if (folder / "provenance.json").is_file():
-            return read_regions(folder)
+            return identity, read_regions(folder)
     raise FoldError(
         f"The easy and hard parts of {run.folder} are not there: no folder mining/{identity} lies beside it. Bring it "
         f"back, or train {run.recipe} again with --overwrite."

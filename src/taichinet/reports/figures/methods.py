@@ -76,4 +76,4 @@ def _refuse_methods(methods: Sequence[str]) -> None:
 
 def _title(method: str, run: TrainedRun) -> str:
     """The network's title; a variation of one is told by its recipe's row."""
-    return run.network if method == run.result["experiment"]["model"] else method
+    return run.network if method == run.record.experiment.model else method
