@@ -20,9 +20,10 @@ import pandas as pd
 from taichinet.datasets.folds import FoldPlan
 from taichinet.errors import FoldError
 from taichinet.evaluation.aggregate import Summary, aggregate
-from taichinet.experiments.experiment import Experiment, describe_changes, setting_changes
+from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.longer import EPOCHS, find_extension
+from taichinet.experiments.identity import EPOCHS, STUDY_FIELDS, describe_changes, differences, study_fields
+from taichinet.experiments.longer import find_extension
 from taichinet.experiments.records import (
     RESULT_FILE,
     SCORES_FILE,
@@ -39,8 +40,7 @@ from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.experiments.study_data import StudyData, fitted_to, study_folder, teacher_folder
 from taichinet.storage.atomic import replacing_all
 
-STUDY_KEYS = ("experiment", "dataset_digest", "protocol", "folds", "fold_seed")
-COPIED_KEYS = ("dataset", "parameters", "gflops", "placement", "commit", "machine")
+COPIED_FIELDS = ("experiment", "dataset", "parameters", "gflops", "placement", "commit", "machine")
 Existing = Literal["refuse", "resume", "overwrite"]
 
 
@@ -119,19 +119,19 @@ def summarise_study(folder: Path) -> Study:
         raise FoldError(f"No finished fold in {folder}. Train one first.")
     first = results[0].record
     for other in results[1:]:
-        for key in STUDY_KEYS:
-            if getattr(other.record, key) != getattr(first, key):
-                raise FoldError(
-                    f"{results[0].folder} and {other.folder} differ in '{key}' and cannot be summarised together. "
-                    "Train the one that is out of date with --overwrite."
-                )
+        if different := differences(other.record, first.experiment, first.model_dump(include=set(STUDY_FIELDS))):
+            names = ", ".join(f"'{name}'" for name in [*different.settings, *different.fields])
+            raise FoldError(
+                f"{results[0].folder} and {other.folder} differ in {names} and cannot be summarised together. "
+                "Train the outdated one again with --overwrite."
+            )
     scores = pd.concat([result.scores for result in results], ignore_index=True)
     summary = aggregate(scores)
     records = [result.record for result in results]
     inference_seconds = [s for record in records if (s := record.inference_seconds_per_image) is not None]
     with replacing_all(folder) as temporary:
         study = StudyRecord(
-            **{key: getattr(first, key) for key in (*STUDY_KEYS, *COPIED_KEYS)},
+            **{key: getattr(first, key) for key in (*STUDY_FIELDS, *COPIED_FIELDS)},
             folds_done=tuple(record.fold for record in records),
             wall_seconds=round(sum(record.wall_seconds for record in records), 1),
             inference_seconds_per_image=median(inference_seconds) if inference_seconds else None,
@@ -152,26 +152,17 @@ def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan, ext
 
     Folds in the folders `extended` are about to be trained for longer.
     """
-    own = {
-        "experiment": experiment,
-        "dataset_digest": plan.digest,
-        "protocol": plan.protocol,
-        "folds": plan.count,
-        "fold_seed": plan.seed,
-    }
     for path in sorted(folder.glob(f"fold-*/{RESULT_FILE}")):
         if path.parent in extended:
             continue
-        other = read_fold(path.parent).record
-        different = [key for key, value in own.items() if getattr(other, key) != value]
+        different = differences(read_fold(path.parent).record, experiment, study_fields(plan))
         if different:
-            changes = setting_changes(other.experiment.model_dump(mode="json"), experiment.model_dump(mode="json"))
-            told = f" ({describe_changes(changes)})" if changes else ""
-            longer = " To extend all folds, leave --fold out." if set(changes) == {EPOCHS} else ""
+            names = [*(["experiment"] if different.settings else []), *different.fields]
+            changes = f" ({describe_changes(different.settings)})" if different.settings else ""
+            hint = " To extend all folds, leave out --fold." if set(different.settings) == {EPOCHS} else ""
             raise FoldError(
-                f"{path.parent} was trained with another {' and '.join(different)} than asked for now{told}. Give "
-                "another --out, or a name of its own (--set name=...), or train all folds again with --overwrite."
-                f"{longer}"
+                f"{path.parent} was trained with another {' and '.join(names)} than requested{changes}. Give another "
+                f"--out, another name (--set name=...), or train all folds again with --overwrite.{hint}"
             )
 
 

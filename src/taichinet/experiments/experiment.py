@@ -86,11 +86,11 @@ def vary(experiment: Experiment, changes: Mapping[str, object]) -> Experiment:
         *parents, last = key.split(".")
         for parent in parents:
             if not isinstance(place.get(parent), dict):
-                raise unknown_name("setting", key, _dotted_keys(experiment), _WHERE)
+                raise unknown_name("setting", key, tuple(flat_settings(experiment)), _WHERE)
             place = place[parent]
             known = tuple(place)
         if parents != ["options"] and last not in known:
-            raise unknown_name("setting", key, _dotted_keys(experiment), _WHERE)
+            raise unknown_name("setting", key, tuple(flat_settings(experiment)), _WHERE)
         place[last] = value
     try:
         return Experiment.model_validate(raw)
@@ -109,40 +109,25 @@ def _message(text: str) -> str:
     return text.removeprefix("Value error, ")
 
 
-def setting_changes(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """The settings that differ between two experiments as mappings: dotted key -> (value in `earlier`, in `now`)."""
-    changes: dict[str, tuple[Any, Any]] = {}
-    for key in sorted({*earlier, *now}):
-        old, new = earlier.get(key), now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            changes.update(setting_changes(old, new, f"{prefix}{key}."))
-        elif old != new:
-            changes[f"{prefix}{key}"] = (old, new)
-    return changes
-
-
-def describe_changes(changes: Mapping[str, tuple[Any, Any]]) -> str:
-    """For messages: "training.seed was 0 and is 1 now, data.size was 224 and is 128 now"."""
-    return ", ".join(f"{key} was {old} and is {new} now" for key, (old, new) in changes.items())
-
-
 def parse_assignments(assignments: list[str]) -> dict[str, object]:
     """`["training.epochs=3"]` -> {"training.epochs": 3}; values are YAML scalars or lists."""
     changes: dict[str, object] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
-            raise SettingError(f"'{assignment}' is no setting. Write key=value, e.g. --set training.epochs=20.")
+            raise SettingError(f"Invalid setting '{assignment}'. Write key=value, e.g. --set training.epochs=20.")
         changes[key.strip()] = parse_yaml(text, f"The value of '{shortened(assignment)}'", SettingError)
     return changes
 
 
-def _dotted_keys(experiment: Experiment) -> tuple[str, ...]:
-    def walk(prefix: str, value: dict[str, Any]) -> list[str]:
-        keys: list[str] = []
+def flat_settings(experiment: Experiment) -> dict[str, object]:
+    """All settings by dotted key, including the defaults of the network options."""
+
+    def walk(prefix: str, value: Mapping[str, Any]) -> dict[str, object]:
+        settings: dict[str, object] = {}
         for key, inner in value.items():
-            keys += walk(f"{prefix}{key}.", inner) if isinstance(inner, dict) else [f"{prefix}{key}"]
-        return keys
+            settings |= walk(f"{prefix}{key}.", inner) if isinstance(inner, dict) else {prefix + key: inner}
+        return settings
 
     options = model_settings(experiment.model, **experiment.options).model_dump()
-    return tuple(walk("", {**experiment.model_dump(), "options": options}))
+    return walk("", {**experiment.model_dump(), "options": options})

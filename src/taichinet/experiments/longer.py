@@ -10,13 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from taichinet.errors import FoldError
-from taichinet.experiments.experiment import setting_changes
 from taichinet.experiments.fold_job import FoldJob
+from taichinet.experiments.identity import EPOCHS, setting_changes
 from taichinet.experiments.records import RESULT_FILE, read_settings, write_settings
 from taichinet.storage.lock import locked
 from taichinet.training.checkpoint import load_checkpoint, rename_checkpoints
 
-EPOCHS = "training.epochs"
 REMEDY = "Give another --out, or replace the run with --overwrite instead of --resume."
 
 
@@ -62,8 +61,8 @@ def find_extension(job: FoldJob) -> Extension | None:
     earlier = read_settings(folder)
     if earlier is None:
         return None
-    old, new = (one.model_dump(mode="json", exclude={"name"}) for one in (earlier, experiment))
-    changes = setting_changes(old, new)
+    changes = setting_changes(earlier, experiment)
+    changes.pop("name", None)
     if set(changes) != {EPOCHS}:
         return None
     identity = job.identity_of(earlier)

@@ -25,8 +25,8 @@ from taichinet.datasets.prepared import Prepared
 from taichinet.errors import SettingError
 from taichinet.evaluation.aggregate import aggregate
 from taichinet.experiments.distillation import predict_teacher
-from taichinet.experiments.experiment import describe_changes, setting_changes
 from taichinet.experiments.fold_job import FoldJob
+from taichinet.experiments.identity import describe_changes, setting_changes
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.experiments.records import (
     RESULT_FILE,
@@ -254,7 +254,7 @@ def _change(job: FoldJob) -> str:
     earlier = read_settings(job.folder)
     if earlier is None:
         return ""
-    changes = describe_changes(setting_changes(earlier.model_dump(mode="json"), job.experiment.model_dump(mode="json")))
+    changes = describe_changes(setting_changes(earlier, job.experiment))
     return f" ({changes or 'the settings are the same; images, masks, folds, teacher or number format are not'})"
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from taichinet.experiments.experiment import Experiment
+from taichinet.experiments.experiment import Experiment, flat_settings
 from taichinet.experiments.recipes.baselines import baseline
 from taichinet.experiments.recipes.catalogue import busi_taichinet
-from taichinet.models.catalogue import model_settings
 
 # In words where a word exists; any other setting is told by its key.
 WORDS = {
@@ -88,19 +84,6 @@ def choices_not_printed(experiment: Experiment) -> list[str]:
     if experiment.channels == 1:
         choices.append("1 grey input channel (our choice: the paper's 18.33M parameters are those of 3)")
     return choices
-
-
-def flat_settings(experiment: Experiment) -> dict[str, object]:
-    """Every setting by its dotted key, defaults of the network included."""
-
-    def walk(prefix: str, value: Mapping[str, Any]) -> dict[str, object]:
-        found: dict[str, object] = {}
-        for key, inner in value.items():
-            found |= walk(f"{prefix}{key}.", inner) if isinstance(inner, dict) else {prefix + key: inner}
-        return found
-
-    options = model_settings(experiment.model, **experiment.options).model_dump()
-    return walk("", {**experiment.model_dump(), "options": options})
 
 
 def _value(value: object) -> str:

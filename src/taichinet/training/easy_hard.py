@@ -23,7 +23,7 @@ from taichinet.models.baselines.unet_plus_plus import UNetPlusPlus, UNetPlusPlus
 from taichinet.models.input_size import MAX_WIDTH
 from taichinet.settings import Settings
 from taichinet.storage.atomic import write_json
-from taichinet.storage.digest import digest_tensors
+from taichinet.storage.digest import digest_json, digest_tensors
 from taichinet.storage.lock import locked
 from taichinet.storage.tensors import write_tensors
 from taichinet.training.checkpoint import clear_checkpoints
@@ -87,7 +87,7 @@ class Provenance:
         """Digest of all inputs that determine the regions."""
         measured = ("seconds", "easy_share_of_lesion", "hard_share_of_lesion")
         known = {key: value for key, value in asdict(self).items() if key not in measured}
-        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+        return digest_json(known)[:16]
 
 
 @dataclass(frozen=True)

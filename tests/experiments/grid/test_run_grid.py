@@ -118,7 +118,7 @@ def test_a_folder_of_other_settings_fails_its_cell_alone_and_stays_as_it_is(data
     before = result.read_bytes()
     other = run(data, tmp_path, "unet", "model-3", set=SETTINGS_OF_ONE_EPOCH)
     assert states(other) == ["failed", "done"]
-    assert "setting training.epochs (2, asked for is 1)" in other.failed[0].note
+    assert "setting training.epochs (2, requested: 1)" in other.failed[0].note
     assert result.read_bytes() == before
 
 

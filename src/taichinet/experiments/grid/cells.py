@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,9 +15,9 @@ from taichinet.datasets.prepared import count_empty_masks
 from taichinet.errors import DataError, SettingError
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.grid.suite import Suite, SuitePart
+from taichinet.experiments.identity import computation_key
 from taichinet.experiments.recipes.catalogue import SCALES, get_recipe
 from taichinet.experiments.study_data import fitted_to, open_folds, study_folder
-from taichinet.models.backbones import pretrained_digests
 
 
 @dataclass(frozen=True)
@@ -193,12 +191,7 @@ def _study_cells(
     made = []
     for fold in folds if folds is not None else range(plan.count):
         split = plan.split(fold, manifest.labels, experiment.data.validation_share)
-        known = [
-            experiment.model_dump(mode="json", exclude={"name"}),
-            [content, split.train, split.validation, split.test, plan.protocol],
-            pretrained_digests(experiment.options),
-        ]
-        key = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        key = computation_key(experiment, content, split, plan)
         folder = study_folder(experiment, plan, out) / f"fold-{fold}"
         made.append(Cell(experiment, data, manifest.name, plan.protocol, fold, out, folder, key, len(split.train)))
     return tuple(made)

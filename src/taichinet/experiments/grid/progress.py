@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from taichinet.errors import DataError, FoldError
-from taichinet.experiments.experiment import setting_changes
 from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.grid.work import Task, weights_of
+from taichinet.experiments.identity import differences
 from taichinet.experiments.records import RESULT_FILE, SUMMARY_FILE, EvaluationRecord, FoldRecord, read_record
 
 State = Literal["waiting", "running", "elsewhere", "done", "failed"]
@@ -78,11 +78,13 @@ def _cell_entry(cell: Cell) -> Entry:
     except FoldError as error:
         entry.state, entry.note = "failed", str(error)
         return entry
-    if difference := differences(cell, record):
+    requested = {"dataset": cell.dataset, "protocol": cell.protocol, "fold": cell.fold}
+    if different := differences(record, cell.experiment, requested):
+        settings = (f"setting {name} ({old}, requested: {new})" for name, (old, new) in different.settings.items())
         entry.state = "failed"
         entry.note = (
-            f"{cell.folder} holds a result of another {' and '.join(difference)}. It is left as it is: give "
-            "another --out, or the settings it was made with, or move it away."
+            f"{cell.folder} holds a result of another {' and '.join([*settings, *different.fields])}. It is not changed: "
+            "give another --out, or the settings that it was made with, or move it away."
         )
         return entry
     entry.state, entry.found, entry.epoch = "done", True, entry.epochs
@@ -121,20 +123,6 @@ def _find_copies(entries: list[Entry]) -> None:
 
 def _key(entry: Entry) -> str:
     return entry.task.key if isinstance(entry.task, Cell) else entry.task.title
-
-
-def differences(cell: Cell, record: FoldRecord) -> list[str]:
-    """In what a result.json is not that of `cell`; its images' and number format's digest is checked when it is run."""
-    changes = setting_changes(record.experiment.model_dump(mode="json"), cell.experiment.model_dump(mode="json"))
-    pairs = {
-        "dataset": (record.dataset, cell.dataset),
-        "protocol": (record.protocol, cell.protocol),
-        "fold": (record.fold, cell.fold),
-    }
-    return [
-        *(f"setting {name} ({old}, asked for is {new})" for name, (old, new) in changes.items()),
-        *(name for name, (theirs, own) in pairs.items() if theirs != own),
-    ]
 
 
 def read_epoch(entry: Entry) -> None:

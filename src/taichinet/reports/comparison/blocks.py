@@ -16,11 +16,12 @@ from taichinet.datasets.folds import PROTOCOLS
 from taichinet.evaluation.statistics import PairedTest, compare_pairs, holm
 from taichinet.evaluation.uncertainty import RESAMPLES
 from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.identity import recipe_settings
 from taichinet.experiments.paper import Column, PaperPart, PaperRow, PaperTable
 from taichinet.experiments.recipes.catalogue import SCALES, get_recipe, list_recipes
 from taichinet.experiments.records import ScoreRecord
 from taichinet.reports.comparison.groups import KnownGroups
-from taichinet.reports.comparison.runs import Method, Selection, comparable_settings
+from taichinet.reports.comparison.runs import Method, Selection
 from taichinet.reports.departures import choices_not_printed, departures
 
 REFERENCE = "taichinet"
@@ -82,7 +83,7 @@ def recipe_of(scale: str, row: PaperRow, part: PaperPart) -> Experiment:
 
 def changed_settings(method: Method, recipe: Experiment) -> list[str]:
     """What `method` has otherwise than `recipe`, as `training.epochs 2 (recipe: 4)`."""
-    wanted, given = comparable_settings(recipe), comparable_settings(method.experiment)
+    wanted, given = recipe_settings(recipe), recipe_settings(method.experiment)
     keys = [key for key in (*wanted, *given) if wanted.get(key) != given.get(key)]
     return [f"{key} {given.get(key)} (recipe: {wanted.get(key)})" for key in dict.fromkeys(keys)]
 

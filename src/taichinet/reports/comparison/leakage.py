@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from taichinet.evaluation.uncertainty import RESAMPLES, Interval, bootstrap_difference, bootstrap_mean
+from taichinet.experiments.identity import recipe_settings
 from taichinet.reports.comparison.groups import KnownGroups
-from taichinet.reports.comparison.runs import Method, Selection, comparable_settings
+from taichinet.reports.comparison.runs import Method, Selection
 
 COMPARED = ("dice", "jaccard", "accuracy", "precision", "sensitivity", "hd95")
 
@@ -109,5 +110,5 @@ def _alike(one: Method, other: Method) -> bool:
         one.name == other.name
         and one.first.file.dataset_digest == other.first.file.dataset_digest
         and one.first.file.dataset == other.first.file.dataset
-        and comparable_settings(one.experiment) == comparable_settings(other.experiment)
+        and recipe_settings(one.experiment) == recipe_settings(other.experiment)
     )

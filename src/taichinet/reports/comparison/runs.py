@@ -19,6 +19,7 @@ import pandas as pd
 from taichinet.errors import DataError
 from taichinet.evaluation.undefined import EmptyTruthPolicy, ImageSize, empty_ground_truth, resolve_undefined_scores
 from taichinet.experiments.experiment import Experiment
+from taichinet.experiments.identity import recipe_settings
 from taichinet.experiments.records import (
     SCORES_FILE,
     SUMMARY_FILE,
@@ -32,19 +33,9 @@ from taichinet.experiments.records import (
     read_record,
     read_scores,
 )
-from taichinet.reports.departures import flat_settings
 from taichinet.reports.summaries import find_summaries
 
 FOREIGN = "on-"
-NO_RECIPE = (
-    "name",
-    "training.seed",
-    "mining.seed",
-    "options.num_classes",
-    "training.precision",
-    "training.channels_last",
-)
-"""What decides no recipe: its seed, the data set's number of regions, and how the machine stores a number."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +221,7 @@ def pool(runs: Sequence[Run]) -> list[Method]:
         file = run.file
         normal = file.experiment.data.include_normal
         study = (file.dataset, file.dataset_digest, run.tested_on, normal, file.protocol, _folds(file))
-        settings = tuple(sorted((key, str(value)) for key, value in comparable_settings(file.experiment).items()))
+        settings = tuple(sorted((key, str(value)) for key, value in recipe_settings(file.experiment).items()))
         methods.setdefault((run.base, *study, settings), []).append(run)
     for members in methods.values():
         seeds: dict[int, Run] = {}
@@ -242,11 +233,6 @@ def pool(runs: Sequence[Run]) -> list[Method]:
                     "holds each run once."
                 )
     return [Method(tuple(members)) for members in methods.values()]
-
-
-def comparable_settings(experiment: Experiment) -> dict[str, object]:
-    """Every setting by its dotted key but those in which the runs of one method may differ."""
-    return {key: value for key, value in flat_settings(experiment).items() if key not in NO_RECIPE}
 
 
 def _folds(file: StudyRecord) -> str:
