@@ -25,6 +25,7 @@ from taichinet.evaluation.aggregate import aggregate
 from taichinet.evaluation.confidence import ConfidenceKeeper, ImageConfidence, measure_confidence
 from taichinet.evaluation.detection import peak_probability
 from taichinet.evaluation.undefined import POLICIES, SCORES, SUFFIX
+from taichinet.experiments import scoring
 from taichinet.experiments.card import ValidationCard
 from taichinet.experiments.external import (
     Extras,
@@ -238,12 +239,15 @@ def test_a_finished_run_tells_its_own_result_on_lesion_images(tmp_path: Path) ->
     assert len(own.rows) == 5
 
 
-def test_a_network_is_measured_in_the_pass_that_scores_it_whatever_the_batches(tmp_path: Path) -> None:
+def test_a_network_is_measured_in_the_pass_that_scores_it_whatever_the_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     manifest = read_busi(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, height=64, width=80))
     network, data = tiny_network(), prepare(manifest, 32, 1)
     whole, pairs = ConfidenceKeeper("lesion"), ConfidenceKeeper("lesion")
     score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=whole)
-    score_images(network, manifest, data, 0, FLOAT32_CPU, batch_size=2, on_region=pairs)
+    monkeypatch.setattr(scoring, "BATCH_SIZE", 2)
+    score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=pairs)
     assert tuple(whole.by_key) == tuple(pairs.by_key) == data.keys
     assert [one.whole.total for one in whole.by_key.values()] == [32 * 32] * 5
     assert [sum(one.whole.lesion_pixels) for one in whole.by_key.values()] == data.lesion.flatten(1).sum(1).tolist()

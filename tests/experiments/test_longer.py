@@ -18,7 +18,7 @@ from taichinet.datasets.prepared import prepare
 from taichinet.datasets.readers.busi import read_busi
 from taichinet.errors import FoldError, TaiChiNetError, WeightsError
 from taichinet.experiments import longer
-from taichinet.experiments.cross_validate import Study, train_folds
+from taichinet.experiments.cross_validate import Callbacks, Study, train_folds
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.records import FoldResult, read_fold
 from taichinet.experiments.study_data import StudyData
@@ -73,7 +73,7 @@ class Runs:
         if key not in self.trained:
             out = self.trained[key] = self.root / str(len(self.trained))
             with nullcontext() if epoch is None else pytest.raises(PowerCutError):
-                train(self.study, experiment, out, on_epoch=cut_after(epoch or 0))
+                train(self.study, experiment, out, callbacks=Callbacks(on_epoch=cut_after(epoch or 0)))
         return self.trained[key]
 
 
@@ -125,8 +125,9 @@ def test_a_longer_run_equals_one_that_was_never_shorter(
         study,
         epochs(experiment, more),
         tmp_path,
-        on_epoch=lambda phase, row, _: heard.append((phase, row["epoch"])),
-        on_longer=lines.append,
+        callbacks=Callbacks(
+            on_epoch=lambda phase, row, _: heard.append((phase, row["epoch"])), on_extension=lines.append
+        ),
     )
     done = 2 if interrupted else 3
     assert heard == [("train", epoch) for epoch in range(done + 1, more + 1)]
@@ -141,7 +142,7 @@ def test_a_longer_run_equals_one_that_was_never_shorter(
 def test_finished_and_unfinished_folds_of_a_study_go_on_together(study: StudyData, runs: Runs, tmp_path: Path) -> None:
     runs.copy(PLAIN, tmp_path / "grown")
     with pytest.raises(PowerCutError):
-        train(study, PLAIN, tmp_path / "grown", (1,), on_epoch=cut_after(1))
+        train(study, PLAIN, tmp_path / "grown", (1,), callbacks=Callbacks(on_epoch=cut_after(1)))
     grown = resume(study, epochs(PLAIN, 5), tmp_path / "grown", (0, 1))
     undisturbed = train(study, epochs(PLAIN, 5), tmp_path / "undisturbed", (0, 1))
     for one, other in zip(grown.folds, undisturbed.folds, strict=True):

@@ -386,9 +386,12 @@ class Oracle(torch.nn.Module):
         return Prediction(positive=20 * (2 * answer - 1), negative=torch.full_like(answer, 20.0))
 
 
-def test_scores_compare_at_network_size_and_with_the_mask_as_drawn(study: Study) -> None:
+def test_scores_compare_at_network_size_and_with_the_mask_as_drawn(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = study.data
-    frame = score_images(Oracle(data.lesion), study.manifest, data, 3, FLOAT32_CPU, batch_size=4).rows.set_index("key")
+    monkeypatch.setattr(scoring, "BATCH_SIZE", 4)
+    frame = score_images(Oracle(data.lesion), study.manifest, data, 3, FLOAT32_CPU).rows.set_index("key")
     assert list(frame.index) == list(data.keys)
     for row, sample in enumerate(study.manifest.samples):
         scores = frame.loc[sample.key]
@@ -427,7 +430,8 @@ def test_the_inference_time_is_the_networks_alone_and_not_misled_by_a_slow_start
     monkeypatch.setattr(scoring, "predict_batches", slow)
     monkeypatch.setattr(scoring.time, "perf_counter", lambda: now)
     twelve = study.data.subset(study.data.keys[:12])
-    scored = score_images(Oracle(twelve.lesion), study.manifest, twelve, 0, FLOAT32_CPU, batch_size=4)
+    monkeypatch.setattr(scoring, "BATCH_SIZE", 4)
+    scored = score_images(Oracle(twelve.lesion), study.manifest, twelve, 0, FLOAT32_CPU)
     assert scored.inference_seconds_per_image == 2 / 4
 
 

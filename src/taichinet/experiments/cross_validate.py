@@ -54,58 +54,83 @@ class Study:
     summary: Summary
 
 
+@dataclass(frozen=True)
+class Callbacks:
+    """Functions that `train_folds` calls.
+
+    Attributes:
+        on_fold: Called with the index of each fold before its training.
+        on_epoch: Called after each epoch, see `run_fold`.
+        on_extension: Called with a sentence if completed epochs are extended.
+    """
+
+    on_fold: Callable[[int], None] = lambda fold: None
+    on_epoch: OnEpoch = lambda phase, row, epochs: None
+    on_extension: Callable[[str], None] = lambda line: None
+
+
 def train_folds(
     experiment: Experiment,
     study: StudyData,
     folds: Sequence[int],
     out: Path,
     existing: Existing = "refuse",
-    on_fold: Callable[[int], None] = lambda fold: None,
-    on_epoch: OnEpoch = lambda phase, row, epochs: None,
-    on_longer: Callable[[str], None] = lambda line: None,
+    callbacks: Callbacks | None = None,
     keep_checkpoints: bool = False,
 ) -> Study:
-    """Train and score `folds` one after the other, then summarise every fold of the study that is done.
+    """Train and score folds one after the other, and summarise all completed folds of the study.
 
-    `existing` says what happens to run folders that are there already: refused (nothing is ever lost by a typing
-    error), resumed, or replaced. Resumed with more epochs they are extended, all or none of `folds`, and `on_longer` is
-    called with the line that says so; finished folds can be extended if `keep_checkpoints` was true.
+    Args:
+        experiment: The recipe.
+        study: The data set and its folds.
+        folds: Indices of the folds to train.
+        out: Folder of all runs.
+        existing: Whether to refuse, resume or overwrite existing run folders. If runs are resumed with more epochs,
+            either all of `folds` are extended or none.
+        callbacks: Functions to call during the training.
+        keep_checkpoints: Whether the newest checkpoint of a completed fold is kept, so that it can be extended.
+
+    Returns:
+        The completed folds and their summary.
+
+    Raises:
+        FoldError: A run folder exists and `existing` is "refuse", or holds a run of other settings, images or folds.
+        SettingError, WeightsError, LockedError: As `run_fold`.
     """
+    callbacks = callbacks or Callbacks()
     experiment = fitted_to(experiment, study.manifest)
     folder = study_folder(experiment, study.plan, out)
-    jobs = [
-        FoldJob(
-            experiment,
-            study,
-            fold,
-            run := folder / f"fold-{fold}",
-            out / "mining",
-            teacher_folder(experiment, run),
-            resume=existing == "resume",
-            keep_checkpoint=keep_checkpoints,
-        )
-        for fold in folds
-    ]
+    jobs = []
+    for fold in folds:
+        run, resume = folder / f"fold-{fold}", existing == "resume"
+        teacher = teacher_folder(experiment, run)
+        jobs.append(FoldJob(experiment, study, fold, run, out / "mining", teacher, resume, keep_checkpoints))
+    _prepare_existing_runs(jobs, folder, existing, callbacks)
+    for job in jobs:
+        callbacks.on_fold(job.fold)
+        run_fold(job, callbacks.on_epoch)
+        summarise_study(folder)
+    return summarise_study(folder)
+
+
+def _prepare_existing_runs(jobs: Sequence[FoldJob], folder: Path, existing: Existing, callbacks: Callbacks) -> None:
+    """Refuse existing runs, mark them as incomplete to overwrite them, or extend them to more epochs."""
     for job in jobs:
         if existing == "refuse" and _has_work(job.folder):
             raise FoldError(
-                f"{job.folder} holds a training already. Resume it with --resume, replace it with --overwrite, or give "
-                "another --out."
+                f"{job.folder} already contains a training. Resume it with --resume, replace it with --overwrite, or "
+                "give another --out."
             )
         if existing == "overwrite":
             (job.folder / RESULT_FILE).unlink(missing_ok=True)
-    extensions = [found for job in jobs if existing == "resume" and (found := find_extension(job)) is not None]
-    refuse_other_study(folder, experiment, study.plan, {extension.job.folder for extension in extensions})
+    candidates = [find_extension(job) for job in jobs] if existing == "resume" else []
+    extensions = [extension for extension in candidates if extension is not None]
+    refuse_other_study(folder, jobs[0].experiment, jobs[0].study.plan, {e.job.folder for e in extensions})
     for extension in extensions:
         extension.apply()
     if extensions:
-        runs = ", ".join(f"{one.job.folder.name} from {one.finished} of {one.started_with}" for one in extensions)
-        on_longer(f"Extends the training to {experiment.training.epochs} epochs: {runs}.")
-    for job in jobs:
-        on_fold(job.fold)
-        run_fold(job, on_epoch)
-        summarise_study(folder)
-    return summarise_study(folder)
+        runs = ", ".join(f"{e.job.folder.name} from {e.finished} of {e.started_with}" for e in extensions)
+        callbacks.on_extension(f"Extends the training to {jobs[0].experiment.training.epochs} epochs: {runs}.")
 
 
 def summarise_study(folder: Path) -> Study:

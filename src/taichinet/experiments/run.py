@@ -1,9 +1,8 @@
-"""run_fold: one fold from data to scores, with its run folder; the middle of the way from command to backward().
+"""run_fold: train and score one fold, and write its run folder.
 
-A run folder holds: experiment.yaml (all settings), history.csv (a row an epoch), weights/ (the selected epoch),
-scores.csv (a row a test image), seen.safetensors (thumbnails of the images that trained), result.json (summary and
-provenance), and checkpoint.pt until the fold has ended, or,
-with `keep_checkpoint`, for good.
+A run folder contains experiment.yaml (all settings), history.csv (one row per epoch), weights/ (of the selected epoch),
+scores.csv (one row per test image), seen.safetensors (thumbnails of the training images), result.json (summary and
+provenance), and checkpoint.pt, which is removed when the fold is complete unless `keep_checkpoint` is set.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,11 @@ from taichinet.models.taichinet.network import TaiChiNet, without_training_parts
 from taichinet.models.weights import WeightsConfig, save_weights
 from taichinet.storage.atomic import remove_leftovers, write_text
 from taichinet.storage.lock import locked
-from taichinet.training.checkpoint import clear_checkpoints, load_checkpoint
+from taichinet.training.checkpoint import CheckpointFolder, clear_checkpoints, load_checkpoint
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
 from taichinet.training.fit import FitResult, TrainingData, fit, refuse_idle_ranks
 
+HISTORY_FILE = "history.csv"
 OnEpoch = Callable[[str, dict[str, Any], int], None]
 
 
@@ -76,19 +77,35 @@ def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) 
         FoldError, WeightsError: The folder holds a fold or checkpoint of other settings, images or folds.
         SettingError: The settings do not fit the data set, or the training became non-finite.
     """
+    experiment = job.experiment
     with locked(job.folder / "lock") as lock:
-
-        def verified(phase: str, row: dict[str, Any], epochs: int) -> None:
-            lock.verify()
-            on_epoch(phase, row, epochs)
-
         remove_leftovers(job.folder)
-        refuse_idle_ranks(job.experiment.training, job.device_config)  # before the mining, which takes hours
+        refuse_idle_ranks(experiment.training, job.device_config)  # before the mining stage, which takes hours
         if job.resume and (job.folder / RESULT_FILE).exists():
             return read_fold(job.folder, job.identity, _change(job))
         start = _prepare_folder(job)
-        trained = _train(job, start, verified)
-        return _score_and_record(job, trained, start)
+
+        def after_epoch(phase: str, epochs: int, row: dict[str, Any]) -> None:
+            lock.verify()
+            if phase == "train":
+                _record_epoch(job.folder, row, start)
+            on_epoch(phase, row, epochs)
+
+        train = job.study.prepared.subset(job.split.train)
+        mined = _mine(job, train, partial(after_epoch, "mine", experiment.mining.epochs))
+        torch.manual_seed(experiment.training.seed)
+        network = create_model(experiment.model, **experiment.options)
+        fitted = fit(
+            network,
+            _training_data(job, train, mined),
+            experiment.objective,
+            experiment.training,
+            job.device_config,
+            CheckpointFolder(job.folder, job.identity, job.resume),
+            partial(after_epoch, "train", experiment.training.epochs),
+        )
+        write_text(job.folder / HISTORY_FILE, pd.DataFrame(fitted.history).to_csv(index=False))
+        return _score_and_record(job, _Trained(network, fitted, mined), start)
 
 
 @dataclass(frozen=True)
@@ -126,7 +143,7 @@ def _prepare_folder(job: FoldJob) -> _Start:
         load_checkpoint(folder, identity, change=_change(job))
     folder.mkdir(parents=True, exist_ok=True)
     if not job.resume:
-        for name in (RESULT_FILE, SCORES_FILE, "history.csv", "seconds"):
+        for name in (RESULT_FILE, SCORES_FILE, HISTORY_FILE, "seconds"):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "weights", ignore_errors=True)
         clear_checkpoints(folder)
@@ -134,45 +151,27 @@ def _prepare_folder(job: FoldJob) -> _Start:
     return start
 
 
-def _train(job: FoldJob, start: _Start, on_epoch: OnEpoch) -> _Trained:
-    experiment, split, prepared = job.experiment, job.split, job.study.prepared
-    train = prepared.subset(split.train)
-    mined = _mine(job, train, on_epoch)
-    torch.manual_seed(experiment.training.seed)
-    network = create_model(experiment.model, **experiment.options)
-    history = job.folder / "history.csv"
+def _record_epoch(folder: Path, row: dict[str, Any], start: _Start) -> None:
+    history = folder / HISTORY_FILE
+    earlier = history.read_text(encoding="utf-8") if history.exists() else ""
+    write_text(history, earlier + pd.DataFrame([row]).to_csv(header=not earlier, index=False))
+    write_text(folder / "seconds", str(start.seconds()))
 
-    def record_epoch(row: dict[str, Any]) -> None:
-        earlier = history.read_text(encoding="utf-8") if history.exists() else ""
-        write_text(history, earlier + pd.DataFrame([row]).to_csv(header=not earlier, index=False))
-        write_text(job.folder / "seconds", str(start.seconds()))
-        on_epoch("train", row, experiment.training.epochs)
 
-    data = TrainingData(
+def _training_data(job: FoldJob, train: Prepared, mined: MinedRegions | None) -> TrainingData:
+    split = job.split
+    return TrainingData(
         train=train,
-        validation=prepared.subset(split.validation),
+        validation=job.study.prepared.subset(split.validation),
         regions=None if mined is None else mined.regions,
-        augmentation=experiment.data.augmentation,
+        augmentation=job.experiment.data.augmentation,
         teacher_probability=None
         if job.teacher is None
         else predict_teacher(job.teacher, train, split, job.device_config),
     )
-    fitted = fit(
-        network,
-        data,
-        experiment.objective,
-        experiment.training,
-        job.device_config,
-        job.folder,
-        job.identity,
-        job.resume,
-        record_epoch,
-    )
-    write_text(history, pd.DataFrame(fitted.history).to_csv(index=False))
-    return _Trained(network, fitted, mined)
 
 
-def _mine(job: FoldJob, train: Prepared, on_epoch: OnEpoch) -> MinedRegions | None:
+def _mine(job: FoldJob, train: Prepared, on_epoch: Callable[[dict[str, Any]], None]) -> MinedRegions | None:
     experiment = job.experiment
     if experiment.training.strategy == "plain":
         return None
@@ -181,7 +180,7 @@ def _mine(job: FoldJob, train: Prepared, on_epoch: OnEpoch) -> MinedRegions | No
         experiment.mining,
         experiment.data.augmentation,
         job.mining_cache,
-        lambda row: on_epoch("mine", row, experiment.mining.epochs),
+        on_epoch,
         job.device_config,
     )
     refuse_leakage(mined.provenance, (*job.split.validation, *job.split.test))

@@ -23,6 +23,7 @@ from taichinet.training.device import DeviceConfig
 from taichinet.training.loop import predict_batches
 
 AT_NATIVE_SIZE = "_native"
+BATCH_SIZE = 16
 
 # Called with key, region, lesion probability float (S, S) and mask bool (S, S), both at network size.
 OnRegion = Callable[[str, str, NDArray[np.floating], NDArray[np.bool_]], None]
@@ -47,7 +48,6 @@ def score_images(
     fold: int,
     device_config: DeviceConfig,
     threshold: float = 0.5,
-    batch_size: int = 16,
     on_region: OnRegion | None = None,
 ) -> ScoredImages:
     """A row for each sample of `data` and region: key, label, fold, region and every score of `score_mask`, twice.
@@ -61,7 +61,7 @@ def score_images(
     samples = {sample.key: sample for sample in manifest.samples}
     rows, seconds = [], []
     position = 0
-    for batch in data.batches(batch_size):
+    for batch in data.batches(BATCH_SIZE):
         began = time.perf_counter()
         (prediction,) = predict_batches(network, [batch], device_config)  # one at a time: no map outlives its batch
         seconds.append((time.perf_counter() - began) / len(batch.image))

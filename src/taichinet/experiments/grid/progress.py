@@ -83,8 +83,8 @@ def _cell_entry(cell: Cell) -> Entry:
         settings = (f"setting {name} ({old}, requested: {new})" for name, (old, new) in different.settings.items())
         entry.state = "failed"
         entry.note = (
-            f"{cell.folder} holds a result of another {' and '.join([*settings, *different.fields])}. It is not changed: "
-            "give another --out, or the settings that it was made with, or move it away."
+            f"{cell.folder} holds a result of another {' and '.join([*settings, *different.fields])}. It is kept: give "
+            "another --out, or the settings that it was made with, or move it away."
         )
         return entry
     entry.state, entry.found, entry.epoch = "done", True, entry.epochs
