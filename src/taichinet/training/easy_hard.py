@@ -249,8 +249,8 @@ def refuse_leakage(provenance: Provenance, held_out: Iterable[str]) -> None:
     if leaked:
         raise FoldError(
             f"{len(leaked)} held-out images took part in mining the easy and hard regions "
-            f"({', '.join(leaked[:3])}{', ...' if len(leaked) > 3 else ''}), which would bias the scores. Mine again on "
-            "the training part of this fold."
+            f"({', '.join(leaked[:3])}{', ...' if len(leaked) > 3 else ''}), which would bias the scores. Mine again "
+            "on the training part of this fold."
         )
 
 

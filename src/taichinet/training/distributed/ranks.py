@@ -124,7 +124,7 @@ class Ranks:
         except RuntimeError as error:  # common base class of the errors of all backends
             raise ProcessError(
                 f"Process {self.rank} of {self.size} lost contact with the others ({str(error).splitlines()[0]}). "
-                "The first process that exited reports the reason above or in its own log. Start all again with --resume."
+                "The first process that exited reports the reason above or in its log. Start all again with --resume."
             ) from error
 
 
