@@ -89,7 +89,7 @@ def vary(experiment: Experiment, changes: Mapping[str, object]) -> Experiment:
                 raise unknown_name("setting", key, tuple(flat_settings(experiment)), _WHERE)
             place = place[parent]
             known = tuple(place)
-        if parents != ["options"] and last not in known:
+        if parents not in (["options"], ["objective", "terms"]) and last not in known:
             raise unknown_name("setting", key, tuple(flat_settings(experiment)), _WHERE)
         place[last] = value
     try:

@@ -24,10 +24,11 @@ from taichinet.storage.digest import digest_bytes, digest_json
 
 EPOCHS = "training.epochs"
 # (section, key, default): settings that were added after runs were made. Their default is excluded from the digest.
-LATER_SETTINGS = (
+LATER_SETTINGS: tuple[tuple[str, str, Any], ...] = (
     ("training", "accumulate", 1),
     ("mining", "accumulate", 1),
     ("objective", "taught_weight", 1.0),
+    ("objective", "terms", {}),
     ("", "teacher", None),
 )
 STUDY_FIELDS = ("dataset_digest", "protocol", "folds", "fold_seed")
@@ -82,8 +83,11 @@ def computation_key(experiment: Experiment, content_digest: str, split: Split, p
         split: Training, validation and test keys.
         plan: The fold plan.
     """
+    settings = experiment.model_dump(mode="json", exclude={"name"})
+    if not settings["objective"]["terms"]:  # added after the keys of grids were published
+        del settings["objective"]["terms"]
     content = [
-        experiment.model_dump(mode="json", exclude={"name"}),
+        settings,
         [content_digest, split.train, split.validation, split.test, plan.protocol],
         pretrained_digests(experiment.options),
     ]
