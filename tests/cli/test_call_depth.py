@@ -14,7 +14,7 @@ from taichinet.cli.train import train
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 
 PACKAGE = Path(taichinet.__file__).parent
-SETTINGS = ["data.size=32", "options.width=2", "training.epochs=1", "data.folds=2", "training.batch_size=2"]
+SETTINGS = ["data.size=32", "options.width=2", "training.epochs=1", "data.folds=2", "data.validation_share=0.5"]
 
 
 class BackwardError(Exception):
@@ -30,7 +30,7 @@ def test_at_most_five_frames_from_the_command_to_backward(tmp_path: Path, monkey
         raise BackwardError
 
     monkeypatch.setattr(torch.Tensor, "backward", backward)
-    data = write_phantom_busi(tmp_path / "data", 3, 3, 0, seed=1, height=64, width=64)
+    data = write_phantom_busi(tmp_path / "data", 6, 6, 0, seed=1, height=64, width=64)
     with pytest.raises(BackwardError):
         train("short-unet", f"busi={data}", [0], assignments=SETTINGS, out=tmp_path / "runs")
     stack = [

@@ -15,7 +15,7 @@ from PIL import Image
 from taichinet.errors import SettingError
 from taichinet.evaluation.calibration import pool
 from taichinet.evaluation.uncertainty import Interval
-from taichinet.experiments.card import Comparison, ValidationCard, WorstCase
+from taichinet.experiments.validation_card import Comparison, ValidationCard, WorstCase
 from taichinet.reports.document.model import Cell, Facts, Note, Points, Table
 from taichinet.reports.plain_reading import NOT_A_DEVICE, out_of, plain_reading
 from taichinet.reports.validation_card import card_html, card_markdown, write_card

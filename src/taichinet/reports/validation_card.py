@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from taichinet.errors import SettingError
-from taichinet.experiments.card import ValidationCard
+from taichinet.experiments.validation_card import ValidationCard
 from taichinet.reports.document.html import document_html
 from taichinet.reports.document.markdown import document_markdown
 from taichinet.reports.validation_sections import card_document

@@ -8,8 +8,8 @@ from functools import partial
 from taichinet.evaluation.calibration import UNCERTAIN, Calibration
 from taichinet.evaluation.uncertainty import LEVEL, Interval
 from taichinet.evaluation.undefined import EmptyTruthPolicy
-from taichinet.experiments.card import GroupCard, ValidationCard
 from taichinet.experiments.records import network_title
+from taichinet.experiments.validation_card import GroupCard, ValidationCard
 from taichinet.reports.document.format import EMPTY, LONG, counted, digits_of, number
 from taichinet.reports.document.model import (
     Block,

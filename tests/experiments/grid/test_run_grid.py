@@ -18,7 +18,7 @@ from experiments.grid.grids import SETTINGS, phantoms, suite, tiny_grid
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.experiments.grid.cells import Cell, count_images, name_data, plan_grid
 from taichinet.experiments.grid.executors import Processes, Serial
-from taichinet.experiments.grid.progress import Progress, look
+from taichinet.experiments.grid.progress import Progress, read_progress
 from taichinet.experiments.grid.run_grid import run_grid
 from taichinet.experiments.grid.work import Task, TaskResult, run_task
 from taichinet.experiments.records import read_fold
@@ -37,7 +37,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(data: Path, out: Path, *recipes: str, executor: Any = None, **changes: Any) -> Progress:
     grid = tiny_grid(data, out, *recipes, **changes)
-    return run_grid(look(grid.cells, grid.transfers), executor or Serial(), tick_seconds=0.05, busy_seconds=0.2)
+    return run_grid(
+        read_progress(grid.cells, grid.transfers), executor or Serial(), tick_seconds=0.05, busy_seconds=0.2
+    )
 
 
 def states(progress: Progress) -> list[str]:
@@ -55,7 +57,7 @@ def test_what_is_done_is_never_done_again(data: Path, tmp_path: Path) -> None:
     heard: list[int] = []
     again = run(data, tmp_path, "unet", "model-3", executor=Serial(lambda phase, row, epochs: heard.append(1)))
     assert states(again) == ["done", "done"]
-    assert all(entry.found for entry in again.entries)
+    assert all(entry.done_before for entry in again.entries)
     assert not heard
     assert stamps(tmp_path) == before
     assert (tmp_path / "busi/short-unet/grouped/summary.json").is_file()
@@ -101,8 +103,8 @@ def test_an_interrupted_grid_goes_on_where_it_stopped_and_ends_alike(data: Path,
     with pytest.raises(PowerCutError):
         run(data, tmp_path / "cut", "taichinet", executor=Serial(cut))
     grid = tiny_grid(data, tmp_path / "cut", "taichinet")
-    progress = look(grid.cells, grid.transfers)
-    assert progress.entries[0].note == "half trained: epoch 1"
+    progress = read_progress(grid.cells, grid.transfers)
+    assert progress.entries[0].note == "interrupted after epoch 1"
     heard: list[tuple[str, int]] = []
     executor = Serial(lambda phase, row, epochs: heard.append((phase, row["epoch"])))
     assert states(run_grid(progress, executor)) == ["done"]
@@ -126,7 +128,7 @@ def test_what_fails_stops_no_other_and_what_needs_it_fails_with_its_name(data: P
     bad = {**SETTINGS_OF_ONE_EPOCH, "objective.positive_weight": 1e39, "training.batch_size": 3}
     grid = tiny_grid(data, tmp_path, "unet", "model-1", test_on=("busi",), set=bad)
     good = tiny_grid(data, tmp_path, "model-3", set=SETTINGS_OF_ONE_EPOCH)
-    progress = run_grid(look((*grid.cells, *good.cells), grid.transfers), Serial())
+    progress = run_grid(read_progress((*grid.cells, *good.cells), grid.transfers), Serial())
     assert states(progress) == ["failed", "failed", "done", "failed", "failed"]
     assert "learning rate" in progress.entries[0].note
     assert progress.entries[1].note == "the same training failed as busi short-unet grouped fold 0"
@@ -216,7 +218,11 @@ def test_a_cell_that_another_command_works_on_is_waited_for(data: Path, tmp_path
 
     seen: list[str] = []
     progress = run_grid(
-        look((cell,), ()), Elsewhere(), lambda p: seen.append(p.entries[0].state), tick_seconds=0.05, busy_seconds=0.1
+        read_progress((cell,), ()),
+        Elsewhere(),
+        lambda p: seen.append(p.entries[0].state),
+        tick_seconds=0.05,
+        busy_seconds=0.1,
     )
     assert "elsewhere" in seen
     assert states(progress) == ["done"]

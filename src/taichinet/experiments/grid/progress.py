@@ -1,4 +1,4 @@
-"""The state of every cell, read from its run folder: what is done, half trained, or of another identity."""
+"""State of every task of a grid, read from its folder."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ RUNNING: tuple[State, ...] = ("running", "elsewhere")
 
 @dataclass
 class Entry:
-    """A row of the live table. `seconds` were spent on it in all; `note` says why it is what it is.
+    """State of a task.
 
-    `found` is true for what was done before this command; `copies` is the cell whose result it takes.
+    Attributes:
+        seconds: Total time spent on the task.
+        note: Reason of the state.
+        done_before: Whether the task was completed before this command.
+        copy_of: The identical cell whose result is copied; None for a cell that is trained.
+        attempts: Number of attempts that ended because the worker died.
     """
 
     task: Task
@@ -28,40 +33,40 @@ class Entry:
     epoch: int = 0
     epochs: int = 0
     note: str = ""
-    found: bool = False
-    copies: Cell | None = None
+    done_before: bool = False
+    copy_of: Cell | None = None
     attempts: int = 0
 
 
 @dataclass
 class Progress:
-    """All rows; the one thing of a grid that changes."""
+    """State of all tasks of a grid."""
 
     entries: list[Entry]
     studies_failed: list[str] = field(default_factory=list)
 
     def of(self, task: Task) -> Entry:
-        """The row of `task`."""
+        """The entry of `task`."""
         return next(entry for entry in self.entries if entry.task.folder == task.folder)
 
     def count(self, *states: State) -> int:
-        """How many rows are in one of `states`."""
+        """Number of entries in one of `states`."""
         return sum(entry.state in states for entry in self.entries)
 
     @property
     def failed(self) -> list[Entry]:
-        """The rows that failed, in order."""
+        """The entries that failed, in order."""
         return [entry for entry in self.entries if entry.state == "failed"]
 
     def read_epochs(self) -> None:
-        """Bring the rows that run up to date from their folders: works wherever the worker is."""
+        """Update the running entries from their run folders, whatever machine they run on."""
         for entry in self.entries:
             if entry.state in RUNNING:
                 read_epoch(entry)
 
 
-def look(cells: tuple[Cell, ...], transfers: tuple[Transfer, ...]) -> Progress:
-    """The rows of a grid as the folders are now. Nothing is opened but small files."""
+def read_progress(cells: tuple[Cell, ...], transfers: tuple[Transfer, ...]) -> Progress:
+    """Read the state of all tasks from their folders. Only small files are read."""
     entries = [_cell_entry(cell) for cell in cells]
     _find_copies(entries)
     return Progress(entries + [_transfer_entry(transfer) for transfer in transfers])
@@ -71,7 +76,7 @@ def _cell_entry(cell: Cell) -> Entry:
     entry = Entry(cell, epochs=cell.experiment.training.epochs)
     read_epoch(entry)
     if not (cell.folder / RESULT_FILE).exists():
-        entry.note = f"half trained: epoch {entry.epoch}" if entry.epoch else ""
+        entry.note = f"interrupted after epoch {entry.epoch}" if entry.epoch else ""
         return entry
     try:
         record = read_record(cell.folder / RESULT_FILE, FoldRecord, FoldError, "Move the folder away.")
@@ -87,7 +92,7 @@ def _cell_entry(cell: Cell) -> Entry:
             "another --out, or the settings that it was made with, or move it away."
         )
         return entry
-    entry.state, entry.found, entry.epoch = "done", True, entry.epochs
+    entry.state, entry.done_before, entry.epoch = "done", True, entry.epochs
     entry.seconds = 0.0 if record.copied_from else record.wall_seconds
     entry.note = f"as {record.copied_from}" if record.copied_from else ""
     return entry
@@ -102,13 +107,13 @@ def _transfer_entry(transfer: Transfer) -> Entry:
         record = read_record(transfer.folder / SUMMARY_FILE, EvaluationRecord)
     except DataError:  # absent or damaged
         return entry
-    entry.found = weights_of(transfer) <= {network.weights_sha256 for network in record.networks}
-    entry.state = "done" if entry.found else "waiting"
+    entry.done_before = weights_of(transfer) <= {network.weights_sha256 for network in record.networks}
+    entry.state = "done" if entry.done_before else "waiting"
     return entry
 
 
 def _find_copies(entries: list[Entry]) -> None:
-    """Of the cells of one content that which has come farthest is trained; the others take its result."""
+    """Of identical cells, the one with the most completed epochs is trained; the others copy its result."""
     rank = {"done": 1, "failed": -1}
     farthest: dict[str, Entry] = {}
     for entry in entries:
@@ -118,7 +123,7 @@ def _find_copies(entries: list[Entry]) -> None:
     for entry in entries:
         original = farthest[_key(entry)]
         if original is not entry and isinstance(original.task, Cell):
-            entry.copies = original.task
+            entry.copy_of = original.task
 
 
 def _key(entry: Entry) -> str:
@@ -126,7 +131,7 @@ def _key(entry: Entry) -> str:
 
 
 def read_epoch(entry: Entry) -> None:
-    """The finished epochs and seconds of a cell's folder; 0 where nothing is."""
+    """Read the completed epochs and seconds of a cell from its folder."""
     if not isinstance(entry.task, Cell):
         return
     try:

@@ -42,7 +42,7 @@ def run_grid(
                 for number, entry in enumerate(progress.entries)
                 if entry.state in ("waiting", "elsewhere")
                 and number not in running
-                and entry.copies is None
+                and entry.copy_of is None
                 and all(other.state == "done" for other in _needs(progress, entry))
                 and not_before.get(number, 0) <= time.monotonic()
             ]
@@ -91,12 +91,12 @@ def _settle(progress: Progress) -> None:
     for entry in progress.entries:
         if entry.state != "waiting":
             continue
-        if entry.copies is not None:
-            original = progress.of(entry.copies)
+        if entry.copy_of is not None:
+            original = progress.of(entry.copy_of)
             if original.state == "done":
-                _copy(progress, entry, entry.copies)
+                _copy(progress, entry, entry.copy_of)
             elif original.state == "failed":
-                entry.state, entry.note = "failed", f"the same training failed as {entry.copies.title}"
+                entry.state, entry.note = "failed", f"the same training failed as {entry.copy_of.title}"
         elif failed := [other.task.title for other in _needs(progress, entry) if other.state == "failed"]:
             entry.state, entry.note = "failed", f"needs {', '.join(failed)}, which failed"
 
@@ -125,7 +125,7 @@ def _needs(progress: Progress, entry: Entry) -> list[Entry]:
 
 def _summarise_found(progress: Progress) -> None:
     """Studies that were done before: another command may have died between a fold's end and its summary."""
-    found = {e.task.folder.parent: e.task for e in progress.entries if e.found and isinstance(e.task, Cell)}
+    found = {e.task.folder.parent: e.task for e in progress.entries if e.done_before and isinstance(e.task, Cell)}
     for cell in found.values():
         _summarise(progress, cell)
 

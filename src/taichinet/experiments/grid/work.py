@@ -12,11 +12,10 @@ from typing import Any, Literal
 from taichinet.datasets.duplicates.known_images import SEEN_FILE
 from taichinet.errors import FoldError, LockedError, StorageError, TaiChiNetError
 from taichinet.experiments.cross_validate import refuse_other_study
-from taichinet.experiments.evaluation_files import write_evaluation
+from taichinet.experiments.evaluate import evaluate_weights, write_evaluation
 from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, read_fold, write_record, write_settings
-from taichinet.experiments.reevaluate import evaluate_weights
 from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.experiments.study_data import StudyData, open_study_data, teacher_folder
 from taichinet.models.weights import WEIGHTS_FILE

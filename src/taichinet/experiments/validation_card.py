@@ -1,4 +1,4 @@
-"""External validation (Table V, second half): from one network's per-image scores to its ValidationCard."""
+"""External validation (Table V, second half): the content of a validation card, computed from per-image scores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from taichinet.datasets.folds import read_folds
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import aggregate
-from taichinet.evaluation.calibration import pool
+from taichinet.evaluation.calibration import Calibration, pool
 from taichinet.evaluation.confidence import ImageConfidence
 from taichinet.evaluation.detection import detection_auc
 from taichinet.evaluation.uncertainty import RESAMPLES, Interval, bootstrap_difference, bootstrap_mean
@@ -29,15 +29,6 @@ from taichinet.evaluation.undefined import (
     empty_ground_truth,
     resolve_undefined_scores,
 )
-from taichinet.experiments.card import (
-    Cohort,
-    Comparison,
-    GroupCard,
-    NormalCard,
-    Origin,
-    ValidationCard,
-    WorstCase,
-)
 from taichinet.experiments.provenance import source_commit
 from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, read_fold
 from taichinet.groups import cluster_numbers
@@ -48,12 +39,150 @@ COMPARED = ("dice", "jaccard", "precision", "sensitivity", "hd95")
 
 
 @dataclass(frozen=True)
-class InternalResult:
-    """What the weights scored on the lesion images of their own data set that they had not seen, at network size.
+class Origin:
+    """Origin of the weights; None if it is not recorded. `size` is the input resolution in pixels (size x size)."""
 
-    `means` by the names of `SCORES`. `rows` are the per-image scores behind them where they are at hand (a run's
-    scores.csv): only with them has a difference an interval. `groups` are the near-duplicates and patients of the
-    fold plan, drawn together in that interval; None where no plan is found.
+    name: str
+    model: str
+    size: int
+    threshold: float
+    trained_on: str | None = None
+    trained_images: int | None = None
+    trained_on_normal: bool | None = None
+    protocol: str | None = None
+    fold: int | None = None
+    commit: str | None = None
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The scored images, for one region.
+
+    `clusters` is the number of groups that the bootstrap draws (patients, near-duplicates), and the number of images if
+    no groups are known. `note` says which images were excluded and why.
+    """
+
+    dataset: str
+    title: str
+    images_by_class: Mapping[str, int]
+    clusters: int
+    licence: str
+    source: str
+    citation: str
+    digest: str
+    region: str = "lesion"
+    note: str = ""
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return sum(self.images_by_class.values())
+
+
+@dataclass(frozen=True)
+class GroupCard:
+    """Scores of one group, 'lesion', 'all' or a class: means over its images, by name as in `SCORES`.
+
+    `policy` as in `GroupScores`. Both calibrations are None without probabilities.
+    """
+
+    group: str
+    policy: EmptyTruthPolicy | None
+    images: int
+    scores: Mapping[ImageSize, Mapping[str, Interval]]
+    whole: Calibration | None = None
+    uncertain: Calibration | None = None
+
+
+@dataclass(frozen=True)
+class NormalCard:
+    """False positives on normal images: fraction with any predicted pixel, and mean predicted fraction of the area.
+
+    `detection_auc` is NaN without probabilities.
+    """
+
+    images: int
+    false_positive_rate: Interval
+    false_positive_area: Interval
+    detection_auc: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A mean score on the internal test images (of the data set of the training) and on the external images.
+
+    `difference` is external minus internal, over lesion images at input resolution. It has no bounds if only the
+    internal mean is known.
+    """
+
+    score: str
+    internal: float
+    external: float
+    difference: Interval
+
+
+@dataclass(frozen=True)
+class WorstCase:
+    """One of the lesion images with the lowest Dice; `picture` is a PNG from `case_pictures`."""
+
+    key: str
+    label: str
+    dice: float
+    sensitivity: float
+    precision: float
+    picture: bytes | None = None
+
+
+@dataclass(frozen=True)
+class ValidationCard:
+    """One set of weights on one set of images.
+
+    Attributes:
+        lesion: Scores of the lesion images: the main result.
+        by_class: Scores of the classes of lesion images.
+        external: Whether no image of the data set was used in the training, as far as the weights record it.
+        all_images: Scores of all images for both policies; empty without normal images.
+        internal_grouped: Whether near-duplicates and patients of the internal images are known.
+        missed: Number of lesion images without any correctly predicted pixel.
+        worst: The worst cases, worst first.
+        commit: Commit of the code that computed the scores.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
+        made: Further facts as (name, value).
+    """
+
+    origin: Origin
+    cohort: Cohort
+    lesion: GroupCard
+    by_class: tuple[GroupCard, ...]
+    external: bool
+    all_images: tuple[GroupCard, ...] = ()
+    normal: NormalCard | None = None
+    comparison: tuple[Comparison, ...] = ()
+    internal_images: int | None = None
+    internal_grouped: bool = False
+    missed: int = 0
+    worst: tuple[WorstCase, ...] = ()
+    commit: str | None = None
+    resamples: int = RESAMPLES
+    seed: int = 0
+    made: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def overall(self) -> GroupCard:
+        """Scores of all images, including normal images if there are any."""
+        return self.all_images[0] if self.all_images else self.lesion
+
+
+@dataclass(frozen=True)
+class InternalResult:
+    """Scores of the weights on the lesion images of their own test fold, at input resolution.
+
+    Attributes:
+        images: Number of images.
+        means: Mean scores by the names of `SCORES`.
+        rows: Per-image scores, which are needed for intervals of differences.
+        groups: Near-duplicates and patients of the fold plan; None if no plan was found.
     """
 
     images: int
@@ -64,11 +193,15 @@ class InternalResult:
 
 @dataclass(frozen=True)
 class Extras:
-    """What a card can do without.
+    """Optional content of a card.
 
-    `confidences` by key, for calibration and detection; `groups` of keys that are not independent (near-duplicates;
-    patients are read from the manifest); `pictures` as PNG by key, for the worst cases; `note` which images were left
-    out; `made` further facts as (name, value).
+    Attributes:
+        confidences: By key, for calibration and detection.
+        groups: Keys that are not independent (near-duplicates); patients are read from the manifest.
+        internal: The result on the internal test images.
+        pictures: PNG files of the worst cases by key.
+        note: Which images were excluded.
+        made: Further facts as (name, value).
     """
 
     confidences: Mapping[str, ImageConfidence] = field(default_factory=dict)
@@ -85,27 +218,37 @@ def validation_card(
     manifest: Manifest,
     dataset: Dataset,
     extras: Extras | None = None,
-    region: int = 0,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> ValidationCard:
-    """The card of `weights` on the images of `scores`, the rows of `score_images` for one region of `manifest`.
+    """Compute the validation card of one network. Means are over images, as there is one network and no folds.
 
-    `manifest` is the whole data set, also the images that were left out, and `dataset` its entry in the catalogue.
-    Means are over images, not over folds: one network is judged. Raises DataError for a torn table, or confidences
-    that lack images of it.
+    Args:
+        scores: Rows of `score_images` for the first region of the data set.
+        weights: Configuration of the weights.
+        manifest: The whole data set, including images that were not scored.
+        dataset: The catalogue entry of the data set.
+        extras: Optional content.
+        seed: Seed of the bootstrap.
+        resamples: Number of bootstrap resamples.
+
+    Returns:
+        The content of the card.
+
+    Raises:
+        DataError: The table is damaged, has images that are not in the data set, or confidences are missing.
     """
     extras = extras or Extras()
     summary = aggregate(scores)  # refuses torn tables
     rows = scores.assign(key=scores["key"].astype(str)).reset_index(drop=True)
-    _refuse_strangers(rows, manifest, extras)
+    _refuse_unknown_images(rows, manifest, extras)
     rows["cluster"] = cluster_numbers(list(rows["key"]), (*manifest.patients, *extras.groups))
     empty = empty_ground_truth(rows)
     lesion, normal = rows[~empty], rows[empty]
     boot = _Bootstrap(seed, resamples)
     return ValidationCard(
         origin=_origin(weights),
-        cohort=_cohort(rows, manifest, dataset, region, extras.note),
+        cohort=_cohort(rows, manifest, dataset, extras.note),
         external=_is_external(weights, manifest),
         lesion=_group("lesion", lesion, None, boot, extras.confidences),
         by_class=tuple(
@@ -133,7 +276,7 @@ def validation_card(
     )
 
 
-def _cohort(rows: pd.DataFrame, manifest: Manifest, dataset: Dataset, region: int, note: str) -> Cohort:
+def _cohort(rows: pd.DataFrame, manifest: Manifest, dataset: Dataset, note: str) -> Cohort:
     return Cohort(
         dataset=manifest.name,
         title=dataset.title,
@@ -143,20 +286,20 @@ def _cohort(rows: pd.DataFrame, manifest: Manifest, dataset: Dataset, region: in
         source=dataset.source,
         citation=dataset.citation,
         digest=manifest.digest(),
-        region=manifest.regions[region],
+        region=manifest.regions[0],
         note=note,
     )
 
 
 def worst_keys(scores: pd.DataFrame, count: int = WORST) -> tuple[str, ...]:
-    """Keys of the `count` lesion images with the lowest Dice at network size, worst first; equal ones by key."""
+    """Keys of the `count` lesion images with the lowest Dice at input resolution, worst first; ties by key."""
     lesion = scores[~empty_ground_truth(scores)]
     dice = lesion["dice"].fillna(0)
     return tuple(key for _, key in sorted(zip(dice.tolist(), lesion["key"].astype(str), strict=True))[:count])
 
 
 def read_internal(weights_folder: Path) -> InternalResult | None:
-    """The own result of the weights in a run folder, RUN/weights: of its test fold. None outside a finished run."""
+    """The result on the test fold of weights in RUN/weights; None if RUN is not a completed run."""
     run = weights_folder.parent
     if not (run / RESULT_FILE).is_file() or not (run / SCORES_FILE).is_file():
         return None
@@ -168,7 +311,7 @@ def read_internal(weights_folder: Path) -> InternalResult | None:
 
 
 def _plan_groups(run: Path, digest: str) -> tuple[tuple[str, ...], ...] | None:
-    """The groups of these images by OUT/folds, for a run OUT/DATASET/RECIPE/PROTOCOL/fold-k; None without a plan."""
+    """Groups of the fold plans in OUT/folds, for a run OUT/DATASET/RECIPE/PROTOCOL/fold-k; None without a plan."""
     folders = run.absolute().parents
     plans = [read_folds(path) for path in sorted((folders[3] / "folds").glob("*.json"))] if len(folders) > 3 else []
     groups = [plan.groups for plan in plans if plan.digest == digest]
@@ -177,7 +320,7 @@ def _plan_groups(run: Path, digest: str) -> tuple[tuple[str, ...], ...] | None:
 
 @dataclass(frozen=True)
 class _Bootstrap:
-    """Every interval draws from a new generator of the same seed: none depends on which were drawn before."""
+    """Each interval uses a new generator with the same seed, so that it does not depend on the others."""
 
     seed: int
     resamples: int
@@ -202,14 +345,14 @@ def _group(
         size: {score: boot.mean(resolve_undefined_scores(rows, score + suffix, policy), rows) for score in SCORES}
         for size, suffix in SUFFIX.items()
     }
-    kept = [confidences[key] for key in rows["key"]] if confidences else []
+    measured = [confidences[key] for key in rows["key"]] if confidences else []
     return GroupCard(
         group=name,
         policy=policy,
         images=len(rows),
         scores=scores,
-        whole=pool(one.whole for one in kept) if kept else None,
-        uncertain=pool(one.uncertain for one in kept) if kept else None,
+        whole=pool(each.whole for each in measured) if measured else None,
+        uncertain=pool(each.uncertain for each in measured) if measured else None,
     )
 
 
@@ -253,24 +396,24 @@ def _worst_case(rows: pd.DataFrame, key: str, pictures: Mapping[str, bytes]) -> 
 
 
 def _origin(weights: WeightsConfig) -> Origin:
-    told = weights.provenance
-    keys = told.get("train_keys")
+    provenance = weights.provenance
+    keys = provenance.get("train_keys")
     return Origin(
-        name=str(told.get("recipe", weights.model)),
+        name=str(provenance.get("recipe", weights.model)),
         model=weights.model,
         size=weights.size,
         threshold=weights.threshold,
-        trained_on=told.get("dataset"),
+        trained_on=provenance.get("dataset"),
         trained_images=len(keys) if isinstance(keys, list) else None,
-        trained_on_normal=told.get("include_normal"),
-        protocol=told.get("protocol"),
-        fold=told.get("fold"),
-        commit=told.get("commit"),
+        trained_on_normal=provenance.get("include_normal"),
+        protocol=provenance.get("protocol"),
+        fold=provenance.get("fold"),
+        commit=provenance.get("commit"),
     )
 
 
 def _is_external(weights: WeightsConfig, manifest: Manifest) -> bool:
-    """No image of the data set took part in the training; by the data sets' names where no images are recorded."""
+    """Whether no image of the data set was used in the training, by the name of the data set if none are recorded."""
     check = check_leaks(weights.provenance, ImageDigests(manifest))
     if check.by_files or check.by_pixels:
         return not check.known
@@ -278,14 +421,14 @@ def _is_external(weights: WeightsConfig, manifest: Manifest) -> bool:
     return trained_on is not None and trained_on != manifest.name
 
 
-def _refuse_strangers(rows: pd.DataFrame, manifest: Manifest, extras: Extras) -> None:
+def _refuse_unknown_images(rows: pd.DataFrame, manifest: Manifest, extras: Extras) -> None:
     keys = list(rows["key"])
     known = set(manifest.keys)
-    if strangers := [key for key in keys if key not in known]:
+    if unknown := [key for key in keys if key not in known]:
         raise DataError(
-            f"{len(strangers)} of {len(keys)} scored images are not in the data set {manifest.name}. Pass the manifest "
+            f"{len(unknown)} of {len(keys)} scored images are not in the data set {manifest.name}. Pass the manifest "
             "that they were scored from.",
-            strangers,
+            unknown,
         )
     if extras.confidences and (absent := [key for key in keys if key not in extras.confidences]):
         raise DataError(

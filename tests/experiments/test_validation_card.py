@@ -26,16 +26,16 @@ from taichinet.evaluation.confidence import ConfidenceKeeper, ImageConfidence, m
 from taichinet.evaluation.detection import peak_probability
 from taichinet.evaluation.undefined import POLICIES, SCORES, SUFFIX
 from taichinet.experiments import scoring
-from taichinet.experiments.card import ValidationCard
-from taichinet.experiments.external import (
+from taichinet.experiments.records import write_record
+from taichinet.experiments.scoring import score_images
+from taichinet.experiments.validation_card import (
     Extras,
     InternalResult,
+    ValidationCard,
     read_internal,
     validation_card,
     worst_keys,
 )
-from taichinet.experiments.records import write_record
-from taichinet.experiments.scoring import score_images
 from taichinet.inference.predictor import Predictor
 from taichinet.models.weights import LoadedWeights, WeightsConfig
 from taichinet.reports.case_pictures import case_pictures
