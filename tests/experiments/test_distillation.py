@@ -122,7 +122,7 @@ def test_a_teacher_that_saw_held_out_images_is_refused(runs: Runs, part: str, re
 
 def test_a_teacher_of_another_size_is_refused(runs: Runs) -> None:
     train = prepare(runs.study.manifest, 16, 1).subset(runs.split.train)
-    with pytest.raises(FoldError, match=r"\(1, 32, 1\), its pupil \(1, 16, 1\)"):
+    with pytest.raises(FoldError, match=r"\(1, 32, 1\), the student \(1, 16, 1\)"):
         predict_teacher(runs.teacher.folder, train, runs.split, FLOAT32_CPU)
 
 

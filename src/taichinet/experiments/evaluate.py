@@ -39,10 +39,15 @@ ORIGIN = ("recipe", "dataset", "dataset_digest", "include_normal", "protocol", "
 
 @dataclass(frozen=True)
 class ScoredNetwork:
-    """One network of an evaluation: the weights of `folder`, and the images of `manifest` that it was scored on.
+    """One network of an evaluation.
 
-    `confidences` are those of the outermost region, measured in the same pass as the scores. `check` says how the
-    images were compared with those of the training.
+    Attributes:
+        folder: The weights folder.
+        loaded: The weights.
+        manifest: The data set.
+        keys: Keys of the scored images.
+        confidences: Confidences of the outermost region.
+        check: How the images were compared with the training images.
     """
 
     folder: Path
@@ -54,17 +59,17 @@ class ScoredNetwork:
 
     @property
     def device_config(self) -> DeviceConfig:
-        """Where it runs, in the number format of its training."""
+        """Device, and the precision of the training."""
         return choose_device_config(self.loaded.config.provenance.get("precision", "auto"))
 
     def prepare(self) -> Prepared:
-        """The scored images at network size."""
+        """The scored images at input resolution."""
         return prepare(self.manifest.subset(set(self.keys)), self.loaded.config.size, self.loaded.channels)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Per-image scores, their summary, and what was scored: `note` is a sentence. It took `seconds`, reading too."""
+    """Per-image scores, their summary, a note on which images were scored, and the duration including reading."""
 
     scores: pd.DataFrame
     summary: Summary
@@ -74,23 +79,34 @@ class Evaluation:
 
     @property
     def counts(self) -> ImageCounts:
-        """How many images any of the networks was scored on, have an empty mask, and were skipped."""
-        painted = self.scores.groupby("key")["true_pixels"].max()
+        """Number of images that were scored, have an empty mask, and were skipped."""
+        lesion_pixels = self.scores.groupby("key")["true_pixels"].max()
         manifest = self.networks[0].manifest
-        counts = manifest.count_images(int((painted == 0).sum()))
-        return replace(counts, used=len(painted), trained_on=len(manifest.samples) - len(painted))
+        counts = manifest.count_images(int((lesion_pixels == 0).sum()))
+        return replace(counts, used=len(lesion_pixels), trained_on=len(manifest.samples) - len(lesion_pixels))
 
 
 def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None = None) -> Evaluation:
-    """Score the weights of `path` (a study, a run folder, or a weights folder) on the data set at `data`.
+    """Evaluate weights on a data set.
 
-    Images that took part in a network's training or selection are recognised by their bytes and, where the weights
-    record them, by their decoded pixels, whatever their names, and excluded; the note says which comparison was made.
-    So are near-duplicates of them, where the run folder has the training's thumbnails; on the training's own data set,
-    where its folds decide, they are scored and the note tells their number.
-    On its own data set each network is scored on its test fold, on foreign data on all images; there each network of
-    a study makes a fold of the summary, as Table V's second half averages them. `include_normal` None means as in
-    training. Raises FoldError where nothing is left, or folds overlap.
+    Images that were used in the training or selection of a network are found by their bytes and, if recorded, by their
+    decoded pixels, and are excluded. Near-duplicates of these are excluded too if the run folder has the thumbnails of
+    the training; on the data set of the training they are scored, as its folds decide.
+
+    On its own data set, each network is scored on its test fold. On another data set, each network is scored on all
+    images and counts as a fold, as in the second half of Table V.
+
+    Args:
+        path: A study, run folder or weights folder.
+        data: A path, or NAME=PATH.
+        include_normal: Whether to include normal images; None for as in the training.
+
+    Returns:
+        The evaluation.
+
+    Raises:
+        FoldError: No image is left, or the test folds of several networks overlap.
+        WeightsError: The weights cannot be read, or have another number of regions.
     """
     began = time.perf_counter()
     folders = find_weights(path)
@@ -107,8 +123,8 @@ def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None =
         manifest = opened[with_normal].manifest
         if (regions := int(loaded.config.options.get("num_classes", 1))) != len(manifest.regions):
             raise WeightsError(
-                f"The weights in {folder} find {regions} region(s), {manifest.name} has {len(manifest.regions)} "
-                f"({', '.join(manifest.regions)}). Evaluate them on a data set with as many."
+                f"The weights in {folder} have {regions} region(s), but {manifest.name} has {len(manifest.regions)} "
+                f"({', '.join(manifest.regions)}). Use a data set with the same number of regions."
             )
         check = check_leaks(origin, opened[with_normal], read_seen_thumbnails(origin, folder.parent))
         own = bool(check.near) and origin.get("dataset_digest") in (
@@ -123,15 +139,15 @@ def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None =
             fold = fold if len(folders) > 1 else 0
         notes.append(_note(check, own, fold, len(unseen)))
         if not unseen:
-            raise FoldError(f"Every image of {data} took part in the training of {folder}: nothing can be scored.")
+            raise FoldError(f"All images of {data} were used in the training of {folder}. No image is left.")
         keeper = ConfidenceKeeper(manifest.regions[0])
         networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), keeper, check))
         frames.append(_score(networks[-1], fold))
     scores = pd.concat(frames, ignore_index=True)
     if not all(foreign) and bool(scores.duplicated(["key", "region"]).any()):
         raise FoldError(
-            f"Several of the {len(folders)} networks of {path} hold out the same pictures of {data}, so their "
-            f"folds do not add up to one score. Choose one network, e.g. {folders[0]}."
+            f"Test folds of the {len(folders)} networks in {path} have images of {data} in common, so they cannot be "
+            f"averaged over folds. Choose one network, e.g. {folders[0]}."
         )
     summary = aggregate(scores, repeated=all(foreign))
     note = f"Scored {'; '.join(dict.fromkeys(notes))}{f', by each of {len(folders)} networks' * all(foreign)}."
@@ -139,7 +155,7 @@ def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None =
 
 
 def _note(check: LeakCheck, own: bool, fold: int, images: int) -> str:
-    """What was scored, and how it was compared with the training images; claims nothing that was not compared."""
+    """Sentence on which images were scored, and how they were compared with the training images."""
     if check.near:
         of = ", which are scored: the training's folds put them there" if own else " and left out"
         return f"fold {fold}: the {images} images that are not training images ({check.done}{of})"
@@ -161,7 +177,7 @@ def _score(scored: ScoredNetwork, fold: int) -> pd.DataFrame:
 
 
 def find_weights(path: Path) -> tuple[Path, ...]:
-    """The weights folders of a study (all its folds), of a run, or the folder itself."""
+    """The weights folders of a study (all folds) or of a run, or `path` itself; raises WeightsError without weights."""
     if path.name == "model.safetensors":
         path = path.parent
     if (path / CONFIG_FILE).is_file():
@@ -178,14 +194,14 @@ def find_weights(path: Path) -> tuple[Path, ...]:
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
-    """Write both files into `folder`, which is made; what an earlier evaluation left there is replaced."""
+    """Write scores.csv and summary.json to `folder`, replacing those of an earlier evaluation; raises StorageError."""
     with output_files(folder) as temporary:
         scores = write_scores(temporary / SCORES_FILE, evaluation.scores.round(6))
         write_record(temporary / SUMMARY_FILE, evaluation_record(evaluation).model_copy(update={"scores": scores}))
 
 
 def evaluation_record(evaluation: Evaluation) -> EvaluationRecord:
-    """The scores and their origin, for summary.json, without paths of this machine."""
+    """The record for summary.json, without paths of this machine."""
     manifest = evaluation.networks[0].manifest
     return EvaluationRecord(
         dataset=manifest.name,
@@ -202,10 +218,10 @@ def evaluation_record(evaluation: Evaluation) -> EvaluationRecord:
 
 
 def _network(scored: ScoredNetwork) -> NetworkRecord:
-    """Where one network comes from, how many images it was scored on, and its calibration on them."""
+    """Origin of a network, number of scored images, and calibration."""
     config = scored.loaded.config
-    kept = scored.confidences.by_key.values()
-    whole, uncertain = pool(one.whole for one in kept), pool(one.uncertain for one in kept)
+    confidences = scored.confidences.by_key.values()
+    whole, uncertain = pool(c.whole for c in confidences), pool(c.uncertain for c in confidences)
     return NetworkRecord(
         model=config.model,
         options=config.options,

@@ -1,8 +1,7 @@
-"""`train --resume` with more epochs than a run was started with: when it may go on, and how it is made ready for that.
+"""Extension of a run by `train --resume` with more epochs.
 
-The longer run must end with the weights of a run that had that length from the beginning. So its finished epochs must
-be those of the longer run: the same settings, images and folds, a rate that does not depend on the number of epochs,
-and the same curriculum step in each of them.
+The extended run must end with the same weights as a run that had this number of epochs from the beginning. This
+requires the same settings, images and folds, a constant learning rate, and the same curriculum steps.
 """
 
 from __future__ import annotations
@@ -21,9 +20,13 @@ REMEDY = "Give another --out, or replace the run with --overwrite instead of --r
 
 @dataclass(frozen=True)
 class Extension:
-    """A run that was started for `started_with` epochs and can be extended to those of `job`.
+    """A run that can be extended.
 
-    `finished` epochs are done. `identity` is that of the run as it is.
+    Attributes:
+        job: The job with the new number of epochs.
+        started_with: The earlier number of epochs.
+        finished: Number of completed epochs.
+        identity: Identity of the earlier run.
     """
 
     job: FoldJob
@@ -32,11 +35,13 @@ class Extension:
     identity: str
 
     def apply(self) -> None:
-        """Make the run an interrupted one of the longer training, which `run_fold` resumes.
+        """Change the run to an interrupted run with more epochs, which `run_fold` resumes.
 
-        The checkpoints, in which all is kept, are renamed first and the settings are written last: after a kill in
-        between, `find_extension` finds the same extension again. `scores.csv` and `weights/` stay until the end of the
-        longer run. Raises LockedError where another process works in the folder.
+        The checkpoints are changed first and the settings last, so that the extension can be repeated if the process is
+        killed in between. `scores.csv` and `weights/` are kept until the extended run is complete.
+
+        Raises:
+            LockedError: Another process works in the folder.
         """
         folder = self.job.folder
         with locked(folder / "lock"):
@@ -46,15 +51,14 @@ class Extension:
 
 
 def find_extension(job: FoldJob) -> Extension | None:
-    """How the run in the folder of `job` is extended to the epochs of `job`; nothing is written.
+    """Check whether the run in the folder of `job` can be extended to the epochs of `job`. Nothing is written.
 
     Returns:
-        None where no epoch has been finished or the number of epochs is not all that changed: `run_fold` then begins,
-        resumes or refuses.
+        The extension; None if no epoch is complete, or if not only the number of epochs differs.
 
     Raises:
-        FoldError: Fewer epochs are asked for; the finished epochs would not be those of the longer run; or the run has
-            ended and its checkpoint is not kept.
+        FoldError: Fewer epochs are requested, the completed epochs would differ in the longer run, or the checkpoint of
+            a completed run was not kept.
         WeightsError: The checkpoint belongs to other images, masks or folds, or is damaged.
     """
     experiment, folder = job.experiment, job.folder

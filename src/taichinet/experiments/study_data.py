@@ -1,4 +1,4 @@
-"""What the folds of a study share: the data set, its images at network size, the fold plan, and where runs are kept."""
+"""Data shared by all folds of a study: data set, images at input resolution and fold plan; paths of run folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from taichinet.storage.lock import locked
 
 @dataclass(frozen=True)
 class StudyData:
-    """What every fold of a study reads: the samples, their pixels at network size, the fold plan."""
+    """Samples, images at input resolution, and fold plan."""
 
     manifest: Manifest
     prepared: Prepared
@@ -25,16 +25,22 @@ class StudyData:
 
 
 def open_study_data(experiment: Experiment, data: Path | str, protocol: Protocol, out: Path) -> StudyData:
-    """Read the data set at `data` (a path or NAME=PATH), verify or draw its folds under `out`/folds, resize it.
+    """Read a data set, make or verify its fold plan, and resize the images.
 
-    Near-duplicates are searched only where the fold plan does not exist yet (about half a minute for BUSI).
+    Near-duplicates are only searched if the fold plan does not exist (about half a minute for BUSI).
+
+    Args:
+        experiment: The recipe.
+        data: A path, or NAME=PATH.
+        protocol: Fold protocol.
+        out: Folder of all runs; the plan is in `out`/folds and the images are cached in `out`/prepared.
     """
     manifest, plan = open_folds(experiment, data, protocol, out)
     return StudyData(manifest, prepare(manifest, experiment.data.size, experiment.channels, out / "prepared"), plan)
 
 
 def open_folds(experiment: Experiment, data: Path | str, protocol: Protocol, out: Path) -> tuple[Manifest, FoldPlan]:
-    """The data set at `data` and its folds under `out`/folds, drawn by one process where several ask at once."""
+    """The data set at `data` and its fold plan in `out`/folds, which a lock lets only one process make."""
     settings = experiment.data
     manifest = open_dataset(data, include_normal=settings.include_normal)
     dataset = find_dataset(manifest.name)
@@ -47,7 +53,7 @@ def open_folds(experiment: Experiment, data: Path | str, protocol: Protocol, out
 
 
 def fitted_to(experiment: Experiment, manifest: Manifest) -> Experiment:
-    """`experiment` with the number of regions that `manifest` has, where its options leave that open."""
+    """`experiment` with the number of regions of `manifest`, unless its options set it."""
     regions = len(manifest.regions)
     if regions == 1 or "num_classes" in experiment.options:
         return experiment
@@ -55,12 +61,12 @@ def fitted_to(experiment: Experiment, manifest: Manifest) -> Experiment:
 
 
 def study_folder(experiment: Experiment, plan: FoldPlan, out: Path) -> Path:
-    """Where the folds of this recipe on this data set under this protocol lie."""
+    """Folder of the runs of a recipe on a data set with a fold protocol."""
     return out / plan.dataset / experiment.name / plan.protocol
 
 
 def teacher_folder(experiment: Experiment, folder: Path) -> Path | None:
-    """The run folder of the teacher of the fold in `folder`: the same data set, protocol and fold; None without one."""
+    """Run folder of the teacher for the fold in `folder`, or None: same data set, protocol and fold."""
     if experiment.teacher is None:
         return None
     return folder.parents[2] / experiment.teacher / folder.parent.name / folder.name

@@ -1,7 +1,7 @@
-"""What a grid costs: floating-point operations from shapes alone, hours from a measured speed.
+"""Cost of a grid: floating-point operations (FLOP) from shapes, and hours from a measured speed.
 
-A training step counts as three forward passes: one forward, two of that size backward, as is usual. Validation and
-the test pass are one forward pass an image; resizing, augmentation and scores are not counted.
+A training step counts as three forward passes: one forward, and a backward pass that costs two. Validation and test are
+one forward pass per image. Resizing, augmentation and scores are not counted.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from taichinet.training.device import choose_device_config
 from taichinet.training.loop import train_epoch
 
 FORWARDS_PER_STEP = 3
-NORMAL_IMAGES = {"busi": 133}  # of the catalogue's count, as its authors distribute it
+NORMAL_IMAGES = {"busi": 133}  # included in the number of images in the catalogue
 CALIBRATION_BATCH = 4
 CALIBRATION_STEPS = 3
 
 
 @dataclass(frozen=True)
 class Work:
-    """One training to be paid: `images` of its training part, `held_out` those validated on or tested."""
+    """One training: number of training images (`images`) and of validation or test images (`held_out`)."""
 
     experiment: Experiment
     dataset: str
@@ -51,7 +51,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """FLOP of the trainings, of the preparations (each once), and how many of both."""
+    """Number and FLOP of the trainings and of the mining stages; identical ones count once."""
 
     trainings: int
     training_flop: float
@@ -60,18 +60,18 @@ class Cost:
 
     @property
     def flop(self) -> float:
-        """All of it."""
+        """FLOP of trainings and mining stages."""
         return self.training_flop + self.mining_flop
 
 
 class Costs:
-    """Costs of works; the networks' forward passes are measured once each."""
+    """Computes costs; the forward pass of each network is measured once."""
 
     def __init__(self) -> None:
         self._forward: dict[str, float] = {}
 
     def forward_flop(self, model: str, size: int, options: Mapping[str, Any]) -> float:
-        """FLOP of one image."""
+        """FLOP of a forward pass of one image."""
         options = architecture(dict(options))
         key = json.dumps([model, size, options], sort_keys=True)
         if key not in self._forward:
@@ -79,14 +79,14 @@ class Costs:
         return self._forward[key]
 
     def training_flop(self, work: Work) -> float:
-        """What is left of one training, with its validation passes and the test."""
+        """FLOP of the remaining epochs of a training, with validation and test."""
         one = work.experiment
         forward = self.forward_flop(one.model, one.data.size, one.options)
         epochs = one.training.epochs - work.epochs_done
         return forward * (epochs * (FORWARDS_PER_STEP * work.images + work.held_out) + work.held_out)
 
     def mining_flop(self, work: Work) -> float:
-        """Of the preparation with U-Net++ that the training needs; 0 where it is trained plainly."""
+        """FLOP of the mining stage of a training; 0 without learning strategy."""
         one = work.experiment
         if one.training.strategy == "plain":
             return 0.0
@@ -95,7 +95,7 @@ class Costs:
         return forward * work.images * (FORWARDS_PER_STEP * one.mining.epochs + 1)
 
     def total(self, works: Iterable[Work]) -> Cost:
-        """Of all: equal trainings count once, and each preparation once."""
+        """Total cost; identical trainings and mining stages count once."""
         trainings = {work.key: work for work in works}
         minings = {work.mining_key: work for work in trainings.values() if self.mining_flop(work)}
         return Cost(
@@ -107,7 +107,7 @@ class Costs:
 
 
 def work_of(cell: Cell, epochs_done: int = 0) -> Work:
-    """The work of a cell whose data are at hand."""
+    """The work of a cell of a planned grid."""
     one = cell.experiment
     held_out = max(round(cell.images * one.data.validation_share), 1)
     where = [cell.dataset, cell.protocol, cell.fold, one.data.include_normal, one.data.folds, one.data.fold_seed]
@@ -115,12 +115,12 @@ def work_of(cell: Cell, epochs_done: int = 0) -> Work:
 
 
 def published_works(suites: Sequence[Suite]) -> list[Work]:
-    """The works of suites whose data are not at hand, from the numbers of images that their authors publish."""
+    """The works of suites without data, from the numbers of images published by the authors of the data sets."""
     works = []
     for suite, part in [(one, part) for one in suites for part in one.parts]:
         dataset = find_dataset(part.data)
         if dataset.images is None:
-            raise SettingError(f"How many images {dataset.name} has is not known. Give it with --data.")
+            raise SettingError(f"The number of images of {dataset.name} is not known. Give the data set with --data.")
         for recipe in part_recipes(suite, part):
             changes: dict[str, object] = {}
             if len(dataset.regions) > 1:
@@ -140,17 +140,17 @@ def published_works(suites: Sequence[Suite]) -> list[Work]:
 
 
 def read_speed(path: Path, costs: Costs) -> float:
-    """FLOP/s of benchmarks/training_throughput.py's file; SettingError where it is none."""
+    """FLOP/s from the output of benchmarks/training_throughput.py; SettingError for another file."""
     try:
         raw = read_json(path, SettingError)
         images, size, width = float(raw["ours_images_per_second"]), int(raw["size"]), int(raw["width"])
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise SettingError(f"{path} is no file of benchmarks/training_throughput.py ({error}).") from error
+        raise SettingError(f"{path} is not an output of benchmarks/training_throughput.py ({error}).") from error
     return images * FORWARDS_PER_STEP * costs.forward_flop("taichinet", size, {"width": width})
 
 
 def calibrate(experiments: Iterable[Experiment], costs: Costs, on_network: Callable[[str], None]) -> dict[str, float]:
-    """FLOP/s of a training step of each different network, on this machine, now: median of three small batches."""
+    """FLOP/s of a training step of each network on this machine, by `speed_key`: median of three small batches."""
     speeds: dict[str, float] = {}
     for one in experiments:
         key = speed_key(one)
@@ -164,7 +164,7 @@ def calibrate(experiments: Iterable[Experiment], costs: Costs, on_network: Calla
 
 
 def speed_key(one: Experiment) -> str:
-    """Equal for recipes whose training step is the same computation."""
+    """Key that is equal for recipes with the same network and input resolution."""
     return json.dumps([one.model, one.data.size, architecture(one.options)], sort_keys=True)
 
 

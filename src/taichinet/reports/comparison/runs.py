@@ -1,4 +1,4 @@
-"""The finished runs below a folder, as methods: one recipe under one protocol on one data set, its seeds together.
+"""The completed runs below a folder, as methods: one recipe, protocol and data set, with all seeds.
 
 RUNS/DATASET/RECIPE/PROTOCOL/{summary.json, scores.csv}            what `train` leaves
 RUNS/DATASET/RECIPE/PROTOCOL/on-OTHER/{summary.json, scores.csv}   the same weights on another data set
@@ -40,9 +40,9 @@ FOREIGN = "on-"
 
 @dataclass(frozen=True)
 class Selection:
-    """Which images, and what an empty truth counts: a group of a summary ('lesion', 'all', a class, a region).
+    """A group of images of a summary ('lesion', 'all', a class or a region), and the policy for empty ground truth.
 
-    `region` where the group is a region of several, None otherwise.
+    `region` is set if the group is one of several regions.
     """
 
     group: str = "lesion"
@@ -52,9 +52,9 @@ class Selection:
 
 @dataclass(frozen=True)
 class Run:
-    """One training's result on the images of one data set: its own test folds, or those of `tested_on`.
+    """Result of one training on its own test folds, or on another data set (`tested_on`).
 
-    `recorded` is what the summary records of its scores.csv; None for a run from before that was recorded.
+    `recorded` is the record of its scores.csv; None for runs of earlier versions.
     """
 
     folder: Path
@@ -65,14 +65,15 @@ class Run:
 
     @property
     def base(self) -> str:
-        """The recipe's name without what tells a seed or the normal images."""
+        """Name of the recipe without +normal and +seedK."""
         return re.sub(r"\+(normal|seed\d+)(?=$|\+(normal|seed\d+)$)", "", self.file.experiment.name)
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """Its scores.csv; a table of one region has the column too.
+        """Content of scores.csv, always with the column "region".
 
-        Raises DataError where it cannot be read, is not the recorded one, or lacks images of the summary.
+        Raises:
+            DataError: It cannot be read, differs from its record, or lacks images of the summary.
         """
         path = self.folder / SCORES_FILE
         rows = read_scores(path, self.recorded)
@@ -85,7 +86,7 @@ class Run:
         return rows if "region" in rows else rows.assign(region="lesion")
 
     def group(self, selection: Selection) -> GroupRecord | None:
-        """The group of its summary, None where the run has no such images."""
+        """The group of the summary; None if it has no images."""
         name = selection.region or selection.group
         groups = (one for one in self.summary.groups if one.group == name and one.policy == selection.policy)
         return next((one for one in groups if one.images), None)
@@ -93,13 +94,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Method:
-    """The runs of one recipe that differ by their seed alone, same data, same protocol."""
+    """Runs of one recipe on one data set with one protocol, which only differ in the seed."""
 
     runs: tuple[Run, ...]
 
     @property
     def first(self) -> Run:
-        """Whose settings are those of all but for the seed."""
+        """The run of the first seed."""
         return self.runs[0]
 
     @property
@@ -109,34 +110,34 @@ class Method:
 
     @property
     def name(self) -> str:
-        """The recipe's name, seeds and variants left out."""
+        """Name of the recipe without +normal and +seedK."""
         return self.first.base
 
     @property
     def protocol(self) -> str:
-        """How the folds were drawn."""
+        """The fold protocol."""
         return self.first.file.protocol
 
     @property
     def folds_done(self) -> tuple[int, ...]:
-        """Folds that at least one seed has finished."""
+        """Folds that are complete for at least one seed."""
         return tuple(sorted({fold for run in self.runs for fold in run.file.folds_done}))
 
     @property
     def study(self) -> tuple[str, str, str, bool, str, str]:
-        """What two methods must share to be compared."""
+        """Data set, protocol and folds, which must be equal for two methods to be compared."""
         file = self.first.file
         normal = file.experiment.data.include_normal
         return (file.dataset, file.dataset_digest, self.first.tested_on, normal, file.protocol, _folds(file))
 
     @property
     def normals(self) -> NormalImagesRecord:
-        """What the first seed found in normal images."""
+        """False positives of the first seed on normal images."""
         return self.first.summary.normal_images
 
     @property
     def seconds_per_fold(self) -> float | None:
-        """Mean training time of a fold, mining included where the run did it itself; None where it is not known."""
+        """Mean training time per fold, including mining if the run did it; None if unknown."""
         known = [
             run.file.wall_seconds / len(run.file.folds_done)
             for run in self.runs
@@ -146,17 +147,17 @@ class Method:
 
     @property
     def inference_seconds(self) -> float | None:
-        """Median over seeds of the time for an image; None where no run measured it."""
+        """Median over seeds of the inference time per image; None if unknown."""
         known = [s for run in self.runs if (s := run.file.inference_seconds_per_image) is not None]
         return median(known) if known else None
 
     def images(self, selection: Selection) -> int:
-        """Images of the first seed."""
+        """Number of images of the first seed."""
         group = self.first.group(selection)
         return group.images if group else 0
 
     def score(self, selection: Selection, name: str, size: ImageSize = "network") -> ScoreRecord:
-        """Mean and sample deviation over folds of the fold's mean, which is the mean over seeds."""
+        """Mean and sample standard deviation over folds of the fold means, which are means over seeds."""
         groups = [group for run in self.runs if (group := run.group(selection)) is not None]
         if not groups:
             return ScoreRecord(mean=None, std=None)
@@ -176,7 +177,7 @@ class Method:
         )
 
     def per_image(self, selection: Selection, column: str = "dice") -> pd.Series[float]:
-        """The score `column` of every image by key, without NaN; the mean over seeds, or over the weights of folds."""
+        """The score `column` of each image by key, without NaN; the mean over seeds or over networks of folds."""
         parts = []
         for run in self.runs:
             rows = run.rows
@@ -193,7 +194,7 @@ class Method:
 
 
 def read_methods(folder: Path) -> list[Method]:
-    """Every method below `folder`, on its own data set and on others; DataError names every torn file."""
+    """All methods below `folder`, on their own and on other data sets; raises DataError with all damaged files."""
     runs: list[Run] = []
     problems: list[str] = []
     for path, file in find_summaries(folder).items():
@@ -212,9 +213,10 @@ def read_methods(folder: Path) -> list[Method]:
 
 
 def pool(runs: Sequence[Run]) -> list[Method]:
-    """`runs` that differ by their seed alone as one method, in the order of their first run.
+    """Group runs that only differ in the seed into methods, in the order of their first runs.
 
-    The same recipe and seed found twice (a folder copied into another) is refused: it would count double.
+    Raises:
+        DataError: Two runs have the same recipe and seed, e.g. in a copied folder.
     """
     methods: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:

@@ -1,4 +1,4 @@
-"""The finished runs below a folder, known by what their result.json says, and those that a figure can take together."""
+"""Completed runs below a folder, and the runs that a figure can show together."""
 
 from __future__ import annotations
 
@@ -50,29 +50,30 @@ class TrainedRun:
 
     @property
     def weights(self) -> Path:
-        """The folder of its weights; WeightsError where they were moved away."""
+        """The weights folder; raises WeightsError if files are missing."""
         folder = self.folder / "weights"
         for name in (CONFIG_FILE, WEIGHTS_FILE):
             if not (folder / name).is_file():
-                raise WeightsError(f"No {name} in {folder}. Train {self.recipe} again, or bring its weights back.")
+                raise WeightsError(f"No {name} in {folder}. Train {self.recipe} again, or restore its weights.")
         return folder
 
     @cached_property
     def weights_digest(self) -> str:
-        """SHA-256 of the weights' file."""
+        """SHA-256 of the weights file."""
         return digest_file(self.weights / WEIGHTS_FILE)
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """Its scores.csv: a row an image of the held-out fold, by key."""
+        """Scores of the test images, by key."""
         scores = read_fold(self.folder).scores
         return scores.set_index(scores["key"].astype(str), drop=False)
 
 
 def find_runs(root: Path) -> tuple[TrainedRun, ...]:
-    """Every finished run at or below `root`, however deep, of a recipe with a known scale.
+    """All completed runs below `root` of recipes with a known scale.
 
-    DataError names every result.json that cannot be read, or says that there is none.
+    Raises:
+        DataError: There are none, or files cannot be read; all of these are listed.
     """
     runs: list[TrainedRun] = []
     problems: list[str] = []
@@ -88,15 +89,24 @@ def find_runs(root: Path) -> tuple[TrainedRun, ...]:
     if problems:
         raise DataError(f"{len(problems)} results under '{root}' cannot be read. Train them again:", problems)
     if not runs:
-        raise DataError(f"No finished run lies under '{root}'. Give the --out folder of `taichinet train`.")
+        raise DataError(f"No finished run under '{root}'. Give the --out folder of `taichinet train`.")
     return tuple(runs)
 
 
 def take_together(runs: Sequence[TrainedRun], rows: Sequence[str], data: str, out: Path) -> dict[str, TrainedRun]:
-    """One run for each recipe row of `rows`, all of one scale, fold protocol and fold.
+    """Select one run for each of `rows`, all of the same scale, fold protocol and fold.
 
-    The first complete set in the order busi, cpu, short, demo; grouped folds before others; lower folds first. Where
-    none is complete FoldError names what the fullest set lacks, with the commands that train it on `data` into `out`.
+    Args:
+        runs: Completed runs.
+        rows: Names of recipes without the scale.
+        data: The data set, for the commands in the error message.
+        out: Folder of all runs, for the commands in the error message.
+
+    Returns:
+        The first complete set, in the order busi, cpu, short, demo; grouped folds first; lower folds first.
+
+    Raises:
+        FoldError: No set is complete. The message has the commands that train the missing runs.
     """
     sets: dict[tuple[int, bool, str, int], dict[str, TrainedRun]] = {}
     for run in runs:
