@@ -88,7 +88,7 @@ def test_a_teacher_trained_anew_makes_another_run(runs: Runs, tmp_path: Path) ->
     run_fold(job)
     run_fold(replace(job, resume=True))
     other = run_fold(FoldJob(vary(TEACHER, {"training.seed": 1}), study, 0, tmp_path / "other", cache))
-    with pytest.raises(FoldError, match="made with other settings"):
+    with pytest.raises(FoldError, match="trained with other settings"):
         run_fold(replace(job, teacher=other.folder, resume=True))
 
 

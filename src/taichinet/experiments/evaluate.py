@@ -121,16 +121,10 @@ def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None =
         if with_normal not in opened:
             opened[with_normal] = ImageDigests(open_dataset(data, include_normal=with_normal))
         manifest = opened[with_normal].manifest
-        if (regions := int(loaded.config.options.get("num_classes", 1))) != len(manifest.regions):
-            raise WeightsError(
-                f"The weights in {folder} have {regions} region(s), but {manifest.name} has {len(manifest.regions)} "
-                f"({', '.join(manifest.regions)}). Use a data set with the same number of regions."
-            )
+        _refuse_other_regions(folder, loaded, manifest)
         check = check_leaks(origin, opened[with_normal], read_seen_thumbnails(origin, folder.parent))
-        own = bool(check.near) and origin.get("dataset_digest") in (
-            manifest.digest(),
-            manifest.without_normal().digest(),
-        )
+        digests = (manifest.digest(), manifest.without_normal().digest()) if check.near else ()
+        own = origin.get("dataset_digest") in digests
         excluded = check.known if own else check.known | check.near
         unseen = [key for key in manifest.keys if key not in excluded]
         fold = int(origin.get("fold", 0))
@@ -152,6 +146,15 @@ def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None =
     summary = aggregate(scores, repeated=all(foreign))
     note = f"Scored {'; '.join(dict.fromkeys(notes))}{f', by each of {len(folders)} networks' * all(foreign)}."
     return Evaluation(scores, summary, note, tuple(networks), time.perf_counter() - began)
+
+
+def _refuse_other_regions(folder: Path, loaded: LoadedWeights, manifest: Manifest) -> None:
+    regions = int(loaded.config.options.get("num_classes", 1))
+    if regions != len(manifest.regions):
+        raise WeightsError(
+            f"The weights in {folder} have {regions} region(s), but {manifest.name} has {len(manifest.regions)} "
+            f"({', '.join(manifest.regions)}). Use a data set with the same number of regions."
+        )
 
 
 def _note(check: LeakCheck, own: bool, fold: int, images: int) -> str:

@@ -70,7 +70,7 @@ def find_extension(job: FoldJob) -> Extension | None:
     if set(changes) != {EPOCHS}:
         return None
     identity = job.identity_of(earlier)
-    change = " (besides training.epochs, images, masks, folds, teacher or number format are others)"
+    change = " (besides training.epochs, images, masks, folds, teacher or precision differ)"
     checkpoint = load_checkpoint(folder, identity, job.identity, change=change)
     before, asked = earlier.training.epochs, experiment.training.epochs
     ended = (folder / RESULT_FILE).exists()

@@ -70,7 +70,7 @@ def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) 
         on_epoch: Called after each epoch with "mine" or "train", the epoch's row and the number of epochs.
 
     Returns:
-        The finished fold; the one found in the folder where `job.resume` is true and the fold was finished before.
+        The completed fold; read from the folder if it was completed before and `job.resume` is true.
 
     Raises:
         LockedError: Another process works in the run folder.
@@ -254,7 +254,7 @@ def _change(job: FoldJob) -> str:
     if earlier is None:
         return ""
     changes = describe_changes(setting_changes(earlier, job.experiment))
-    return f" ({changes or 'the settings are the same; images, masks, folds, teacher or number format are not'})"
+    return f" ({changes or 'the settings are equal; images, masks, folds, teacher or precision differ'})"
 
 
 def _mining_record(mined: MinedRegions) -> MiningRecord:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from taichinet.datasets.image_io import region_masks
 from taichinet.datasets.manifest import Manifest
@@ -97,15 +97,16 @@ def score_images(
                     **{f"{name}{AT_NATIVE_SIZE}": value for name, value in native.items()},
                 }
                 if second is not None:
-                    outputs = {
-                        "positive": torch.sigmoid(prediction.positive[i, r].float()),
-                        "second_path": second[i, r],
-                    }
-                    outputs["mean"] = (outputs["positive"] + outputs["second_path"]) / 2
-                    row |= {
-                        f"{name}_dice": score_mask(output.numpy() > threshold, truth).dice
-                        for name, output in outputs.items()
-                    }
+                    positive = torch.sigmoid(prediction.positive[i, r].float())
+                    row |= _dice_of_outputs(positive, second[i, r], truth, threshold)
                 rows.append(row)
             position += 1
     return ScoredImages(pd.DataFrame(rows), median(seconds) if seconds else nan)
+
+
+def _dice_of_outputs(
+    positive: Tensor, second_path: Tensor, truth: NDArray[np.bool_], threshold: float
+) -> dict[str, float]:
+    """Dice of the outputs of a two-path network, whose probabilities (S, S) are given, and of their mean."""
+    outputs = {"positive": positive, "second_path": second_path, "mean": (positive + second_path) / 2}
+    return {f"{name}_dice": score_mask(output.numpy() > threshold, truth).dice for name, output in outputs.items()}

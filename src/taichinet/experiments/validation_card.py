@@ -239,7 +239,7 @@ def validation_card(
         DataError: The table is damaged, has images that are not in the data set, or confidences are missing.
     """
     extras = extras or Extras()
-    summary = aggregate(scores)  # refuses torn tables
+    aggregate(scores)  # refuses damaged tables
     rows = scores.assign(key=scores["key"].astype(str)).reset_index(drop=True)
     _refuse_unknown_images(rows, manifest, extras)
     rows["cluster"] = cluster_numbers(list(rows["key"]), (*manifest.patients, *extras.groups))
@@ -256,14 +256,7 @@ def validation_card(
             for label in sorted(lesion["label"].unique())
         ),
         all_images=tuple(_group("all", rows, policy, boot, extras.confidences) for policy in POLICIES if len(normal)),
-        normal=None
-        if normal.empty
-        else NormalCard(
-            images=summary.normal.images,
-            false_positive_rate=boot.mean(normal["predicted_pixels"] > 0, normal),
-            false_positive_area=boot.mean(normal["predicted_pixels"] / normal["pixels"], normal),
-            detection_auc=_detection(lesion, normal, extras.confidences),
-        ),
+        normal=None if normal.empty else _normal_card(lesion, normal, boot, extras.confidences),
         comparison=_comparison(lesion, extras.internal, boot),
         internal_images=None if extras.internal is None else extras.internal.images,
         internal_grouped=extras.internal is not None and extras.internal.groups is not None,
@@ -273,6 +266,17 @@ def validation_card(
         resamples=resamples,
         seed=seed,
         made=extras.made,
+    )
+
+
+def _normal_card(
+    lesion: pd.DataFrame, normal: pd.DataFrame, boot: _Bootstrap, confidences: Mapping[str, ImageConfidence]
+) -> NormalCard:
+    return NormalCard(
+        images=normal["key"].nunique(),
+        false_positive_rate=boot.mean(normal["predicted_pixels"] > 0, normal),
+        false_positive_area=boot.mean(normal["predicted_pixels"] / normal["pixels"], normal),
+        detection_auc=_detection(lesion, normal, confidences),
     )
 
 

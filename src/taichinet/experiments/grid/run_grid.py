@@ -28,8 +28,8 @@ def run_grid(
 
     Copies and evaluations run as soon as the cells that they need are done. If a task fails, the tasks that need it
     fail too, and all others are run. A task whose worker died is tried `ATTEMPTS` times, each time from the last
-    checkpoint. A cell that is locked by another command is tried again until it is done or free. After an interruption, the
-    same command resumes.
+    checkpoint. A cell that is locked by another command is tried again until it is done or free. After an
+    interruption, the same command resumes.
 
     Args:
         progress: State of all tasks; it is updated.
