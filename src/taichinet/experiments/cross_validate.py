@@ -1,9 +1,9 @@
-"""A recipe over folds: data and folds once, a run folder a fold, a summary over all that are done.
+"""Train a recipe on several folds and summarise them.
 
-OUT/folds/<dataset>-<protocol>-...json            the fold plan, written once, verified by every later run
-OUT/prepared/<identity>.safetensors               the images and masks at network size, shared by all runs
+OUT/folds/<dataset>-<protocol>-...json            the fold plan, verified by every later run
+OUT/prepared/<identity>.safetensors               images and masks at input resolution, shared by all runs
 OUT/mining/<identity>/                            easy and hard regions, shared by all runs of the same training part
-OUT/<dataset>/<recipe>/<protocol>/fold-<k>/       one run folder a fold (see run.py)
+OUT/<dataset>/<recipe>/<protocol>/fold-<k>/       one run folder per fold (see run.py)
 OUT/<dataset>/<recipe>/<protocol>/{scores.csv,summary.json}
 """
 
@@ -46,7 +46,7 @@ Existing = Literal["refuse", "resume", "overwrite"]
 
 @dataclass(frozen=True)
 class Study:
-    """Finished folds of one recipe and protocol, and the summary over them."""
+    """Completed folds of one recipe and protocol, and their summary."""
 
     folder: Path
     folds: tuple[FoldResult, ...]
@@ -134,14 +134,21 @@ def _prepare_existing_runs(jobs: Sequence[FoldJob], folder: Path, existing: Exis
 
 
 def summarise_study(folder: Path) -> Study:
-    """Read every finished fold below `folder`; write scores.csv and summary.json there.
+    """Summarise all completed folds in the study folder, and write scores.csv and summary.json.
 
-    Raises FoldError where no fold is finished, or where folds were made with different settings: their mean would
-    mean nothing.
+    Args:
+        folder: The study folder, which contains the run folders.
+
+    Returns:
+        The completed folds and their summary.
+
+    Raises:
+        FoldError: No fold is complete, or the folds have different settings and cannot be averaged.
+        StorageError: The files cannot be written.
     """
     results = [read_fold(path.parent) for path in sorted(folder.glob(f"fold-*/{RESULT_FILE}"))]
     if not results:
-        raise FoldError(f"No finished fold in {folder}. Train one first.")
+        raise FoldError(f"No finished fold in {folder}. Train a fold first.")
     first = results[0].record
     for other in results[1:]:
         if different := differences(other.record, first.experiment, first.model_dump(include=set(STUDY_FIELDS))):
@@ -173,9 +180,16 @@ def summarise_study(folder: Path) -> Study:
 
 
 def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan, extended: Container[Path] = ()) -> None:
-    """FoldError, before hours of training, where a finished fold of `folder` could not be summarised with new ones.
+    """Check before a training that completed folds in the study folder can be summarised with the new ones.
 
-    Folds in the folders `extended` are about to be trained for longer.
+    Args:
+        folder: The study folder.
+        experiment: The recipe of the new folds.
+        plan: Their fold plan.
+        extended: Run folders that are not checked, as their training will be extended.
+
+    Raises:
+        FoldError: A completed fold has other settings, images or folds.
     """
     for path in sorted(folder.glob(f"fold-*/{RESULT_FILE}")):
         if path.parent in extended:
@@ -192,7 +206,7 @@ def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan, ext
 
 
 def _dice_of_outputs(scores: pd.DataFrame) -> dict[str, float]:
-    """Mean over folds of the lesion images' Dice, for each output of a two-path network; empty for one path."""
+    """Mean Dice of the lesion images over folds, for each output of a two-path network; empty for one path."""
     lesions = scores[scores["true_pixels"] > 0]
     names = ("positive", "second_path", "mean")
     return {

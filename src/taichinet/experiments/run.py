@@ -62,11 +62,11 @@ OnEpoch = Callable[[str, dict[str, Any], int], None]
 def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) -> FoldResult:
     """Train a recipe on the training part of a fold, score its test part, and write the run folder.
 
-    The test images are read once, after the weights have been selected. Parts of the network that only training needs
-    (a second path that is not part of the output) are not scored, counted or kept.
+    The test images are read once, after the weights have been selected. Parts of the network that are only used in
+    training (a second path that is not part of the output) are not scored, counted or saved.
 
     Args:
-        job: What is trained, on what, and where.
+        job: Recipe, data, fold and run folder.
         on_epoch: Called after each epoch with "mine" or "train", the epoch's row and the number of epochs.
 
     Returns:
@@ -74,7 +74,7 @@ def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) 
 
     Raises:
         LockedError: Another process works in the run folder.
-        FoldError, WeightsError: The folder holds a fold or checkpoint of other settings, images or folds.
+        FoldError, WeightsError: The folder contains a fold or checkpoint of other settings, images or folds.
         SettingError: The settings do not fit the data set, or the training became non-finite.
     """
     experiment = job.experiment
@@ -110,7 +110,7 @@ def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) 
 
 @dataclass(frozen=True)
 class _Start:
-    """When and with which code this call began, and the seconds of the calls that it resumes."""
+    """Start time and commit of this process, and the duration of earlier processes of a resumed run."""
 
     began: float
     commit: str | None
@@ -130,13 +130,13 @@ class _Trained:
 
 
 def _prepare_folder(job: FoldJob) -> _Start:
-    """Refuse what does not fit before anything is written; empty the folder unless the run is resumed."""
+    """Check the settings before anything is written; empty the folder unless the run is resumed."""
     folder, experiment = job.folder, job.experiment
     start = _Start(time.perf_counter(), source_commit(), _elapsed(folder) if job.resume else 0.0)
     regions = job.study.prepared.lesion.shape[1]
-    if (asked := model_settings(experiment.model, **experiment.options).num_classes) != regions:
+    if (classes := model_settings(experiment.model, **experiment.options).num_classes) != regions:
         raise SettingError(
-            f"options.num_classes is {asked}, but {job.study.plan.dataset} has {regions} region(s). Leave it out."
+            f"options.num_classes is {classes}, but {job.study.plan.dataset} has {regions} region(s). Leave it out."
         )
     identity = job.identity
     if job.resume:
@@ -188,7 +188,7 @@ def _mine(job: FoldJob, train: Prepared, on_epoch: Callable[[dict[str, Any]], No
 
 
 def _score_and_record(job: FoldJob, trained: _Trained, start: _Start) -> FoldResult:
-    """Score the test part, then write scores, weights and, last, result.json: it marks the fold as finished."""
+    """Score the test part and write scores, weights and, last, result.json, which marks the fold as complete."""
     experiment, study, folder = job.experiment, job.study, job.folder
     network = without_training_parts(trained.network)
     options = architecture(experiment.options)
@@ -231,7 +231,7 @@ def _score_and_record(job: FoldJob, trained: _Trained, start: _Start) -> FoldRes
 
 
 def _provenance(job: FoldJob, commit: str | None) -> dict[str, Any]:
-    """What the weights record of their training."""
+    """Provenance that is stored with the weights."""
     plan, split, experiment = job.study.plan, job.split, job.experiment
     return {
         "recipe": experiment.name,
@@ -249,7 +249,7 @@ def _provenance(job: FoldJob, commit: str | None) -> dict[str, Any]:
 
 
 def _change(job: FoldJob) -> str:
-    """For a refusal: the settings that differ from those recorded in the run folder."""
+    """For error messages: the settings that differ from those recorded in the run folder."""
     earlier = read_settings(job.folder)
     if earlier is None:
         return ""

@@ -154,7 +154,7 @@ def _title(dataset: str, recipe: Experiment) -> str:
 
 def part_recipes(suite: Suite, part: SuitePart) -> list[Experiment]:
     """The recipes of a part, with the settings of part and suite, for each seed; names may end in +normal, +seedK."""
-    found = []
+    recipes = []
     for name in part.recipes:
         whole = name if name.partition("-")[0] in SCALES else f"{suite.scale}-{name}"
         recipe = vary(get_recipe(whole), {**suite.set, **part.set})
@@ -165,8 +165,8 @@ def part_recipes(suite: Suite, part: SuitePart) -> list[Experiment]:
         own = recipe.training.seed
         for seed in suite.seeds or (own,):
             suffix = "" if seed == own else f"+seed{seed}"
-            found.append(vary(recipe, {"name": f"{recipe.name}{suffix}", "training.seed": seed}))
-    return found
+            recipes.append(vary(recipe, {"name": f"{recipe.name}{suffix}", "training.seed": seed}))
+    return recipes
 
 
 @dataclass

@@ -80,19 +80,21 @@ class Costs:
 
     def training_flop(self, work: Work) -> float:
         """FLOP of the remaining epochs of a training, with validation and test."""
-        one = work.experiment
-        forward = self.forward_flop(one.model, one.data.size, one.options)
-        epochs = one.training.epochs - work.epochs_done
+        recipe = work.experiment
+        forward = self.forward_flop(recipe.model, recipe.data.size, recipe.options)
+        epochs = recipe.training.epochs - work.epochs_done
         return forward * (epochs * (FORWARDS_PER_STEP * work.images + work.held_out) + work.held_out)
 
     def mining_flop(self, work: Work) -> float:
         """FLOP of the mining stage of a training; 0 without learning strategy."""
-        one = work.experiment
-        if one.training.strategy == "plain":
+        recipe = work.experiment
+        if recipe.training.strategy == "plain":
             return 0.0
-        kept: dict[str, Any] = {key: one.options[key] for key in ("in_channels", "num_classes") if key in one.options}
-        forward = self.forward_flop("unet++", one.data.size, {**kept, "width": one.mining.width})
-        return forward * work.images * (FORWARDS_PER_STEP * one.mining.epochs + 1)
+        options: dict[str, Any] = {
+            key: recipe.options[key] for key in ("in_channels", "num_classes") if key in recipe.options
+        }
+        forward = self.forward_flop("unet++", recipe.data.size, {**options, "width": recipe.mining.width})
+        return forward * work.images * (FORWARDS_PER_STEP * recipe.mining.epochs + 1)
 
     def total(self, works: Iterable[Work]) -> Cost:
         """Total cost; identical trainings and mining stages count once."""
@@ -108,16 +110,16 @@ class Costs:
 
 def work_of(cell: Cell, epochs_done: int = 0) -> Work:
     """The work of a cell of a planned grid."""
-    one = cell.experiment
-    held_out = max(round(cell.images * one.data.validation_share), 1)
-    where = [cell.dataset, cell.protocol, cell.fold, one.data.include_normal, one.data.folds, one.data.fold_seed]
-    return Work(one, cell.dataset, cell.key, _mining_key(one, where), cell.images, held_out, epochs_done)
+    recipe = cell.experiment
+    held_out = max(round(cell.images * recipe.data.validation_share), 1)
+    where = [cell.dataset, cell.protocol, cell.fold, *_fold_settings(recipe)]
+    return Work(recipe, cell.dataset, cell.key, _mining_key(recipe, where), cell.images, held_out, epochs_done)
 
 
 def published_works(suites: Sequence[Suite]) -> list[Work]:
     """The works of suites without data, from the numbers of images published by the authors of the data sets."""
     works = []
-    for suite, part in [(one, part) for one in suites for part in one.parts]:
+    for suite, part in ((suite, part) for suite in suites for part in suite.parts):  # noqa: B020
         dataset = find_dataset(part.data)
         if dataset.images is None:
             raise SettingError(f"The number of images of {dataset.name} is not known. Give the data set with --data.")
@@ -125,17 +127,17 @@ def published_works(suites: Sequence[Suite]) -> list[Work]:
             changes: dict[str, object] = {}
             if len(dataset.regions) > 1:
                 changes["options.num_classes"] = len(dataset.regions)
-            one = vary(recipe, changes)
-            images = dataset.images - (0 if one.data.include_normal else NORMAL_IMAGES.get(dataset.name, 0))
-            tested = round(images / one.data.folds)
-            validated = round((images - tested) * one.data.validation_share)
+            recipe = vary(recipe, changes)
+            images = dataset.images - (0 if recipe.data.include_normal else NORMAL_IMAGES.get(dataset.name, 0))
+            tested = round(images / recipe.data.folds)
+            validated = round((images - tested) * recipe.data.validation_share)
             for protocol in suite.protocols_of(part):
-                folds = range(1 if protocol == "official" else one.data.folds)  # a test part is one fold
+                folds = range(1 if protocol == "official" else recipe.data.folds)  # a test part is one fold
                 for fold in suite.folds if suite.folds is not None else folds:
-                    where = [dataset.name, protocol, fold, one.data.include_normal, one.data.folds, one.data.fold_seed]
-                    key = json.dumps([where, one.model_dump(mode="json", exclude={"name"})], sort_keys=True)
+                    where = [dataset.name, protocol, fold, *_fold_settings(recipe)]
+                    key = json.dumps([where, recipe.model_dump(mode="json", exclude={"name"})], sort_keys=True)
                     trained = images - tested - validated
-                    works.append(Work(one, dataset.name, key, _mining_key(one, where), trained, validated))
+                    works.append(Work(recipe, dataset.name, key, _mining_key(recipe, where), trained, validated))
     return works
 
 
@@ -152,38 +154,49 @@ def read_speed(path: Path, costs: Costs) -> float:
 def calibrate(experiments: Iterable[Experiment], costs: Costs, on_network: Callable[[str], None]) -> dict[str, float]:
     """FLOP/s of a training step of each network on this machine, by `speed_key`: median of three small batches."""
     speeds: dict[str, float] = {}
-    for one in experiments:
-        key = speed_key(one)
+    for recipe in experiments:
+        key = speed_key(recipe)
         if key in speeds:
             continue
-        on_network(f"{one.model}, {one.data.size} px")
-        seconds = median(_time_steps(one))
-        flop = CALIBRATION_BATCH * FORWARDS_PER_STEP * costs.forward_flop(one.model, one.data.size, one.options)
+        on_network(f"{recipe.model}, {recipe.data.size} px")
+        seconds = median(_time_steps(recipe))
+        flop = (
+            CALIBRATION_BATCH * FORWARDS_PER_STEP * costs.forward_flop(recipe.model, recipe.data.size, recipe.options)
+        )
         speeds[key] = flop / seconds
     return speeds
 
 
-def speed_key(one: Experiment) -> str:
+def speed_key(recipe: Experiment) -> str:
     """Key that is equal for recipes with the same network and input resolution."""
-    return json.dumps([one.model, one.data.size, architecture(one.options)], sort_keys=True)
+    return json.dumps([recipe.model, recipe.data.size, architecture(recipe.options)], sort_keys=True)
 
 
-def _time_steps(one: Experiment) -> list[float]:
-    device_config = choose_device_config(one.training.precision, one.training.channels_last)
-    network = device_config.place(create_model(one.model, **architecture(one.options)))
+def _time_steps(recipe: Experiment) -> list[float]:
+    device_config = choose_device_config(recipe.training.precision, recipe.training.channels_last)
+    network = device_config.place(create_model(recipe.model, **architecture(recipe.options)))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-6)
-    image = torch.rand(CALIBRATION_BATCH, one.channels, one.data.size, one.data.size)
-    regions = int(one.options.get("num_classes", 1))
+    image = torch.rand(CALIBRATION_BATCH, recipe.channels, recipe.data.size, recipe.data.size)
+    regions = int(recipe.options.get("num_classes", 1))
     lesion = (image[:, :1].expand(-1, regions, -1, -1) > 0.5).float()
     batch = Batch(image, lesion)
     seconds = []
     for _ in range(CALIBRATION_STEPS + 1):  # the first warms up
         began = time.perf_counter()
-        train_epoch(network, [batch], lambda p, b: objective(p, b, "plain", one.objective), optimizer, device_config)
+        train_epoch(network, [batch], lambda p, b: objective(p, b, "plain", recipe.objective), optimizer, device_config)
         seconds.append(time.perf_counter() - began)
     return seconds[1:]
 
 
-def _mining_key(one: Experiment, where: list[Any]) -> str:
-    shape = [one.data.size, one.channels, one.data.validation_share, one.data.augmentation.model_dump(mode="json")]
-    return json.dumps([where, shape, one.mining.model_dump(mode="json")], sort_keys=True)
+def _fold_settings(recipe: Experiment) -> list[Any]:
+    return [recipe.data.include_normal, recipe.data.folds, recipe.data.fold_seed]
+
+
+def _mining_key(recipe: Experiment, where: list[Any]) -> str:
+    shape = [
+        recipe.data.size,
+        recipe.channels,
+        recipe.data.validation_share,
+        recipe.data.augmentation.model_dump(mode="json"),
+    ]
+    return json.dumps([where, shape, recipe.mining.model_dump(mode="json")], sort_keys=True)

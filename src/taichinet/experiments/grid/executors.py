@@ -87,7 +87,7 @@ class Processes:
             return []
         ended: list[TaskResult] = []
         ready = wait(list(self._running), seconds)
-        for receiver in [one for one in self._running if one in ready]:
+        for receiver in [receiver for receiver in self._running if receiver in ready]:
             task, process = self._running.pop(receiver)
             try:
                 ended.append(receiver.recv())

@@ -43,7 +43,7 @@ def run_grid(
     """
     not_before: dict[int, float] = {}
     running: set[int] = set()
-    _summarise_found(progress)
+    _summarise_earlier(progress)
     try:
         while progress.count("waiting", "running", "elsewhere"):
             _settle(progress)
@@ -133,10 +133,10 @@ def _needs(progress: Progress, entry: Entry) -> list[Entry]:
     return [other for other in progress.entries if teacher is not None and other.task.folder == teacher]
 
 
-def _summarise_found(progress: Progress) -> None:
+def _summarise_earlier(progress: Progress) -> None:
     """Summarise earlier studies: another command may have died between a fold and its summary."""
-    found = {e.task.folder.parent: e.task for e in progress.entries if e.done_before and isinstance(e.task, Cell)}
-    for cell in found.values():
+    done = {e.task.folder.parent: e.task for e in progress.entries if e.done_before and isinstance(e.task, Cell)}
+    for cell in done.values():
         _summarise(progress, cell)
 
 

@@ -86,11 +86,11 @@ def find_suite(name: str) -> Suite:
 
 def vary_suite(suite: Suite, **changes: Any) -> Suite:
     """`suite` with the `changes` that are not None; `set` is added to that of the suite. Raises SettingError."""
-    kept = {key: value for key, value in changes.items() if value is not None}
-    kept["set"] = {**suite.set, **kept.get("set", {})}
-    protocols = kept.get("protocols") or ()
+    given = {key: value for key, value in changes.items() if value is not None}
+    given["set"] = {**suite.set, **given.get("set", {})}
+    protocols = given.get("protocols") or ()
     if unknown := [name for name in protocols if name not in PROTOCOLS]:
         raise unknown_name("fold protocol", unknown[0], PROTOCOLS)
-    if (scale := kept.get("scale", suite.scale)) not in SCALES:
+    if (scale := given.get("scale", suite.scale)) not in SCALES:
         raise unknown_name("scale", scale, tuple(SCALES))
-    return Suite.model_validate({**suite.model_dump(), **kept})
+    return Suite.model_validate({**suite.model_dump(), **given})

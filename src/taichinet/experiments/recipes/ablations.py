@@ -16,8 +16,8 @@ Row = Callable[[Experiment], Experiment]
 
 def model_1(full: Experiment) -> Experiment:
     """The positive path alone: one U-Net."""
-    kept = ("width", "output_kernel", "in_channels", "num_classes")
-    options = {key: full.options[key] for key in kept if key in full.options}
+    shared = ("width", "output_kernel", "in_channels", "num_classes")
+    options = {key: full.options[key] for key in shared if key in full.options}
     return vary(full, {"model": "unet", "options": options, "training.strategy": "plain"})
 
 
