@@ -198,7 +198,7 @@ def test_networks_are_scored_on_another_data_set_when_their_folds_are_done(data:
     assert lesion["network"]["dice"]["mean"] == pytest.approx(by_fold.mean(), abs=1e-5)
     assert lesion["network"]["dice"]["std"] == pytest.approx(by_fold.std(), abs=1e-5)
     again = run(data, tmp_path / "runs", "unet", **arguments)
-    assert again.entries[2].found
+    assert again.entries[2].done_before
 
 
 def test_a_cell_that_another_command_works_on_is_waited_for(data: Path, tmp_path: Path) -> None:
