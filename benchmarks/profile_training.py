@@ -166,7 +166,9 @@ def profile_run(recipe: Experiment, count: int) -> tuple[list[Stage], dict[str, 
         known = sum(value for path, value in seconds.items() if path != ("decoding and resizing",))
         seconds["the rest of a run",] = clock() - began - known
         calls["the rest of a run",] = 1
-    return [Stage(path, round(value, 3), calls[path]) for path, value in seconds.items()], done.result["images"]
+    return [
+        Stage(path, round(value, 3), calls[path]) for path, value in seconds.items()
+    ], done.record.images.model_dump()
 
 
 class stopwatch:  # noqa: N801 - used as a context manager, like a function

@@ -35,7 +35,7 @@ SLOW = (
     "datasets/duplicates",
     "experiments/grid",
     "experiments/test_distillation.py",
-    "experiments/test_external.py",
+    "experiments/test_validation_card.py",
     "experiments/test_longer.py",
     "experiments/test_mining_leakage.py",
     "experiments/test_run.py",

@@ -16,6 +16,7 @@ from taichinet.experiments.experiment import vary
 from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.catalogue import create_model
+from taichinet.training.checkpoint import CheckpointFolder
 from taichinet.training.device import DeviceConfig
 from taichinet.training.fit import FitResult, TrainingData, fit
 from taichinet.training.settings import TrainingSettings
@@ -100,7 +101,8 @@ def train_tiny(
     """The trained network and what `fit` says of it."""
     network = network or tiny_network()
     data = data or tiny_data()
-    result = fit(network, data, ObjectiveSettings(), settings, FLOAT32_CPU, folder, identity, resume, on_epoch)
+    checkpoints = CheckpointFolder(folder, identity, resume)
+    result = fit(network, data, ObjectiveSettings(), settings, FLOAT32_CPU, checkpoints, on_epoch)
     return network, result
 
 

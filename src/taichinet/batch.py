@@ -1,4 +1,4 @@
-"""Batch and Prediction: the only values that cross from data to network to loss to score."""
+"""Batch and Prediction: the interface between data, networks, losses and scores."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ from torch import Tensor
 
 
 def at_least_float32(values: Tensor) -> Tensor:
-    """`values` in float32 where they have fewer bits; float64 keeps its own, for checks of the arithmetic."""
+    """Convert half precision to float32; float64, which is used by numerical tests, is kept."""
     return values if values.dtype == torch.float64 else values.float()
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images and their targets at network size; every mask is float 0 or 1.
+    """Images and targets at input resolution. Masks are floats 0 or 1.
 
-    Shapes: `image` (B, C, H, W) in [0, 1]; `lesion` (B, R, H, W), the ground truth G_p of R regions;
-    `easy` and `hard` (B, R, H, W), the parts E_p and H_p of the lesion (Eq. 23-24), or None where nothing was mined.
-    `teacher_probability` (B, R, H, W) in [0, 1] is the lesion probability of a teacher, or None without one.
+    Attributes:
+        image: (B, C, H, W) in [0, 1].
+        lesion: Ground truth G_p of R regions, (B, R, H, W).
+        easy: Part E_p of the lesion (Eq. 23), (B, R, H, W); None without learning strategy.
+        hard: Part H_p of the lesion (Eq. 24), (B, R, H, W); None without learning strategy.
+        teacher_probability: Lesion probability of a teacher, (B, R, H, W) in [0, 1]; None without a teacher.
     """
 
     image: Tensor
@@ -36,7 +39,7 @@ class Batch:
         return 1 - self.lesion
 
     def split(self, parts: int) -> tuple[Batch, ...]:
-        """This batch as `parts` of even size, fewer where they would hold a single image; views, nothing is copied."""
+        """Split into `parts` views of about equal size; into fewer if a part would have a single image."""
         parts = max(min(parts, len(self.image) // 2), 1)
 
         def cut(value: Tensor | None) -> Sequence[Tensor | None]:
@@ -53,7 +56,7 @@ class Batch:
         return tuple(Batch(*piece) for piece in pieces)
 
     def to(self, device: torch.device, memory_format: torch.memory_format) -> Batch:
-        """This batch on `device`; the image in `memory_format`."""
+        """Copy to `device`, the image in `memory_format`."""
         return Batch(
             image=self.image.to(device, memory_format=memory_format),
             lesion=self.lesion.to(device),
@@ -65,10 +68,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What a network of two passes says on the way (RF-Net): logits of its first pass and of the residual map.
+    """Additional outputs of a network with two passes (RF-Net), as logits.
 
-    `first_pass` is (B, R, H, W); `residual`, (B, R, h, w) at the size the network makes it, says where the final
-    answer is expected to be wrong.
+    Attributes:
+        first_pass: Output of the first pass, (B, R, H, W).
+        residual: Predicted error of the final output, (B, R, h, w) at the resolution of the network layer.
     """
 
     first_pass: Tensor
@@ -77,7 +81,7 @@ class Feedback:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What a variational branch says (X-Net): the image drawn again, (B, C, H, W), and its latent normal (B, L)."""
+    """Outputs of a variational branch (X-Net): reconstruction (B, C, H, W), and mean and log variance (B, L)."""
 
     image: Tensor
     mean: Tensor
@@ -86,14 +90,18 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of a batch, as logits (B, R, H, W); probabilities are their sigmoid.
+    """Output of a network for a batch, as logits (B, R, H, W).
 
-    `positive` is the lesion path's output O_p and `negative` the second path's O_n (None for one-path networks).
-    `negative_sees` says what the second path was asked for: the background (complementary mutual learning) or the
-    lesion once more (consistent mutual learning, Table II). `answer` picks the final probability: O_p, or the mean
-    of both paths (Model 2). `levels` are the lesion outputs under deep supervision, coarse to fine, `positive` the last
-    (U-Net++, DE-ResUnet); `feedback` and `reconstruction` are what single networks add. Nothing but their own loss
-    terms reads these three.
+    Attributes:
+        positive: Output O_p of the lesion path.
+        negative: Output O_n of the second path; None for networks with one path.
+        negative_sees: Target of the second path: the background (complementary mutual learning) or the lesion
+            (consistent mutual learning, Table II).
+        answer: The final probability: that of O_p, or the mean of both paths (Model 2).
+        levels: Outputs under deep supervision, coarse to fine, `positive` last (U-Net++, DE-ResUnet). Only used by
+            loss terms, as are the following.
+        feedback: Additional outputs of RF-Net.
+        reconstruction: Additional outputs of X-Net.
     """
 
     positive: Tensor
@@ -115,7 +123,7 @@ class Prediction:
 
     @property
     def second_opinion(self) -> Tensor | None:
-        """The lesion probability according to the second path: 1 - O_n, or O_n where it sees the lesion too."""
+        """Lesion probability of the second path: 1 - O_n, or O_n if its target is the lesion; None for one path."""
         if self.negative is None:
             return None
         logits = at_least_float32(self.negative)
@@ -123,6 +131,6 @@ class Prediction:
 
     @property
     def disagreement(self) -> Tensor | None:
-        """Per-pixel |O_p - (1 - O_n)| in [0, 1]: where the two paths contradict each other."""
+        """Disagreement of the two paths per pixel, |O_p - (1 - O_n)| in [0, 1]; None for one path."""
         second = self.second_opinion
         return None if second is None else (torch.sigmoid(at_least_float32(self.positive)) - second).abs()

@@ -1,4 +1,4 @@
-"""Groups of keys that belong together, near-duplicates or images of one patient: those that share a key are one."""
+"""Groups of dependent images (near-duplicates, or images of one patient). Groups that share a key are joined."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from scipy.sparse.csgraph import connected_components
 
 
 def join_groups(groups: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
-    """The groups that are left once all that share a key are joined; sorted inside and among themselves.
+    """Join groups that share a key.
 
-    A group of one key that no other shares is left out.
+    Args:
+        groups: Groups of keys.
+
+    Returns:
+        Disjoint groups of at least two keys; keys and groups are sorted.
     """
     given = list(groups)
     keys = sorted({key for group in given for key in group})
@@ -23,9 +27,14 @@ def join_groups(groups: Iterable[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
 
 
 def cluster_numbers(keys: Sequence[str], groups: Iterable[Sequence[str]]) -> list[int]:
-    """For each of `keys` the number of its cluster: equal for keys that share a group, or groups that share a key.
+    """Number of the cluster of each key, which is equal for keys in the same joined group.
 
-    Members of a group that are not in `keys` join others all the same; a key in no group is a cluster of its own.
+    Args:
+        keys: Keys of images. A key without a group has a cluster of its own.
+        groups: Groups of keys. Members that are not in `keys` also join groups.
+
+    Returns:
+        A number for each of `keys`.
     """
     number: dict[str, int] = {}
     for key in keys:

@@ -1,4 +1,4 @@
-"""The base class of all settings: what every one of them refuses."""
+"""Base class of all settings."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Settings(BaseModel):
-    """Settings that a user may give: unknown keys, infinite values and NaN are refused; a value never changes."""
+    """Immutable settings. Unknown keys, infinite values and NaN are rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -23,8 +23,8 @@ from taichinet.experiments.cross_validate import summarise_study, train_folds
 from taichinet.experiments.distillation import predict_teacher
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.fold_result import FoldResult
 from taichinet.experiments.recipes.catalogue import get_recipe
+from taichinet.experiments.records import FoldResult
 from taichinet.experiments.run import run_fold
 from taichinet.experiments.scoring import score_images
 from taichinet.experiments.study_data import StudyData
@@ -69,9 +69,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
 def test_a_student_learns_from_the_teacher_of_its_own_fold(runs: Runs) -> None:
     plain = runs.train(vary(TEACHER, {"name": "plain"}))
     student = runs.train(STUDENT)
-    assert student.result["teacher"] is not None
-    assert plain.result["teacher"] is None
-    assert student.result["identity"] != plain.result["identity"] == runs.teacher.result["identity"]
+    assert student.record.teacher is not None
+    assert plain.record.teacher is None
+    assert student.record.identity != plain.record.identity == runs.teacher.record.identity
     one, other = (load_weights(run.folder / "weights").network.state_dict() for run in (student, plain))
     assert any(not torch.equal(one[name], other[name]) for name in one)
     with pytest.raises(FoldError, match="teacher has not finished this fold"):
@@ -88,7 +88,7 @@ def test_a_teacher_trained_anew_makes_another_run(runs: Runs, tmp_path: Path) ->
     run_fold(job)
     run_fold(replace(job, resume=True))
     other = run_fold(FoldJob(vary(TEACHER, {"training.seed": 1}), study, 0, tmp_path / "other", cache))
-    with pytest.raises(FoldError, match="made with other settings"):
+    with pytest.raises(FoldError, match="trained with other settings"):
         run_fold(replace(job, teacher=other.folder, resume=True))
 
 
@@ -122,7 +122,7 @@ def test_a_teacher_that_saw_held_out_images_is_refused(runs: Runs, part: str, re
 
 def test_a_teacher_of_another_size_is_refused(runs: Runs) -> None:
     train = prepare(runs.study.manifest, 16, 1).subset(runs.split.train)
-    with pytest.raises(FoldError, match=r"\(1, 32, 1\), its pupil \(1, 16, 1\)"):
+    with pytest.raises(FoldError, match=r"\(1, 32, 1\), the student \(1, 16, 1\)"):
         predict_teacher(runs.teacher.folder, train, runs.split, FLOAT32_CPU)
 
 
@@ -181,7 +181,7 @@ def test_runs_from_before_a_setting_existed_are_summarised_and_resumed_with_new_
     del written["experiment"]["teacher"]
     path.write_text(json.dumps(written), encoding="utf-8")
     both = train_folds(TEACHER, study, [0, 1], tmp_path, existing="resume")
-    assert sorted(fold.result["fold"] for fold in both.folds) == [0, 1]
+    assert sorted(fold.record.fold for fold in both.folds) == [0, 1]
     assert len(summarise_study(both.folder).folds) == 2
     with pytest.raises(FoldError, match="another experiment"):
         train_folds(vary(TEACHER, {"training.accumulate": 2}), study, [1], tmp_path, existing="overwrite")
@@ -197,7 +197,7 @@ def test_a_path_that_only_trains_is_neither_scored_nor_counted_nor_kept(runs: Ru
     done = run_fold(FoldJob(recipe, study, 0, tmp_path / "fold-0", tmp_path / "mining"))
     assert "second_path_dice" not in done.scores
     for cost in ("parameters", "gflops"):
-        assert done.result[cost] == runs.teacher.result[cost]  # those of one U-Net
+        assert getattr(done.record, cost) == getattr(runs.teacher.record, cost)  # those of one U-Net
     loaded = load_weights(done.folder / "weights")
     assert loaded.config.model == "taichinet"
     assert not loaded.config.options["second_path"]

@@ -18,16 +18,16 @@ from taichinet.datasets.prepared import prepare
 from taichinet.datasets.readers.busi import DATASET
 from taichinet.errors import FoldError, TaiChiNetError, WeightsError
 from taichinet.experiments import longer
-from taichinet.experiments.cross_validate import Study, train_folds
+from taichinet.experiments.cross_validate import Callbacks, Study, train_folds
 from taichinet.experiments.experiment import Experiment, vary
-from taichinet.experiments.fold_result import FoldResult, read_fold
+from taichinet.experiments.records import FoldResult, read_fold
 from taichinet.experiments.study_data import StudyData
 from taichinet.models.weights import load_weights
 from taichinet.training import checkpoint
 
 MINED = vary(TINY, {"training.schedule": "constant"})
 PLAIN = vary(MINED, {"name": "plain", "model": "unet", "training.strategy": "plain"})
-TIMES = ("inference_seconds_per_image", "wall_seconds")
+TIMES: dict[str, Any] = {"inference_seconds_per_image": True, "wall_seconds": True, "mining": {"seconds"}}
 
 
 class PowerCutError(Exception):
@@ -73,7 +73,7 @@ class Runs:
         if key not in self.trained:
             out = self.trained[key] = self.root / str(len(self.trained))
             with nullcontext() if epoch is None else pytest.raises(PowerCutError):
-                train(self.study, experiment, out, on_epoch=cut_after(epoch or 0))
+                train(self.study, experiment, out, callbacks=Callbacks(on_epoch=cut_after(epoch or 0)))
         return self.trained[key]
 
 
@@ -105,9 +105,9 @@ def assert_same_run(one: FoldResult, other: FoldResult) -> None:
     pd.testing.assert_frame_equal(one.scores, other.scores)
     histories = [pd.read_csv(run.folder / "history.csv").drop(columns="seconds") for run in (one, other)]
     pd.testing.assert_frame_equal(*histories)
-    results = [{key: value for key, value in run.result.items() if key not in TIMES} for run in (one, other)]
-    assert results[0] == results[1]
-    assert read_fold(one.folder).result == one.result
+    one_record, other_record = (run.record.model_dump(exclude=TIMES) for run in (one, other))
+    assert one_record == other_record
+    assert read_fold(one.folder).record == one.record
     for file in ("experiment.yaml", "scores.csv", "weights/config.json"):
         assert (one.folder / file).read_bytes() == (other.folder / file).read_bytes(), file
 
@@ -125,8 +125,9 @@ def test_a_longer_run_equals_one_that_was_never_shorter(
         study,
         epochs(experiment, more),
         tmp_path,
-        on_epoch=lambda phase, row, _: heard.append((phase, row["epoch"])),
-        on_longer=lines.append,
+        callbacks=Callbacks(
+            on_epoch=lambda phase, row, _: heard.append((phase, row["epoch"])), on_extension=lines.append
+        ),
     )
     done = 2 if interrupted else 3
     assert heard == [("train", epoch) for epoch in range(done + 1, more + 1)]
@@ -141,7 +142,7 @@ def test_a_longer_run_equals_one_that_was_never_shorter(
 def test_finished_and_unfinished_folds_of_a_study_go_on_together(study: StudyData, runs: Runs, tmp_path: Path) -> None:
     runs.copy(PLAIN, tmp_path / "grown")
     with pytest.raises(PowerCutError):
-        train(study, PLAIN, tmp_path / "grown", (1,), on_epoch=cut_after(1))
+        train(study, PLAIN, tmp_path / "grown", (1,), callbacks=Callbacks(on_epoch=cut_after(1)))
     grown = resume(study, epochs(PLAIN, 5), tmp_path / "grown", (0, 1))
     undisturbed = train(study, epochs(PLAIN, 5), tmp_path / "undisturbed", (0, 1))
     for one, other in zip(grown.folds, undisturbed.folds, strict=True):

@@ -1,4 +1,4 @@
-"""scores.csv and its record: read back as written, and every other file refused with its reason."""
+"""Records and scores.csv: read back as written, old files are readable, damaged files are refused with the reason."""
 
 from __future__ import annotations
 
@@ -8,11 +8,23 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fakes.runs import recipe, write_run
+from fakes.runs import fold_record, recipe, write_run
 from fakes.scores import lesion_row, normal_row
 
 from taichinet.errors import DataError
-from taichinet.experiments.records import ScoresRecord, read_scores, write_scores
+from taichinet.experiments.records import (
+    RECORD_VERSION,
+    EvaluationRecord,
+    FoldRecord,
+    ScoresRecord,
+    StudyRecord,
+    is_evaluation,
+    parse_record,
+    read_record,
+    read_scores,
+    write_record,
+    write_scores,
+)
 from taichinet.reports.paper_tables.runs import Run, read_methods
 from taichinet.reports.paper_tables.write import write_report
 
@@ -102,3 +114,64 @@ def test_missing_columns_are_named(tmp_path: Path) -> None:
     scores().drop(columns="hd95").to_csv(tmp_path / "scores.csv", index=False)
     with pytest.raises(DataError, match="lacks the columns hd95"):
         read_scores(tmp_path / "scores.csv", ScoresRecord(rows=3, sha256=""))
+
+
+# ------------------------------------------------------------------------------------------------- typed records
+
+
+def test_a_fold_record_is_read_back_as_written(tmp_path: Path) -> None:
+    record = fold_record(recipe("short-unet"), scores().to_dict("records"), gflops=1.5)
+    write_record(tmp_path / "result.json", record)
+    assert read_record(tmp_path / "result.json", FoldRecord) == record
+    assert "copied_from" not in json.loads((tmp_path / "result.json").read_text())
+    write_record(tmp_path / "result.json", record.model_copy(update={"copied_from": "busi/other"}))
+    assert read_record(tmp_path / "result.json", FoldRecord).copied_from == "busi/other"
+
+
+def test_settings_that_were_added_later_have_their_default(tmp_path: Path) -> None:
+    record = fold_record(recipe("short-unet"), scores().to_dict("records"))
+    content = record.to_json_dict()
+    for key in ("version", "scores", "machine", "inference_seconds_per_image", "gflops", "teacher"):
+        del content[key]
+    del content["experiment"]["training"]["accumulate"], content["experiment"]["teacher"]
+    (tmp_path / "result.json").write_text(json.dumps(content | {"removed key": 1}))
+    assert read_record(tmp_path / "result.json", FoldRecord) == record
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"version": RECORD_VERSION + 1}, "newer version of taichinet"),
+        ({"fold": "first"}, r"cannot be read: fold: .* Delete the file"),
+        ({"experiment": {"name": "x", "model": "unett"}}, "unett"),
+    ],
+)
+def test_a_record_that_cannot_be_used_is_refused(tmp_path: Path, change: dict[str, object], reason: str) -> None:
+    content = fold_record(recipe("short-unet"), scores().to_dict("records")).to_json_dict()
+    (tmp_path / "result.json").write_text(json.dumps(content | change))
+    with pytest.raises(DataError, match=reason):
+        read_record(tmp_path / "result.json", FoldRecord)
+    with pytest.raises(DataError, match=r"No summary\.json"):
+        read_record(tmp_path / "summary.json", StudyRecord)
+
+
+def test_every_committed_summary_is_read_without_loss() -> None:
+    paths = sorted((Path(__file__).parents[2] / "results").rglob("summary.json"))
+    assert len(paths) > 40
+    for path in paths:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        written = parse_record(
+            content, EvaluationRecord if is_evaluation(content) else StudyRecord, path
+        ).to_json_dict()
+        if "experiment" in content:
+            written["experiment"] = content["experiment"]  # with the defaults of later settings
+        assert only_keys_of(content, written) == content
+
+
+def only_keys_of(old: object, new: object) -> object:
+    """`new` without the keys, at any depth, that `old` does not have."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return {key: only_keys_of(value, new[key]) for key, value in old.items()}
+    if isinstance(old, list) and isinstance(new, list):
+        return [only_keys_of(*pair) for pair in zip(old, new, strict=True)]
+    return new

@@ -30,7 +30,8 @@ from taichinet.experiments import run as run_module
 from taichinet.experiments import scoring
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.fold_result import FoldResult, read_fold, run_identity
+from taichinet.experiments.identity import run_identity
+from taichinet.experiments.records import FoldResult, read_fold
 from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.experiments.scoring import score_images
 from taichinet.experiments.study_data import StudyData
@@ -108,7 +109,7 @@ def test_a_finished_folder_holds_what_is_promised_and_no_checkpoint(finished: Fo
 def test_the_result_says_what_was_run_on_what_and_how_it_was_chosen(finished: FoldResult, study: Study) -> None:
     split = study.plan.split(0, study.manifest.labels, 0.5)
     written = json.loads((finished.folder / "result.json").read_text(encoding="utf-8"))
-    assert written == finished.result
+    assert written == finished.record.to_json_dict()
     assert written["experiment"] == TINY.model_dump(mode="json")
     assert (written["dataset"], written["dataset_digest"]) == ("busi", study.manifest.digest())
     assert (written["protocol"], written["fold"], written["folds"], written["fold_seed"]) == (
@@ -181,7 +182,8 @@ def test_the_weights_know_their_provenance_and_give_the_scores_again(finished: F
 
 def test_no_held_out_image_was_mined(finished: FoldResult, study: Study) -> None:
     split = study.plan.split(0, study.manifest.labels, 0.5)
-    folder = study.cache / finished.result["mining"]["identity"]
+    assert finished.record.mining is not None
+    folder = study.cache / finished.record.mining.identity
     mined = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["keys"]
     assert tuple(mined) == split.train
 
@@ -210,8 +212,8 @@ def test_training_and_selection_get_their_own_images_and_never_the_test_images(
     assert given[0].regions.keys == split.train
     one, other = (load_weights(run.folder / "weights").network for run in (done, finished))
     assert same_weights(one, other)
-    assert done.result["selection"] == finished.result["selection"]
-    assert done.result["mining"] == finished.result["mining"]
+    assert done.record.selection == finished.record.selection
+    assert done.record.mining == finished.record.mining
 
 
 def test_a_plain_run_mines_nothing(study: Study, tmp_path: Path) -> None:
@@ -227,16 +229,16 @@ def test_a_plain_run_mines_nothing(study: Study, tmp_path: Path) -> None:
     finally:
         study.cache = cache
     assert heard == [("train", 1, 3), ("train", 2, 3), ("train", 3, 3)]
-    assert done.result["mining"] is None
+    assert done.record.mining is None
     assert not (tmp_path / "no cache").exists()
     assert not {"second_path_dice", "mean_dice"} & set(done.scores.columns)
 
 
 def test_without_validation_images_the_last_epoch_is_kept_and_said(study: Study, tmp_path: Path) -> None:
     done = study.run(tmp_path, vary(UNET, {"data.validation_share": 0, "training.epochs": 1}))
-    assert done.result["images"]["validation"] == 0
-    assert done.result["selection"]["epoch"] == 1
-    assert done.result["selection"]["validation_dice"] is None
+    assert done.record.images.validation == 0
+    assert done.record.selection.epoch == 1
+    assert done.record.selection.validation_dice is None
 
 
 # ---------------------------------------------------------------------------------- going on, beginning anew
@@ -247,13 +249,13 @@ def test_a_finished_fold_is_read_back_without_training(finished: FoldResult, stu
     before = {file: file.stat().st_mtime_ns for file in finished.folder.rglob("*")}
     again = study.run(finished.folder, resume=True, on_epoch=lambda *row: heard.append(row))
     assert heard == []
-    assert again.result == finished.result
+    assert again.record == finished.record
     pd.testing.assert_frame_equal(again.scores, finished.scores)
     assert {file: file.stat().st_mtime_ns for file in finished.folder.rglob("*")} == before
 
 
 def test_another_name_for_the_same_settings_is_the_same_run(finished: FoldResult, study: Study) -> None:
-    assert study.run(finished.folder, vary(TINY, {"name": "renamed"}), resume=True).result == finished.result
+    assert study.run(finished.folder, vary(TINY, {"name": "renamed"}), resume=True).record == finished.record
 
 
 @pytest.mark.parametrize(
@@ -384,9 +386,12 @@ class Oracle(torch.nn.Module):
         return Prediction(positive=20 * (2 * answer - 1), negative=torch.full_like(answer, 20.0))
 
 
-def test_scores_compare_at_network_size_and_with_the_mask_as_drawn(study: Study) -> None:
+def test_scores_compare_at_network_size_and_with_the_mask_as_drawn(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = study.data
-    frame = score_images(Oracle(data.lesion), study.manifest, data, 3, FLOAT32_CPU, batch_size=4).rows.set_index("key")
+    monkeypatch.setattr(scoring, "BATCH_SIZE", 4)
+    frame = score_images(Oracle(data.lesion), study.manifest, data, 3, FLOAT32_CPU).rows.set_index("key")
     assert list(frame.index) == list(data.keys)
     for row, sample in enumerate(study.manifest.samples):
         scores = frame.loc[sample.key]
@@ -425,7 +430,8 @@ def test_the_inference_time_is_the_networks_alone_and_not_misled_by_a_slow_start
     monkeypatch.setattr(scoring, "predict_batches", slow)
     monkeypatch.setattr(scoring.time, "perf_counter", lambda: now)
     twelve = study.data.subset(study.data.keys[:12])
-    scored = score_images(Oracle(twelve.lesion), study.manifest, twelve, 0, FLOAT32_CPU, batch_size=4)
+    monkeypatch.setattr(scoring, "BATCH_SIZE", 4)
+    scored = score_images(Oracle(twelve.lesion), study.manifest, twelve, 0, FLOAT32_CPU)
     assert scored.inference_seconds_per_image == 2 / 4
 
 

@@ -7,7 +7,7 @@ from math import nan
 from taichinet.evaluation.calibration import Calibration
 from taichinet.evaluation.uncertainty import Interval
 from taichinet.evaluation.undefined import SCORES, ImageSize
-from taichinet.experiments.card import (
+from taichinet.experiments.validation_card import (
     Cohort,
     Comparison,
     GroupCard,

@@ -59,6 +59,7 @@ def make_fake_run(
     content["training"]["precision"] = "float32"
     content["data"]["include_normal"] = any(sample.label == "normal" for sample in manifest)
     result = {
+        "identity": f"{recipe} {fold}",
         "experiment": content,
         "dataset": manifest.name,
         "dataset_digest": manifest.digest(),
@@ -70,6 +71,7 @@ def make_fake_run(
         "selection": {"rule": "last", "on": "nothing", "epoch": 1},
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "placement": "cpu float32",
+        "wall_seconds": 60.0,
         "commit": None,
         "summary": aggregate(scores).to_json_dict(),
         "mining": {"identity": MINED} if experiment.training.strategy == "easy-to-hard" else None,

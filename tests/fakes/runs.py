@@ -12,6 +12,7 @@ import pandas as pd
 from taichinet.evaluation.aggregate import aggregate
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.recipes.catalogue import get_recipe
+from taichinet.experiments.records import FoldRecord
 
 Rows = Sequence[dict[str, object]]
 
@@ -45,6 +46,28 @@ def write_run(
         "machine": {"processor": "A Processor", "cores": 2, "memory_gib": 8, "torch": "2.14.1"},
     } | changes
     return _write(folder, content, frame)
+
+
+def fold_record(experiment: Experiment, rows: Rows, **changes: Any) -> FoldRecord:
+    """The record of fold 0 with the scores `rows`."""
+    content = {
+        "identity": "0123456789abcdef",
+        "experiment": experiment,
+        "dataset": "busi",
+        "dataset_digest": "digest of busi",
+        "protocol": "grouped",
+        "fold": 0,
+        "folds": 5,
+        "fold_seed": 0,
+        "images": {"train": 2, "validation": 1, "test": 1},
+        "selection": {"rule": "last", "on": "nothing", "epoch": 1},
+        "parameters": 1000,
+        "placement": "cpu float32 channels-last",
+        "wall_seconds": 60.0,
+        "commit": None,
+        "summary": aggregate(pd.DataFrame(list(rows))).to_json_dict(),
+    }
+    return FoldRecord.model_validate(content | changes)
 
 
 def write_foreign(folder: Path, other: str, rows: Rows) -> Path:

@@ -10,8 +10,8 @@ from scipy.stats import norm
 from torch import Tensor
 
 from taichinet.batch import Batch, Feedback, Prediction, Reconstruction
-from taichinet.losses.auxiliary import AuxiliarySettings, auxiliary_loss, divergence_loss, lesion_loss, residual_loss
-from taichinet.losses.objective import ObjectiveSettings, objective
+from taichinet.losses.auxiliary import AuxiliarySettings, divergence_loss, lesion_loss, residual_loss
+from taichinet.losses.objective import ObjectiveSettings, objective, registered_terms
 from taichinet.losses.segmentation import segmentation_loss
 
 
@@ -67,7 +67,7 @@ def test_each_term_enters_the_objective_with_its_weight(term: str) -> None:
 def test_terms_of_outputs_that_a_network_does_not_have_are_nothing() -> None:
     prediction, batch = example()
     every = AuxiliarySettings(levels=1, first_pass=1, residual=1, reconstruction=1, divergence=1)
-    assert auxiliary_loss(Prediction(prediction.positive), batch, every) == 0
+    assert registered_terms(Prediction(prediction.positive), batch, ObjectiveSettings(auxiliary=every)) == 0
     one = lesion_loss(Prediction(prediction.positive), batch.lesion, every)
     torch.testing.assert_close(one, segmentation_loss(prediction.positive, batch.lesion))
 
@@ -111,7 +111,10 @@ def test_a_perfect_reconstruction_costs_nothing() -> None:
     _, batch = example()
     drawn = Reconstruction(batch.image.clone(), torch.zeros(3, 4), torch.zeros(3, 4))
     settings = AuxiliarySettings(reconstruction=1, divergence=1)
-    assert float(auxiliary_loss(Prediction(maps(0), reconstruction=drawn), batch, settings)) == 0
+    assert (
+        float(registered_terms(Prediction(maps(0), reconstruction=drawn), batch, ObjectiveSettings(auxiliary=settings)))
+        == 0
+    )
 
 
 def test_negative_weights_are_refused() -> None:

@@ -22,11 +22,12 @@ from taichinet.experiments.recipes.catalogue import (
     get_recipe,
     list_recipes,
 )
+from taichinet.experiments.records import StudyRecord
 from taichinet.reports.document.markdown import document_markdown
 from taichinet.reports.paper_tables.differences import differences_from_paper
 from taichinet.reports.paper_tables.write import HEADER
 from taichinet.reports.results import results_document
-from taichinet.reports.summaries import SummaryFile, read_summaries
+from taichinet.reports.summaries import read_summaries
 
 COMMIT = "3f2c1a9be012"
 
@@ -105,7 +106,7 @@ def tables(text: str) -> dict[str, list[dict[str, str]]]:
 
 
 def markdown(*summaries: dict[str, Any]) -> str:
-    results = [SummaryFile.model_validate(summary) for summary in summaries]
+    results = [StudyRecord.model_validate(summary) for summary in summaries]
     return document_markdown(results_document(results), HEADER)
 
 

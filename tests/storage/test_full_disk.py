@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from fakes.random_runs import make_fake_run
-from fakes.runs import recipe, write_run
+from fakes.runs import fold_record, recipe, write_run
 from fakes.scores import lesion_row
 from openvino import opset13
 from safetensors.torch import save_file
@@ -27,10 +27,10 @@ from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.datasets.prepared import Regions, prepare
 from taichinet.errors import StorageError
 from taichinet.experiments import cross_validate
-from taichinet.experiments.fold_result import FoldResult
 from taichinet.experiments.grid.cells import Cell
 from taichinet.experiments.grid.work import copy_result
 from taichinet.experiments.recipes.catalogue import get_recipe
+from taichinet.experiments.records import FoldResult
 from taichinet.storage.atomic import replacing, replacing_all, write_json, write_text
 from taichinet.training.easy_hard import MinedRegions, Provenance, _write_regions
 
@@ -135,18 +135,10 @@ def test_the_mined_regions(tmp_path: Path) -> None:
     assert_unchanged_by_a_full_disk(tmp_path, lambda: _write_regions(mined, tmp_path))
 
 
-def test_the_summary_of_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: Path, fold: Path) -> None:
-    manifest = open_dataset(data, include_normal=False)
+def test_the_summary_of_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fold: Path) -> None:
     scores = pd.read_csv(fold / "scores.csv")
-    keys = ("experiment", "protocol", "folds", "fold_seed", "images", "selection", "mining", "commit")
-    result = {
-        **dict.fromkeys(keys),
-        "dataset": "busi",
-        "dataset_digest": manifest.digest(),
-        "fold": 0,
-        "wall_seconds": 1.0,
-    }
-    monkeypatch.setattr(cross_validate, "read_fold", lambda folder: FoldResult(folder, scores, result))
+    record = fold_record(recipe("short-unet"), scores.to_dict("records"))
+    monkeypatch.setattr(cross_validate, "read_fold", lambda folder: FoldResult(folder, scores, record))
     study = tmp_path / "study"
     write_text(study / "fold-0" / "result.json", "{}")
     assert_unchanged_by_a_full_disk(study, lambda: cross_validate.summarise_study(study))

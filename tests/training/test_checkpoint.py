@@ -87,7 +87,7 @@ def test_a_newest_file_cut_short_falls_back_one_epoch_and_says_so(tmp_path: Path
     save_checkpoint(checkpoint(2), tmp_path)
     content = (tmp_path / CURRENT).read_bytes()
     (tmp_path / CURRENT).write_bytes(content[: int(kept * len(content))])
-    with pytest.warns(UserWarning, match=f"{CURRENT}: .*going on from {PREVIOUS}, one epoch earlier"):
+    with pytest.warns(UserWarning, match=f"{CURRENT}: .*resuming from {PREVIOUS}, one epoch earlier"):
         assert loaded(tmp_path).epoch == 1
 
 
@@ -124,7 +124,7 @@ def test_a_checkpoint_is_data_and_runs_no_code(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {"epoch": 3}], ids=["tensor", "list", "too few keys"])
 def test_a_readable_file_of_another_shape_counts_as_torn(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / CURRENT)
-    with pytest.raises(WeightsError, match=r"No checkpoint of .* can be read: .*Begin anew with --overwrite"):
+    with pytest.raises(WeightsError, match=r"No checkpoint of .* can be read: .*Train again with --overwrite"):
         load_checkpoint(tmp_path, IDENTITY)
 
 
@@ -165,7 +165,7 @@ def test_a_full_disk_reported_by_the_system_leaves_the_last_checkpoint(
 @pytest.mark.parametrize("room", [0, 1000, 20_000])
 def test_a_file_that_really_cannot_grow_leaves_the_last_checkpoint(tmp_path: Path, room: int) -> None:
     save_checkpoint(checkpoint(1), tmp_path)
-    with files_limited_to(room), pytest.raises(WeightsError, match=r"one before is intact: make room"):
+    with files_limited_to(room), pytest.raises(WeightsError, match=r"one before is intact: free disk space"):
         save_checkpoint(checkpoint(2, numbers=50_000), tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {CURRENT}
     assert loaded(tmp_path).epoch == 1
@@ -232,7 +232,7 @@ def test_a_changed_value_falls_back_to_the_checkpoint_before(tmp_path: Path, cha
     save_checkpoint(checkpoint(1), tmp_path)
     save_checkpoint(checkpoint(2), tmp_path)
     rewrite(tmp_path / CURRENT, **change)
-    with pytest.warns(UserWarning, match="another digest than it records; going on from checkpoint-previous"):
+    with pytest.warns(UserWarning, match="another digest than it records; resuming from checkpoint-previous"):
         assert loaded(tmp_path).epoch == 1
 
 

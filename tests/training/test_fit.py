@@ -169,7 +169,7 @@ def test_a_torn_newest_checkpoint_costs_one_epoch_and_no_bit(
     newest = tmp_path / CURRENT
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     heard: list[int] = []
-    with pytest.warns(UserWarning, match=f"going on from {PREVIOUS}, one epoch earlier"):
+    with pytest.warns(UserWarning, match=f"resuming from {PREVIOUS}, one epoch earlier"):
         resumed, result = train_tiny(
             tmp_path, tiny_settings(), resume=True, on_epoch=lambda row: heard.append(row["epoch"])
         )
@@ -217,7 +217,7 @@ def test_a_disk_that_fills_up_costs_no_finished_epoch(
         whole_save(content, file)
 
     monkeypatch.setattr(torch, "save", full_at_the_third)
-    with pytest.raises(WeightsError, match=r"epoch 3 .*No space left on device.*make room.*--resume"):
+    with pytest.raises(WeightsError, match=r"epoch 3 .*No space left on device.*free disk space.*--resume"):
         train_tiny(tmp_path, tiny_settings())
     monkeypatch.undo()
     heard: list[int] = []
@@ -283,18 +283,18 @@ def spoil_after(epoch: int, name: str, value: float, monkeypatch: pytest.MonkeyP
     """Overwrite a tensor of the network in the last step of `epoch`, after its last finite loss."""
     batches_of_epoch = fit_module.epoch_batches
     networks: list[nn.Module] = []
-    run_epoch = fit_module.run_epoch
+    train_epoch = fit_module.train_epoch
 
-    def remember(task: Any, network: nn.Module, *rest: Any) -> float:
+    def remember(network: nn.Module, *rest: Any) -> float:
         networks[:] = [network]
-        return run_epoch(task, network, *rest)
+        return train_epoch(network, *rest)
 
     def batches(data: Any, settings: Any, number: int, *rest: Any) -> Any:
         yield from batches_of_epoch(data, settings, number, *rest)
         if number + 1 == epoch:
             networks[0].state_dict()[name].fill_(value)
 
-    monkeypatch.setattr(fit_module, "run_epoch", remember)
+    monkeypatch.setattr(fit_module, "train_epoch", remember)
     monkeypatch.setattr(fit_module, "epoch_batches", batches)
 
 
@@ -323,7 +323,7 @@ def test_a_tensor_that_is_not_finite_stops_the_training_and_keeps_the_epoch_befo
 
 def test_a_loss_that_is_not_finite_names_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit_module, "objective", lambda prediction, *_: prediction.positive.sum() * math.nan)
-    with pytest.raises(SettingError, match=r"Epoch 1: The loss became nan\..*No epoch had been finished before"):
+    with pytest.raises(SettingError, match=r"Epoch 1: The loss became nan\..*No epoch had been completed before"):
         train_tiny(tmp_path, tiny_settings())
     assert list(tmp_path.iterdir()) == []
 

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers import FLOAT32_CPU, discs, halves, tiny_data, tiny_network, tiny_settings
 
 from taichinet.losses.objective import ObjectiveSettings
+from taichinet.training.checkpoint import CheckpointFolder
 from taichinet.training.distributed.cross_rank_norm import CrossRankBatchNorm
 from taichinet.training.distributed.following import follow
 from taichinet.training.distributed.ranks import Ranks, process_group
@@ -62,9 +63,8 @@ def train_on(name: str, folder: Path, ranks: Ranks, resume: bool = False, **chan
     keys = list(network.state_dict())
     device_config = replace(FLOAT32_CPU, ranks=ranks)
     settings = tiny_settings(**changes)
-    result = fit(
-        network, training_data(name), ObjectiveSettings(), settings, device_config, folder / name, name, resume
-    )
+    checkpoints = CheckpointFolder(folder / name, name, resume)
+    result = fit(network, training_data(name), ObjectiveSettings(), settings, device_config, checkpoints)
     assert not any(isinstance(layer, CrossRankBatchNorm) for layer in network.modules())
     assert list(network.state_dict()) == keys
     return {"losses": [row["loss"] for row in result.history], "weights": network.state_dict()}
@@ -111,7 +111,7 @@ def norm_across(ranks: Ranks, dimensions: int, momentum: float | None) -> dict[s
         output, gradient = normalise(across, values[rows], weights[rows])
     found = {f"{name}-gradient": ranks.add(weight.grad.clone()) for name, weight in layer.named_parameters()}
     found |= {"outputs": output, "input-gradients": gradient}
-    across.counts = ranks.is_main_process
+    across.is_padding = not ranks.is_main_process
     normalise(across, values, weights if ranks.is_main_process else 0 * weights)
     return found | layer.state_dict()
 

@@ -118,12 +118,12 @@ def _run(
 
     from taichinet.cli.compare_table import compare_table
     from taichinet.experiments.grid.cells import plan_grid
-    from taichinet.experiments.grid.progress import look
+    from taichinet.experiments.grid.progress import read_progress
     from taichinet.experiments.grid.run_grid import run_grid
 
     console = Console(stderr=True, quiet=quiet)
     grid = plan_grid(suites, data, out, lambda name: console.print(f"Reading {name}", markup=False, highlight=False))
-    progress = look(grid.cells, grid.transfers)
+    progress = read_progress(grid.cells, grid.transfers)
     with compare_table(quiet) as table:
 
         def on_epoch(phase: str, row: dict[str, Any], epochs: int) -> None:
@@ -163,7 +163,7 @@ def _print_json(progress: Progress, images: dict[str, ImageCounts], out: Path) -
             "folder": str(entry.task.folder.relative_to(root)),
             "key": entry.task.key if isinstance(entry.task, Cell) else None,
             "state": entry.state,
-            "done_before": entry.found,
+            "done_before": entry.done_before,
             "seconds": entry.seconds,
             "note": entry.note.replace(f"{root}/", ""),
         }
@@ -183,7 +183,7 @@ def _print_summary(progress: Progress, images: dict[str, ImageCounts], out: Path
 
     from taichinet.cli.printing import print_counts
 
-    completed_before = sum(entry.found for entry in progress.entries)
+    completed_before = sum(entry.done_before for entry in progress.entries)
     Console().print(
         f"{progress.count('done')} of {len(progress.entries)} completed in {out}, {completed_before} of them before. "
         f"Create the tables with: taichinet report {out} -o report",

@@ -43,7 +43,7 @@ class CompareTable:
             current = (entry.state, entry.note)
             if self._printed.get(number, ("waiting", "")) != current:
                 note = f": {entry.note}" if entry.note else ""
-                spent = f" after {duration(entry.seconds)}" if entry.state == "done" and not entry.found else ""
+                spent = f" after {duration(entry.seconds)}" if entry.state == "done" and not entry.done_before else ""
                 word = WORDS.get(entry.state, entry.state)
                 self._console.print(f"{entry.task.title}: {word}{spent}{note}", soft_wrap=True, markup=False)
             self._printed[number] = current
@@ -85,7 +85,7 @@ def entries_table(entries: list[Entry]) -> Table:
         if entry.state in RUNNING and entry.epoch:
             remaining = duration(entry.seconds / entry.epoch * (entry.epochs - entry.epoch))
         elapsed = duration(entry.seconds) if entry.seconds else ""
-        note = "done by an earlier command" if entry.found and not entry.note else entry.note
+        note = "done by an earlier command" if entry.done_before and not entry.note else entry.note
         table.add_row(escape(entry.task.title), state, epoch, elapsed, remaining, escape(note[:80]))
     return table
 
@@ -97,7 +97,7 @@ def time_left(progress: Progress, spent: float) -> float | None:
         progress: The state of all entries.
         spent: Seconds since the start of the command.
     """
-    own_cells = [e for e in progress.entries if isinstance(e.task, Cell) and not e.found and e.copies is None]
+    own_cells = [e for e in progress.entries if isinstance(e.task, Cell) and not e.done_before and e.copy_of is None]
     completed = sum(e.epoch for e in own_cells)
     remaining = sum(e.epochs - e.epoch for e in own_cells if e.state in ("waiting", *RUNNING))
     return spent / completed * remaining if completed else None

@@ -20,7 +20,7 @@ from taichinet.experiments.grid.cost import (
     speed_key,
     work_of,
 )
-from taichinet.experiments.grid.progress import Entry, look
+from taichinet.experiments.grid.progress import Entry, read_progress
 from taichinet.experiments.grid.suite import Suite
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.reports.document.format import duration
@@ -65,7 +65,7 @@ def plan_work(suites: list[Suite], data: dict[str, str], out: Path, console: Con
         console.print(f"{error.summary} Using the numbers of images published by their authors.", markup=False)
         return [], published_works(suites)
     grid = plan_grid(suites, data, out, lambda name: console.print(f"Reading {name}", markup=False))
-    entries = look(grid.cells, grid.transfers).entries
+    entries = read_progress(grid.cells, grid.transfers).entries
     return entries, [work_of(e.task, e.epoch) for e in entries if isinstance(e.task, Cell) and e.state != "done"]
 
 

@@ -30,7 +30,7 @@ def demo(
     from taichinet.cli.printing import print_demo
     from taichinet.cli.progress import training_progress
     from taichinet.datasets.phantoms.folder import write_phantom_busi
-    from taichinet.experiments.cross_validate import train_folds
+    from taichinet.experiments.cross_validate import Callbacks, train_folds
     from taichinet.experiments.provenance import describe_machine
     from taichinet.experiments.recipes.catalogue import get_recipe
     from taichinet.experiments.study_data import open_study_data
@@ -57,7 +57,9 @@ def demo(
             experiment = get_recipe(name)
             study_data = open_study_data(experiment, data, "grouped", out)
             progress.begin(name)
-            studies.append(train_folds(experiment, study_data, [0], out, "overwrite", on_epoch=progress.epoch))
+            studies.append(
+                train_folds(experiment, study_data, [0], out, "overwrite", Callbacks(on_epoch=progress.epoch))
+            )
     console.print("writing the page")
     page = write_demo(out, study_data.manifest, studies, describe_machine())
     print_demo(page, studies, time.perf_counter() - start, as_json)

@@ -11,7 +11,7 @@ from taichinet.cli.options import AsJson, DataSet, Overwrite
 from taichinet.errors import SettingError
 
 if TYPE_CHECKING:
-    from taichinet.experiments.reevaluate import Evaluation
+    from taichinet.experiments.evaluate import Evaluation
 
 
 def evaluate(
@@ -40,9 +40,8 @@ def evaluate(
     from rich.console import Console
 
     from taichinet.cli.printing import print_skipped, print_study
-    from taichinet.experiments.evaluation_files import SUMMARY, write_evaluation
-    from taichinet.experiments.records import SCORES_FILE
-    from taichinet.experiments.reevaluate import evaluate_weights
+    from taichinet.experiments.evaluate import evaluate_weights, write_evaluation
+    from taichinet.experiments.records import SCORES_FILE, SUMMARY_FILE
     from taichinet.reports.validation_card.card import MARKER, refuse_other_endings
     from taichinet.storage.output_folder import refuse_foreign_files, refuse_foreign_page
 
@@ -50,7 +49,7 @@ def evaluate(
         refuse_other_endings(card)  # fail before the evaluation, which may take an hour
         refuse_foreign_page(card, MARKER, overwrite)
     if out is not None:
-        refuse_foreign_files(out, (SCORES_FILE, SUMMARY), overwrite)
+        refuse_foreign_files(out, (SCORES_FILE, SUMMARY_FILE), overwrite)
     evaluation = evaluate_weights(weights, data, normal)
     print_skipped(evaluation.networks[0].manifest.left_out)
     for network in evaluation.networks:
@@ -69,7 +68,7 @@ def evaluate(
 def _write_card(path: Path, evaluation: Evaluation) -> None:
     """Write the card of a single network, for its outermost region."""
     from taichinet.datasets.catalogue import find_dataset
-    from taichinet.experiments.external import Extras, read_internal, validation_card, worst_keys
+    from taichinet.experiments.validation_card import Extras, read_internal, validation_card, worst_keys
     from taichinet.inference.predictor import Predictor
     from taichinet.reports.sample_images import case_images
     from taichinet.reports.validation_card.card import write_card

@@ -92,7 +92,7 @@ def _cell(group: GroupScores, size: str, score: str, digits: int) -> str:
 def print_demo(page: Path, studies: list[Study], seconds: float, as_json: bool) -> None:
     """Print the demo's scores side by side, and the path of its page."""
     if as_json:
-        print(json.dumps({"page": str(page), "results": [study.folds[0].result for study in studies]}))
+        print(json.dumps({"page": str(page), "results": [study.folds[0].record.to_json_dict() for study in studies]}))
         return
     from taichinet.reports.document.format import SHORT, digits_of
 
@@ -102,10 +102,10 @@ def print_demo(page: Path, studies: list[Study], seconds: float, as_json: bool) 
     for heading in ("network", "parameters", *shown.values()):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     for study in studies:
-        result = study.folds[0].result
+        record = study.folds[0].record
         lesion = study.summary.lesion
         cells = [_cell(lesion, "network", score, digits_of(score)) for score in shown]
-        table.add_row(escape(result["experiment"]["name"]), f"{result['parameters']:,}", *cells)
+        table.add_row(escape(record.experiment.name), f"{record.parameters:,}", *cells)
     console.print(table)
     console.print(f"Done in {seconds:.0f} s. Page: {page}", soft_wrap=True, markup=False)
 

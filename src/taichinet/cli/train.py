@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taichinet.cli.options import PROTOCOL_HELP, AsJson, DataSet, RunFolder, Settings
+
+if TYPE_CHECKING:
+    from taichinet.experiments.cross_validate import Existing
+    from taichinet.experiments.experiment import Experiment
 
 
 def train(
@@ -28,6 +32,10 @@ def train(
 
     Under `torchrun`, all processes share each training; only process 0 reads the data, evaluates, writes and prints.
     """
+    from taichinet.cli.printing import print_skipped, print_study
+    from taichinet.cli.progress import training_progress
+    from taichinet.experiments.cross_validate import Callbacks, train_folds
+    from taichinet.experiments.study_data import open_study_data
     from taichinet.training.distributed.following import follow
     from taichinet.training.distributed.ranks import process_group
 
@@ -35,56 +43,47 @@ def train(
         if not ranks.is_main_process:
             follow(ranks)
             return
-        _train_on_main_process(recipe, data, fold, protocol, assignments, out, resume, overwrite, as_json)
+        experiment = _read_recipe(recipe, assignments, protocol, fold)
+        existing = _existing(resume, overwrite)
+        data_of_study = open_study_data(experiment, data, protocol, out)  # type: ignore[arg-type]
+        print_skipped(data_of_study.manifest.left_out)
+        _refuse_unknown_folds(fold, data_of_study.plan.count)
+        folds = sorted(set(fold or range(data_of_study.plan.count)))
+        with training_progress(quiet=as_json) as progress:
+            callbacks = Callbacks(
+                on_fold=lambda index: progress.begin(f"{experiment.name} fold {index}"),
+                on_epoch=progress.epoch,
+                on_extension=lambda line: typer.echo(line, err=True),
+            )
+            study = train_folds(experiment, data_of_study, folds, out, existing, callbacks, keep_checkpoints=True)
         ranks.broadcast(None)  # no further training
+    empty_masks = int((data_of_study.prepared.lesion.flatten(1).amax(1) == 0).sum())
+    print_study(study.folder, study.summary, as_json, data_of_study.manifest.count_images(empty_masks))
 
 
-def _train_on_main_process(
-    recipe: str,
-    data: str,
-    fold: list[int] | None,
-    protocol: str,
-    assignments: list[str] | None,
-    out: Path,
-    resume: bool,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    from taichinet.cli.printing import print_skipped, print_study
-    from taichinet.cli.progress import training_progress
+def _read_recipe(recipe: str, assignments: list[str] | None, protocol: str, folds: list[int] | None) -> Experiment:
+    """The recipe with the given settings; checks everything that can be checked before the data are read."""
     from taichinet.datasets.folds import PROTOCOLS
-    from taichinet.errors import SettingError, unknown_name
-    from taichinet.experiments.cross_validate import Existing, train_folds
+    from taichinet.errors import unknown_name
     from taichinet.experiments.experiment import parse_assignments, vary
     from taichinet.experiments.recipes.catalogue import get_recipe
-    from taichinet.experiments.study_data import open_study_data
 
     if protocol not in PROTOCOLS:
         raise unknown_name("fold protocol", protocol, PROTOCOLS)
+    experiment = vary(get_recipe(recipe), parse_assignments(assignments or []))
+    if protocol != "official":
+        _refuse_unknown_folds(folds, experiment.data.folds)
+    return experiment
+
+
+def _existing(resume: bool, overwrite: bool) -> Existing:
+    from taichinet.errors import SettingError
+
     if resume and overwrite:
         raise SettingError("--resume and --overwrite cannot be used together. Give one of them.")
-    experiment = vary(get_recipe(recipe), parse_assignments(assignments or []))
-    if protocol != "official":  # fail before the data are read, which takes a while
-        _refuse_unknown_folds(fold, experiment.data.folds)
-    existing: Existing = "resume" if resume else "overwrite" if overwrite else "refuse"
-    study_data = open_study_data(experiment, data, protocol, out)
-    print_skipped(study_data.manifest.left_out)
-    _refuse_unknown_folds(fold, study_data.plan.count)
-    folds = sorted(set(fold or range(study_data.plan.count)))
-    with training_progress(quiet=as_json) as progress:
-        study = train_folds(
-            experiment,
-            study_data,
-            folds,
-            out,
-            existing,
-            on_fold=lambda k: progress.begin(f"{experiment.name} fold {k}"),
-            on_epoch=progress.epoch,
-            on_longer=lambda line: typer.echo(line, err=True),
-            keep_checkpoints=True,
-        )
-    empty_masks = int((study_data.prepared.lesion.flatten(1).amax(1) == 0).sum())
-    print_study(study.folder, study.summary, as_json, study_data.manifest.count_images(empty_masks))
+    if resume:
+        return "resume"
+    return "overwrite" if overwrite else "refuse"
 
 
 def _refuse_unknown_folds(folds: list[int] | None, count: int) -> None:

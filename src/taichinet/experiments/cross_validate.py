@@ -1,46 +1,72 @@
-"""A recipe over folds: data and folds once, a run folder a fold, a summary over all that are done.
+"""Train a recipe on several folds and summarise them.
 
-OUT/folds/<dataset>-<protocol>-...json            the fold plan, written once, verified by every later run
-OUT/prepared/<identity>.safetensors               the images and masks at network size, shared by all runs
+OUT/folds/<dataset>-<protocol>-...json            the fold plan, verified by every later run
+OUT/prepared/<identity>.safetensors               images and masks at input resolution, shared by all runs
 OUT/mining/<identity>/                            easy and hard regions, shared by all runs of the same training part
-OUT/<dataset>/<recipe>/<protocol>/fold-<k>/       one run folder a fold (see run.py)
+OUT/<dataset>/<recipe>/<protocol>/fold-<k>/       one run folder per fold (see run.py)
 OUT/<dataset>/<recipe>/<protocol>/{scores.csv,summary.json}
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
-from pydantic import ValidationError
 
 from taichinet.datasets.folds import FoldPlan
 from taichinet.errors import FoldError
 from taichinet.evaluation.aggregate import Summary, aggregate
-from taichinet.experiments.experiment import Experiment, describe_changes, setting_changes
+from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.fold_result import FoldResult, read_fold
-from taichinet.experiments.longer import EPOCHS, find_extension
-from taichinet.experiments.records import SCORES_FILE, write_scores
+from taichinet.experiments.identity import EPOCHS, STUDY_FIELDS, describe_changes, differences, study_fields
+from taichinet.experiments.longer import find_extension
+from taichinet.experiments.records import (
+    RESULT_FILE,
+    SCORES_FILE,
+    SUMMARY_FILE,
+    FoldResult,
+    StudyFoldRecord,
+    StudyRecord,
+    SummaryRecord,
+    read_fold,
+    write_record,
+    write_scores,
+)
 from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.experiments.study_data import StudyData, fitted_to, study_folder, teacher_folder
-from taichinet.storage.atomic import replacing_all, write_json
+from taichinet.storage.atomic import replacing_all
 
+COPIED_FIELDS = ("experiment", "dataset", "parameters", "gflops", "placement", "commit", "machine")
 Existing = Literal["refuse", "resume", "overwrite"]
 
 
 @dataclass(frozen=True)
 class Study:
-    """Finished folds of one recipe and protocol, and the summary over them."""
+    """Completed folds of one recipe and protocol, and their summary."""
 
     folder: Path
     folds: tuple[FoldResult, ...]
     scores: pd.DataFrame
     summary: Summary
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Functions that `train_folds` calls.
+
+    Attributes:
+        on_fold: Called with the index of each fold before its training.
+        on_epoch: Called after each epoch, see `run_fold`.
+        on_extension: Called with a sentence if completed epochs are extended.
+    """
+
+    on_fold: Callable[[int], None] = lambda fold: None
+    on_epoch: OnEpoch = lambda phase, row, epochs: None
+    on_extension: Callable[[str], None] = lambda line: None
 
 
 def train_folds(
@@ -49,134 +75,138 @@ def train_folds(
     folds: Sequence[int],
     out: Path,
     existing: Existing = "refuse",
-    on_fold: Callable[[int], None] = lambda fold: None,
-    on_epoch: OnEpoch = lambda phase, row, epochs: None,
-    on_longer: Callable[[str], None] = lambda line: None,
+    callbacks: Callbacks | None = None,
     keep_checkpoints: bool = False,
 ) -> Study:
-    """Train and score `folds` one after the other, then summarise every fold of the study that is done.
+    """Train and score folds one after the other, and summarise all completed folds of the study.
 
-    `existing` says what happens to run folders that are there already: refused (nothing is ever lost by a typing
-    error), resumed, or replaced. Resumed with more epochs they are extended, all or none of `folds`, and `on_longer` is
-    called with the line that says so; finished folds can be extended if `keep_checkpoints` was true.
+    Args:
+        experiment: The recipe.
+        study: The data set and its folds.
+        folds: Indices of the folds to train.
+        out: Folder of all runs.
+        existing: Whether to refuse, resume or overwrite existing run folders. If runs are resumed with more epochs,
+            either all of `folds` are extended or none.
+        callbacks: Functions to call during the training.
+        keep_checkpoints: Whether the newest checkpoint of a completed fold is kept, so that it can be extended.
+
+    Returns:
+        The completed folds and their summary.
+
+    Raises:
+        FoldError: A run folder exists and `existing` is "refuse", or holds a run of other settings, images or folds.
+        SettingError, WeightsError, LockedError: As `run_fold`.
     """
+    callbacks = callbacks or Callbacks()
     experiment = fitted_to(experiment, study.manifest)
     folder = study_folder(experiment, study.plan, out)
-    jobs = [
-        FoldJob(
-            experiment,
-            study,
-            fold,
-            run := folder / f"fold-{fold}",
-            out / "mining",
-            teacher_folder(experiment, run),
-            resume=existing == "resume",
-            keep_checkpoint=keep_checkpoints,
-        )
-        for fold in folds
-    ]
+    jobs = []
+    for fold in folds:
+        run, resume = folder / f"fold-{fold}", existing == "resume"
+        teacher = teacher_folder(experiment, run)
+        jobs.append(FoldJob(experiment, study, fold, run, out / "mining", teacher, resume, keep_checkpoints))
+    _prepare_existing_runs(jobs, folder, existing, callbacks)
     for job in jobs:
-        if existing == "refuse" and _has_work(job.folder):
-            raise FoldError(
-                f"{job.folder} holds a training already. Resume it with --resume, replace it with --overwrite, or give "
-                "another --out."
-            )
-        if existing == "overwrite":
-            (job.folder / "result.json").unlink(missing_ok=True)
-    extensions = [found for job in jobs if existing == "resume" and (found := find_extension(job)) is not None]
-    refuse_other_study(folder, experiment, study.plan, {extension.job.folder for extension in extensions})
-    for extension in extensions:
-        extension.apply()
-    if extensions:
-        runs = ", ".join(f"{one.job.folder.name} from {one.finished} of {one.started_with}" for one in extensions)
-        on_longer(f"Extends the training to {experiment.training.epochs} epochs: {runs}.")
-    for job in jobs:
-        on_fold(job.fold)
-        run_fold(job, on_epoch)
+        callbacks.on_fold(job.fold)
+        run_fold(job, callbacks.on_epoch)
         summarise_study(folder)
     return summarise_study(folder)
 
 
-def summarise_study(folder: Path) -> Study:
-    """Read every finished fold below `folder`; write scores.csv and summary.json there.
+def _prepare_existing_runs(jobs: Sequence[FoldJob], folder: Path, existing: Existing, callbacks: Callbacks) -> None:
+    """Refuse existing runs, mark them as incomplete to overwrite them, or extend them to more epochs."""
+    for job in jobs:
+        if existing == "refuse" and _has_work(job.folder):
+            raise FoldError(
+                f"{job.folder} already contains a training. Resume it with --resume, replace it with --overwrite, or "
+                "give another --out."
+            )
+        if existing == "overwrite":
+            (job.folder / RESULT_FILE).unlink(missing_ok=True)
+    candidates = [find_extension(job) for job in jobs] if existing == "resume" else []
+    extensions = [extension for extension in candidates if extension is not None]
+    refuse_other_study(folder, jobs[0].experiment, jobs[0].study.plan, {e.job.folder for e in extensions})
+    for extension in extensions:
+        extension.apply()
+    if extensions:
+        runs = ", ".join(f"{e.job.folder.name} from {e.finished} of {e.started_with}" for e in extensions)
+        callbacks.on_extension(f"Extends the training to {jobs[0].experiment.training.epochs} epochs: {runs}.")
 
-    Raises FoldError where no fold is finished, or where folds were made with different settings: their mean would
-    mean nothing.
+
+def summarise_study(folder: Path) -> Study:
+    """Summarise all completed folds in the study folder, and write scores.csv and summary.json.
+
+    Args:
+        folder: The study folder, which contains the run folders.
+
+    Returns:
+        The completed folds and their summary.
+
+    Raises:
+        FoldError: No fold is complete, or the folds have different settings and cannot be averaged.
+        StorageError: The files cannot be written.
     """
-    results = [read_fold(path.parent) for path in sorted(folder.glob("fold-*/result.json"))]
+    results = [read_fold(path.parent) for path in sorted(folder.glob(f"fold-*/{RESULT_FILE}"))]
     if not results:
-        raise FoldError(f"No finished fold in {folder}. Train one first.")
-    first = results[0].result
+        raise FoldError(f"No finished fold in {folder}. Train a fold first.")
+    first = results[0].record
     for other in results[1:]:
-        for key in ("experiment", "dataset_digest", "protocol", "folds", "fold_seed"):
-            if comparable(key, other.result[key]) != comparable(key, first[key]):
-                raise FoldError(
-                    f"{results[0].folder} and {other.folder} differ in '{key}' and cannot be summarised together. "
-                    "Train the one that is out of date with --overwrite."
-                )
+        if different := differences(other.record, first.experiment, first.model_dump(include=set(STUDY_FIELDS))):
+            names = ", ".join(f"'{name}'" for name in [*different.settings, *different.fields])
+            raise FoldError(
+                f"{results[0].folder} and {other.folder} differ in {names} and cannot be summarised together. "
+                "Train the outdated one again with --overwrite."
+            )
     scores = pd.concat([result.scores for result in results], ignore_index=True)
     summary = aggregate(scores)
-    content: dict[str, Any] = {
-        **{key: first[key] for key in ("experiment", "dataset", "dataset_digest", "protocol", "folds", "fold_seed")},
-        "folds_done": [result.result["fold"] for result in results],
-        **{key: first.get(key) for key in ("parameters", "gflops", "placement", "commit", "machine")},
-        "wall_seconds": round(sum(result.result["wall_seconds"] for result in results), 1),
-        "inference_seconds_per_image": _median_known(result.result for result in results),
-        "per_fold": [
-            {key: result.result[key] for key in ("fold", "wall_seconds", "images", "selection", "mining", "commit")}
-            for result in results
-        ],
-        "outputs": _dice_of_outputs(scores),
-        "summary": summary.to_json_dict(),
-    }
+    records = [result.record for result in results]
+    inference_seconds = [s for record in records if (s := record.inference_seconds_per_image) is not None]
     with replacing_all(folder) as temporary:
-        content["scores"] = write_scores(temporary / SCORES_FILE, scores.round(6)).model_dump()
-        write_json(temporary / "summary.json", content)
+        study = StudyRecord(
+            **{key: getattr(first, key) for key in (*STUDY_FIELDS, *COPIED_FIELDS)},
+            folds_done=tuple(record.fold for record in records),
+            wall_seconds=round(sum(record.wall_seconds for record in records), 1),
+            inference_seconds_per_image=median(inference_seconds) if inference_seconds else None,
+            per_fold=tuple(
+                StudyFoldRecord(**{key: getattr(record, key) for key in StudyFoldRecord.model_fields})
+                for record in records
+            ),
+            outputs=_dice_of_outputs(scores),
+            summary=SummaryRecord.of(summary),
+            scores=write_scores(temporary / SCORES_FILE, scores.round(6)),
+        )
+        write_record(temporary / SUMMARY_FILE, study)
     return Study(folder, tuple(results), scores, summary)
 
 
 def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan, extended: Container[Path] = ()) -> None:
-    """FoldError, before hours of training, where a finished fold of `folder` could not be summarised with new ones.
+    """Check before a training that completed folds in the study folder can be summarised with the new ones.
 
-    Folds in the folders `extended` are about to be trained for longer.
+    Args:
+        folder: The study folder.
+        experiment: The recipe of the new folds.
+        plan: Their fold plan.
+        extended: Run folders that are not checked, as their training will be extended.
+
+    Raises:
+        FoldError: A completed fold has other settings, images or folds.
     """
-    own = {
-        "experiment": experiment.model_dump(mode="json"),
-        "dataset_digest": plan.digest,
-        "protocol": plan.protocol,
-        "folds": plan.count,
-        "fold_seed": plan.seed,
-    }
-    for path in sorted(folder.glob("fold-*/result.json")):
+    for path in sorted(folder.glob(f"fold-*/{RESULT_FILE}")):
         if path.parent in extended:
             continue
-        other = read_fold(path.parent).result
-        different = [key for key, value in own.items() if comparable(key, other.get(key)) != value]
+        different = differences(read_fold(path.parent).record, experiment, study_fields(plan))
         if different:
-            theirs = comparable("experiment", other.get("experiment"))
-            mine = experiment.model_dump(mode="json")
-            changes = setting_changes(theirs, mine) if isinstance(theirs, dict) else {}
-            told = f" ({describe_changes(changes)})" if changes else ""
-            longer = " To extend all folds, leave --fold out." if set(changes) == {EPOCHS} else ""
+            names = [*(["experiment"] if different.settings else []), *different.fields]
+            changes = f" ({describe_changes(different.settings)})" if different.settings else ""
+            hint = " To extend all folds, leave out --fold." if set(different.settings) == {EPOCHS} else ""
             raise FoldError(
-                f"{path.parent} was trained with another {' and '.join(different)} than asked for now{told}. Give "
-                "another --out, or a name of its own (--set name=...), or train all folds again with --overwrite."
-                f"{longer}"
+                f"{path.parent} was trained with another {' and '.join(names)} than requested{changes}. Give another "
+                f"--out, another name (--set name=...), or train all folds again with --overwrite.{hint}"
             )
 
 
-def comparable(key: str, value: Any) -> Any:
-    """`value` of a result; an experiment from before a setting existed has that setting's default."""
-    if key != "experiment" or not isinstance(value, dict):
-        return value
-    try:
-        return Experiment.model_validate(value).model_dump(mode="json")
-    except ValidationError:  # a network or setting that no longer exists is different from all that do
-        return value
-
-
 def _dice_of_outputs(scores: pd.DataFrame) -> dict[str, float]:
-    """Mean over folds of the lesion images' Dice, for each output of a two-path network; empty for one path."""
+    """Mean Dice of the lesion images over folds, for each output of a two-path network; empty for one path."""
     lesions = scores[scores["true_pixels"] > 0]
     names = ("positive", "second_path", "mean")
     return {
@@ -186,12 +216,5 @@ def _dice_of_outputs(scores: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def _median_known(results: Iterable[dict[str, Any]]) -> float | None:
-    """Of the folds' inference times; None where every fold is older than their measurement."""
-    key = "inference_seconds_per_image"
-    known = [float(result[key]) for result in results if result.get(key) is not None]
-    return median(known) if known else None
-
-
 def _has_work(folder: Path) -> bool:
-    return any((folder / name).exists() for name in ("result.json", "checkpoint.pt", "history.csv"))
+    return any((folder / name).exists() for name in (RESULT_FILE, "checkpoint.pt", "history.csv"))

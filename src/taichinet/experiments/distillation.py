@@ -1,8 +1,7 @@
-"""Distillation: what a trained recipe says of the training images of the same fold, as a further target."""
+"""Distillation: predictions of a teacher for the training images of the same fold, as an additional target."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -10,30 +9,44 @@ import torch
 from taichinet.datasets.folds import Split
 from taichinet.datasets.prepared import Prepared, TeacherProbabilities
 from taichinet.errors import FoldError
+from taichinet.experiments.records import RESULT_FILE
 from taichinet.models.weights import WEIGHTS_FILE, load_weights
+from taichinet.storage.digest import digest_file
 from taichinet.training.device import DeviceConfig
 from taichinet.training.loop import predict_batches
 
 
 def teacher_digest(run: Path) -> str:
-    """SHA-256 of the weights of the finished run in folder `run`; FoldError where it has none."""
+    """SHA-256 of the weights of the completed run in folder `run`; raises FoldError if it is not complete."""
     weights = run / "weights" / WEIGHTS_FILE
-    if not (run / "result.json").is_file() or not weights.is_file():
+    if not (run / RESULT_FILE).is_file() or not weights.is_file():
         raise FoldError(
             f"The teacher has not finished this fold: no result.json or no weights in {run}. Train that recipe on the "
             "same data, protocol and fold into the same --out first."
         )
-    return hashlib.sha256(weights.read_bytes()).hexdigest()
+    return digest_file(weights)
 
 
 def predict_teacher(
     run: Path, train: Prepared, split: Split, device_config: DeviceConfig, batch_size: int = 16
 ) -> TeacherProbabilities:
-    """The teacher's lesion probability of every image of `train`, which must be the training part of `split`.
+    """Predict the lesion probability of every training image with the teacher.
 
-    Asked once, of the images as they are: training moves the answers along with the images. Raises FoldError where
-    the teacher learned from an image that is validated or tested on here, or was selected by one that is tested on,
-    or takes other images.
+    The images are not augmented; the training transforms the probabilities together with the images.
+
+    Args:
+        run: Run folder of the teacher.
+        train: The training images of `split`.
+        split: Split of the fold.
+        device_config: Device and precision.
+        batch_size: Images per batch.
+
+    Returns:
+        Probabilities, quantised to 8 bits.
+
+    Raises:
+        FoldError: The teacher was trained on a validation or test image of this fold or selected on a test image, or
+            it needs another input resolution, number of channels or number of regions.
     """
     loaded = load_weights(run / "weights")
     provenance = loaded.config.provenance
@@ -42,14 +55,14 @@ def predict_teacher(
     if leaked:
         raise FoldError(
             f"{len(leaked)} held-out images took part in training the teacher in {run} ({', '.join(leaked[:3])}"
-            f"{', ...' if len(leaked) > 3 else ''}): the score would be dishonest. Train it on the same folds."
+            f"{', ...' if len(leaked) > 3 else ''}): which would bias the scores. Train it on the same folds."
         )
     regions = int(loaded.config.options.get("num_classes", 1))
     takes = (loaded.channels, loaded.config.size, regions)
     if takes != (wanted := (train.image.shape[1], train.image.shape[-1], train.lesion.shape[1])):
         raise FoldError(
-            f"The teacher in {run} has (channels, size, regions) {takes}, its pupil {wanted}. Give both the same."
+            f"The teacher in {run} has (channels, size, regions) {takes}, the student {wanted}. They must be equal."
         )
     network = device_config.place(loaded.network)
-    answers = [prediction.lesion for prediction in predict_batches(network, train.batches(batch_size), device_config)]
-    return TeacherProbabilities(train.keys, torch.cat(answers).mul(255).round().to(torch.uint8).contiguous())
+    outputs = [prediction.lesion for prediction in predict_batches(network, train.batches(batch_size), device_config)]
+    return TeacherProbabilities(train.keys, torch.cat(outputs).mul(255).round().to(torch.uint8).contiguous())

@@ -1,4 +1,4 @@
-"""Experiment: everything that decides a run, as one frozen value; varied by replacing fields, never by subclassing."""
+"""Experiment: all settings of a run."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ _WHERE = "every setting is in the experiment.yaml of a run"
 
 
 class DataSettings(Settings):
-    """What of the data a run reads, and how it is split (the fold protocol is the command's)."""
+    """Images and split of a run. The fold protocol is an option of the command."""
 
     size: int = Field(
         default=224,
         ge=SIZE_MULTIPLE,
         le=MAX_SIZE,
         multiple_of=SIZE_MULTIPLE,
-        description="network size in pixels, both sides; some networks take multiples of 32 only",
+        description="input resolution in pixels, both sides; a multiple of 32 for some networks",
     )
     include_normal: bool = False
     folds: int = Field(default=5, ge=2, le=10_000)
     fold_seed: int = Field(default=0, ge=0, lt=2**31)
     validation_share: float = Field(
-        default=0.125, ge=0, le=0.5, description="of the fold's training part, to the nearest 1/n"
+        default=0.125, ge=0, le=0.5, description="share of the training part of the fold, rounded to 1/n"
     )
     augmentation: AugmentationSettings = AugmentationSettings()
 
 
 class Experiment(Settings):
-    """A named recipe. `model` and `options` are checked against the catalogue when the value is made.
+    """A named recipe. `model` and `options` are validated with the catalogue of networks.
 
-    `teacher` names a recipe whose finished run of the same fold, in the same folder of runs, teaches this one.
+    `teacher` is the name of a recipe for distillation, whose run of the same fold must be complete.
     """
 
-    name: str = Field(pattern=r"^\w[\w.+-]*$", description="names the folder of its runs")
+    name: str = Field(pattern=r"^\w[\w.+-]*$", description="name of the folder of its runs")
     model: str = "taichinet"
     options: dict[str, Any] = Field(default_factory=dict)
     data: DataSettings = DataSettings()
@@ -76,22 +76,27 @@ class Experiment(Settings):
 
 
 def vary(experiment: Experiment, changes: Mapping[str, object]) -> Experiment:
-    """A copy with dotted keys replaced, validated: `vary(paper, {"training.epochs": 3, "options.head": "none"})`.
+    """A validated copy with other values: `vary(paper, {"training.epochs": 3, "options.head": "none"})`.
 
-    Raises SettingError naming an unknown key (with the nearest match) or the value outside its range.
+    Args:
+        experiment: The recipe.
+        changes: Values by dotted key.
+
+    Raises:
+        SettingError: A key is unknown, or a value is not valid.
     """
     raw = experiment.model_dump()
     for key, value in changes.items():
-        place, known = raw, tuple(raw)
+        section, known = raw, tuple(raw)
         *parents, last = key.split(".")
         for parent in parents:
-            if not isinstance(place.get(parent), dict):
-                raise unknown_name("setting", key, _dotted_keys(experiment), _WHERE)
-            place = place[parent]
-            known = tuple(place)
-        if parents != ["options"] and last not in known:
-            raise unknown_name("setting", key, _dotted_keys(experiment), _WHERE)
-        place[last] = value
+            if not isinstance(section.get(parent), dict):
+                raise unknown_name("setting", key, tuple(flat_settings(experiment)), _WHERE)
+            section = section[parent]
+            known = tuple(section)
+        if parents not in (["options"], ["objective", "terms"]) and last not in known:
+            raise unknown_name("setting", key, tuple(flat_settings(experiment)), _WHERE)
+        section[last] = value
     try:
         return Experiment.model_validate(raw)
     except ValidationError as error:
@@ -105,25 +110,8 @@ def vary(experiment: Experiment, changes: Mapping[str, object]) -> Experiment:
 
 
 def _message(text: str) -> str:
-    """Of a check of the whole value, whose input would be all settings: the message alone."""
+    """The message of a validator of the whole experiment, without the input, which would be all settings."""
     return text.removeprefix("Value error, ")
-
-
-def setting_changes(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """The settings that differ between two experiments as mappings: dotted key -> (value in `earlier`, in `now`)."""
-    changes: dict[str, tuple[Any, Any]] = {}
-    for key in sorted({*earlier, *now}):
-        old, new = earlier.get(key), now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            changes.update(setting_changes(old, new, f"{prefix}{key}."))
-        elif old != new:
-            changes[f"{prefix}{key}"] = (old, new)
-    return changes
-
-
-def describe_changes(changes: Mapping[str, tuple[Any, Any]]) -> str:
-    """For messages: "training.seed was 0 and is 1 now, data.size was 224 and is 128 now"."""
-    return ", ".join(f"{key} was {old} and is {new} now" for key, (old, new) in changes.items())
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, object]:
@@ -132,17 +120,19 @@ def parse_assignments(assignments: list[str]) -> dict[str, object]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not key:
-            raise SettingError(f"'{assignment}' is no setting. Write key=value, e.g. --set training.epochs=20.")
+            raise SettingError(f"Invalid setting '{assignment}'. Write key=value, e.g. --set training.epochs=20.")
         changes[key.strip()] = parse_yaml(text, f"The value of '{shortened(assignment)}'", SettingError)
     return changes
 
 
-def _dotted_keys(experiment: Experiment) -> tuple[str, ...]:
-    def walk(prefix: str, value: dict[str, Any]) -> list[str]:
-        keys: list[str] = []
+def flat_settings(experiment: Experiment) -> dict[str, object]:
+    """All settings by dotted key, including the defaults of the network options."""
+
+    def walk(prefix: str, value: Mapping[str, Any]) -> dict[str, object]:
+        settings: dict[str, object] = {}
         for key, inner in value.items():
-            keys += walk(f"{prefix}{key}.", inner) if isinstance(inner, dict) else [f"{prefix}{key}"]
-        return keys
+            settings |= walk(f"{prefix}{key}.", inner) if isinstance(inner, dict) else {prefix + key: inner}
+        return settings
 
     options = model_settings(experiment.model, **experiment.options).model_dump()
-    return tuple(walk("", {**experiment.model_dump(), "options": options}))
+    return walk("", {**experiment.model_dump(), "options": options})

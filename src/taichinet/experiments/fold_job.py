@@ -10,7 +10,7 @@ from taichinet.datasets.folds import Split
 from taichinet.errors import SettingError
 from taichinet.experiments.distillation import teacher_digest
 from taichinet.experiments.experiment import Experiment
-from taichinet.experiments.fold_result import run_identity
+from taichinet.experiments.identity import run_identity
 from taichinet.experiments.study_data import StudyData
 from taichinet.training.device import DeviceConfig, choose_device_config
 

@@ -1,8 +1,7 @@
-"""`train --resume` with more epochs than a run was started with: when it may go on, and how it is made ready for that.
+"""Extension of a run by `train --resume` with more epochs.
 
-The longer run must end with the weights of a run that had that length from the beginning. So its finished epochs must
-be those of the longer run: the same settings, images and folds, a rate that does not depend on the number of epochs,
-and the same curriculum step in each of them.
+The extended run must end with the same weights as a run that had this number of epochs from the beginning. This
+requires the same settings, images and folds, a constant learning rate, and the same curriculum steps.
 """
 
 from __future__ import annotations
@@ -10,21 +9,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from taichinet.errors import FoldError
-from taichinet.experiments.experiment import setting_changes
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.fold_result import read_settings, write_settings
+from taichinet.experiments.identity import EPOCHS, setting_changes
+from taichinet.experiments.records import RESULT_FILE, read_settings, write_settings
 from taichinet.storage.lock import locked
 from taichinet.training.checkpoint import load_checkpoint, rename_checkpoints
 
-EPOCHS = "training.epochs"
 REMEDY = "Give another --out, or replace the run with --overwrite instead of --resume."
 
 
 @dataclass(frozen=True)
 class Extension:
-    """A run that was started for `started_with` epochs and can be extended to those of `job`.
+    """A run that can be extended.
 
-    `finished` epochs are done. `identity` is that of the run as it is.
+    Attributes:
+        job: The job with the new number of epochs.
+        started_with: The earlier number of epochs.
+        finished: Number of completed epochs.
+        identity: Identity of the earlier run.
     """
 
     job: FoldJob
@@ -33,44 +35,45 @@ class Extension:
     identity: str
 
     def apply(self) -> None:
-        """Make the run an interrupted one of the longer training, which `run_fold` resumes.
+        """Change the run to an interrupted run with more epochs, which `run_fold` resumes.
 
-        The checkpoints, in which all is kept, are renamed first and the settings are written last: after a kill in
-        between, `find_extension` finds the same extension again. `scores.csv` and `weights/` stay until the end of the
-        longer run. Raises LockedError where another process works in the folder.
+        The checkpoints are changed first and the settings last, so that the extension can be repeated if the process is
+        killed in between. `scores.csv` and `weights/` are kept until the extended run is complete.
+
+        Raises:
+            LockedError: Another process works in the folder.
         """
         folder = self.job.folder
         with locked(folder / "lock"):
             rename_checkpoints(folder, self.identity, self.job.identity)
-            (folder / "result.json").unlink(missing_ok=True)
+            (folder / RESULT_FILE).unlink(missing_ok=True)
             write_settings(self.job.experiment, folder)
 
 
 def find_extension(job: FoldJob) -> Extension | None:
-    """How the run in the folder of `job` is extended to the epochs of `job`; nothing is written.
+    """Check whether the run in the folder of `job` can be extended to the epochs of `job`. Nothing is written.
 
     Returns:
-        None where no epoch has been finished or the number of epochs is not all that changed: `run_fold` then begins,
-        resumes or refuses.
+        The extension; None if no epoch is complete, or if not only the number of epochs differs.
 
     Raises:
-        FoldError: Fewer epochs are asked for; the finished epochs would not be those of the longer run; or the run has
-            ended and its checkpoint is not kept.
+        FoldError: Fewer epochs are requested, the completed epochs would differ in the longer run, or the checkpoint of
+            a completed run was not kept.
         WeightsError: The checkpoint belongs to other images, masks or folds, or is damaged.
     """
     experiment, folder = job.experiment, job.folder
     earlier = read_settings(folder)
     if earlier is None:
         return None
-    old, new = (one.model_dump(mode="json", exclude={"name"}) for one in (earlier, experiment))
-    changes = setting_changes(old, new)
+    changes = setting_changes(earlier, experiment)
+    changes.pop("name", None)
     if set(changes) != {EPOCHS}:
         return None
     identity = job.identity_of(earlier)
-    change = " (besides training.epochs, images, masks, folds, teacher or number format are others)"
+    change = " (besides training.epochs, images, masks, folds, teacher or precision differ)"
     checkpoint = load_checkpoint(folder, identity, job.identity, change=change)
     before, asked = earlier.training.epochs, experiment.training.epochs
-    ended = (folder / "result.json").exists()
+    ended = (folder / RESULT_FILE).exists()
     finished = checkpoint.epoch if checkpoint is not None else before if ended else 0
     if not finished:
         return None

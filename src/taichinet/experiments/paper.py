@@ -1,4 +1,4 @@
-"""What the paper prints: Tables I to VII with their rows, figures and deviations, as typed values."""
+"""Tables I to VII of the paper as typed values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOURCE = "paper_tables.yaml"
 
 @dataclass(frozen=True)
 class Column:
-    """A score by its name in `evaluation.aggregate.SCORES`, of one region ("cup") or, where None, of the lesion."""
+    """A score by its name in `evaluation.undefined.SCORES`, of one region, e.g. "cup", or of the lesion (None)."""
 
     score: str
     region: str | None = None
@@ -26,7 +26,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Figure:
-    """A printed mean and its deviation over folds."""
+    """A mean and its standard deviation over folds, as in the paper."""
 
     mean: float
     std: float
@@ -34,7 +34,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A printed row. `variation` is the recipe's name after its scale; `parameters` as printed, None where not."""
+    """A row. `variation` is the name of the recipe without its scale; `parameters` as in the paper, None if absent."""
 
     title: str
     variation: str
@@ -44,11 +44,15 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class PaperPart:
-    """Rows of one table, trained on one data set and tested on one: the same but in Table V's second half.
+    """Rows of one table with one training and one test data set, which differ only in the second half of Table V.
 
-    Each row has a figure for every one of `columns`. `include_normal`: with BUSI's normal images. `protocol`: official
-    where the paper tests on the split that the data set's authors distribute; grouped stands for its five folds, of
-    which each tests a fifth of the images.
+    Attributes:
+        trained_on: The training data set.
+        tested_on: The test data set.
+        include_normal: Whether normal images are included.
+        columns: Scores; each row has a value for each of them.
+        rows: The rows.
+        protocol: "official" if the paper uses the split of the authors of the data set, otherwise "grouped".
     """
 
     trained_on: str
@@ -69,7 +73,7 @@ class PaperTable:
 
     @property
     def numeral(self) -> str:
-        """The Roman numeral that the paper prints."""
+        """Roman numeral of the table."""
         return ("I", "II", "III", "IV", "V", "VI", "VII")[int(self.name.removeprefix("table")) - 1]
 
 
@@ -84,7 +88,7 @@ def paper_tables() -> dict[str, PaperTable]:
 
 
 def paper_table(name: str) -> PaperTable:
-    """The table of that name; SettingError suggests the nearest."""
+    """The table of that name; raises SettingError for unknown names."""
     tables = paper_tables()
     if name not in tables:
         raise unknown_name("table", name, tuple(tables))

@@ -1,4 +1,4 @@
-"""Where a result comes from: commit, versions, machine; written beside every figure."""
+"""Provenance of a result: commit, versions and machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import taichinet
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores, memory, accelerator and versions; no names of hosts or users."""
+    """Processor, cores, memory, accelerator and versions, without names of hosts or users."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -31,25 +31,25 @@ def describe_machine() -> dict[str, Any]:
 
 @cache
 def source_commit() -> str | None:
-    """Commit of the checkout that the package runs from, with `+changes` where its tree differs; None outside one.
+    """Commit of the checkout of the package, with `+changes` for uncommitted changes; None outside a checkout.
 
-    Asked once, when the first run begins: the tree may move on while the loaded code trains.
+    The result is cached, since the checkout may change while the loaded code runs.
     """
     git = shutil.which("git")
     here = Path(taichinet.__file__).parent
     if git is None:
         return None
 
-    def ask(*arguments: str) -> str | None:
+    def git_output(*arguments: str) -> str | None:
         done = subprocess.run([git, "-C", str(here), *arguments], capture_output=True, text=True)  # noqa: S603
         return done.stdout.strip() if done.returncode == 0 else None
 
-    if ask("ls-files", "--error-unmatch", "__init__.py") is None:  # installed beside, not in, somebody's repository
+    if git_output("ls-files", "--error-unmatch", "__init__.py") is None:  # not a checkout of the package
         return None
-    commit = ask("rev-parse", "--short=12", "HEAD")
+    commit = git_output("rev-parse", "--short=12", "HEAD")
     if commit is None:
         return None
-    return commit + ("+changes" if ask("status", "--porcelain", "--", str(here)) else "")
+    return commit + ("+changes" if git_output("status", "--porcelain", "--", str(here)) else "")
 
 
 def _processor() -> str:

@@ -1,33 +1,404 @@
-"""scores.csv and its record in summary.json or result.json: the row count and digest that tie both together."""
+"""Files of a run folder: one typed class for each kind of record, and scores.csv.
+
+result.json holds a `FoldRecord` (one trained fold), summary.json a `StudyRecord` (all folds of a recipe) or an
+`EvaluationRecord` (`taichinet evaluate`). Each record has the row count and SHA-256 of the scores.csv beside it. The
+names of the fields are the keys of the files. Fields that were added later have a default, so that files of earlier
+versions are read; unknown keys are ignored.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from taichinet.errors import DataError
-from taichinet.evaluation.aggregate import COLUMNS
-from taichinet.storage.atomic import write_bytes
+from taichinet.errors import DataError, FoldError, SettingError, TaiChiNetError
+from taichinet.evaluation.aggregate import COLUMNS, Summary
+from taichinet.evaluation.undefined import SCORES, EmptyTruthPolicy, ImageSize
+from taichinet.experiments.experiment import Experiment
+from taichinet.models.catalogue import CATALOGUE
+from taichinet.storage.atomic import write_bytes, write_json, write_text
 from taichinet.storage.csv_cells import escape_cell, unescape_cell
 from taichinet.storage.digest import digest_bytes
+from taichinet.storage.documents import read_json, read_yaml
 
-SCORES_FILE = "scores.csv"
+RESULT_FILE, SUMMARY_FILE, SCORES_FILE, SETTINGS_FILE = "result.json", "summary.json", "scores.csv", "experiment.yaml"
+RECORD_VERSION = 1  # increased if older versions of the package can no longer read a record
 SEPARATORS = {";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _TEXT = ("key", "label", "region")
 
 
-class ScoresRecord(BaseModel):
-    """What summary.json and result.json record of their scores.csv under the key "scores"."""
+class Record(BaseModel):
+    """Part of a record."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
+
+class ScoresRecord(Record):
+    """Row count and SHA-256 of the scores.csv beside the record."""
+
     rows: int
     sha256: str
+
+
+class ScoreRecord(Record):
+    """One score: mean of the fold means, their sample standard deviation, and the fold means; None if undefined."""
+
+    mean: float | None
+    std: float | None
+    per_fold: dict[int, float | None] = {}
+
+
+def _refuse_missing_scores(scores: dict[str, ScoreRecord]) -> dict[str, ScoreRecord]:
+    missing = [name for name in SCORES if name not in scores]
+    if missing:
+        raise ValueError(f"lacks the scores {', '.join(missing)}")
+    return scores
+
+
+ScoreRecords = Annotated[dict[str, ScoreRecord], AfterValidator(_refuse_missing_scores)]
+
+
+class GroupRecord(Record):
+    """Scores of one group of images at both resolutions, see `evaluation.aggregate.GroupScores`."""
+
+    group: str
+    policy: EmptyTruthPolicy | None
+    images: int
+    images_per_fold: dict[int, int] = {}
+    network: ScoreRecords
+    native: ScoreRecords
+
+    def score(self, name: str, size: ImageSize = "network") -> ScoreRecord:
+        """The score `name` at the input resolution of the network or at the original ("native") resolution."""
+        return (self.network if size == "network" else self.native)[name]
+
+
+class NormalImagesRecord(Record):
+    """False positives on normal images, see `evaluation.aggregate.NormalImages`."""
+
+    images: int
+    false_positive_rate: float | None
+    mean_false_positive_area: float | None
+
+
+class SummaryRecord(Record):
+    """Aggregated scores, see `evaluation.aggregate.Summary`."""
+
+    deviation: str = ""
+    groups: tuple[GroupRecord, ...]
+    normal_images: NormalImagesRecord
+
+    @classmethod
+    def of(cls, summary: Summary) -> SummaryRecord:
+        """The record of `summary`."""
+        return cls.model_validate(summary.to_json_dict())
+
+
+class SplitRecord(Record):
+    """Number of images in each part of the split."""
+
+    train: int
+    validation: int
+    test: int = 0
+
+
+class SelectionRecord(Record):
+    """The epoch whose weights were selected, the rule, the images, and their Dice (None without images)."""
+
+    rule: str
+    on: str
+    epoch: int
+    validation_dice: float | None = None
+
+
+class MiningRecord(Record):
+    """The mined regions that a fold was trained with; `identity` is the name of their folder in the mining cache."""
+
+    identity: str
+    seconds: float | None = None
+    easy_share_of_lesion: float | None = None
+    hard_share_of_lesion: float | None = None
+    images_without_easy_part: int | None = None
+    images_without_hard_part: int | None = None
+
+
+class FileRecord(Record):
+    """A record that is a file of its own."""
+
+    version: int = RECORD_VERSION
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The content of the file."""
+        return self.model_dump(mode="json")
+
+
+class FoldRecord(FileRecord):
+    """result.json of a fold: written last, so a fold with this file is complete.
+
+    Attributes:
+        identity: Digest of all inputs that determine the result, see experiments/identity.py.
+        teacher: SHA-256 of the teacher's weights; None without a teacher.
+        placement: Device, precision and memory layout.
+        inference_seconds_per_image: Median over batches.
+        wall_seconds: Duration including mining and scoring, over all processes that worked on the fold.
+        copied_from: The run folder of an identical training whose result was copied; None for a trained fold.
+    """
+
+    identity: str
+    experiment: Experiment
+    dataset: str
+    dataset_digest: str
+    protocol: str
+    fold: int
+    folds: int
+    fold_seed: int
+    images: SplitRecord
+    selection: SelectionRecord
+    mining: MiningRecord | None = None
+    teacher: str | None = None
+    parameters: int
+    gflops: float | None = None
+    placement: str
+    inference_seconds_per_image: float | None = None
+    wall_seconds: float
+    commit: str | None
+    machine: dict[str, Any] = {}
+    scores: ScoresRecord | None = None
+    summary: SummaryRecord
+    copied_from: str | None = None
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The content of the file; `copied_from` is absent for a trained fold."""
+        return self.model_dump(mode="json", exclude=None if self.copied_from else {"copied_from"})
+
+
+class StudyFoldRecord(Record):
+    """What a study records of each fold."""
+
+    fold: int
+    wall_seconds: float | None = None
+    images: SplitRecord | None = None
+    selection: SelectionRecord | None = None
+    mining: MiningRecord | None = None
+    commit: str | None = None
+
+
+class StudyRecord(FileRecord):
+    """summary.json of a study: one recipe under one fold protocol.
+
+    Attributes:
+        folds: Number of folds of the plan.
+        folds_done: The completed folds.
+        outputs: Mean Dice of each output of a two-path network.
+    """
+
+    experiment: Experiment
+    dataset: str
+    dataset_digest: str = ""
+    protocol: str
+    folds: int
+    fold_seed: int
+    folds_done: tuple[int, ...]
+    parameters: int
+    gflops: float | None = None
+    placement: str
+    commit: str | None
+    machine: dict[str, Any]
+    wall_seconds: float | None
+    inference_seconds_per_image: float | None = None
+    per_fold: tuple[StudyFoldRecord, ...] = ()
+    outputs: dict[str, float | None] = {}
+    summary: SummaryRecord
+    scores: ScoresRecord | None = None
+
+    @property
+    def network(self) -> str:
+        """Title of the network."""
+        title = network_title(self.experiment.model)
+        return f"Two-path {title}" if self.experiment.options.get("second_path") and title != "TaiChiNet" else title
+
+    @property
+    def commits(self) -> tuple[str, ...]:
+        """The commits that the folds were trained with, in the order of the folds."""
+        commits: list[str | None] = [record.commit for record in self.per_fold]
+        if not any(commits):
+            commits = [self.commit]
+        return tuple(dict.fromkeys(commit for commit in commits if commit))
+
+
+class CalibrationRecord(Record):
+    """Calibration of one network on the scored images, for one region."""
+
+    region: str
+    ece_all_pixels: float
+    ece_uncertain_pixels: float
+    brier_all_pixels: float
+
+
+class NetworkRecord(Record):
+    """One evaluated network: its origin, the number of scored images, and its calibration on them.
+
+    Attributes:
+        trained: Provenance of the weights: recipe, data set, protocol, fold and commit, as far as recorded.
+        compared_with_training: How the images were compared with the training images.
+        near_duplicates: Keys of near-duplicates of training images.
+    """
+
+    model: str = ""
+    options: dict[str, Any] = {}
+    size: int | None = None
+    threshold: float | None = None
+    trained: dict[str, Any] = {}
+    weights_sha256: str | None = None
+    placement: str = ""
+    images: int | None = None
+    compared_with_training: str = ""
+    near_duplicates: tuple[str, ...] | Literal["not checked"] = "not checked"
+    calibration: CalibrationRecord | None = None
+
+
+class ImageCountsRecord(Record):
+    """How many images were used, have an empty mask, and were skipped, and the reasons."""
+
+    used: int
+    empty_mask: int
+    skipped: int
+    why: tuple[str, ...] = ()
+
+
+class EvaluationRecord(FileRecord):
+    """summary.json of an evaluation: scores of one or several networks on a data set."""
+
+    dataset: str = ""
+    dataset_digest: str = ""
+    note: str = ""
+    left_out: tuple[str, ...] = ()
+    images: ImageCountsRecord | None = None
+    networks: tuple[NetworkRecord, ...] = ()
+    wall_seconds: float | None = None
+    commit: str | None = None
+    machine: dict[str, Any] = {}
+    summary: SummaryRecord
+    scores: ScoresRecord | None = None
+
+
+RecordT = TypeVar("RecordT", bound=FileRecord)
+
+
+def write_record(path: Path, record: FileRecord) -> None:
+    """Write `record` as JSON, atomically; raises StorageError."""
+    write_json(path, record.to_json_dict())
+
+
+def read_record(
+    path: Path, kind: type[RecordT], error: type[TaiChiNetError] = DataError, remedy: str = "Delete the file."
+) -> RecordT:
+    """Read a record.
+
+    Args:
+        path: The JSON file.
+        kind: Class of the record.
+        error: Class of the error that is raised.
+        remedy: Last sentence of the error message.
+
+    Returns:
+        The record.
+
+    Raises:
+        TaiChiNetError: Of class `error`: the file is absent or damaged, lacks a required key, or was written by a newer
+            version with another format.
+    """
+    if not path.is_file():
+        raise error(f"No {path.name} in {path.parent}. {remedy}")
+    return parse_record(read_json(path, error, remedy), kind, path, error, remedy)
+
+
+def parse_record(
+    content: Any, kind: type[RecordT], path: Path, error: type[TaiChiNetError] = DataError, remedy: str = ""
+) -> RecordT:
+    """The record of class `kind` in the parsed JSON `content` of `path`; raises `error` as `read_record` does."""
+    try:
+        record = kind.model_validate(content)
+    except (SettingError, ValidationError) as fault:
+        raise error(f"{path} cannot be read: {describe_fault(fault)}. {remedy}".rstrip()) from fault
+    if record.version > RECORD_VERSION:
+        raise error(f"{path} was written by a newer version of taichinet. Update taichinet to read it.")
+    return record
+
+
+def describe_fault(error: Exception) -> str:
+    """For messages: the first fault that pydantic found, preceded by its key."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    return f"{key + ': ' if key else ''}{first['msg']}"
+
+
+def is_evaluation(content: object) -> bool:
+    """Whether the parsed summary.json is that of an evaluation. Earlier versions wrote "weights" for "networks"."""
+    return isinstance(content, dict) and not {"networks", "weights"}.isdisjoint(content) and "experiment" not in content
+
+
+def network_title(model: str) -> str:
+    """Title of a network of the catalogue; `model` itself if it is unknown."""
+    return CATALOGUE[model].title if model in CATALOGUE else model
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """A completed fold: its run folder, its record, and its per-image scores."""
+
+    folder: Path
+    scores: pd.DataFrame
+    record: FoldRecord
+
+
+def read_fold(folder: Path, identity: str | None = None, change: str = "") -> FoldResult:
+    """Read a completed fold.
+
+    Args:
+        folder: The run folder.
+        identity: Expected identity; None to accept any.
+        change: Description of the difference between the settings, for the error message.
+
+    Returns:
+        The fold.
+
+    Raises:
+        FoldError: A file cannot be read, or the fold was trained with other settings, images or folds.
+    """
+    record = read_record(folder / RESULT_FILE, FoldRecord, FoldError, "Delete the folder.")
+    try:
+        scores = read_scores(folder / SCORES_FILE, record.scores)
+    except (OSError, ValueError, DataError) as error:
+        raise FoldError(f"The completed fold in {folder} cannot be read ({error}). Delete the folder.") from error
+    if identity is not None and record.identity != identity:
+        raise FoldError(
+            f"The completed fold in {folder} was trained with other settings, images or folds{change}. Give another "
+            "--out, or replace it with --overwrite instead of --resume."
+        )
+    return FoldResult(folder, scores, record)
+
+
+def write_settings(experiment: Experiment, folder: Path) -> None:
+    """Write the settings of the run to `folder`/experiment.yaml; raises StorageError."""
+    write_text(folder / SETTINGS_FILE, yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
+
+
+def read_settings(folder: Path) -> Experiment | None:
+    """The recorded settings of the run in `folder`; None if they are absent or not valid in this version."""
+    try:
+        return Experiment.model_validate(read_yaml(folder / SETTINGS_FILE))
+    except (DataError, ValidationError):
+        return None
 
 
 def write_scores(path: Path, scores: pd.DataFrame) -> ScoresRecord:
@@ -35,15 +406,15 @@ def write_scores(path: Path, scores: pd.DataFrame) -> ScoresRecord:
 
     Args:
         path: The scores.csv.
-        scores: A row for each image and region, see `COLUMNS`.
+        scores: One row for each image and region, see `COLUMNS`.
 
     Returns:
-        The record for the JSON file beside it.
+        Row count and digest for the record beside the file.
 
     Raises:
         StorageError: The file cannot be written.
     """
-    content = _each_text(scores, escape_cell).to_csv(index=False).encode()
+    content = _map_text(scores, escape_cell).to_csv(index=False).encode()
     write_bytes(path, content)
     return ScoresRecord(rows=len(scores), sha256=digest_bytes(content))
 
@@ -53,14 +424,13 @@ def read_scores(path: Path, record: ScoresRecord | None) -> pd.DataFrame:
 
     Args:
         path: The scores.csv.
-        record: From the JSON file beside it; None for files from before it was recorded, which are not checked.
+        record: Row count and digest; None for files of earlier versions, which are not checked.
 
     Returns:
-        A row for each image and region; keys and labels are strings.
+        One row for each image and region; keys and labels are strings.
 
     Raises:
-        DataError: The file cannot be read, has another separator than a comma, lacks columns, or is not the recorded
-            one.
+        DataError: The file cannot be read, is not separated by commas, lacks columns, or differs from its record.
     """
     try:
         content = path.read_bytes()
@@ -68,22 +438,22 @@ def read_scores(path: Path, record: ScoresRecord | None) -> pd.DataFrame:
         rows = pd.read_csv(BytesIO(content), dtype=types, keep_default_na=False, na_values=[""])  # a key may be "NA"
     except (OSError, ValueError) as error:
         raise DataError(f"The scores in {path} cannot be read ({error}). Evaluate the run again.") from error
-    _refuse_other_columns(path, rows)
+    _refuse_missing_columns(path, rows)
     if record is not None and (len(rows) != record.rows or digest_bytes(content) != record.sha256):
         raise DataError(
             f"{path} has {len(rows)} rows and SHA-256 {digest_bytes(content)[:12]}; when it was written it had "
             f"{record.rows} and {record.sha256[:12]}. Restore the file, or train with --resume or evaluate again, "
             "which rewrites it."
         )
-    return _each_text(rows, unescape_cell)
+    return _map_text(rows, unescape_cell)
 
 
-def _each_text(rows: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFrame:
-    """`rows` with `change` applied to every cell of the columns of text."""
+def _map_text(rows: pd.DataFrame, change: Callable[[Any], Any]) -> pd.DataFrame:
+    """`rows` with `change` applied to every cell of the text columns."""
     return rows.assign(**{column: rows[column].map(change) for column in _TEXT if column in rows})
 
 
-def _refuse_other_columns(path: Path, rows: pd.DataFrame) -> None:
+def _refuse_missing_columns(path: Path, rows: pd.DataFrame) -> None:
     missing = [column for column in COLUMNS if column not in rows]
     if not missing:
         return

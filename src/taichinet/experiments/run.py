@@ -1,9 +1,8 @@
-"""run_fold: one fold from data to scores, with its run folder; the middle of the way from command to backward().
+"""run_fold: train and score one fold, and write its run folder.
 
-A run folder holds: experiment.yaml (all settings), history.csv (a row an epoch), weights/ (the selected epoch),
-scores.csv (a row a test image), seen.safetensors (thumbnails of the images that trained), result.json (summary and
-provenance), and checkpoint.pt until the fold has ended, or,
-with `keep_checkpoint`, for good.
+A run folder contains experiment.yaml (all settings), history.csv (one row per epoch), weights/ (of the selected epoch),
+scores.csv (one row per test image), seen.safetensors (thumbnails of the training images), result.json (summary and
+provenance), and checkpoint.pt, which is removed when the fold is complete unless `keep_checkpoint` is set.
 """
 
 from __future__ import annotations
@@ -12,6 +11,8 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -24,67 +25,92 @@ from taichinet.datasets.prepared import Prepared
 from taichinet.errors import SettingError
 from taichinet.evaluation.aggregate import aggregate
 from taichinet.experiments.distillation import predict_teacher
-from taichinet.experiments.experiment import describe_changes, setting_changes
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.fold_result import (
+from taichinet.experiments.identity import describe_changes, setting_changes
+from taichinet.experiments.provenance import describe_machine, source_commit
+from taichinet.experiments.records import (
+    RESULT_FILE,
+    SCORES_FILE,
+    FoldRecord,
     FoldResult,
+    MiningRecord,
+    SelectionRecord,
+    SplitRecord,
+    SummaryRecord,
     read_fold,
     read_settings,
+    write_record,
+    write_scores,
     write_settings,
 )
-from taichinet.experiments.provenance import describe_machine, source_commit
-from taichinet.experiments.records import SCORES_FILE, write_scores
 from taichinet.experiments.scoring import score_images
 from taichinet.models.backbones import architecture
 from taichinet.models.catalogue import create_model, model_settings
 from taichinet.models.complexity import measure_complexity
 from taichinet.models.taichinet.network import TaiChiNet, without_training_parts
 from taichinet.models.weights import WeightsConfig, save_weights
-from taichinet.storage.atomic import remove_leftovers, write_json, write_text
+from taichinet.storage.atomic import remove_leftovers, write_text
 from taichinet.storage.lock import locked
-from taichinet.training.checkpoint import clear_checkpoints, load_checkpoint
+from taichinet.training.checkpoint import CheckpointFolder, clear_checkpoints, load_checkpoint
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
 from taichinet.training.fit import FitResult, TrainingData, fit, refuse_idle_ranks
 
+HISTORY_FILE = "history.csv"
 OnEpoch = Callable[[str, dict[str, Any], int], None]
 
 
 def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) -> FoldResult:
     """Train a recipe on the training part of a fold, score its test part, and write the run folder.
 
-    The test images are read once, after the weights have been selected. Parts of the network that only training needs
-    (a second path that is not part of the output) are not scored, counted or kept.
+    The test images are read once, after the weights have been selected. Parts of the network that are only used in
+    training (a second path that is not part of the output) are not scored, counted or saved.
 
     Args:
-        job: What is trained, on what, and where.
+        job: Recipe, data, fold and run folder.
         on_epoch: Called after each epoch with "mine" or "train", the epoch's row and the number of epochs.
 
     Returns:
-        The finished fold; the one found in the folder where `job.resume` is true and the fold was finished before.
+        The completed fold; read from the folder if it was completed before and `job.resume` is true.
 
     Raises:
         LockedError: Another process works in the run folder.
-        FoldError, WeightsError: The folder holds a fold or checkpoint of other settings, images or folds.
+        FoldError, WeightsError: The folder contains a fold or checkpoint of other settings, images or folds.
         SettingError: The settings do not fit the data set, or the training became non-finite.
     """
+    experiment = job.experiment
     with locked(job.folder / "lock") as lock:
-
-        def verified(phase: str, row: dict[str, Any], epochs: int) -> None:
-            lock.verify()
-            on_epoch(phase, row, epochs)
-
         remove_leftovers(job.folder)
-        refuse_idle_ranks(job.experiment.training, job.device_config)  # before the mining, which takes hours
-        if job.resume and (job.folder / "result.json").exists():
+        refuse_idle_ranks(experiment.training, job.device_config)  # before the mining stage, which takes hours
+        if job.resume and (job.folder / RESULT_FILE).exists():
             return read_fold(job.folder, job.identity, _change(job))
         start = _prepare_folder(job)
-        trained = _train(job, start, verified)
-        return _score_and_record(job, trained, start)
+
+        def after_epoch(phase: str, epochs: int, row: dict[str, Any]) -> None:
+            lock.verify()
+            if phase == "train":
+                _record_epoch(job.folder, row, start)
+            on_epoch(phase, row, epochs)
+
+        train = job.study.prepared.subset(job.split.train)
+        mined = _mine(job, train, partial(after_epoch, "mine", experiment.mining.epochs))
+        torch.manual_seed(experiment.training.seed)
+        network = create_model(experiment.model, **experiment.options)
+        fitted = fit(
+            network,
+            _training_data(job, train, mined),
+            experiment.objective,
+            experiment.training,
+            job.device_config,
+            CheckpointFolder(job.folder, job.identity, job.resume),
+            partial(after_epoch, "train", experiment.training.epochs),
+        )
+        write_text(job.folder / HISTORY_FILE, pd.DataFrame(fitted.history).to_csv(index=False))
+        return _score_and_record(job, _Trained(network, fitted, mined), start)
 
 
 @dataclass(frozen=True)
 class _Start:
-    """When and with which code this call began, and the seconds of the calls that it resumes."""
+    """Start time and commit of this process, and the duration of earlier processes of a resumed run."""
 
     began: float
     commit: str | None
@@ -104,20 +130,20 @@ class _Trained:
 
 
 def _prepare_folder(job: FoldJob) -> _Start:
-    """Refuse what does not fit before anything is written; empty the folder unless the run is resumed."""
+    """Check the settings before anything is written; empty the folder unless the run is resumed."""
     folder, experiment = job.folder, job.experiment
     start = _Start(time.perf_counter(), source_commit(), _elapsed(folder) if job.resume else 0.0)
     regions = job.study.prepared.lesion.shape[1]
-    if (asked := model_settings(experiment.model, **experiment.options).num_classes) != regions:
+    if (classes := model_settings(experiment.model, **experiment.options).num_classes) != regions:
         raise SettingError(
-            f"options.num_classes is {asked}, but {job.study.plan.dataset} has {regions} region(s). Leave it out."
+            f"options.num_classes is {classes}, but {job.study.plan.dataset} has {regions} region(s). Leave it out."
         )
     identity = job.identity
     if job.resume:
         load_checkpoint(folder, identity, change=_change(job))
     folder.mkdir(parents=True, exist_ok=True)
     if not job.resume:
-        for name in ("result.json", "scores.csv", "history.csv", "seconds"):
+        for name in (RESULT_FILE, SCORES_FILE, HISTORY_FILE, "seconds"):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "weights", ignore_errors=True)
         clear_checkpoints(folder)
@@ -125,45 +151,27 @@ def _prepare_folder(job: FoldJob) -> _Start:
     return start
 
 
-def _train(job: FoldJob, start: _Start, on_epoch: OnEpoch) -> _Trained:
-    experiment, split, prepared = job.experiment, job.split, job.study.prepared
-    train = prepared.subset(split.train)
-    mined = _mine(job, train, on_epoch)
-    torch.manual_seed(experiment.training.seed)
-    network = create_model(experiment.model, **experiment.options)
-    history = job.folder / "history.csv"
+def _record_epoch(folder: Path, row: dict[str, Any], start: _Start) -> None:
+    history = folder / HISTORY_FILE
+    earlier = history.read_text(encoding="utf-8") if history.exists() else ""
+    write_text(history, earlier + pd.DataFrame([row]).to_csv(header=not earlier, index=False))
+    write_text(folder / "seconds", str(start.seconds()))
 
-    def record_epoch(row: dict[str, Any]) -> None:
-        earlier = history.read_text(encoding="utf-8") if history.exists() else ""
-        write_text(history, earlier + pd.DataFrame([row]).to_csv(header=not earlier, index=False))
-        write_text(job.folder / "seconds", str(start.seconds()))
-        on_epoch("train", row, experiment.training.epochs)
 
-    data = TrainingData(
+def _training_data(job: FoldJob, train: Prepared, mined: MinedRegions | None) -> TrainingData:
+    split = job.split
+    return TrainingData(
         train=train,
-        validation=prepared.subset(split.validation),
+        validation=job.study.prepared.subset(split.validation),
         regions=None if mined is None else mined.regions,
-        augmentation=experiment.data.augmentation,
+        augmentation=job.experiment.data.augmentation,
         teacher_probability=None
         if job.teacher is None
         else predict_teacher(job.teacher, train, split, job.device_config),
     )
-    fitted = fit(
-        network,
-        data,
-        experiment.objective,
-        experiment.training,
-        job.device_config,
-        job.folder,
-        job.identity,
-        job.resume,
-        record_epoch,
-    )
-    write_text(history, pd.DataFrame(fitted.history).to_csv(index=False))
-    return _Trained(network, fitted, mined)
 
 
-def _mine(job: FoldJob, train: Prepared, on_epoch: OnEpoch) -> MinedRegions | None:
+def _mine(job: FoldJob, train: Prepared, on_epoch: Callable[[dict[str, Any]], None]) -> MinedRegions | None:
     experiment = job.experiment
     if experiment.training.strategy == "plain":
         return None
@@ -172,7 +180,7 @@ def _mine(job: FoldJob, train: Prepared, on_epoch: OnEpoch) -> MinedRegions | No
         experiment.mining,
         experiment.data.augmentation,
         job.mining_cache,
-        lambda row: on_epoch("mine", row, experiment.mining.epochs),
+        on_epoch,
         job.device_config,
     )
     refuse_leakage(mined.provenance, (*job.split.validation, *job.split.test))
@@ -180,57 +188,50 @@ def _mine(job: FoldJob, train: Prepared, on_epoch: OnEpoch) -> MinedRegions | No
 
 
 def _score_and_record(job: FoldJob, trained: _Trained, start: _Start) -> FoldResult:
-    """Score the test part, then write scores, weights and, last, result.json: it marks the fold as finished."""
+    """Score the test part and write scores, weights and, last, result.json, which marks the fold as complete."""
     experiment, study, folder = job.experiment, job.study, job.folder
     network = without_training_parts(trained.network)
     options = architecture(experiment.options)
     if network is not trained.network and isinstance(network, TaiChiNet):
         options = network.settings.model_dump(mode="json", exclude_defaults=True)
     scored = score_images(network, study.manifest, study.prepared.subset(job.split.test), job.fold, job.device_config)
-    result = {
-        **_origin(job),
-        "selection": {
-            "rule": experiment.training.selection,
-            "on": "inner validation split, disjoint from the test fold" if job.split.validation else "nothing",
-            "epoch": trained.fitted.best_epoch,
-            "validation_dice": _json_number(trained.fitted.best_dice),
-        },
-        "mining": None if trained.mined is None else _mining_summary(trained.mined),
-        "teacher": job.teacher_digest,
+    plan, split = study.plan, job.split
+    record = FoldRecord(
+        identity=job.identity,
+        experiment=experiment,
+        dataset=plan.dataset,
+        dataset_digest=plan.digest,
+        protocol=plan.protocol,
+        fold=job.fold,
+        folds=plan.count,
+        fold_seed=plan.seed,
+        images=SplitRecord(train=len(split.train), validation=len(split.validation), test=len(split.test)),
+        selection=SelectionRecord(
+            rule=experiment.training.selection,
+            on="inner validation split, disjoint from the test fold" if split.validation else "nothing",
+            epoch=trained.fitted.best_epoch,
+            validation_dice=None if isnan(trained.fitted.best_dice) else trained.fitted.best_dice,
+        ),
+        mining=None if trained.mined is None else _mining_record(trained.mined),
+        teacher=job.teacher_digest,
         **asdict(measure_complexity(experiment.model, experiment.data.size, **options)),
-        "placement": job.device_config.describe(),
-        "inference_seconds_per_image": scored.inference_seconds_per_image,
-        "wall_seconds": start.seconds(),
-        "commit": start.commit,
-        "machine": describe_machine(),
-        "scores": write_scores(folder / SCORES_FILE, scored.rows).model_dump(),
-        "summary": aggregate(scored.rows).to_json_dict(),
-    }
+        placement=job.device_config.describe(),
+        inference_seconds_per_image=scored.inference_seconds_per_image,
+        wall_seconds=start.seconds(),
+        commit=start.commit,
+        machine=describe_machine(),
+        scores=write_scores(folder / SCORES_FILE, scored.rows),
+        summary=SummaryRecord.of(aggregate(scored.rows)),
+    )
     config = WeightsConfig(experiment.model, options, experiment.data.size, provenance=_provenance(job, start.commit))
     save_weights(network, config, folder / "weights")
-    write_json(folder / "result.json", result)
+    write_record(folder / RESULT_FILE, record)
     clear_checkpoints(folder, keep_newest=job.keep_checkpoint)
-    return FoldResult(folder, scored.rows, result)
-
-
-def _origin(job: FoldJob) -> dict[str, Any]:
-    """The first part of result.json: settings, data set and split."""
-    plan, split = job.study.plan, job.split
-    return {
-        "identity": job.identity,
-        "experiment": job.experiment.model_dump(mode="json"),
-        "dataset": plan.dataset,
-        "dataset_digest": plan.digest,
-        "protocol": plan.protocol,
-        "fold": job.fold,
-        "folds": plan.count,
-        "fold_seed": plan.seed,
-        "images": {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)},
-    }
+    return FoldResult(folder, scored.rows, record)
 
 
 def _provenance(job: FoldJob, commit: str | None) -> dict[str, Any]:
-    """What the weights record of their training."""
+    """Provenance that is stored with the weights."""
     plan, split, experiment = job.study.plan, job.split, job.experiment
     return {
         "recipe": experiment.name,
@@ -248,25 +249,25 @@ def _provenance(job: FoldJob, commit: str | None) -> dict[str, Any]:
 
 
 def _change(job: FoldJob) -> str:
-    """For a refusal: the settings that differ from those recorded in the run folder."""
+    """For error messages: the settings that differ from those recorded in the run folder."""
     earlier = read_settings(job.folder)
     if earlier is None:
         return ""
-    changes = describe_changes(setting_changes(earlier.model_dump(mode="json"), job.experiment.model_dump(mode="json")))
-    return f" ({changes or 'the settings are the same; images, masks, folds, teacher or number format are not'})"
+    changes = describe_changes(setting_changes(earlier, job.experiment))
+    return f" ({changes or 'the settings are equal; images, masks, folds, teacher or precision differ'})"
 
 
-def _mining_summary(mined: MinedRegions) -> dict[str, Any]:
+def _mining_record(mined: MinedRegions) -> MiningRecord:
     easy = mined.regions.easy.flatten(1).sum(1)
     hard = mined.regions.hard.flatten(1).sum(1)
-    return {
-        "identity": mined.provenance.identity(),
-        "seconds": mined.provenance.seconds,
-        "easy_share_of_lesion": mined.provenance.easy_share_of_lesion,
-        "hard_share_of_lesion": mined.provenance.hard_share_of_lesion,
-        "images_without_easy_part": int((easy == 0).sum()),
-        "images_without_hard_part": int((hard == 0).sum()),
-    }
+    return MiningRecord(
+        identity=mined.provenance.identity(),
+        seconds=mined.provenance.seconds,
+        easy_share_of_lesion=mined.provenance.easy_share_of_lesion,
+        hard_share_of_lesion=mined.provenance.hard_share_of_lesion,
+        images_without_easy_part=int((easy == 0).sum()),
+        images_without_hard_part=int((hard == 0).sum()),
+    )
 
 
 def _elapsed(folder: Path) -> float:
@@ -274,7 +275,3 @@ def _elapsed(folder: Path) -> float:
         return float((folder / "seconds").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return 0.0
-
-
-def _json_number(value: float) -> float | None:
-    return value if value == value else None

@@ -1,4 +1,4 @@
-"""Scores of a network on images: one row per image and region, at network size and at native size."""
+"""Scores of a network: one row per image and region, at input resolution and at original resolution."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared
@@ -21,17 +21,20 @@ from taichinet.training.device import DeviceConfig
 from taichinet.training.loop import predict_batches
 
 AT_NATIVE_SIZE = "_native"
+BATCH_SIZE = 16
 
-# Called with key, region, lesion probability float (S, S) and mask bool (S, S), both at network size.
+# Called with key, region, lesion probability float (S, S) and ground truth bool (S, S), at input resolution.
 OnRegion = Callable[[str, str, NDArray[np.floating], NDArray[np.bool_]], None]
 
 
 @dataclass(frozen=True)
 class ScoredImages:
-    """Per-image scores as `score_images` gives them, and how long the network took.
+    """Per-image scores and inference time.
 
-    `inference_seconds_per_image`: the median over batches of a batch's time by its images, from the batch in memory to
-    probabilities on the CPU; reading, resizing and scoring are not in it.
+    Attributes:
+        rows: See `score_images`.
+        inference_seconds_per_image: Median over batches, from the batch in memory to probabilities on the CPU, without
+            reading, resizing and scoring.
     """
 
     rows: pd.DataFrame
@@ -45,25 +48,33 @@ def score_images(
     fold: int,
     device_config: DeviceConfig,
     threshold: float = 0.5,
-    batch_size: int = 16,
     on_region: OnRegion | None = None,
 ) -> ScoredImages:
-    """A row for each sample of `data` and region: key, label, fold, region and every score of `score_mask`, twice.
+    """Score the predictions of a network.
 
-    Unsuffixed columns compare the thresholded probability with the resized mask at network size, as the paper does;
-    `*_native` resize the probability (bilinear) to the image's own size and compare with the mask as drawn.
-    Networks of two paths have three columns more: `positive_dice`, `second_path_dice` and `mean_dice` are what O_p, the
-    second path alone, and the mean of both would score. `on_region` sees every map before it is dropped, for what
-    needs more of it than a mask.
+    Args:
+        network: The network, on its device.
+        manifest: Data set with the masks at original resolution.
+        data: Images and masks at input resolution, in the order of the rows.
+        fold: Value of the column "fold".
+        device_config: Device and precision.
+        threshold: Probability above which a pixel is lesion.
+        on_region: Called with each probability map and its ground truth, e.g. to measure the calibration.
+
+    Returns:
+        One row per image and region with key, label, fold, region and all scores of `score_mask`. Scores without suffix
+        compare the mask with the resized ground truth at input resolution, as in the paper. For `*_native`, the
+        probability is resized (bilinear) to the original resolution. Two-path networks also have the Dice of O_p, of
+        the second path and of their mean: `positive_dice`, `second_path_dice` and `mean_dice`.
     """
     samples = {sample.key: sample for sample in manifest.samples}
     rows, seconds = [], []
     position = 0
-    for batch in data.batches(batch_size):
+    for batch in data.batches(BATCH_SIZE):
         began = time.perf_counter()
-        (prediction,) = predict_batches(network, [batch], device_config)  # one at a time: no map outlives its batch
+        (prediction,) = predict_batches(network, [batch], device_config)  # one batch at a time, to limit the memory
         seconds.append((time.perf_counter() - began) / len(batch.image))
-        lesion, second = prediction.lesion, prediction.second_opinion  # once a batch, not once an image
+        lesion, second = prediction.lesion, prediction.second_opinion  # once per batch
         for i in range(len(batch.image)):
             key = data.keys[position]
             drawn = manifest.region_masks(samples[key])
@@ -84,15 +95,16 @@ def score_images(
                     **{f"{name}{AT_NATIVE_SIZE}": value for name, value in native.items()},
                 }
                 if second is not None:
-                    outputs = {
-                        "positive": torch.sigmoid(prediction.positive[i, r].float()),
-                        "second_path": second[i, r],
-                    }
-                    outputs["mean"] = (outputs["positive"] + outputs["second_path"]) / 2
-                    row |= {
-                        f"{name}_dice": score_mask(output.numpy() > threshold, truth).dice
-                        for name, output in outputs.items()
-                    }
+                    positive = torch.sigmoid(prediction.positive[i, r].float())
+                    row |= _dice_of_outputs(positive, second[i, r], truth, threshold)
                 rows.append(row)
             position += 1
     return ScoredImages(pd.DataFrame(rows), median(seconds) if seconds else nan)
+
+
+def _dice_of_outputs(
+    positive: Tensor, second_path: Tensor, truth: NDArray[np.bool_], threshold: float
+) -> dict[str, float]:
+    """Dice of the outputs of a two-path network, whose probabilities (S, S) are given, and of their mean."""
+    outputs = {"positive": positive, "second_path": second_path, "mean": (positive + second_path) / 2}
+    return {f"{name}_dice": score_mask(output.numpy() > threshold, truth).dice for name, output in outputs.items()}

@@ -1,4 +1,4 @@
-"""What the folds of a study share: the data set, its resized images, the fold plan, and the folders of runs."""
+"""Data shared by all folds of a study: data set, images at input resolution and fold plan; paths of run folders."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from taichinet.storage.lock import locked
 
 @dataclass(frozen=True)
 class StudyData:
-    """What every fold of a study reads: the samples, their pixels at the input resolution, the fold plan."""
+    """Samples, images at input resolution, and fold plan."""
 
     manifest: Manifest
     prepared: Prepared
@@ -26,13 +26,13 @@ class StudyData:
 
 
 def open_study_data(experiment: Experiment, data: Path | str, protocol: Protocol, out: Path) -> StudyData:
-    """Read a data set, verify or draw its folds, and resize its images; each file is decoded once.
+    """Read a data set, make or verify its fold plan, and resize the images; each file is decoded once.
 
     Args:
-        experiment: Settings of the data and of the network.
-        data: A path or "NAME=PATH".
-        protocol: Protocol of the folds.
-        out: Folder of the fold plans, in `folds`, and of the resized images, in `prepared`.
+        experiment: The recipe.
+        data: A path, or NAME=PATH.
+        protocol: Fold protocol.
+        out: Folder of all runs; the plan is in `out`/folds and the images are cached in `out`/prepared.
 
     Returns:
         The samples, their pixels at the input resolution, and the fold plan.
@@ -49,15 +49,15 @@ def open_study_data(experiment: Experiment, data: Path | str, protocol: Protocol
 def open_folds(
     experiment: Experiment, data: Path | str, protocol: Protocol, out: Path, files: DecodedFiles | None = None
 ) -> tuple[Manifest, FoldPlan]:
-    """Read a data set and its folds, which one process draws if several run at once.
+    """Read a data set and its fold plan in `out`/folds, which a lock lets only one process make.
 
-    Near-duplicates are only searched if the fold plan does not exist yet (about half a minute for BUSI).
+    Near-duplicates are only searched if the fold plan does not exist (about half a minute for BUSI).
 
     Args:
-        experiment: Settings of the data.
-        data: A path or "NAME=PATH".
-        protocol: Protocol of the folds.
-        out: Folder of the fold plans, in `folds`.
+        experiment: The recipe.
+        data: A path, or NAME=PATH.
+        protocol: Fold protocol.
+        out: Folder of all runs.
         files: Keeps what later steps need of the decoded files.
 
     Returns:
@@ -81,7 +81,7 @@ def open_folds(
 
 
 def fitted_to(experiment: Experiment, manifest: Manifest) -> Experiment:
-    """`experiment` with the number of regions that `manifest` has, where its options leave that open."""
+    """`experiment` with the number of regions of `manifest`, unless its options set it."""
     regions = len(manifest.regions)
     if regions == 1 or "num_classes" in experiment.options:
         return experiment
@@ -89,12 +89,12 @@ def fitted_to(experiment: Experiment, manifest: Manifest) -> Experiment:
 
 
 def study_folder(experiment: Experiment, plan: FoldPlan, out: Path) -> Path:
-    """Where the folds of this recipe on this data set under this protocol lie."""
+    """Folder of the runs of a recipe on a data set with a fold protocol."""
     return out / plan.dataset / experiment.name / plan.protocol
 
 
 def teacher_folder(experiment: Experiment, folder: Path) -> Path | None:
-    """The run folder of the teacher of the fold in `folder`: the same data set, protocol and fold; None without one."""
+    """Run folder of the teacher for the fold in `folder`, or None: same data set, protocol and fold."""
     if experiment.teacher is None:
         return None
     return folder.parents[2] / experiment.teacher / folder.parent.name / folder.name

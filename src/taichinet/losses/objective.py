@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from taichinet.batch import Batch, Prediction
-from taichinet.losses.auxiliary import AuxiliarySettings, auxiliary_loss, lesion_loss
+from taichinet.errors import unknown_name
+from taichinet.losses.auxiliary import AuxiliarySettings, lesion_loss
 from taichinet.losses.complementary import complementary_loss
 from taichinet.losses.segmentation import cross_entropy, dice_loss, segmentation_loss
+from taichinet.losses.terms import TERMS
 from taichinet.settings import Settings
 
 Step = Literal["easy", "hard", "plain"]
@@ -28,10 +30,26 @@ class ObjectiveSettings(Settings):
     region_weight: float = Field(default=1.0, ge=0, description="of the easy or hard part of the lesion")
     region_rest: Literal["background", "ignored"] = Field(
         default="background",
-        description="what lesion outside E_p or H_p is in their terms: background, as printed, or left out",
+        description="lesion pixels outside E_p or H_p in their terms: background, as in the paper, or ignored",
     )
-    taught_weight: float = Field(default=1.0, ge=0, description="of a teacher's answer, where there is a teacher")
+    taught_weight: float = Field(default=1.0, ge=0, description="of the cross-entropy with the teacher, if any")
     auxiliary: AuxiliarySettings = AuxiliarySettings()
+    terms: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="weights of further terms, see losses/terms.py"
+    )
+
+    @field_validator("terms")
+    @classmethod
+    def _terms_are_registered(cls, terms: dict[str, float]) -> dict[str, float]:
+        known = tuple(name for name in TERMS if name not in AuxiliarySettings.model_fields)
+        for name in terms:
+            if name not in known:
+                raise unknown_name("loss term", name, known)
+        return dict(terms)
+
+    def weight_of(self, term: str) -> float:
+        """Weight of a registered term, from `auxiliary` or `terms`; 0 by default."""
+        return float(getattr(self.auxiliary, term, self.terms.get(term, 0)))
 
 
 def objective(prediction: Prediction, batch: Batch, step: Step, settings: ObjectiveSettings) -> Tensor:
@@ -49,7 +67,7 @@ def objective(prediction: Prediction, batch: Batch, step: Step, settings: Object
         Scalar loss.
     """
     loss = settings.positive_weight * lesion_loss(prediction, batch.lesion, settings.auxiliary)  # Eq. 15
-    loss = loss + auxiliary_loss(prediction, batch, settings.auxiliary)
+    loss = loss + registered_terms(prediction, batch, settings)
     if batch.teacher_probability is not None:
         loss = loss + settings.taught_weight * cross_entropy(prediction.positive, batch.teacher_probability).mean()
     region = {"easy": batch.easy, "hard": batch.hard, "plain": None}[step]
@@ -67,6 +85,17 @@ def objective(prediction: Prediction, batch: Batch, step: Step, settings: Object
             prediction.negative, prediction.positive, sees_background
         )
     return loss  # Eq. 13
+
+
+def registered_terms(prediction: Prediction, batch: Batch, settings: ObjectiveSettings) -> Tensor | float:
+    """Weighted sum of the registered terms with a weight above 0 that apply to the network; 0 if there are none."""
+    loss: Tensor | float = 0.0
+    for name, term in TERMS.items():
+        weight = settings.weight_of(name)
+        value = term(prediction, batch) if weight else None
+        if value is not None:
+            loss = loss + weight * value
+    return loss
 
 
 def region_loss(

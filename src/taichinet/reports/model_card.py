@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from taichinet.errors import WeightsError
 from taichinet.evaluation.undefined import SIZES
+from taichinet.experiments.records import RESULT_FILE, FoldRecord, network_title, read_record
 from taichinet.reports.document.format import LONG, scored
 from taichinet.reports.document.markdown import document_markdown, generated_by
 from taichinet.reports.document.model import Document, Note, Points, Section, table_of
 from taichinet.reports.paper_tables.differences import choices_not_printed, differences_from_paper
-from taichinet.reports.summaries import network_title, read_fold_file
 
 FRONT_MATTER = """---
 library_name: taichinet
@@ -33,7 +34,8 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
     Raises:
         WeightsError: The fold is not completed, or its result.json cannot be read.
     """
-    result = read_fold_file(run)
+    remedy = "Give the folder of one completed fold, e.g. runs/busi/cpu-taichinet/grouped/fold-0."
+    result = read_record(run / RESULT_FILE, FoldRecord, WeightsError, remedy)
     experiment, selection = result.experiment, result.selection
     size = experiment.data.size
     differences = [*differences_from_paper(experiment), *choices_not_printed(experiment)]

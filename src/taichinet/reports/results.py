@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from taichinet.datasets.catalogue import find_dataset, list_datasets
 from taichinet.evaluation.undefined import EmptyTruthPolicy
+from taichinet.experiments.records import GroupRecord, StudyRecord
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.reports.document.format import SHORT, digits_of, duration, number, percent, scored
 from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, table_of
 from taichinet.reports.paper_tables.differences import choices_not_printed, differences_from_paper
-from taichinet.reports.summaries import Group, SummaryFile
 
 POLICIES: Mapping[EmptyTruthPolicy, str] = {"paper": "0, as the paper", "correct-empty-is-1": "1 if left empty"}
 GROUP_COLUMNS = ("Empty ground truth scores", "Class or region")
@@ -25,9 +25,9 @@ HOW_TO_READ = (
 )
 
 
-def results_document(results: Sequence[SummaryFile]) -> Document:
+def results_document(results: Sequence[StudyRecord]) -> Document:
     """Return the page, with a section for each data set with or without normal images."""
-    groups: dict[tuple[str, bool, str], list[SummaryFile]] = {}
+    groups: dict[tuple[str, bool, str], list[StudyRecord]] = {}
     for result in results:
         key = (result.dataset, result.experiment.data.include_normal, result.dataset_digest)
         groups.setdefault(key, []).append(result)
@@ -42,7 +42,7 @@ def results_document(results: Sequence[SummaryFile]) -> Document:
     return Document("Results", (HOW_TO_READ,), tuple(sections))
 
 
-def _blocks(members: Sequence[SummaryFile], with_normal: bool) -> list[Block]:
+def _blocks(members: Sequence[StudyRecord], with_normal: bool) -> list[Block]:
     tables = {"Images with a lesion": _lesion_rows(members)}
     all_images = _all_rows(members)
     if with_normal and all_images:
@@ -59,7 +59,7 @@ def _blocks(members: Sequence[SummaryFile], with_normal: bool) -> list[Block]:
     return [*blocks, *_machines(members)]
 
 
-def _recipes(members: Sequence[SummaryFile]) -> list[Block]:
+def _recipes(members: Sequence[StudyRecord]) -> list[Block]:
     note = (
         "Differences from the paper's recipe, or from our default if the paper does not specify it (see fidelity.md):"
     )
@@ -70,7 +70,7 @@ def _recipes(members: Sequence[SummaryFile]) -> list[Block]:
     return [Note(note), points]
 
 
-def _lesion_rows(members: Sequence[SummaryFile]) -> list[dict[str, str]]:
+def _lesion_rows(members: Sequence[StudyRecord]) -> list[dict[str, str]]:
     rows = []
     for member in members:
         group = next((group for group in member.summary.groups if group.group == "lesion" and group.images), None)
@@ -84,13 +84,13 @@ def _lesion_rows(members: Sequence[SummaryFile]) -> list[dict[str, str]]:
     return rows
 
 
-def _uncertain_details(members: Sequence[SummaryFile]) -> list[Block]:
+def _uncertain_details(members: Sequence[StudyRecord]) -> list[Block]:
     models = dict.fromkeys(member.experiment.model for member in members)
     notes = tuple(f"{entry.title}: {entry.note}" for model in models if (entry := CATALOGUE[model]).note)
     return [Note("Uncertain:"), Points(notes)] if notes else []
 
 
-def _all_rows(members: Sequence[SummaryFile]) -> list[dict[str, str]]:
+def _all_rows(members: Sequence[StudyRecord]) -> list[dict[str, str]]:
     return [
         {**_study(member), "Empty ground truth scores": POLICIES[group.policy], **_scores(group)}
         for member in members
@@ -99,7 +99,7 @@ def _all_rows(members: Sequence[SummaryFile]) -> list[dict[str, str]]:
     ]
 
 
-def _normal_rows(members: Sequence[SummaryFile]) -> list[dict[str, str]]:
+def _normal_rows(members: Sequence[StudyRecord]) -> list[dict[str, str]]:
     rows = []
     for member in members:
         normal = member.summary.normal_images
@@ -111,7 +111,7 @@ def _normal_rows(members: Sequence[SummaryFile]) -> list[dict[str, str]]:
     return rows
 
 
-def _class_rows(members: Sequence[SummaryFile]) -> list[dict[str, str]]:
+def _class_rows(members: Sequence[StudyRecord]) -> list[dict[str, str]]:
     rows = []
     for member in members:
         for group in member.summary.groups:
@@ -121,7 +121,7 @@ def _class_rows(members: Sequence[SummaryFile]) -> list[dict[str, str]]:
     return rows
 
 
-def _output_rows(members: Sequence[SummaryFile]) -> list[dict[str, str]]:
+def _output_rows(members: Sequence[StudyRecord]) -> list[dict[str, str]]:
     """Dice of O_p, of the second path and of their mean on lesion images, for networks with two paths."""
     return [
         {**_study(member), **{heading: number(member.outputs.get(name), 3, "") for name, heading in OUTPUTS.items()}}
@@ -130,7 +130,7 @@ def _output_rows(members: Sequence[SummaryFile]) -> list[dict[str, str]]:
     ]
 
 
-def _machines(members: Sequence[SummaryFile]) -> list[Block]:
+def _machines(members: Sequence[StudyRecord]) -> list[Block]:
     """One line for each machine and number format, with the recipes that ran there."""
     units = {"accelerator": "{}", "processor": "{}", "cores": "{} cores", "memory_gib": "{} GiB"}
     units |= {"python": "Python {}", "torch": "torch {}"}
@@ -149,14 +149,14 @@ def _by_text(lines: Iterable[tuple[str, ...]]) -> Points:
     return Points(tuple(f"{', '.join(names)}: {text}" for text, names in recipes.items()))
 
 
-def _study(member: SummaryFile) -> dict[str, str]:
+def _study(member: StudyRecord) -> dict[str, str]:
     done = len(set(member.folds_done))
     count = str(done) if done == member.folds else f"{done} of {member.folds}"
     folds = f"{count} {'fold' if member.folds == 1 else 'folds'}, {member.protocol}"
     return {"Network": member.network, "Recipe": f"`{member.experiment.name}`", "Folds": folds}
 
 
-def _scores(group: Group | None) -> dict[str, str]:
+def _scores(group: GroupRecord | None) -> dict[str, str]:
     """The number of images and all scores; empty cells without a group."""
     scores = {
         heading: "" if group is None else scored(group.score(name), digits_of(name)) for name, heading in SHORT.items()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from importlib.resources.abc import Traversable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # not at run time: digests of files do not require torch, which is slow to import
     from torch import Tensor
@@ -20,6 +21,11 @@ def digest_file(path: Traversable) -> str:
     """Return the SHA-256 of a file, 64 hexadecimal digits. The file is read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def digest_json(value: Any) -> str:
+    """The SHA-256 of `value` as JSON with sorted keys, 64 hexadecimal digits; values unknown to JSON as their text."""
+    return digest_bytes(json.dumps(value, sort_keys=True, default=str).encode())
 
 
 def digest_tensors(tensors: Mapping[str, Tensor]) -> str:

@@ -14,6 +14,7 @@ import torch
 from taichinet.errors import StorageError, WeightsError
 from taichinet.storage.atomic import TEMPORARY_SUFFIX, replacing
 from taichinet.storage.digest import digest_bytes, digest_tensors
+from taichinet.storage.lock import Lock
 
 CURRENT, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
 DIGEST = "digest"
@@ -46,6 +47,23 @@ class Checkpoint:
     history: list[dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class CheckpointFolder:
+    """Where a training writes its checkpoints.
+
+    Attributes:
+        folder: The run folder, or the folder of a mining stage.
+        identity: Digest of settings and training data, stored in the checkpoints.
+        resume: Whether to resume from the newest checkpoint.
+        lock: Lock of the folder, verified after every epoch; None if the caller verifies it.
+    """
+
+    folder: Path
+    identity: str
+    resume: bool = False
+    lock: Lock | None = None
+
+
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write `checkpoint` with a digest of its content, and keep the previous one as PREVIOUS.
 
@@ -65,7 +83,7 @@ def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     except StorageError as error:
         raise WeightsError(
             f"Cannot write the checkpoint of epoch {checkpoint.epoch} into {folder} ({error}). The one before is "
-            "intact: make room on the disk and run again with --resume."
+            "intact: free disk space and run again with --resume."
         ) from error
 
 
@@ -98,16 +116,16 @@ def load_checkpoint(folder: Path, *identities: str, change: str = "") -> Checkpo
             continue
         if checkpoint.identity not in identities:
             raise WeightsError(
-                f"{path} was made with other settings or other training images{change}. Give another --out, or begin "
-                "anew with --overwrite instead of --resume."
+                f"{path} was made with other settings or other training images{change}. Give another --out, or "
+                "overwrite the run with --overwrite instead of --resume."
             )
         if torn:
             # Otherwise, the next save would replace this valid file with the damaged one.
             (folder / CURRENT).unlink(missing_ok=True)
-            warnings.warn(f"{folder}: {torn[0]}; going on from {name}, one epoch earlier.", stacklevel=2)
+            warnings.warn(f"{folder}: {torn[0]}; resuming from {name}, one epoch earlier.", stacklevel=2)
         return checkpoint
     if torn:
-        raise WeightsError(f"No checkpoint of {folder} can be read: {'; '.join(torn)}. Begin anew with --overwrite.")
+        raise WeightsError(f"No checkpoint of {folder} can be read: {'; '.join(torn)}. Train again with --overwrite.")
     return None
 
 

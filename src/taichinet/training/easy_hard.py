@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,10 @@ from taichinet.models.baselines.unet_plus_plus import UNetPlusPlus, UNetPlusPlus
 from taichinet.models.input_size import MAX_WIDTH
 from taichinet.settings import Settings
 from taichinet.storage.atomic import write_json
-from taichinet.storage.digest import digest_tensors
+from taichinet.storage.digest import digest_json, digest_tensors
 from taichinet.storage.lock import locked
 from taichinet.storage.tensors import write_tensors
-from taichinet.training.checkpoint import clear_checkpoints
+from taichinet.training.checkpoint import CheckpointFolder, clear_checkpoints
 from taichinet.training.device import DeviceConfig, choose_device_config
 from taichinet.training.fit import TrainingData, fit
 from taichinet.training.loop import predict_batches
@@ -87,7 +87,7 @@ class Provenance:
         """Digest of all inputs that determine the regions."""
         measured = ("seconds", "easy_share_of_lesion", "hard_share_of_lesion")
         known = {key: value for key, value in asdict(self).items() if key not in measured}
-        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+        return digest_json(known)[:16]
 
 
 @dataclass(frozen=True)
@@ -152,25 +152,20 @@ def mine_regions(
     with locked(cache / f"{folder.name}.lock", wait=True) as lock:
         if (folder / "provenance.json").exists():  # while this process waited
             return _read_from_cache(folder)
-
-        def hear(row: dict[str, Any]) -> None:
-            lock.verify()
-            on_epoch(row)
-
-        mined = _mine(train, settings, augmentation, folder, provenance, hear, device_config)
+        network, training = _mining_network(train, settings)
+        objective = ObjectiveSettings(auxiliary=AuxiliarySettings(levels=1))  # output 1 has the weight of output 4
+        data = TrainingData(train, train.subset(()), None, augmentation)
+        checkpoints = CheckpointFolder(folder, provenance.identity(), resume=True, lock=lock)
+        fitted = fit(network, data, objective, training, device_config, checkpoints, on_epoch)
+        seconds = round(sum(row["seconds"] for row in fitted.history), 1)
+        mined = _predict_regions(network, train, device_config, training.micro_batch_size, provenance)
+        mined = replace(mined, provenance=replace(mined.provenance, seconds=seconds))
         _write_regions(mined, folder)
     return mined
 
 
-def _mine(
-    train: Prepared,
-    settings: MiningSettings,
-    augmentation: AugmentationSettings,
-    folder: Path,
-    provenance: Provenance,
-    on_epoch: Callable[[dict[str, Any]], None],
-    device_config: DeviceConfig,
-) -> MinedRegions:
+def _mining_network(train: Prepared, settings: MiningSettings) -> tuple[UNetPlusPlus, TrainingSettings]:
+    """The untrained U-Net++ and the settings of its training."""
     torch.manual_seed(settings.seed)
     network = UNetPlusPlus(
         UNetPlusPlusSettings(in_channels=train.image.shape[1], num_classes=train.lesion.shape[1], width=settings.width)
@@ -184,11 +179,14 @@ def _mine(
         selection="last",
         seed=settings.seed,
     )
-    data = TrainingData(train, train.subset(()), None, augmentation)
-    objective = ObjectiveSettings(auxiliary=AuxiliarySettings(levels=1))  # output 1 has the same weight as output 4
-    fitted = fit(network, data, objective, training, device_config, folder, provenance.identity(), True, on_epoch)
+    return network, training
+
+
+def _predict_regions(
+    network: UNetPlusPlus, train: Prepared, device_config: DeviceConfig, batch_size: int, provenance: Provenance
+) -> MinedRegions:
     easy, hard = [], []
-    batches = list(train.batches(training.micro_batch_size))
+    batches = list(train.batches(batch_size))
     for batch, prediction in zip(batches, predict_batches(network, batches, device_config), strict=True):
         coarse, *_, fine = (torch.sigmoid(level) for level in prediction.levels)
         parts = split_lesion(coarse, fine, batch.lesion)
@@ -197,13 +195,10 @@ def _mine(
     # With several regions, the network output has the memory layout of the network.
     regions = Regions(train.keys, torch.cat(easy).contiguous(), torch.cat(hard).contiguous())
     lesion_pixels = max(int(train.lesion.sum()), 1)
-    measured = Provenance(
-        **{
-            **vars(provenance),
-            "seconds": round(sum(row["seconds"] for row in fitted.history), 1),
-            "easy_share_of_lesion": int(regions.easy.sum()) / lesion_pixels,
-            "hard_share_of_lesion": int(regions.hard.sum()) / lesion_pixels,
-        }
+    measured = replace(
+        provenance,
+        easy_share_of_lesion=int(regions.easy.sum()) / lesion_pixels,
+        hard_share_of_lesion=int(regions.hard.sum()) / lesion_pixels,
     )
     return MinedRegions(regions, measured)
 
@@ -254,8 +249,8 @@ def refuse_leakage(provenance: Provenance, held_out: Iterable[str]) -> None:
     if leaked:
         raise FoldError(
             f"{len(leaked)} held-out images took part in mining the easy and hard regions "
-            f"({', '.join(leaked[:3])}{', ...' if len(leaked) > 3 else ''}): the score would be dishonest. "
-            "Mine anew on the training part of this fold."
+            f"({', '.join(leaked[:3])}{', ...' if len(leaked) > 3 else ''}), which would bias the scores. Mine again "
+            "on the training part of this fold."
         )
 
 

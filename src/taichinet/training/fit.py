@@ -19,10 +19,9 @@ from taichinet.errors import SettingError
 from taichinet.evaluation.metrics import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.training.allocator import keep_freed_memory
-from taichinet.training.checkpoint import CURRENT, Checkpoint, load_checkpoint, save_checkpoint
+from taichinet.training.checkpoint import CURRENT, Checkpoint, CheckpointFolder, load_checkpoint, save_checkpoint
 from taichinet.training.device import DeviceConfig
-from taichinet.training.distributed.cross_rank_norm import norms_across
-from taichinet.training.loop import NotFiniteError, predict_batches, train_epoch
+from taichinet.training.loop import BatchLoss, NotFiniteError, predict_batches, train_epoch
 from taichinet.training.settings import TrainingSettings
 
 History = list[dict[str, Any]]
@@ -83,9 +82,7 @@ def fit(
     loss: ObjectiveSettings,
     settings: TrainingSettings,
     device_config: DeviceConfig,
-    folder: Path,
-    identity: str,
-    resume: bool = False,
+    checkpoints: CheckpointFolder,
     on_epoch: Callable[[dict[str, Any]], None] = lambda row: None,
 ) -> FitResult:
     """Train `network` in place and load the selected weights.
@@ -100,66 +97,73 @@ def fit(
         loss: Loss terms and weights.
         settings: Training settings.
         device_config: Device, precision and ranks.
-        folder: Folder for checkpoints.
-        identity: Digest of settings and training keys, stored in the checkpoints.
-        resume: Whether to resume from the newest checkpoint in `folder`.
+        checkpoints: Folder of the checkpoints, and whether to resume from the newest one.
         on_epoch: Called with the history row of each completed epoch.
 
     Returns:
         Selected epoch, its validation Dice, and the history.
 
     Raises:
-        SettingError: The strategy needs mined regions and there are none, batches are too small for the number of
-            ranks, or the loss, a weight, a running statistic or an output is not finite. In the last case, the
-            checkpoint of the previous epoch is kept.
+        SettingError: Mined regions are missing, batches are too small for the number of ranks, or a value is not
+            finite. In the last case, the checkpoint of the previous epoch is kept.
         WeightsError: A checkpoint cannot be written, or cannot be resumed from.
         ProcessError: Another rank exited or does not respond.
     """
-    if settings.strategy == "easy-to-hard" and data.regions is None:
-        raise SettingError("training.strategy=easy-to-hard needs mined regions. Mine them, or train with 'plain'.")
-    refuse_idle_ranks(settings, device_config)
-    if device_config.device.type == "cpu":
-        keep_freed_memory()
-    earlier = load_checkpoint(folder, identity) if resume else None
-    if earlier is not None:
-        network.load_state_dict(earlier.network)
-    state = earlier or Checkpoint(identity, 0, {}, {}, {}, -math.inf, 0, [])
-    shared = replace(data, validation=data.validation.subset(()))
-    task = Task(network, shared, loss, settings, device_config, state.epoch, state.optimizer)
-    device_config.ranks.broadcast(task)  # before the network is moved to the GPU of rank 0
+    task, state = _start(network, data, loss, settings, device_config, checkpoints)
     device_config.place(network)
     optimizer = task.new_optimizer(network)
     while state.epoch < settings.epochs:
-        row = _train_and_validate(task, network, optimizer, data.validation, state, folder)
+        began = time.perf_counter()
+        batches, batch_loss = prepare_epoch(task, optimizer, state.epoch)
+        try:
+            train_loss = train_epoch(network, batches, batch_loss, optimizer, device_config, settings.accumulate)
+            dice = validation_dice(network, data.validation, settings.micro_batch_size, device_config)
+        except NotFiniteError as error:
+            kept = _describe_last_state(state, checkpoints.folder)
+            raise SettingError(f"Epoch {state.epoch + 1}: {error} {kept}") from error
+        row = _history_row(state.epoch, settings, train_loss, dice, time.perf_counter() - began)
         state = _after_epoch(state, network, optimizer, row, settings.selection == "last")
-        save_checkpoint(state, folder)
+        save_checkpoint(state, checkpoints.folder)
+        if checkpoints.lock is not None:
+            checkpoints.lock.verify()
         on_epoch(row)
     network.load_state_dict(state.best)
     return FitResult(state.best_epoch, state.best_dice, state.history)
 
 
-def _train_and_validate(
-    task: Task,
+def _start(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    validation: Prepared,
-    state: Checkpoint,
-    folder: Path,
+    data: TrainingData,
+    loss: ObjectiveSettings,
+    settings: TrainingSettings,
+    device_config: DeviceConfig,
+    checkpoints: CheckpointFolder,
+) -> tuple[Task, Checkpoint]:
+    """Check the settings, load the checkpoint to resume from, and broadcast the task to the other ranks."""
+    if settings.strategy == "easy-to-hard" and data.regions is None:
+        raise SettingError("training.strategy=easy-to-hard needs mined regions. Mine them, or train with 'plain'.")
+    refuse_idle_ranks(settings, device_config)
+    if device_config.device.type == "cpu":
+        keep_freed_memory()
+    earlier = load_checkpoint(checkpoints.folder, checkpoints.identity) if checkpoints.resume else None
+    if earlier is not None:
+        network.load_state_dict(earlier.network)
+    state = earlier or Checkpoint(checkpoints.identity, 0, {}, {}, {}, -math.inf, 0, [])
+    shared = replace(data, validation=data.validation.subset(()))
+    task = Task(network, shared, loss, settings, device_config, state.epoch, state.optimizer)
+    device_config.ranks.broadcast(task)  # before the network is moved to the GPU of rank 0
+    return task, state
+
+
+def _history_row(
+    epoch: int, settings: TrainingSettings, train_loss: float, dice: float, seconds: float
 ) -> dict[str, Any]:
-    """Run the epoch that follows `state` and return its row of the history."""
-    epoch, settings = state.epoch, task.settings
-    began = time.perf_counter()
-    try:
-        train_loss = run_epoch(task, network, optimizer, epoch)
-        dice = validation_dice(network, validation, settings.micro_batch_size, task.device_config)
-    except NotFiniteError as error:
-        raise SettingError(f"Epoch {epoch + 1}: {error} {_last_good(state, folder)}") from error
     return {
         "epoch": epoch + 1,
         "step": settings.step(epoch),
         "loss": train_loss,
         "validation_dice": dice,
-        "seconds": time.perf_counter() - began,
+        "seconds": seconds,
     }
 
 
@@ -181,39 +185,21 @@ def _after_epoch(
     return replace(after, best=weights, best_dice=dice, best_epoch=row["epoch"])
 
 
-def _last_good(state: Checkpoint, folder: Path) -> str:
+def _describe_last_state(state: Checkpoint, folder: Path) -> str:
     if not state.epoch:
-        return "No epoch had been finished before."
+        return "No epoch had been completed before."
     best = f", with the selected weights of epoch {state.best_epoch}" if state.best_epoch else ""
-    return f"The last good state, after epoch {state.epoch}{best}, is kept in {folder / CURRENT}."
+    return f"The last valid state, after epoch {state.epoch}{best}, is kept in {folder / CURRENT}."
 
 
-def run_epoch(task: Task, network: nn.Module, optimizer: torch.optim.Optimizer, epoch: int) -> float:
-    """Train for one epoch with its learning rate and curriculum step, on every rank.
-
-    Args:
-        task: Data, loss and settings.
-        network: The network, on its device.
-        optimizer: The optimizer of `network`.
-        epoch: Index of the epoch, from 0.
-
-    Returns:
-        Mean loss over images.
-    """
-    settings = task.settings
+def prepare_epoch(task: Task, optimizer: torch.optim.Optimizer, epoch: int) -> tuple[Iterator[Batch], BatchLoss]:
+    """Set the learning rate of `epoch` (from 0); return its batches and the loss of its curriculum step."""
+    settings, device_config = task.settings, task.device_config
     step = settings.step(epoch)
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(settings, epoch)
-    ranks = task.device_config.ranks
-    with norms_across(network, ranks):
-        return train_epoch(
-            network,
-            epoch_batches(task.data, settings, epoch, ranks.rank, task.device_config.device),
-            lambda prediction, batch: objective(prediction, batch, step, task.loss),
-            optimizer,
-            task.device_config,
-            settings.accumulate,
-        )
+    batches = epoch_batches(task.data, settings, epoch, device_config.ranks.rank, device_config.device)
+    return batches, lambda prediction, batch: objective(prediction, batch, step, task.loss)
 
 
 def epoch_batches(

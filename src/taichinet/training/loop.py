@@ -12,7 +12,7 @@ from taichinet.batch import Batch, Prediction
 from taichinet.errors import SettingError
 from taichinet.models.weights import first_not_finite
 from taichinet.training.device import DeviceConfig
-from taichinet.training.distributed.cross_rank_norm import count_in_norms
+from taichinet.training.distributed.cross_rank_norm import norms_across, set_padding
 
 BatchLoss = Callable[[Prediction, Batch], Tensor]
 
@@ -59,24 +59,25 @@ def train_epoch(
     network.train()
     ranks = device_config.ranks
     total, images = 0.0, 0
-    for whole in batches:
-        count = len(whole.image)
-        optimizer.zero_grad(set_to_none=True)
-        for micro_batch in whole.split(accumulate):
-            own = ranks.share(micro_batch)
-            count_in_norms(network, own.counts)
-            batch = own.batch.to(device_config.device, device_config.memory_format)
-            with device_config.autocast():
-                prediction = network(batch.image)
-            loss = loss_of(prediction, batch)
-            value = loss.item()
-            if not isfinite(value):
-                raise NotFiniteError(f"The loss became {value}")
-            (loss * (own.images / count)).backward()  # type: ignore[no-untyped-call]
-            total += value * own.images
-        ranks.sum_gradients(network)
-        optimizer.step()
-        images += count
+    with norms_across(network, ranks):
+        for whole in batches:
+            count = len(whole.image)
+            optimizer.zero_grad(set_to_none=True)
+            for micro_batch in whole.split(accumulate):
+                own = ranks.share(micro_batch)
+                set_padding(network, own.is_padding)
+                batch = own.batch.to(device_config.device, device_config.memory_format)
+                with device_config.autocast():
+                    prediction = network(batch.image)
+                loss = loss_of(prediction, batch)
+                value = loss.item()
+                if not isfinite(value):
+                    raise NotFiniteError(f"The loss became {value}")
+                (loss * (own.images / count)).backward()  # type: ignore[no-untyped-call]
+                total += value * own.images
+            ranks.sum_gradients(network)
+            optimizer.step()
+            images += count
     refuse_not_finite(network)
     return ranks.sum(total) / max(images, 1)
 

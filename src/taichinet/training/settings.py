@@ -35,7 +35,7 @@ class TrainingSettings(Settings):
     epochs: int = Field(default=40, ge=1, le=MAX_EPOCHS)
     batch_size: int = Field(default=16, ge=2, le=MAX_BATCH)
     accumulate: int = Field(
-        default=1, ge=1, le=MAX_BATCH, description="micro-batches a batch; each of two images at least"
+        default=1, ge=1, le=MAX_BATCH, description="micro-batches per batch, of at least two images each"
     )
     learning_rate: float = Field(default=1e-4, gt=0, le=MAX_LEARNING_RATE)
     schedule: Literal["constant", "cosine"] = "constant"
@@ -50,8 +50,8 @@ class TrainingSettings(Settings):
     def _micro_batches_have_a_variance(self) -> Self:
         if self.batch_size < 2 * self.accumulate:
             raise ValueError(
-                f"accumulate {self.accumulate} cuts a batch of {self.batch_size} into parts of fewer than two images, "
-                f"of which BatchNorm has no variance: take {self.batch_size // 2} at most"
+                f"accumulate {self.accumulate} splits a batch of {self.batch_size} into parts of fewer than 2 images, "
+                f"for which BatchNorm has no variance: use at most {self.batch_size // 2}"
             )
         return self
 

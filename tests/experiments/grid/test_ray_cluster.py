@@ -12,7 +12,7 @@ import torch
 from experiments.grid.grids import SETTINGS, phantoms, tiny_grid
 from taichinet.errors import SettingError
 from taichinet.experiments.grid.executors import Serial
-from taichinet.experiments.grid.progress import Progress, look
+from taichinet.experiments.grid.progress import Progress, read_progress
 from taichinet.experiments.grid.run_grid import run_grid
 
 # A laden machine starts Ray's helpers slowly, and little memory left is no reason to kill a worker of a few megabytes.
@@ -64,7 +64,9 @@ def test_a_node_that_dies_costs_no_finished_cell_and_changes_no_result(tmp_path:
         with pytest.raises(SettingError, match="--cpus"):
             RayCluster(cluster.address, cpus=5)
         executor = RayCluster(cluster.address, cpus=1)
-        progress = run_grid(look(grid.cells, ()), executor, kill_when_both_train, tick_seconds=0.2, busy_seconds=1)
+        progress = run_grid(
+            read_progress(grid.cells, ()), executor, kill_when_both_train, tick_seconds=0.2, busy_seconds=1
+        )
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -75,7 +77,7 @@ def test_a_node_that_dies_costs_no_finished_cell_and_changes_no_result(tmp_path:
     serial = tiny_grid(data, tmp_path / "serial", *RECIPES, set=LONG)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    run_grid(look(serial.cells, ()), Serial())
+    run_grid(read_progress(serial.cells, ()), Serial())
     torch.set_num_threads(threads)
     for one, other in zip(grid.cells, serial.cells, strict=True):
         for file in ("weights/model.safetensors", "scores.csv"):

@@ -16,12 +16,12 @@ from fakes.ddti import make_fake_ddti
 
 from experiments.grid.grids import SETTINGS, phantoms, suite, tiny_grid
 from taichinet.datasets.catalogue import open_dataset
-from taichinet.experiments.fold_result import read_fold
 from taichinet.experiments.grid.cells import Cell, count_images, name_data, plan_grid
 from taichinet.experiments.grid.executors import Processes, Serial
-from taichinet.experiments.grid.progress import Progress, look
+from taichinet.experiments.grid.progress import Progress, read_progress
 from taichinet.experiments.grid.run_grid import run_grid
 from taichinet.experiments.grid.work import Task, TaskResult, run_task
+from taichinet.experiments.records import read_fold
 
 SETTINGS_OF_ONE_EPOCH = {**SETTINGS, "training.epochs": 1}
 
@@ -37,7 +37,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(data: Path, out: Path, *recipes: str, executor: Any = None, **changes: Any) -> Progress:
     grid = tiny_grid(data, out, *recipes, **changes)
-    return run_grid(look(grid.cells, grid.transfers), executor or Serial(), tick_seconds=0.05, busy_seconds=0.2)
+    return run_grid(
+        read_progress(grid.cells, grid.transfers), executor or Serial(), tick_seconds=0.05, busy_seconds=0.2
+    )
 
 
 def states(progress: Progress) -> list[str]:
@@ -55,7 +57,7 @@ def test_what_is_done_is_never_done_again(data: Path, tmp_path: Path) -> None:
     heard: list[int] = []
     again = run(data, tmp_path, "unet", "model-3", executor=Serial(lambda phase, row, epochs: heard.append(1)))
     assert states(again) == ["done", "done"]
-    assert all(entry.found for entry in again.entries)
+    assert all(entry.done_before for entry in again.entries)
     assert not heard
     assert stamps(tmp_path) == before
     assert (tmp_path / "busi/short-unet/grouped/summary.json").is_file()
@@ -69,9 +71,9 @@ def test_the_same_content_under_two_names_trains_once_and_says_so(data: Path, tm
     assert trained == [1, 2]
     assert states(progress) == ["done", "done"]
     one, other = (read_fold(tmp_path / f"busi/short-{name}/grouped/fold-0") for name in ("model-1", "unet"))
-    assert other.result["copied_from"] == "busi/short-model-1/grouped/fold-0"
-    assert "copied_from" not in one.result
-    assert other.result["experiment"]["name"] == "short-unet"
+    assert other.record.copied_from == "busi/short-model-1/grouped/fold-0"
+    assert "copied_from" not in json.loads((one.folder / "result.json").read_text())
+    assert other.record.experiment.name == "short-unet"
     pd.testing.assert_frame_equal(one.scores, other.scores)
     assert (other.folder / "weights/model.safetensors").read_bytes() == (
         one.folder / "weights/model.safetensors"
@@ -89,8 +91,8 @@ def test_of_equal_cells_the_one_that_has_come_farthest_is_gone_on_with(data: Pat
     executor = Serial(lambda phase, row, epochs: heard.append(row["epoch"]))
     assert states(run(data, tmp_path, "model-1", "unet", executor=executor)) == ["done", "done"]
     assert heard == [2]
-    copied = read_fold(tmp_path / "busi/short-model-1/grouped/fold-0").result
-    assert copied["copied_from"] == "busi/short-unet/grouped/fold-0"
+    copied = read_fold(tmp_path / "busi/short-model-1/grouped/fold-0").record
+    assert copied.copied_from == "busi/short-unet/grouped/fold-0"
 
 
 def test_an_interrupted_grid_goes_on_where_it_stopped_and_ends_alike(data: Path, tmp_path: Path) -> None:
@@ -101,8 +103,8 @@ def test_an_interrupted_grid_goes_on_where_it_stopped_and_ends_alike(data: Path,
     with pytest.raises(PowerCutError):
         run(data, tmp_path / "cut", "taichinet", executor=Serial(cut))
     grid = tiny_grid(data, tmp_path / "cut", "taichinet")
-    progress = look(grid.cells, grid.transfers)
-    assert progress.entries[0].note == "half trained: epoch 1"
+    progress = read_progress(grid.cells, grid.transfers)
+    assert progress.entries[0].note == "interrupted after epoch 1"
     heard: list[tuple[str, int]] = []
     executor = Serial(lambda phase, row, epochs: heard.append((phase, row["epoch"])))
     assert states(run_grid(progress, executor)) == ["done"]
@@ -118,7 +120,7 @@ def test_a_folder_of_other_settings_fails_its_cell_alone_and_stays_as_it_is(data
     before = result.read_bytes()
     other = run(data, tmp_path, "unet", "model-3", set=SETTINGS_OF_ONE_EPOCH)
     assert states(other) == ["failed", "done"]
-    assert "setting training.epochs (2, asked for is 1)" in other.failed[0].note
+    assert "setting training.epochs (2, requested: 1)" in other.failed[0].note
     assert result.read_bytes() == before
 
 
@@ -126,7 +128,7 @@ def test_what_fails_stops_no_other_and_what_needs_it_fails_with_its_name(data: P
     bad = {**SETTINGS_OF_ONE_EPOCH, "objective.positive_weight": 1e39, "training.batch_size": 3}
     grid = tiny_grid(data, tmp_path, "unet", "model-1", test_on=("busi",), set=bad)
     good = tiny_grid(data, tmp_path, "model-3", set=SETTINGS_OF_ONE_EPOCH)
-    progress = run_grid(look((*grid.cells, *good.cells), grid.transfers), Serial())
+    progress = run_grid(read_progress((*grid.cells, *good.cells), grid.transfers), Serial())
     assert states(progress) == ["failed", "failed", "done", "failed", "failed"]
     assert "learning rate" in progress.entries[0].note
     assert progress.entries[1].note == "the same training failed as busi short-unet grouped fold 0"
@@ -199,7 +201,7 @@ def test_networks_are_scored_on_another_data_set_when_their_folds_are_done(data:
     assert lesion["network"]["dice"]["mean"] == pytest.approx(by_fold.mean(), abs=1e-5)
     assert lesion["network"]["dice"]["std"] == pytest.approx(by_fold.std(), abs=1e-5)
     again = run(data, tmp_path / "runs", "unet", **arguments)
-    assert again.entries[2].found
+    assert again.entries[2].done_before
 
 
 def test_a_cell_that_another_command_works_on_is_waited_for(data: Path, tmp_path: Path) -> None:
@@ -219,7 +221,11 @@ def test_a_cell_that_another_command_works_on_is_waited_for(data: Path, tmp_path
 
     seen: list[str] = []
     progress = run_grid(
-        look((cell,), ()), Elsewhere(), lambda p: seen.append(p.entries[0].state), tick_seconds=0.05, busy_seconds=0.1
+        read_progress((cell,), ()),
+        Elsewhere(),
+        lambda p: seen.append(p.entries[0].state),
+        tick_seconds=0.05,
+        busy_seconds=0.1,
     )
     assert "elsewhere" in seen
     assert states(progress) == ["done"]

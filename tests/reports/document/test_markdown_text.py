@@ -11,7 +11,7 @@ from fakes.cards import card, group
 from fakes.runs import recipe, write_run
 from fakes.scores import lesion_row
 
-from taichinet.experiments.card import WorstCase
+from taichinet.experiments.validation_card import WorstCase
 from taichinet.reports.document.markdown import document_markdown
 from taichinet.reports.paper_tables.write import write_report
 from taichinet.reports.results import results_document

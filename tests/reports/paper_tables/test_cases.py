@@ -19,10 +19,9 @@ from taichinet.datasets.image_io import united_mask
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError
 from taichinet.experiments.cross_validate import train_folds
-from taichinet.experiments.evaluation_files import write_evaluation
+from taichinet.experiments.evaluate import evaluate_weights, write_evaluation
 from taichinet.experiments.experiment import vary
 from taichinet.experiments.recipes.catalogue import get_recipe
-from taichinet.experiments.reevaluate import evaluate_weights
 from taichinet.experiments.study_data import open_study_data
 from taichinet.reports.paper_tables.cases import CaseStudy, case_studies, predict_cases, with_overlays
 from taichinet.reports.paper_tables.runs import read_methods

@@ -15,7 +15,7 @@ from PIL import Image
 from taichinet.errors import SettingError
 from taichinet.evaluation.calibration import pool
 from taichinet.evaluation.uncertainty import Interval
-from taichinet.experiments.card import Comparison, ValidationCard, WorstCase
+from taichinet.experiments.validation_card import Comparison, ValidationCard, WorstCase
 from taichinet.reports.document.model import Cell, Facts, Note, Points, Table
 from taichinet.reports.validation_card.card import card_document, card_html, card_markdown, write_card
 from taichinet.reports.validation_card.summary import NOT_A_DEVICE, out_of, summarise_card

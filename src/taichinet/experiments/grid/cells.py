@@ -1,9 +1,7 @@
-"""Cells of a grid: one training of one fold each, named by its folder, known by its content."""
+"""Cells of a grid: the training of one recipe on one fold of one data set."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,17 +15,25 @@ from taichinet.datasets.prepared import count_empty_masks
 from taichinet.errors import DataError, SettingError
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.grid.suite import Suite, SuitePart
+from taichinet.experiments.identity import computation_key
 from taichinet.experiments.recipes.catalogue import SCALES, get_recipe
 from taichinet.experiments.study_data import fitted_to, open_folds, study_folder
-from taichinet.models.backbones import pretrained_digests
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One fold of one recipe on one data set. `folder` lies in `out`; `images` are its training part's.
+    """One fold of one recipe on one data set.
 
-    `key` is the digest of the settings without their name, the files' content, the split and the initial weights: two
-    cells of one key are the same computation.
+    Attributes:
+        experiment: The recipe.
+        data: Path of the data set, as given to `open_dataset`.
+        dataset: Name of the data set.
+        protocol: Fold protocol.
+        fold: Index of the fold.
+        out: Folder of all runs.
+        folder: The run folder, in `out`.
+        key: Digest from `computation_key`: cells with equal keys are the same computation.
+        images: Number of training images.
     """
 
     experiment: Experiment
@@ -48,7 +54,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Transfer:
-    """The networks of one study, `needs`, scored on the whole of another data set; `folder` is STUDY/on-DATASET."""
+    """Evaluation of the networks of one study (`needs`) on all images of another data set, in STUDY/on-DATASET."""
 
     data: str
     dataset: str
@@ -64,10 +70,7 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Grid:
-    """All cells, each folder once, in the order of the suite; the evaluations that follow from them; what they read.
-
-    `manifests` are the data sets of the trainings, those with and without normal images under names of their own.
-    """
+    """Cells in the order of the suite, evaluations on other data sets, and manifests of the data sets by title."""
 
     cells: tuple[Cell, ...]
     transfers: tuple[Transfer, ...]
@@ -75,7 +78,7 @@ class Grid:
 
 
 def name_data(specs: list[str]) -> dict[str, str]:
-    """`["NAME=DIR", "DIR"]` -> what `open_dataset` takes, by the data set's name; DataError for a name given twice."""
+    """Paths for `open_dataset` by the name of the data set, from ["NAME=DIR", "DIR"]; DataError for repeated names."""
     named: dict[str, str] = {}
     for spec in specs:
         dataset, path = split_spec(spec)
@@ -88,10 +91,20 @@ def name_data(specs: list[str]) -> dict[str, str]:
 def plan_grid(
     suites: Sequence[Suite], data: Mapping[str, str], out: Path, on_data: Callable[[str], None] = lambda name: None
 ) -> Grid:
-    """Every cell of `suites`: reads the data sets of `data`, draws their folds under `out`/folds where none are.
+    """Plan all cells of suites. Reads the data sets, and makes fold plans in `out`/folds if there are none.
 
-    Raises SettingError for an unknown recipe, setting or fold, DataError for a data set that `data` lacks, all of them
-    named before anything is read. `on_data` is called with each data set before it is read.
+    Args:
+        suites: The suites.
+        data: Path of each data set by name, see `name_data`.
+        out: Folder of all runs.
+        on_data: Called with the name of each data set before it is read.
+
+    Returns:
+        The grid.
+
+    Raises:
+        SettingError: A recipe, setting or fold does not exist, or two parts of a suite have the same run folder.
+        DataError: A data set is missing in `data`, which is checked first, or cannot be read.
     """
     refuse_absent(suites, data)
     out = out.absolute()
@@ -120,9 +133,9 @@ def plan_grid(
 
 
 def count_images(grid: Grid) -> dict[str, ImageCounts]:
-    """How many images of each data set the grid reads, have an empty mask, and were skipped; masks are decoded.
+    """Numbers of images used, with an empty mask, and skipped, of each data set; decodes the masks.
 
-    A data set of an evaluation that cannot be read is left out: the evaluation failed with the reason.
+    Data sets of evaluations that cannot be read are skipped: the evaluation reports the reason.
     """
     manifests = dict(grid.manifests)
     for transfer in grid.transfers:
@@ -140,8 +153,8 @@ def _title(dataset: str, recipe: Experiment) -> str:
 
 
 def part_recipes(suite: Suite, part: SuitePart) -> list[Experiment]:
-    """The part's recipes, varied as it and the suite say, one for each seed; names tell normal images and seeds."""
-    found = []
+    """The recipes of a part, with the settings of part and suite, for each seed; names may end in +normal, +seedK."""
+    recipes = []
     for name in part.recipes:
         whole = name if name.partition("-")[0] in SCALES else f"{suite.scale}-{name}"
         recipe = vary(get_recipe(whole), {**suite.set, **part.set})
@@ -152,13 +165,13 @@ def part_recipes(suite: Suite, part: SuitePart) -> list[Experiment]:
         own = recipe.training.seed
         for seed in suite.seeds or (own,):
             suffix = "" if seed == own else f"+seed{seed}"
-            found.append(vary(recipe, {"name": f"{recipe.name}{suffix}", "training.seed": seed}))
-    return found
+            recipes.append(vary(recipe, {"name": f"{recipe.name}{suffix}", "training.seed": seed}))
+    return recipes
 
 
 @dataclass
 class _Plans:
-    """Manifests and folds, each read once."""
+    """Cache of manifests and fold plans."""
 
     data: Mapping[str, str]
     out: Path
@@ -193,12 +206,7 @@ def _study_cells(
     made = []
     for fold in folds if folds is not None else range(plan.count):
         split = plan.split(fold, manifest.labels, experiment.data.validation_share)
-        known = [
-            experiment.model_dump(mode="json", exclude={"name"}),
-            [content, split.train, split.validation, split.test, plan.protocol],
-            pretrained_digests(experiment.options),
-        ]
-        key = hashlib.sha256(json.dumps(known, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        key = computation_key(experiment, content, split, plan)
         folder = study_folder(experiment, plan, out) / f"fold-{fold}"
         made.append(Cell(experiment, data, manifest.name, plan.protocol, fold, out, folder, key, len(split.train)))
     return tuple(made)
@@ -208,13 +216,13 @@ def _add(cells: dict[Path, Cell], cell: Cell) -> None:
     known = cells.setdefault(cell.folder, cell)
     if known.key != cell.key:
         raise SettingError(
-            f"Two parts of the suite make {cell.folder} with different settings. Give one of them a name of its own "
+            f"Two parts of the suite have the run folder {cell.folder} and different settings. Give one another name "
             "(set: {name: ...})."
         )
 
 
 def refuse_absent(suites: Sequence[Suite], data: Mapping[str, str]) -> None:
-    """DataError naming every data set that the suites need and `data` lacks; SettingError for an unknown one."""
+    """Raise DataError for data sets that the suites need and `data` lacks, and SettingError for unknown data sets."""
     wanted = {name for suite in suites for part in suite.parts for name in (part.data, *part.test_on)}
     for name in wanted:
         find_dataset(name)

@@ -1,7 +1,7 @@
-"""What a grid costs: floating-point operations from shapes alone, hours from a measured speed.
+"""Cost of a grid: floating-point operations (FLOP) from shapes, and hours from a measured speed.
 
-A training step counts as three forward passes: one forward, two of that size backward, as is usual. Validation and
-the test pass are one forward pass an image; resizing, augmentation and scores are not counted.
+A training step counts as three forward passes: one forward, and a backward pass that costs two. Validation and test are
+one forward pass per image. Resizing, augmentation and scores are not counted.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from taichinet.training.device import choose_device_config
 from taichinet.training.loop import train_epoch
 
 FORWARDS_PER_STEP = 3
-NORMAL_IMAGES = {"busi": 133}  # of the catalogue's count, as its authors distribute it
+NORMAL_IMAGES = {"busi": 133}  # included in the number of images in the catalogue
 CALIBRATION_BATCH = 4
 CALIBRATION_STEPS = 3
 
 
 @dataclass(frozen=True)
 class Work:
-    """One training to be paid: `images` of its training part, `held_out` those validated on or tested."""
+    """One training: number of training images (`images`) and of validation or test images (`held_out`)."""
 
     experiment: Experiment
     dataset: str
@@ -51,7 +51,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """FLOP of the trainings, of the preparations (each once), and how many of both."""
+    """Number and FLOP of the trainings and of the mining stages; identical ones count once."""
 
     trainings: int
     training_flop: float
@@ -60,18 +60,18 @@ class Cost:
 
     @property
     def flop(self) -> float:
-        """All of it."""
+        """FLOP of trainings and mining stages."""
         return self.training_flop + self.mining_flop
 
 
 class Costs:
-    """Costs of works; the networks' forward passes are measured once each."""
+    """Computes costs; the forward pass of each network is measured once."""
 
     def __init__(self) -> None:
         self._forward: dict[str, float] = {}
 
     def forward_flop(self, model: str, size: int, options: Mapping[str, Any]) -> float:
-        """FLOP of one image."""
+        """FLOP of a forward pass of one image."""
         options = architecture(dict(options))
         key = json.dumps([model, size, options], sort_keys=True)
         if key not in self._forward:
@@ -79,23 +79,25 @@ class Costs:
         return self._forward[key]
 
     def training_flop(self, work: Work) -> float:
-        """What is left of one training, with its validation passes and the test."""
-        one = work.experiment
-        forward = self.forward_flop(one.model, one.data.size, one.options)
-        epochs = one.training.epochs - work.epochs_done
+        """FLOP of the remaining epochs of a training, with validation and test."""
+        recipe = work.experiment
+        forward = self.forward_flop(recipe.model, recipe.data.size, recipe.options)
+        epochs = recipe.training.epochs - work.epochs_done
         return forward * (epochs * (FORWARDS_PER_STEP * work.images + work.held_out) + work.held_out)
 
     def mining_flop(self, work: Work) -> float:
-        """Of the preparation with U-Net++ that the training needs; 0 where it is trained plainly."""
-        one = work.experiment
-        if one.training.strategy == "plain":
+        """FLOP of the mining stage of a training; 0 without learning strategy."""
+        recipe = work.experiment
+        if recipe.training.strategy == "plain":
             return 0.0
-        kept: dict[str, Any] = {key: one.options[key] for key in ("in_channels", "num_classes") if key in one.options}
-        forward = self.forward_flop("unet++", one.data.size, {**kept, "width": one.mining.width})
-        return forward * work.images * (FORWARDS_PER_STEP * one.mining.epochs + 1)
+        options: dict[str, Any] = {
+            key: recipe.options[key] for key in ("in_channels", "num_classes") if key in recipe.options
+        }
+        forward = self.forward_flop("unet++", recipe.data.size, {**options, "width": recipe.mining.width})
+        return forward * work.images * (FORWARDS_PER_STEP * recipe.mining.epochs + 1)
 
     def total(self, works: Iterable[Work]) -> Cost:
-        """Of all: equal trainings count once, and each preparation once."""
+        """Total cost; identical trainings and mining stages count once."""
         trainings = {work.key: work for work in works}
         minings = {work.mining_key: work for work in trainings.values() if self.mining_flop(work)}
         return Cost(
@@ -107,83 +109,94 @@ class Costs:
 
 
 def work_of(cell: Cell, epochs_done: int = 0) -> Work:
-    """The work of a cell whose data are at hand."""
-    one = cell.experiment
-    held_out = max(round(cell.images * one.data.validation_share), 1)
-    where = [cell.dataset, cell.protocol, cell.fold, one.data.include_normal, one.data.folds, one.data.fold_seed]
-    return Work(one, cell.dataset, cell.key, _mining_key(one, where), cell.images, held_out, epochs_done)
+    """The work of a cell of a planned grid."""
+    recipe = cell.experiment
+    held_out = max(round(cell.images * recipe.data.validation_share), 1)
+    where = [cell.dataset, cell.protocol, cell.fold, *_fold_settings(recipe)]
+    return Work(recipe, cell.dataset, cell.key, _mining_key(recipe, where), cell.images, held_out, epochs_done)
 
 
 def published_works(suites: Sequence[Suite]) -> list[Work]:
-    """The works of suites whose data are not at hand, from the numbers of images that their authors publish."""
+    """The works of suites without data, from the numbers of images published by the authors of the data sets."""
     works = []
-    for suite, part in [(one, part) for one in suites for part in one.parts]:
+    for suite, part in ((suite, part) for suite in suites for part in suite.parts):  # noqa: B020
         dataset = find_dataset(part.data)
         if dataset.images is None:
-            raise SettingError(f"How many images {dataset.name} has is not known. Give it with --data.")
+            raise SettingError(f"The number of images of {dataset.name} is not known. Give the data set with --data.")
         for recipe in part_recipes(suite, part):
             changes: dict[str, object] = {}
             if len(dataset.regions) > 1:
                 changes["options.num_classes"] = len(dataset.regions)
-            one = vary(recipe, changes)
-            images = dataset.images - (0 if one.data.include_normal else NORMAL_IMAGES.get(dataset.name, 0))
-            tested = round(images / one.data.folds)
-            validated = round((images - tested) * one.data.validation_share)
+            recipe = vary(recipe, changes)
+            images = dataset.images - (0 if recipe.data.include_normal else NORMAL_IMAGES.get(dataset.name, 0))
+            tested = round(images / recipe.data.folds)
+            validated = round((images - tested) * recipe.data.validation_share)
             for protocol in suite.protocols_of(part):
-                folds = range(1 if protocol == "official" else one.data.folds)  # a test part is one fold
+                folds = range(1 if protocol == "official" else recipe.data.folds)  # a test part is one fold
                 for fold in suite.folds if suite.folds is not None else folds:
-                    where = [dataset.name, protocol, fold, one.data.include_normal, one.data.folds, one.data.fold_seed]
-                    key = json.dumps([where, one.model_dump(mode="json", exclude={"name"})], sort_keys=True)
+                    where = [dataset.name, protocol, fold, *_fold_settings(recipe)]
+                    key = json.dumps([where, recipe.model_dump(mode="json", exclude={"name"})], sort_keys=True)
                     trained = images - tested - validated
-                    works.append(Work(one, dataset.name, key, _mining_key(one, where), trained, validated))
+                    works.append(Work(recipe, dataset.name, key, _mining_key(recipe, where), trained, validated))
     return works
 
 
 def read_speed(path: Path, costs: Costs) -> float:
-    """FLOP/s of benchmarks/training_throughput.py's file; SettingError where it is none."""
+    """FLOP/s from the output of benchmarks/training_throughput.py; SettingError for another file."""
     try:
         raw = read_json(path, SettingError)
         images, size, width = float(raw["ours_images_per_second"]), int(raw["size"]), int(raw["width"])
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise SettingError(f"{path} is no file of benchmarks/training_throughput.py ({error}).") from error
+        raise SettingError(f"{path} is not an output of benchmarks/training_throughput.py ({error}).") from error
     return images * FORWARDS_PER_STEP * costs.forward_flop("taichinet", size, {"width": width})
 
 
 def calibrate(experiments: Iterable[Experiment], costs: Costs, on_network: Callable[[str], None]) -> dict[str, float]:
-    """FLOP/s of a training step of each different network, on this machine, now: median of three small batches."""
+    """FLOP/s of a training step of each network on this machine, by `speed_key`: median of three small batches."""
     speeds: dict[str, float] = {}
-    for one in experiments:
-        key = speed_key(one)
+    for recipe in experiments:
+        key = speed_key(recipe)
         if key in speeds:
             continue
-        on_network(f"{one.model}, {one.data.size} px")
-        seconds = median(_time_steps(one))
-        flop = CALIBRATION_BATCH * FORWARDS_PER_STEP * costs.forward_flop(one.model, one.data.size, one.options)
+        on_network(f"{recipe.model}, {recipe.data.size} px")
+        seconds = median(_time_steps(recipe))
+        flop = (
+            CALIBRATION_BATCH * FORWARDS_PER_STEP * costs.forward_flop(recipe.model, recipe.data.size, recipe.options)
+        )
         speeds[key] = flop / seconds
     return speeds
 
 
-def speed_key(one: Experiment) -> str:
-    """Equal for recipes whose training step is the same computation."""
-    return json.dumps([one.model, one.data.size, architecture(one.options)], sort_keys=True)
+def speed_key(recipe: Experiment) -> str:
+    """Key that is equal for recipes with the same network and input resolution."""
+    return json.dumps([recipe.model, recipe.data.size, architecture(recipe.options)], sort_keys=True)
 
 
-def _time_steps(one: Experiment) -> list[float]:
-    device_config = choose_device_config(one.training.precision, one.training.channels_last)
-    network = device_config.place(create_model(one.model, **architecture(one.options)))
+def _time_steps(recipe: Experiment) -> list[float]:
+    device_config = choose_device_config(recipe.training.precision, recipe.training.channels_last)
+    network = device_config.place(create_model(recipe.model, **architecture(recipe.options)))
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-6)
-    image = torch.rand(CALIBRATION_BATCH, one.channels, one.data.size, one.data.size)
-    regions = int(one.options.get("num_classes", 1))
+    image = torch.rand(CALIBRATION_BATCH, recipe.channels, recipe.data.size, recipe.data.size)
+    regions = int(recipe.options.get("num_classes", 1))
     lesion = (image[:, :1].expand(-1, regions, -1, -1) > 0.5).float()
     batch = Batch(image, lesion)
     seconds = []
     for _ in range(CALIBRATION_STEPS + 1):  # the first warms up
         began = time.perf_counter()
-        train_epoch(network, [batch], lambda p, b: objective(p, b, "plain", one.objective), optimizer, device_config)
+        train_epoch(network, [batch], lambda p, b: objective(p, b, "plain", recipe.objective), optimizer, device_config)
         seconds.append(time.perf_counter() - began)
     return seconds[1:]
 
 
-def _mining_key(one: Experiment, where: list[Any]) -> str:
-    shape = [one.data.size, one.channels, one.data.validation_share, one.data.augmentation.model_dump(mode="json")]
-    return json.dumps([where, shape, one.mining.model_dump(mode="json")], sort_keys=True)
+def _fold_settings(recipe: Experiment) -> list[Any]:
+    return [recipe.data.include_normal, recipe.data.folds, recipe.data.fold_seed]
+
+
+def _mining_key(recipe: Experiment, where: list[Any]) -> str:
+    shape = [
+        recipe.data.size,
+        recipe.channels,
+        recipe.data.validation_share,
+        recipe.data.augmentation.model_dump(mode="json"),
+    ]
+    return json.dumps([where, shape, recipe.mining.model_dump(mode="json")], sort_keys=True)

@@ -1,4 +1,4 @@
-"""Where tasks run on this machine: one after the other in this process, or several in processes of their own."""
+"""Executors on this machine: tasks run one after the other in this process, or in several processes."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """How many it takes at once."""
+        """Number of tasks that can run at the same time."""
         ...
 
     def start(self, task: Task) -> None:
-        """Take a task; returns at once."""
+        """Start a task without waiting for it."""
 
     def wait(self, seconds: float) -> list[TaskResult]:
-        """Those that have ended, after at most about `seconds` (a serial executor: after the task)."""
+        """Wait up to about `seconds`, a serial executor until the task ends, and return the ended tasks."""
         ...
 
     def stop(self) -> None:
-        """End whatever runs; what was trained is in checkpoints."""
+        """End all tasks; completed epochs are kept in checkpoints."""
 
 
 class Serial:
-    """One task at a time, here; `on_epoch` is called after each epoch."""
+    """One task at a time in this process; `on_epoch` is called after each epoch."""
 
     slots = 1
 
@@ -46,23 +46,23 @@ class Serial:
         self._tasks: list[Task] = []
 
     def start(self, task: Task) -> None:
-        """Keep it for `wait`."""
+        """Store the task until `wait` is called."""
         self._tasks.append(task)
 
     def wait(self, seconds: float) -> list[TaskResult]:
-        """Run what was started."""
+        """Run the started tasks."""
         if not self._tasks:
             time.sleep(seconds)
         return [run_task(self._tasks.pop(0), self._on_epoch) for _ in range(len(self._tasks))]
 
     def stop(self) -> None:
-        """Nothing runs outside `wait`."""
+        """Do nothing: tasks only run during `wait`."""
 
 
 class Processes:
-    """`jobs` tasks at once, each in a fresh process with an equal share of the processor's threads.
+    """`jobs` tasks at a time, each in a new process with an equal share of the CPU threads.
 
-    A process that the system kills costs its own task alone.
+    If the system kills a process, only its task is affected.
     """
 
     def __init__(self, jobs: int, threads: int | None = None, work: Callable[[Task], TaskResult] = run_task) -> None:
@@ -72,7 +72,7 @@ class Processes:
         self._running: dict[Connection[Any, Any], tuple[Task, Any]] = {}
 
     def start(self, task: Task) -> None:
-        """Begin it in a new process."""
+        """Start a task in a new process."""
         context = multiprocessing.get_context("spawn")  # a fork of a process with torch's threads may hang
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(target=_child, args=(self._work, task, self._threads, sender), daemon=True)
@@ -81,13 +81,13 @@ class Processes:
         self._running[receiver] = (task, process)
 
     def wait(self, seconds: float) -> list[TaskResult]:
-        """The tasks whose process has sent a result or died."""
+        """Wait up to `seconds` and return the tasks whose process has sent a result or died."""
         if not self._running:
             time.sleep(seconds)
             return []
         ended: list[TaskResult] = []
         ready = wait(list(self._running), seconds)
-        for receiver in [one for one in self._running if one in ready]:
+        for receiver in [receiver for receiver in self._running if receiver in ready]:
             task, process = self._running.pop(receiver)
             try:
                 ended.append(receiver.recv())
@@ -98,7 +98,7 @@ class Processes:
         return ended
 
     def stop(self) -> None:
-        """Terminate all; the locks of dead processes are taken over."""
+        """Terminate all processes. Their locks are taken over by later processes."""
         for _, process in self._running.values():
             process.terminate()
         for _, process in self._running.values():
@@ -110,16 +110,16 @@ def _child(work: Callable[[Task], TaskResult], task: Task, threads: int, sender:
     _end_with_parent()
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us in order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent terminates this one
     torch.set_num_threads(threads)
     sender.send(work(task))
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent ends, even if the parent is killed and cannot end it in order.
+    """End this process when its parent ends, even if the parent is killed.
 
-    A thread compares the parent's process number, on every system: Linux' PR_SET_PDEATHSIG would also fire when only
-    the thread that started the process ends.
+    A thread polls the parent process number. PR_SET_PDEATHSIG of Linux would also fire when only the thread that
+    started the process ends.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -128,7 +128,7 @@ def _end_with_parent() -> None:
     def watch() -> None:
         while os.getppid() == parent.pid:
             time.sleep(PARENT_POLL_SECONDS)
-        os._exit(1)  # at once, like a kill: what was trained is in checkpoints
+        os._exit(1)  # immediately; completed epochs are kept in checkpoints
 
     threading.Thread(target=watch, daemon=True).start()
 

@@ -1,17 +1,15 @@
-"""The state of every cell, read from its run folder: what is done, half trained, or of another identity."""
+"""State of every task of a grid, read from its folder."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from taichinet.errors import DataError
-from taichinet.experiments.cross_validate import comparable
-from taichinet.experiments.experiment import setting_changes
+from taichinet.errors import DataError, FoldError
 from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.grid.work import Task, weights_of
-from taichinet.storage.documents import read_json
+from taichinet.experiments.identity import differences
+from taichinet.experiments.records import RESULT_FILE, SUMMARY_FILE, EvaluationRecord, FoldRecord, read_record
 
 State = Literal["waiting", "running", "elsewhere", "done", "failed"]
 RUNNING: tuple[State, ...] = ("running", "elsewhere")
@@ -19,9 +17,14 @@ RUNNING: tuple[State, ...] = ("running", "elsewhere")
 
 @dataclass
 class Entry:
-    """A row of the live table. `seconds` were spent on it in all; `note` says why it is what it is.
+    """State of a task.
 
-    `found` is true for what was done before this command; `copies` is the cell whose result it takes.
+    Attributes:
+        seconds: Total time spent on the task.
+        note: Reason of the state.
+        done_before: Whether the task was completed before this command.
+        copy_of: The identical cell whose result is copied; None for a cell that is trained.
+        attempts: Number of attempts that ended because the worker died.
     """
 
     task: Task
@@ -30,74 +33,87 @@ class Entry:
     epoch: int = 0
     epochs: int = 0
     note: str = ""
-    found: bool = False
-    copies: Cell | None = None
+    done_before: bool = False
+    copy_of: Cell | None = None
     attempts: int = 0
 
 
 @dataclass
 class Progress:
-    """All rows; the one thing of a grid that changes."""
+    """State of all tasks of a grid."""
 
     entries: list[Entry]
     studies_failed: list[str] = field(default_factory=list)
 
     def of(self, task: Task) -> Entry:
-        """The row of `task`."""
+        """The entry of `task`."""
         return next(entry for entry in self.entries if entry.task.folder == task.folder)
 
     def count(self, *states: State) -> int:
-        """How many rows are in one of `states`."""
+        """Number of entries in one of `states`."""
         return sum(entry.state in states for entry in self.entries)
 
     @property
     def failed(self) -> list[Entry]:
-        """The rows that failed, in order."""
+        """The entries that failed, in order."""
         return [entry for entry in self.entries if entry.state == "failed"]
 
     def read_epochs(self) -> None:
-        """Bring the rows that run up to date from their folders: works wherever the worker is."""
+        """Update the running entries from their run folders, whatever machine they run on."""
         for entry in self.entries:
             if entry.state in RUNNING:
                 read_epoch(entry)
 
 
-def look(cells: tuple[Cell, ...], transfers: tuple[Transfer, ...]) -> Progress:
-    """The rows of a grid as the folders are now. Nothing is opened but small files."""
-    entries = []
-    for cell in cells:
-        entry = Entry(cell, epochs=cell.experiment.training.epochs)
-        read_epoch(entry)
-        result = _read_json(cell.folder / "result.json")
-        if result is not None:
-            if difference := differences(cell, result):
-                entry.state = "failed"
-                entry.note = (
-                    f"{cell.folder} holds a result of another {' and '.join(difference)}. It is left as it is: give "
-                    "another --out, or the settings it was made with, or move it away."
-                )
-            else:
-                entry.state, entry.found, entry.epoch = "done", True, entry.epochs
-                entry.seconds = 0.0 if "copied_from" in result else float(result.get("wall_seconds", 0))
-                entry.note = f"as {result['copied_from']}" if "copied_from" in result else ""
-        elif entry.epoch:
-            entry.note = f"half trained: epoch {entry.epoch}"
-        entries.append(entry)
+def read_progress(cells: tuple[Cell, ...], transfers: tuple[Transfer, ...]) -> Progress:
+    """Read the state of all tasks from their folders. Only small files are read."""
+    entries = [_cell_entry(cell) for cell in cells]
     _find_copies(entries)
-    for transfer in transfers:
-        entry = Entry(transfer)
-        summary = _read_json(transfer.folder / "summary.json")
-        finished = all((cell.folder / "result.json").exists() for cell in transfer.needs)
-        if summary is not None and finished:
-            scored = {network.get("weights_sha256") for network in summary.get("networks", ())}
-            entry.found = weights_of(transfer) <= scored
-            entry.state = "done" if entry.found else "waiting"
-        entries.append(entry)
-    return Progress(entries)
+    return Progress(entries + [_transfer_entry(transfer) for transfer in transfers])
+
+
+def _cell_entry(cell: Cell) -> Entry:
+    entry = Entry(cell, epochs=cell.experiment.training.epochs)
+    read_epoch(entry)
+    if not (cell.folder / RESULT_FILE).exists():
+        entry.note = f"interrupted after epoch {entry.epoch}" if entry.epoch else ""
+        return entry
+    try:
+        record = read_record(cell.folder / RESULT_FILE, FoldRecord, FoldError, "Move the folder away.")
+    except FoldError as error:
+        entry.state, entry.note = "failed", str(error)
+        return entry
+    requested = {"dataset": cell.dataset, "protocol": cell.protocol, "fold": cell.fold}
+    if different := differences(record, cell.experiment, requested):
+        settings = (f"setting {name} ({old}, requested: {new})" for name, (old, new) in different.settings.items())
+        entry.state = "failed"
+        entry.note = (
+            f"{cell.folder} holds a result of another {' and '.join([*settings, *different.fields])}. It is kept: give "
+            "another --out, or the settings that it was made with, or move it away."
+        )
+        return entry
+    entry.state, entry.done_before, entry.epoch = "done", True, entry.epochs
+    entry.seconds = 0.0 if record.copied_from else record.wall_seconds
+    entry.note = f"as {record.copied_from}" if record.copied_from else ""
+    return entry
+
+
+def _transfer_entry(transfer: Transfer) -> Entry:
+    """An evaluation is done if it has scored the present weights of all folds."""
+    entry = Entry(transfer)
+    if not all((cell.folder / RESULT_FILE).exists() for cell in transfer.needs):
+        return entry
+    try:
+        record = read_record(transfer.folder / SUMMARY_FILE, EvaluationRecord)
+    except DataError:  # absent or damaged
+        return entry
+    entry.done_before = weights_of(transfer) <= {network.weights_sha256 for network in record.networks}
+    entry.state = "done" if entry.done_before else "waiting"
+    return entry
 
 
 def _find_copies(entries: list[Entry]) -> None:
-    """Of the cells of one content that which has come farthest is trained; the others take its result."""
+    """Of identical cells, the one with the most completed epochs is trained; the others copy its result."""
     rank = {"done": 1, "failed": -1}
     farthest: dict[str, Entry] = {}
     for entry in entries:
@@ -107,34 +123,15 @@ def _find_copies(entries: list[Entry]) -> None:
     for entry in entries:
         original = farthest[_key(entry)]
         if original is not entry and isinstance(original.task, Cell):
-            entry.copies = original.task
+            entry.copy_of = original.task
 
 
 def _key(entry: Entry) -> str:
     return entry.task.key if isinstance(entry.task, Cell) else entry.task.title
 
 
-def differences(cell: Cell, result: dict[str, Any]) -> list[str]:
-    """In what a result.json is not that of `cell`; its images' and number format's digest is checked when it is run."""
-    mine = {
-        "experiment": cell.experiment.model_dump(mode="json"),
-        "dataset": cell.dataset,
-        "protocol": cell.protocol,
-        "fold": cell.fold,
-    }
-    found = []
-    for key, value in mine.items():
-        theirs = comparable(key, result.get(key))
-        if key == "experiment" and isinstance(theirs, dict) and isinstance(value, dict):
-            changes = setting_changes(theirs, value).items()
-            found += [f"setting {name} ({old}, asked for is {new})" for name, (old, new) in changes]
-        elif theirs != value:
-            found.append(key)
-    return found
-
-
 def read_epoch(entry: Entry) -> None:
-    """The finished epochs and seconds of a cell's folder; 0 where nothing is."""
+    """Read the completed epochs and seconds of a cell from its folder."""
     if not isinstance(entry.task, Cell):
         return
     try:
@@ -143,11 +140,3 @@ def read_epoch(entry: Entry) -> None:
         entry.seconds = float((entry.task.folder / "seconds").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        content = read_json(path)
-    except DataError:
-        return {} if path.exists() else None
-    return content if isinstance(content, dict) else {}

@@ -1,8 +1,7 @@
-"""Tasks on a Ray cluster: one Ray task a cell, with the processors and GPUs that it asks for.
+"""Executor on a Ray cluster: one Ray task per cell.
 
-Ray itself does not retry: a worker that dies with its machine is reported as lost, and `run_grid` starts the cell
-again, which goes on from its last checkpoint. So the runs' folder must lie on storage that all machines share, under
-one path.
+Ray does not retry tasks. If a worker dies, the task is reported as lost, and `run_grid` starts it again, which resumes
+from the last checkpoint. The folder of runs must therefore be on storage that all machines share, under the same path.
 """
 
 from __future__ import annotations
@@ -19,19 +18,25 @@ CONNECT_SECONDS = 10
 
 
 class RayCluster:
-    """An executor for `run_grid`. As many tasks are handed over as the cluster has room for."""
+    """Executor for `run_grid`. It starts as many tasks as the resources of the cluster allow."""
 
     def __init__(self, address: str, cpus: int = 2, gpus: float = 0) -> None:
-        """Connect to `address`: "auto" a running cluster of this machine, "local" a new one, else HOST:PORT.
+        """Connect to a cluster.
 
-        Raises SettingError where Ray is not installed or nothing answers.
+        Args:
+            address: "auto" for a running cluster on this machine, "local" for a new one, or HOST:PORT.
+            cpus: CPUs per task.
+            gpus: GPUs per task; may be a fraction.
+
+        Raises:
+            SettingError: Ray is not installed, there is no cluster at the address, or no machine is large enough.
         """
         try:
             import ray
         except ImportError as error:
             raise SettingError("--cluster needs Ray. Install it with: pip install 'taichinet[cluster]'.") from error
         if ":" in address:
-            refuse_unheard(address)
+            refuse_unreachable(address)
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # also where it was set after taichinet was imported
         self._ray = ray
         self._mine = not ray.is_initialized()
@@ -51,7 +56,7 @@ class RayCluster:
 
     @property
     def slots(self) -> int:
-        """How many tasks the cluster has room for now, machines that came or went counted."""
+        """Number of tasks that the present machines of the cluster can run."""
         total = self._ray.cluster_resources()
         room = total.get("CPU", 0) / self._cpus
         if self._gpus:
@@ -59,11 +64,11 @@ class RayCluster:
         return max(int(room), 1)
 
     def start(self, task: Task) -> None:
-        """Hand it to the cluster, which places it."""
+        """Start a task on a machine that Ray chooses."""
         self._running[self._remote.remote(task, self._cpus)] = task
 
     def wait(self, seconds: float) -> list[TaskResult]:
-        """Those that ended, or whose worker or machine is gone."""
+        """Wait up to `seconds` and return the tasks that ended or whose worker was lost."""
         if not self._running:
             time.sleep(seconds)
             return []
@@ -79,7 +84,7 @@ class RayCluster:
         return ended
 
     def stop(self) -> None:
-        """Cancel what runs and leave the cluster; a cluster of this command's own ends."""
+        """Cancel all tasks and disconnect; shut down the cluster if it was started here."""
         for reference in self._running:
             self._ray.cancel(reference, force=True)
         self._running = {}
@@ -97,8 +102,8 @@ class RayCluster:
             )
 
 
-def refuse_unheard(address: str) -> None:
-    """SettingError where nothing listens at HOST:PORT or ray://HOST:PORT: Ray itself would try for minutes."""
+def refuse_unreachable(address: str) -> None:
+    """Raise SettingError if no program listens at HOST:PORT or ray://HOST:PORT: Ray itself would try for minutes."""
     host, _, port = address.rpartition("/")[-1].rpartition(":")
     if not host or not port.isdecimal():
         raise SettingError(f"--cluster '{address}' is no address. Write HOST:PORT, e.g. 10.0.0.1:6379, auto or local.")

@@ -1,4 +1,4 @@
-"""run_grid: every cell of a grid once, whatever fails; what waits for others comes when they have ended."""
+"""Run all tasks of a grid in an order that respects their dependencies."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from taichinet.experiments.grid.progress import Entry, Progress, read_epoch
 from taichinet.experiments.grid.work import TaskResult, copy_result
 from taichinet.experiments.study_data import teacher_folder
 
-BUSY_SECONDS = 5.0  # before a cell that another process works on is tried again
-ATTEMPTS = 3  # of a task whose worker died, where the cause may have been the worker's machine
+BUSY_SECONDS = 5.0  # delay before a cell that is locked by another process is tried again
+ATTEMPTS = 3  # for a task whose worker died, as its machine may have been the cause
 
 
 def run_grid(
@@ -24,16 +24,26 @@ def run_grid(
     tick_seconds: float = 1.0,
     busy_seconds: float = BUSY_SECONDS,
 ) -> Progress:
-    """Run all that is not done: cells first in their order, copies and evaluations as soon as what they need is done.
+    """Run all tasks that are not done.
 
-    A failed task is noted with its reason and stops no other; what needs it fails too. A task whose worker died is
-    tried `ATTEMPTS` times, each going on from the last checkpoint. A cell that another command works on is asked for
-    again until it is done or free. KeyboardInterrupt stops the workers and leaves a state that the same command
-    resumes.
+    Copies and evaluations run as soon as the cells that they need are done. If a task fails, the tasks that need it
+    fail too, and all others are run. A task whose worker died is tried `ATTEMPTS` times, each time from the last
+    checkpoint. A cell that is locked by another command is tried again until it is done or free. After an
+    interruption, the same command resumes.
+
+    Args:
+        progress: State of all tasks; it is updated.
+        executor: Runs the tasks.
+        on_change: Called with the updated state.
+        tick_seconds: Interval of the updates.
+        busy_seconds: Delay before a locked cell is tried again.
+
+    Returns:
+        `progress`.
     """
     not_before: dict[int, float] = {}
     running: set[int] = set()
-    _summarise_found(progress)
+    _summarise_earlier(progress)
     try:
         while progress.count("waiting", "running", "elsewhere"):
             _settle(progress)
@@ -42,7 +52,7 @@ def run_grid(
                 for number, entry in enumerate(progress.entries)
                 if entry.state in ("waiting", "elsewhere")
                 and number not in running
-                and entry.copies is None
+                and entry.copy_of is None
                 and all(other.state == "done" for other in _needs(progress, entry))
                 and not_before.get(number, 0) <= time.monotonic()
             ]
@@ -87,16 +97,16 @@ def _note(progress: Progress, entry: Entry, ended: TaskResult) -> None:
 
 
 def _settle(progress: Progress) -> None:
-    """Copies whose original is done, and all whose need has failed."""
+    """Copy results whose original is done, and mark tasks whose requirements failed."""
     for entry in progress.entries:
         if entry.state != "waiting":
             continue
-        if entry.copies is not None:
-            original = progress.of(entry.copies)
+        if entry.copy_of is not None:
+            original = progress.of(entry.copy_of)
             if original.state == "done":
-                _copy(progress, entry, entry.copies)
+                _copy(progress, entry, entry.copy_of)
             elif original.state == "failed":
-                entry.state, entry.note = "failed", f"the same training failed as {entry.copies.title}"
+                entry.state, entry.note = "failed", f"the same training failed as {entry.copy_of.title}"
         elif failed := [other.task.title for other in _needs(progress, entry) if other.state == "failed"]:
             entry.state, entry.note = "failed", f"needs {', '.join(failed)}, which failed"
 
@@ -116,17 +126,17 @@ def _copy(progress: Progress, entry: Entry, original: Cell) -> None:
 
 
 def _needs(progress: Progress, entry: Entry) -> list[Entry]:
-    """What must be done before: the networks that an evaluation scores, a cell's teacher where the grid has it."""
+    """Entries that must be done first: the networks of an evaluation, or the teacher of a cell."""
     if isinstance(entry.task, Transfer):
         return [progress.of(cell) for cell in entry.task.needs]
     teacher = teacher_folder(entry.task.experiment, entry.task.folder)
     return [other for other in progress.entries if teacher is not None and other.task.folder == teacher]
 
 
-def _summarise_found(progress: Progress) -> None:
-    """Studies that were done before: another command may have died between a fold's end and its summary."""
-    found = {e.task.folder.parent: e.task for e in progress.entries if e.found and isinstance(e.task, Cell)}
-    for cell in found.values():
+def _summarise_earlier(progress: Progress) -> None:
+    """Summarise earlier studies: another command may have died between a fold and its summary."""
+    done = {e.task.folder.parent: e.task for e in progress.entries if e.done_before and isinstance(e.task, Cell)}
+    for cell in done.values():
         _summarise(progress, cell)
 
 

@@ -1,4 +1,4 @@
-"""Suites: which recipes on which data sets, folds, protocols and seeds; a table of the paper, or a YAML file."""
+"""Suites: recipes, data sets, folds, protocols and seeds of a grid, from a table of the paper or a YAML file."""
 
 from __future__ import annotations
 
@@ -20,40 +20,40 @@ ALL_TABLES = "paper"
 class SuitePart(Settings):
     """Recipes on one data set. `test_on` names further data sets on which their networks are scored."""
 
-    data: str = Field(description="name of the training's data set, as `taichinet data list` prints it")
-    recipes: tuple[str, ...] = Field(min_length=1, description="names, or what follows the suite's scale: 'unet'")
-    normal: bool | None = Field(default=None, description="with normal images; None as the recipe says")
+    data: str = Field(description="name of the training data set, see `taichinet data list`")
+    recipes: tuple[str, ...] = Field(min_length=1, description="names, with or without the scale, e.g. unet")
+    normal: bool | None = Field(default=None, description="whether to include normal images; default: as in the recipe")
     test_on: tuple[str, ...] = ()
-    protocol: Protocol = Field(default="grouped", description="of this part, where the suite has no protocols")
+    protocol: Protocol = Field(default="grouped", description="used if the suite has no protocols")
     set: dict[str, Any] = Field(default_factory=dict, description="settings of these recipes, by dotted key")
 
 
 class Suite(Settings):
-    """A grid: every recipe of every part x `protocols` x `seeds` x `folds` (None: all of the plan).
+    """A grid: every recipe of every part x `protocols` x `seeds` x `folds` (None: all folds).
 
-    Without `protocols` each part has its own, which for a table of the paper is that table's.
+    Without `protocols`, each part has its own protocol, for a table of the paper that of the table.
     """
 
     parts: tuple[SuitePart, ...] = Field(min_length=1)
     scale: str = "busi"
     folds: tuple[int, ...] | None = None
-    protocols: tuple[Protocol, ...] = Field(default=(), description="of every part; empty: each part's own")
-    seeds: tuple[int, ...] = Field(default=(), description="of the training; empty: the recipe's own")
+    protocols: tuple[Protocol, ...] = Field(default=(), description="of every part; empty: as in each part")
+    seeds: tuple[int, ...] = Field(default=(), description="of the training; empty: as in the recipe")
     set: dict[str, Any] = Field(default_factory=dict, description="settings of every recipe, by dotted key")
 
     def protocols_of(self, part: SuitePart) -> tuple[Protocol, ...]:
-        """The fold protocols of `part`: the suite's, or its own."""
+        """The fold protocols of `part`."""
         return self.protocols or (part.protocol,)
 
 
 def table_suite(name: str) -> Suite:
-    """The grid behind one of the paper's tables, "table1" to "table7", or behind all of them, "paper"."""
+    """The suite of one table of the paper, "table1" to "table7", or of all tables, "paper"."""
     tables = list(paper_tables().values()) if name == ALL_TABLES else [paper_table(name)]
     parts = []
     for part in (part for table in tables for part in table.parts):
         recipes = tuple(row.variation for row in part.rows)
         test_on = () if part.tested_on == part.trained_on else (part.tested_on,)
-        # False, not None: without normal images is the table's word, not the recipe's.
+        # False instead of None: the table decides whether to include normal images.
         parts.append(
             SuitePart(
                 data=part.trained_on,
@@ -67,7 +67,7 @@ def table_suite(name: str) -> Suite:
 
 
 def read_suite(path: Path) -> Suite:
-    """The suite of a YAML file; SettingError names the file, the key and the value."""
+    """Read a suite from a YAML file; raises SettingError with the file and the key."""
     raw = read_yaml(path, SettingError, "Give a YAML file as in docs/cluster.md.")
     try:
         suite = Suite.model_validate(raw)
@@ -78,19 +78,19 @@ def read_suite(path: Path) -> Suite:
 
 
 def find_suite(name: str) -> Suite:
-    """A table's suite, or that of a YAML file; SettingError for a name that is neither."""
+    """The suite of a table or of a YAML file; raises SettingError for other names."""
     if Path(name).suffix.lower() in (".yaml", ".yml") or Path(name).is_file():
         return read_suite(Path(name))
     return table_suite(name)
 
 
 def vary_suite(suite: Suite, **changes: Any) -> Suite:
-    """`suite` with those of `changes` that are not None; `set` adds to the suite's. SettingError for a bad value."""
-    kept = {key: value for key, value in changes.items() if value is not None}
-    kept["set"] = {**suite.set, **kept.get("set", {})}
-    protocols = kept.get("protocols") or ()
+    """`suite` with the `changes` that are not None; `set` is added to that of the suite. Raises SettingError."""
+    given = {key: value for key, value in changes.items() if value is not None}
+    given["set"] = {**suite.set, **given.get("set", {})}
+    protocols = given.get("protocols") or ()
     if unknown := [name for name in protocols if name not in PROTOCOLS]:
         raise unknown_name("fold protocol", unknown[0], PROTOCOLS)
-    if (scale := kept.get("scale", suite.scale)) not in SCALES:
+    if (scale := given.get("scale", suite.scale)) not in SCALES:
         raise unknown_name("scale", scale, tuple(SCALES))
-    return Suite.model_validate({**suite.model_dump(), **kept})
+    return Suite.model_validate({**suite.model_dump(), **given})

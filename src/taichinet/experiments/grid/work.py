@@ -1,8 +1,7 @@
-"""What a worker does for one cell or one evaluation, in whatever process or on whatever machine it runs."""
+"""Work for one task of a grid: train a cell, copy a result, or evaluate a study on another data set."""
 
 from __future__ import annotations
 
-import hashlib
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,15 +11,15 @@ from typing import Any, Literal
 from taichinet.datasets.duplicates.known_images import SEEN_FILE
 from taichinet.errors import FoldError, LockedError, StorageError, TaiChiNetError
 from taichinet.experiments.cross_validate import refuse_other_study
-from taichinet.experiments.evaluation_files import write_evaluation
+from taichinet.experiments.evaluate import evaluate_weights, write_evaluation
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.fold_result import read_fold, write_settings
 from taichinet.experiments.grid.cells import Cell, Transfer
-from taichinet.experiments.reevaluate import evaluate_weights
+from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, read_fold, write_record, write_settings
 from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.experiments.study_data import StudyData, open_study_data, teacher_folder
 from taichinet.models.weights import WEIGHTS_FILE
-from taichinet.storage.atomic import write_bytes, write_json, write_text
+from taichinet.storage.atomic import write_bytes, write_text
+from taichinet.storage.digest import digest_file
 from taichinet.storage.lock import locked
 
 Task = Cell | Transfer
@@ -29,7 +28,7 @@ FAILURE = "failure.txt"
 
 @dataclass(frozen=True)
 class TaskResult:
-    """How a task ended. "busy": another process works in its folder; "lost": its worker died and nobody knows why."""
+    """Outcome of a task. "busy": its folder is locked by another process; "lost": its worker died."""
 
     task: Task
     outcome: Literal["done", "failed", "busy", "lost"]
@@ -37,9 +36,9 @@ class TaskResult:
 
 
 def run_task(task: Task, on_epoch: OnEpoch = lambda phase, row, epochs: None) -> TaskResult:
-    """Do `task`; whatever goes wrong becomes the reason, so that the other tasks go on.
+    """Run a task and return its outcome. No error is raised, so that the other tasks can run.
 
-    The traceback of a defect lies in the task's folder as failure.txt.
+    The traceback of an unexpected error is written to failure.txt in the folder of the task.
     """
     try:
         if isinstance(task, Cell):
@@ -50,7 +49,7 @@ def run_task(task: Task, on_epoch: OnEpoch = lambda phase, row, epochs: None) ->
         return TaskResult(task, "busy", str(error))
     except TaiChiNetError as error:
         return TaskResult(task, "failed", str(error))
-    except Exception as error:  # noqa: BLE001 - one defect must not stop a week of other trainings
+    except Exception as error:  # noqa: BLE001 - other trainings must continue
         _note_failure(task.folder)
         return TaskResult(task, "failed", f"{type(error).__name__}: {error} (traceback in {task.folder / FAILURE})")
     (task.folder / FAILURE).unlink(missing_ok=True)
@@ -58,9 +57,10 @@ def run_task(task: Task, on_epoch: OnEpoch = lambda phase, row, epochs: None) ->
 
 
 def train_cell(cell: Cell, on_epoch: OnEpoch) -> None:
-    """Train one fold, going on where an earlier process stopped.
+    """Train one fold, or resume it.
 
-    Raises FoldError, and writes nothing, where the folder or its study was trained with other settings or pictures.
+    Raises:
+        FoldError: The folder or its study was trained with other settings or images. Nothing is written.
     """
     study = _study_data(cell)
     refuse_other_study(cell.folder.parent, cell.experiment, study.plan)
@@ -70,47 +70,48 @@ def train_cell(cell: Cell, on_epoch: OnEpoch) -> None:
 
 
 def copy_result(cell: Cell, twin: Cell) -> None:
-    """Give `cell` the finished result of `twin`, whose content is the same: all files, and in result.json from where.
+    """Copy all files of the completed fold of `twin`, an identical computation; result.json records the origin.
 
-    Raises FoldError where the folder holds a result or checkpoint already that is not this one.
+    Raises:
+        FoldError: The folder of `cell` has another result or a checkpoint.
     """
     original = read_fold(twin.folder)
     with locked(cell.folder / "lock", wait=True):
-        if (cell.folder / "result.json").exists():
-            read_fold(cell.folder, original.result["identity"])
+        if (cell.folder / RESULT_FILE).exists():
+            read_fold(cell.folder, original.record.identity)
             return
         if (cell.folder / "checkpoint.pt").exists():
             raise FoldError(
                 f"{cell.folder} holds a training that has not ended, of the same content as {twin.folder}. Delete the "
                 "folder, to take the finished result."
             )
-        settings = cell.experiment.model_dump(mode="json")
         weights = (file for file in sorted((twin.folder / "weights").rglob("*")) if file.is_file())
         seen = twin.folder / SEEN_FILE
         others = [seen] if seen.exists() else []  # runs of earlier versions have none
-        for file in (twin.folder / "history.csv", twin.folder / "scores.csv", *others, *weights):
+        for file in (twin.folder / "history.csv", twin.folder / SCORES_FILE, *others, *weights):
             write_bytes(cell.folder / file.relative_to(twin.folder), file.read_bytes())
         write_settings(cell.experiment, cell.folder)
         origin = str(twin.folder.relative_to(twin.out))
-        write_json(cell.folder / "result.json", {**original.result, "experiment": settings, "copied_from": origin})
+        record = original.record.model_copy(update={"experiment": cell.experiment, "copied_from": origin})
+        write_record(cell.folder / RESULT_FILE, record)
 
 
 def score_transfer(transfer: Transfer) -> None:
-    """Score the networks of all finished folds of the study on the other data set, as `taichinet evaluate -o` does."""
+    """Evaluate the networks of all completed folds of the study on the other data set, as `taichinet evaluate -o`."""
     write_evaluation(evaluate_weights(transfer.folder.parent, transfer.data), transfer.folder)
 
 
 def weights_of(transfer: Transfer) -> set[str]:
-    """SHA-256 of the weights that the evaluation needs: one that lacks any of them is out of date."""
+    """SHA-256 of the weights of all folds. An evaluation of other weights is outdated."""
     files = [cell.folder / "weights" / WEIGHTS_FILE for cell in transfer.needs]
-    return {hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {digest_file(file) for file in files}
 
 
 _opened: dict[tuple[Any, ...], StudyData] = {}
 
 
 def _study_data(cell: Cell) -> StudyData:
-    """The cell's data; a process that trains cell after cell reads each data set once, and keeps one of them."""
+    """Data of the cell. The last data set is cached, for processes that train several cells."""
     settings = cell.experiment.data
     shape = (settings.size, cell.experiment.channels, settings.include_normal, settings.folds, settings.fold_seed)
     key = (cell.data, cell.protocol, cell.out, *shape)
@@ -121,5 +122,5 @@ def _study_data(cell: Cell) -> StudyData:
 
 
 def _note_failure(folder: Path) -> None:
-    with suppress(StorageError):  # the defect is the reason that is reported
+    with suppress(StorageError):  # the first error is the one to report
         write_text(folder / FAILURE, traceback.format_exc())

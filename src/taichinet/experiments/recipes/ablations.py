@@ -1,9 +1,8 @@
-"""Tables I to III as variations: one function a row, each a variation of another row.
+"""Ablations of Tables I to III: one function per row.
 
-A row takes the full recipe (`busi_taichinet()`, `cpu_taichinet()`, ...) and returns it without the parts that the row
-lacks, so every scale has the whole table. Table I's column "Evolution" has slips, and so has the list in Sec. V-D
-for Model 7, whose "5" must be 6, since its 18.33M need the attention; the printed parameters agree with what stands
-here.
+A function takes the full recipe of a scale (`busi_taichinet()`, `cpu_taichinet()`, ...) and removes parts of it. The
+column "Evolution" of Table I has errors, and so has the list in Sec. V-D for Model 7, in which "5" must be 6: 18.33M
+parameters include the attention. The recipes here have the numbers of parameters of the paper.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ Row = Callable[[Experiment], Experiment]
 
 def model_1(full: Experiment) -> Experiment:
     """The positive path alone: one U-Net."""
-    kept = ("width", "output_kernel", "in_channels", "num_classes")
-    options = {key: full.options[key] for key in kept if key in full.options}
+    shared = ("width", "output_kernel", "in_channels", "num_classes")
+    options = {key: full.options[key] for key in shared if key in full.options}
     return vary(full, {"model": "unet", "options": options, "training.strategy": "plain"})
 
 
 def model_2(full: Experiment) -> Experiment:
-    """Model 1 and the negative path without any interaction; the answer is the mean of both."""
+    """Model 1 and the negative path without any interaction; the output is the mean of both."""
     return vary(model_3(full), {"objective.complementary": False})
 
 
@@ -43,7 +42,7 @@ def model_5(full: Experiment) -> Experiment:
 
 
 def model_6(full: Experiment) -> Experiment:
-    """Model 3 with cross-attention, i.e. Model 7 without its head; the answer is Model 2's mean again."""
+    """Model 3 with cross-attention, i.e. Model 7 without its head; the output is the mean, as in Model 2."""
     return vary(model_7(full), {"options.head": "none", "options.answer": "mean"})
 
 
@@ -53,7 +52,7 @@ def model_7(full: Experiment) -> Experiment:
 
 
 def consistent(full: Experiment) -> Experiment:
-    """Table II, Cons-ML: both paths learn the lesion, and nothing is complemented between them."""
+    """Table II, Cons-ML: both paths segment the lesion, and outputs are not complemented."""
     return vary(full, {"options.mutual": "consistent"})
 
 

@@ -16,12 +16,12 @@ from taichinet.models.taichinet.settings import TaiChiNetSettings
 
 BASELINES = tuple(name for name in CATALOGUE if name != "taichinet")
 
-# Outputs that only a network's own loss terms read are left out where those terms are off.
+# Outputs that are only used by the auxiliary loss terms of a network are disabled without these terms.
 WITHOUT_OWN_TERMS: dict[str, dict[str, Any]] = {"unet++": {"deep_supervision": False}, "x-net": {"variational": False}}
 
-# The sources' further outputs, the common Dice + cross-entropy standing in for their own kinds of loss. DE-ResUnet sums
-# six maps and, for one region, its final map once more: 1:1:1:1:1:2. The variational weights are those usual for such a
-# regulariser.
+# Weights of the auxiliary outputs in the papers of the networks, with Dice + cross-entropy as the loss of each output.
+# DE-ResUnet sums six maps and, for one region, counts the final map twice: 1:1:1:1:1:2. The variational weights are
+# common values for such a regulariser.
 OWN_TERMS: dict[str, dict[str, float]] = {
     "unet++": {"levels": 1},
     "de-resunet": {"levels": 0.5},
@@ -31,7 +31,7 @@ OWN_TERMS: dict[str, dict[str, float]] = {
 
 
 def baseline(full: Experiment, model: str) -> Experiment:
-    """Network `model` under the recipe `full`, trained plainly; where it has a width, scaled as TaiChiNet's is."""
+    """Network `model` with the settings of `full`, without learning strategy; its width is scaled like TaiChiNet's."""
     options: dict[str, Any] = {key: full.options[key] for key in ("in_channels", "num_classes") if key in full.options}
     options |= WITHOUT_OWN_TERMS.get(model, {})
     if model == "unet" and "output_kernel" in full.options:  # TaiChiNet's own sub-network
@@ -43,7 +43,7 @@ def baseline(full: Experiment, model: str) -> Experiment:
 
 
 def with_own_terms(recipe: Experiment) -> Experiment:
-    """The baseline with the further loss terms of its own paper; SettingError for one whose paper has none."""
+    """The baseline with the auxiliary loss terms of its paper; raises SettingError if there are none."""
     if recipe.model not in OWN_TERMS:
         raise SettingError(
             f"Network '{recipe.model}' has no loss terms of its own beside Dice + cross-entropy. "
@@ -56,10 +56,10 @@ def with_own_terms(recipe: Experiment) -> Experiment:
 
 
 def with_second_path(recipe: Experiment) -> Experiment:
-    """The baseline with a twin that learns the background, the complementary head and the complementary loss."""
+    """The baseline with a second path for the background, the complementary head and the complementary loss."""
     return vary(recipe, {"options.second_path": {"head": "c"}})
 
 
 def with_strategy(recipe: Experiment) -> Experiment:
-    """The baseline trained from easy to hard."""
+    """The baseline with the easy-to-hard strategy."""
     return vary(recipe, {"training.strategy": "easy-to-hard"})

@@ -1,14 +1,16 @@
-"""The recipes by name: a full recipe for each scale, and every row of the tables and faster network as its variation.
+"""Registry of recipes: a full recipe for each scale, and variations of it, named SCALE-ROW.
 
-`busi-*` is the paper's protocol (Sec. V-B); `cpu-*` what two cores finish in an hour; `short-*` the same for a third of
-the epochs, so that every row of every table can be trained in an afternoon; `demo-*` what they finish in two minutes.
+`busi-*` is the protocol of the paper (Sec. V-B), `cpu-*` trains in an hour on two cores, `short-*` is `cpu-*` with a
+third of the epochs, and `demo-*` trains on phantoms in two minutes. A new recipe is a function in a file of this
+folder, or of the user, and one call of `register_recipe`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
-from taichinet.errors import unknown_name
+from taichinet.errors import SettingError, unknown_name
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.recipes.ablations import ABLATIONS, Row
 from taichinet.experiments.recipes.baselines import (
@@ -23,14 +25,14 @@ from taichinet.experiments.recipes.variants import VARIANTS
 
 
 def busi_taichinet() -> Experiment:
-    """TaiChiNet as printed: 224 px, width 32, batch 16, Adam 1e-4, 40 epochs."""
+    """TaiChiNet as in the paper: 224 px, width 32, batch 16, Adam 1e-4, 40 epochs."""
     return Experiment(name="busi-taichinet")
 
 
 def cpu_taichinet() -> Experiment:
-    """TaiChiNet at 128 px and half width; fewer epochs at a higher, falling rate.
+    """TaiChiNet at 128 px and half width; fewer epochs at a higher, decaying learning rate.
 
-    `region_rest` departs from the print for the reason in docs/fidelity.md, "The rest of the lesion".
+    `region_rest` differs from the paper, see docs/fidelity.md, "The rest of the lesion".
     """
     return vary(
         busi_taichinet(),
@@ -50,7 +52,7 @@ def cpu_taichinet() -> Experiment:
 
 
 def short_taichinet() -> Experiment:
-    """The `cpu` recipe for 4 epochs: a first look at a row, before it is worth more."""
+    """The `cpu` recipe for 4 epochs, for a first estimate of a row."""
     return vary(cpu_taichinet(), {"name": "short-taichinet", "training.epochs": 4})
 
 
@@ -67,7 +69,7 @@ def demo_taichinet() -> Experiment:
             "training.batch_size": 8,
             "training.learning_rate": 2e-3,
             "mining.width": 8,
-            # Less, and the coarsest output marks nothing yet: no pixel would be easy.
+            # With fewer epochs, the coarsest output predicts no lesion: no pixel would be easy.
             "mining.epochs": 16,
             "mining.batch_size": 4,
             "mining.learning_rate": 4e-3,
@@ -75,6 +77,7 @@ def demo_taichinet() -> Experiment:
     )
 
 
+FULL = "taichinet"  # the full recipe of a scale
 SCALES: dict[str, Callable[[], Experiment]] = {
     "busi": busi_taichinet,
     "cpu": cpu_taichinet,
@@ -97,30 +100,55 @@ def _rows_of(model: str) -> dict[str, Row]:
     return rows | ({f"{model}-own-loss": then(with_own_terms)} if model in OWN_TERMS else {})
 
 
-VARIATIONS: dict[str, Row] = {
-    **{row: vary_it for model in BASELINES for row, vary_it in _rows_of(model).items()},
-    **ABLATIONS,
-    **VARIANTS,
-}
+VARIATIONS: dict[str, Row] = {}
+
+
+def register_recipe(name: str, recipe: Row) -> None:
+    """Register a recipe, which then exists at every scale as SCALE-NAME.
+
+    Args:
+        name: Name after the scale, e.g. "unet" or "taichinet-half-width".
+        recipe: Function from the full recipe of a scale (`busi_taichinet()`, ...) to the recipe.
+
+    Raises:
+        SettingError: The name is not valid, begins with a scale, or another recipe has it.
+    """
+    if not re.fullmatch(r"[\w+][\w.+-]*", name) or name.partition("-")[0] in SCALES:
+        raise SettingError(
+            f"Invalid name '{name}' of a recipe. Use letters, digits and _.+-, and no scale at the beginning."
+        )
+    if name == FULL or name in VARIATIONS:
+        raise SettingError(f"A recipe '{name}' is already registered. Give the recipe another name.")
+    VARIATIONS[name] = recipe
+
+
+for _model in BASELINES:
+    for _name, _row in _rows_of(_model).items():
+        register_recipe(_name, _row)
+for _name, _row in {**ABLATIONS, **VARIANTS}.items():
+    register_recipe(_name, _row)
+_BUILT_IN = tuple(VARIATIONS)
 
 
 def list_recipes() -> tuple[str, ...]:
     """Names of all recipes: `<scale>-` and taichinet, a baseline with or without variation, a row of Tables I to III,
     or a faster variant of taichinet.
     """
-    return tuple(f"{scale}-{row}" for scale in SCALES for row in ("taichinet", *VARIATIONS))
+    return tuple(f"{scale}-{row}" for scale in SCALES for row in (FULL, *VARIATIONS))
 
 
 def get_recipe(name: str) -> Experiment:
     """The recipe of that name; SettingError suggests the nearest."""
     scale, _, row = name.partition("-")
-    if scale not in SCALES or row not in ("taichinet", *VARIATIONS):
+    if scale not in SCALES or row not in (FULL, *VARIATIONS):
+        registered = [row for row in VARIATIONS if row not in _BUILT_IN]
         grammar = (
             f"SCALE-ROW, where SCALE is {', '.join(SCALES)} and ROW is taichinet, alone or with "
             f"{', '.join(name.removeprefix('taichinet') for name in VARIANTS)}; {', '.join(ABLATIONS)}; or a "
             f"baseline ({', '.join(BASELINES)}), alone or with -second-path, -strategy or, if its paper has further "
             f"loss terms ({', '.join(OWN_TERMS)}), -own-loss"
+            f"{'; or ' if registered else ''}{', '.join(registered)}"
         )
         raise unknown_name("recipe", name, list_recipes(), grammar, near=1)
     full = SCALES[scale]()
-    return full if row == "taichinet" else vary(VARIATIONS[row](full), {"name": name})
+    return full if row == FULL else vary(VARIATIONS[row](full), {"name": name})

@@ -1,6 +1,6 @@
-"""Faster TaiChiNets: what it can lose, one function a variant, each a variation of the full recipe.
+"""Faster variants of TaiChiNet, which are not from the paper: one function per variant of the full recipe.
 
-They are ours, not the paper's. docs/fast-variants.md holds Dice against latency for each.
+docs/fast-variants.md has the Dice and latency of each.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from taichinet.models.taichinet.settings import TaiChiNetSettings
 
 
 def shared_encoder(full: Experiment) -> Experiment:
-    """Both paths read one encoder, down to the bottleneck, which each has for itself."""
+    """Both paths share the encoder; each has its own bottleneck."""
     return vary(full, {"options.shared_levels": 4})
 
 
 def narrow_negative(full: Experiment) -> Experiment:
-    """The negative path has half the positive one's width: a quarter of its cost."""
+    """The negative path has half the width of the positive path, which is a quarter of its cost."""
     return vary(full, {"options.negative_width": _width(full) // 2})
 
 
 def one_path(full: Experiment) -> Experiment:
-    """The negative path shares the encoder, and teaches it, while training; the answer costs one U-Net.
+    """The negative path is only used in training, where it shares the encoder; inference costs one U-Net.
 
-    Attention and head, through which the answer would need that path, are left out; the complementary loss stays.
+    There is no attention or head, which would need that path at inference. The complementary loss is kept.
     """
     changes = {"shared_levels": 4, "cross_attention": False, "head": "none", "second_path_at_inference": False}
     return vary(full, {f"options.{option}": value for option, value in changes.items()})
 
 
 def distilled(full: Experiment) -> Experiment:
-    """A plain U-Net that also learns what the full recipe, trained on the same fold before, says of its images."""
+    """A U-Net that is also trained on the predictions of the full recipe, which was trained on the same fold before."""
     return vary(baseline(full, "unet"), {"teacher": full.name})
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from taichinet.datasets.image_io import read_grey, united_mask
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.experiments.cross_validate import Study
+from taichinet.experiments.records import network_title
 from taichinet.inference.predictor import Predictor
 from taichinet.models.weights import load_weights
 from taichinet.reports.demo.curves import LearningCurve, curves_figure
@@ -34,7 +35,6 @@ from taichinet.reports.document.model import (
     table_of,
 )
 from taichinet.reports.overlay import PREDICTION, TRUTH, colour_map, heat, overlay, strip
-from taichinet.reports.summaries import network_title
 from taichinet.storage.atomic import replacing, write_json, write_text
 from taichinet.training.device import choose_device_config
 
@@ -79,14 +79,14 @@ def write_demo(folder: Path, manifest: Manifest, studies: Sequence[Study], machi
     write_text(page, document_html(_document(studies, cases, machine)))
     with replacing(folder / "cases.png") as temporary:
         _cases_image(cases).save(temporary, format="PNG", optimize=True)
-    write_json(folder / "results.json", [study.folds[0].result for study in studies])
+    write_json(folder / "results.json", [study.folds[0].record.to_json_dict() for study in studies])
     return page
 
 
 def _document(studies: Sequence[Study], cases: Sequence[DemoCase], machine: Mapping[str, Any]) -> Document:
-    images = studies[0].folds[0].result["images"]
+    images = studies[0].folds[0].record.images
     lead = (
-        f"Two networks were trained on {images['train']} simulated B-mode phantoms and tested on {images['test']} "
+        f"Two networks were trained on {images.train} simulated B-mode phantoms and tested on {images.test} "
         "others that were used neither for training nor for model selection. Phantoms are much easier and more "
         "alike than images of patients: this page shows that the pipeline works, not how well the networks segment."
     )
@@ -117,18 +117,18 @@ def _document(studies: Sequence[Study], cases: Sequence[DemoCase], machine: Mapp
 
 
 def _facts(studies: Sequence[Study], machine: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    results = [study.folds[0].result for study in studies]
-    first = results[0]
-    experiment = first["experiment"]
+    records = [study.folds[0].record for study in studies]
+    first = records[0]
+    experiment = first.experiment
     return (
-        ("recipes", ", ".join(result["experiment"]["name"] for result in results)),
-        ("input", f"{experiment['data']['size']} × {experiment['data']['size']} px"),
-        ("epochs", str(experiment["training"]["epochs"])),
-        ("folds", f"fold 0 of {first['folds']}, protocol {first['protocol']}, seed {first['fold_seed']}"),
-        ("selection", f"{first['selection']['rule']} on the {first['selection']['on']}"),
-        ("seed", str(experiment["training"]["seed"])),
-        ("precision", first["placement"]),
-        ("commit", first["commit"] or "not a git checkout"),
+        ("recipes", ", ".join(record.experiment.name for record in records)),
+        ("input", f"{experiment.data.size} × {experiment.data.size} px"),
+        ("epochs", str(experiment.training.epochs)),
+        ("folds", f"fold 0 of {first.folds}, protocol {first.protocol}, seed {first.fold_seed}"),
+        ("selection", f"{first.selection.rule} on the {first.selection.on}"),
+        ("seed", str(experiment.training.seed)),
+        ("precision", first.placement),
+        ("commit", first.commit or "not a git checkout"),
         ("machine", f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}"),
     )
 
@@ -144,9 +144,9 @@ def scores_table(studies: Sequence[Study]) -> Table:
         columns["False-positive rate"] = _mark_best(rates, 2, lower_is_better=True)
     rows: list[dict[str, str | Cell]] = []
     for place, study in enumerate(studies):
-        result = study.folds[0].result
+        record = study.folds[0].record
         scores = {heading: cells[place] for heading, cells in columns.items()}
-        costs = {"Parameters": f"{result['parameters']:,}", "Training": duration(result["wall_seconds"], EMPTY)}
+        costs = {"Parameters": f"{record.parameters:,}", "Training": duration(record.wall_seconds, EMPTY)}
         rows.append({"Network": _title(study), **scores, **costs})
     return table_of(rows, caption="Scores of the test fold")
 
@@ -162,7 +162,7 @@ def _mark_best(values: Sequence[float], digits: int, lower_is_better: bool) -> l
 
 
 def _title(study: Study) -> str:
-    return network_title(str(study.folds[0].result["experiment"]["model"]))
+    return network_title(study.folds[0].record.experiment.model)
 
 
 def _curve(study: Study) -> LearningCurve:
@@ -172,7 +172,7 @@ def _curve(study: Study) -> LearningCurve:
         network=_title(study),
         validation_dice=tuple(map(float, history["validation_dice"])),
         hard_from=int(hard[0]) + 1 if len(hard) else None,
-        selected=study.folds[0].result["selection"]["epoch"],
+        selected=study.folds[0].record.selection.epoch,
     )
 
 

@@ -22,7 +22,7 @@ def easy_hard_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
     """One row per training image: the image, its easy part and its hard part."""
     source = sources[0]
     run = source.select_runs(["taichinet"])["taichinet"]
-    mined = _mined(run)
+    identity, mined = _mined(run)
     keys, rule = _choose(source, run, mined, request)
     position = {key: i for i, key in enumerate(mined.regions.keys)}
     rows = []
@@ -37,7 +37,7 @@ def easy_hard_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
                 "case": key,
                 "part": name,
                 "share_of_lesion": round(share, 4),
-                "mined": run.result["mining"]["identity"],
+                "mined": identity,
             }
             region = np.asarray(Image.fromarray(part).resize(case.image.shape[::-1], Image.Resampling.NEAREST))
             note = f"{share:.0%} of the lesion"
@@ -84,15 +84,15 @@ def _choose(source: Source, run: TrainedRun, mined: MinedRegions, request: Reque
     )
 
 
-def _mined(run: TrainedRun) -> MinedRegions:
-    """Read the regions that `run` was trained with from the mining folder in one of its parent folders."""
-    identity = (run.result.get("mining") or {}).get("identity")
-    if identity is None:
+def _mined(run: TrainedRun) -> tuple[str, MinedRegions]:
+    """Identity and content of the regions that `run` was trained with, from a mining folder in a parent folder."""
+    if run.record.mining is None:
         raise FoldError(f"{run.recipe} in {run.folder} was trained without easy and hard parts. Train a full recipe.")
+    identity = run.record.mining.identity
     for parent in run.folder.parents:
         folder: Path = parent / "mining" / identity
         if (folder / "provenance.json").is_file():
-            return read_regions(folder)
+            return identity, read_regions(folder)
     raise FoldError(
         f"The easy and hard parts of {run.folder} are missing: there is no folder mining/{identity} above it. Restore "
         f"it, or train {run.recipe} again with --overwrite."

@@ -108,4 +108,4 @@ def _refuse_unknown_cases(sources: Sequence[Source], keys: Sequence[str]) -> Non
 
 def _title(method: str, run: TrainedRun) -> str:
     """Return the title of the network, or the recipe if it is a variation of the network."""
-    return run.network if method == run.result["experiment"]["model"] else method
+    return run.network if method == run.record.experiment.model else method

@@ -1,115 +1,116 @@
-"""The finished runs below a folder, known by what their result.json says, and those that a figure can take together."""
+"""Completed runs below a folder, and the runs that a figure can show together."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 import pandas as pd
 
 from taichinet.errors import DataError, FoldError, WeightsError
-from taichinet.experiments.fold_result import read_fold
 from taichinet.experiments.recipes.catalogue import SCALES
-from taichinet.models.catalogue import find_entry
+from taichinet.experiments.records import RESULT_FILE, FoldRecord, network_title, read_fold, read_record
 from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
-from taichinet.storage.documents import read_json
+from taichinet.storage.digest import digest_file
 
 SAME_RECIPE = {"model-1": "unet"}  # Model 1 of Table I is the baseline U-Net under another name
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedRun:
-    """One finished fold with its weights. `scale` and `row` are the two parts of its recipe's name."""
+    """One completed fold with its weights. `scale` and `row` are the two parts of the name of its recipe."""
 
     folder: Path
     scale: str
     row: str
-    result: dict[str, Any]
+    record: FoldRecord
 
     @property
     def recipe(self) -> str:
-        """The recipe's name, SCALE-ROW."""
+        """Name of the recipe, SCALE-ROW."""
         return f"{self.scale}-{self.row}"
 
     @property
     def fold(self) -> int:
-        """The fold that was held out."""
-        return int(self.result["fold"])
-
-    @property
-    def protocol(self) -> str:
-        """How the folds were drawn."""
-        return str(self.result["protocol"])
+        """Index of the test fold."""
+        return self.record.fold
 
     @property
     def include_normal(self) -> bool:
-        """Whether normal images belong to its data."""
-        return bool(self.result["experiment"]["data"]["include_normal"])
+        """Whether normal images are used."""
+        return self.record.experiment.data.include_normal
 
     @property
     def network(self) -> str:
-        """The network's title, as tables print it."""
-        return find_entry(self.result["experiment"]["model"]).title
+        """Title of the network."""
+        return network_title(self.record.experiment.model)
 
     @property
     def weights(self) -> Path:
-        """The folder of its weights; WeightsError where they were moved away."""
+        """The weights folder; raises WeightsError if files are missing."""
         folder = self.folder / "weights"
         for name in (CONFIG_FILE, WEIGHTS_FILE):
             if not (folder / name).is_file():
-                raise WeightsError(f"No {name} in {folder}. Train {self.recipe} again, or bring its weights back.")
+                raise WeightsError(f"No {name} in {folder}. Train {self.recipe} again, or restore its weights.")
         return folder
 
     @cached_property
     def weights_digest(self) -> str:
-        """SHA-256 of the weights' file."""
-        return hashlib.sha256((self.weights / WEIGHTS_FILE).read_bytes()).hexdigest()
+        """SHA-256 of the weights file."""
+        return digest_file(self.weights / WEIGHTS_FILE)
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """Its scores.csv: a row an image of the held-out fold, by key."""
+        """Scores of the test images, by key."""
         scores = read_fold(self.folder).scores
         return scores.set_index(scores["key"].astype(str), drop=False)
 
 
 def find_runs(root: Path) -> tuple[TrainedRun, ...]:
-    """Every finished run at or below `root`, however deep, of a recipe with a known scale.
+    """All completed runs below `root` of recipes with a known scale.
 
-    DataError names every result.json that cannot be read, or says that there is none.
+    Raises:
+        DataError: There are none, or files cannot be read; all of these are listed.
     """
-    runs, problems = [], []
-    for path in sorted(root.rglob("result.json")):
+    runs: list[TrainedRun] = []
+    problems: list[str] = []
+    for path in sorted(root.rglob(RESULT_FILE)):
         try:
-            result = read_json(path)
-            scale, _, row = str(result["experiment"]["name"]).partition("-")
-            found = TrainedRun(path.parent, scale, row, result)
-            _ = (found.fold, found.protocol, found.include_normal, result["dataset"], result["dataset_digest"])
-        except (DataError, KeyError, TypeError) as error:
-            problems.append(f"{path}: {error}")
+            record = read_record(path, FoldRecord)
+        except DataError as error:
+            problems.append(str(error))
             continue
+        scale, _, row = record.experiment.name.partition("-")
         if scale in SCALES and row:
-            runs.append(found)
+            runs.append(TrainedRun(path.parent, scale, row, record))
     if problems:
         raise DataError(f"{len(problems)} results under '{root}' cannot be read. Train them again:", problems)
     if not runs:
-        raise DataError(f"No finished run lies under '{root}'. Give the --out folder of `taichinet train`.")
+        raise DataError(f"No finished run under '{root}'. Give the --out folder of `taichinet train`.")
     return tuple(runs)
 
 
 def take_together(runs: Sequence[TrainedRun], rows: Sequence[str], data: str, out: Path) -> dict[str, TrainedRun]:
-    """One run for each recipe row of `rows`, all of one scale, fold protocol and fold.
+    """Select one run for each of `rows`, all of the same scale, fold protocol and fold.
 
-    The first complete set in the order busi, cpu, short, demo; grouped folds before others; lower folds first. Where
-    none is complete FoldError names what the fullest set lacks, with the commands that train it on `data` into `out`.
+    Args:
+        runs: Completed runs.
+        rows: Names of recipes without the scale.
+        data: The data set, for the commands in the error message.
+        out: Folder of all runs, for the commands in the error message.
+
+    Returns:
+        The first complete set, in the order busi, cpu, short, demo; grouped folds first; lower folds first.
+
+    Raises:
+        FoldError: No set is complete. The message has the commands that train the missing runs.
     """
     sets: dict[tuple[int, bool, str, int], dict[str, TrainedRun]] = {}
     for run in runs:
-        place = (tuple(SCALES).index(run.scale), run.protocol != "grouped", run.protocol, run.fold)
+        place = (tuple(SCALES).index(run.scale), run.record.protocol != "grouped", run.record.protocol, run.fold)
         sets.setdefault(place, {})[run.row] = run
     choices = [
         (place, {row: named for row in rows if (named := _named(row, held)) is not None})

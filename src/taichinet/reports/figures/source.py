@@ -96,7 +96,7 @@ class Source:
 
     def predict(self, run: TrainedRun, cases: Sequence[Case]) -> list[CasePrediction]:
         """Predict `cases` with the weights of `run`."""
-        device_config = choose_device_config(run.result["experiment"]["training"]["precision"])
+        device_config = choose_device_config(run.record.experiment.training.precision)
         predictor = Predictor(load_weights(run.weights), device_config)
         grey = predictor.channels == 1
         pixels = [case.image if grey else read_rgb(self.samples[case.key].image) for case in cases]
@@ -135,7 +135,7 @@ def open_source(spec: str, runs: Sequence[TrainedRun], out: Path) -> Source:
     own: list[TrainedRun] = []
     dataset_digest = ""
     for with_normal in (False, True):
-        candidates = [run for run in runs if run.result["dataset"] == name and run.include_normal == with_normal]
+        candidates = [run for run in runs if run.record.dataset == name and run.include_normal == with_normal]
         if not candidates:
             continue
         manifest = open_dataset(spec, include_normal=with_normal)
@@ -145,13 +145,13 @@ def open_source(spec: str, runs: Sequence[TrainedRun], out: Path) -> Source:
                 "of lesions."
             )
         digest = manifest.digest()
-        same = [run for run in candidates if run.result["dataset_digest"] == digest]
+        same = [run for run in candidates if run.record.dataset_digest == digest]
         if same:
             samples |= {sample.key: sample for sample in manifest}
             own += same
             dataset_digest = digest
     if not own:
-        others = sorted({str(run.result["dataset"]) for run in runs})
+        others = sorted({run.record.dataset for run in runs})
         raise DataError(
             f"No run under '{out}' was trained on the images of {spec} ({name}). There are runs of "
             f"{', '.join(others)}. Give the data set that they were trained on, or train on this one."
@@ -176,11 +176,11 @@ def provenance(sources: Sequence[Source], runs: Sequence[TrainedRun]) -> dict[st
         "runs": [
             {
                 "recipe": run.recipe,
-                "dataset": run.result["dataset"],
-                "protocol": run.protocol,
-                "fold": run.fold,
+                "dataset": run.record.dataset,
+                "protocol": run.record.protocol,
+                "fold": run.record.fold,
                 "weights_sha256": run.weights_digest,
-                "commit": run.result.get("commit"),
+                "commit": run.record.commit,
             }
             for run in dict.fromkeys(runs)
         ],

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from taichinet.experiments.experiment import Experiment
+from taichinet.experiments.experiment import Experiment, flat_settings
 from taichinet.experiments.recipes.baselines import baseline
 from taichinet.experiments.recipes.catalogue import busi_taichinet
-from taichinet.models.catalogue import model_settings
 
 # Other settings are printed by their key.
 WORDS = {
@@ -77,19 +73,6 @@ def choices_not_printed(experiment: Experiment) -> list[str]:
     if experiment.channels == 1:
         choices.append("1 grey input channel (our choice: the paper's 18.33M parameters are those of 3)")
     return choices
-
-
-def flat_settings(experiment: Experiment) -> dict[str, object]:
-    """All settings by dotted key, with the defaults of the network."""
-
-    def flatten(prefix: str, value: Mapping[str, Any]) -> dict[str, object]:
-        flat: dict[str, object] = {}
-        for key, inner in value.items():
-            flat |= flatten(f"{prefix}{key}.", inner) if isinstance(inner, dict) else {prefix + key: inner}
-        return flat
-
-    options = model_settings(experiment.model, **experiment.options).model_dump()
-    return flatten("", {**experiment.model_dump(), "options": options})
 
 
 def _value(value: object) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from taichinet.evaluation.uncertainty import RESAMPLES, Interval, bootstrap_difference, bootstrap_mean
-from taichinet.reports.paper_tables.runs import KnownGroups, Method, Selection, comparable_settings
+from taichinet.experiments.identity import recipe_settings
+from taichinet.reports.paper_tables.runs import KnownGroups, Method, Selection
 
 COMPARED = ("dice", "jaccard", "accuracy", "precision", "sensitivity", "hd95")
 
@@ -82,5 +83,5 @@ def _leakage_delta(paper: Method, grouped: Method, groups: KnownGroups, seed: in
 
 def _identity(method: Method) -> tuple[object, ...]:
     """Equal for methods that differ only in their folds."""
-    settings = tuple(sorted((key, str(value)) for key, value in comparable_settings(method.experiment).items()))
+    settings = tuple(sorted((key, str(value)) for key, value in recipe_settings(method.experiment).items()))
     return (method.name, method.own_data, method.file.dataset, method.file.dataset_digest, settings)

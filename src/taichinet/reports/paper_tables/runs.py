@@ -15,28 +15,28 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from taichinet.datasets.folds import FoldPlan, read_folds
 from taichinet.errors import DataError
 from taichinet.evaluation.undefined import EmptyTruthPolicy, ImageSize, empty_ground_truth, resolve_undefined_scores
 from taichinet.experiments.experiment import Experiment
-from taichinet.experiments.records import SCORES_FILE, ScoresRecord, read_scores
+from taichinet.experiments.identity import recipe_settings
+from taichinet.experiments.records import (
+    SCORES_FILE,
+    SUMMARY_FILE,
+    EvaluationRecord,
+    GroupRecord,
+    ScoreRecord,
+    ScoresRecord,
+    StudyRecord,
+    SummaryRecord,
+    read_record,
+    read_scores,
+)
 from taichinet.groups import cluster_numbers
-from taichinet.reports.paper_tables.differences import flat_settings
-from taichinet.reports.summaries import NAME, Group, Score, SummaryContent, SummaryFile, find_summaries, what_is_wrong
-from taichinet.storage.documents import read_json
+from taichinet.reports.summaries import find_summaries
 
 FOREIGN = "on-"
-NO_RECIPE = (
-    "name",
-    "training.seed",
-    "mining.seed",
-    "options.num_classes",
-    "training.precision",
-    "training.channels_last",
-)
-"""Settings in which runs of one recipe may differ: seeds, number of regions of the data set, number format."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class Run:
     """
 
     folder: Path
-    file: SummaryFile
+    file: StudyRecord
     tested_on: str
-    summary: SummaryContent
+    summary: SummaryRecord
     recorded: ScoresRecord | None = None
 
     @property
@@ -92,12 +92,12 @@ class Run:
         summarised = max((group.images for group in self.summary.groups if group.group == "all"), default=0)
         if (images := rows["key"].nunique()) != summarised:
             raise DataError(
-                f"{path} has scores of {images} images, the {NAME} beside it of {summarised}. Restore the file, or "
-                "evaluate the run again."
+                f"{path} has scores of {images} images, but {SUMMARY_FILE} has {summarised}. Restore the file, "
+                "or evaluate the run again."
             )
         return rows if "region" in rows else rows.assign(region="lesion")
 
-    def group(self, selection: Selection) -> Group | None:
+    def group(self, selection: Selection) -> GroupRecord | None:
         """The group of the summary; None without such images."""
         name = selection.region or selection.group
         groups = (group for group in self.summary.groups if group.group == name and group.policy == selection.policy)
@@ -116,7 +116,7 @@ class Method:
         return self.runs[0]
 
     @property
-    def file(self) -> SummaryFile:
+    def file(self) -> StudyRecord:
         """The summary of the training of the first run."""
         return self.first.file
 
@@ -158,11 +158,11 @@ class Method:
         group = self.first.group(selection)
         return group.images if group else 0
 
-    def score(self, selection: Selection, name: str, size: ImageSize = "network") -> Score:
+    def score(self, selection: Selection, name: str, size: ImageSize = "network") -> ScoreRecord:
         """Mean and sample standard deviation over folds; the value of a fold is the mean over seeds."""
         scores = [group.score(name, size) for run in self.runs if (group := run.group(selection)) is not None]
         if len(scores) < 2:
-            return scores[0] if scores else Score(mean=None, std=None)
+            return scores[0] if scores else ScoreRecord(mean=None, std=None)
         by_fold: dict[int, list[float]] = {}
         for score in scores:
             for fold, mean in score.per_fold.items():
@@ -170,7 +170,7 @@ class Method:
         means = {fold: fmean(by_fold[fold]) for fold in sorted(by_fold) if by_fold[fold]}
         values = list(means.values())
         std = stdev(values) if len(values) > 1 else None
-        return Score(mean=fmean(values) if values else None, std=std, per_fold=dict(means))
+        return ScoreRecord(mean=fmean(values) if values else None, std=std, per_fold=dict(means))
 
     def per_image(self, selection: Selection, column: str = "dice") -> pd.Series[float]:
         """The score `column` by key without NaN; the mean over seeds, and over folds that tested the same image."""
@@ -189,16 +189,6 @@ class Method:
         return series
 
 
-class _ForeignFile(BaseModel):
-    """The summary.json of an evaluation on another data set."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    dataset: str = ""
-    scores: ScoresRecord | None = None
-    summary: SummaryContent
-
-
 def read_methods(folder: Path) -> list[Method]:
     """Read all methods below `folder`, on their own data set and on others.
 
@@ -209,14 +199,14 @@ def read_methods(folder: Path) -> list[Method]:
     problems: list[str] = []
     for path, file in find_summaries(folder).items():
         runs.append(Run(path.parent, file, file.dataset, file.summary, file.scores))
-        for foreign in sorted(path.parent.glob(f"{FOREIGN}*/{NAME}")):
+        for foreign in sorted(path.parent.glob(f"{FOREIGN}*/{SUMMARY_FILE}")):
             try:
-                content = _ForeignFile.model_validate(read_json(foreign))
-            except (DataError, ValidationError) as error:
-                problems.append(f"{foreign}: {what_is_wrong(error)}")
+                evaluation = read_record(foreign, EvaluationRecord)
+            except DataError as error:
+                problems.append(str(error))
                 continue
-            other = content.dataset or foreign.parent.name.removeprefix(FOREIGN)
-            runs.append(Run(foreign.parent, file, other, content.summary, content.scores))
+            other = evaluation.dataset or foreign.parent.name.removeprefix(FOREIGN)
+            runs.append(Run(foreign.parent, file, other, evaluation.summary, evaluation.scores))
     if problems:
         raise DataError(f"{len(problems)} evaluations under '{folder}' cannot be read. Make them again.", problems)
     return pool(runs)
@@ -231,7 +221,7 @@ def pool(runs: Sequence[Run]) -> list[Method]:
     methods: dict[tuple[object, ...], dict[int, Run]] = {}
     for run in runs:
         experiment = run.file.experiment
-        settings = tuple(sorted((key, str(value)) for key, value in comparable_settings(experiment).items()))
+        settings = tuple(sorted((key, str(value)) for key, value in recipe_settings(experiment).items()))
         seeds = methods.setdefault((run.base, run.study, settings), {})
         twin = seeds.setdefault(experiment.training.seed, run)
         if twin is not run:
@@ -240,11 +230,6 @@ def pool(runs: Sequence[Run]) -> list[Method]:
                 "contains each run once."
             )
     return [Method(tuple(seeds.values())) for seeds in methods.values()]
-
-
-def comparable_settings(experiment: Experiment) -> dict[str, object]:
-    """All settings by dotted key, except those in which runs of one method may differ."""
-    return {key: value for key, value in flat_settings(experiment).items() if key not in NO_RECIPE}
 
 
 @dataclass(frozen=True)

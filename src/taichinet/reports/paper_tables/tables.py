@@ -16,11 +16,12 @@ from taichinet.datasets.folds import PROTOCOLS
 from taichinet.evaluation.statistics import PairedTest, compare_pairs, holm
 from taichinet.evaluation.uncertainty import RESAMPLES
 from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.identity import recipe_settings
 from taichinet.experiments.paper import Column, PaperPart, PaperRow, PaperTable
 from taichinet.experiments.recipes.catalogue import SCALES, get_recipe, list_recipes
+from taichinet.experiments.records import ScoreRecord
 from taichinet.reports.paper_tables.differences import choices_not_printed, differences_from_paper
-from taichinet.reports.paper_tables.runs import KnownGroups, Method, Selection, comparable_settings
-from taichinet.reports.summaries import Score
+from taichinet.reports.paper_tables.runs import KnownGroups, Method, Selection
 
 REFERENCE = "taichinet"
 TESTED = "dice"
@@ -41,7 +42,7 @@ class BlockRow:
 
     row: PaperRow
     method: Method | None
-    scores: tuple[Score, ...]
+    scores: tuple[ScoreRecord, ...]
     tests: tuple[RowTest, ...] = ()
 
     def difference(self, column: int) -> float | None:
@@ -73,7 +74,7 @@ def recipe_of(scale: str, row: PaperRow, part: PaperPart) -> Experiment:
 
 def changed_settings(method: Method, recipe: Experiment) -> list[str]:
     """The settings of `method` that differ from `recipe`, as `training.epochs 2 (recipe: 4)`."""
-    wanted, given = comparable_settings(recipe), comparable_settings(method.experiment)
+    wanted, given = recipe_settings(recipe), recipe_settings(method.experiment)
     keys = [key for key in wanted | given if wanted.get(key) != given.get(key)]
     return [f"{key} {given.get(key)} (recipe: {wanted.get(key)})" for key in keys]
 
@@ -131,7 +132,7 @@ def _row(part: PaperPart, scale: str, row: PaperRow, methods: Sequence[Method]) 
         recipe = recipe_of(scale, row, part)
         same = [m for m in methods if m.name in list_recipes() and not changed_settings(m, recipe)]
     if not same:
-        return BlockRow(row, None, (Score(mean=None, std=None),) * len(part.columns))
+        return BlockRow(row, None, (ScoreRecord(mean=None, std=None),) * len(part.columns))
     method = next((m for m in same if m.name == f"{scale}-{row.variation}"), same[0])
     return BlockRow(row, method, tuple(method.score(_selection(part, c), c.score) for c in part.columns))
 

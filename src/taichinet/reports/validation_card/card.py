@@ -9,7 +9,8 @@ from taichinet.errors import SettingError
 from taichinet.evaluation.calibration import UNCERTAIN
 from taichinet.evaluation.uncertainty import LEVEL, Interval
 from taichinet.evaluation.undefined import EmptyTruthPolicy
-from taichinet.experiments.card import GroupCard, ValidationCard
+from taichinet.experiments.records import network_title
+from taichinet.experiments.validation_card import GroupCard, ValidationCard
 from taichinet.reports.document.format import EMPTY, LONG, digits_of, number
 from taichinet.reports.document.html import document_html
 from taichinet.reports.document.markdown import document_markdown, generated_by
@@ -25,7 +26,6 @@ from taichinet.reports.document.model import (
     Table,
     table_of,
 )
-from taichinet.reports.summaries import network_title
 from taichinet.reports.validation_card.reliability import reliability_figure
 from taichinet.reports.validation_card.summary import NOT_A_DEVICE, bounds, summarise_card
 from taichinet.storage.atomic import write_text

@@ -6,7 +6,7 @@ from math import isfinite
 
 from taichinet.evaluation.calibration import UNCERTAIN
 from taichinet.evaluation.uncertainty import LEVEL, Interval
-from taichinet.experiments.card import ValidationCard
+from taichinet.experiments.validation_card import ValidationCard
 
 FEW_IMAGES = 30
 NEGLIGIBLE_GAP = 0.02

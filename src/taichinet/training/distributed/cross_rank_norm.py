@@ -17,7 +17,7 @@ class CrossRankBatchNorm(_BatchNorm):
     """BatchNorm with the statistics of the batches of all ranks in training mode, and plain BatchNorm in evaluation.
 
     Shares the weights and running statistics with the layer that it replaces. Input and output are (B, C) or
-    (B, C, ...). If `counts` is false, the values of this rank are excluded from the statistics.
+    (B, C, ...). If `is_padding` is true, the values of this rank are excluded from the statistics.
     """
 
     def __init__(self, layer: _BatchNorm, ranks: Ranks) -> None:
@@ -26,7 +26,7 @@ class CrossRankBatchNorm(_BatchNorm):
         self._buffers.update(layer._buffers)
         self.train(layer.training)
         self.ranks = ranks
-        self.counts = True
+        self.is_padding = False
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - torch's name
         if input.dim() < 2:
@@ -37,7 +37,7 @@ class CrossRankBatchNorm(_BatchNorm):
         if not self.training:
             return super().forward(input)
         values = input.to(torch.promote_types(input.dtype, torch.float32))
-        count, mean, variance = joined_moments(values.detach(), self.counts, self.ranks)
+        count, mean, variance = joined_moments(values.detach(), self.is_padding, self.ranks)
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             # None: cumulative average over all batches, as in PyTorch.
@@ -45,14 +45,14 @@ class CrossRankBatchNorm(_BatchNorm):
             self.running_mean.lerp_(mean, weight)
             self.running_var.lerp_(variance * count / (count - 1), weight)
         normal: Tensor = _Normalise.apply(
-            values, mean, torch.rsqrt(variance + self.eps), count, self.counts, self.ranks
+            values, mean, torch.rsqrt(variance + self.eps), count, self.is_padding, self.ranks
         )
         if self.weight is not None:
             normal = normal * _channels(self.weight, normal) + _channels(self.bias, normal)
         return normal.to(input.dtype)
 
 
-def joined_moments(values: Tensor, counts: bool, ranks: Ranks) -> tuple[Tensor, Tensor, Tensor]:
+def joined_moments(values: Tensor, is_padding: bool, ranks: Ranks) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and biased variance per channel over the values of all ranks.
 
     Computed from the mean and variance of each rank and not from sums of squares, whose difference loses precision
@@ -60,7 +60,7 @@ def joined_moments(values: Tensor, counts: bool, ranks: Ranks) -> tuple[Tensor, 
 
     Args:
         values: Values of this rank, (B, C, ...).
-        counts: Whether the values of this rank are included.
+        is_padding: Whether the values of this rank are excluded.
         ranks: The processes.
 
     Returns:
@@ -68,7 +68,7 @@ def joined_moments(values: Tensor, counts: bool, ranks: Ranks) -> tuple[Tensor, 
     """
     others = [axis for axis in range(values.dim()) if axis != 1]
     variance, mean = torch.var_mean(values, others, correction=0)
-    own = values.new_full((1,), values.numel() / values.shape[1] if counts else 0.0)
+    own = values.new_full((1,), 0.0 if is_padding else values.numel() / values.shape[1])
     rows = ranks.gather(torch.cat([own, mean, variance]))
     counted, means, variances = torch.split(rows, [1, len(mean), len(mean)], dim=1)
     count = counted.sum()
@@ -82,11 +82,11 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, values: Tensor, mean: Tensor, scale: Tensor, count: Tensor, counts: bool, ranks: Ranks
+        ctx: Any, values: Tensor, mean: Tensor, scale: Tensor, count: Tensor, is_padding: bool, ranks: Ranks
     ) -> Tensor:
         normal = (values - _channels(mean, values)) * _channels(scale, values)
         ctx.save_for_backward(normal, scale, count)
-        ctx.counts, ctx.ranks = counts, ranks
+        ctx.is_padding, ctx.ranks = is_padding, ranks
         return normal
 
     @staticmethod
@@ -96,10 +96,10 @@ class _Normalise(torch.autograd.Function):
         others = [axis for axis in range(normal.dim()) if axis != 1]
         # The loss of a rank without images of its own has weight 0, so its gradient is already zero.
         sums = ctx.ranks.add(torch.cat([gradient.sum(others), (gradient * normal).sum(others)])) / count
-        if not ctx.counts:
+        if ctx.is_padding:
             return gradient * _channels(scale, normal), None, None, None, None, None
-        of_mean, of_deviation = (_channels(part, normal) for part in sums.chunk(2))
-        return (gradient - of_mean - normal * of_deviation) * _channels(scale, normal), None, None, None, None, None
+        mean_term, sd_term = (_channels(part, normal) for part in sums.chunk(2))
+        return (gradient - mean_term - normal * sd_term) * _channels(scale, normal), None, None, None, None, None
 
 
 def _channels(per_channel: Tensor, like: Tensor) -> Tensor:
@@ -134,8 +134,8 @@ def norms_across(network: nn.Module, ranks: Ranks) -> Iterator[None]:
             setattr(parent, name, layer)
 
 
-def count_in_norms(network: nn.Module, counts: bool) -> None:
-    """Set whether the values of this rank are included in the BatchNorm statistics of `network`."""
+def set_padding(network: nn.Module, is_padding: bool) -> None:
+    """Set whether the values of this rank are excluded from the BatchNorm statistics of `network`."""
     for layer in network.modules():
         if isinstance(layer, CrossRankBatchNorm):
-            layer.counts = counts
+            layer.is_padding = is_padding

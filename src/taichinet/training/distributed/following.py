@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from taichinet.training.device import DeviceConfig, choose_device_config
+from taichinet.training.device import choose_device_config
 from taichinet.training.distributed.ranks import Ranks
-from taichinet.training.fit import Task, run_epoch
+from taichinet.training.fit import Task, prepare_epoch
+from taichinet.training.loop import train_epoch
 
 
 def follow(ranks: Ranks) -> None:
@@ -23,14 +24,10 @@ def follow(ranks: Ranks) -> None:
 
 
 def _take_part(task: Task) -> None:
-    here = replace(task, device_config=_own(task.device_config))
+    own = choose_device_config()  # precision and memory layout of rank 0, device of this process
+    here = replace(task, device_config=replace(task.device_config, device=own.device, ranks=own.ranks))
     network = here.device_config.place(task.network)
     optimizer = task.new_optimizer(network)
     for epoch in range(task.epoch, task.settings.epochs):
-        run_epoch(here, network, optimizer, epoch)
-
-
-def _own(leaders: DeviceConfig) -> DeviceConfig:
-    """The precision and memory layout of rank 0, with the device of this process."""
-    own = choose_device_config()
-    return replace(leaders, device=own.device, ranks=own.ranks)
+        batches, batch_loss = prepare_epoch(here, optimizer, epoch)
+        train_epoch(network, batches, batch_loss, optimizer, here.device_config, here.settings.accumulate)

@@ -29,7 +29,7 @@ from taichinet.errors import ProcessError, SettingError
 # (reading data, evaluating a fold).
 COLLECTIVE_TIMEOUT = timedelta(hours=3)
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class Share:
     """The part of a batch that a rank processes.
 
     If the batch is too small for all ranks, the remaining ranks process the part of the first rank with weight 0
-    (`counts` is false), because every rank must take part in every collective.
+    (`is_padding`), because every rank must take part in every collective.
     """
 
     batch: Batch
-    counts: bool = True
+    is_padding: bool = False
 
     @property
     def images(self) -> int:
         """Number of images with a weight above 0."""
-        return len(self.batch.image) if self.counts else 0
+        return 0 if self.is_padding else len(self.batch.image)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Ranks:
         if self.size == 1:
             return Share(batch)
         parts = batch.split(self.size)
-        return Share(parts[self.rank]) if self.rank < len(parts) else Share(parts[0], counts=False)
+        return Share(parts[self.rank]) if self.rank < len(parts) else Share(parts[0], is_padding=True)
 
     def sum_gradients(self, network: nn.Module) -> None:
         """Replace every gradient by its sum over ranks; the result is bitwise equal on all ranks."""
@@ -113,7 +113,7 @@ class Ranks:
         self.run_collective(lambda: dist.broadcast_object_list(box, src=0, device=torch.device("cpu")))
         return box[0]
 
-    def run_collective(self, collective: Callable[[], Answer]) -> Answer:
+    def run_collective(self, collective: Callable[[], Result]) -> Result:
         """Run a collective and return its result.
 
         Raises:
@@ -124,7 +124,7 @@ class Ranks:
         except RuntimeError as error:  # common base class of the errors of all backends
             raise ProcessError(
                 f"Process {self.rank} of {self.size} lost contact with the others ({str(error).splitlines()[0]}). "
-                "What ended first says why above or in its own log; then start all of them again with --resume."
+                "The first process that exited reports the reason above or in its log. Start all again with --resume."
             ) from error
 
 
@@ -161,7 +161,7 @@ def process_group() -> Iterator[Ranks]:
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", timeout=COLLECTIVE_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise ProcessError(
-            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the processes do not find each other "
+            f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the processes cannot connect "
             f"({str(error).splitlines()[0]}). Start them with torchrun (docs/cluster.md), or unset WORLD_SIZE."
         ) from error
     # Not in a `finally`: after an error, other processes may wait in a collective until this process exits.

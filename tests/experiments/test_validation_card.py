@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fakes.runs import write_plan
+from fakes.runs import fold_record, recipe, write_plan
 from fakes.scores import lesion_row, lost_row, normal_row
 from helpers import FLOAT32_CPU, file_manifest, tiny_network
 
@@ -24,15 +24,17 @@ from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import aggregate
 from taichinet.evaluation.confidence import ConfidenceKeeper, ImageConfidence, measure_confidence, peak_probability
 from taichinet.evaluation.undefined import POLICIES, SCORES, SUFFIX
-from taichinet.experiments.card import ValidationCard
-from taichinet.experiments.external import (
+from taichinet.experiments import scoring
+from taichinet.experiments.records import write_record
+from taichinet.experiments.scoring import score_images
+from taichinet.experiments.validation_card import (
     Extras,
     InternalResult,
+    ValidationCard,
     read_internal,
     validation_card,
     worst_keys,
 )
-from taichinet.experiments.scoring import score_images
 from taichinet.inference.predictor import Predictor
 from taichinet.models.weights import LoadedWeights, WeightsConfig
 from taichinet.reports.sample_images import case_images
@@ -193,7 +195,7 @@ def test_the_internal_side_is_drawn_by_clusters_where_a_plan_tells_them(make: An
     run = tmp_path / "busi/short-unet/grouped/fold-0"
     run.mkdir(parents=True)
     pd.DataFrame(own).to_csv(run / "scores.csv", index=False)
-    (run / "result.json").write_text('{"dataset_digest": "digest of busi"}', encoding="utf-8")
+    write_record(run / "result.json", fold_record(recipe("short-unet"), own))
     internal = read_internal(run / "weights")
     assert internal is not None
     grouped, alone = make(internal=internal), make(internal=replace(internal, groups=None))
@@ -227,7 +229,7 @@ def test_weights_outside_a_run_have_no_result_of_their_own(tmp_path: Path) -> No
 
 def test_a_finished_run_tells_its_own_result_on_lesion_images(tmp_path: Path) -> None:
     rows().to_csv(tmp_path / "scores.csv", index=False)
-    (tmp_path / "result.json").write_text("{}", encoding="utf-8")
+    write_record(tmp_path / "result.json", fold_record(recipe("short-unet"), rows().to_dict("records")))
     own = read_internal(tmp_path / "weights")
     assert own is not None
     assert own.images == 5
@@ -236,12 +238,15 @@ def test_a_finished_run_tells_its_own_result_on_lesion_images(tmp_path: Path) ->
     assert len(own.rows) == 5
 
 
-def test_a_network_is_measured_in_the_pass_that_scores_it_whatever_the_batches(tmp_path: Path) -> None:
+def test_a_network_is_measured_in_the_pass_that_scores_it_whatever_the_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     manifest = DATASET.read(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, height=64, width=80))
     network, data = tiny_network(), prepare(manifest, 32, 1)
     whole, pairs = ConfidenceKeeper("lesion"), ConfidenceKeeper("lesion")
     score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=whole)
-    score_images(network, manifest, data, 0, FLOAT32_CPU, batch_size=2, on_region=pairs)
+    monkeypatch.setattr(scoring, "BATCH_SIZE", 2)
+    score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=pairs)
     assert tuple(whole.by_key) == tuple(pairs.by_key) == data.keys
     assert [one.whole.total for one in whole.by_key.values()] == [32 * 32] * 5
     assert [sum(one.whole.lesion_pixels) for one in whole.by_key.values()] == data.lesion.flatten(1).sum(1).tolist()

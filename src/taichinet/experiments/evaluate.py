@@ -1,0 +1,245 @@
+"""Evaluate trained weights on a data set, and write scores.csv and summary.json."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from taichinet.datasets.catalogue import open_dataset
+from taichinet.datasets.duplicates.known_images import ImageDigests, LeakCheck, check_leaks, read_seen_thumbnails
+from taichinet.datasets.manifest import ImageCounts, Manifest
+from taichinet.datasets.prepared import Prepared, prepare
+from taichinet.errors import FoldError, WeightsError
+from taichinet.evaluation.aggregate import Summary, aggregate
+from taichinet.evaluation.calibration import pool
+from taichinet.evaluation.confidence import ConfidenceKeeper
+from taichinet.experiments.provenance import describe_machine, source_commit
+from taichinet.experiments.records import (
+    SCORES_FILE,
+    SUMMARY_FILE,
+    CalibrationRecord,
+    EvaluationRecord,
+    ImageCountsRecord,
+    NetworkRecord,
+    SummaryRecord,
+    write_record,
+    write_scores,
+)
+from taichinet.experiments.scoring import score_images
+from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE, LoadedWeights, load_weights
+from taichinet.storage.digest import digest_file
+from taichinet.storage.output_folder import output_files
+from taichinet.training.device import DeviceConfig, choose_device_config
+
+ORIGIN = ("recipe", "dataset", "dataset_digest", "include_normal", "protocol", "fold", "commit")
+
+
+@dataclass(frozen=True)
+class ScoredNetwork:
+    """One network of an evaluation.
+
+    Attributes:
+        folder: The weights folder.
+        loaded: The weights.
+        manifest: The data set.
+        keys: Keys of the scored images.
+        confidences: Confidences of the outermost region.
+        check: How the images were compared with the training images.
+    """
+
+    folder: Path
+    loaded: LoadedWeights
+    manifest: Manifest
+    keys: tuple[str, ...]
+    confidences: ConfidenceKeeper
+    check: LeakCheck
+
+    @property
+    def device_config(self) -> DeviceConfig:
+        """Device, and the precision of the training."""
+        return choose_device_config(self.loaded.config.provenance.get("precision", "auto"))
+
+    def prepare(self) -> Prepared:
+        """The scored images at input resolution."""
+        return prepare(self.manifest.subset(set(self.keys)), self.loaded.config.size, self.loaded.channels)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Per-image scores, their summary, a note on which images were scored, and the duration including reading."""
+
+    scores: pd.DataFrame
+    summary: Summary
+    note: str
+    networks: tuple[ScoredNetwork, ...]
+    seconds: float
+
+    @property
+    def counts(self) -> ImageCounts:
+        """Number of images that were scored, have an empty mask, and were skipped."""
+        lesion_pixels = self.scores.groupby("key")["true_pixels"].max()
+        manifest = self.networks[0].manifest
+        counts = manifest.count_images(int((lesion_pixels == 0).sum()))
+        return replace(counts, used=len(lesion_pixels), trained_on=len(manifest.samples) - len(lesion_pixels))
+
+
+def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None = None) -> Evaluation:
+    """Evaluate weights on a data set.
+
+    Images that were used in the training or selection of a network are found by their bytes and, if recorded, by their
+    decoded pixels, and are excluded. Near-duplicates of these are excluded too if the run folder has the thumbnails of
+    the training; on the data set of the training they are scored, as its folds decide.
+
+    On its own data set, each network is scored on its test fold. On another data set, each network is scored on all
+    images and counts as a fold, as in the second half of Table V.
+
+    Args:
+        path: A study, run folder or weights folder.
+        data: A path, or NAME=PATH.
+        include_normal: Whether to include normal images; None for as in the training.
+
+    Returns:
+        The evaluation.
+
+    Raises:
+        FoldError: No image is left, or the test folds of several networks overlap.
+        WeightsError: The weights cannot be read, or have another number of regions.
+    """
+    began = time.perf_counter()
+    folders = find_weights(path)
+    frames, notes, networks = [], [], []
+    foreign: list[bool] = []
+    opened: dict[bool, ImageDigests] = {}
+    for folder in folders:
+        loaded = load_weights(folder)
+        origin = loaded.config.provenance
+        trained_on_normal = bool(origin.get("include_normal", False))
+        with_normal = trained_on_normal if include_normal is None else include_normal
+        if with_normal not in opened:
+            opened[with_normal] = ImageDigests(open_dataset(data, include_normal=with_normal))
+        manifest = opened[with_normal].manifest
+        _refuse_other_regions(folder, loaded, manifest)
+        check = check_leaks(origin, opened[with_normal], read_seen_thumbnails(origin, folder.parent))
+        digests = (manifest.digest(), manifest.without_normal().digest()) if check.near else ()
+        own = origin.get("dataset_digest") in digests
+        excluded = check.known if own else check.known | check.near
+        unseen = [key for key in manifest.keys if key not in excluded]
+        fold = int(origin.get("fold", 0))
+        foreign.append((check.by_files or check.by_pixels) and not check.known)
+        if foreign[-1]:
+            fold = fold if len(folders) > 1 else 0
+        notes.append(_note(check, own, fold, len(unseen)))
+        if not unseen:
+            raise FoldError(f"All images of {data} were used in the training of {folder}. No image is left.")
+        keeper = ConfidenceKeeper(manifest.regions[0])
+        networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), keeper, check))
+        frames.append(_score(networks[-1], fold))
+    scores = pd.concat(frames, ignore_index=True)
+    if not all(foreign) and bool(scores.duplicated(["key", "region"]).any()):
+        raise FoldError(
+            f"Test folds of the {len(folders)} networks in {path} have images of {data} in common, so they cannot be "
+            f"averaged over folds. Choose one network, e.g. {folders[0]}."
+        )
+    summary = aggregate(scores, repeated=all(foreign))
+    note = f"Scored {'; '.join(dict.fromkeys(notes))}{f', by each of {len(folders)} networks' * all(foreign)}."
+    return Evaluation(scores, summary, note, tuple(networks), time.perf_counter() - began)
+
+
+def _refuse_other_regions(folder: Path, loaded: LoadedWeights, manifest: Manifest) -> None:
+    regions = int(loaded.config.options.get("num_classes", 1))
+    if regions != len(manifest.regions):
+        raise WeightsError(
+            f"The weights in {folder} have {regions} region(s), but {manifest.name} has {len(manifest.regions)} "
+            f"({', '.join(manifest.regions)}). Use a data set with the same number of regions."
+        )
+
+
+def _note(check: LeakCheck, own: bool, fold: int, images: int) -> str:
+    """Sentence on which images were scored, and how they were compared with the training images."""
+    if check.near:
+        of = ", which are scored: the training's folds put them there" if own else " and left out"
+        return f"fold {fold}: the {images} images that are not training images ({check.done}{of})"
+    if check.known:
+        return f"fold {fold}: the {images} images that are not training images ({check.done})"
+    if check.by_pixels:
+        return f"all {images} images, none of them with the pixels of a training image ({check.done})"
+    return f"all {images} images ({check.done})"
+
+
+def _score(scored: ScoredNetwork, fold: int) -> pd.DataFrame:
+    device_config = scored.device_config
+    network = device_config.place(scored.loaded.network)
+    threshold = scored.loaded.config.threshold
+    data = scored.prepare()
+    return score_images(
+        network, scored.manifest, data, fold, device_config, threshold, on_region=scored.confidences
+    ).rows
+
+
+def find_weights(path: Path) -> tuple[Path, ...]:
+    """The weights folders of a study (all folds) or of a run, or `path` itself; raises WeightsError without weights."""
+    if path.name == "model.safetensors":
+        path = path.parent
+    if (path / CONFIG_FILE).is_file():
+        return (path,)
+    if (path / "weights" / CONFIG_FILE).is_file():
+        return (path / "weights",)
+    folds = tuple(sorted(config.parent for config in path.glob(f"fold-*/weights/{CONFIG_FILE}")))
+    if not folds:
+        raise WeightsError(
+            f"No weights at {path}. Give a weights folder, a run folder (RUNS/dataset/recipe/protocol/fold-0), or a "
+            "study (RUNS/dataset/recipe/protocol)."
+        )
+    return folds
+
+
+def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
+    """Write scores.csv and summary.json to `folder`, replacing those of an earlier evaluation; raises StorageError."""
+    with output_files(folder) as temporary:
+        scores = write_scores(temporary / SCORES_FILE, evaluation.scores.round(6))
+        write_record(temporary / SUMMARY_FILE, evaluation_record(evaluation).model_copy(update={"scores": scores}))
+
+
+def evaluation_record(evaluation: Evaluation) -> EvaluationRecord:
+    """The record for summary.json, without paths of this machine."""
+    manifest = evaluation.networks[0].manifest
+    return EvaluationRecord(
+        dataset=manifest.name,
+        dataset_digest=manifest.digest(),
+        note=evaluation.note,
+        left_out=manifest.left_out,
+        images=ImageCountsRecord.model_validate(evaluation.counts.to_json_dict()),
+        networks=tuple(_network(scored) for scored in evaluation.networks),
+        wall_seconds=round(evaluation.seconds, 1),
+        commit=source_commit(),
+        machine=describe_machine(),
+        summary=SummaryRecord.of(evaluation.summary),
+    )
+
+
+def _network(scored: ScoredNetwork) -> NetworkRecord:
+    """Origin of a network, number of scored images, and calibration."""
+    config = scored.loaded.config
+    confidences = scored.confidences.by_key.values()
+    whole, uncertain = pool(c.whole for c in confidences), pool(c.uncertain for c in confidences)
+    return NetworkRecord(
+        model=config.model,
+        options=config.options,
+        size=config.size,
+        threshold=config.threshold,
+        trained={name: config.provenance[name] for name in ORIGIN if name in config.provenance},
+        weights_sha256=digest_file(scored.folder / WEIGHTS_FILE),
+        placement=scored.device_config.describe(),
+        images=len(scored.keys),
+        compared_with_training=scored.check.done,
+        near_duplicates=tuple(sorted(scored.check.near)) if scored.check.by_thumbnails else "not checked",
+        calibration=CalibrationRecord(
+            region=scored.confidences.region,
+            ece_all_pixels=round(whole.ece, 6),
+            ece_uncertain_pixels=round(uncertain.ece, 6),
+            brier_all_pixels=round(whole.brier, 6),
+        ),
+    )

@@ -1,0 +1,39 @@
+"""`taichinet train` reaches `backward()` in at most five frames of the package."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import taichinet
+from taichinet.cli.train import train
+from taichinet.datasets.phantoms.folder import write_phantom_busi
+
+PACKAGE = Path(taichinet.__file__).parent
+SETTINGS = ["data.size=32", "options.width=2", "training.epochs=1", "data.folds=2", "data.validation_share=0.5"]
+
+
+class BackwardError(Exception):
+    """Raised by the first call of `backward`."""
+
+
+def test_at_most_five_frames_from_the_command_to_backward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted are the frame of the command function, the frame that calls `backward`, and all between them."""
+    stacks: list[list[traceback.FrameSummary]] = []
+
+    def backward(*_: Any, **__: Any) -> None:
+        stacks.append(list(traceback.extract_stack()))
+        raise BackwardError
+
+    monkeypatch.setattr(torch.Tensor, "backward", backward)
+    data = write_phantom_busi(tmp_path / "data", 6, 6, 0, seed=1, height=64, width=64)
+    with pytest.raises(BackwardError):
+        train("short-unet", f"busi={data}", [0], assignments=SETTINGS, out=tmp_path / "runs")
+    stack = [
+        f"{Path(frame.filename).stem}.{frame.name}" for frame in stacks[0] if PACKAGE in Path(frame.filename).parents
+    ]
+    assert stack == ["train.train", "cross_validate.train_folds", "run.run_fold", "fit.fit", "loop.train_epoch"]
