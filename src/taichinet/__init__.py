@@ -1,7 +1,8 @@
 """TaiChiNet: breast-ultrasound lesion segmentation with a positive and a negative path.
 
-`taichinet.create_model("taichinet", in_channels=3)` builds a network, `taichinet.list_models()` names them all,
-`taichinet.TaiChiNet` is the paper's. They are imported on first use: torch takes two seconds.
+`taichinet.create_model("taichinet", in_channels=3)` builds a network, `taichinet.list_models()` lists their names, and
+`taichinet.TaiChiNet` is the network of the paper. The functions `register_*` add components, see CONTRIBUTING.md. All
+names are imported on first use, because importing torch takes two seconds.
 """
 
 from __future__ import annotations
@@ -12,29 +13,51 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from taichinet.models.catalogue import create_model, list_models
+    from taichinet.datasets.catalogue import register_dataset
+    from taichinet.experiments.recipes.catalogue import register_recipe
+    from taichinet.inference.runtimes.catalogue import register_runtime
+    from taichinet.losses.terms import register_loss
+    from taichinet.models.catalogue import create_model, list_models, register_model
     from taichinet.models.taichinet.network import TaiChiNet
     from taichinet.models.taichinet.settings import TaiChiNetSettings
+    from taichinet.reports.paper_tables.sections import register_report_section
 
 __version__ = "0.1.0"
-__all__ = ["TaiChiNet", "TaiChiNetSettings", "create_model", "list_models"]
+__all__ = [
+    "TaiChiNet",
+    "TaiChiNetSettings",
+    "create_model",
+    "list_models",
+    "register_dataset",
+    "register_loss",
+    "register_model",
+    "register_recipe",
+    "register_report_section",
+    "register_runtime",
+]
 
-# Nothing is reported to the makers of other packages. ONNX Runtime and Ray read their variables. OpenVINO and
-# NNCF have no switch that needs no file in the home folder; both work without the package openvino_telemetry, and None
-# makes its import fail.
+# Turn off the telemetry of other packages. ONNX Runtime and Ray read these variables. OpenVINO and NNCF can only be
+# configured by a file in the home folder; both work without the package openvino_telemetry, and None makes its import
+# fail.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
-_HOMES = {
+_MODULES = {
     "TaiChiNet": "taichinet.models.taichinet.network",
     "TaiChiNetSettings": "taichinet.models.taichinet.settings",
     "create_model": "taichinet.models.catalogue",
     "list_models": "taichinet.models.catalogue",
+    "register_dataset": "taichinet.datasets.catalogue",
+    "register_loss": "taichinet.losses.terms",
+    "register_model": "taichinet.models.catalogue",
+    "register_recipe": "taichinet.experiments.recipes.catalogue",
+    "register_report_section": "taichinet.reports.paper_tables.sections",
+    "register_runtime": "taichinet.inference.runtimes.catalogue",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'taichinet' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
