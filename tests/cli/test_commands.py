@@ -325,7 +325,7 @@ def test_packed_weights_are_half_the_size_predict_alike_and_carry_a_card(
     result = json.loads((fold / "result.json").read_text())
     lesion = next(group for group in result["summary"]["groups"] if group["group"] == "lesion")
     assert f"| Dice | {lesion['network']['dice']['mean']:.3f} |" in card
-    with pytest.raises(WeightsError, match="finished fold"):
+    with pytest.raises(WeightsError, match="completed fold"):
         run("pack", fold / "weights", "--out", tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
@@ -349,7 +349,7 @@ def test_a_damaged_result_is_not_packed(trained: tuple[Path, dict[str, Any]], tm
     shutil.copytree(trained[0] / "busi/cpu-taichinet/grouped/fold-0", fold)
     result = json.loads((fold / "result.json").read_text())
     (fold / "result.json").write_text(json.dumps({**result, key: {}}))
-    with pytest.raises(WeightsError, match=rf"cannot be read: {key}\..*Give the folder of one finished fold"):
+    with pytest.raises(WeightsError, match=rf"cannot be read: {key}\..*Give the folder of one completed fold"):
         run("pack", fold, "--out", tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
 

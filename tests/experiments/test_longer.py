@@ -162,7 +162,7 @@ def test_a_kill_while_it_is_made_ready_loses_nothing(
     study: StudyData, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     runs.copy(PLAIN, tmp_path, None if place in ("result", "settings") else 2)
-    more: dict[str, Any] = {"on_epoch": cut_after(4)} if place == "first epoch" else {}
+    more: dict[str, Any] = {"callbacks": Callbacks(on_epoch=cut_after(4))} if place == "first epoch" else {}
     writes: list[Path] = []
     write = checkpoint._write
 
