@@ -327,7 +327,7 @@ def test_packed_weights_are_half_the_size_predict_alike_and_carry_a_card(
     assert f"| Dice | {lesion['network']['dice']['mean']:.3f} |" in card
     run("pack", fold, "--out", tmp_path / "former-name")
     assert (tmp_path / "former-name/model.safetensors").read_bytes() == packed.read_bytes()
-    with pytest.raises(WeightsError, match="finished fold"):
+    with pytest.raises(WeightsError, match="completed fold"):
         run("package-weights", fold / "weights", "--out", tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
@@ -351,7 +351,7 @@ def test_a_damaged_result_is_not_packed(trained: tuple[Path, dict[str, Any]], tm
     shutil.copytree(trained[0] / "busi/cpu-taichinet/grouped/fold-0", fold)
     result = json.loads((fold / "result.json").read_text())
     (fold / "result.json").write_text(json.dumps({**result, key: {}}))
-    with pytest.raises(WeightsError, match=rf"cannot be read: {key}\..*Give the folder of one finished fold"):
+    with pytest.raises(WeightsError, match=rf"cannot be read: {key}\..*Give the folder of one completed fold"):
         run("package-weights", fold, "--out", tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
 

@@ -142,7 +142,7 @@ def test_a_teachers_answer_moves_with_its_image_and_stays_a_probability() -> Non
         data.batch(torch.arange(6)), AugmentationSettings(probability=1.0), torch.Generator().manual_seed(0)
     )
     assert torch.equal(without.image, moved.image)
-    with pytest.raises(DataError, match="teacher's answers belong to other images"):
+    with pytest.raises(DataError, match="teacher's predictions belong to other images"):
         data.batch(torch.arange(6), teacher_probability=TeacherProbabilities(data.keys[::-1], answer))
 
 

@@ -162,7 +162,7 @@ def test_a_kill_while_it_is_made_ready_loses_nothing(
     study: StudyData, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     runs.copy(PLAIN, tmp_path, None if place in ("result", "settings") else 2)
-    more: dict[str, Any] = {"on_epoch": cut_after(4)} if place == "first epoch" else {}
+    more: dict[str, Any] = {"callbacks": Callbacks(on_epoch=cut_after(4))} if place == "first epoch" else {}
     writes: list[Path] = []
     write = checkpoint._write
 
@@ -261,7 +261,7 @@ def test_one_fold_alone_does_not_go_on_beside_finished_ones(study: StudyData, ru
     runs.copy(PLAIN, tmp_path)
     train(study, PLAIN, tmp_path, (1,))
     before = content(tmp_path)
-    with pytest.raises(FoldError, match=r"fold-1 was trained.*training.epochs was 3 and is 6 now.*leave --fold out"):
+    with pytest.raises(FoldError, match=r"fold-1 was trained.*training.epochs was 3 and is 6 now.*leave out --fold"):
         resume(study, epochs(PLAIN, 6), tmp_path)
     assert content(tmp_path) == before
 

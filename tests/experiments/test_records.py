@@ -99,7 +99,7 @@ def test_a_run_without_a_record_still_needs_every_image_of_its_summary(tmp_path:
     folder = write_run(tmp_path, recipe("short-unet"), scores().to_dict("records"))
     scores().head(2).to_csv(folder / "scores.csv", index=False)
     (method,) = read_methods(tmp_path)
-    with pytest.raises(DataError, match=r"scores of 2 images, the summary\.json beside it of 3"):
+    with pytest.raises(DataError, match=r"scores of 2 images, but summary\.json has 3"):
         _ = method.first.rows
 
 

@@ -272,7 +272,8 @@ def test_phantoms_go_the_whole_way_from_folder_to_card(tmp_path: Path) -> None:
     assert card.external
     assert [case.key for case in card.worst if case.picture] == list(worst)
     html = card_html(card)
-    assert html.count('<img src="data:image/png') == 1 + 2
+    assert html.count('<img src="data:image/png') == 2  # the worst cases
+    assert html.count("<svg") == 1  # the reliability diagram
     assert f"{card.lesion.scores['network']['dice'].mean:.3f}" in card_markdown(card)
 
 

@@ -21,10 +21,11 @@ CURVES = (LearningCurve("TaiChiNet", (0.2, 0.5, 0.7), 2, 3), LearningCurve("U-Ne
 
 def study(model: str, scores: dict[str, float], rate: float = nan, seconds: float | None = None) -> Any:
     """What the table reads of a study."""
-    result = {"experiment": {"model": model}, "parameters": 1148210, "wall_seconds": seconds}
+    experiment = SimpleNamespace(model=model)
+    record = SimpleNamespace(experiment=experiment, parameters=1148210, wall_seconds=seconds)
     lesion = SimpleNamespace(scores={"network": {name: SimpleNamespace(mean=mean) for name, mean in scores.items()}})
     summary = SimpleNamespace(lesion=lesion, normal=SimpleNamespace(false_positive_rate=rate))
-    return SimpleNamespace(folds=[SimpleNamespace(result=result)], summary=summary)
+    return SimpleNamespace(folds=[SimpleNamespace(record=record)], summary=summary)
 
 
 FIRST = {"dice": 0.8424, "jaccard": 0.7511, "precision": 0.861, "sensitivity": 0.857, "hd95": 7.31}
