@@ -99,7 +99,7 @@ def prepare(folder: Path) -> None:
     if (folder / "ready").exists():
         return
     shutil.rmtree(folder, ignore_errors=True)
-    write_phantom_busi(folder / "data", 12, 12, 8, seed=1, height=64, width=80)
+    write_phantom_busi(folder / "data", 12, 12, 8, seed=1, size=(64, 80))
     suite = {
         "scale": "demo",
         "folds": [0],

@@ -154,7 +154,7 @@ def profile_run(recipe: Experiment, count: int) -> tuple[list[Stage], dict[str, 
     with tempfile.TemporaryDirectory() as folder, stopwatch() as (seconds, calls):
         root = Path(folder)
         # BUSI's images are about 600 x 500 pixels.
-        write_phantom_busi(root / "phantoms", 2 * count // 3, count - 2 * count // 3, 0, 0, height=480, width=592)
+        write_phantom_busi(root / "phantoms", 2 * count // 3, count - 2 * count // 3, 0, 0, size=(480, 592))
         manifest = open_dataset(root / "phantoms", include_normal=False)
         began = clock()
         data = prepare(manifest, short.data.size, short.channels)

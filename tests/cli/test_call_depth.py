@@ -30,7 +30,7 @@ def test_at_most_five_frames_from_the_command_to_backward(tmp_path: Path, monkey
         raise BackwardError
 
     monkeypatch.setattr(torch.Tensor, "backward", backward)
-    data = write_phantom_busi(tmp_path / "data", 6, 6, 0, seed=1, height=64, width=64)
+    data = write_phantom_busi(tmp_path / "data", 6, 6, 0, seed=1, size=(64, 64))
     with pytest.raises(BackwardError):
         train("short-unet", f"busi={data}", [0], assignments=SETTINGS, out=tmp_path / "runs")
     stack = [

@@ -47,7 +47,7 @@ def settings(**changes: object) -> list[str]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 12, 10, 8, seed=1, height=96, width=128)
+    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 12, 10, 8, seed=1, size=(96, 128))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_foreign_pictures_of_the_same_names_are_all_scored(
     trained: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     out, _ = trained
-    other = write_phantom_busi(tmp_path / "other", 12, 10, 8, seed=2, height=96, width=128)
+    other = write_phantom_busi(tmp_path / "other", 12, 10, 8, seed=2, size=(96, 128))
     run("evaluate", out / "busi/cpu-taichinet/grouped/fold-0", "--data", other, "--out", tmp_path / "scores")
     assert len(pd.read_csv(tmp_path / "scores/scores.csv")) == 22
 
@@ -123,7 +123,7 @@ def test_a_study_on_foreign_pictures_has_a_fold_for_each_of_its_networks(
     trained: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     study = trained[0] / "busi/cpu-taichinet/grouped"
-    other = write_phantom_busi(tmp_path / "other", 5, 4, 2, seed=2, height=96, width=128)
+    other = write_phantom_busi(tmp_path / "other", 5, 4, 2, seed=2, size=(96, 128))
     run("evaluate", study, "--data", other, "--normal", "--out", tmp_path / "both")
     alone = []
     for fold in sorted(study.glob("fold-*")):
@@ -201,7 +201,7 @@ def test_training_images_saved_as_other_files_are_recognised_by_their_pixels(
 
 
 def test_near_duplicates_that_the_own_folds_separate_are_counted_and_scored(tmp_path: Path) -> None:
-    data = write_phantom_busi(tmp_path / "data", 12, 10, 2, seed=1, height=96, width=128)
+    data = write_phantom_busi(tmp_path / "data", 12, 10, 2, seed=1, size=(96, 128))
     for number in (1, 3, 5):
         image = Image.open(data / f"benign/benign ({number}).png").convert("L")
         image.point(lambda value: int(0.7 * value + 9)).save(data / f"benign/benign ({number + 1}).png")
@@ -223,9 +223,9 @@ def test_changed_copies_of_training_images_are_left_out_where_the_run_has_their_
 ) -> None:
     fold = trained[0] / "busi/cpu-taichinet/grouped/fold-0"
     config = json.loads((fold / "weights/config.json").read_text())
-    data = Path(write_phantom_busi(tmp_path / "same", 12, 10, 8, seed=1, height=96, width=128))
+    data = Path(write_phantom_busi(tmp_path / "same", 12, 10, 8, seed=1, size=(96, 128)))
     copied = [key for key in config["provenance"]["train_keys"] if key.startswith("benign")][:3]
-    other = write_phantom_busi(tmp_path / "other", 6, 4, 2, seed=2, height=96, width=128)
+    other = write_phantom_busi(tmp_path / "other", 6, 4, 2, seed=2, size=(96, 128))
     changes = {"resized": (160, 120), "darkened": 0.7, "re-encoded": None}
     for number, (key, change) in enumerate(zip(copied, changes.values(), strict=True), start=1):
         image = Image.open(data / "benign" / f"{key}.png").convert("L")
@@ -451,7 +451,7 @@ def test_a_card_is_written_of_one_network_on_foreign_pictures(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path, name: str
 ) -> None:
     out, _ = trained
-    other = write_phantom_busi(tmp_path / "other", 4, 4, 2, seed=5, height=96, width=128)
+    other = write_phantom_busi(tmp_path / "other", 4, 4, 2, seed=5, size=(96, 128))
     fold = out / "busi/cpu-taichinet/grouped/fold-0"
     run("evaluate", fold, "--data", other, "--normal", "--card", tmp_path / name)
     card = (tmp_path / name).read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ TWO = {"scale": "short", "folds": [0], "set": TINY, "parts": [{"data": "busi", "
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 12, 10, 4, seed=1, height=64, width=80)
+    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 12, 10, 4, seed=1, size=(64, 80))
 
 
 def write(folder: Path, content: object, name: str = "suite.yaml") -> Path:

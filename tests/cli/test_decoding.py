@@ -43,7 +43,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def test_a_training_on_a_new_folder_decodes_each_file_once(
     include_normal: bool, decoded: Counter[str], tmp_path: Path
 ) -> None:
-    data = write_phantom_busi(tmp_path / "data", 9, 8, 8, seed=1, height=64, width=80)
+    data = write_phantom_busi(tmp_path / "data", 9, 8, 8, seed=1, size=(64, 80))
     settings = [f"--set={name}={value}" for name, value in {**SMALL, "data.include_normal": include_normal}.items()]
     words = ["train", "cpu-taichinet", "--data", str(data), "--out", str(tmp_path / "runs"), "--json", *settings]
     result = CliRunner().invoke(command_line.app, words, catch_exceptions=False)

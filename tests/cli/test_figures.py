@@ -18,7 +18,7 @@ from taichinet.errors import FoldError, PartialFailureError, SettingError
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(runs of TaiChiNet and U-Net, their data)."""
-    data = write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 6, 4, 0, seed=1, height=64, width=96)
+    data = write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 6, 4, 0, seed=1, size=(64, 96))
     out = tmp_path_factory.mktemp("runs")
     manifest = open_dataset(data, include_normal=False)
     for recipe in ("demo-taichinet", "demo-unet"):

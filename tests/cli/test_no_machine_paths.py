@@ -22,8 +22,8 @@ from taichinet.datasets.phantoms.folder import write_phantom_busi
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a data set, a damaged copy of it, and a run; its name occurs nowhere else."""
     root = tmp_path_factory.mktemp("machine-path")
-    write_phantom_busi(root / "phantoms", 12, 10, 8, seed=1, height=64, width=64)
-    write_phantom_busi(root / "damaged", 12, 10, 8, seed=1, height=64, width=64)
+    write_phantom_busi(root / "phantoms", 12, 10, 8, seed=1, size=(64, 64))
+    write_phantom_busi(root / "damaged", 12, 10, 8, seed=1, size=(64, 64))
     next((root / "damaged").rglob("*(3).png")).write_bytes(b"no image")
     next((root / "damaged").rglob("*(4)_mask.png")).unlink()
     run("train", "demo-taichinet", "--data", root / "phantoms", "--fold", 0, "-o", root / "runs", *settings())

@@ -100,7 +100,7 @@ def sent_by(lines: list[str], way: str) -> dict[str, list[str]]:
 
 def trace_commands(folder: Path) -> Sent:
     """The communication of the commands without data, of a training, and of an export and a prediction per runtime."""
-    data = str(write_phantom_busi(folder / "phantoms", 10, 10, 8, seed=1, height=64, width=64))
+    data = str(write_phantom_busi(folder / "phantoms", 10, 10, 8, seed=1, size=(64, 64)))
     weights = "runs/busi/demo-taichinet/grouped/fold-0/weights"
     commands = dict(WITHOUT_DATA)
     commands["train"] = ["train", "demo-taichinet", "--data", data, "--fold", "0", "-o", "runs", *settings()]

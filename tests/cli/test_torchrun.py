@@ -43,7 +43,7 @@ def run_two(data: Path, out: Path, **changes: object) -> subprocess.CompletedPro
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 12, 10, 2, seed=1, height=96, width=128)
+    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 12, 10, 2, seed=1, size=(96, 128))
 
 
 def test_two_processes_write_one_run_folder_with_the_result_of_one(data: Path, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_log_compression_keeps_the_order_of_levels() -> None:
 def test_the_folder_is_laid_out_like_busi(tmp_path: Path) -> None:
     progress: list[tuple[int, int]] = []
     root = write_phantom_busi(
-        tmp_path / "set", 3, 2, 1, seed=5, height=64, width=96, on_progress=lambda *p: progress.append(p)
+        tmp_path / "set", 3, 2, 1, seed=5, size=(64, 96), on_progress=lambda *p: progress.append(p)
     )
     assert progress == [(k, 6) for k in range(1, 7)]
     for label, count in (("benign", 3), ("malignant", 2), ("normal", 1)):
@@ -130,7 +130,7 @@ def test_the_folder_is_laid_out_like_busi(tmp_path: Path) -> None:
 
 
 def test_a_second_lesion_has_a_mask_file_of_its_own(tmp_path: Path) -> None:
-    root = write_phantom_busi(tmp_path / "set", 40, 0, 0, seed=0, height=64, width=64)
+    root = write_phantom_busi(tmp_path / "set", 40, 0, 0, seed=0, size=(64, 64))
     seconds = sorted((root / "benign").glob("*_mask_1.png"))
     assert 1 <= len(seconds) <= 12
     for path in seconds:
@@ -143,8 +143,8 @@ def test_a_second_lesion_has_a_mask_file_of_its_own(tmp_path: Path) -> None:
 
 
 def test_an_image_does_not_depend_on_how_many_others_there_are(tmp_path: Path) -> None:
-    few = files_of(write_phantom_busi(tmp_path / "few", 1, 2, 1, seed=9, height=64, width=64))
-    many = files_of(write_phantom_busi(tmp_path / "many", 4, 3, 2, seed=9, height=64, width=64))
+    few = files_of(write_phantom_busi(tmp_path / "few", 1, 2, 1, seed=9, size=(64, 64)))
+    many = files_of(write_phantom_busi(tmp_path / "many", 4, 3, 2, seed=9, size=(64, 64)))
     assert all(many[name] == content for name, content in few.items() if name != MARKER)
     assert len({content for name, content in many.items() if "mask" not in name}) == 4 + 3 + 2 + 1
 

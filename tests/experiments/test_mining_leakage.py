@@ -23,7 +23,7 @@ from taichinet.experiments.recipes.catalogue import get_recipe
 def test_regions_that_saw_a_held_out_image_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_out: str
 ) -> None:
-    data = prepare(DATASET.read(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, height=64, width=80)), 32, 1)
+    data = prepare(DATASET.read(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, size=(64, 80))), 32, 1)
     split = Split(train=data.keys[:3], validation=data.keys[3:4], test=data.keys[4:])
     leaked = SimpleNamespace(provenance=SimpleNamespace(keys=(*split.train, *getattr(split, held_out))))
     job = SimpleNamespace(

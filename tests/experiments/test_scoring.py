@@ -29,7 +29,7 @@ class Constant(nn.Module):
 
 @pytest.mark.parametrize(("threshold", "share"), [(0.6, 1), (0.8, 0)])
 def test_both_sizes_use_the_given_threshold(tmp_path: Path, threshold: float, share: int) -> None:
-    manifest = DATASET.read(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, height=64, width=80))
+    manifest = DATASET.read(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, size=(64, 80)))
     data = prepare(manifest, 32, 1)
     rows = score_images(Constant(0.7), manifest, data, 0, FLOAT32_CPU, threshold).rows
     assert rows["predicted_pixels"].tolist() == [share * 32 * 32] * 5

@@ -241,7 +241,7 @@ def test_a_finished_run_tells_its_own_result_on_lesion_images(tmp_path: Path) ->
 def test_a_network_is_measured_in_the_pass_that_scores_it_whatever_the_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    manifest = DATASET.read(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, height=64, width=80))
+    manifest = DATASET.read(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, size=(64, 80)))
     network, data = tiny_network(), prepare(manifest, 32, 1)
     whole, pairs = ConfidenceKeeper("lesion"), ConfidenceKeeper("lesion")
     score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=whole)
@@ -260,7 +260,7 @@ def test_a_network_is_measured_in_the_pass_that_scores_it_whatever_the_batches(
 
 
 def test_phantoms_go_the_whole_way_from_folder_to_card(tmp_path: Path) -> None:
-    manifest = DATASET.read(write_phantom_busi(tmp_path / "phantoms", 3, 2, 2, seed=1, height=64, width=80))
+    manifest = DATASET.read(write_phantom_busi(tmp_path / "phantoms", 3, 2, 2, seed=1, size=(64, 80)))
     network = tiny_network()
     data = prepare(manifest, 32, 1)
     confidences = ConfidenceKeeper(manifest.regions[0])

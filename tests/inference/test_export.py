@@ -59,7 +59,7 @@ def _share_graphs(shared_graph: Callable[..., onnx.ModelProto]) -> Iterator[None
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 5, 5, 2, seed=1, height=66, width=81)
+    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 5, 5, 2, seed=1, size=(66, 81))
 
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["grey", "colour"])
@@ -161,8 +161,8 @@ def test_a_trained_network_is_quantised_on_good_images_and_refused_on_damaged_on
     """The limit of 0.005 Dice itself: the shipped network, real quantisation, a truth to lose against."""
     weights = tmp_path / "weights"
     shutil.copytree(shipped_weights(), weights)
-    data = write_phantom_busi(tmp_path / "data", 6, 6, 0, seed=3, height=96, width=128)
-    good = write_phantom_busi(tmp_path / "good", 8, 8, 0, seed=4, height=96, width=128)
+    data = write_phantom_busi(tmp_path / "data", 6, 6, 0, seed=3, size=(96, 128))
+    good = write_phantom_busi(tmp_path / "good", 8, 8, 0, seed=4, size=(96, 128))
     black = tmp_path / "black"
     black.mkdir()
     for i in range(2):

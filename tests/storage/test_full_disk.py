@@ -69,7 +69,7 @@ def assert_unchanged_by_a_full_disk(folder: Path, write: Callable[[], object]) -
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 4, 3, 1, seed=1, height=64, width=64)
+    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 4, 3, 1, seed=1, size=(64, 64))
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def test_a_copied_result(tmp_path: Path, fold: Path) -> None:
 
 def test_phantoms_and_a_data_export(tmp_path: Path, data: Path) -> None:
     with full_disk(), pytest.raises(StorageError, match="Cannot write"):
-        write_phantom_busi(tmp_path / "phantoms", 1, 0, 0, seed=1, height=64, width=64)
+        write_phantom_busi(tmp_path / "phantoms", 1, 0, 0, seed=1, size=(64, 64))
     assert not list((tmp_path / "phantoms").rglob("*.png"))
     manifest = open_dataset(data, include_normal=False)
     assert_unchanged_by_a_full_disk(tmp_path / "export", lambda: export_monai(manifest, tmp_path / "export"))

@@ -61,7 +61,7 @@ def test_a_page_is_recognised_by_its_marker(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 4, 3, 1, seed=1, height=64, width=64)
+    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 4, 3, 1, seed=1, size=(64, 64))
 
 
 @pytest.mark.parametrize(

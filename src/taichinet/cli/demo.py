@@ -43,7 +43,9 @@ def demo(
         task = bar.add_task(f"simulating {total} phantoms", total=total)
         data = write_phantom_busi(
             out / "phantoms",
-            **PHANTOMS,
+            PHANTOMS["benign"],
+            PHANTOMS["malignant"],
+            PHANTOMS["normal"],
             seed=seed,
             on_progress=lambda done, _: bar.update(task, completed=done),
         )

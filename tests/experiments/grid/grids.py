@@ -21,7 +21,7 @@ SETTINGS = {
 
 
 def phantoms(folder: Path, seed: int = 1) -> Path:
-    return write_phantom_busi(folder / "phantoms", 12, 10, 4, seed=seed, height=64, width=80)
+    return write_phantom_busi(folder / "phantoms", 12, 10, 4, seed=seed, size=(64, 80))
 
 
 def suite(*recipes: str, test_on: tuple[str, ...] = (), **changes: object) -> Suite:

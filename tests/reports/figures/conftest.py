@@ -20,7 +20,7 @@ from taichinet.reports.figures.source import Source, open_source
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 10, 8, 0, seed=1, height=96, width=128)
+    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 10, 8, 0, seed=1, size=(96, 128))
 
 
 @pytest.fixture(scope="session")

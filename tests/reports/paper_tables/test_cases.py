@@ -40,7 +40,7 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 6, 6, 2, seed=1, height=72, width=96)
+    return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 6, 6, 2, seed=1, size=(72, 96))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_the_page_contains_the_worst_cases_as_images(runs: Path, data: Path, tmp
 
 
 def test_different_images_with_the_same_keys_are_refused(runs: Path, tmp_path: Path) -> None:
-    other = write_phantom_busi(tmp_path / "other", 6, 6, 2, seed=2, height=72, width=96)
+    other = write_phantom_busi(tmp_path / "other", 6, 6, 2, seed=2, size=(72, 96))
     with pytest.raises(DataError, match="not those that the runs were scored on"):
         with_overlays(studies(runs), [str(other)])
 

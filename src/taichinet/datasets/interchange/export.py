@@ -67,17 +67,9 @@ def export_nnunet(
         SettingError: The number is invalid or in use, or no sample is left for training. Nothing is written.
         StorageError: A file cannot be written, or was changed since an earlier export.
     """
-    if not 1 <= dataset_id <= 999:
-        raise SettingError(f"nnU-Net numbers data sets 1 to 999, not {dataset_id}; 500 and more are free for your own.")
+    folder = _nnunet_folder(out, dataset_id, manifest.name)
     plan = _verified_plan(manifest, plan)
     folds = _fold_numbers(manifest, plan)
-    identity = f"Dataset{dataset_id:03d}_"
-    folder = out / (identity + re.sub(r"[^A-Za-z0-9]+", "", manifest.name))
-    taken = [other for other in sorted(out.glob(f"{identity}*")) if other.name != folder.name]
-    if taken:
-        raise SettingError(
-            f"{taken[0]} has the number {dataset_id} already; nnU-Net needs one number per data set. Give another."
-        )
     names = case_names(manifest.keys)
     test = {sample.key for sample in manifest if plan is None and sample.part == "test"}
     train = [sample for sample in manifest if sample.key not in test]
@@ -88,17 +80,26 @@ def export_nnunet(
     splits = _splits(train, names, folds)
     with _replaced_folder(folder, NNUNET_INDEX, [SPLITS], overwrite) as partial:
         ends = {sample.key: "Ts" if sample.key in test else "Tr" for sample in manifest}
-        files = [
-            (
-                partial / f"images{ends[key]}" / f"{names[key]}_0000.png",
-                partial / f"labels{ends[key]}" / f"{names[key]}.png",
-            )
-            for key in manifest.keys
-        ]
-        _write_images(manifest, files, colour)
+        images = [partial / f"images{ends[key]}" / f"{names[key]}_0000.png" for key in manifest.keys]
+        labels = [partial / f"labels{ends[key]}" / f"{names[key]}.png" for key in manifest.keys]
+        _write_images(manifest, list(zip(images, labels, strict=True)), colour)
         if splits:
             _write_json(splits, partial / SPLITS)
         _write_json(_nnunet_index(manifest, names, plan, len(train), colour), partial / NNUNET_INDEX)
+    return folder
+
+
+def _nnunet_folder(out: Path, dataset_id: int, name: str) -> Path:
+    """The folder of the data set in `out`; raises SettingError if the number is invalid or another data set has it."""
+    if not 1 <= dataset_id <= 999:
+        raise SettingError(f"nnU-Net numbers data sets 1 to 999, not {dataset_id}; 500 and more are free for your own.")
+    identity = f"Dataset{dataset_id:03d}_"
+    folder = out / (identity + re.sub(r"[^A-Za-z0-9]+", "", name))
+    taken = [other for other in sorted(out.glob(f"{identity}*")) if other.name != folder.name]
+    if taken:
+        raise SettingError(
+            f"{taken[0]} has the number {dataset_id} already; nnU-Net needs one number per data set. Give another."
+        )
     return folder
 
 

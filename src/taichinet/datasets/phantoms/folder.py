@@ -29,8 +29,7 @@ def write_phantom_busi(
     malignant: int,
     normal: int,
     seed: int,
-    height: int = 192,
-    width: int = 256,
+    size: tuple[int, int] = (192, 256),
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write simulated images in the layout of BUSI.
@@ -44,8 +43,7 @@ def write_phantom_busi(
         malignant: Number of images with malignant lesions.
         normal: Number of images without a lesion.
         seed: Seed of all images.
-        height: Height of the images in pixels.
-        width: Width of the images in pixels.
+        size: Height and width of the images in pixels.
         on_progress: Called with the number of images written and the number of all images.
 
     Returns:
@@ -56,6 +54,7 @@ def write_phantom_busi(
         SettingError: A number is negative, or the size is not supported.
         StorageError: A file cannot be written.
     """
+    height, width = size
     check_size(height, width)
     counts: dict[Label, int] = {"benign": benign, "malignant": malignant, "normal": normal}
     wanted: dict[str, int] = {"benign": benign, "malignant": malignant, "normal": normal, "seed": seed}
