@@ -1,4 +1,6 @@
-"""Whether two runs are the same. All comparisons of runs are defined here:
+"""Whether two runs are the same.
+
+All comparisons of runs are defined here:
 
 - `run_identity`: same result, bit for bit: all inputs of a fold after decoding, stored in result.json and checkpoints.
 - `computation_key`: same computation, from the files and before any image is decoded; used to plan a grid.

@@ -131,14 +131,16 @@ _BUILT_IN = tuple(VARIATIONS)
 
 
 def list_recipes() -> tuple[str, ...]:
-    """Names of all recipes: `<scale>-` and taichinet, a baseline with or without variation, a row of Tables I to III,
-    or a faster variant of taichinet.
+    """Names of all recipes, SCALE-ROW.
+
+    A row is taichinet, a baseline with or without variation, a row of Tables I to III, or a faster variant of
+    taichinet.
     """
     return tuple(f"{scale}-{row}" for scale in SCALES for row in (FULL, *VARIATIONS))
 
 
 def get_recipe(name: str) -> Experiment:
-    """The recipe of that name; SettingError suggests the nearest."""
+    """The recipe of that name; raises SettingError with the closest name if it does not exist."""
     scale, _, row = name.partition("-")
     if scale not in SCALES or row not in (FULL, *VARIATIONS):
         registered = [row for row in VARIATIONS if row not in _BUILT_IN]

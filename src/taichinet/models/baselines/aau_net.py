@@ -1,5 +1,6 @@
-"""AAU-Net (Chen et al., "AAU-Net: An Adaptive Attention U-Net for Breast Lesions Segmentation in Ultrasound Images",
-TMI 2023).
+"""AAU-Net (Chen et al., TMI 2023).
+
+Paper: "AAU-Net: An Adaptive Attention U-Net for Breast Lesions Segmentation in Ultrasound Images".
 
 Certain: the hybrid adaptive attention module (HAAM), the only part that the authors released. Its parameter formula
 equals that of the released module. Inferred: how the modules are assembled. A U-Net stage has two convolutions and the

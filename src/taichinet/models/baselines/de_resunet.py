@@ -1,5 +1,6 @@
-"""DE-ResUnet, a two-dimensional port (Wu, Hu and Liu, "MR brain segmentation based on DE-ResUnet combining texture
-features and background knowledge", Biomedical Signal Processing and Control 2022).
+"""DE-ResUnet, a two-dimensional port (Wu, Hu and Liu, Biomedical Signal Processing and Control 2022).
+
+Paper: "MR brain segmentation based on DE-ResUnet combining texture features and background knowledge".
 
 Certain: the layers of the official network, which is three-dimensional and segments three brain tissues. Our port
 replaces every operator by its two-dimensional counterpart, has K = R + 1 classes, and computes the textures from the

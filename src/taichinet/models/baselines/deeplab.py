@@ -1,5 +1,7 @@
-"""DeepLabv3 (Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", arXiv 2017) and DeepLabv3+
-(Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation", ECCV 2018).
+"""DeepLabv3 (Chen et al., arXiv 2017) and DeepLabv3+ (Chen et al., ECCV 2018).
+
+Papers: "Rethinking Atrous Convolution for Semantic Image Segmentation" and "Encoder-Decoder with Atrous Separable
+Convolution for Semantic Image Segmentation".
 
 Certain: the structures. For DeepLabv3, the two common libraries agree; the auxiliary head of some libraries is omitted.
 DeepLabv3+ has the decoder of two 3x3 convolutions of its paper. Unknown: which network Table IV refers to. Its text has

@@ -1,5 +1,6 @@
-"""RF-Net (Wang, Liang and Zhang, "Residual Feedback Network for Breast Lesion Segmentation in Ultrasound Image",
-MICCAI 2021): the row "Wang et al." of Table IV.
+"""RF-Net (Wang, Liang and Zhang, MICCAI 2021): the row "Wang et al." of Table IV.
+
+Paper: "Residual Feedback Network for Breast Lesion Segmentation in Ultrasound Image".
 
 Certain: the structure, from the official code ("Reback v2"). A first pass predicts a segmentation and a residual map of
 its expected errors. The residual map weights the features of a second pass with the same weights, whose output is the

@@ -1,7 +1,6 @@
-"""X-Net, a reconstruction (Li et al., "X-Net: a dual encoding-decoding method in medical image segmentation",
-The Visual Computer 2021).
+"""X-Net, a reconstruction (Li et al., The Visual Computer 2021).
 
-The code is not public and only the abstract was available to us. From the abstract: two encoders for the same image, a
+Paper: "X-Net: a dual encoding-decoding method in medical image segmentation". The code is not public and only the abstract was available to us. From the abstract: two encoders for the same image, a
 convolutional (local) and a Transformer (global) encoder, merged through the skip connections; two decoders, one for the
 segmentation and a variational decoder that reconstructs the input, as a regulariser for small data sets. All widths,
 depths, scales of fusion and the latent size are our choice. Its scores are not those of the published network.
