@@ -1,9 +1,10 @@
 """X-Net, a reconstruction (Li et al., The Visual Computer 2021).
 
-Paper: "X-Net: a dual encoding-decoding method in medical image segmentation". The code is not public and only the abstract was available to us. From the abstract: two encoders for the same image, a
-convolutional (local) and a Transformer (global) encoder, merged through the skip connections; two decoders, one for the
-segmentation and a variational decoder that reconstructs the input, as a regulariser for small data sets. All widths,
-depths, scales of fusion and the latent size are our choice. Its scores are not those of the published network.
+Paper: "X-Net: a dual encoding-decoding method in medical image segmentation". The code is not public and only the
+abstract was available to us. From the abstract: two encoders for the same image, a convolutional (local) and a
+Transformer (global) encoder, merged through the skip connections; two decoders, one for the segmentation and a
+variational decoder that reconstructs the input, as a regulariser for small data sets. All widths, depths, scales of
+fusion and the latent size are our choice. Its scores are not those of the published network.
 
 At input resolutions other than 224 px, the position embedding is interpolated, and the input of the variational branch
 is pooled to 14 x 14. At 224 px, both operations are the identity.
