@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-fast check format clean
+.PHONY: demo test test-fast coverage check format clean
 
 demo: $(VENV)/.core
 	$(BIN)/taichinet demo
@@ -17,6 +17,9 @@ test: $(VENV)/.dev
 
 test-fast: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --fast
+
+coverage: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --cov=taichinet --cov-report=term-missing:skip-covered
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
