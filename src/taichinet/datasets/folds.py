@@ -298,13 +298,18 @@ def _assign(
         if size < count:
             raise FoldError(
                 f"Class '{name}' has {size} images, too few for {count} parts. "
-                "Ask for fewer folds, or a larger inner validation split (data.validation_share)."
+                "In `train` and `compare`, set data.folds to fewer folds, data.validation_share to a larger share, or "
+                "data.include_normal to false, e.g. --set data.folds=3. In `data export`, use --fold-count or "
+                "--no-normal."
             )
     group_of = {key: number for number, group in enumerate(groups) for key in group}
     names = np.array([group_of.get(key, len(groups) + i) for i, key in enumerate(keys)])
     if protocol != "paper":
         if len(set(names.tolist())) < count:
-            raise FoldError(f"Only {len(set(names.tolist()))} groups for {count} folds. Ask for fewer folds.")
+            raise FoldError(
+                f"Only {len(set(names.tolist()))} groups for {count} folds. Set fewer: --set data.folds=3, or "
+                "--fold-count 3 in `data export`."
+            )
         parts = StratifiedGroupKFold(count, shuffle=True, random_state=seed).split(keys, classes, names)
     else:
         parts = StratifiedKFold(count, shuffle=True, random_state=seed).split(keys, classes)

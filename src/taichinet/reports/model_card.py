@@ -59,7 +59,7 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
         for name in SCORES
     ]
     heading = f"Scores on the {lesion.images} lesion images of its test fold, which were not used in training"
-    note = Note("One fold and one seed. The mean over all folds is in docs/results.md of the project.")
+    note = Note("One fold and one seed: the table has no standard deviation over folds.")
     limits = (
         "A research tool, not a medical device: no diagnosis, no treatment decision. It was trained on "
         f"{result.dataset} only{'.' if experiment.data.include_normal else NO_NORMAL}"
