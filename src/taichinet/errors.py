@@ -1,4 +1,4 @@
-"""Every error a user can cause: it names the cause, the value and the way out, and sets the exit code."""
+"""Errors that a user can cause. The message names the cause, the value and the remedy; the class sets the exit code."""
 
 from __future__ import annotations
 
@@ -8,25 +8,30 @@ from difflib import get_close_matches
 
 
 class TaiChiNetError(Exception):
-    """Base of all errors that the user can mend; anything else that escapes is a defect of ours (exit code 1)."""
+    """Base class of all errors that a user can correct. Any other exception is a bug in taichinet (exit code 1)."""
 
     exit_code = 1
 
 
 class DataError(TaiChiNetError):
-    """A data set, image or mask that cannot be used. Carries every problem found, not only the first."""
+    """A data set, image or mask that cannot be used. Contains all problems, not only the first one."""
 
     exit_code = 3
 
     def __init__(self, summary: str, problems: Iterable[str] = ()) -> None:
-        """`summary` is one sentence with the remedy; each of `problems` names one file and what is wrong."""
+        """Create the error.
+
+        Args:
+            summary: One sentence with the remedy.
+            problems: One line per file, with the file and its fault.
+        """
         self.summary = summary
         self.problems = tuple(problems)
         super().__init__("\n  - ".join([summary, *self.problems]))
 
 
 class StorageError(DataError):
-    """A file that cannot be written: a full disk, a missing permission. What was there before is unchanged."""
+    """A file that cannot be written (full disk, missing permission). An earlier file is unchanged."""
 
 
 class SettingError(TaiChiNetError):
@@ -36,39 +41,47 @@ class SettingError(TaiChiNetError):
 
 
 class WeightsError(TaiChiNetError):
-    """A weights folder or checkpoint that is absent, torn, or made for another network."""
+    """A weights folder or checkpoint that is missing, damaged, or made for another network."""
 
     exit_code = 5
 
 
 class FoldError(TaiChiNetError):
-    """A fold file that does not fit the data, or a run whose test images took part in its preparation."""
+    """A fold file that does not match the data, or a run that used its test images in training or mining."""
 
     exit_code = 6
 
 
 class LockedError(FoldError):
-    """A folder that another process works in; after it has ended, the same command can be given again."""
+    """A folder that another process works in. Run the same command again after that process has ended."""
 
 
 class ProcessError(TaiChiNetError):
-    """One of several processes of a training that cannot find the others, or has lost them."""
+    """A process of a distributed training that cannot connect to the others, or lost its connection."""
 
     exit_code = 8
 
 
 class PartialFailureError(TaiChiNetError):
-    """Some of many inputs failed; the others were done and written."""
+    """Some of several inputs failed; the results of the others were written."""
 
     exit_code = 7
 
 
 def unknown_name(kind: str, value: str, known: Sequence[str], listing: str = "", near: int = 3) -> SettingError:
-    """The error for a name outside `known`, with the nearest match: `Unknown model 'unet+'. Did you mean 'unet'?`.
+    """The error for an unknown name, with the closest match: `Unknown model 'unet+'. Did you mean 'unet'?`.
 
-    `listing` says where the known names are listed, where there are too many: then the `near` nearest are named.
+    Args:
+        kind: What the name should be, e.g. "model".
+        value: The unknown name.
+        known: The known names.
+        listing: Where the known names are listed; by default, the message lists them.
+        near: Number of closest names in the message if `listing` is given.
+
+    Returns:
+        The error, to be raised by the caller.
     """
-    # Letters' case and hyphens are the usual slips: "U-Net" means unet, not x-net.
+    # Case and hyphens are ignored, so that "U-Net" matches unet and not x-net.
     plain = {re.sub(r"[-_ ]", "", name.lower()): name for name in reversed(known)}
     written = re.sub(r"[-_ ]", "", str(value).lower())
     close = [plain[match] for match in get_close_matches(written, plain, n=near, cutoff=0.5)]

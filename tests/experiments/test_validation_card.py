@@ -143,11 +143,11 @@ def test_the_result_hangs_on_the_seed_alone_not_on_the_order_of_rows(make: Any) 
 
 
 def test_worst_cases_are_lesion_images_lowest_dice_first_equal_ones_by_key(make: Any) -> None:
-    card = make(pictures={"d": b"png", "a": b"unused" * 2})
+    card = make(images={"d": b"png", "a": b"unused" * 2})
     assert [case.key for case in card.worst] == ["c", "d", "g", "b", "a"]
     assert [case.dice for case in card.worst] == [0.0, 0.0, 0.3, 0.6, 0.8]
-    assert card.worst[1].picture == b"png"
-    assert card.worst[0].picture is None
+    assert card.worst[1].image == b"png"
+    assert card.worst[0].image is None
     assert worst_keys(rows(), 2) == ("c", "d")
 
 
@@ -266,11 +266,11 @@ def test_phantoms_go_the_whole_way_from_folder_to_card(tmp_path: Path) -> None:
     confidences = ConfidenceKeeper(manifest.regions[0])
     scores = score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=confidences).rows
     worst = worst_keys(scores, 2)
-    pictures = case_images(worst, manifest, Predictor(LoadedWeights(network, WEIGHTS), FLOAT32_CPU))
-    extras = Extras(confidences=confidences.by_key, pictures=pictures)
+    images = case_images(worst, manifest, Predictor(LoadedWeights(network, WEIGHTS), FLOAT32_CPU))
+    extras = Extras(confidences=confidences.by_key, images=images)
     card = validation_card(scores, WEIGHTS, manifest, DATASET, extras, resamples=50)
     assert card.external
-    assert [case.key for case in card.worst if case.picture] == list(worst)
+    assert [case.key for case in card.worst if case.image] == list(worst)
     html = card_html(card)
     assert html.count('<img src="data:image/png') == 2  # the worst cases
     assert html.count("<svg") == 1  # the reliability diagram

@@ -24,7 +24,7 @@ def check(
 ) -> None:
     """Check files, masks, labels, near-duplicates, burnt-in marks, statistics, and leakage between folds.
 
-    The exit code is 0 whatever the check reports, and 3 if files cannot be read; the report is written in both cases.
+    The exit code is 0 for any findings, and 3 if files cannot be read. The report is written in both cases.
     """
     from taichinet.cli.printing import print_counts, print_data_report
     from taichinet.datasets.checks.check import without_folders

@@ -81,13 +81,13 @@ def _write_card(path: Path, evaluation: Evaluation) -> None:
     (scored,) = evaluation.networks
     rows = evaluation.scores
     rows = rows[rows["region"] == scored.manifest.regions[0]].reset_index(drop=True)
-    pictures = {}
+    images = {}
     if path.suffix.lower() != ".md" and len(scored.manifest.regions) == 1:
-        pictures = case_images(worst_keys(rows), scored.manifest, Predictor(scored.loaded, scored.device_config))
+        images = case_images(worst_keys(rows), scored.manifest, Predictor(scored.loaded, scored.device_config))
     extras = Extras(
         confidences=scored.confidences.by_key,
         internal=read_internal(scored.folder),
-        pictures=pictures,
+        images=images,
         note=evaluation.note,
     )
     card = validation_card(rows, scored.loaded.config, scored.manifest, find_dataset(scored.manifest.name), extras)

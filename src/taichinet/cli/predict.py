@@ -163,7 +163,7 @@ def _find_images(inputs: Sequence[Path], output: Path, recursive: bool) -> _Sele
     """Find the image files of `inputs`, each once; files of a folder are sorted by name.
 
     In folders, hidden files, other file types, masks and earlier predictions are skipped. A file that is given directly
-    is used whatever its name, unless it is the mask or an earlier prediction of another given file, as with
+    is used regardless of its name, unless it is the mask or an earlier prediction of another given file, as with
     `folder/*.png`.
     """
     if not inputs:

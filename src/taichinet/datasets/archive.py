@@ -41,7 +41,7 @@ class Member(zipfile.Path):
         """
         try:
             info = self.root.getinfo(self.at)
-            # zipfile decompresses a whole step at once, whatever size the header declares: keep the steps small.
+            # zipfile decompresses a whole step at once, even if the header declares another size: keep the steps small.
             step = 2**20 if info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) else 2**12
             content = bytearray()
             with self.root.open(info) as stream:

@@ -46,7 +46,7 @@ class FoldPlan:
             `official`: the split that the authors of the data set distribute, folds or fixed parts.
         seed: Seed of the draw.
         count: Number of folds.
-        groups: Groups of more than one image, whatever the protocol.
+        groups: Groups of more than one image, for every protocol.
         fold_of: Key -> fold in which the image is tested.
         validation: Validation set of an official split; empty if an inner split is drawn.
     """

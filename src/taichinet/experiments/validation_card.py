@@ -122,14 +122,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class WorstCase:
-    """One of the lesion images with the lowest Dice; `picture` is a PNG from `case_images`."""
+    """One of the lesion images with the lowest Dice; `image` is a PNG from `case_images`."""
 
     key: str
     label: str
     dice: float
     sensitivity: float
     precision: float
-    picture: bytes | None = None
+    image: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class Extras:
         confidences: By key, for calibration and detection.
         groups: Keys that are not independent (near-duplicates); patients are read from the manifest.
         internal: The result on the internal test images.
-        pictures: PNG files of the worst cases by key.
+        images: PNG files of the worst cases by key.
         note: Which images were excluded.
         made: Further facts as (name, value).
     """
@@ -206,7 +206,7 @@ class Extras:
     confidences: Mapping[str, ImageConfidence] = field(default_factory=dict)
     groups: Sequence[Sequence[str]] = ()
     internal: InternalResult | None = None
-    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    images: Mapping[str, bytes] = field(default_factory=dict)
     note: str = ""
     made: tuple[tuple[str, str], ...] = ()
 
@@ -260,7 +260,7 @@ def validation_card(
         internal_images=None if extras.internal is None else extras.internal.images,
         internal_grouped=extras.internal is not None and extras.internal.groups is not None,
         missed=int((lesion["dice"].fillna(0) == 0).sum()),
-        worst=tuple(_worst_case(rows, key, extras.pictures) for key in worst_keys(scores)),
+        worst=tuple(_worst_case(rows, key, extras.images) for key in worst_keys(scores)),
         commit=source_commit(),
         resamples=resamples,
         seed=seed,
@@ -390,12 +390,12 @@ def _comparison(lesion: pd.DataFrame, internal: InternalResult | None, boot: _Bo
     return tuple(compared)
 
 
-def _worst_case(rows: pd.DataFrame, key: str, pictures: Mapping[str, bytes]) -> WorstCase:
+def _worst_case(rows: pd.DataFrame, key: str, images: Mapping[str, bytes]) -> WorstCase:
     row = rows[rows["key"] == key].iloc[0]
     dice, sensitivity, precision = (
         0.0 if pd.isna(row[name]) else float(row[name]) for name in ("dice", "sensitivity", "precision")
     )
-    return WorstCase(key, str(row["label"]), dice, sensitivity, precision, pictures.get(key))
+    return WorstCase(key, str(row["label"]), dice, sensitivity, precision, images.get(key))
 
 
 def _origin(weights: WeightsConfig) -> Origin:

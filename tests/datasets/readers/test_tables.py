@@ -74,7 +74,7 @@ def test_a_short_row_is_filled_and_an_empty_one_passed_over(tmp_path: Path) -> N
     [
         ("", "is empty"),
         ("Image,Class\n1,Benign\n", "no column 'Type', only Image, Class"),
-        ("Image,Type,Type\n", "column 'Type' stands twice"),
+        ("Image,Type,Type\n", "column 'Type' occurs twice"),
         ("Image,Type\n1,Benign,cyst\n", "the row of '1' has more cells"),
         ('Image,Type\n"1,Benign\n', "no table of comma-separated values"),
     ],

@@ -1,4 +1,4 @@
-"""Fingerprint: what is kept of an image to find its near-duplicates, about 75 KB whatever its size.
+"""Fingerprint: the reduced data of an image for the search for near-duplicates, about 75 KB for any size.
 
 The images of a large data set do not fit into memory at their original resolution (10,000 of 500 x 600 need 3 GB).
 """

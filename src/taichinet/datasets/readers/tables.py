@@ -20,7 +20,7 @@ from taichinet.storage.documents import shortened
 LARGEST_TABLE = 2**24
 """Bytes of a table's file."""
 MOST_ROWS, MOST_COLUMNS = 20_000, 256
-"""A table within both takes less than 1 GiB, whatever its cells are."""
+"""A table within both limits takes less than 1 GiB of memory."""
 _CELLS_OF_XLSX = ("xl/worksheets/", "xl/sharedstrings.xml")
 _LARGEST_CELLS, _LARGEST_PART = 5 * 2**19, 2**18
 """Decompressed bytes of an .xlsx: of all members with cells, of which openpyxl reads 0.4 MiB/s or more; and of each
@@ -63,7 +63,7 @@ def read_rows(file: Traversable, columns: Sequence[str] = ()) -> list[dict[str, 
     names = cells[0]
     for name in names:
         if name and names.count(name) > 1:
-            raise DataError(f"{file}: column '{shortened(name)}' stands twice; keep one of them.")
+            raise DataError(f"{file}: column '{shortened(name)}' occurs twice. Keep one of them.")
     missing = [name for name in columns if name not in names]
     if missing:
         raise DataError(
@@ -197,7 +197,7 @@ def _sheet(file: Traversable) -> list[list[str]]:
         rows = _within_limits(map(_row_values, count(1), sheet.iter_rows()), file)
     except _TooLargeError:
         raise
-    except Exception as fault:  # openpyxl raises whatever zipfile and the XML parser raise
+    except Exception as fault:  # openpyxl passes on all exceptions of zipfile and the XML parser
         raise DataError(f"{file}: cannot be read as .xlsx ({fault}); copy it again, or save it as .csv.") from fault
     cells = [[_text(value) for value in row] for row in rows]
     if cells:  # a column without a name may have cells
@@ -209,7 +209,7 @@ def _refuse_slow(sizes: Mapping[str, int], file: Traversable) -> None:
     """Raise if the members of an .xlsx would take openpyxl more than some seconds."""
     cells = sum(size for name, size in sizes.items() if name.lower().startswith(_CELLS_OF_XLSX))
     others = max((size for name, size in sizes.items() if not name.lower().startswith(_CELLS_OF_XLSX)), default=0)
-    for what, size, limit in (("cells", cells, _LARGEST_CELLS), ("styles or pictures", others, _LARGEST_PART)):
+    for what, size, limit in (("cells", cells, _LARGEST_CELLS), ("styles or images", others, _LARGEST_PART)):
         if size > limit:
             raise _TooLargeError(
                 f"{file}: its {what} are {size / 2**20:.2f} MiB decompressed, the limit is {limit / 2**20:g} MiB; save "

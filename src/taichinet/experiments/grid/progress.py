@@ -59,7 +59,7 @@ class Progress:
         return [entry for entry in self.entries if entry.state == "failed"]
 
     def read_epochs(self) -> None:
-        """Update the running entries from their run folders, whatever machine they run on."""
+        """Update the running entries from their run folders, on any machine."""
         for entry in self.entries:
             if entry.state in RUNNING:
                 read_epoch(entry)

@@ -213,7 +213,7 @@ def _calibration(card: ValidationCard) -> Section | None:
 def _worst(card: ValidationCard) -> Section | None:
     if not card.worst:
         return None
-    images = tuple((f"{case.key}, Dice {case.dice:.3f}", case.picture) for case in card.worst if case.picture)
+    images = tuple((f"{case.key}, Dice {case.dice:.3f}", case.image) for case in card.worst if case.image)
     note = "The images with a lesion that have the lowest Dice."
     if images:
         note += (
