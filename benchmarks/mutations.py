@@ -106,7 +106,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "losses/auxiliary.py",
         "losses/test_auxiliary.py",
         ("(1 + settings.levels * len(further))", "(1 + len(further))"),
-        ("answer.detach().sigmoid()", "answer.sigmoid()"),
+        ("output.detach().sigmoid()", "output.sigmoid()"),
         ("- 1 - log_variance).mean() / 2", "- 1 - log_variance).sum(dim=1).mean() / 2"),
     ),
     *_in(

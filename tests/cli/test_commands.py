@@ -427,7 +427,7 @@ def test_a_network_is_trained_on_an_official_split_of_nested_regions(tmp_path: P
     assert config["options"]["num_classes"] == 2
     again = json.loads(run("evaluate", study, "--data", data, "--json"))
     assert again["summary"] == printed["summary"]
-    with pytest.raises(WeightsError, match=r"2 region\(s\), ddti has 1"):
+    with pytest.raises(WeightsError, match=r"2 region\(s\), but ddti has 1"):
         run("evaluate", study, "--data", f"ddti={make_fake_ddti(tmp_path / 'other')}")
 
 

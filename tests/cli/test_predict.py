@@ -495,7 +495,7 @@ def maps_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.png")}
 
 
-MANY = 36
+MANY = 60
 
 
 @pytest.fixture(scope="module")

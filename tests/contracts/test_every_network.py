@@ -37,7 +37,7 @@ def build(model: str, seed: int = 0, **options: object) -> nn.Module:
 
 
 @cache
-def untaught(model: str) -> nn.Module:
+def untrained(model: str) -> nn.Module:
     """In evaluation, for tests that change nothing in it."""
     return build(model).eval()
 
@@ -68,14 +68,14 @@ def learnable(model: str, count: int, seed: int) -> Batch:
     return discs(count, size=size, seed=seed).batch(torch.arange(count))
 
 
-def teacher_probability(model: str) -> tuple[nn.Module, list[float]]:
+def trained(model: str) -> tuple[nn.Module, list[float]]:
     """After twelve steps on discs, in evaluation, with the losses; random weights would only amplify rounding."""
     network = build(model).train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
             module.momentum = 0.5  # running statistics that keep up with twelve steps
     batch = learnable(model, 8, seed=0)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     losses = []
     for _ in range(12):
         loss = objective(network(batch.image), batch, "plain", ObjectiveSettings())
@@ -155,7 +155,7 @@ def test_outputs_have_the_inputs_size_and_a_channel_a_region(
 )
 def test_sizes_and_channels_that_do_not_fit_are_refused_with_the_way_out(model: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(SettingError, match=r"(Resize or pad|another in_channels)") as caught:
-        untaught(model)(torch.zeros(shape))
+        untrained(model)(torch.zeros(shape))
     assert all(str(side) in str(caught.value) for side in shape[-2:])
 
 
@@ -170,7 +170,7 @@ def test_each_image_is_judged_by_itself_in_evaluation(model: str) -> None:
         alone = network(images[:1]).lesion
     assert torch.equal(in_other_company[0], together[0])
     assert not torch.equal(in_other_company[1:], together[1:])
-    # Another batch size is summed in another order, which an untaught network of many layers amplifies.
+    # Another batch size is summed in another order, which an untrained network of many layers amplifies.
     torch.testing.assert_close(alone[0], together[0], rtol=0, atol=1e-3)
 
 
@@ -329,7 +329,7 @@ def test_a_network_of_two_paths_can_be_saved_and_loaded(tmp_path: Path) -> None:
 
 @every_network
 def test_a_network_learns_discs_in_twelve_steps_and_bf16_then_agrees_with_float32(model: str) -> None:
-    network, losses = teacher_probability(model)
+    network, losses = trained(model)
     assert losses[-1] < 0.9 * losses[0]
     image = learnable(model, 4, seed=1).image
     with torch.inference_mode():
@@ -470,7 +470,7 @@ def test_every_recipe_can_take_a_training_step(name: str) -> None:
     batch = nested_batch(regions=1, count=2)
     step = recipe.training.step(epoch=recipe.training.epochs - 1)
     before = [weight.detach().clone() for weight in network.parameters()]
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     loss = objective(network(batch.image), batch, step, recipe.objective)
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()

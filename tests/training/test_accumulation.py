@@ -95,7 +95,7 @@ def test_a_recipe_can_accumulate_and_validates_in_micro_batches(tmp_path: Any) -
 
 def test_micro_batches_of_one_image_are_refused() -> None:
     TrainingSettings(batch_size=8, accumulate=4)
-    with pytest.raises(ValidationError, match="take 4 at most"):
+    with pytest.raises(ValidationError, match="use at most 4"):
         TrainingSettings(batch_size=8, accumulate=5)
 
 
