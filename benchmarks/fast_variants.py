@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -86,8 +87,9 @@ def latencies(rounds: int) -> dict[str, dict[str, Any]]:
             network = device_config.place(as_used(recipe))
             image = torch.rand(1, recipe.channels, recipe.data.size, recipe.data.size)
             image = image.to(memory_format=device_config.memory_format)
-            calls[name] = lambda n=network, i=image: n(i)
-            options = network.settings.model_dump(exclude_defaults=True)
+            calls[name] = partial(network, image)
+            settings: Any = network.settings
+            options = settings.model_dump(exclude_defaults=True)
             cost = measure_complexity(recipe.model, recipe.data.size, **options)
             found[name][scale] = {"parameters": count_parameters(network), "gflops": round(cost.gflops, 2)}
         for name, seconds in seconds_in_turn(calls, rounds).items():

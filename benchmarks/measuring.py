@@ -117,7 +117,7 @@ def training_gflops(model: str, size: int, **options: object) -> float:
         prediction = network(torch.zeros(2, 1, size, size))
         outputs = [prediction.positive] + ([] if prediction.negative is None else [prediction.negative])
         sum(output.sum() for output in outputs).backward()
-    return counter.get_total_flops() / 2 / 1e9
+    return float(counter.get_total_flops() / 2 / 1e9)
 
 
 def record(path: Path | None, content: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +144,8 @@ def record(path: Path | None, content: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_record(path: Path) -> dict[str, Any]:
     """Read a record."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def _hardware(entry: Mapping[str, Any]) -> tuple[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +44,7 @@ EXAMPLES = dict(
         re.DOTALL,
     )
 )
-REGISTRIES = (
+REGISTRIES: tuple[dict[str, Any], ...] = (
     datasets.CATALOGUE,
     models.CATALOGUE,
     terms.TERMS,
@@ -72,10 +74,10 @@ def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exampl
     before = [dict(registry) for registry in REGISTRIES]
     yield Examples(folder)
     for name in EXAMPLES:
-        monkeypatch.delitem(importlib.sys.modules, name, raising=False)  # type: ignore[attr-defined]
+        monkeypatch.delitem(sys.modules, name, raising=False)
     for registry, content in zip(REGISTRIES, before, strict=True):
         registry.clear()
-        registry.update(content)  # type: ignore[arg-type]
+        registry.update(content)
 
 
 def test_there_is_an_example_of_every_registry() -> None:

@@ -107,7 +107,7 @@ def saved(folder: Path) -> list[Path]:
     grey = scene(23, 31)
     images = {mode: colour.convert("RGBA" if "A" in mode else "RGB").convert(mode) for mode in MODES}
     for kind, top in ((np.uint16, 257), (np.uint16, 16), (np.uint16, 1), (np.int32, 1), (np.int32, 2**20)):
-        images[f"{kind.__name__}-{top}"] = Image.fromarray(grey.astype(kind) * kind(top))
+        images[f"{kind.__name__}-{top}"] = Image.fromarray(np.multiply(grey, top, dtype=kind))
     images["negative"] = Image.fromarray(grey.astype(np.int32) - 90)
     images |= {f"float-{top}": Image.fromarray((grey * np.float32(top)).astype(np.float32)) for top in (1 / 255, 1, 9)}
     images["nan"] = Image.fromarray(np.full((4, 4), np.nan, dtype=np.float32))

@@ -5,6 +5,8 @@ Totals of parameters do not notice a skip that is dropped, a ReLU that is missin
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -12,6 +14,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from taichinet.models.upsampling import leave_upsampling_plain
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Parts:
@@ -39,8 +43,8 @@ class Parts:
 
     def norm(self, name: str | int, x: Tensor) -> Tensor:
         """BatchNorm in evaluation, of maps or of vectors."""
-        names = ("running_mean", "running_var", "weight", "bias")
-        return F.batch_norm(x, *(self.get(f"{name}.{what}") for what in names))
+        mean, variance = self.get(f"{name}.running_mean"), self.get(f"{name}.running_var")
+        return F.batch_norm(x, mean, variance, self.get(f"{name}.weight"), self.get(f"{name}.bias"))
 
     def linear(self, name: str, x: Tensor) -> Tensor:
         bias = self.get(f"{name}.bias") if self.has(f"{name}.bias") else None
@@ -98,13 +102,12 @@ class Parts:
         return self.conv(4, F.relu(self.conv(2, x)))
 
 
-def weathered(network: nn.Module, channels: int, size: int) -> nn.Module:
+def weathered(network: Network, channels: int, size: int) -> Network:
     """In evaluation, with nothing left at 0 or 1: biases and every normalisation's scale, shift and statistics."""
     generator = torch.Generator().manual_seed(17)
     for module in network.modules():
-        normal = isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d | nn.LayerNorm)
         with torch.no_grad():
-            if normal:
+            if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d | nn.LayerNorm):
                 module.weight.uniform_(0.5, 1.5, generator=generator)
             bias = getattr(module, "bias", None)
             if isinstance(bias, Tensor):
@@ -131,4 +134,4 @@ def gflops(network: nn.Module, channels: int) -> float:
     image = torch.zeros(1, channels, 224, 224)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(image)
-    return counter.get_total_flops() / 1e9
+    return float(counter.get_total_flops() / 1e9)

@@ -78,9 +78,10 @@ def _checked(target: Target, case: object, scratch: Path) -> Outcome:
     def said(fault: BaseException) -> str:
         return _without_paths(str(fault), scratch)
 
+    refusals: tuple[type[Exception], ...] = (TaiChiNetError, *target.refusals)
     try:
         target.check(scratch, case)  # type: ignore[arg-type]
-    except (TaiChiNetError, *target.refusals):
+    except refusals:
         return Outcome("refused")
     except WrongValueError as fault:
         generic = "".join(letter for letter in said(fault).partition(":")[0] if not letter.isdigit())

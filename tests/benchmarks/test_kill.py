@@ -51,9 +51,7 @@ def test_a_command_is_ended_and_its_traceback_is_a_finding(
     fault: str, code: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     popen = subprocess.Popen
-    monkeypatch.setattr(
-        kill.subprocess, "Popen", lambda words, **options: popen([sys.executable, "-c", code], **options)
-    )
+    monkeypatch.setattr(subprocess, "Popen", lambda words, **options: popen([sys.executable, "-c", code], **options))
     findings: list[str] = []
     trial = kill.Trial("predict", fault, 0.5)
 
@@ -66,9 +64,7 @@ def test_a_command_is_ended_and_its_traceback_is_a_finding(
 def test_a_process_that_outlives_its_command_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     popen = subprocess.Popen
     code = "import subprocess, time; subprocess.Popen(['sleep', '60']); time.sleep(60)"
-    monkeypatch.setattr(
-        kill.subprocess, "Popen", lambda words, **options: popen([sys.executable, "-c", code], **options)
-    )
+    monkeypatch.setattr(subprocess, "Popen", lambda words, **options: popen([sys.executable, "-c", code], **options))
     monkeypatch.setattr(kill, "SURVIVOR_SECONDS", 0.5)
     findings: list[str] = []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import profile_page  # noqa: E402
 import profile_training  # noqa: E402
 
 from taichinet.evaluation.uncertainty import Interval  # noqa: E402
+from taichinet.experiments import run as run_module  # noqa: E402
 from taichinet.experiments.recipes.catalogue import get_recipe  # noqa: E402
 from taichinet.training import fit as fit_module  # noqa: E402
 
@@ -46,7 +48,7 @@ def test_a_record_is_replaced_by_its_own_machine_and_by_no_other(
 
 def test_calls_are_timed_in_turn_and_the_first_round_does_not_count() -> None:
     heard: list[str] = []
-    seconds = measuring.seconds_in_turn({name: lambda n=name: heard.append(n) for name in "AB"}, rounds=2)
+    seconds = measuring.seconds_in_turn({name: partial(heard.append, name) for name in "AB"}, rounds=2)
     assert heard == ["A", "B"] * 3
     assert {name: len(values) for name, values in seconds.items()} == {"A": 2, "B": 2}
 
@@ -95,19 +97,26 @@ def test_the_stopwatch_gives_every_stage_its_own_time_and_leaves_no_trace(monkey
     def pass_time(seconds: float) -> None:
         now[0] += seconds
 
-    before = fit_module.train_epoch
-    run_module = profile_training.run_module
-    monkeypatch.setattr(run_module, "fit", lambda: (pass_time(1), fit_module.train_epoch(), pass_time(2)))
-    monkeypatch.setattr(fit_module, "train_epoch", lambda: pass_time(10))
-    fake = fit_module.train_epoch
+    runs: Any = run_module  # whose functions the fakes replace, with other arguments
+    fits: Any = fit_module
+
+    def fake_fit() -> None:
+        pass_time(1)
+        fits.train_epoch()
+        pass_time(2)
+
+    before = fits.train_epoch
+    monkeypatch.setattr(runs, "fit", fake_fit)
+    monkeypatch.setattr(fits, "train_epoch", lambda: pass_time(10))
+    fake = fits.train_epoch
     with profile_training.stopwatch() as (seconds, calls):
-        run_module.fit()  # type: ignore[call-arg]
-        run_module.fit()  # type: ignore[call-arg]
+        runs.fit()
+        runs.fit()
     assert seconds == {("training",): 6, ("training", "steps"): 20}
     assert calls == {("training",): 2, ("training", "steps"): 2}
-    assert fit_module.train_epoch is fake
+    assert fits.train_epoch is fake
     monkeypatch.undo()
-    assert fit_module.train_epoch is before
+    assert fits.train_epoch is before
 
 
 def test_a_run_is_carried_to_the_recipes_epochs_and_busis_images() -> None:

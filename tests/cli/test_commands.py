@@ -229,7 +229,7 @@ def test_changed_copies_of_training_images_are_left_out_where_the_run_has_their_
     changes = {"resized": (160, 120), "darkened": 0.7, "re-encoded": None}
     for number, (key, change) in enumerate(zip(copied, changes.values(), strict=True), start=1):
         image = Image.open(data / "benign" / f"{key}.png").convert("L")
-        mask = Image.open(data / "benign" / f"{key}_mask.png")
+        mask: Image.Image = Image.open(data / "benign" / f"{key}_mask.png")
         if isinstance(change, tuple):
             image, mask = image.resize(change), mask.resize(change, Image.Resampling.NEAREST)
         elif change is not None:

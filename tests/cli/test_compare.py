@@ -142,7 +142,8 @@ def test_on_a_terminal_the_last_table_tells_the_end(
 
 def test_calibrating_times_each_network_on_this_machine(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "cost.json"
-    big = {**TWO, "set": {**TINY, "options.width": 8, "data.size": 64, "training.epochs": 1000}}
+    settings: dict[str, object] = {**TINY, "options.width": 8, "data.size": 64, "training.epochs": 1000}
+    big = {**TWO, "set": settings}
     run("cost", write(tmp_path, big), "--data", data, "--calibrate", "--write", out, "--out", tmp_path)
     cost = json.loads(out.read_text())["this_machine"]
     assert cost["speed_from"].startswith("a training step of each network")

@@ -63,7 +63,18 @@ def test_an_export_tells_empty_masks_and_the_normal_images_that_it_leaves_out(tm
         "--no-normal": {"used": 8, "empty_mask": 0, "skipped": 4, "why": ["4 normal, not requested"]},
     }
     for option, counts in expected.items():
-        words = ("export", folder, "--format", form, "-o", tmp_path / option, "--fold-count", 2, option, "--json")
+        words: tuple[object, ...] = (
+            "export",
+            folder,
+            "--format",
+            form,
+            "-o",
+            tmp_path / option,
+            "--fold-count",
+            2,
+            option,
+            "--json",
+        )
         told = json.loads(run(*words))
         assert told["used_and_skipped"] == counts
         again = open_dataset(told["written"], include_normal=False)

@@ -17,12 +17,11 @@ import numpy as np
 import pytest
 import torch
 import typer
-from click.testing import Result
 from fakes.busi import make_fake_busi
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from taichinet.cli.predict import predict
 from taichinet.errors import DataError, LockedError, PartialFailureError, SettingError, WeightsError
@@ -556,8 +555,8 @@ def interrupted(
     with pytest.raises(KeyboardInterrupt):
         predict([scans], tmp_path / "out", weights)
     assert len(rows_in(tmp_path / "out")) == 8
-    asked.append(np.empty(0))  # so that no later batch is the second
-    asked.append(np.empty(0))
+    asked.append(np.empty(0, np.uint8))  # so that no later batch is the second
+    asked.append(np.empty(0, np.uint8))
     return tmp_path / "out", asked
 
 

@@ -84,7 +84,7 @@ def test_an_error_with_any_name_is_printed_in_any_encoding(
             command_line.main()
     for stream in streams:
         stream.flush()
-    printed, messages = (stream.buffer.getvalue() for stream in streams)  # type: ignore[attr-defined]
+    printed, messages = (stream.buffer.getvalue() for stream in streams)
     assert b"Traceback" not in messages
     assert ended.value.code == 3
     assert b"[/x]" in printed + messages

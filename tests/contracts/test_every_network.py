@@ -80,7 +80,7 @@ def trained(model: str) -> tuple[nn.Module, list[float]]:
     for _ in range(12):
         loss = objective(network(batch.image), batch, "plain", ObjectiveSettings())
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         losses.append(loss.item())
     return network.eval(), losses
@@ -197,7 +197,7 @@ def test_every_weight_learns_with_the_networks_own_terms_and_the_learning_strate
     batch = nested_batch()
     loss = objective(network(batch.image), batch, step, own_terms(model))
     assert torch.isfinite(loss)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     cancelled = cancelled_by_batch_norm(network)
     for name, weight in network.named_parameters():
         if not weight.requires_grad:
@@ -212,7 +212,7 @@ def test_the_common_loss_reaches_every_weight_that_a_recipe_builds(model: str) -
     recipe = get_recipe(f"cpu-{model}")
     network = build(model, **{**recipe.options, **NARROW.get(model, {})}).train()
     batch = nested_batch(regions=1)
-    objective(network(batch.image), batch, "plain", recipe.objective).backward()  # type: ignore[no-untyped-call]
+    objective(network(batch.image), batch, "plain", recipe.objective).backward()
     forgotten = [name for name, weight in network.named_parameters() if weight.requires_grad and weight.grad is None]
     assert forgotten == []
 
@@ -227,7 +227,7 @@ def test_any_network_can_have_a_second_path_that_learns_the_background(model: st
     assert prediction.negative_sees == "background"
     if prediction.levels:
         assert prediction.levels[-1] is prediction.positive
-    objective(prediction, batch, "hard", own_terms(model)).backward()  # type: ignore[no-untyped-call]
+    objective(prediction, batch, "hard", own_terms(model)).backward()
     assert prediction.negative.isfinite().all()
     forgotten = [name for name, weight in network.named_parameters() if weight.requires_grad and weight.grad is None]
     assert forgotten == []
@@ -237,7 +237,7 @@ def test_any_network_can_have_a_second_path_that_learns_the_background(model: st
     }
     assert learned == {"positive": True, "negative": True, "head": True}
     one = sum(weight.numel() for weight in build(model, num_classes=2).parameters())
-    assert sum(weight.numel() for weight in network.positive.parameters()) == one  # type: ignore[union-attr]
+    assert sum(weight.numel() for weight in network.get_submodule("positive").parameters()) == one
 
 
 def test_the_background_of_an_inner_region_holds_that_of_the_outer_one() -> None:
@@ -472,7 +472,7 @@ def test_every_recipe_can_take_a_training_step(name: str) -> None:
     before = [weight.detach().clone() for weight in network.parameters()]
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     loss = objective(network(batch.image), batch, step, recipe.objective)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
     assert torch.isfinite(loss)
     assert any(not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))

@@ -120,7 +120,7 @@ def test_a_name_that_occurs_twice_and_too_many_members_are_refused(
 
 
 def test_a_damaged_data_set_names_every_damaged_member(tmp_path: Path) -> None:
-    from tests.fakes.busi import make_fake_busi
+    from fakes.busi import make_fake_busi
 
     root = make_fake_busi(tmp_path / "busi", benign=2, malignant=2, normal=2)
     with zipfile.ZipFile(tmp_path / "busi.zip", "w", zipfile.ZIP_DEFLATED) as written:

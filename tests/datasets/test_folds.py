@@ -289,7 +289,7 @@ def test_a_real_reader_feeds_the_folds(tmp_path: Path) -> None:
 # ----------------------------------------------------------------------------------- patients, official splits
 
 
-def with_samples(manifest: Manifest, **of: Callable[[int, str], object]) -> Manifest:
+def with_samples(manifest: Manifest, **of: Callable[[int, str], Any]) -> Manifest:
     """`manifest` with fields of its samples set from their place and key."""
     samples = (
         replace(sample, **{name: value(i, sample.key) for name, value in of.items()})
@@ -355,6 +355,8 @@ WHOLE = {
     "fold_of": {"a": 0, "b": 0, "c": 1},
     "validation": [],
 }
+WRONG_FOLD_OF: tuple[object, ...] = ({"a": "0", "b": None}, {"a": 0.5}, {}, [], {"a": 0, "b": 2}, {"a": True})
+WRONG_GROUPS: tuple[object, ...] = ([1, 2], {}, "ab", [["a"], ["a"]], [["a", "a"]], [[None]], None)
 
 
 @pytest.mark.timeout(20)
@@ -363,8 +365,8 @@ WHOLE = {
     [
         *({"count": value} for value in (10**18, 2.5, "2", None, True, 0, -1, 1, 3)),
         *({"seed": value} for value in (float("nan"), -1, 10**30, "0", True)),
-        *({"fold_of": value} for value in ({"a": "0", "b": None}, {"a": 0.5}, {}, [], {"a": 0, "b": 2}, {"a": True})),
-        *({"groups": value} for value in ([1, 2], {}, "ab", [["a"], ["a"]], [["a", "a"]], [[None]], None)),
+        *({"fold_of": value} for value in WRONG_FOLD_OF),
+        *({"groups": value} for value in WRONG_GROUPS),
         *({"validation": value} for value in (["a"], ["a", "a"], "a", [1], None)),
         *({"protocol": value} for value in ("group", None, 1)),
         *({"dataset": value} for value in (None, 1, ["x"])),

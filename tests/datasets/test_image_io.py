@@ -8,6 +8,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,7 +104,8 @@ def test_a_grey_image_of_any_bit_depth_is_read_by_the_bits_that_it_uses(
 ) -> None:
     if suffix == "png" and shift > 8:
         pytest.skip("PNG holds 16 bits at most.")
-    Image.fromarray(RAMP.astype(np.uint16 if shift <= 8 else np.int32) << shift).save(tmp_path / f"a.{suffix}")
+    pixels = np.left_shift(RAMP, shift, dtype=np.uint16 if shift <= 8 else np.int32)
+    Image.fromarray(pixels).save(tmp_path / f"a.{suffix}")
     np.testing.assert_array_equal(read_grey(tmp_path / f"a.{suffix}"), RAMP)
 
 
@@ -423,7 +425,12 @@ def test_a_file_that_paints_two_regions_is_decoded_once_and_each_rule_is_kept(
     sample = Sample("a", "x", image, (Mask(label, 0, MaskRule(1, 1)), Mask(label, 1, MaskRule(2, 2))))
     decoded: list[str] = []
     decode = runner.decode
-    monkeypatch.setattr(runner, "decode", lambda source: decoded.append(source.name) or decode(source))
+
+    def spy(source: Any) -> Any:
+        decoded.append(source.name)
+        return decode(source)
+
+    monkeypatch.setattr(runner, "decode", spy)
     outer, inner = region_masks(sample, 2)
     assert decoded == ["label.png"]
     assert np.array_equal(outer, values > 0)

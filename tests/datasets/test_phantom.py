@@ -152,7 +152,7 @@ def test_an_image_does_not_depend_on_how_many_others_there_are(tmp_path: Path) -
 def test_an_identical_set_is_reused_and_a_damaged_one_mended(tmp_path: Path) -> None:
     def write() -> int:
         calls: list[int] = []
-        write_phantom_busi(tmp_path, 2, 1, 1, 0, 64, 64, on_progress=lambda done, _: calls.append(done))
+        write_phantom_busi(tmp_path, 2, 1, 1, 0, (64, 64), on_progress=lambda done, _: calls.append(done))
         return len(calls)
 
     assert write() == 4
@@ -169,16 +169,16 @@ def test_an_unfinished_set_is_written_anew(tmp_path: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_phantom_busi(tmp_path / "a", 2, 1, 0, 0, 64, 64, on_progress=stop)
-    write_phantom_busi(tmp_path / "a", 2, 1, 0, 0, 64, 64)
-    write_phantom_busi(tmp_path / "b", 2, 1, 0, 0, 64, 64)
+        write_phantom_busi(tmp_path / "a", 2, 1, 0, 0, (64, 64), on_progress=stop)
+    write_phantom_busi(tmp_path / "a", 2, 1, 0, 0, (64, 64))
+    write_phantom_busi(tmp_path / "b", 2, 1, 0, 0, (64, 64))
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
 
 
 def test_a_smaller_set_leaves_nothing_of_the_larger_behind_but_keeps_strangers_files(tmp_path: Path) -> None:
-    write_phantom_busi(tmp_path, 4, 1, 1, 0, 64, 64)
+    write_phantom_busi(tmp_path, 4, 1, 1, 0, (64, 64))
     (tmp_path / "benign" / "notes.txt").write_text("mine")
-    write_phantom_busi(tmp_path, 1, 1, 1, 0, 64, 64)
+    write_phantom_busi(tmp_path, 1, 1, 1, 0, (64, 64))
     names = {path.name for path in (tmp_path / "benign").iterdir()}
     assert names - {"benign (1)_mask_1.png"} == {"benign (1).png", "benign (1)_mask.png", "notes.txt"}
 
@@ -207,5 +207,5 @@ def test_wrong_settings_name_the_value(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="malignant=-1"):
         write_phantom_busi(tmp_path / "set", 1, -1, 1, 0)
     with pytest.raises(SettingError, match="20 x 20"):
-        write_phantom_busi(tmp_path / "set", 1, 1, 1, 0, 20, 20)
+        write_phantom_busi(tmp_path / "set", 1, 1, 1, 0, (20, 20))
     assert not (tmp_path / "set").exists()

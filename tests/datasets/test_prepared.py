@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,14 +51,12 @@ def test_the_cache_gives_what_decoding_gives_and_decodes_once(
 def test_other_settings_images_masks_and_classes_are_other_entries(busi: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     prepare(DATASET.read(busi), 32, 1, cache)
-    for count, change in enumerate(
-        (
-            lambda: prepare(DATASET.read(busi), 48, 1, cache),
-            lambda: prepare(DATASET.read(busi), 32, 3, cache),
-            lambda: prepare(DATASET.read(busi, include_normal=False), 32, 1, cache),
-        ),
-        start=2,
-    ):
+    changes: tuple[Callable[[], object], ...] = (
+        lambda: prepare(DATASET.read(busi), 48, 1, cache),
+        lambda: prepare(DATASET.read(busi), 32, 3, cache),
+        lambda: prepare(DATASET.read(busi, include_normal=False), 32, 1, cache),
+    )
+    for count, change in enumerate(changes, start=2):
         change()
         assert len(entries(cache)) == count
     mask = busi / "benign" / "benign (2)_mask.png"

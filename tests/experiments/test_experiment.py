@@ -52,9 +52,9 @@ def test_the_original_stays_as_it_was() -> None:
 
 def test_an_experiment_cannot_be_changed_in_place() -> None:
     with pytest.raises(ValidationError):
-        PAPER.name = "other"
+        PAPER.name = "other"  # type: ignore[misc]
     with pytest.raises(ValidationError):
-        PAPER.training.epochs = 1
+        PAPER.training.epochs = 1  # type: ignore[misc]
 
 
 def test_the_options_given_are_copied() -> None:

@@ -103,8 +103,8 @@ def assert_same_run(one: FoldResult, other: FoldResult) -> None:
     """Weights bit for bit, scores, history and result.json; times and the folder apart."""
     assert same_weights(*(load_weights(run.folder / "weights").network for run in (one, other)))
     pd.testing.assert_frame_equal(one.scores, other.scores)
-    histories = [pd.read_csv(run.folder / "history.csv").drop(columns="seconds") for run in (one, other)]
-    pd.testing.assert_frame_equal(*histories)
+    history, other_history = (pd.read_csv(run.folder / "history.csv").drop(columns="seconds") for run in (one, other))
+    pd.testing.assert_frame_equal(history, other_history)
     one_record, other_record = (run.record.model_dump(exclude=TIMES) for run in (one, other))
     assert one_record == other_record
     assert read_fold(one.folder).record == one.record

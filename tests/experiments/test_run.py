@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +38,8 @@ from taichinet.experiments.scoring import score_images
 from taichinet.experiments.study_data import StudyData
 from taichinet.models.weights import load_weights
 from taichinet.training.device import choose_device_config
-from taichinet.training.fit import TrainingData
+from taichinet.training.fit import TrainingData, fit
+from taichinet.training.loop import predict_batches
 
 UNET = vary(TINY, {"model": "unet", "training.strategy": "plain"})
 
@@ -126,7 +128,7 @@ def test_the_result_says_what_was_run_on_what_and_how_it_was_chosen(finished: Fo
     selection = written["selection"]
     history = pd.read_csv(finished.folder / "history.csv")
     assert selection["rule"] == "best-validation-dice"
-    best = history.loc[history["validation_dice"].idxmax()]
+    best = history.iloc[history["validation_dice"].argmax()]
     assert (selection["epoch"], selection["validation_dice"]) == (
         best["epoch"],
         pytest.approx(best["validation_dice"]),
@@ -197,7 +199,6 @@ def test_training_and_selection_get_their_own_images_and_never_the_test_images(
     image, lesion = study.data.image.clone(), study.data.lesion.clone()
     image[tested], lesion[tested] = 0, lesion[tested].flip(-1)
     given: list[TrainingData] = []
-    fit = run_module.fit
 
     def spy(network: Any, data: TrainingData, *more: Any) -> Any:
         given.append(data)
@@ -394,7 +395,7 @@ def test_scores_compare_at_network_size_and_with_the_mask_as_drawn(
     frame = score_images(Oracle(data.lesion), study.manifest, data, 3, FLOAT32_CPU).rows.set_index("key")
     assert list(frame.index) == list(data.keys)
     for row, sample in enumerate(study.manifest.samples):
-        scores = frame.loc[sample.key]
+        scores = frame.to_dict("index")[sample.key]
         truth = united_mask(sample)
         inside = int(data.lesion[row].sum())
         assert (scores["predicted_pixels"], scores["true_pixels"], scores["pixels"]) == (
@@ -420,15 +421,14 @@ def test_the_inference_time_is_the_networks_alone_and_not_misled_by_a_slow_start
 ) -> None:
     """By a clock that only the network moves: 8 s for the first batch of four, 2 s for every other one."""
     now = 0.0
-    predict = scoring.predict_batches
 
     def slow(network: Any, batches: list[Any], device_config: Any) -> list[Prediction]:
         nonlocal now
         now += 2.0 if now else 8.0
-        return predict(network, batches, device_config)
+        return predict_batches(network, batches, device_config)
 
     monkeypatch.setattr(scoring, "predict_batches", slow)
-    monkeypatch.setattr(scoring.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
     twelve = study.data.subset(study.data.keys[:12])
     monkeypatch.setattr(scoring, "BATCH_SIZE", 4)
     scored = score_images(Oracle(twelve.lesion), study.manifest, twelve, 0, FLOAT32_CPU)

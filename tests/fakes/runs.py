@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.experiments.records import FoldRecord
 
-Rows = Sequence[dict[str, object]]
+Rows = Sequence[Mapping[Any, object]]
 
 
 def recipe(name: str, /, **changes: object) -> Experiment:

@@ -17,7 +17,7 @@ from taichinet.inference.runtimes.runtime import Segmentation
 
 
 def segment(pixels: NDArray[np.uint8]) -> Segmentation:
-    return pixels > 127, pixels.astype(np.float32) / 255
+    return pixels > 127, pixels.astype(np.float32) / np.float32(255)
 
 
 def test_the_least_agreement_is_that_of_the_image_that_agrees_least(tmp_path: Path) -> None:

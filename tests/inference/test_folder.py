@@ -34,7 +34,7 @@ class Grey:
         self.threads.add(threading.get_ident())
         if len(images) > self.room:
             raise MemoryError("no room")
-        return Maps(lesion=images[:, 0].astype(np.float32) / 255, disagreement=None)
+        return Maps(lesion=images[:, 0].astype(np.float32) / np.float32(255), disagreement=None)
 
 
 def predict(folder: Path, runtime: Grey, count: int) -> list[Row]:

@@ -28,7 +28,7 @@ from taichinet.models.weights import LoadedWeights, WeightsConfig, load_weights,
 SIZE = 32
 
 
-def random_weights(model: str = "taichinet", **options: object) -> LoadedWeights:
+def random_weights(model: str = "taichinet", /, **options: object) -> LoadedWeights:
     torch.manual_seed(0)
     chosen = {**NARROW.get(model, {}), **options}
     return LoadedWeights(create_model(model, **chosen).eval(), WeightsConfig(model, chosen, SIZE))
@@ -67,11 +67,8 @@ def test_every_size_and_colour_comes_back_at_its_own_size(
     assert result.mask.shape == result.probability.shape == (height, width)
     assert result.disagreement is not None
     assert result.disagreement.shape == (height, width)
-    assert (result.mask.dtype, result.probability.dtype, result.disagreement.dtype) == (
-        np.bool_,
-        np.float32,
-        np.float32,
-    )
+    assert result.mask.dtype == np.bool_
+    assert result.probability.dtype == result.disagreement.dtype == np.float32
     for values in (result.probability, result.disagreement):
         assert values.min() >= 0
         assert values.max() <= 1

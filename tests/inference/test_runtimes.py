@@ -355,7 +355,8 @@ def test_a_record_of_any_damaged_form_is_one_error(tmp_path: Path) -> None:
     write_record(ParityRecord("onnx", "int8", "g", "d", "p", EXACT, 0.1, 0.2, 0.3, "e"), file)
     whole = json.loads(file.read_text())
     texts = ["[" * 100_000, "1" * 5000, "[]", "null", '{"parity": 3}', "\xff"]
-    texts += [json.dumps({**whole, key: value}) for key in whole for value in ([], {}, float("nan")) if key != "holds"]
+    wrong: tuple[object, ...] = ([], {}, float("nan"))
+    texts += [json.dumps({**whole, key: value}) for key in whole for value in wrong if key != "holds"]
     for text in texts:
         file.write_text(text, encoding="latin-1")
         with pytest.raises(WeightsError, match="taichinet export"):

@@ -82,7 +82,7 @@ def test_the_residual_map_is_asked_for_the_answers_error_which_learns_nothing_fr
     assert loss.item() == pytest.approx(
         float(-(error * np.log(chance) + (1 - error) * np.log(1 - chance)).mean()), 1e-5
     )
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     assert answer.grad is None
     assert residual.grad is not None
 

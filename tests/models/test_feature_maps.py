@@ -8,6 +8,7 @@ from helpers import tiny_network
 
 from taichinet.errors import SettingError
 from taichinet.models.taichinet.feature_maps import feature_maps
+from taichinet.models.taichinet.network import TaiChiNet
 
 IMAGE = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
 
@@ -15,7 +16,12 @@ IMAGE = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
 def test_the_maps_are_those_of_the_equations_written_out() -> None:
     network = tiny_network().eval()
     maps = feature_maps(network, IMAGE)
+    assert isinstance(network, TaiChiNet)
+    assert network.negative is not None
+    assert network.cross_attention is not None
     assert maps.negative is not None
+    assert maps.negative.attended is not None
+    assert maps.positive.attended is not None
     with torch.no_grad():
         *skips_n, deep_n = network.negative.encode(IMAGE)
         *skips_p, deep_p = network.positive.encode(IMAGE)
@@ -41,6 +47,7 @@ def test_listening_leaves_the_prediction_and_the_network_as_they_were() -> None:
         alone = network(IMAGE)
     heard = feature_maps(network, IMAGE).prediction
     assert torch.equal(heard.positive, alone.positive)
+    assert heard.negative is not None
     assert torch.equal(heard.negative, alone.negative)
     assert not any(module._forward_hooks for module in network.modules())
 

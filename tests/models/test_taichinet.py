@@ -25,7 +25,7 @@ from taichinet.models.taichinet.cross_attention import CrossAttention, channel_a
 from taichinet.models.taichinet.settings import TaiChiNetSettings
 from taichinet.models.weights import WeightsConfig, load_weights, save_weights
 
-BARE = {"cross_attention": False, "head": "none"}
+BARE: dict[str, Any] = {"cross_attention": False, "head": "none"}
 ONE_PATH = {**BARE, "second_path": False}
 TWO_PATHS = [
     {"cross_attention": attention, "head": head, "head_space": space, "mutual": mutual}
@@ -196,7 +196,7 @@ def head_of(order: str, space: str = "logit", mutual: str = "complementary") -> 
     head = ComplementaryHead(settings, settings.num_classes)
     with torch.no_grad():  # messages large enough to leave [0, 1]
         for refiner in (head.refine_n, head.refine_p):
-            refiner[2].weight.mul_(8)  # type: ignore[index]
+            refiner.get_parameter("2.weight").mul_(8)
     return head
 
 
@@ -239,7 +239,10 @@ def test_the_mlp_head_equals_equations_10_to_12_pixel_by_pixel(order: str, space
     head = head_of(order, space, mutual)
     logits_n, logits_p = (maps[:1, :, :3, :3] for maps in logit_maps())
     got_n, got_p = (torch.sigmoid(logits).detach() for logits in head(logits_n, logits_p))
-    heard = (lambda value: 1 - value) if mutual == "complementary" else (lambda value: value)
+
+    def heard(value: float) -> float:
+        return 1 - value if mutual == "complementary" else value
+
     for row, column in product(range(3), range(3)):
         n, p = float(logits_n[0, 0, row, column]), float(logits_p[0, 0, row, column])
         if order == "c":
@@ -304,8 +307,8 @@ def test_every_space_keeps_probabilities_within_0_and_1_and_logits_finite(space:
 def test_clamping_cuts_the_printed_sum_where_it_leaves_the_range() -> None:
     head = head_of("c", "clamp")
     with torch.no_grad():
-        head.refine_n[2].bias.fill_(5)  # type: ignore[index, union-attr]
-        head.refine_p[2].bias.fill_(-5)  # type: ignore[index, union-attr]
+        head.refine_n.get_parameter("2.bias").fill_(5)
+        head.refine_p.get_parameter("2.bias").fill_(-5)
     output_n, output_p = (torch.sigmoid(logits) for logits in head(*logit_maps()))
     assert torch.allclose(output_n, torch.tensor(1 - 1e-4), atol=1e-6)
     assert torch.allclose(output_p, torch.tensor(1e-4), atol=1e-6)
@@ -314,7 +317,7 @@ def test_clamping_cuts_the_printed_sum_where_it_leaves_the_range() -> None:
 def test_a_clamped_pixel_teaches_nothing_which_is_why_clamping_is_not_the_default() -> None:
     generous = head_of("c", "clamp")
     with torch.no_grad():
-        generous.refine_p[2].bias.fill_(50)  # type: ignore[index, union-attr]
+        generous.refine_p.get_parameter("2.bias").fill_(50)
     for head, learns in ((generous, False), (head_of("c", "logit"), True)):
         logits_n, logits_p = (maps.clone().requires_grad_() for maps in logit_maps())
         head(logits_n, logits_p)[1].sum().backward()
@@ -342,7 +345,7 @@ def test_the_second_path_starts_at_the_background_prior_only_where_it_learns_the
     """Otherwise nothing but the bias differs: the other weights are drawn as before."""
     for prior in (0.75, 0.9):
         network = tiny_network(background_prior=prior)
-        assert torch.allclose(torch.sigmoid(network.negative.output.bias), torch.tensor(prior))
+        assert torch.allclose(torch.sigmoid(network.get_parameter("negative.output.bias")), torch.tensor(prior))
     unbiased = tiny_network(background_prior=0.5).state_dict()
     for name, value in tiny_network().state_dict().items():
         assert torch.equal(value, unbiased[name]) == (name != "negative.output.bias")
@@ -501,7 +504,7 @@ def test_one_path_with_a_part_that_needs_two_is_refused(kept: dict[str, Any]) ->
 # ------------------------------------------------------------------------------------- precision and files
 
 
-def trained_a_little(model: str, **options: object) -> nn.Module:
+def trained_a_little(model: str, **options: Any) -> nn.Module:
     """With running statistics that are no longer 0 and 1."""
     network = tiny_network(model, **options).train()
     for _ in range(3):

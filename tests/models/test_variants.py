@@ -19,7 +19,7 @@ from taichinet.models.complexity import count_parameters, measure_complexity
 from taichinet.models.taichinet.cross_attention import CrossAttention, channel_attention
 from taichinet.models.taichinet.network import TaiChiNet, without_training_parts
 
-ONE_PATH = {"cross_attention": False, "head": "none", "second_path_at_inference": False}
+ONE_PATH: dict[str, Any] = {"cross_attention": False, "head": "none", "second_path_at_inference": False}
 SLIM: list[dict[str, Any]] = [
     {"shared_levels": 1},
     {"shared_levels": 4},
@@ -51,7 +51,7 @@ def test_every_weight_of_a_slimmed_network_learns(options: dict[str, Any]) -> No
     prediction = network(batch.image)
     assert prediction.negative is not None
     assert prediction.positive.shape == prediction.negative.shape == (3, 1, 32, 32)
-    objective(prediction, batch, "hard", ObjectiveSettings()).backward()  # type: ignore[no-untyped-call]
+    objective(prediction, batch, "hard", ObjectiveSettings()).backward()
     assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
 
 
@@ -65,7 +65,8 @@ def test_shared_levels_are_computed_once_and_read_by_both_paths(shared: int) -> 
     image = example()
     prediction = network(image)
     assert len(calls) == 5
-    features, below = [], image
+    features: list[Tensor] = []
+    below = image
     for number in range(5):  # the negative path written out: shared levels from the positive encoder, its own below
         level = network.positive.encoder[number] if number < shared else network.negative.encoder[number - shared]
         below = level(downsample(below) if features else below)

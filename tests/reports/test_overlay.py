@@ -52,8 +52,8 @@ def test_the_prediction_is_dashed_in_its_own_colour() -> None:
 
 
 def test_three_masks_show_three_colours() -> None:
-    masks = [np.roll(square(), shift, axis=1) for shift in (0, 8, 16)]
-    assert {TRUTH.colour, PREDICTION.colour, SECOND.colour} <= colours(overlay(GREY, *masks))
+    first, second, third = (np.roll(square(), shift, axis=1) for shift in (0, 8, 16))
+    assert {TRUTH.colour, PREDICTION.colour, SECOND.colour} <= colours(overlay(GREY, first, second, third))
 
 
 def test_the_strokes_differ_in_grey_too() -> None:

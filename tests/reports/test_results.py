@@ -83,7 +83,7 @@ def content(experiment: Experiment, folds_done: tuple[int, ...] = (0, 1, 2, 3, 4
 
 
 def write(folder: Path, summary: dict[str, Any]) -> Path:
-    path = folder / summary["experiment"]["name"] / summary["protocol"] / "summary.json"
+    path: Path = folder / summary["experiment"]["name"] / summary["protocol"] / "summary.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(summary), encoding="utf-8")
     return path
@@ -92,7 +92,8 @@ def write(folder: Path, summary: dict[str, Any]) -> Path:
 def tables(text: str) -> dict[str, list[dict[str, str]]]:
     """Rows of the table under each heading of the third level."""
     found: dict[str, list[dict[str, str]]] = {}
-    heading, head = "", []
+    heading = ""
+    head: list[str] = []
     for line in text.splitlines():
         if line.startswith("#"):
             heading, head = line.lstrip("# "), []

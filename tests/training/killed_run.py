@@ -10,6 +10,7 @@ import signal
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
@@ -38,7 +39,7 @@ def main(folder: Path, threads: int, death: str) -> None:
             die()
 
     if death == "while-saving-3":
-        torch.save = half_save
+        patch.object(torch, "save", half_save).start()
     train_tiny(folder, tiny_settings(), on_epoch=hear)
 
 

@@ -66,7 +66,12 @@ def test_the_optimiser_steps_once_a_batch_and_each_image_passes_once(monkeypatch
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     steps: list[int] = []
     take = optimizer.step
-    monkeypatch.setattr(optimizer, "step", lambda: (steps.append(len(seen)), take()))
+
+    def step() -> None:
+        steps.append(len(seen))
+        take()
+
+    monkeypatch.setattr(optimizer, "step", step)
     batches = [whole_batch(7), whole_batch(3)]
     train_epoch(network, batches, lambda p, b: objective(p, b, "hard", ObjectiveSettings()), optimizer, FLOAT32_CPU, 3)
     assert seen == [3, 2, 2, 3]  # never an image alone: BatchNorm has no variance of one

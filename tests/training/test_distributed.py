@@ -27,7 +27,7 @@ from taichinet.training.distributed.ranks import Ranks, current_ranks
 from taichinet.training.fit import epoch_batches, fit
 from training import two_ranks
 
-EXACT = {"rtol": 1e-12, "atol": 1e-12}
+EXACT: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
 SCRIPT = Path(two_ranks.__file__)
 
 

@@ -242,7 +242,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(value: f
 
 def test_an_epoch_of_training_equals_the_textbook_loop() -> None:
     data, settings = tiny_data(), tiny_settings()
-    ours, theirs = tiny_network(), tiny_network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    ours, theirs = tiny_network(), tiny_network().to(memory_format=torch.channels_last)
     ours = FLOAT32_CPU.place(ours)
 
     def loss_of(prediction: Prediction, batch: Batch) -> torch.Tensor:
@@ -257,7 +257,7 @@ def test_an_epoch_of_training_equals_the_textbook_loop() -> None:
     for batch in epoch_batches(data, settings, 0):
         optimizer.zero_grad()
         loss = loss_of(theirs(batch.image.to(memory_format=torch.channels_last)), batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         total += float(loss.detach()) * len(batch.image)
     assert mean == pytest.approx(total / 7)
@@ -283,7 +283,6 @@ def spoil_after(epoch: int, name: str, value: float, monkeypatch: pytest.MonkeyP
     """Overwrite a tensor of the network in the last step of `epoch`, after its last finite loss."""
     batches_of_epoch = fit_module.epoch_batches
     networks: list[nn.Module] = []
-    train_epoch = fit_module.train_epoch
 
     def remember(network: nn.Module, *rest: Any) -> float:
         networks[:] = [network]
@@ -334,8 +333,8 @@ def test_outputs_that_are_not_finite_are_not_selected_as_silence() -> None:
     normal = replace(data.validation, lesion=torch.zeros_like(data.validation.lesion))
     network = tiny_network()
     with torch.no_grad():
-        network.positive.decoder[-1][4].bias.fill_(10)  # type: ignore[union-attr, index]
-        network.positive.output.weight.fill_(3e38)  # type: ignore[union-attr]
+        network.get_parameter("positive.decoder.3.4.bias").fill_(10)
+        network.get_parameter("positive.output.weight").fill_(3e38)
     with pytest.raises(SettingError, match=r"output \(lesion\) has values that are not finite"):
         validation_dice(network, normal, 3, FLOAT32_CPU)
 
@@ -378,11 +377,10 @@ def test_the_printed_rate_is_constant_and_the_cosine_falls_to_a_hundredth() -> N
 
 def test_the_optimiser_gets_each_epochs_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
-    epoch_of_training = fit_module.train_epoch
 
     def spy(network: Any, batches: Any, loss: Any, optimizer: Any, *rest: Any) -> float:
         rates.extend(group["lr"] for group in optimizer.param_groups)
-        return epoch_of_training(network, batches, loss, optimizer, *rest)
+        return train_epoch(network, batches, loss, optimizer, *rest)
 
     monkeypatch.setattr(fit_module, "train_epoch", spy)
     settings = tiny_settings(schedule="cosine")

@@ -92,12 +92,17 @@ def new_norm(dimensions: int, momentum: float | None) -> nn.BatchNorm1d | nn.Bat
     return layer
 
 
+def gradient_of(values: Tensor) -> Tensor:
+    assert values.grad is not None
+    return values.grad
+
+
 def normalise(layer: nn.Module, values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Output and gradient of the values, for a loss that sees every value with its own weight."""
     values = values.clone().requires_grad_()
     output = layer(values)
     (output.square() * weights).sum().backward()
-    return output.detach(), values.grad  # type: ignore[return-value]
+    return output.detach(), gradient_of(values)
 
 
 def norm_across(ranks: Ranks, dimensions: int, momentum: float | None) -> dict[str, Tensor]:
@@ -109,7 +114,7 @@ def norm_across(ranks: Ranks, dimensions: int, momentum: float | None) -> dict[s
     for _ in range(2):
         across.zero_grad()
         output, gradient = normalise(across, values[rows], weights[rows])
-    found = {f"{name}-gradient": ranks.add(weight.grad.clone()) for name, weight in layer.named_parameters()}
+    found = {f"{name}-gradient": ranks.add(gradient_of(weight).clone()) for name, weight in layer.named_parameters()}
     found |= {"outputs": output, "input-gradients": gradient}
     across.is_padding = not ranks.is_main_process
     normalise(across, values, weights if ranks.is_main_process else 0 * weights)

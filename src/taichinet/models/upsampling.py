@@ -19,7 +19,7 @@ from torch.nn import functional as F
 FUSED_DTYPES = (torch.float32, torch.bfloat16)
 """Precisions with an optimised transposed convolution on the CPU; others use a slower kernel that unfolds its input."""
 
-HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+HAS_ONEDNN: bool = torch.backends.mkldnn.is_available()
 """Whether PyTorch was built with oneDNN. Without it, transposed convolutions unfold their input, which is slower."""
 
 _TAPS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))  # row k: the weights that are summed for tap k

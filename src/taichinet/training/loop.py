@@ -73,7 +73,7 @@ def train_epoch(
                 value = loss.item()
                 if not isfinite(value):
                     raise NotFiniteError(f"The loss became {value}")
-                (loss * (own.images / count)).backward()  # type: ignore[no-untyped-call]
+                (loss * (own.images / count)).backward()
                 total += value * own.images
             ranks.sum_gradients(network)
             optimizer.step()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -61,18 +62,16 @@ def faulty(folder: Path) -> Manifest:
         )
     ]
     samples.append(picture(folder, "painted", tissue(seed=10), label="normal"))
-    for number, (key, draw) in enumerate(
-        {
-            "crosses": lambda image: cross(image, 70, 90),
-            "dots": lambda image: dots(image, 60, 60),
-            "words": lambda image: word(image, "LTH", 120, 50),
-            "line": lambda image: upright_line(image, 130, 30, 110),
-            "corner": lambda image: word(image, "I", 2, 4, size=2),
-            "ruler": lambda image: ticks(image, 5, 24, count=6),
-            "frame": lambda image: image.__setitem__(slice(130, None), 0),
-        }.items(),
-        start=20,
-    ):
+    graphics: dict[str, Callable[[np.ndarray], object]] = {
+        "crosses": lambda image: cross(image, 70, 90),
+        "dots": lambda image: dots(image, 60, 60),
+        "words": lambda image: word(image, "LTH", 120, 50),
+        "line": lambda image: upright_line(image, 130, 30, 110),
+        "corner": lambda image: word(image, "I", 2, 4, size=2),
+        "ruler": lambda image: ticks(image, 5, 24, count=6),
+        "frame": lambda image: image.__setitem__(slice(130, None), 0),
+    }
+    for number, (key, draw) in enumerate(graphics.items(), start=20):
         image = tissue(seed=number)
         draw(image)
         samples.append(picture(folder, key, image))

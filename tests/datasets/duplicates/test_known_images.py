@@ -49,7 +49,7 @@ def test_changed_copies_are_near_and_unrelated_images_are_not(tmp_path: Path, pi
         tmp_path / "asked", {"same": pictures["2"], "darker": darker, "larger": larger, "a": pictures["7"]}
     )
     found = check_leaks(provenance, ImageDigests(asked), read_seen_thumbnails(provenance, tmp_path))
-    assert (found.known, found.near) == ({"same"}, {"darker", "larger"})
+    assert (found.known, found.near) == (frozenset({"same"}), frozenset({"darker", "larger"}))
     assert found.done == "compared by file bytes and decoded pixels; near-duplicates: 2 found by thumbnails"
 
 
@@ -76,4 +76,4 @@ def test_where_unrelated_images_have_equal_thumbnails_they_are_not_used(
     fundus = manifest(tmp_path / "images", {"0": pictures["0"]}, name="refuge")
     provenance = record_seen(fundus, tmp_path)
     found = check_leaks({}, ImageDigests(fundus), read_seen_thumbnails(provenance, tmp_path))
-    assert (found.near, found.by_thumbnails) == (set(), False)
+    assert (found.near, found.by_thumbnails) == (frozenset(), False)

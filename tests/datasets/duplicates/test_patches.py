@@ -16,7 +16,8 @@ from taichinet.datasets.duplicates.sketches import ProbeIndex, best_of_each
 
 def texture(seed: int, height: int = 180, width: int = 220) -> np.ndarray:
     field = gaussian_filter(np.random.default_rng(seed).standard_normal((height, width)), 6)
-    return np.clip(128 + 40 * field / field.std(), 0, 255).astype(np.uint8)
+    pixels: np.ndarray = np.clip(128 + 40 * field / field.std(), 0, 255)
+    return pixels.astype(np.uint8)
 
 
 @cache
@@ -24,7 +25,8 @@ def pictures(count: int = 14) -> tuple[np.ndarray, ...]:
     """Strangers, then crops of the first three."""
     natural = [texture(seed) for seed in range(count)]
     natural += [whole[20:160, 25:190] for whole in natural[:3]]
-    return tuple(take_fingerprint(picture).reduced for picture in natural)
+    reduced = [take_fingerprint(picture).reduced for picture in natural]
+    return tuple(image for image in reduced if image is not None)
 
 
 def searched_by_loops(reduced: tuple[np.ndarray, ...]) -> dict[tuple[int, int], float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -31,7 +32,8 @@ def scene(seed: int, height: int = 300, width: int = 380) -> np.ndarray:
     centre_y, centre_x = rng.uniform(0.3, 0.6) * height, rng.uniform(0.3, 0.7) * width
     radius_y, radius_x = rng.uniform(25, 50), rng.uniform(30, 70)
     blob = 1 / (1 + np.exp(6 * (1 - np.hypot((y - centre_y) / radius_y, (x - centre_x) / radius_x))))
-    return np.clip((layers + 0.5 * tissue) * (0.4 + speckle) * (0.25 + 0.75 * blob), 0, 255).astype(np.uint8)
+    scan: np.ndarray = np.clip((layers + 0.5 * tissue) * (0.4 + speckle) * (0.25 + 0.75 * blob), 0, 255)
+    return scan.astype(np.uint8)
 
 
 def rescaled(image: np.ndarray) -> np.ndarray:
@@ -59,7 +61,7 @@ def darkened(image: np.ndarray) -> np.ndarray:
     return (240 * (image / 255) ** 1.5).astype(np.uint8)
 
 
-COPIES = {
+COPIES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "identical": (np.copy, "identical"),
     "rescaled": (rescaled, "rescaled"),
     "cropped": (cropped, "cropped"),

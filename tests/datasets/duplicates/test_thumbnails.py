@@ -18,7 +18,8 @@ def rows(count: int, alike: float, seed: int = 0) -> np.ndarray:
     pictures = np.stack([alike * shared + gaussian_filter(rng.standard_normal((20, 20)), 2) for _ in range(count)])
     flat = pictures.reshape(count, -1) - pictures.reshape(count, -1).mean(axis=1, keepdims=True)
     flat[7] = 0  # a picture that shows nothing
-    return (flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+    unit: np.ndarray = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+    return unit.astype(np.float32)
 
 
 @pytest.mark.parametrize("alike", [1.0, 3.0, 20.0])  # the last: nearly all pairs, as in fundus pictures

@@ -202,7 +202,7 @@ def test_nnunet_finds_its_folders_labels_and_folds(tmp_path: Path) -> None:
             assert len({case_of[key] in split["val"] for key in group}) == 1
     for case in case_of.values():
         assert (folder / "imagesTr" / f"{case}_0000.png").is_file()
-        assert set(np.unique(Image.open(folder / "labelsTr" / f"{case}.png"))) <= {0, 1}
+        assert set(np.unique(np.asarray(Image.open(folder / "labelsTr" / f"{case}.png")))) <= {0, 1}
 
 
 def test_nnunet_trains_nested_regions_as_regions(tmp_path: Path) -> None:

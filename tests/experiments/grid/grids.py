@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.experiments.grid.cells import Grid, name_data, plan_grid
@@ -30,5 +31,5 @@ def suite(*recipes: str, test_on: tuple[str, ...] = (), **changes: object) -> Su
     return Suite.model_validate({"parts": [{"data": "busi", "recipes": recipes, "test_on": test_on}], **whole})
 
 
-def tiny_grid(data: Path, out: Path, *recipes: str, more: tuple[str, ...] = (), **changes: object) -> Grid:
+def tiny_grid(data: Path, out: Path, *recipes: str, more: tuple[str, ...] = (), **changes: Any) -> Grid:
     return plan_grid([suite(*recipes, **changes)], name_data([str(data), *more]), out)

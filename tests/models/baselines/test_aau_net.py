@@ -41,11 +41,20 @@ def test_each_assembly_has_the_sources_total(modules: int, up_convolution: bool,
         assert count(AAUNet(settings)) == total
 
 
+def first_convolution(block: nn.Module) -> nn.Conv2d:
+    convolution = next(block.children())
+    assert isinstance(convolution, nn.Conv2d)
+    return convolution
+
+
 def test_the_fusion_kernels_alternate() -> None:
     network = AAUNet(AAUNetSettings(width=2))
 
     def kernels(stages: nn.ModuleList) -> list[set[int]]:
-        return [{module.fuse[0].kernel_size[0] for module in stage} for stage in stages]  # type: ignore[union-attr]
+        return [
+            {first_convolution(module.get_submodule("fuse")).kernel_size[0] for module in stage.children()}
+            for stage in stages
+        ]
 
     assert kernels(network.encoder) == [{1}, {3}, {1}, {3}, {1}]
     assert kernels(network.decoder) == [{3}, {1}, {3}, {1}]
@@ -70,7 +79,7 @@ def test_the_module_chooses_between_its_views_and_does_not_end_with_a_relu() -> 
 
 def test_views_are_a_dilated_and_a_wide_one() -> None:
     channel = HybridAdaptiveAttention(1, 1, 1).channel
-    dilated, wide = channel.dilated[0], channel.wide[0]
+    dilated, wide = first_convolution(channel.dilated), first_convolution(channel.wide)
     assert (dilated.kernel_size, dilated.dilation) == ((3, 3), (3, 3))
     assert (wide.kernel_size, wide.dilation) == ((5, 5), (1, 1))
 

@@ -43,7 +43,9 @@ def test_no_side_map_starts_dead() -> None:
     network = DEResUNet(DEResUNetSettings(width=8))
     network(torch.rand(2, 1, 32, 32)).positive.sum().backward()
     for side in network.side_maps:
-        assert float(side.reduce.weight.grad.abs().max()) > 0  # type: ignore[union-attr]
+        gradient = side.get_parameter("reduce.weight").grad
+        assert gradient is not None
+        assert float(gradient.abs().max()) > 0
 
 
 def test_region_logits_are_those_of_the_summed_class_probabilities() -> None:

@@ -67,7 +67,7 @@ def test_the_backbones_stride_and_the_pyramids_dilations_go_together(
 ) -> None:
     deep = network.eval().encoder(torch.rand(1, 1, 64, 64))[-1]
     assert deep.shape == (1, 2048, 64 // stride, 64 // stride)
-    assert [view[0].dilation[0] for view in network.pyramid.views] == [1, *dilations]  # type: ignore[union-attr, index]
+    assert [view[0].dilation[0] for view in network.pyramid.views] == [1, *dilations]  # type: ignore[index]
 
 
 def test_the_pyramid_sees_five_views() -> None:

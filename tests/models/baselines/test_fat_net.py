@@ -18,8 +18,8 @@ from taichinet.models.baselines.fat_net import (
     FATNet,
     FATNetSettings,
     FeatureAdaptation,
-    SqueezeExcitation,
 )
+from taichinet.models.blocks import SqueezeExcitation
 
 
 def count(module: nn.Module) -> int:

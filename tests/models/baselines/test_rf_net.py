@@ -150,6 +150,7 @@ def test_the_network_equals_its_description_written_out(places: int, contrast: b
     with torch.no_grad():  # a map that says yes here and no there, also when it is pooled
         logits = network(image).feedback.residual
         network.residual.output.weight.mul_(10 / logits.std())
+        assert network.residual.output.bias is not None
         network.residual.output.bias.sub_(logits.median()).mul_(10 / logits.std())
     p = Parts(network.state_dict())
     with torch.no_grad():

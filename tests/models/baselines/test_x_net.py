@@ -27,8 +27,8 @@ def test_every_part_has_the_stated_size() -> None:
     transformer = network.transformer
     assert (count(transformer.patches), transformer.position.numel()) == (196_864, 50_176)
     assert (count(transformer.blocks), count(transformer.norm)) == (6_318_080, 512)
-    assert sum(count(fusion.adapt) for fusion in network.fusions) == 248_640  # type: ignore[arg-type]
-    assert sum(count(fusion.merge) for fusion in network.fusions) == 699_200  # type: ignore[arg-type]
+    assert sum(count(fusion.get_submodule("adapt")) for fusion in network.fusions) == 248_640
+    assert sum(count(fusion.get_submodule("merge")) for fusion in network.fusions) == 699_200
     assert (count(network.ups), count(network.decoder), count(network.output)) == (1_568_160, 2_352_960, 33)
     branch = network.variational
     assert branch is not None
@@ -84,7 +84,7 @@ def test_both_encoders_feed_every_fused_skip_but_the_one_of_full_size() -> None:
     with torch.no_grad():
         network.transformer.patches.weight.mul_(3)
     network(image)
-    own = [block[0].in_channels // 2 for block in network.decoder]  # type: ignore[index, operator]
+    own = [block[0].in_channels // 2 for block in network.decoder]  # type: ignore[index]
     changed = [not torch.equal(a[:, :n], b[:, :n]) for a, b, n in zip(before, inputs, own, strict=True)]
     assert changed == [True, True, True, False]
 

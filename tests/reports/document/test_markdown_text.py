@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.cards import card, group
@@ -57,7 +58,11 @@ def test_names_between_backticks_are_code_and_every_other_backtick_is_none(text:
 
 def test_the_reports_show_names_of_data_sets_labels_and_commits_as_text(tmp_path: Path) -> None:
     rows = [lesion_row(f"{HOSTILE} {i}", 0.5 + 0.02 * i, label=HOSTILE, fold=i % 5) for i in range(10)]
-    changes = {"commit": HOSTILE, "placement": HOSTILE, "machine": {"processor": HOSTILE, "torch": HOSTILE}}
+    changes: dict[str, Any] = {
+        "commit": HOSTILE,
+        "placement": HOSTILE,
+        "machine": {"processor": HOSTILE, "torch": HOSTILE},
+    }
     for name in ("short-unet", "short-taichinet"):
         folder = write_run(tmp_path / "runs", recipe(name), rows, dataset="folder", **changes)
         summary = (folder / "summary.json").read_text(encoding="utf-8")

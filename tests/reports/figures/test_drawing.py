@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 from fakes.random_runs import halves, make_fake_run
@@ -64,11 +65,11 @@ def test_every_panel_is_drawn_with_the_truth_in_red(number: int, sheets: dict[in
 
 @pytest.mark.parametrize("number", FIGURES)
 def test_no_text_is_small_cut_off_or_over_another(number: int, sheets: dict[int, Sheet]) -> None:
-    with layout.matplotlib.rc_context(layout.STYLE):
+    with matplotlib.rc_context(layout.STYLE):
         figure = draw(sheets[number])
         texts = list(every_text(figure))
         boxes = [text.get_window_extent() for text in texts]
-    assert min(text.get_fontsize() for text in texts) >= 7
+    assert min(float(text.get_fontsize()) for text in texts) >= 7
     width, height = figure.bbox.width, figure.bbox.height
     for text, box in zip(texts, boxes, strict=True):
         inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
@@ -86,7 +87,7 @@ def test_the_same_runs_give_the_same_bytes(source: Source, tmp_path: Path) -> No
 
 def test_the_strokes_are_told_apart_by_colour_blind_eyes_and_in_grey() -> None:
     red = np.array(layout.RED)
-    blue = np.array(layout.matplotlib.colors.to_rgb(layout.SKY_BLUE))
+    blue = np.array(matplotlib.colors.to_rgb(layout.SKY_BLUE))
     # Machado, Oliveira and Fernandes 2009, severity 1: protanopia, deuteranopia, tritanopia.
     eyes = (
         [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
@@ -98,7 +99,8 @@ def test_the_strokes_are_told_apart_by_colour_blind_eyes_and_in_grey() -> None:
         assert np.linalg.norm(seen[0] - seen[1]) > 0.5
     grey = np.array([0.2126, 0.7152, 0.0722])
     assert grey @ (blue - red) > 0.2
-    assert layout.DASHES != "solid"
+    dashes: object = layout.DASHES
+    assert dashes != "solid"
 
 
 def marking_nothing(network: nn.Module) -> None:
