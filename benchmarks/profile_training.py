@@ -67,7 +67,7 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
     (run_module, "score_images", "scoring"),
     (scoring_module, "predict_batches", "network"),
     (scoring_module, "score_mask", "overlap and surface distances"),
-    (Manifest, "region_masks", "decoding the masks as drawn"),
+    (Manifest, "region_masks", "decoding the masks at the original resolution"),
     (scoring_module, "resize_probability", "resizing to the image's size"),
     (run_module, "save_weights", "weights"),
 )

@@ -2,13 +2,13 @@
 
     python benchmarks/training_throughput.py -o results/benchmarks/training_throughput-MACHINE.json
 
-Every number format and memory layout that the machine computes natively trains the same weights on the same batches
-with the same loss, in turn, in one process, and the machine's matrix product is measured between them. They compute the
-network as it is written; ours merges upsampling with the convolution behind it, in the placement that training chooses
-by itself, and is charged with drawing and augmenting its batches, which the others are not: the comparison cannot
-flatter. `share_of_gemm_peak` is the written step's convolutions and products over what the machine's matrix product of
-the same number format would do in that time; merging does fewer. Peak memory is that of a process of its own for each
-batch size, null where less memory was free than it needs.
+The same weights are trained on the same batches with the same loss in every precision and memory layout that the
+machine supports natively, in turn in one process, with the matrix product of the machine measured in between. These
+variants compute the network as written. The training configuration fuses upsampling with the following convolution
+and includes drawing and augmenting its batches, so the comparison does not favour it. `share_of_gemm_peak` is the
+number of operations of the step as written, relative to what the matrix product of the same precision does in that
+time; fused upsampling needs fewer. The peak memory is that of a separate process per batch size, null if too little
+memory was free.
 """
 
 from __future__ import annotations

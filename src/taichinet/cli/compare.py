@@ -43,8 +43,8 @@ def compare(
     dry_run: Annotated[bool, typer.Option("--dry-run", hidden=True)] = False,
     calibrate: Annotated[bool, typer.Option("--calibrate", hidden=True)] = False,
     throughput: Annotated[Path | None, typer.Option(hidden=True)] = None,
-    gpu_tflops: Annotated[float, typer.Option(hidden=True)] = 100.0,
-    utilisation: Annotated[float, typer.Option(hidden=True)] = 0.4,
+    gpu_tflops: Annotated[float, typer.Option(min=0.1, hidden=True)] = 100.0,
+    utilisation: Annotated[float, typer.Option(min=0.01, max=1, hidden=True)] = 0.4,
     cost_file: Annotated[Path | None, typer.Option("--cost", hidden=True)] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`taichinet demo`: the complete pipeline on simulated phantoms, in at most four minutes on two cores."""
+"""`taichinet demo`: the complete pipeline on simulated phantoms, in about seven minutes on two cores."""
 
 from __future__ import annotations
 

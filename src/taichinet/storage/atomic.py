@@ -146,7 +146,10 @@ def remove_leftovers(folder: Path) -> None:
         folder: A folder that need not exist. Subfolders are searched as well.
     """
     for path in sorted(folder.rglob(f".*{TEMPORARY_SUFFIX}")):
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else _remove(path)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            _remove(path)
 
 
 def _remove(path: Path) -> None:
