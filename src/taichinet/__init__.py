@@ -12,6 +12,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from taichinet.version import __version__
+
 if TYPE_CHECKING:
     from taichinet.datasets.catalogue import register_dataset
     from taichinet.experiments.recipes.catalogue import register_recipe
@@ -22,10 +24,10 @@ if TYPE_CHECKING:
     from taichinet.models.taichinet.settings import TaiChiNetSettings
     from taichinet.reports.paper_tables.sections import register_report_section
 
-__version__ = "0.1.0"
 __all__ = [
     "TaiChiNet",
     "TaiChiNetSettings",
+    "__version__",
     "create_model",
     "list_models",
     "register_dataset",

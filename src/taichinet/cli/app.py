@@ -15,7 +15,6 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from taichinet import __version__
 from taichinet.cli.compare import compare
 from taichinet.cli.cost import cost
 from taichinet.cli.data import data_app
@@ -29,6 +28,7 @@ from taichinet.cli.predict import predict
 from taichinet.cli.report import report
 from taichinet.cli.train import train
 from taichinet.errors import TaiChiNetError
+from taichinet.version import __version__
 
 # Subcommands import their dependencies when they run, so that `taichinet --help` does not import torch.
 app = typer.Typer(

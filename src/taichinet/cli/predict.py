@@ -252,13 +252,13 @@ def _load_predictor(
     weights: Path | None, threshold: float | None, runtime: str, disagreement: bool, messages: Console
 ) -> tuple[Predictor, str]:
     """Return the predictor and a digest of all settings that affect its output."""
-    from taichinet import __version__
     from taichinet.inference.predictor import Predictor
     from taichinet.inference.runtimes.choose import open_runtime
     from taichinet.inference.shipped import shipped_weights
     from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
     from taichinet.storage.digest import digest_bytes, digest_file
     from taichinet.training.device import choose_device_config
+    from taichinet.version import __version__
 
     folder = weights or shipped_weights()
     loaded, device_config = load_weights(folder), choose_device_config()

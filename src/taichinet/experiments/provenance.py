@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-import taichinet
+from taichinet.version import __version__
 
 
 def describe_machine() -> dict[str, Any]:
@@ -25,7 +25,7 @@ def describe_machine() -> dict[str, Any]:
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "taichinet": taichinet.__version__,
+        "taichinet": __version__,
     }
 
 
@@ -36,7 +36,7 @@ def source_commit() -> str | None:
     The result is cached, since the checkout may change while the loaded code runs.
     """
     git = shutil.which("git")
-    here = Path(taichinet.__file__).parent
+    here = Path(__file__).parents[1]
     if git is None:
         return None
 

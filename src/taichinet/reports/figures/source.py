@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import taichinet
 from taichinet.datasets.catalogue import open_dataset, split_spec
 from taichinet.datasets.image_io import read_grey, read_rgb, resize_mask, united_mask
 from taichinet.datasets.manifest import Manifest, Sample
@@ -26,6 +25,7 @@ from taichinet.models.weights import load_weights
 from taichinet.reports.figures.runs import TrainedRun, take_together
 from taichinet.reports.figures.sheet import Panel
 from taichinet.training.device import choose_device_config
+from taichinet.version import __version__
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def provenance(sources: Sequence[Source], runs: Sequence[TrainedRun]) -> dict[st
             }
             for run in dict.fromkeys(runs)
         ],
-        "drawn_with": {"taichinet": taichinet.__version__, "commit": source_commit()},
+        "drawn_with": {"taichinet": __version__, "commit": source_commit()},
     }
 
 
