@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +114,16 @@ def tiny_settings(**changes: object) -> TrainingSettings:
     return TrainingSettings.model_validate(
         {"epochs": 4, "batch_size": 3, "learning_rate": 3e-3, "precision": "float32", **changes}
     )
+
+
+@contextmanager
+def default_interrupt() -> Iterator[None]:
+    """A process that is started inside receives Ctrl-C, also if the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child process inherits an ignored signal
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def same_weights(one: nn.Module, other: nn.Module) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from helpers import default_interrupt
 
 from cli.test_commands import TINY, run
 from taichinet.datasets.phantoms.folder import write_phantom_busi
@@ -41,8 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def started(*words: object) -> Iterator[subprocess.Popen[str]]:
     """A command in a process group of its own, as a shell starts it: that is what a terminal's Ctrl-C reaches."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child inherits that it is ignored
-    try:
+    with default_interrupt():
         process = subprocess.Popen(
             [str(word) for word in words],
             env=ENVIRONMENT,
@@ -51,8 +51,6 @@ def started(*words: object) -> Iterator[subprocess.Popen[str]]:
             text=True,
             start_new_session=True,
         )
-    finally:
-        signal.signal(signal.SIGINT, before)
     try:
         yield process
     finally:

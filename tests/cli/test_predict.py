@@ -18,6 +18,7 @@ import pytest
 import torch
 import typer
 from fakes.busi import make_fake_busi
+from helpers import default_interrupt
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -460,12 +461,13 @@ def test_numbers_are_no_formulas() -> None:
 
 
 def command(*arguments: object, **environment: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "taichinet", "predict", *map(os.fsencode, map(str, arguments))],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    with default_interrupt():
+        return subprocess.Popen(
+            [sys.executable, "-m", "taichinet", "predict", *map(os.fsencode, map(str, arguments))],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
 
 def test_any_name_can_be_printed(scans: Path, weights: Path, tmp_path: Path) -> None:
