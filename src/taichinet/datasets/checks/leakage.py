@@ -13,7 +13,6 @@ from taichinet.datasets.checks.finding import Finding, FindingKind, counted
 from taichinet.datasets.checks.strokes import BoolMap
 from taichinet.datasets.duplicates.search import DuplicateReport
 from taichinet.datasets.folds import NEVER_TESTED, FoldPlan
-from taichinet.datasets.image_io import united_mask
 from taichinet.datasets.manifest import Manifest
 
 AGREEING = 0.7  # Dice; two readers of one BUSI image reach more in four cases of five
@@ -57,7 +56,7 @@ def compare_masks(duplicates: DuplicateReport, manifest: Manifest) -> tuple[Mask
     for pair in duplicates.pairs:
         if pair.kind == "cropped":
             continue
-        dice = _dice(*(united_mask(samples[key], 0, manifest.files.mask) for key in (pair.first, pair.second)))
+        dice = _dice(*(manifest.files.united_mask(samples[key]) for key in (pair.first, pair.second)))
         if dice is not None:
             agreements.append(MaskAgreement(pair.first, pair.second, dice))
     return tuple(agreements)
