@@ -10,7 +10,7 @@ from pathlib import Path
 
 from taichinet.datasets.image_io import DecodedFiles
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.readers.layout import find_folder, is_text, open_top
+from taichinet.datasets.readers.layout import find_folder, open_top
 from taichinet.datasets.sample import Mask
 from taichinet.errors import DataError, SettingError
 
@@ -129,7 +129,9 @@ class Dataset:
         manifest = replace(self.list_samples(reading), files=files)
         problems = reading.problems
         for key in manifest.keys:
-            if not is_text(key):
+            try:
+                key.encode()
+            except UnicodeEncodeError:
                 problems.append(f"{root}: the name {key!r} is not valid UTF-8. Rename the file.")
         if verify:
             with ThreadPoolExecutor(max_workers=2) as pool:

@@ -43,17 +43,17 @@ def read_grey(source: Traversable) -> NDArray[np.uint8]:
     Raises:
         DataError: The file cannot be read.
     """
-    return np.array(_eight_bit(source).convert("L"))
+    return np.array(_read(runner.eight_bit, source).convert("L"))
 
 
 def read_rgb(source: Traversable) -> NDArray[np.uint8]:
     """Read an image file as colours: uint8 (H, W, 3), otherwise as `read_grey`."""
-    return np.array(_eight_bit(source).convert("RGB"))
+    return np.array(_read(runner.eight_bit, source).convert("RGB"))
 
 
 def read_grey_and_colour(source: Traversable) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """The results of `read_grey` and of `read_rgb` with one decoding; no colours if all channels are equal."""
-    image = _eight_bit(source)
+    image = _read(runner.eight_bit, source)
     if image.mode == "L":
         return np.array(image), None
     rgb = np.array(image)
@@ -396,11 +396,6 @@ def resize_image(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.uint8]:
     """Resize a mask, bool (H, W), to uint8 0 or 1 (size, size) by nearest neighbour."""
     return np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((size, size), Image.Resampling.NEAREST))
-
-
-def _eight_bit(source: Traversable) -> Image.Image:
-    """The decoded image, upright and opaque, in mode "L" or "RGB"."""
-    return _read(runner.eight_bit, source)
 
 
 def _read(by: Callable[[Traversable], _Result], source: Traversable) -> _Result:

@@ -113,12 +113,9 @@ def _find_split(kind: FindingKind, what: str, groups: Iterable[tuple[str, ...]],
     for group in groups:
         folds = _folds_of(group, plan)
         if len(folds) > 1:
-            where = "; ".join(f"{_fold_name(fold)} tests {', '.join(keys)}" for fold, keys in sorted(folds.items()))
+            names = {fold: "no fold" if fold == NEVER_TESTED else f"fold {fold}" for fold in folds}
+            where = "; ".join(f"{names[fold]} tests {', '.join(keys)}" for fold, keys in sorted(folds.items()))
             yield Finding(kind, group, f"{what} is split: {where}.", len(group))
-
-
-def _fold_name(fold: int) -> str:
-    return "no fold" if fold == NEVER_TESTED else f"fold {fold}"
 
 
 def _find_unrelated(plan: FoldPlan, manifest: Manifest) -> Iterator[Finding]:

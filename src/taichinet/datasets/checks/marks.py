@@ -24,8 +24,7 @@ from taichinet.datasets.checks.strokes import (
     around,
     box_around,
     bridged,
-    find_bars,
-    find_stems,
+    find_strokes,
     pieces_of,
 )
 
@@ -61,11 +60,11 @@ LIT_SHARE = 0.04  # share of a border's row that text and ticks may light
 def find_marks(grey: NDArray[np.uint8], rgb: NDArray[np.uint8] | None = None) -> dict[FindingKind, list[Box]]:
     """The boxes of all marks by kind, in `grey` (H, W) and, if the file has colour, `rgb` (H, W, 3), both 0..255."""
     boxes: dict[FindingKind, list[Box]] = {}
-    stems = find_stems(grey)
+    stems = find_strokes(grey, axis=1)
     if stems.sum() >= LEAST_DRAWN:  # most images have no mark: they are done here
         boxes["corner mark"] = find_corner_marks(stems)
         inside = _without(stems, boxes["corner mark"])
-        boxes["caliper"] = find_crosses(inside, find_bars(grey))
+        boxes["caliper"] = find_crosses(inside, find_strokes(grey, axis=0))
         boxes["dotted line"] = find_dotted_lines(stems)
         boxes["text"] = find_text(_without(inside, boxes["caliper"]))
         boxes["drawn line"] = find_lines(stems)

@@ -109,14 +109,6 @@ def check_size(height: int, width: int) -> None:
 
 
 @dataclass(frozen=True)
-class Outline:
-    """A closed curve: `inside` (H, W) bool; `edge_distance` (H, W) in edge softnesses, positive inside."""
-
-    inside: Mask
-    edge_distance: FloatMap
-
-
-@dataclass(frozen=True)
 class Kind:
     """How often a kind of lesion occurs in its class, and the ranges its appearance is drawn from."""
 
@@ -192,8 +184,10 @@ def add_look_alikes(rng: np.random.Generator, echo: FloatMap) -> FloatMap:
             roughness, share, flat, softness, drop = 0.05, (0.006, 0.04), (1.4, 3.0), 0.012, (4, 9)
         else:  # a vessel or duct: small, flat and nearly without echo
             roughness, share, flat, softness, drop = 0.08, (0.001, 0.005), (1.0, 5.0), 0.005, (10, 22)
-        oval = _place(rng, echo.shape, _rough_radius(rng, roughness, 4), rng.uniform(*share), flat, softness)
-        echo = echo - rng.uniform(*drop) * expit(oval.edge_distance)
+        _, edge_distance = _place(
+            rng, echo.shape, _rough_radius(rng, roughness, 4), rng.uniform(*share), flat, softness
+        )
+        echo = echo - rng.uniform(*drop) * expit(edge_distance)
     return echo
 
 
@@ -223,15 +217,15 @@ def add_lesion(
     softness = rng.uniform(*kind.edge_softness)
     keep_out = ndimage.binary_dilation(taken, EIGHT_NEIGHBOURS, iterations=5) if taken.any() else taken
     for _ in range(20):
-        outline = _place(rng, echo.shape, radius, share, kind.widths_to_heights, softness)
-        if not (outline.inside & keep_out).any():
+        inside, edge_distance = _place(rng, echo.shape, radius, share, kind.widths_to_heights, softness)
+        if not (inside & keep_out).any():
             break
     else:
         return echo, loss, taken
     height, width = echo.shape
     fray = rng.uniform(*kind.frayed) / softness * _smooth_field(rng, echo.shape, 0.025 * height, 0.03 * width)
-    soft = expit(outline.edge_distance + fray)
-    around = echo[outline.inside].mean()
+    soft = expit(edge_distance + fray)
+    around = echo[inside].mean()
     inner = around + rng.uniform(*kind.contrast) + rng.uniform(*kind.see_through) * (echo - around)
     inner += rng.uniform(*kind.grain) * _smooth_field(rng, echo.shape, 0.03 * height, 0.05 * width)
     halo = ndimage.gaussian_filter(soft, 0.02 * height) * (1 - soft)
@@ -244,7 +238,7 @@ def add_lesion(
     cast += rng.uniform(*kind.edge_shadow) * sides / sides.max()
     fading = 1 - 0.3 * np.linspace(0, 1, height)[:, None]
     loss = loss + fading * ndimage.gaussian_filter1d(cast, 0.012 * width, axis=1)
-    return echo, loss, taken | outline.inside
+    return echo, loss, taken | inside
 
 
 def _rough_radius(rng: np.random.Generator, roughness: float, orders: int) -> FloatMap:
@@ -274,8 +268,12 @@ def _place(
     share: float,
     widths_to_heights: Range,
     edge_softness: float,
-) -> Outline:
-    """The curve `radius` at a random place within the image, turned a little, covering `share` of it."""
+) -> tuple[Mask, FloatMap]:
+    """The curve `radius` at a random place within the image, turned a little, covering `share` of it.
+
+    Returns:
+        Its inside (H, W) and the distance from its edge (H, W) in edge softnesses, positive inside.
+    """
     height, width = shape
     stretch = np.sqrt(rng.uniform(*widths_to_heights))
     turn = np.deg2rad(rng.normal(0, 12))
@@ -297,7 +295,7 @@ def _place(
     pieces, count = ndimage.label(inside, EIGHT_NEIGHBOURS)
     if count > 1:  # tips of outgrowths thinner than a pixel
         inside = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
-    return Outline(inside, reach * size / (edge_softness * height))
+    return inside, reach * size / (edge_softness * height)
 
 
 def _smooth_field(rng: np.random.Generator, shape: tuple[int, ...], down: float, across: float) -> FloatMap:
