@@ -9,8 +9,9 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from taichinet.datasets.duplicates.fingerprint import best_of_each, take_fingerprint
-from taichinet.datasets.duplicates.patches import Candidates, ProbeIndex, find_shared_patches, search_view
+from taichinet.datasets.duplicates.fingerprint import take_fingerprint
+from taichinet.datasets.duplicates.patches import Candidates, find_shared_patches, search_view
+from taichinet.datasets.duplicates.sketches import ProbeIndex, best_of_each
 
 
 def texture(seed: int, height: int = 180, width: int = 220) -> np.ndarray:

@@ -17,7 +17,7 @@ from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.dataset import DuplicateThresholds
 from taichinet.datasets.duplicates.fingerprint import take_fingerprint
 from taichinet.datasets.duplicates.search import DuplicateReport, manifest_duplicates, match_fingerprints
-from taichinet.errors import SettingError
+from taichinet.errors import DataError, SettingError
 
 BUSI = Path(os.environ.get("TAICHINET_DATA", ""), "Dataset_BUSI_with_GT")
 DDTI = Path(os.environ.get("TAICHINET_DATA", ""), "DDTI")
@@ -75,7 +75,7 @@ COPIES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
 
 
 def find_near_duplicates(images: Mapping[str, np.ndarray]) -> DuplicateReport:
-    return match_fingerprints({key: take_fingerprint(image) for key, image in images.items()})
+    return match_fingerprints({key: take_fingerprint(image, key) for key, image in images.items()})
 
 
 def strangers(count: int = 8) -> dict[str, np.ndarray]:
@@ -167,6 +167,11 @@ def test_the_input_is_left_as_it_was() -> None:
 def test_no_picture_and_one_picture_have_no_duplicates() -> None:
     assert find_near_duplicates({}) == DuplicateReport((), ())
     assert find_near_duplicates({"only": scene(0)}) == DuplicateReport((), ())
+
+
+def test_a_colour_picture_is_refused_by_its_key() -> None:
+    with pytest.raises(DataError, match="benign 7: uint8 of shape"):
+        find_near_duplicates({"benign 7": np.zeros((5, 5, 3), np.uint8)})
 
 
 @pytest.mark.parametrize("correlation", [0.1, 1.5])

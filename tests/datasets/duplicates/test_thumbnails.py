@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from taichinet.datasets.duplicates.fingerprint import similar_thumbnails
+from taichinet.datasets.duplicates.sketches import similar_thumbnails
 
 
 def rows(count: int, alike: float, seed: int = 0) -> np.ndarray:

@@ -194,7 +194,7 @@ def _examine(sample: Sample, manifest: Manifest, in_colour: bool = False) -> _Ex
         lesion = np.logical_or.reduce(outer) if outer else None
     findings += _check_graphics(sample.key, grey, None if in_colour else rgb)
     facts = measure(sample.key, sample.label, grey, lesion)
-    return _Examined(sample.key, tuple(findings), facts, take_fingerprint(grey))
+    return _Examined(sample.key, tuple(findings), facts, take_fingerprint(grey, sample.key))
 
 
 def _check_graphics(key: str, grey: NDArray[np.uint8], rgb: NDArray[np.uint8] | None) -> list[Finding]:

@@ -16,8 +16,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from taichinet.datasets.duplicates.fingerprint import FloatArray, similar_thumbnails
+from taichinet.datasets.duplicates.fingerprint import FloatArray
 from taichinet.datasets.duplicates.search import duplicate_thresholds
+from taichinet.datasets.duplicates.sketches import similar_thumbnails
 from taichinet.datasets.manifest import Manifest
 from taichinet.storage.digest import digest_tensors
 from taichinet.storage.tensors import write_tensors

@@ -16,7 +16,8 @@ import numpy as np
 from taichinet.datasets.catalogue import CATALOGUE
 from taichinet.datasets.dataset import ULTRASOUND, DuplicateThresholds
 from taichinet.datasets.duplicates.alignment import Alignment, align_crops
-from taichinet.datasets.duplicates.fingerprint import Fingerprint, similar_thumbnails
+from taichinet.datasets.duplicates.fingerprint import Fingerprint
+from taichinet.datasets.duplicates.sketches import similar_thumbnails
 from taichinet.datasets.manifest import Manifest
 from taichinet.groups import join_groups
 
