@@ -1,4 +1,4 @@
-"""Which of many vectors correlate: patches with windows, without all products, and thumbnails with each other.
+"""Which of many vectors correlate: patches with windows, and thumbnails with each other, without all products.
 
 The bound: rotate the vectors so that their variance comes first, and keep the first numbers and the norm of the rest.
 For rows p, w the product of such sketches, p1·w1 + |p2| |w2|, is never below p·w (Cauchy and Schwarz). Pairs that it
@@ -25,8 +25,10 @@ FILED_UNDER = 8  # cells that contain one patch
 ROUNDS = 4  # of k-means; more move no patch that matters
 WINDOWS_AT_ONCE = 256  # by some thousand patches: the products stay in the processor's cache
 PRODUCTS_AT_ONCE = 2**19
+THUMBNAIL_DIRECTIONS = 48  # numbers kept of a thumbnail
+SAMPLED = 256  # thumbnails from which the directions of a sketch are found
 ROWS_AT_ONCE = 256
-CROWDED = 0.02  # share of a block's pairs from which on a product per pair needs more memory than the block
+CROWDED = 0.02  # share of a block's pairs from which on one whole product is faster than one a pair
 
 
 @dataclass(frozen=True)
@@ -152,17 +154,28 @@ def _blocks(rows: FloatArray, least: float) -> Iterator[tuple[IntArray, IntArray
     """(row, other row, correlation) of all that correlate at `least`, each pair from both sides, a block at a time."""
     if len(rows) < 2:
         return
+    sketches = _sketches(rows)
     for begin in range(0, len(rows), ROWS_AT_ONCE):
         part = slice(begin, begin + ROWS_AT_ONCE)
-        product = rows[part] @ rows.T
-        first, second = np.divmod(np.flatnonzero(product >= least - SLACK), len(rows))
-        if len(first) > CROWDED * product.size:
-            score = product[first, second]
+        bound = sketches[part] @ sketches.T
+        first, second = np.divmod(np.flatnonzero(bound >= least - SLACK), len(rows))
+        if len(first) > CROWDED * bound.size:
+            score = (rows[part] @ rows.T)[first, second]
         else:
             score = np.einsum("nd,nd->n", rows[begin + first], rows[second])
         first = first + begin
         chosen = (score >= least) & (first != second)
         yield first[chosen], second[chosen], score[chosen]
+
+
+def _sketches(rows: FloatArray) -> FloatArray:
+    """`rows` (N, D) in their main directions, and the norm of the rest: (N, K + 1)."""
+    sample = rows[np.arange(min(SAMPLED, len(rows))) * len(rows) // min(SAMPLED, len(rows))]
+    _, _, directions = np.linalg.svd(sample, full_matrices=False)
+    leading = rows @ directions[:THUMBNAIL_DIRECTIONS].T
+    rest = (rows * rows).sum(axis=1) - (leading * leading).sum(axis=1)
+    sketches: FloatArray = np.column_stack([leading, np.sqrt(np.maximum(rest, 0))]).astype(np.float32)
+    return sketches
 
 
 def best_of_each(owner: IntArray, score: FloatArray, most: int) -> IntArray:
