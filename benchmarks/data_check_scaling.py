@@ -32,8 +32,7 @@ from PIL import Image
 
 from taichinet.datasets.checks.check import DataReport, check_dataset
 from taichinet.datasets.manifest import Manifest, Mask, Sample
-from taichinet.datasets.phantoms.anatomy import LABELS, Label
-from taichinet.datasets.phantoms.phantom import make_phantom
+from taichinet.datasets.phantoms.phantom import LABELS, Label, make_phantom
 from taichinet.experiments.provenance import describe_machine, source_commit
 
 SIZES = (1250, 2500, 5000, 10000)

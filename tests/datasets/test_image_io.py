@@ -16,22 +16,25 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
 from taichinet import runner
-from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.image_io import (
+    DecodedFiles,
     read_grey,
     read_header,
-    read_mask,
     read_rgb,
     region_masks,
     united_mask,
 )
-from taichinet.datasets.manifest import Mask, MaskRule, Sample
+from taichinet.datasets.manifest import BRIGHT, Mask, MaskRule, Sample
 from taichinet.errors import DataError
 
 HEIGHT, WIDTH = 12, 17
 RAMP = np.linspace(0, 255, HEIGHT * WIDTH).round().astype(np.uint8).reshape(HEIGHT, WIDTH)
 LESION = np.zeros((HEIGHT, WIDTH), dtype=bool)
 LESION[3:7, 4:13] = True
+
+
+def read_mask(file: Path, rule: MaskRule = BRIGHT) -> NDArray[np.bool_]:
+    return DecodedFiles().mask(Mask(file, rule=rule))
 
 
 def grey_file(folder: Path, mode: str) -> Path:
@@ -438,5 +441,5 @@ def test_a_file_that_paints_two_regions_is_decoded_once_and_each_rule_is_kept(
     files = DecodedFiles()
     assert files.problems_in(image, sample.masks) == []
     assert decoded == ["label.png", "image.png", "label.png"]
-    assert np.array_equal(region_masks(sample, 2, files.mask, files.header), [outer, inner])
+    assert np.array_equal(files.region_masks(sample, 2), [outer, inner])
     assert len(decoded) == 3

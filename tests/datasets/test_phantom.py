@@ -11,9 +11,8 @@ from PIL import Image
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
-from taichinet.datasets.phantoms.anatomy import LABELS, Label
 from taichinet.datasets.phantoms.folder import MARKER, write_phantom_busi
-from taichinet.datasets.phantoms.phantom import Phantom, log_compress, make_phantom, speckle_envelope
+from taichinet.datasets.phantoms.phantom import LABELS, Label, Phantom, log_compress, make_phantom, speckle_envelope
 from taichinet.errors import DataError, SettingError
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from taichinet.datasets.dataset import Dataset
-from taichinet.datasets.decoded import DecodedFiles
+from taichinet.datasets.image_io import DecodedFiles
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.readers import breast, bus_bra, bus_uclm, busi, folder, fundus, monai, nnunet, paired, tn3k
 from taichinet.datasets.readers.layout import find_folder, open_top
@@ -118,7 +117,7 @@ def recognise(root: Path) -> Dataset:
     alike = [entry for entry in CATALOGUE.values() if find_folder(top, entry.folders, entry.recognises) is not None]
     likely = [entry for entry in alike if not entry.fallback] or alike
     if len(likely) > 1:
-        names = _folder_names(root, top)
+        names = {root.resolve().name.lower(), root.stem.lower(), *(entry.name.lower() for entry in top.iterdir())}
         likely = [entry for entry in likely if names & {folder.lower() for folder in entry.folders}] or likely
     if not likely:
         raise DataError(f"{root} has the layout of no known data set ({', '.join(list_datasets())}). {_REMEDY}")
@@ -150,9 +149,3 @@ def open_dataset(
     """
     dataset, path = split_spec(spec)
     return dataset.read(path, include_normal, verify, files)
-
-
-def _folder_names(root: Path, top: Traversable) -> set[str]:
-    """The names by which `root` may be known: its own, and those of the folders in it."""
-    inside = top.iterdir() if top.is_dir() else ()
-    return {root.resolve().name.lower(), root.stem.lower(), *(entry.name.lower() for entry in inside)}

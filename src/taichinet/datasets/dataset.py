@@ -8,19 +8,24 @@ from dataclasses import dataclass, field, replace
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from taichinet.datasets.decoded import DecodedFiles
+from taichinet.datasets.image_io import DecodedFiles
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.readers.layout import find_folder, is_text, open_top
+from taichinet.datasets.readers.layout import find_folder, open_top
 from taichinet.datasets.sample import Mask
-from taichinet.errors import DataError
+from taichinet.errors import DataError, SettingError
 
 
 @dataclass(frozen=True)
 class DuplicateThresholds:
-    """Correlations from which two images count as near-duplicates: of thumbnails, and of aligned fine detail."""
+    """Correlations, 0.3 to 1, from which two images are near-duplicates: of thumbnails, and of aligned fine detail."""
 
     thumbnail: float = 0.98
     detail: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not 0.3 <= value <= 1:
+                raise SettingError(f"{name} = {value}, but it must be in 0.3 to 1; lower values join different scenes.")
 
 
 ULTRASOUND = DuplicateThresholds()
@@ -124,7 +129,9 @@ class Dataset:
         manifest = replace(self.list_samples(reading), files=files)
         problems = reading.problems
         for key in manifest.keys:
-            if not is_text(key):
+            try:
+                key.encode()
+            except UnicodeEncodeError:
                 problems.append(f"{root}: the name {key!r} is not valid UTF-8. Rename the file.")
         if verify:
             with ThreadPoolExecutor(max_workers=2) as pool:

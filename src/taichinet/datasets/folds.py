@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic import ConfigDict, Field, StrictInt, StrictStr, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import FoldError
@@ -34,9 +35,9 @@ class Split:
     test: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class FoldPlan:
-    """The fold in which each image is tested.
+    """The fold in which each image is tested, and the schema of a fold file, which has no other keys.
 
     Attributes:
         dataset: Name of the data set.
@@ -51,14 +52,14 @@ class FoldPlan:
         validation: Validation set of an official split; empty if an inner split is drawn.
     """
 
-    dataset: str
-    digest: str
+    dataset: StrictStr
+    digest: StrictStr
     protocol: Protocol
-    seed: int
-    count: int
-    groups: tuple[tuple[str, ...], ...]
-    fold_of: dict[str, int]
-    validation: tuple[str, ...] = ()
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**31)]
+    count: Annotated[StrictInt, Field(ge=1, le=MOST_FOLDS)]
+    groups: tuple[tuple[StrictStr, ...], ...]
+    fold_of: dict[StrictStr, StrictInt]
+    validation: tuple[StrictStr, ...] = ()  # absent in plans written before official splits
 
     def split(self, fold: int, labels: dict[str, str], validation_share: float) -> Split:
         """The training, validation and test keys of one fold.
@@ -142,21 +143,6 @@ def _official_plan(manifest: Manifest, groups: tuple[tuple[str, ...], ...], seed
     return FoldPlan(manifest.name, manifest.digest(), "official", seed, len(folds), groups, fold_of)
 
 
-class _PlanFile(BaseModel):
-    """Schema of a fold file: all keys are required, no others are allowed."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    dataset: StrictStr
-    digest: StrictStr
-    protocol: Protocol
-    seed: Annotated[StrictInt, Field(ge=0, lt=2**31)]
-    count: Annotated[StrictInt, Field(ge=1, le=MOST_FOLDS)]
-    groups: tuple[tuple[StrictStr, ...], ...]
-    fold_of: dict[StrictStr, StrictInt]
-    validation: tuple[StrictStr, ...] = ()  # absent in plans written before official splits
-
-
 def write_folds(plan: FoldPlan, path: Path) -> None:
     """Write `plan` as JSON, one line per key."""
     write_json(path, asdict(plan))
@@ -177,12 +163,11 @@ def read_folds(path: Path) -> FoldPlan:
     """
     raw = read_json(path, FoldError, _REMEDY)
     try:
-        content = _PlanFile.model_validate(raw)
+        plan = TypeAdapter(FoldPlan).validate_python(raw)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = shortened(".".join(map(str, first["loc"])))
         raise FoldError(f"Fold file {path} cannot be read ({place}: {first['msg']}). {_REMEDY}") from error
-    plan = FoldPlan(**{name: getattr(content, name) for name in _PlanFile.model_fields})
     if fault := _plan_fault(plan):
         raise FoldError(f"Fold file {path} is not valid: {fault}. {_REMEDY}")
     return plan
@@ -228,10 +213,6 @@ def verify_folds(plan: FoldPlan, manifest: Manifest) -> None:
             "The fold file was made for images of the same names but other pixels. Use the data it was made "
             "for, or delete the fold file."
         )
-    least = NEVER_TESTED if plan.protocol == "official" else 0
-    unknown = sorted({str(where) for where in plan.fold_of.values() if where not in range(least, plan.count)})
-    if unknown:
-        raise FoldError(f"The fold file has folds 0 to {plan.count - 1}, but names {', '.join(unknown)}. Delete it.")
     if plan.protocol == "grouped":
         for group in plan.groups:
             if not plan.fold_of.keys() >= set(group):

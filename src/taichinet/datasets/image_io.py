@@ -1,13 +1,15 @@
 """Reads and resizes pixels: image files as grey values or colours, mask files as True and False.
 
-The rule for formats, bit depths, orientation and limits is in docs/data.md. It is implemented in `taichinet.runner`,
-which is used without the package as well, so that both read a file alike. Only the rule for masks is implemented here.
+`DecodedFiles` keeps what later steps need of each file, so that a run decodes no file twice. The rule for formats, bit
+depths, orientation and limits is in docs/data.md. It is implemented in `taichinet.runner`, which is used without the
+package as well, so that both read a file alike. Only the rule for masks is implemented here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from importlib.resources.abc import Traversable
 from typing import Any, TypeVar
 
@@ -17,8 +19,10 @@ from PIL import ExifTags, Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from taichinet import runner
+from taichinet.datasets.duplicates.fingerprint import Fingerprint, take_fingerprint
 from taichinet.datasets.sample import BRIGHT, Mask, MaskRule, Sample
 from taichinet.errors import DataError
+from taichinet.storage.digest import digest_bytes
 
 _TURNED_BY_A_QUARTER = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
 _ORIENTATION_BLOCKS = ("exif", "xmp", "XML:com.adobe.xmp")
@@ -39,17 +43,17 @@ def read_grey(source: Traversable) -> NDArray[np.uint8]:
     Raises:
         DataError: The file cannot be read.
     """
-    return np.array(_eight_bit(source).convert("L"))
+    return np.array(_read(runner.eight_bit, source).convert("L"))
 
 
 def read_rgb(source: Traversable) -> NDArray[np.uint8]:
     """Read an image file as colours: uint8 (H, W, 3), otherwise as `read_grey`."""
-    return np.array(_eight_bit(source).convert("RGB"))
+    return np.array(_read(runner.eight_bit, source).convert("RGB"))
 
 
 def read_grey_and_colour(source: Traversable) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """The results of `read_grey` and of `read_rgb` with one decoding; no colours if all channels are equal."""
-    image = _eight_bit(source)
+    image = _read(runner.eight_bit, source)
     if image.mode == "L":
         return np.array(image), None
     rgb = np.array(image)
@@ -59,42 +63,12 @@ def read_grey_and_colour(source: Traversable) -> tuple[NDArray[np.uint8], NDArra
     return np.array(image.convert("L")), rgb
 
 
-def read_mask(source: Traversable, rule: MaskRule = BRIGHT) -> NDArray[np.bool_]:
-    """Read a mask file.
+def _mask_values(source: Traversable, image: Image.Image, reduced: bool) -> NDArray[Any]:
+    """The brightest channel of each pixel of a decoded mask file, (H, W), with the bit depth of the file.
 
-    The brightest channel counts, not the luma, so that masks in pure red or blue are read correctly. Transparency is
-    the mask if the colour is the same everywhere, and is ignored otherwise.
-
-    Args:
-        source: The mask file.
-        rule: Which values are foreground. With BRIGHT, values of 0 and 1 are read as 0 and 255 as well.
-
-    Returns:
-        bool (H, W), upright.
-
-    Raises:
-        DataError: The file cannot be read, or has values other than 0 that `rule` would read as background.
+    Not the luma, so that masks in pure red or blue are read correctly. Floats are scaled to 0..255. If the colour is
+    the same everywhere and the transparency is not, the transparency is returned.
     """
-    return foreground(source, read_values(source), rule)
-
-
-def read_values(source: Traversable) -> NDArray[Any]:
-    """The brightest channel of each pixel of a mask file, (H, W), with the bit depth of the file.
-
-    Floats are scaled to 0..255. If the colour is the same everywhere and the transparency is not, the transparency is
-    returned.
-    """
-    return _values(source, *_read(runner.decode, source))
-
-
-def read_colours_and_values(source: Traversable) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    """The results of `read_rgb` and of `read_values` of a mask file with one decoding."""
-    image, reduced = _read(runner.decode, source)
-    opaque = _read(lambda file: runner.opaque(file, image, reduced), source)
-    return np.array(opaque.convert("RGB")), _values(source, image, reduced)
-
-
-def _values(source: Traversable, image: Image.Image, reduced: bool) -> NDArray[Any]:
     if image.mode == "F":
         return _read(lambda file: _at_least_one(runner.rescaled(file, np.asarray(image)), np.asarray(image)), source)
     if image.mode.startswith("I"):
@@ -129,20 +103,8 @@ def _at_least_one(values: NDArray[np.uint8], original: NDArray[Any]) -> NDArray[
     return np.maximum(values, original > 0, dtype=np.uint8, casting="unsafe")
 
 
-def foreground(source: Traversable, values: NDArray[Any], rule: MaskRule) -> NDArray[np.bool_]:
-    """The pixels that `rule` reads as foreground.
-
-    Args:
-        source: The mask file, for messages.
-        values: Its values (H, W) as returned by `read_values`.
-        rule: Which values are foreground.
-
-    Returns:
-        bool (H, W).
-
-    Raises:
-        DataError: The values are not a known coding of masks.
-    """
+def _foreground(source: Traversable, values: NDArray[Any], rule: MaskRule) -> NDArray[np.bool_]:
+    """The pixels that `rule` reads as foreground; raises DataError if the values are not a known coding of masks."""
     least, top = int(values.min()), int(values.max())
     if least < 0 or top > 2**16 - 1 or 255 < top < _UPPER_HALF_OF_16_BITS:
         raise _unknown_coding(source, values)
@@ -177,30 +139,6 @@ def _unknown_coding(source: Traversable, values: NDArray[Any]) -> DataError:
     )
 
 
-def label_values(source: Traversable, values: Callable[[], NDArray[Any]]) -> frozenset[int]:
-    """The values that occur in a label map, which must be 8-bit grey or one bit (then 0 and 255).
-
-    Colours, palettes and 16 bits are refused, since their values would be read differently than they were written.
-
-    Args:
-        source: The label map.
-        values: Returns its values as `read_values` does; called once the mode of the file has been checked.
-
-    Returns:
-        All values of the file.
-
-    Raises:
-        DataError: The file cannot be read or has another mode.
-    """
-    mode = _read(runner.open_image, source).mode
-    if mode not in ("1", "L"):
-        raise DataError(
-            f"{source}: mode {mode} is not supported for label maps, which are small integers; save it as 8-bit grey, "
-            "0 for background."
-        )
-    return frozenset(np.unique(values()).tolist())
-
-
 @dataclass(frozen=True)
 class Header:
     """`size` (height, width) of the upright image, and the EXIF orientation by which it is turned (1: not at all)."""
@@ -233,108 +171,221 @@ def read_header(source: Traversable) -> Header:
     return Header((width, height) if turned else (height, width), orientation)
 
 
-def misfit(
-    image: Traversable,
-    mask: Traversable,
-    mask_size: tuple[int, ...],
-    header: Callable[[Traversable], Header] = read_header,
-) -> str | None:
-    """Check that a mask fits its image.
+class DecodedFiles:
+    """Decodes the image and mask files of a data set and keeps what later steps of a run need of them.
+
+    Images at their original resolution are not kept, since those of a large data set do not fit into memory. Kept are
+    the digest of the pixels, a thumbnail, and on request the image at two reduced sizes; masks are kept compressed
+    without loss. A file of which something else is requested is decoded again. Several threads may use one object.
 
     Args:
-        image: The image file.
-        mask: The mask file.
-        mask_size: (height, width) of the mask as read.
-        header: Returns the header of a file.
-
-    Returns:
-        None if it fits. Otherwise one line with the remedy: the sizes differ, or the EXIF orientation turns the image
-        but not the mask and both would fit.
-
-    Raises:
-        DataError: A header cannot be read.
+        size: Input resolution in pixels to which images are resized while they are decoded; None for no resizing.
+        channels: 1 to resize grey images, 3 to resize RGB images.
     """
-    size, turn = header(image).size, header(image).orientation
-    if mask_size != size:
-        turned = f" The image is turned by its EXIF orientation {turn}, the mask is not." if turn != 1 else ""
-        return (
-            f"{mask}: the mask is {mask_size[0]} x {mask_size[1]} pixels, its image {size[0]} x {size[1]} (height x "
-            f"width); the sizes must be equal.{turned}"
-        )
-    ambiguous = turn != 1 and (turn not in _TURNED_BY_A_QUARTER or size[0] == size[1])
-    if ambiguous and header(mask).orientation != turn:
-        return (
-            f"{mask}: the image {image} is turned by its EXIF orientation {turn}, the mask is not, and from its size "
-            "it is unclear whether it was drawn on the turned image; save both upright, without an EXIF orientation."
-        )
-    return None
+
+    def __init__(self, size: int | None = None, channels: int = 1) -> None:
+        self._size = size
+        self._channels = channels
+        self._keeps_reduced = False
+        self._fingerprints: dict[Traversable, Fingerprint] = {}
+        self._resized: dict[Traversable, NDArray[np.uint8]] = {}
+        self._masks: dict[Traversable, tuple[bytes, str, tuple[int, ...]]] = {}
+        self._headers: dict[Traversable, Header] = {}
+        self._digests: dict[Traversable, bytes] = {}
+
+    def fingerprint(self, file: Traversable) -> Fingerprint:
+        """The digest and the thumbnail of an image file; raises DataError if it cannot be read."""
+        if file not in self._fingerprints:
+            self._fingerprints[file] = self._decode(file, self._keeps_reduced)
+        return self._fingerprints[file]
+
+    def keep_reduced(self, keep: bool = True) -> None:
+        """Whether to keep the reduced images for the search for near-duplicates (64 KB each) from now on."""
+        self._keeps_reduced = keep
+
+    def take_whole_fingerprint(self, file: Traversable) -> Fingerprint:
+        """The fingerprint with the reduced image for the search for near-duplicates, which is not kept any longer."""
+        if file not in self._fingerprints or self._fingerprints[file].reduced is None:
+            whole = self._decode(file, with_reduced=True)
+        else:
+            whole = self._fingerprints[file]
+        self._fingerprints[file] = replace(whole, reduced=None)
+        return whole
+
+    def take_resized(self, file: Traversable, size: int, channels: int) -> NDArray[np.uint8]:
+        """An image file at `size` x `size`, (S, S) or (S, S, 3), which is not kept any longer; raises DataError."""
+        if (size, channels) == (self._size, self._channels) and file in self._resized:
+            return self._resized.pop(file)
+        return _resized(*read_grey_and_colour(file), size, channels)
+
+    def forget_resized(self) -> None:
+        """Release the resized images, which are not needed if they were prepared in an earlier run."""
+        self._size = None
+        self._resized.clear()
+
+    def mask(self, mask: Mask) -> NDArray[np.bool_]:
+        """The foreground of a mask file.
+
+        Transparency is the mask if the colour is the same everywhere, and is ignored otherwise. With the rule BRIGHT,
+        values of 0 and 1 are read as 0 and 255 as well.
+
+        Returns:
+            bool (H, W), upright.
+
+        Raises:
+            DataError: The file cannot be read, or has values other than 0 that the rule would read as background.
+        """
+        return _foreground(mask.file, self._values(mask.file), mask.rule)
+
+    def label_values(self, file: Traversable) -> frozenset[int]:
+        """The values that occur in a label map, which must be 8-bit grey or one bit (then 0 and 255).
+
+        Colours, palettes and 16 bits are refused, since their values would be read differently than they were written.
+
+        Raises:
+            DataError: The file cannot be read or has another mode.
+        """
+        mode = _read(runner.open_image, file).mode
+        if mode not in ("1", "L"):
+            raise DataError(
+                f"{file}: mode {mode} is not supported for label maps, which are small integers; save it as 8-bit "
+                "grey, 0 for background."
+            )
+        return frozenset(np.unique(self._values(file)).tolist())
+
+    def mask_colours(self, file: Traversable) -> NDArray[np.uint8]:
+        """The colours of a mask file, (H, W, 3), which are not kept; raises DataError if it cannot be read."""
+        image, reduced = _read(runner.decode, file)
+        opaque = _read(lambda source: runner.opaque(source, image, reduced), file)
+        self._keep_values(file, _mask_values(file, image, reduced))
+        return np.array(opaque.convert("RGB"))
+
+    def united_mask(self, sample: Sample, region: int = 0) -> NDArray[np.bool_]:
+        """The mask of one region of a sample.
+
+        Args:
+            sample: The sample.
+            region: Number of the region; 0 is the outermost.
+
+        Returns:
+            bool (H, W), True where any mask file of the region is foreground.
+
+        Raises:
+            DataError: A mask cannot be read or does not fit the image.
+        """
+        united = np.zeros(self.header(sample.image).size, dtype=np.bool_)
+        for mask in sample.masks:
+            if mask.region == region:
+                inside = self.mask(mask)
+                if (fault := self.misfit(sample.image, mask.file, inside.shape)) is not None:
+                    raise DataError(fault)
+                united |= inside
+        return united
+
+    def region_masks(self, sample: Sample, regions: int) -> NDArray[np.bool_]:
+        """The masks of all `regions` of a sample, bool (R, H, W), outer before inner; raises DataError.
+
+        Inner regions count as part of the outer ones.
+        """
+        masks = np.stack([self.united_mask(sample, region) for region in range(regions)])
+        nested: NDArray[np.bool_] = np.logical_or.accumulate(masks[::-1], axis=0)[::-1]
+        return nested
+
+    def misfit(self, image: Traversable, mask: Traversable, mask_size: tuple[int, ...]) -> str | None:
+        """Check that a mask fits its image.
+
+        Args:
+            image: The image file.
+            mask: The mask file.
+            mask_size: (height, width) of the mask as read.
+
+        Returns:
+            None if it fits. Otherwise one line with the remedy: the sizes differ, or the EXIF orientation turns the
+            image but not the mask and both would fit.
+
+        Raises:
+            DataError: A header cannot be read.
+        """
+        size, turn = self.header(image).size, self.header(image).orientation
+        if mask_size != size:
+            turned = f" The image is turned by its EXIF orientation {turn}, the mask is not." if turn != 1 else ""
+            return (
+                f"{mask}: the mask is {mask_size[0]} x {mask_size[1]} pixels, its image {size[0]} x {size[1]} (height "
+                f"x width); the sizes must be equal.{turned}"
+            )
+        ambiguous = turn != 1 and (turn not in _TURNED_BY_A_QUARTER or size[0] == size[1])
+        if ambiguous and self.header(mask).orientation != turn:
+            return (
+                f"{mask}: the image {image} is turned by its EXIF orientation {turn}, the mask is not, and from its "
+                "size it is unclear whether it was drawn on the turned image; save both upright, without an EXIF "
+                "orientation."
+            )
+        return None
+
+    def header(self, file: Traversable) -> Header:
+        """The size and orientation of an image or mask file; raises DataError if it cannot be read."""
+        if file not in self._headers:
+            self._headers[file] = read_header(file)
+        return self._headers[file]
+
+    def digest(self, file: Traversable) -> bytes:
+        """The SHA-256 of the content of a file; raises DataError for a file that is too large to be decoded."""
+        if file not in self._digests:
+            with file.open("rb") as stream:
+                content = stream.read(runner.MOST_BYTES + 1)
+            if len(content) > runner.MOST_BYTES:
+                raise DataError(f"{file} has more than {runner.MOST_BYTES} bytes. Save a smaller copy, or remove it.")
+            self._digests[file] = bytes.fromhex(digest_bytes(content))
+        return self._digests[file]
+
+    def problems_in(self, image: Traversable | None, masks: Iterable[Mask]) -> list[str]:
+        """Decode the files of one sample; one line per fault, e.g. a damaged file or a mask of another size."""
+        problems: list[str] = []
+        if image is not None:
+            try:
+                self.fingerprint(image)
+            except DataError as fault:
+                problems.append(str(fault))
+                image = None
+        for mask in masks:
+            try:
+                size = self.mask(mask).shape
+                if image is not None and (unfit := self.misfit(image, mask.file, size)) is not None:
+                    problems.append(unfit)
+            except DataError as fault:
+                problems.append(str(fault))
+        return problems
+
+    def _decode(self, file: Traversable, with_reduced: bool) -> Fingerprint:
+        grey, colour = read_grey_and_colour(file)
+        if self._size is not None:
+            self._resized[file] = _resized(grey, colour, self._size, self._channels)
+        return take_fingerprint(grey, with_reduced=with_reduced)
+
+    def _values(self, file: Traversable) -> NDArray[Any]:
+        if file not in self._masks:
+            self._keep_values(file, _mask_values(file, *_read(runner.decode, file)))
+        content, dtype, shape = self._masks[file]
+        return np.frombuffer(zlib.decompress(content), dtype).reshape(shape)
+
+    def _keep_values(self, file: Traversable, values: NDArray[Any]) -> None:
+        self._masks[file] = zlib.compress(values.tobytes(), 1), values.dtype.str, values.shape
 
 
-def united_mask(
-    sample: Sample, region: int = 0, read: Callable[[Mask], NDArray[np.bool_]] | None = None
-) -> NDArray[np.bool_]:
-    """Read the mask of one region of a sample.
-
-    Args:
-        sample: The sample.
-        region: Number of the region; 0 is the outermost.
-        read: Reads a mask; by default its file is decoded.
-
-    Returns:
-        bool (H, W), True where any mask file of the region is foreground.
-
-    Raises:
-        DataError: A mask cannot be read or does not fit the image.
-    """
-    return _united(sample, region, read or (lambda mask: read_mask(mask.file, mask.rule)), read_header)
+def united_mask(sample: Sample, region: int = 0) -> NDArray[np.bool_]:
+    """The result of `DecodedFiles.united_mask`, decoded."""
+    return DecodedFiles().united_mask(sample, region)
 
 
-def region_masks(
-    sample: Sample,
-    regions: int,
-    read: Callable[[Mask], NDArray[np.bool_]] | None = None,
-    header: Callable[[Traversable], Header] = read_header,
-) -> NDArray[np.bool_]:
-    """Read the masks of all regions of a sample.
-
-    Args:
-        sample: The sample.
-        regions: Number R of regions.
-        read: Reads a mask; by default each file is decoded once.
-        header: Returns the header of a file.
-
-    Returns:
-        bool (R, H, W), outer regions before inner ones; inner regions count as part of the outer ones.
-
-    Raises:
-        DataError: A mask cannot be read or does not fit the image.
-    """
-    if read is None:
-        values = {file: read_values(file) for file in dict.fromkeys(mask.file for mask in sample.masks)}
-
-        def read(mask: Mask) -> NDArray[np.bool_]:
-            return foreground(mask.file, values[mask.file], mask.rule)
-
-    masks = np.stack([_united(sample, region, read, header) for region in range(regions)])
-    nested: NDArray[np.bool_] = np.logical_or.accumulate(masks[::-1], axis=0)[::-1]
-    return nested
+def region_masks(sample: Sample, regions: int) -> NDArray[np.bool_]:
+    """The result of `DecodedFiles.region_masks`, decoded."""
+    return DecodedFiles().region_masks(sample, regions)
 
 
-def _united(
-    sample: Sample,
-    region: int,
-    read: Callable[[Mask], NDArray[np.bool_]],
-    header: Callable[[Traversable], Header],
-) -> NDArray[np.bool_]:
-    united = np.zeros(header(sample.image).size, dtype=np.bool_)
-    for mask in sample.masks:
-        if mask.region != region:
-            continue
-        inside = read(mask)
-        if (fault := misfit(sample.image, mask.file, inside.shape, header)) is not None:
-            raise DataError(fault)
-        united |= inside
-    return united
+def _resized(grey: NDArray[np.uint8], colour: NDArray[np.uint8] | None, size: int, channels: int) -> NDArray[np.uint8]:
+    if channels == 1:
+        return resize_image(grey, size)
+    return resize_image(np.repeat(grey[..., None], 3, axis=2) if colour is None else colour, size)
 
 
 def resize_image(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
@@ -345,11 +396,6 @@ def resize_image(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 def resize_mask(mask: NDArray[np.bool_], size: int) -> NDArray[np.uint8]:
     """Resize a mask, bool (H, W), to uint8 0 or 1 (size, size) by nearest neighbour."""
     return np.asarray(Image.fromarray(mask.astype(np.uint8)).resize((size, size), Image.Resampling.NEAREST))
-
-
-def _eight_bit(source: Traversable) -> Image.Image:
-    """The decoded image, upright and opaque, in mode "L" or "RGB"."""
-    return _read(runner.eight_bit, source)
 
 
 def _read(by: Callable[[Traversable], _Result], source: Traversable) -> _Result:

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taichinet.datasets.decoded import DecodedFiles
-from taichinet.datasets.image_io import region_masks
+from taichinet.datasets.image_io import DecodedFiles
 from taichinet.datasets.sample import BRIGHT, NORMAL_CLASS, Mask, MaskRule, Part, Sample
 
 __all__ = ["BRIGHT", "NORMAL_CLASS", "ImageCounts", "Manifest", "Mask", "MaskRule", "Part", "Sample"]
@@ -119,7 +118,7 @@ class Manifest:
         Raises:
             DataError: A mask cannot be read or does not fit the image.
         """
-        return region_masks(sample, len(self.regions), self.files.mask, self.files.header)
+        return self.files.region_masks(sample, len(self.regions))
 
     def digest(self) -> str:
         """SHA-256 over keys and image files: equal for two folders with the same images."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taichinet.datasets.catalogue import split_spec
-from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.duplicates.search import manifest_duplicates
 from taichinet.datasets.folds import FoldPlan, Protocol, load_or_make_folds
+from taichinet.datasets.image_io import DecodedFiles
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.experiments.experiment import Experiment, vary

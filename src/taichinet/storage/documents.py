@@ -33,17 +33,13 @@ def read_json(file: Traversable, error: type[TaiChiNetError] = DataError, remedy
         TaiChiNetError: Of class `error`: the file cannot be read, has more than `LARGEST_JSON` bytes, is not UTF-8 or
             not JSON, is nested too deeply, or has duplicate keys.
     """
-    return parse_json(_read_text(file, LARGEST_JSON, error, remedy), str(file), error, remedy)
-
-
-def parse_json(text: str, name: str, error: type[TaiChiNetError] = DataError, remedy: str = "") -> Any:
-    """Parse JSON; `name` identifies the text in messages. Otherwise like `read_json`."""
+    text = _read_text(file, LARGEST_JSON, error, remedy)
     try:
         content = json.loads(text, object_pairs_hook=_unique)
         if "\\ud" in text.lower():  # lone surrogates cannot be written to a file or terminal
             json.dumps(content, ensure_ascii=False).encode()
     except _JSON_FAULTS as fault:
-        raise error(_message(name, "JSON", fault, remedy)) from fault
+        raise error(_message(str(file), "JSON", fault, remedy)) from fault
     return content
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from fakes.graphics import Picture, cross, dots, in_colour, ticks, tissue, upright_line, word
 
-from taichinet.datasets.checks.marks import MarkKind, find_frame, find_marks
+from taichinet.datasets.checks.finding import FindingKind
+from taichinet.datasets.checks.marks import find_frame, find_marks
 from taichinet.datasets.checks.strokes import Box
 
-DRAWN: dict[MarkKind, tuple[Callable[[Picture], None], Box]] = {
+DRAWN: dict[FindingKind, tuple[Callable[[Picture], None], Box]] = {
     "caliper": (lambda picture: cross(picture, 70, 90), Box(64, 84, 13, 13)),
     "dotted line": (lambda picture: dots(picture, 60, 60), Box(60, 60, 13, 57)),
     "text": (lambda picture: word(picture, "LTH", 120, 50), Box(120, 50, 15, 22)),
@@ -31,18 +32,18 @@ def overlap(one: Box, other: Box) -> float:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_tissue_alone_has_no_mark(seed: int) -> None:
-    assert find_marks(tissue(seed=seed)) == ()
+    assert find_marks(tissue(seed=seed)) == {}
 
 
 @pytest.mark.parametrize("kind", DRAWN)
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_drawn_is_found_in_its_place_as_its_kind_and_nothing_else(kind: MarkKind, seed: int) -> None:
+def test_what_is_drawn_is_found_in_its_place_as_its_kind_and_nothing_else(kind: FindingKind, seed: int) -> None:
     draw, place = DRAWN[kind]
     picture = tissue(seed=seed)
     draw(picture)
     marks = find_marks(picture)
-    assert {mark.kind for mark in marks} == {kind}
-    assert max(overlap(mark.box, place) for mark in marks) > 0.5
+    assert marks.keys() == {kind}
+    assert max(overlap(box, place) for box in marks[kind]) > 0.5
 
 
 def test_a_measurement_is_two_crosses_and_the_dots_between_them() -> None:
@@ -50,23 +51,24 @@ def test_a_measurement_is_two_crosses_and_the_dots_between_them() -> None:
     cross(picture, 80, 40)
     cross(picture, 80, 150)
     dots(picture, 80, 54, count=18, step=(0, 5))
-    kinds = [mark.kind for mark in find_marks(picture)]
-    assert sorted(kinds) == ["caliper", "caliper", "dotted line"]
+    counts = {kind: len(boxes) for kind, boxes in find_marks(picture).items()}
+    assert counts == {"caliper": 2, "dotted line": 1}
 
 
 def test_a_doppler_patch_in_a_grey_picture_is_found() -> None:
     rgb = in_colour(tissue(), (40, 100, 12, 20))
-    (mark,) = find_marks(tissue(), rgb)
-    assert mark.kind == "colour"
-    assert overlap(mark.box, Box(40, 100, 12, 20)) > 0.4
+    marks = find_marks(tissue(), rgb)
+    assert marks.keys() == {"colour"}
+    (box,) = marks["colour"]
+    assert overlap(box, Box(40, 100, 12, 20)) > 0.4
 
 
 def test_a_tinted_picture_and_the_noise_of_colour_are_no_marks() -> None:
     grey = tissue()
     sepia = np.stack([grey, grey * 0.7, grey * 0.4], axis=2).astype(np.uint8)
     noisy = (grey[..., None] + np.random.default_rng(0).integers(-9, 10, (*grey.shape, 3))).clip(0, 255)
-    assert find_marks(grey, sepia) == ()
-    assert find_marks(grey, noisy.astype(np.uint8)) == ()
+    assert find_marks(grey, sepia) == {}
+    assert find_marks(grey, noisy.astype(np.uint8)) == {}
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 300), (300, 5), (16, 16)])

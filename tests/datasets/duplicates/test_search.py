@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +14,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from taichinet.datasets.catalogue import open_dataset
-from taichinet.datasets.duplicates.search import DuplicateReport, find_near_duplicates, manifest_duplicates
+from taichinet.datasets.dataset import DuplicateThresholds
+from taichinet.datasets.duplicates.fingerprint import take_fingerprint
+from taichinet.datasets.duplicates.search import DuplicateReport, manifest_duplicates, match_fingerprints
 from taichinet.errors import DataError, SettingError
 
 BUSI = Path(os.environ.get("TAICHINET_DATA", ""), "Dataset_BUSI_with_GT")
@@ -72,6 +74,10 @@ COPIES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
 }
 
 
+def find_near_duplicates(images: Mapping[str, np.ndarray]) -> DuplicateReport:
+    return match_fingerprints({key: take_fingerprint(image, key) for key, image in images.items()})
+
+
 def strangers(count: int = 8) -> dict[str, np.ndarray]:
     return {f"scene {seed}": scene(seed) for seed in range(count)}
 
@@ -121,13 +127,7 @@ def test_copies_of_a_copy_form_one_group() -> None:
     whole = scene(1)
     report = find_near_duplicates({"a": whole, "b": cropped(whole), "c": rescaled(cropped(whole)), "d": scene(2)})
     assert report.groups == (("a", "b", "c"),)
-    assert (report.covered, report.largest) == (3, 3)
-
-
-def test_thumbnails_alone_find_rescaled_copies_but_miss_crops() -> None:
-    whole = scene(1)
-    report = find_near_duplicates({"crop": cropped(whole), "small": rescaled(whole), "whole": whole}, crops=False)
-    assert report.groups == (("small", "whole"),)
+    assert report.covered == 3
 
 
 def test_the_result_depends_neither_on_the_order_of_the_input_nor_on_the_run() -> None:
@@ -164,10 +164,9 @@ def test_the_input_is_left_as_it_was() -> None:
     assert np.array_equal(image, before)
 
 
-@pytest.mark.parametrize("crops", [True, False])
-def test_no_picture_and_one_picture_have_no_duplicates(crops: bool) -> None:
-    assert find_near_duplicates({}, crops=crops) == DuplicateReport((), ())
-    assert find_near_duplicates({"only": scene(0)}, crops=crops) == DuplicateReport((), ())
+def test_no_picture_and_one_picture_have_no_duplicates() -> None:
+    assert find_near_duplicates({}) == DuplicateReport((), ())
+    assert find_near_duplicates({"only": scene(0)}) == DuplicateReport((), ())
 
 
 def test_a_colour_picture_is_refused_by_its_key() -> None:
@@ -177,10 +176,10 @@ def test_a_colour_picture_is_refused_by_its_key() -> None:
 
 @pytest.mark.parametrize("correlation", [0.1, 1.5])
 def test_a_threshold_outside_its_range_is_refused(correlation: float) -> None:
-    with pytest.raises(SettingError, match="correlation"):
-        find_near_duplicates({}, correlation)
-    with pytest.raises(SettingError, match="detail_correlation"):
-        find_near_duplicates({}, detail_correlation=correlation)
+    with pytest.raises(SettingError, match="thumbnail"):
+        DuplicateThresholds(correlation)
+    with pytest.raises(SettingError, match="detail"):
+        DuplicateThresholds(detail=correlation)
 
 
 @pytest.mark.real
@@ -191,10 +190,8 @@ def test_the_known_duplicates_of_busi_are_grouped_alike_by_both_searches_and_no_
     files = [file for file in BUSI.rglob("*.png") if "_mask" not in file.stem]
     images = {file.stem: np.asarray(Image.open(file).convert("L")) for file in files}
 
-    by_thumbnail = find_near_duplicates(images, crops=False)
-    assert (len(images), len(by_thumbnail.groups), by_thumbnail.covered) == (780, 83, 186)
-
     report = find_near_duplicates(images)
+    assert len(images) == 780
     known = (  # of each tuple, all show one scene
         ("benign (433)", "malignant (145)"),
         ("benign (437)", "normal (34)"),
@@ -208,9 +205,9 @@ def test_the_known_duplicates_of_busi_are_grouped_alike_by_both_searches_and_no_
     assert {pair for pair in pairs(report) if "malignant (145)" in pair} == {("benign (433)", "malignant (145)")}
     assert [(p.first, p.second) for p in report.pairs if p.kind == "identical"] == [("benign (433)", "malignant (145)")]
     together = {pair for group in report.groups for pair in combinations(group, 2)}
-    assert pairs(by_thumbnail) <= pairs(report) <= together
+    assert pairs(report) <= together
     assert (len(report.groups), report.covered) == (153, 346)
-    assert report.largest == 7  # seven frames of one sweep, benign (61) to (122)
+    assert max(map(len, report.groups)) == 7  # seven frames of one sweep, benign (61) to (122)
 
     monkeypatch.setattr("taichinet.datasets.duplicates.search.EXACT_UP_TO", 0)
     indexed = find_near_duplicates(images)

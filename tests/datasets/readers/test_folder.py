@@ -11,7 +11,8 @@ from fakes.folder import make_fake_folder
 from PIL import Image
 
 from taichinet.datasets.catalogue import CATALOGUE, recognise
-from taichinet.datasets.image_io import read_mask, united_mask
+from taichinet.datasets.image_io import DecodedFiles, united_mask
+from taichinet.datasets.manifest import Mask
 from taichinet.datasets.readers.folder import DATASET
 from taichinet.errors import DataError
 
@@ -114,9 +115,9 @@ def test_two_folders_of_masks_are_refused(own: Path) -> None:
 
 def test_a_mask_of_zeros_and_ones_is_read_and_one_of_zeros_and_sixties_refused(own: Path) -> None:
     mask = own / "masks" / "scan 0.png"
-    expected = read_mask(mask)
+    expected = DecodedFiles().mask(Mask(mask))
     Image.open(mask).point(lambda value: value // 255).save(mask)
-    assert (read_mask(mask) == expected).all()
+    assert (DecodedFiles().mask(Mask(mask)) == expected).all()
     DATASET.read(own)
     Image.open(mask).point(lambda value: value * 60).save(mask)
     (problem,) = problems_of(own)

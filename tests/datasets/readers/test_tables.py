@@ -36,9 +36,9 @@ def xlsx_of(tmp_path: Path, *rows: list[object]) -> Path:
 def classes_by(file: Path, *keys: str) -> tuple[list[str], list[str]]:
     """The labels of samples with `keys` by the table in `file`, and its problems."""
     problems: list[str] = []
-    table = ClassTable(file, "Image", "Type", {"benign": "benign", "malignant": "malignant"})
+    table = ClassTable(file.name, "Image", "Type", {"benign": "benign", "malignant": "malignant"})
     samples = [Sample(key, "lesion", Path(f"{key}.png"), ()) for key in keys]
-    return [sample.label for sample in with_classes(samples, table, problems)], problems
+    return [sample.label for sample in with_classes(samples, file.parent, table, problems)], problems
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,11 +25,10 @@ from taichinet.datasets.checks.leakage import (
 from taichinet.datasets.checks.marks import find_frame, find_marks
 from taichinet.datasets.checks.masks import check_masks
 from taichinet.datasets.checks.statistics import ClassStatistics, ImageFacts, by_class, find_outliers, measure
-from taichinet.datasets.checks.strokes import Box
 from taichinet.datasets.duplicates.fingerprint import Fingerprint, take_fingerprint
 from taichinet.datasets.duplicates.search import DuplicateReport, duplicate_thresholds, match_fingerprints
 from taichinet.datasets.folds import FoldPlan
-from taichinet.datasets.image_io import misfit, read_grey_and_colour
+from taichinet.datasets.image_io import read_grey_and_colour
 from taichinet.datasets.manifest import ImageCounts, Manifest
 from taichinet.datasets.sample import Sample
 from taichinet.errors import DataError
@@ -133,9 +132,8 @@ def check_dataset(
     facts = tuple(result.facts for result in examined if result.facts is not None)
     findings += find_outliers(facts)
     damaged = {key for finding in findings if finding.kind == "unreadable" for key in finding.keys}
-    thresholds = duplicate_thresholds(manifest)
     fingerprints = {result.key: result.fingerprint for result in examined if result.fingerprint is not None}
-    duplicates = match_fingerprints(fingerprints, thresholds.thumbnail, detail_correlation=thresholds.detail)
+    duplicates = match_fingerprints(fingerprints, duplicate_thresholds(manifest))
     findings += find_groups(duplicates, manifest.labels)
     whole = DuplicateReport(tuple(p for p in duplicates.pairs if not damaged & {p.first, p.second}), ())
     agreements = compare_masks(whole, manifest)
@@ -144,10 +142,12 @@ def check_dataset(
     if folds is not None:
         findings += find_leaks(folds, manifest, duplicates.groups)
         counts = count_folds(folds, manifest.labels, (*duplicates.groups, *manifest.patients))
+    kinds = list(KINDS)
+    findings.sort(key=lambda f: (SEVERITIES.index(f.severity), kinds.index(f.kind), -f.weight))
     return DataReport(
         dataset=manifest.name,
         images=len(manifest.samples),
-        findings=_in_order(findings),
+        findings=tuple(findings),
         classes=by_class(facts),
         facts=facts,
         duplicates=duplicates,
@@ -180,7 +180,7 @@ def _examine(sample: Sample, manifest: Manifest, in_colour: bool = False) -> _Ex
     for mask in sample.masks:
         try:
             pixels = manifest.files.mask(mask)
-            if (unfit := misfit(sample.image, mask.file, pixels.shape, manifest.files.header)) is not None:
+            if (unfit := manifest.files.misfit(sample.image, mask.file, pixels.shape)) is not None:
                 raise DataError(unfit)
         except DataError as fault:
             finding = Finding("unreadable", (sample.key,), str(fault))
@@ -199,12 +199,9 @@ def _examine(sample: Sample, manifest: Manifest, in_colour: bool = False) -> _Ex
 
 def _check_graphics(key: str, grey: NDArray[np.uint8], rgb: NDArray[np.uint8] | None) -> list[Finding]:
     """Marks and frame of one image, one finding per kind."""
-    boxes: dict[FindingKind, list[Box]] = {}
-    for mark in find_marks(grey, rgb):
-        boxes.setdefault(mark.kind, []).append(mark.box)
     findings = [
         Finding(kind, (key,), f"{counted(len(where), 'place')}.", float(len(where)), tuple(where))
-        for kind, where in boxes.items()
+        for kind, where in find_marks(grey, rgb).items()
     ]
     frame = find_frame(grey)
     black = frame.border_share + frame.corner_share
@@ -232,14 +229,3 @@ def unreadable_report(dataset: str, error: DataError) -> DataReport:
     """The report of a data set that cannot be read: each problem is a finding."""
     problems = error.problems or (error.summary,)
     return DataReport(dataset, 0, tuple(Finding("unreadable", (), problem) for problem in problems))
-
-
-def _in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Errors, warnings, notes; within a severity in the order of KINDS; within a kind highest weight first."""
-    kinds = list(KINDS)
-    return tuple(
-        sorted(
-            findings,
-            key=lambda f: (SEVERITIES.index(f.severity), kinds.index(f.kind), -f.weight),
-        )
-    )

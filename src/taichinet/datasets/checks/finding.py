@@ -8,36 +8,8 @@ from typing import Literal
 from taichinet.datasets.checks.strokes import Box
 
 Severity = Literal["error", "warning", "note"]
-FindingKind = Literal[
-    "unreadable",
-    "contradictory labels",
-    "split scene",
-    "split patient",
-    "other fold file",
-    "empty mask",
-    "painted normal",
-    "region outside",
-    "disagreeing masks",
-    "near-duplicates",
-    "tiny mask",
-    "inverted mask",
-    "several parts",
-    "specks",
-    "holes",
-    "caliper",
-    "dotted line",
-    "text",
-    "drawn line",
-    "colour",
-    "outlier",
-    "several masks",
-    "touches border",
-    "corner mark",
-    "ruler",
-    "black frame",
-    "left out",
-    "outside folds",
-]
+FindingKind = str
+"""A key of `KINDS`."""
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
 

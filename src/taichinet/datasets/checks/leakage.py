@@ -13,7 +13,6 @@ from taichinet.datasets.checks.finding import Finding, FindingKind, counted
 from taichinet.datasets.checks.strokes import BoolMap
 from taichinet.datasets.duplicates.search import DuplicateReport
 from taichinet.datasets.folds import NEVER_TESTED, FoldPlan
-from taichinet.datasets.image_io import united_mask
 from taichinet.datasets.manifest import Manifest
 
 AGREEING = 0.7  # Dice; two readers of one BUSI image reach more in four cases of five
@@ -57,7 +56,7 @@ def compare_masks(duplicates: DuplicateReport, manifest: Manifest) -> tuple[Mask
     for pair in duplicates.pairs:
         if pair.kind == "cropped":
             continue
-        dice = _dice(*(united_mask(samples[key], 0, manifest.files.mask) for key in (pair.first, pair.second)))
+        dice = _dice(*(manifest.files.united_mask(samples[key]) for key in (pair.first, pair.second)))
         if dice is not None:
             agreements.append(MaskAgreement(pair.first, pair.second, dice))
     return tuple(agreements)
@@ -114,12 +113,9 @@ def _find_split(kind: FindingKind, what: str, groups: Iterable[tuple[str, ...]],
     for group in groups:
         folds = _folds_of(group, plan)
         if len(folds) > 1:
-            where = "; ".join(f"{_fold_name(fold)} tests {', '.join(keys)}" for fold, keys in sorted(folds.items()))
+            names = {fold: "no fold" if fold == NEVER_TESTED else f"fold {fold}" for fold in folds}
+            where = "; ".join(f"{names[fold]} tests {', '.join(keys)}" for fold, keys in sorted(folds.items()))
             yield Finding(kind, group, f"{what} is split: {where}.", len(group))
-
-
-def _fold_name(fold: int) -> str:
-    return "no fold" if fold == NEVER_TESTED else f"fold {fold}"
 
 
 def _find_unrelated(plan: FoldPlan, manifest: Manifest) -> Iterator[Finding]:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from taichinet.datasets.checks.finding import FindingKind
 from taichinet.datasets.checks.strokes import (
     CROSSING,
     THICKEST,
@@ -24,12 +24,9 @@ from taichinet.datasets.checks.strokes import (
     around,
     box_around,
     bridged,
-    find_bars,
-    find_stems,
+    find_strokes,
     pieces_of,
 )
-
-MarkKind = Literal["colour", "caliper", "dotted line", "text", "drawn line", "corner mark", "ruler"]
 
 LEAST_DRAWN = 6  # pixels; the smallest mark looked for has as many
 COLOUR_SPREAD = 40  # levels between a pixel's channels; the chroma noise of JPEG stays below 25
@@ -60,29 +57,21 @@ BLACK = 6  # grey level up to which a pixel shows nothing; receiver noise in BUS
 LIT_SHARE = 0.04  # share of a border's row that text and ticks may light
 
 
-@dataclass(frozen=True)
-class Mark:
-    """One mark and the box around it."""
-
-    kind: MarkKind
-    box: Box
-
-
-def find_marks(grey: NDArray[np.uint8], rgb: NDArray[np.uint8] | None = None) -> tuple[Mark, ...]:
-    """All marks in an image: `grey` (H, W) and, if the file has colour, `rgb` (H, W, 3), both 0..255."""
-    boxes: dict[MarkKind, list[Box]] = {}
-    stems = find_stems(grey)
+def find_marks(grey: NDArray[np.uint8], rgb: NDArray[np.uint8] | None = None) -> dict[FindingKind, list[Box]]:
+    """The boxes of all marks by kind, in `grey` (H, W) and, if the file has colour, `rgb` (H, W, 3), both 0..255."""
+    boxes: dict[FindingKind, list[Box]] = {}
+    stems = find_strokes(grey, axis=1)
     if stems.sum() >= LEAST_DRAWN:  # most images have no mark: they are done here
         boxes["corner mark"] = find_corner_marks(stems)
         inside = _without(stems, boxes["corner mark"])
-        boxes["caliper"] = find_crosses(inside, find_bars(grey))
+        boxes["caliper"] = find_crosses(inside, find_strokes(grey, axis=0))
         boxes["dotted line"] = find_dotted_lines(stems)
         boxes["text"] = find_text(_without(inside, boxes["caliper"]))
         boxes["drawn line"] = find_lines(stems)
         boxes["ruler"] = list(find_rulers(_without(stems, [*boxes["dotted line"], *boxes["text"]])))
     if rgb is not None:
         boxes["colour"] = find_colour(rgb)
-    return tuple(Mark(kind, box) for kind, kind_boxes in boxes.items() for box in kind_boxes)
+    return {kind: kind_boxes for kind, kind_boxes in boxes.items() if kind_boxes}
 
 
 def find_colour(rgb: NDArray[np.uint8]) -> list[Box]:

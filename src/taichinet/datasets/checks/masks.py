@@ -24,13 +24,17 @@ def check_masks(sample: Sample, masks: Sequence[BoolMap], regions: Sequence[str]
     for mask, pixels in zip(sample.masks, masks, strict=True):
         if pixels.any():
             findings += _check_one(sample, mask, pixels)
-    findings += _check_label(sample, masks, regions)
-    findings += _check_nesting(sample, masks, regions)
-    files = [mask.region for mask in sample.masks]
-    several = [region for region in set(files) if files.count(region) > 1]
+    by_region = [
+        [pixels for mask, pixels in zip(sample.masks, masks, strict=True) if mask.region == region]
+        for region in range(len(regions))
+    ]
+    findings += _check_label(sample, by_region, regions)
+    if masks and len(regions) > 1:
+        findings += _check_nesting(sample, by_region, regions)
+    several = [files for files in by_region if len(files) > 1]
     if several:
-        count = max(files.count(region) for region in several)
-        shared = sum(int(_overlap(sample, masks, region)) for region in several)
+        count = max(len(files) for files in several)
+        shared = sum(int((np.sum(files, axis=0) > 1).sum()) for files in several)
         overlapping = f"; they overlap in {shared} pixels" if shared else ""
         findings.append(Finding("several masks", (sample.key,), f"{count} mask files{overlapping}.", count))
     return findings
@@ -65,7 +69,7 @@ def _check_one(sample: Sample, mask: Mask, pixels: BoolMap) -> list[Finding]:
         message = f"{name}: {parts} parts in one file, of {', '.join(str(size) for size in sizes[~specks][:6])} pixels."
         where = tuple(box for box, speck in zip(boxes, specks, strict=True) if not speck)
         findings.append(Finding("several parts", key, message, parts, where))
-    holes = _holes(crop)
+    holes = ndimage.binary_fill_holes(crop) & ~crop
     if holes.any():
         where = tuple(box.moved(whole.top, whole.left) for box in pieces_of(holes))
         message = f"{name}: {counted(len(where), 'hole')}, {counted(int(holes.sum()), 'pixel')} in all."
@@ -78,56 +82,30 @@ def _check_one(sample: Sample, mask: Mask, pixels: BoolMap) -> list[Finding]:
     return findings
 
 
-def _check_label(sample: Sample, masks: Sequence[BoolMap], regions: Sequence[str]) -> list[Finding]:
+def _check_label(sample: Sample, by_region: Sequence[list[BoolMap]], regions: Sequence[str]) -> list[Finding]:
     """Compare the masks with the label: lesions have foreground in all regions, normal images have none."""
+    key = (sample.key,)
     if sample.label == NORMAL_CLASS:
-        area = sum(int(pixels.sum()) for pixels in masks)
-        return (
-            [Finding("painted normal", (sample.key,), f"The masks have {area} foreground pixels.", area)]
-            if area
-            else []
-        )
+        area = sum(int(pixels.sum()) for files in by_region for pixels in files)
+        return [Finding("painted normal", key, f"The masks have {area} foreground pixels.", area)] if area else []
     findings = []
-    for number, region in enumerate(regions):
-        files = [pixels for mask, pixels in zip(sample.masks, masks, strict=True) if mask.region == number]
+    for region, files in zip(regions, by_region, strict=True):
         if not any(pixels.any() for pixels in files):
             what = f"there is no mask of {region}" if not files else f"the mask of {region} is empty"
-            findings.append(Finding("empty mask", (sample.key,), f"Label '{sample.label}', but {what}."))
+            findings.append(Finding("empty mask", key, f"Label '{sample.label}', but {what}."))
     return findings
 
 
-def _check_nesting(sample: Sample, masks: Sequence[BoolMap], regions: Sequence[str]) -> list[Finding]:
+def _check_nesting(sample: Sample, by_region: Sequence[list[BoolMap]], regions: Sequence[str]) -> list[Finding]:
     """Findings on inner regions that are not inside the outer one."""
-    if len(regions) < 2 or not masks:
-        return []
     findings = []
-    for outer, inner in pairwise(range(len(regions))):
-        outside = _united(sample, masks, inner) & ~_united(sample, masks, outer)
+    blank = np.zeros_like(next(pixels for files in by_region for pixels in files))
+    united = [np.logical_or.reduce([blank, *files]) for files in by_region]
+    for number, (outer, inner) in enumerate(pairwise(united)):
+        outside = inner & ~outer
         if outside.any():
             area = int(outside.sum())
-            message = f"{area} pixels of {regions[inner]} are outside {regions[outer]}."
-            findings.append(
-                Finding("region outside", (sample.key,), message, area, tuple(pieces_of(outside, TOUCHING)))
-            )
+            message = f"{area} pixels of {regions[number + 1]} are outside {regions[number]}."
+            boxes = tuple(pieces_of(outside, TOUCHING))
+            findings.append(Finding("region outside", (sample.key,), message, area, boxes))
     return findings
-
-
-def _united(sample: Sample, masks: Sequence[BoolMap], region: int) -> BoolMap:
-    whole = np.zeros_like(masks[0])
-    for mask, pixels in zip(sample.masks, masks, strict=True):
-        if mask.region == region:
-            whole |= pixels
-    return whole
-
-
-def _overlap(sample: Sample, masks: Sequence[BoolMap], region: int) -> int:
-    """Number of pixels that more than one file of `region` marks."""
-    stacked = [pixels for mask, pixels in zip(sample.masks, masks, strict=True) if mask.region == region]
-    return int((np.sum(stacked, axis=0) > 1).sum())
-
-
-def _holes(pixels: BoolMap) -> BoolMap:
-    """Background that `pixels` (H, W) enclose: not connected to the border over shared sides."""
-    background, _ = ndimage.label(np.pad(~pixels, 1, constant_values=True))
-    holes: BoolMap = (background[1:-1, 1:-1] > 0) & (background[1:-1, 1:-1] != background[0, 0])
-    return holes

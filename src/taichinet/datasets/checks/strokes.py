@@ -53,14 +53,17 @@ def around(boxes: list[Box]) -> Box:
     return Box(top, left, bottom - top, right - left)
 
 
-def find_stems(grey: NDArray[np.uint8]) -> BoolMap:
-    """Vertical strokes: pixels of `grey` (H, W) at least STEP brighter than those REACH away on both sides."""
-    return _brighter(grey, axis=1)
+def find_strokes(grey: NDArray[np.uint8], axis: int) -> BoolMap:
+    """Strokes across `axis`: stems, which are vertical, for 1, and bars, which are horizontal, for 0.
 
-
-def find_bars(grey: NDArray[np.uint8]) -> BoolMap:
-    """Horizontal strokes: pixels of `grey` (H, W) at least STEP brighter than those REACH above and below."""
-    return _brighter(grey, axis=0)
+    Pixels of `grey` (H, W) at least STEP brighter than those REACH away on both sides along `axis`; the edge of the
+    image is repeated.
+    """
+    across = np.moveaxis(grey, axis, 0)
+    padded = np.pad(across, ((REACH, REACH), (0, 0)), mode="edge")
+    side = np.maximum(padded[: -2 * REACH], padded[2 * REACH :])
+    strokes = (across - np.minimum(across, side) >= STEP) & (across >= LEAST_LEVEL)  # never below 0 in uint8
+    return np.moveaxis(strokes, 0, axis)
 
 
 def pieces_of(pixels: BoolMap, structure: BoolMap | None = None) -> list[Box]:
@@ -99,12 +102,3 @@ def bridged(strokes: BoolMap, axis: int) -> BoolMap:
     for shift in range(1, CROSSING + 1):
         closed &= wide[shift : len(along) + shift]
     return np.moveaxis(closed, 0, axis)
-
-
-def _brighter(grey: NDArray[np.uint8], axis: int) -> BoolMap:
-    """Pixels that are brighter than their surroundings along `axis`; the edge of the image is repeated."""
-    across = np.moveaxis(grey, axis, 0)
-    padded = np.pad(across, ((REACH, REACH), (0, 0)), mode="edge")
-    side = np.maximum(padded[: -2 * REACH], padded[2 * REACH :])
-    strokes = (across - np.minimum(across, side) >= STEP) & (across >= LEAST_LEVEL)  # never below 0 in uint8
-    return np.moveaxis(strokes, 0, axis)

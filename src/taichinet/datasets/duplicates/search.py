@@ -16,15 +16,14 @@ import numpy as np
 from taichinet.datasets.catalogue import CATALOGUE
 from taichinet.datasets.dataset import ULTRASOUND, DuplicateThresholds
 from taichinet.datasets.duplicates.alignment import Alignment, align_crops
-from taichinet.datasets.duplicates.fingerprint import Fingerprint, GreyImage, take_fingerprint
+from taichinet.datasets.duplicates.fingerprint import Fingerprint
 from taichinet.datasets.duplicates.sketches import similar_thumbnails
 from taichinet.datasets.manifest import Manifest
-from taichinet.errors import DataError, SettingError
 from taichinet.groups import join_groups
 
 Kind = Literal["identical", "altered", "rescaled", "cropped"]
 
-CANDIDATE_MARGIN = 0.05  # thumbnails up to this far below `correlation` are aligned to decide
+CANDIDATE_MARGIN = 0.05  # thumbnails up to this far below their threshold are aligned to decide
 EXACT_UP_TO = 1000  # images; for more, the cost grows with their number instead of its square
 MOST_NEIGHBOURS = 12  # images that each is compared with beyond `EXACT_UP_TO`; 24 find no further pair in BUSI
 
@@ -60,11 +59,6 @@ class DuplicateReport:
         """Number of images in groups."""
         return sum(len(group) for group in self.groups)
 
-    @property
-    def largest(self) -> int:
-        """Size of the largest group; 0 if there is none."""
-        return max((len(group) for group in self.groups), default=0)
-
 
 def manifest_duplicates(manifest: Manifest) -> DuplicateReport:
     """Find the near-duplicates of a data set with the thresholds of its kind of images.
@@ -81,8 +75,7 @@ def manifest_duplicates(manifest: Manifest) -> DuplicateReport:
     with ThreadPoolExecutor(max_workers=2) as pool:
         fingerprints = pool.map(lambda sample: manifest.files.take_whole_fingerprint(sample.image), manifest.samples)
         by_key = dict(zip(manifest.keys, fingerprints, strict=True))
-    thresholds = duplicate_thresholds(manifest)
-    return match_fingerprints(by_key, thresholds.thumbnail, detail_correlation=thresholds.detail)
+    return match_fingerprints(by_key, duplicate_thresholds(manifest))
 
 
 def duplicate_thresholds(manifest: Manifest) -> DuplicateThresholds:
@@ -90,58 +83,25 @@ def duplicate_thresholds(manifest: Manifest) -> DuplicateThresholds:
     return CATALOGUE[manifest.name].thresholds if manifest.name in CATALOGUE else ULTRASOUND
 
 
-def find_near_duplicates(
-    images: Mapping[str, GreyImage],
-    correlation: float = 0.98,
-    *,
-    crops: bool = True,
-    detail_correlation: float = 0.5,
+def match_fingerprints(
+    fingerprints: Mapping[str, Fingerprint], thresholds: DuplicateThresholds = ULTRASOUND
 ) -> DuplicateReport:
     """Find images that show the same scene.
 
-    Found are identical pixels, correlating thumbnails (48 x 48, averaged over areas) and, with `crops`, images whose
-    fine detail correlates once aligned: rescaled, cropped, marked or brightened versions, and neighbouring frames of
-    one sweep. Not found are mirrored or rotated versions, crops with less than about half of the area of the scene, and
-    other views of the same lesion or patient, whose speckle differs. An image of one grey value only equals identical
-    ones. If images share parts of the screen (scale bars, text on black), different scenes reach 0.63: raise
-    `detail_correlation` to 0.7. The result depends neither on the order of `images` nor on random numbers.
+    Found are identical pixels, correlating thumbnails (48 x 48, averaged over areas) and images whose fine detail
+    correlates once aligned: rescaled, cropped, marked or brightened versions, and neighbouring frames of one sweep. Not
+    found are mirrored or rotated versions, crops with less than about half of the area of the scene, and other views of
+    the same lesion or patient, whose speckle differs. An image of one grey value only equals identical ones. If images
+    share parts of the screen (scale bars, text on black), different scenes reach 0.63: raise `thresholds.detail` to
+    0.7. The result depends neither on the order of `fingerprints` nor on random numbers.
 
     Args:
-        images: Key -> grey image, uint8 (H, W). Each is requested once and not kept, so the mapping may decode on
-            demand.
-        correlation: Least correlation of thumbnails, 0.3 to 1.
-        crops: Whether to align fine detail.
-        detail_correlation: Least correlation of aligned fine detail, 0.3 to 1.
+        fingerprints: Key -> fingerprint with the reduced image.
+        thresholds: Correlations from which two images count as near-duplicates.
 
     Returns:
         Pairs and groups of keys.
-
-    Raises:
-        DataError: An image is not grey uint8. All of them are named.
-        SettingError: A correlation is out of range.
     """
-    _check_thresholds(correlation, detail_correlation)
-    fingerprints: dict[str, Fingerprint] = {}
-    problems: list[str] = []
-    for key in images:
-        try:
-            fingerprints[key] = take_fingerprint(images[key], key)
-        except DataError as error:
-            problems.append(str(error))
-    if problems:
-        raise DataError("Images to compare must be grey: uint8 of shape (height, width).", problems)
-    return match_fingerprints(fingerprints, correlation, crops=crops, detail_correlation=detail_correlation)
-
-
-def match_fingerprints(
-    fingerprints: Mapping[str, Fingerprint],
-    correlation: float = 0.98,
-    *,
-    crops: bool = True,
-    detail_correlation: float = 0.5,
-) -> DuplicateReport:
-    """The result of `find_near_duplicates` for the fingerprints of images, by key; they must have reduced images."""
-    _check_thresholds(correlation, detail_correlation)
     keys = sorted(fingerprints)
     ordered = [fingerprints[key] for key in keys]
     scores = dict.fromkeys(_identical(ordered), 1.0)
@@ -150,13 +110,12 @@ def match_fingerprints(
     alike: dict[tuple[int, int], float] = {}
     if len(keys) > 1:
         most = None if len(keys) <= EXACT_UP_TO else MOST_NEIGHBOURS
-        least = correlation - CANDIDATE_MARGIN if crops else correlation
+        least = thresholds.thumbnail - CANDIDATE_MARGIN
         candidates, correlations = similar_thumbnails(np.stack([f.thumbnail for f in ordered]), least, most)
         alike = {(int(a), int(b)): min(1.0, float(c)) for (a, b), c in zip(candidates, correlations, strict=True)}
-        if crops:
-            reduced = [f.reduced for f in ordered if f.reduced is not None]
-            aligned = align_crops(reduced, candidates, detail_correlation, most)
-    for pair in aligned.keys() | {pair for pair, score in alike.items() if score >= correlation}:
+        reduced = [f.reduced for f in ordered if f.reduced is not None]
+        aligned = align_crops(reduced, candidates, thresholds.detail, most)
+    for pair in aligned.keys() | {pair for pair, score in alike.items() if score >= thresholds.thumbnail}:
         if pair in kinds:
             continue
         same_frame = pair not in aligned or aligned[pair].same_frame
@@ -165,12 +124,6 @@ def match_fingerprints(
         scores[pair] = aligned[pair].correlation if pair in aligned else alike[pair]
     pairs = tuple(DuplicatePair(keys[a], keys[b], kinds[a, b], scores[a, b]) for a, b in sorted(kinds))
     return DuplicateReport(pairs, join_groups((pair.first, pair.second) for pair in pairs))
-
-
-def _check_thresholds(correlation: float, detail_correlation: float) -> None:
-    for name, value in (("correlation", correlation), ("detail_correlation", detail_correlation)):
-        if not 0.3 <= value <= 1:
-            raise SettingError(f"{name} = {value}, but it must be in 0.3 to 1; lower values join different scenes.")
 
 
 def _identical(fingerprints: Sequence[Fingerprint]) -> list[tuple[int, int]]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from typing import Any, cast, get_args
 
-from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.sample import Part, Sample
 from taichinet.errors import DataError
 from taichinet.storage.documents import read_json
@@ -51,24 +50,6 @@ def case_names(keys: Iterable[str]) -> dict[str, str]:
         taken.add(name.lower())
         names[key] = name
     return names
-
-
-def record(manifest: Manifest, names: Mapping[str, str]) -> dict[str, Any]:
-    """The entry for the index of an export: the source, and the attributes of each case."""
-    cases = {
-        names[sample.key]: {
-            word: value
-            for word, value in (
-                ("key", sample.key),
-                ("label", sample.label),
-                ("patient", sample.patient),
-                ("part", sample.part),
-            )
-            if value is not None
-        }
-        for sample in manifest
-    }
-    return {"source": manifest.name, "cases": cases}
 
 
 def read_index(file: Traversable) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from PIL import Image
 
 from taichinet.datasets.folds import FoldPlan, verify_folds
 from taichinet.datasets.image_io import read_grey, read_rgb
-from taichinet.datasets.interchange.cases import RECORD, case_names, read_index, record, recorded_cases
+from taichinet.datasets.interchange.cases import RECORD, Case, case_names, read_index, recorded_cases
 from taichinet.datasets.interchange.label_map import declare, encode
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.readers.layout import is_clutter, listing
@@ -68,8 +69,7 @@ def export_nnunet(
         StorageError: A file cannot be written, or was changed since an earlier export.
     """
     folder = _nnunet_folder(out, dataset_id, manifest.name)
-    plan = _verified_plan(manifest, plan)
-    folds = _fold_numbers(manifest, plan)
+    plan, folds = _verified_folds(manifest, plan)
     names = case_names(manifest.keys)
     test = {sample.key for sample in manifest if plan is None and sample.part == "test"}
     train = [sample for sample in manifest if sample.key not in test]
@@ -159,8 +159,7 @@ def export_monai(
         FoldError: The plan was made for other images. Nothing is written.
         StorageError: A file cannot be written, or was changed since an earlier export.
     """
-    plan = _verified_plan(manifest, plan)
-    folds = _fold_numbers(manifest, plan)
+    plan, folds = _verified_folds(manifest, plan)
     names = case_names(manifest.keys)
     with _replaced_folder(out, MONAI_INDEX, overwrite=overwrite) as partial:
         files = [(partial / "images" / f"{name}.png", partial / "labels" / f"{name}.png") for name in names.values()]
@@ -176,7 +175,10 @@ def _datalist(
     list_of = {part: name for name, part in reversed(LISTS)}  # "test", not its second name "testing"
     for sample in manifest:
         name = "training" if plan is not None or sample.part is None else list_of[sample.part]
-        lists.setdefault(name, []).append(_entry(sample, names[sample.key], folds))
+        case = names[sample.key]
+        fold = {"fold": folds[sample.key]} if sample.key in folds else {}
+        entry = {"image": f"images/{case}.png", "label": f"labels/{case}.png", **fold}
+        lists.setdefault(name, []).append(entry)
     return {
         "name": manifest.name,
         "labels": declare(manifest.regions),
@@ -185,11 +187,6 @@ def _datalist(
         **lists,
         RECORD: _record(manifest, names, plan),
     }
-
-
-def _entry(sample: Sample, name: str, folds: dict[str, int]) -> dict[str, Any]:
-    fold = {"fold": folds[sample.key]} if sample.key in folds else {}
-    return {"image": f"images/{name}.png", "label": f"labels/{name}.png", **fold}
 
 
 @contextmanager
@@ -258,27 +255,23 @@ def _write_images(manifest: Manifest, files: Sequence[tuple[Path, Path]], colour
         )
 
 
-def _verified_plan(manifest: Manifest, plan: FoldPlan | None) -> FoldPlan | None:
-    """`plan`, verified; None for an official one, which the samples themselves have."""
+def _verified_folds(manifest: Manifest, plan: FoldPlan | None) -> tuple[FoldPlan | None, dict[str, int]]:
+    """`plan`, verified, and the fold of each key in it; for an official plan None and the folds of the samples."""
     if not manifest.samples:
         raise DataError(f"There is nothing to export: {manifest.name} has no samples.")
-    if plan is None:
-        return None
-    verify_folds(plan, manifest)
-    return None if plan.protocol == "official" else plan
-
-
-def _fold_numbers(manifest: Manifest, plan: FoldPlan | None) -> dict[str, int]:
-    """The fold of each key: that of the plan, otherwise the official one."""
     if plan is not None:
-        return dict(plan.fold_of)
-    return {sample.key: sample.fold for sample in manifest if sample.fold is not None}
+        verify_folds(plan, manifest)
+    if plan is None or plan.protocol == "official":
+        return None, {sample.key: sample.fold for sample in manifest if sample.fold is not None}
+    return plan, dict(plan.fold_of)
 
 
 def _record(manifest: Manifest, names: dict[str, str], plan: FoldPlan | None) -> dict[str, Any]:
-    """The entry of the index for this package: the cases, and how their folds were drawn."""
-    folds = {} if plan is None else {"protocol": plan.protocol, "seed": plan.seed, "count": plan.count}
-    return {**record(manifest, names), **({"folds": folds} if folds else {})}
+    """The entry of the index for this package: the source, the attributes of each case, and how folds were drawn."""
+    cases = {names[s.key]: asdict(Case(s.key, s.label, s.patient, s.part)) for s in manifest}
+    known = {name: {word: value for word, value in case.items() if value is not None} for name, case in cases.items()}
+    folds = {} if plan is None else {"folds": {"protocol": plan.protocol, "seed": plan.seed, "count": plan.count}}
+    return {"source": manifest.name, "cases": known, **folds}
 
 
 def _write_json(content: object, file: Path) -> None:

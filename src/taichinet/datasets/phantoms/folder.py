@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from taichinet.datasets.phantoms.anatomy import EIGHT_NEIGHBOURS, LABELS, Label
-from taichinet.datasets.phantoms.phantom import Phantom, check_size, make_phantom
+from taichinet.datasets.phantoms.phantom import EIGHT_NEIGHBOURS, LABELS, Label, Phantom, check_size, make_phantom
 from taichinet.errors import DataError, SettingError
 from taichinet.storage.atomic import replacing, write_text
 from taichinet.storage.documents import read_json

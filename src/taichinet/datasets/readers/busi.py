@@ -95,16 +95,11 @@ def _pairing_problems(folder: Traversable, key: str, entry: _Entry) -> Iterator[
             yield f"{folder / name}: this mask is missing, but a later one exists."
 
 
-def _recognises(folder: Traversable) -> bool:
-    """Whether `folder` contains a folder of a class."""
-    return any((folder / label).is_dir() for label in (*LESION_CLASSES, NORMAL_CLASS))
-
-
 DATASET = Dataset(
     name="busi",
     title="BUSI",
     list_samples=_list_samples,
-    recognises=_recognises,
+    recognises=lambda folder: any((folder / label).is_dir() for label in (*LESION_CLASSES, NORMAL_CLASS)),
     layout="benign, malignant and normal in it (Dataset_BUSI_with_GT)",
     licence="not formally stated by its authors",
     source="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",

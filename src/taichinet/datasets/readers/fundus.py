@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 
 from taichinet.datasets.dataset import FUNDUS, Dataset, Reading
@@ -28,38 +27,23 @@ def _unique_samples(samples: Iterable[Sample], problems: list[str]) -> tuple[Sam
     return tuple(unique.values())
 
 
-@dataclass(frozen=True)
-class _Names:
-    """The names, in lower case, of the folders of images and masks of one part of REFUGE."""
-
-    images: tuple[str, ...]
-    masks: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Image:
-    """An image or a mask of REFUGE, and the class that the name of its folder gives, if any."""
-
-    file: Traversable
-    label: str | None
-
-
 _REFUGE_CLASSES = {"glaucoma": "glaucoma", "g": "glaucoma", "non-glaucoma": "non-glaucoma", "n": "non-glaucoma"}
-_REFUGE_PARTS: dict[Part, _Names] = {
-    "train": _Names(("training400", "refuge-training400"), ("annotation-training400",)),
-    "validation": _Names(("validation400", "refuge-validation400"), ("validation400-gt", "refuge-validation400-gt")),
-    "test": _Names(("test400", "refuge-test400"), ("test-gt", "refuge-test-gt", "test400-gt", "refuge-test400-gt")),
+# The names, in lower case, of the folders of images, and of those of masks.
+_REFUGE_PARTS: dict[Part, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "train": (("training400", "refuge-training400"), ("annotation-training400",)),
+    "validation": (("validation400", "refuge-validation400"), ("validation400-gt", "refuge-validation400-gt")),
+    "test": (("test400", "refuge-test400"), ("test-gt", "refuge-test-gt", "test400-gt", "refuge-test400-gt")),
 }
 # Folders between that of a part and its images. Others are ignored: Training400/AMD has no masks of disc and cup.
 _BETWEEN = {
     *("images", "disc_cup_masks"),
-    *(name for part in _REFUGE_PARTS.values() for name in (*part.images, *part.masks)),
+    *(name for images, masks in _REFUGE_PARTS.values() for name in (*images, *masks)),
 }
 
 
 def _is_refuge(folder: Traversable) -> bool:
     """Whether the images of at least one part are in `folder`, or in a folder in it."""
-    return any(_find_refuge(folder, part.images) is not None for part in _REFUGE_PARTS.values())
+    return any(_find_refuge(folder, images) is not None for images, _ in _REFUGE_PARTS.values())
 
 
 def _list_refuge(reading: Reading) -> Manifest:
@@ -84,36 +68,36 @@ def _find_refuge(folder: Traversable, names: tuple[str, ...]) -> Traversable | N
 
 def _refuge_part(folder: Traversable, part: Part, problems: list[str]) -> Iterator[Sample]:
     """The samples of one part, by class if folders give it, then by number."""
-    names = _REFUGE_PARTS[part]
-    image_folder, mask_folder = _find_refuge(folder, names.images), _find_refuge(folder, names.masks)
+    image_names, mask_names = _REFUGE_PARTS[part]
+    image_folder, mask_folder = _find_refuge(folder, image_names), _find_refuge(folder, mask_names)
     if image_folder is None or mask_folder is None:
-        there, other = (image_folder, names.masks) if mask_folder is None else (mask_folder, names.images)
+        there, other = (image_folder, mask_names) if mask_folder is None else (mask_folder, image_names)
         if there is not None:
             problems.append(f"{there}: the folder '{other[-1]}' that belongs to it is missing.")
         return
-    images = _refuge_images(image_folder, None, problems)
-    masks = _refuge_images(mask_folder, None, problems)
-    pairs = pair_by_stem(
-        {stem: image.file for stem, image in images.items()},
-        {stem: mask.file for stem, mask in masks.items()},
-        mask_folder,
-        problems,
-    )
-    for stem, image, mask in pairs:
-        label = images[stem].label or masks[stem].label or _LABEL
-        yield Sample(stem, label, image, tuple(Mask(mask, i, rule) for i, rule in enumerate(RULES)), part=part)
+    image_labels: dict[str, str] = {}
+    mask_labels: dict[str, str] = {}
+    images = _refuge_images(image_folder, None, image_labels, problems)
+    masks = _refuge_images(mask_folder, None, mask_labels, problems)
+    for stem, image, mask in pair_by_stem(images, masks, mask_folder, problems):
+        label = image_labels.get(stem) or mask_labels.get(stem, _LABEL)
+        regions = tuple(Mask(mask, region, rule) for region, rule in enumerate(RULES))
+        yield Sample(stem, label, image, regions, part=part)
 
 
-def _refuge_images(folder: Traversable, label: str | None, problems: list[str]) -> dict[str, _Image]:
-    """The images in `folder` and in its folders of classes and of other known names, by name."""
-    images = {stem: _Image(file, label) for stem, file in image_files(folder, problems).items()}
+def _refuge_images(
+    folder: Traversable, label: str | None, labels: dict[str, str], problems: list[str]
+) -> dict[str, Traversable]:
+    """The images in `folder` and in its folders of classes and of other known names, by name; `labels` gets classes."""
+    images = image_files(folder, problems)
+    labels.update(dict.fromkeys(images, label) if label is not None else {})
     for entry in listing(folder):
         name = entry.name.lower()
         if not entry.is_dir() or not (name in _REFUGE_CLASSES or name in _BETWEEN):
             continue
-        for stem, image in _refuge_images(entry, _REFUGE_CLASSES.get(name, label), problems).items():
+        for stem, image in _refuge_images(entry, _REFUGE_CLASSES.get(name, label), labels, problems).items():
             if stem in images:
-                problems.append(f"{image.file}: {images[stem].file} has the same name. Keep one of them.")
+                problems.append(f"{image}: {images[stem]} has the same name. Keep one of them.")
             images.setdefault(stem, image)
     return images
 

@@ -58,15 +58,6 @@ def is_clutter(name: str) -> bool:
     return name.startswith(".") or name.lower() in _CLUTTER
 
 
-def is_text(name: str) -> bool:
-    """Whether `name` is valid UTF-8 and can be written to a file."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def image_files(folder: Traversable, problems: list[str]) -> dict[str, Traversable]:
     """The images in `folder` by name.
 

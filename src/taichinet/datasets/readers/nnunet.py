@@ -40,9 +40,9 @@ def _list_samples(reading: Reading) -> Manifest:
     ending = _ending(index, folder / INDEX)
     scheme = read_scheme(index.get("labels"), folder / INDEX)
     known = recorded_cases(index, folder / INDEX)
-    images = _Cases(ending, scheme, known, problems)
-    train = images.read(folder / "imagesTr", folder / "labelsTr", "train")
-    test = images.read(folder / "imagesTs", folder / "labelsTs", "test")
+    left_out: list[str] = []
+    train = _labelled_cases(reading, "train", ending, scheme, known, left_out)
+    test = _labelled_cases(reading, "test", ending, scheme, known, left_out)
     problems += [
         f"{test[case].image}: imagesTr has a case of the same name. Rename one." for case in test if case in train
     ]
@@ -55,7 +55,7 @@ def _list_samples(reading: Reading) -> Manifest:
     problems += repeated_keys(samples, folder / INDEX)
     requested = checked_samples(samples, scheme.values, reading)
     return Manifest(
-        "nnunet", tuple(requested), scheme.names, tuple(images.left_out), normal_left_out=len(samples) - len(requested)
+        "nnunet", tuple(requested), scheme.names, tuple(left_out), normal_left_out=len(samples) - len(requested)
     )
 
 
@@ -75,44 +75,33 @@ def _ending(index: Mapping[str, Any], source: Traversable) -> str:
     return str(ending)
 
 
-class _Cases:
-    """Reads the labelled cases of a pair of folders; `left_out` names the test images without a label map."""
-
-    def __init__(self, ending: str, scheme: LabelScheme, known: Mapping[str, Case], problems: list[str]) -> None:
-        self._ending = ending
-        self._scheme = scheme
-        self._known = known
-        self._problems = problems
-        self.left_out: list[str] = []
-
-    def read(self, images: Traversable, labels: Traversable, part: Part) -> dict[str, Sample]:
-        """The samples by case, without folds."""
-        maps = dict(_stems(labels, self._ending))
-        cases: dict[str, Sample] = {}
-        for stem, file in _stems(images, self._ending):
-            match = _IMAGE_NAME.fullmatch(stem)
-            if match is None:
-                self._problems.append(
-                    f"{file}: must be named CASE_0000{self._ending}. Rename it, or move it elsewhere."
-                )
-            elif match["channel"] != "0000":
-                self._problems.append(
-                    f"{file}: is a further channel, but each image must be one file, grey or RGB. Merge the channels "
-                    "into one RGB file, or keep only _0000."
-                )
-            elif match["case"] in maps:
-                name = match["case"]
-                case = self._known.get(name) or Case(name, "lesion", part=part)
-                masks = self._scheme.masks(maps[name])
-                cases[name] = Sample(case.key, case.label, file, masks, case.patient, case.part)
-            elif part == "test":
-                self.left_out.append(f"{file}: has no label map in labelsTs.")
-            else:
-                self._problems.append(f"{file}: has no label map '{match['case']}{self._ending}' in {labels}.")
-        self._problems += [
-            f"{file}: has no image '{name}_0000{self._ending}'." for name, file in maps.items() if name not in cases
-        ]
-        return cases
+def _labelled_cases(
+    reading: Reading, part: Part, ending: str, scheme: LabelScheme, known: Mapping[str, Case], left_out: list[str]
+) -> dict[str, Sample]:
+    """The labelled samples of a part by case, without folds; `left_out` receives test images without a label map."""
+    end = "Ts" if part == "test" else "Tr"
+    labels, problems = reading.folder / f"labels{end}", reading.problems
+    maps = dict(_stems(labels, ending))
+    cases: dict[str, Sample] = {}
+    for stem, file in _stems(reading.folder / f"images{end}", ending):
+        match = _IMAGE_NAME.fullmatch(stem)
+        if match is None:
+            problems.append(f"{file}: must be named CASE_0000{ending}. Rename it, or move it elsewhere.")
+        elif match["channel"] != "0000":
+            problems.append(
+                f"{file}: is a further channel, but each image must be one file, grey or RGB. Merge the channels into "
+                "one RGB file, or keep only _0000."
+            )
+        elif match["case"] in maps:
+            name = match["case"]
+            case = known.get(name) or Case(name, "lesion", part=part)
+            cases[name] = Sample(case.key, case.label, file, scheme.masks(maps[name]), case.patient, case.part)
+        elif part == "test":
+            left_out.append(f"{file}: has no label map in labelsTs.")
+        else:
+            problems.append(f"{file}: has no label map '{match['case']}{ending}' in {labels}.")
+    problems += [f"{file}: has no image '{name}_0000{ending}'." for name, file in maps.items() if name not in cases]
+    return cases
 
 
 def _stems(folder: Traversable, ending: str) -> list[tuple[str, Traversable]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from importlib.resources.abc import Traversable
 
 from taichinet.datasets.dataset import SCREEN, Dataset, Reading
@@ -12,52 +13,30 @@ from taichinet.datasets.readers.tables import ClassTable, with_classes
 from taichinet.datasets.sample import Mask, Sample
 
 _STU_FILE = re.compile(r"(?:(?P<image>test_image)|mask)_(?P<number>[1-9][0-9]*)", re.IGNORECASE)
-_UDIAT_CLASSES = {"benign": "benign", "malignant": "malignant"}
+
+
+def _paired_reader(
+    name: str, images: str, masks: str, label: str, tables: Sequence[ClassTable] = ()
+) -> Callable[[Reading], Manifest]:
+    """A reader of two folders, whose files have the same names; these are the keys.
+
+    The first of `tables` that exists gives the classes; without one, the class is `label`.
+    """
+
+    def list_samples(reading: Reading) -> Manifest:
+        folder, problems = reading.folder, reading.problems
+        samples = paired_samples(folder / images, folder / masks, label, problems)
+        table = next((table for table in tables if (folder / table.name).is_file()), None)
+        if table is not None:
+            samples = with_classes(samples, folder, table, problems)
+        return Manifest(name, tuple(samples))
+
+    return list_samples
 
 
 def _has_image_and_mask(folder: Traversable) -> bool:
     """Whether `folder` contains image/ and mask/. DDTI and TN-SCUI2020 do, so the name of the folder decides."""
     return holds_folders(folder, "image", "mask")
-
-
-def _list_udiat(reading: Reading) -> Manifest:
-    """UDIAT: original/000001.png, GT/000001.png, keys "000001".
-
-    The classes are in DatasetB.xlsx (columns Image and Type) as distributed, or in a labels.csv (image,label) of copies
-    without it; without both, the class is "lesion". According to the authors, each image shows another patient.
-    """
-    folder, problems = reading.folder, reading.problems
-    samples = paired_samples(folder / "original", folder / "GT", "lesion", problems)
-    for table in (
-        ClassTable(folder / "DatasetB.xlsx", "Image", "Type", _UDIAT_CLASSES),
-        ClassTable(folder / "labels.csv", "image", "label", _UDIAT_CLASSES),
-    ):
-        if table.file.is_file():
-            samples = with_classes(samples, table, problems)
-            break
-    return Manifest("udiat", tuple(samples))
-
-
-def _list_ddti(reading: Reading) -> Manifest:
-    """DDTI, processed release: image/N.PNG, mask/N.PNG, keys "N".
-
-    The release renumbered the images, so that patients are unknown, and some images are identical.
-    """
-    folder = reading.folder
-    return Manifest("ddti", tuple(paired_samples(folder / "image", folder / "mask", "nodule", reading.problems)))
-
-
-def _list_tn_scui2020(reading: Reading) -> Manifest:
-    """TN-SCUI2020, training part: image/N.PNG, mask/N.PNG, keys "N". The test part has no masks.
-
-    The classes are in train.csv (columns ID and CATE: 0 benign, 1 malignant); without it, the class is "nodule".
-    """
-    folder, problems = reading.folder, reading.problems
-    samples = paired_samples(folder / "image", folder / "mask", "nodule", problems)
-    table = ClassTable(folder / "train.csv", "ID", "CATE", {"0": "benign", "1": "malignant"})
-    if table.file.is_file():
-        samples = with_classes(samples, table, problems)
-    return Manifest("tn-scui2020", tuple(samples))
 
 
 def _has_stu_pair(folder: Traversable) -> bool:
@@ -89,10 +68,22 @@ def _list_stu_hospital(reading: Reading) -> Manifest:
     )
 
 
+_UDIAT_CLASSES = {"benign": "benign", "malignant": "malignant"}
+# original/000001.png, GT/000001.png, keys "000001". The classes are in DatasetB.xlsx as distributed, or in a labels.csv
+# of copies without it. According to the authors, each image shows another patient.
 UDIAT = Dataset(
     name="udiat",
     title="UDIAT (Dataset B)",
-    list_samples=_list_udiat,
+    list_samples=_paired_reader(
+        name="udiat",
+        images="original",
+        masks="GT",
+        label="lesion",
+        tables=(
+            ClassTable("DatasetB.xlsx", "Image", "Type", _UDIAT_CLASSES),
+            ClassTable("labels.csv", "image", "label", _UDIAT_CLASSES),
+        ),
+    ),
     recognises=lambda folder: holds_folders(folder, "original", "GT"),
     layout="original and GT in it",
     licence="for research, on a release agreement signed with its authors",
@@ -121,10 +112,12 @@ STU_HOSPITAL = Dataset(
     folders=("Hospital", "STU-Hospital/Hospital", "STU-Hospital-master/Hospital"),
     images=42,
 )
+# The processed release: image/N.PNG, mask/N.PNG, keys "N". It renumbered the images, so that patients are unknown, and
+# some images are identical.
 DDTI = Dataset(
     name="ddti",
     title="DDTI",
-    list_samples=_list_ddti,
+    list_samples=_paired_reader("ddti", "image", "mask", "nodule"),
     recognises=_has_image_and_mask,
     layout="image and mask in it",
     licence="open access, terms not formally stated",
@@ -136,10 +129,12 @@ DDTI = Dataset(
     folders=("DDTI",),
     thresholds=SCREEN,
 )
+# The training part: image/N.PNG, mask/N.PNG, keys "N"; CATE is 0 (benign) or 1 (malignant). The test part has no masks.
+_TN_SCUI2020_CLASSES = ClassTable("train.csv", "ID", "CATE", {"0": "benign", "1": "malignant"})
 TN_SCUI2020 = Dataset(
     name="tn-scui2020",
     title="TN-SCUI2020 (training part)",
-    list_samples=_list_tn_scui2020,
+    list_samples=_paired_reader("tn-scui2020", "image", "mask", "nodule", (_TN_SCUI2020_CLASSES,)),
     recognises=_has_image_and_mask,
     layout="image and mask in it",
     licence="not stated; given to those who registered for the challenge",

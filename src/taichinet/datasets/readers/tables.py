@@ -34,9 +34,12 @@ class _TooLargeError(DataError):
 
 @dataclass(frozen=True)
 class ClassTable:
-    """A table with the class of each image; `classes` are its values, in lower case, and our labels for them."""
+    """A table with the class of each image; `classes` are its values, in lower case, and our labels for them.
 
-    file: Traversable
+    `name` is that of its file, in the folder of the data set.
+    """
+
+    name: str
     image_column: str
     class_column: str
     classes: Mapping[str, str]
@@ -81,30 +84,34 @@ def read_rows(file: Traversable, columns: Sequence[str] = ()) -> list[dict[str, 
     ]
 
 
-def with_classes(samples: Sequence[Sample], table: ClassTable, problems: list[str]) -> list[Sample]:
+def with_classes(
+    samples: Sequence[Sample], folder: Traversable, table: ClassTable, problems: list[str]
+) -> list[Sample]:
     """Label samples with the classes of a table, matched by `image_key`.
 
     Args:
         samples: The samples.
+        folder: The folder with the table.
         table: The table.
         problems: Receives faults of the table, images without a row, and rows without an image.
 
     Returns:
         The samples; those without a row keep their label.
     """
+    file = folder / table.name
     try:
-        labels = _classes(table)
+        labels = _classes(file, table)
     except DataError as fault:
         problems.append(str(fault))
         return list(samples)
     keys = [image_key(sample.key) for sample in samples]
     problems += [
-        f"{sample.image}: has no row in {table.file.name}."
+        f"{sample.image}: has no row in {table.name}."
         for sample, key in zip(samples, keys, strict=True)
         if key not in labels
     ]
     present = set(keys)
-    problems += [f"{table.file}: image '{key}' of this table is not there." for key in labels if key not in present]
+    problems += [f"{file}: image '{key}' of this table is not there." for key in labels if key not in present]
     return [replace(sample, label=labels.get(key, sample.label)) for sample, key in zip(samples, keys, strict=True)]
 
 
@@ -116,22 +123,22 @@ def image_key(name: str) -> str:
     return stem.lstrip("0") or stem[-1:]
 
 
-def _classes(table: ClassTable) -> dict[str, str]:
+def _classes(file: Traversable, table: ClassTable) -> dict[str, str]:
     """The label of each image by its key; rows without an image (e.g. a sum) are ignored."""
     labels: dict[str, str] = {}
-    for row in read_rows(table.file, (table.image_column, table.class_column)):
+    for row in read_rows(file, (table.image_column, table.class_column)):
         name, value = row[table.image_column], row[table.class_column]
         if not name:
             continue
         label = table.classes.get(value.lower())
         if label is None:
             raise DataError(
-                f"{table.file}: column '{table.class_column}' says '{value}' of image '{name}'. "
+                f"{file}: column '{table.class_column}' says '{value}' of image '{name}'. "
                 f"Known: {', '.join(table.classes)}."
             )
         if labels.setdefault(image_key(name), label) != label:
             raise DataError(
-                f"{table.file}: column '{table.class_column}' says '{value}' of image '{name}', and another class in a "
+                f"{file}: column '{table.class_column}' says '{value}' of image '{name}', and another class in a "
                 "row above. Keep the right one."
             )
     return labels
