@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
-from math import isfinite, nan
+from math import nan
 from operator import add
 
 import numpy as np
@@ -119,18 +119,6 @@ class Calibration:
             tuple(map(add, self.confidence, other.confidence)),
             self.squared_error + other.squared_error,
         )
-
-    def to_json_dict(self) -> dict[str, object]:
-        """Scores and sums as plain numbers for JSON, with None instead of NaN."""
-        scores = {"ece": self.ece, "mce": self.mce, "brier": self.brier}
-        return {
-            **{name: value if isfinite(value) else None for name, value in scores.items()},
-            "edges": list(self.edges),
-            "pixels": list(self.pixels),
-            "lesion_pixels": list(self.lesion_pixels),
-            "confidence": list(self.confidence),
-            "squared_error": self.squared_error,
-        }
 
     def _gaps(self) -> list[tuple[int, float]]:
         return [(b.pixels, abs(b.mean_confidence - b.lesion_share)) for b in self.bins if b.pixels]

@@ -31,7 +31,6 @@ from taichinet.experiments.records import (
     FoldResult,
     StudyFoldRecord,
     StudyRecord,
-    SummaryRecord,
     read_fold,
     write_record,
     write_scores,
@@ -136,12 +135,6 @@ def _prepare_existing_runs(jobs: Sequence[FoldJob], folder: Path, existing: Exis
 def summarise_study(folder: Path) -> Study:
     """Summarise all completed folds in the study folder, and write scores.csv and summary.json.
 
-    Args:
-        folder: The study folder, which contains the run folders.
-
-    Returns:
-        The completed folds and their summary.
-
     Raises:
         FoldError: No fold is complete, or the folds have different settings and cannot be averaged.
         StorageError: The files cannot be written.
@@ -172,7 +165,7 @@ def summarise_study(folder: Path) -> Study:
                 for record in records
             ),
             outputs=_dice_of_outputs(scores),
-            summary=SummaryRecord.of(summary),
+            summary=summary,
             scores=write_scores(temporary / SCORES_FILE, scores.round(6)),
         )
         write_record(temporary / SUMMARY_FILE, study)
@@ -180,16 +173,9 @@ def summarise_study(folder: Path) -> Study:
 
 
 def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan, extended: Container[Path] = ()) -> None:
-    """Check before a training that completed folds in the study folder can be summarised with the new ones.
+    """Raise FoldError if completed folds in the study folder cannot be summarised with new ones of `experiment`.
 
-    Args:
-        folder: The study folder.
-        experiment: The recipe of the new folds.
-        plan: Their fold plan.
-        extended: Run folders that are not checked, as their training will be extended.
-
-    Raises:
-        FoldError: A completed fold has other settings, images or folds.
+    The run folders `extended` are not checked, as their training will be extended.
     """
     for path in sorted(folder.glob(f"fold-*/{RESULT_FILE}")):
         if path.parent in extended:
