@@ -59,11 +59,6 @@ class Calibration:
     squared_error: float
 
     @property
-    def edges(self) -> tuple[float, ...]:
-        """The edges of the bins from 0 to 1, one more than there are bins."""
-        return _edges(len(self.pixels))
-
-    @property
     def total(self) -> int:
         """Total number of pixels."""
         return sum(self.pixels)
@@ -71,7 +66,7 @@ class Calibration:
     @property
     def bins(self) -> tuple[Bin, ...]:
         """All bins including empty ones, in ascending order."""
-        edges = self.edges
+        edges = _edges(len(self.pixels))
         return tuple(
             Bin(edges[i], edges[i + 1], count, _ratio(self.confidence[i], count), _ratio(self.lesion_pixels[i], count))
             for i, count in enumerate(self.pixels)
@@ -182,6 +177,7 @@ def pool(calibrations: Iterable[Calibration], bins: int = BINS) -> Calibration:
 
 
 def _edges(bins: int) -> tuple[float, ...]:
+    """The edges of the bins from 0 to 1, one more than there are bins."""
     return tuple(i / bins for i in range(bins + 1))
 
 

@@ -115,7 +115,8 @@ def train_folds(
 def _prepare_existing_runs(jobs: Sequence[FoldJob], folder: Path, existing: Existing, callbacks: Callbacks) -> None:
     """Refuse existing runs, mark them as incomplete to overwrite them, or extend them to more epochs."""
     for job in jobs:
-        if existing == "refuse" and _has_work(job.folder):
+        files = (RESULT_FILE, "checkpoint.pt", "history.csv")
+        if existing == "refuse" and any((job.folder / name).exists() for name in files):
             raise FoldError(
                 f"{job.folder} already contains a training. Resume it with --resume, replace it with --overwrite, or "
                 "give another --out."
@@ -160,10 +161,7 @@ def summarise_study(folder: Path) -> Study:
             folds_done=tuple(record.fold for record in records),
             wall_seconds=round(sum(record.wall_seconds for record in records), 1),
             inference_seconds_per_image=median(inference_seconds) if inference_seconds else None,
-            per_fold=tuple(
-                StudyFoldRecord(**{key: getattr(record, key) for key in StudyFoldRecord.model_fields})
-                for record in records
-            ),
+            per_fold=tuple(StudyFoldRecord.model_validate(record, from_attributes=True) for record in records),
             outputs=_dice_of_outputs(scores),
             summary=summary,
             scores=write_scores(temporary / SCORES_FILE, scores.round(6)),
@@ -200,7 +198,3 @@ def _dice_of_outputs(scores: pd.DataFrame) -> dict[str, float]:
         for name in names
         if f"{name}_dice" in scores
     }
-
-
-def _has_work(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (RESULT_FILE, "checkpoint.pt", "history.csv"))

@@ -93,14 +93,8 @@ def plan_grid(
 ) -> Grid:
     """Plan all cells of suites. Reads the data sets, and makes fold plans in `out`/folds if there are none.
 
-    Args:
-        suites: The suites.
-        data: Path of each data set by name, see `name_data`.
-        out: Folder of all runs.
-        on_data: Called with the name of each data set before it is read.
-
-    Returns:
-        The grid.
+    `data` has the path of each data set by name, see `name_data`. `on_data` is called with the name of each data set
+    before it is read.
 
     Raises:
         SettingError: A recipe, setting or fold does not exist, or two parts of a suite have the same run folder.

@@ -229,10 +229,8 @@ def published_works(suites: Sequence[Suite]) -> list[Work]:
         if dataset.images is None:
             raise SettingError(f"The number of images of {dataset.name} is not known. Give the data set with --data.")
         for recipe in part_recipes(suite, part):
-            changes: dict[str, object] = {}
-            if len(dataset.regions) > 1:
-                changes["options.num_classes"] = len(dataset.regions)
-            recipe = vary(recipe, changes)
+            regions = len(dataset.regions)
+            recipe = vary(recipe, {"options.num_classes": regions} if regions > 1 else {})
             images = dataset.images - (0 if recipe.data.include_normal else NORMAL_IMAGES.get(dataset.name, 0))
             tested = round(images / recipe.data.folds)
             validated = round((images - tested) * recipe.data.validation_share)
