@@ -143,7 +143,7 @@ def test_what_cannot_be_exported_is_said_before_anything_is_written(
 
 def test_the_list_waits_for_no_heavy_library() -> None:
     probe = (
-        "import sys; from taichinet.cli.data_list import list_data; list_data(as_json=True); "
+        "import sys; from taichinet.cli.data import list_data; list_data(as_json=True); "
         "print(sorted({'torch', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from math import isnan, nan, sqrt
+from math import isfinite, nan, sqrt
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import COLUMNS, FoldScore, GroupScores, Summary, aggregate
-from taichinet.evaluation.undefined import POLICIES, SCORES
+from taichinet.evaluation.undefined import POLICIES, SCORES, SIZES
 
 
 def lesion(key: str, fold: int, dice: float, label: str = "benign") -> dict[str, object]:
@@ -60,7 +59,7 @@ def group(summary: Summary, name: str, policy: str | None) -> GroupScores:
 
 
 def dice(scores: GroupScores) -> FoldScore:
-    return scores.scores["network"]["dice"]
+    return scores.score("dice")
 
 
 def test_the_headline_is_the_mean_over_folds_of_lesion_images_only() -> None:
@@ -69,35 +68,36 @@ def test_the_headline_is_the_mean_over_folds_of_lesion_images_only() -> None:
     assert dice(headline).per_fold == pytest.approx({0: 0.7, 1: 0.9})
     assert dice(headline).mean == pytest.approx(0.8)
     assert dice(headline).std == pytest.approx(sqrt(0.01 + 0.01))  # ddof=1
-    assert headline.scores["native"]["dice"].mean == pytest.approx(0.7)
-    assert headline.scores["network"]["hd95"].mean == pytest.approx(10)
+    assert headline.score("dice", "native").mean == pytest.approx(0.7)
+    assert headline.score("hd95").mean == pytest.approx(10)
 
 
 def test_the_papers_policy_scores_every_normal_image_zero() -> None:
-    scores = aggregate(two_folds()).all_images["paper"]
+    scores = group(aggregate(two_folds()), "all", "paper")
     assert scores.images == 6
     assert dice(scores).per_fold == pytest.approx({0: 1.4 / 4, 1: 0.9 / 2})
-    assert scores.scores["network"]["sensitivity"].mean == pytest.approx((1.4 / 4 + 0.9 / 2) / 2)
-    assert scores.scores["native"]["jaccard"].per_fold == pytest.approx({0: 0.5 / 4, 1: 0.35 / 2})
+    assert scores.score("sensitivity").mean == pytest.approx((1.4 / 4 + 0.9 / 2) / 2)
+    assert scores.score("jaccard", "native").per_fold == pytest.approx({0: 0.5 / 4, 1: 0.35 / 2})
 
 
 def test_the_other_policy_rewards_an_empty_prediction_only() -> None:
-    scores = aggregate(two_folds()).all_images["correct-empty-is-1"]
+    scores = group(aggregate(two_folds()), "all", "correct-empty-is-1")
     for name in ("dice", "precision", "sensitivity"):
-        assert scores.scores["network"][name].per_fold == pytest.approx({0: 2.4 / 4, 1: 1.9 / 2})
-    assert scores.scores["native"]["jaccard"].per_fold == pytest.approx({0: 1.5 / 4, 1: 1.35 / 2})
+        assert scores.score(name).per_fold == pytest.approx({0: 2.4 / 4, 1: 1.9 / 2})
+    assert scores.score("jaccard", "native").per_fold == pytest.approx({0: 1.5 / 4, 1: 1.35 / 2})
 
 
 @pytest.mark.parametrize("name", ["accuracy", "hd95", "assd"])
 def test_no_policy_touches_what_is_defined_for_every_image(name: str) -> None:
-    both = aggregate(two_folds()).all_images
-    assert both["paper"].scores["network"][name] == both["correct-empty-is-1"].scores["network"][name]
-    assert both["paper"].scores["network"]["hd95"].per_fold == pytest.approx({0: 34 / 4, 1: 5})
+    summary = aggregate(two_folds())
+    paper, other = (group(summary, "all", policy) for policy in POLICIES)
+    assert paper.score(name) == other.score(name)
+    assert paper.score("hd95").per_fold == pytest.approx({0: 34 / 4, 1: 5})
 
 
 def test_classes_stand_apart_and_only_the_normal_one_needs_a_policy() -> None:
     summary = aggregate(two_folds())
-    named = [(one.group, one.policy) for one in summary.by_class]
+    named = [(one.group, one.policy) for one in summary.groups[3:]]
     assert named == [
         ("benign", None),
         ("malignant", None),
@@ -115,18 +115,18 @@ def test_a_fold_without_the_class_is_left_out_of_its_deviation() -> None:
 
 
 def test_normal_images_are_reported_by_rate_and_area() -> None:
-    report = aggregate(two_folds()).normal
+    report = aggregate(two_folds()).normal_images
     assert report.images == 3
     assert report.false_positive_rate == pytest.approx(1 / 3)
     assert report.mean_false_positive_area == pytest.approx(0.2 / 3)
     rows = two_folds()
     rows.loc[rows["key"] == "d", ["predicted_pixels", "pixels"]] = 300, 1000  # a larger image weighs no more
-    assert aggregate(rows).normal.mean_false_positive_area == pytest.approx(0.3 / 3)
+    assert aggregate(rows).normal_images.mean_false_positive_area == pytest.approx(0.3 / 3)
 
 
 def test_one_fold_has_no_deviation() -> None:
     summary = aggregate(two_folds().query("fold == 0"))
-    assert all(score.std is None for one in summary.groups for score in one.scores["network"].values())
+    assert all(score.std is None for one in summary.groups for score in one.network.values())
 
 
 def test_the_papers_table_with_normal_images_follows_from_the_one_without() -> None:
@@ -134,25 +134,26 @@ def test_the_papers_table_with_normal_images_follows_from_the_one_without() -> N
     rows += [normal(f"n{number}", 0, number % 2) for number in range(133)]
     summary = aggregate(pd.DataFrame(rows))
     assert dice(summary.lesion).mean == pytest.approx(0.836)
-    assert dice(summary.all_images["paper"]).mean == pytest.approx(0.836 * 647 / 780)
-    assert round(dice(summary.all_images["paper"]).mean, 3) == 0.693
-    assert dice(summary.all_images["correct-empty-is-1"]).mean == pytest.approx((0.836 * 647 + 67) / 780)
+    assert dice(group(summary, "all", "paper")).mean == pytest.approx(0.836 * 647 / 780)
+    assert dice(group(summary, "all", "paper")).mean == pytest.approx(0.693, abs=0.0005)
+    assert dice(group(summary, "all", "correct-empty-is-1")).mean == pytest.approx((0.836 * 647 + 67) / 780)
 
 
 def test_without_normal_images_the_policies_agree_with_the_headline() -> None:
     rows = two_folds()
     summary = aggregate(rows[rows["label"] != "normal"])
     for policy in POLICIES:
-        assert summary.all_images[policy].scores == summary.lesion.scores
-    assert summary.normal.images == 0
-    assert isnan(summary.normal.false_positive_rate)
+        everything = group(summary, "all", policy)
+        assert (everything.network, everything.native) == (summary.lesion.network, summary.lesion.native)
+    assert summary.normal_images.images == 0
+    assert summary.normal_images.false_positive_rate is None
 
 
 def test_normal_images_alone_leave_the_headline_without_a_value() -> None:
     rows = two_folds()
     headline = aggregate(rows[rows["label"] == "normal"]).lesion
     assert (headline.images, dice(headline).std, dice(headline).per_fold) == (0, None, {})
-    assert isnan(dice(headline).mean)
+    assert dice(headline).mean is None
 
 
 def test_a_lesion_that_resizing_lost_stays_a_lesion_and_counts_as_missed() -> None:
@@ -160,10 +161,10 @@ def test_a_lesion_that_resizing_lost_stays_a_lesion_and_counts_as_missed() -> No
     rows.loc[1, ["dice", "jaccard", "precision", "sensitivity"]] = nan
     rows.loc[1, ["true_pixels", "predicted_pixels"]] = 0
     summary = aggregate(rows)
-    assert summary.normal.images == 0
+    assert summary.normal_images.images == 0
     assert summary.lesion.images == 2
     assert dice(summary.lesion).mean == pytest.approx(0.4)
-    assert summary.lesion.scores["native"]["dice"].mean == pytest.approx(0.5)
+    assert summary.lesion.score("dice", "native").mean == pytest.approx(0.5)
 
 
 def test_order_and_index_of_the_rows_decide_nothing() -> None:
@@ -176,10 +177,11 @@ def test_order_and_index_of_the_rows_decide_nothing() -> None:
             shuffled_group.policy,
             shuffled_group.images,
         )
-        for size, scores in group.scores.items():
-            for name, score in scores.items():
-                assert shuffled_group.scores[size][name].mean == pytest.approx(score.mean)
-                assert shuffled_group.scores[size][name].std == pytest.approx(score.std)
+        for size in SIZES:
+            for name in SCORES:
+                score, shuffled_score = group.score(name, size), shuffled_group.score(name, size)
+                assert shuffled_score.mean == pytest.approx(score.mean)
+                assert shuffled_score.std == pytest.approx(score.std)
 
 
 def test_the_rows_given_are_not_changed() -> None:
@@ -191,7 +193,7 @@ def test_the_rows_given_are_not_changed() -> None:
 def test_the_summary_survives_strict_json_and_says_its_deviation() -> None:
     rows = two_folds()
     summary = aggregate(rows[(rows["label"] != "normal") & (rows["fold"] == 0)])
-    told = json.loads(json.dumps(summary.to_json_dict(), allow_nan=False))
+    told = json.loads(json.dumps(summary.model_dump(mode="json"), allow_nan=False))
     assert "ddof=1" in told["deviation"]
     assert told["normal_images"] == {
         "images": 0,
@@ -213,10 +215,10 @@ def test_the_groups_are_in_order_and_only_those_with_normal_images_have_a_policy
     assert [group.images for group in groups] == [3, 6, 6, 2, 1, 3, 3]
     assert [group.policy for group in groups] == [None, *POLICIES, None, None, *POLICIES]
     for group in groups:
-        for scores in group.scores.values():
+        for scores in (group.network, group.native):
             assert set(scores) == set(SCORES)
-            assert all(np.isfinite(score.mean) for score in scores.values())
-    assert groups[0].scores["native"]["dice"].mean == pytest.approx(0.7)
+            assert all(score.mean is not None and isfinite(score.mean) for score in scores.values())
+    assert groups[0].score("dice", "native").mean == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize("column", COLUMNS)
@@ -251,13 +253,13 @@ def test_several_regions_are_scored_apart_and_the_outermost_leads() -> None:
     cup = pd.DataFrame([lesion("a", 0, 0.5), lesion("b", 1, 0.3)]).assign(region="cup")
     summary = aggregate(pd.concat([disc, cup], ignore_index=True))
     assert dice(summary.lesion).mean == pytest.approx(0.8)
-    assert [scores.group for scores in summary.by_region] == ["disc", "cup"]
-    assert [dice(scores).mean for scores in summary.by_region] == pytest.approx([0.8, 0.4])
+    assert [scores.group for scores in summary.groups] == ["lesion", "all", "all", "benign", "disc", "cup"]
+    assert [dice(scores).mean for scores in summary.groups[-2:]] == pytest.approx([0.8, 0.4])
     assert summary.lesion.images == 2
-    assert aggregate(disc).by_region == ()
+    assert [scores.group for scores in aggregate(disc).groups] == ["lesion", "all", "all", "benign"]
     without = pd.DataFrame([normal("c", 0, 0)])
     rows = pd.concat([disc, without.assign(region="disc"), cup, without.assign(region="cup")], ignore_index=True)
-    assert [scores.images for scores in aggregate(rows).by_region] == [2, 2]  # images with the region alone
+    assert [scores.images for scores in aggregate(rows).groups[-2:]] == [2, 2]  # images with the region alone
     with pytest.raises(DataError, match="duplicate images"):
         aggregate(pd.concat([disc, disc], ignore_index=True))
 
@@ -268,6 +270,6 @@ def test_an_image_in_several_folds_counts_once_and_only_where_that_is_meant() ->
         aggregate(rows)
     summary = aggregate(rows, repeated=True)
     assert summary.lesion.images == 2
-    assert summary.lesion.scores["network"]["dice"].per_fold == pytest.approx({0: 0.7, 1: 0.4})
+    assert summary.lesion.score("dice").per_fold == pytest.approx({0: 0.7, 1: 0.4})
     with pytest.raises(DataError, match="duplicate images"):
         aggregate(pd.concat([rows, rows[:1]], ignore_index=True), repeated=True)

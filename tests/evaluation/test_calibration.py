@@ -12,7 +12,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
 from taichinet.errors import DataError, SettingError
-from taichinet.evaluation.calibration import BINS, UNCERTAIN, Calibration, calibrate, pool
+from taichinet.evaluation.calibration import BINS, UNCERTAIN, calibrate, pool
 
 
 def image(seed: int, side: int = 24) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +110,6 @@ def test_the_band_keeps_its_ends_and_may_be_empty() -> None:
     nothing = calibrate(np.array([0.0, 1.0]), np.zeros(2, dtype=bool), within=UNCERTAIN)
     assert nothing.total == 0
     assert all(map(isnan, (nothing.ece, nothing.mce, nothing.brier, nothing.overconfidence)))
-    assert nothing.to_json_dict()["ece"] is None
 
 
 def test_pooling_nothing_is_empty_and_adds_nothing() -> None:
@@ -136,14 +135,3 @@ def test_wrong_shapes_types_and_bins_are_refused() -> None:
         calibrate(np.zeros(2), np.zeros(2))  # type: ignore[arg-type]
     with pytest.raises(SettingError, match="at least 1"):
         calibrate(np.zeros(2), np.zeros(2, dtype=bool), bins=0)
-
-
-def test_the_sums_are_plain_numbers_for_json() -> None:
-    content = calibrate(*image(2), bins=3).to_json_dict()
-    assert Calibration(
-        tuple(content["pixels"]),  # type: ignore[arg-type]
-        tuple(content["lesion_pixels"]),  # type: ignore[arg-type]
-        tuple(content["confidence"]),  # type: ignore[arg-type]
-        content["squared_error"],  # type: ignore[arg-type]
-    ) == calibrate(*image(2), bins=3)
-    assert content["edges"] == [0, 1 / 3, 2 / 3, 1]

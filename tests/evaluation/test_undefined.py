@@ -12,6 +12,7 @@ from taichinet.evaluation.undefined import (
     SCORES,
     SUFFIX,
     EmptyTruthPolicy,
+    ImageSize,
     empty_ground_truth,
     resolve_undefined_scores,
 )
@@ -42,15 +43,15 @@ def test_no_policy_touches_what_is_defined_everywhere(score: str) -> None:
 
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("size", SUFFIX)
-def test_means_of_aggregate_are_of_these_scores(score: str, size: str) -> None:
+def test_means_of_aggregate_are_of_these_scores(score: str, size: ImageSize) -> None:
     rows = one_fold()
     summary = aggregate(rows)
-    column = score + SUFFIX[size]  # type: ignore[index]
+    column = score + SUFFIX[size]
     for policy in POLICIES:
-        expected = summary.all_images[policy].scores[size][score].mean  # type: ignore[index]
+        (expected,) = [g.score(score, size).mean for g in summary.groups if (g.group, g.policy) == ("all", policy)]
         assert resolve_undefined_scores(rows, column, policy).mean() == pytest.approx(expected)
     lesions = resolve_undefined_scores(rows[~empty_ground_truth(rows)], column, None)
-    assert lesions.mean() == pytest.approx(summary.lesion.scores[size][score].mean)  # type: ignore[index]
+    assert lesions.mean() == pytest.approx(summary.lesion.score(score, size).mean)
 
 
 def test_a_lesion_that_resizing_lost_is_no_normal_image() -> None:

@@ -208,13 +208,17 @@ def test_a_torn_newest_checkpoint_still_falls_back_in_a_longer_run(
 @pytest.mark.parametrize(
     ("started", "asked", "reason"),
     [
-        ({}, {"training.epochs": 1}, r"training.epochs=3, \d of which are finished; training.epochs=1 are fewer"),
-        ({"training.schedule": "cosine"}, {"training.epochs": 6}, r"cannot go on to 6: training.schedule=cosine"),
+        ({}, {"training.epochs": 1}, r"training.epochs=3, of which \d are complete, and training.epochs=1 is lower"),
+        (
+            {"training.schedule": "cosine"},
+            {"training.epochs": 6},
+            r"cannot be extended to 6: with training.schedule=cosine",
+        ),
         (
             {"training.strategy": "easy-to-hard"},
             {"training.epochs": 6},
-            r"cannot go on to 6: epoch 2 is finished with the curriculum step 'hard', and of 6 epochs it would be "
-            r"'easy' \(training.easy_share=0.25",
+            r"cannot be extended to 6: epoch 2 was trained with the curriculum step 'hard', which would be 'easy' with "
+            r"6 epochs \(training.easy_share=0.25",
         ),
         ({}, {"training.seed": 7}, r"training.seed was 0 and is 7 now"),
         ({}, {"training.epochs": 6, "training.seed": 7}, r"training.epochs was 3 and is 6 now, training.seed was 0"),
@@ -242,7 +246,7 @@ def test_what_is_not_the_same_training_is_refused_with_the_reason_and_changes_no
 def test_a_finished_run_without_its_checkpoint_is_refused(study: StudyData, tmp_path: Path) -> None:
     train_folds(PLAIN, study, [0], tmp_path)  # keeps none
     before = content(tmp_path)
-    with pytest.raises(FoldError, match=r"has ended; it cannot go on to 6, because its checkpoint is not kept.*--over"):
+    with pytest.raises(FoldError, match=r"cannot be extended to 6, because its checkpoint was not kept.*--overwrite"):
         resume(study, epochs(PLAIN, 6), tmp_path)
     assert content(tmp_path) == before
 

@@ -23,11 +23,12 @@ from taichinet.datasets.readers.busi import DATASET
 from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import aggregate
 from taichinet.evaluation.confidence import ConfidenceKeeper, ImageConfidence, measure_confidence, peak_probability
-from taichinet.evaluation.undefined import POLICIES, SCORES, SUFFIX
+from taichinet.evaluation.undefined import POLICIES, SCORES, SUFFIX, ImageSize, resolve_undefined_scores
 from taichinet.experiments import scoring
 from taichinet.experiments.records import write_record
 from taichinet.experiments.scoring import score_images
 from taichinet.experiments.validation_card import (
+    COMPARED,
     Extras,
     InternalResult,
     ValidationCard,
@@ -98,23 +99,19 @@ def make(tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("size", SUFFIX)
 @pytest.mark.parametrize("score", SCORES)
-def test_every_mean_is_that_of_aggregate(make: Any, size: str, score: str) -> None:
+def test_every_mean_is_that_of_aggregate(make: Any, size: ImageSize, score: str) -> None:
     card, summary = make(), aggregate(rows())
-    assert card.lesion.scores[size][score].mean == pytest.approx(summary.lesion.scores[size][score].mean)  # type: ignore[index]
-    for group in card.all_images:
-        expected = summary.all_images[group.policy].scores[size][score].mean  # type: ignore[index]
-        assert group.scores[size][score].mean == pytest.approx(expected)
-    expected_classes = {one.group: one for one in summary.by_class}
+    expected = {(group.group, group.policy): group.score(score, size).mean for group in summary.groups}
     assert [group.group for group in card.by_class] == ["benign", "malignant"]
-    for group in card.by_class:
-        assert group.scores[size][score].mean == pytest.approx(expected_classes[group.group].scores[size][score].mean)  # type: ignore[index]
+    for group in (card.lesion, *card.all_images, *card.by_class):
+        assert group.scores[size][score].mean == pytest.approx(expected[group.group, group.policy])
 
 
 def test_normal_images_and_missed_lesions_are_counted_as_aggregate_does(make: Any) -> None:
     card, summary = make(), aggregate(rows())
-    assert card.normal.images == summary.normal.images == 2
-    assert card.normal.false_positive_rate.mean == summary.normal.false_positive_rate == 0.5
-    assert card.normal.false_positive_area.mean == summary.normal.mean_false_positive_area
+    assert card.normal.images == summary.normal_images.images == 2
+    assert card.normal.false_positive_rate.mean == summary.normal_images.false_positive_rate == 0.5
+    assert card.normal.false_positive_area.mean == summary.normal_images.mean_false_positive_area
     assert card.missed == 2  # c, and d that resizing lost
     assert [one.policy for one in card.all_images] == list(POLICIES)
     assert card.cohort.images_by_class == {"benign": 3, "malignant": 2, "normal": 2}
@@ -126,14 +123,13 @@ def test_without_normal_images_their_part_is_left_out(make: Any) -> None:
     assert card.overall is card.lesion
 
 
-def test_patients_and_copies_are_drawn_together(make: Any, tmp_path: Path) -> None:
+def test_images_of_one_patient_are_resampled_together(make: Any, tmp_path: Path) -> None:
     assert make().cohort.clusters == 7
-    assert make(groups=[("a", "b", "c")]).cohort.clusters == 5
     manifest = images(tmp_path / "more", rows())
-    patients = tuple(replace(sample, patient="P" if sample.key in "ag" else None) for sample in manifest)
+    patients = tuple(replace(sample, patient="P" if sample.key in "abg" else None) for sample in manifest)
     manifest = replace(manifest, samples=patients)
-    card = validation_card(rows(), WEIGHTS, manifest, OTHER, Extras(groups=[("a", "b")]), resamples=50)
-    assert card.cohort.clusters == 5  # g-a-b
+    card = validation_card(rows(), WEIGHTS, manifest, OTHER, resamples=50)
+    assert card.cohort.clusters == 5  # a, b and g are of one patient
     assert card.lesion.scores["network"]["dice"].clusters == 3
 
 
@@ -174,17 +170,14 @@ def test_missing_confidences_and_strange_images_are_named(make: Any, tmp_path: P
         validation_card(rows(), WEIGHTS, manifest, OTHER)
 
 
-def test_an_internal_result_is_compared_with_an_interval_only_where_its_images_are(make: Any) -> None:
+def test_an_internal_result_is_compared_with_an_interval(make: Any) -> None:
     own = pd.DataFrame([lesion_row(str(i), 0.5 + i / 50) for i in range(20)])
-    means = {"dice": 0.69, "hd95": 13.1}
-    known = make(internal=InternalResult(20, means)).comparison
-    assert [one.score for one in known] == ["dice", "hd95"]
-    assert known[0].difference.mean == pytest.approx((0.8 + 0.6 + 0 + 0 + 0.3) / 5 - 0.69)
-    assert not known[0].difference.bounded
-    full = make(internal=InternalResult(20, means, own))
-    assert full.comparison[0].difference.mean == pytest.approx(known[0].difference.mean)
-    assert full.comparison[0].difference.bounded
-    assert full.internal_images == 20
+    card = make(internal=InternalResult(own))
+    assert [comparison.score for comparison in card.comparison] == list(COMPARED)
+    assert card.comparison[0].internal == pytest.approx(0.69)
+    assert card.comparison[0].difference.mean == pytest.approx((0.8 + 0.6 + 0 + 0 + 0.3) / 5 - 0.69)
+    assert card.comparison[0].difference.bounded
+    assert card.internal_images == 20
     assert make().comparison == ()
 
 
@@ -232,10 +225,9 @@ def test_a_finished_run_tells_its_own_result_on_lesion_images(tmp_path: Path) ->
     write_record(tmp_path / "result.json", fold_record(recipe("short-unet"), rows().to_dict("records")))
     own = read_internal(tmp_path / "weights")
     assert own is not None
-    assert own.images == 5
-    assert own.means["dice"] == pytest.approx(aggregate(rows()).lesion.scores["network"]["dice"].mean)
-    assert own.rows is not None
     assert len(own.rows) == 5
+    dice = resolve_undefined_scores(own.rows, "dice", None)
+    assert dice.mean() == pytest.approx(aggregate(rows()).lesion.score("dice").mean)
 
 
 def test_a_network_is_measured_in_the_pass_that_scores_it_whatever_the_batches(

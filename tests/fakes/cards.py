@@ -67,6 +67,5 @@ def card(**changes: object) -> ValidationCard:
             WorstCase("malignant (3)", "malignant", 0.168, 0.103, 0.453),
         ),
         "commit": "167cf0f6e2c1",
-        "made": (("precision", "cpu float32"),),
     }
     return ValidationCard(**{**content, **changes})  # type: ignore[arg-type]

@@ -73,7 +73,7 @@ def make_fake_run(
         "placement": "cpu float32",
         "wall_seconds": 60.0,
         "commit": None,
-        "summary": aggregate(scores).to_json_dict(),
+        "summary": aggregate(scores).model_dump(mode="json"),
         "mining": {"identity": MINED} if experiment.training.strategy == "easy-to-hard" else None,
     }
     (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")

@@ -65,7 +65,7 @@ def fold_record(experiment: Experiment, rows: Rows, **changes: Any) -> FoldRecor
         "placement": "cpu float32 channels-last",
         "wall_seconds": 60.0,
         "commit": None,
-        "summary": aggregate(pd.DataFrame(list(rows))).to_json_dict(),
+        "summary": aggregate(pd.DataFrame(list(rows))).model_dump(mode="json"),
     }
     return FoldRecord.model_validate(content | changes)
 
@@ -104,7 +104,7 @@ def write_plan(
 
 def _write(folder: Path, content: dict[str, Any], frame: pd.DataFrame) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    content = {**content, "summary": aggregate(frame, repeated=True).to_json_dict()}
+    content = {**content, "summary": aggregate(frame, repeated=True).model_dump(mode="json")}
     (folder / "summary.json").write_text(json.dumps(content), encoding="utf-8")
     frame.to_csv(folder / "scores.csv", index=False)
     return folder

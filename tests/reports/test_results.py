@@ -222,7 +222,7 @@ def test_what_aggregate_writes_can_be_read() -> None:
         | scores
         | undefined,
     ]
-    summary = aggregate(pd.DataFrame(rows)).to_json_dict()
+    summary = aggregate(pd.DataFrame(rows)).model_dump(mode="json")
     found = tables(markdown(content(demo_taichinet(), folds_done=(0,), summary=summary)))
     assert found["Images with a lesion"][0]["DI"] == "0.500"
     assert [row["DI"] for row in found["All images"]] == ["0.250", "0.750"]

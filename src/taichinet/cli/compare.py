@@ -56,17 +56,13 @@ def compare(
         selection = (suites, data, scale, fold, protocol, seeds, assignments, out)
         cost(*selection, calibrate, throughput, gpu_tflops, utilisation, cost_file, as_json)
         return
-    from taichinet.experiments.grid.cells import count_images, name_data, refuse_absent
+    from taichinet.experiments.grid.cells import count_images, name_data
 
     selected = select_suites(suites, scale, fold, protocol, seeds, assignments)
-    data_by_name = name_data(data or [])
-    refuse_absent(selected, data_by_name)
     make_executor = partial(_make_executor, jobs, cluster, cpus, gpus)
-    grid, progress = _run(selected, data_by_name, out, make_executor, as_json)
-    if as_json:
-        _print_json(progress, count_images(grid), out)
-    else:
-        _print_summary(progress, count_images(grid), out)
+    grid, progress = _run(selected, name_data(data or []), out, make_executor, as_json)
+    show = _print_json if as_json else _print_summary
+    show(progress, count_images(grid), out)
     _raise_failures(progress)
 
 
@@ -78,18 +74,9 @@ def select_suites(
     seeds: list[str] | None,
     assignments: list[str] | None,
 ) -> list[Suite]:
-    """Find the suites, restrict them to the given folds, protocols and seeds, and apply scale and settings.
+    """Find the suites, and apply the options of the command; raises SettingError for unknown names and values.
 
-    Args:
-        suites: Names of tables, or YAML files.
-        scale: Scale of the recipes; None for that of the suite.
-        folds: Folds as numbers and ranges, e.g. `["0", "2-4"]`; None for all.
-        protocols: Fold protocols; None for those of the suite.
-        seeds: Seeds as numbers and ranges; None for those of the recipes.
-        assignments: Settings as `key=value`.
-
-    Raises:
-        SettingError: A suite, number, setting or value is unknown or out of range.
+    Folds and seeds are numbers and ranges, e.g. `["0", "2-4"]`. None keeps what the suite has.
     """
     from taichinet.experiments.experiment import parse_assignments
     from taichinet.experiments.grid.suite import find_suite, vary_suite

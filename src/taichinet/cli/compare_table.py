@@ -91,12 +91,7 @@ def entries_table(entries: list[Entry]) -> Table:
 
 
 def time_left(progress: Progress, spent: float) -> float | None:
-    """Estimated remaining seconds, from the epochs completed by this command; None before the first one.
-
-    Args:
-        progress: The state of all entries.
-        spent: Seconds since the start of the command.
-    """
+    """Estimated remaining seconds, from the epochs completed in `spent` seconds of this command; None without any."""
     own_cells = [e for e in progress.entries if isinstance(e.task, Cell) and not e.done_before and e.copy_of is None]
     completed = sum(e.epoch for e in own_cells)
     remaining = sum(e.epochs - e.epoch for e in own_cells if e.state in ("waiting", *RUNNING))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,15 +43,15 @@ def cost(
 
     from taichinet.cli.compare import select_suites
     from taichinet.cli.compare_table import entries_table
-    from taichinet.cli.cost_estimate import CostAssumptions, estimate, plan_work, print_cost
     from taichinet.experiments.grid.cells import name_data
+    from taichinet.experiments.grid.cost import CostAssumptions, estimate, plan_work
     from taichinet.storage.atomic import write_json
 
     selected = select_suites(suites, scale, fold, protocol, seeds, assignments)
-    console = Console(stderr=True, quiet=as_json)
-    entries, works = plan_work(selected, name_data(data or []), out, console)
+    say = partial(Console(stderr=True, quiet=as_json).print, markup=False)
+    entries, works = plan_work(selected, name_data(data or []), out, say)
     assumptions = CostAssumptions(calibrate, throughput, gpu_tflops, utilisation)
-    content = estimate(suites, selected, works, assumptions, console)
+    content = estimate(suites, selected, works, assumptions, say)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, content)
@@ -60,4 +61,27 @@ def cost(
         return
     if entries:
         Console().print(entries_table(entries))
-    print_cost(content)
+    _print_cost(content)
+
+
+def _print_cost(content: dict[str, Any]) -> None:
+    """Print the totals and the hours of `content`, as returned by `estimate`."""
+    from rich.console import Console
+
+    from taichinet.reports.document.format import duration
+
+    console = Console()
+    machine, gpu = content["this_machine"], content["one_gpu"]
+    console.print(
+        f"Trainings: {content['trainings']}. Mining stages: {content['preparations']}. Operations: "
+        f"{content['training_pflop'] + content['preparation_pflop']:.1f} PFLOP.",
+        highlight=False,
+    )
+    hours = "unknown" if machine["hours"] is None else duration(machine["hours"] * 3600)
+    console.print(f"This machine: {hours} ({machine['speed_from']}).", soft_wrap=True, markup=False, highlight=False)
+    console.print(
+        f"One GPU with {gpu['peak_tflops']:g} TFLOPS at an assumed utilisation of {gpu['assumed_utilisation']:.0%}: "
+        f"{duration(gpu['hours'] * 3600)}.",
+        soft_wrap=True,
+        highlight=False,
+    )

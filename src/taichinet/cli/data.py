@@ -1,4 +1,4 @@
-"""`taichinet data`: its subcommands, one file each (data_list.py, data_check.py, data_export.py)."""
+"""`taichinet data`: `list` in this file, `check` in data_check.py and `export` in data_export.py."""
 
 from __future__ import annotations
 
@@ -6,9 +6,33 @@ import typer
 
 from taichinet.cli.data_check import check
 from taichinet.cli.data_export import export_data
-from taichinet.cli.data_list import list_data
+from taichinet.cli.options import AsJson
 
 data_app = typer.Typer(help="List, check and export data sets.", no_args_is_help=True)
-data_app.command("list")(list_data)
+
+
+@data_app.command("list")
+def list_data(as_json: AsJson = False) -> None:
+    """List the supported data sets: name, regions, images, licence, source. Nothing is downloaded."""
+    import json
+
+    # Not in cli/printing.py, which imports torch: this command should start fast.
+    from rich.console import Console
+
+    from taichinet.datasets.catalogue import CATALOGUE
+
+    fields = ("name", "title", "regions", "images", "licence", "source")
+    rows = [{field: getattr(entry, field) for field in fields} for entry in CATALOGUE.values()]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    console = Console(highlight=False)
+    console.print("Pass PATH, or NAME=PATH if several data sets have the same layout. Nothing is downloaded.\n")
+    for entry in CATALOGUE.values():
+        images = "" if entry.images is None else f", {entry.images} images"
+        console.print(f"[bold]{entry.name}[/]  {entry.title}{images}; {', '.join(entry.regions)}", soft_wrap=True)
+        console.print(f"    licence: {entry.licence}\n    source: {entry.source}", soft_wrap=True, markup=False)
+
+
 data_app.command("check")(check)
 data_app.command("export")(export_data)

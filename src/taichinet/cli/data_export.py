@@ -52,7 +52,10 @@ def export_data(
     dataset, path = split_spec(data)
     given_plan = None if folds is None else read_folds(folds)
     complete = dataset.read(path, include_normal=normal is not False)
-    manifest = complete if given_plan is None or normal is not None else _match_plan(complete, given_plan)
+    manifest = complete
+    if given_plan is not None and normal is None:  # without normal images if the plan has none
+        lesions = complete.without_normal()
+        manifest = lesions if given_plan.fold_of.keys() <= set(lesions.keys) else complete
     plan = given_plan or _draw_folds(manifest, protocol, seed, count)
     in_colour = dataset.colour if colour is None else colour
     if form == "nnunet":
@@ -79,12 +82,6 @@ def _refuse_invalid_options(form: str, folds: Path | None, protocol: str | None)
         raise SettingError(
             "--folds and --protocol cannot be used together: the fold file sets the protocol. Give one of them."
         )
-
-
-def _match_plan(manifest: Manifest, plan: FoldPlan) -> Manifest:
-    """`manifest`, without normal images if `plan` has none."""
-    lesions = manifest.without_normal()
-    return lesions if plan.fold_of.keys() <= set(lesions.keys) else manifest
 
 
 def _draw_folds(manifest: Manifest, protocol: str | None, seed: int, count: int) -> FoldPlan | None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from taichinet.cli.options import AsJson, Overwrite, Threshold
-
-if TYPE_CHECKING:
-    from taichinet.inference.export.report import ExportReport
 
 _Output = Annotated[
     Path,
@@ -64,6 +61,7 @@ def export(
     from taichinet.errors import SettingError, unknown_name
     from taichinet.inference.export.export import ExportRequest
     from taichinet.inference.export.export import export as export_weights
+    from taichinet.inference.export.report import readable
     from taichinet.inference.runtimes.catalogue import export_formats
     from taichinet.inference.shipped import shipped_weights
 
@@ -85,13 +83,7 @@ def export(
     report = export_weights(request, Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print)
     if as_json:
         print(json.dumps(report.to_json_dict()))
-    else:
-        _print_report(report, output)
-
-
-def _print_report(report: ExportReport, output: Path) -> None:
-    from taichinet.inference.export.report import readable
-
+        return
     print(readable(report))
     print(f"Written: {output}, {output.name}.parity.json and {output.name}.parity.md")
     for graph in report.kept:

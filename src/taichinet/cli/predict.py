@@ -23,17 +23,14 @@ from taichinet.errors import DataError, PartialFailureError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from taichinet.inference.outputs import Journal, Row
+    from taichinet.inference.outputs import Row
     from taichinet.inference.predictor import Predictor
     from taichinet.inference.runtimes.runtime import RuntimeDescription
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 _DERIVED = re.compile(r".+_(mask.*|probability|disagreement)\.png", re.IGNORECASE | re.DOTALL)
-_HIDDEN = "hidden"
 _MASK = "a mask or an earlier prediction according to the name (*_mask*.png, *_probability.png, *_disagreement.png)"
-_OTHER_TYPE = "not an image file type"
-_NO_FILE = "a FIFO, device or socket, or a folder named like an image"
 _LOCK = ".predictions.lock"
 _EXIT_TERMINATED = 128 + signal.SIGTERM
 
@@ -234,11 +231,11 @@ def _files_in(folder: Path, output: str, recursive: bool) -> Iterator[Path]:
 
 def _why_skipped(file: Path) -> str | None:
     if file.name.startswith("."):
-        return _HIDDEN
+        return "hidden"
     if file.suffix.lower() not in IMAGE_SUFFIXES:
-        return _OTHER_TYPE
+        return "not an image file type"
     if file.exists() and not file.is_file():  # a broken link is reported when it is read
-        return _NO_FILE
+        return "a FIFO, device or socket, or a folder named like an image"
     return _MASK if _DERIVED.fullmatch(file.name) else None
 
 
@@ -284,6 +281,9 @@ def _predict_all(
     predictor: Predictor, settings: str, names: Mapping[Path, str], output: Path, messages: Console, quiet: bool
 ) -> list[Row]:
     """Predict the images of `names`, one row each; the table is also written after an interruption."""
+    from rich.progress import track
+
+    from taichinet.inference.folder import predict_files
     from taichinet.inference.outputs import Journal, remove_earlier_run, write_table
 
     with Journal(output, settings, names) as journal:
@@ -298,7 +298,11 @@ def _predict_all(
             )
         failed: dict[str, Row] = {}
         try:
-            _predict_each(predictor, names, output, journal, failed, None if quiet else messages)
+            with closing(predict_files(predictor, names, output, journal)) as results:
+                console = None if quiet else messages
+                for row in track(results, "Predicting", len(names), console=console, transient=True, disable=quiet):
+                    if row.error is not None:
+                        failed[row.file] = row
         finally:
             row_of = {**failed, **journal.rows}
             rows = [row_of[str(file)] for file in names if str(file) in row_of]
@@ -306,29 +310,3 @@ def _predict_all(
     if len(journal.rows) == len(names):
         journal.path.unlink(missing_ok=True)
     return rows
-
-
-def _predict_each(
-    predictor: Predictor,
-    names: Mapping[Path, str],
-    output: Path,
-    journal: Journal,
-    failed: dict[str, Row],
-    bar: Console | None,
-) -> None:
-    """Predict the images that are not in `journal`; add the rows of images that failed to `failed`."""
-    from rich.progress import track
-
-    from taichinet.inference.folder import predict_files
-
-    with closing(predict_files(predictor, names, output, journal)) as results:
-        for row in track(
-            results,
-            total=len(names),
-            description="Predicting",
-            console=bar,
-            transient=True,
-            disable=bar is None,
-        ):
-            if row.error is not None:
-                failed[row.file] = row

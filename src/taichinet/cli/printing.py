@@ -17,7 +17,7 @@ from taichinet.datasets.checks.finding import KINDS, counted
 if TYPE_CHECKING:  # avoids slow imports that a command may not need
     from taichinet.datasets.checks.check import DataReport
     from taichinet.datasets.manifest import ImageCounts
-    from taichinet.evaluation.aggregate import GroupScores, Summary
+    from taichinet.evaluation.aggregate import Summary
     from taichinet.experiments.cross_validate import Study
     from taichinet.reports.networks import NetworkRow
 
@@ -27,12 +27,12 @@ POLICY_NAMES = {"paper": "empty ground truth scores 0", "correct-empty-is-1": "c
 def print_study(folder: Path | None, summary: Summary, as_json: bool, counts: ImageCounts | None = None) -> None:
     """Print the scores of a study, its output folder if any, and the numbers of images used and skipped."""
     if as_json:
-        content = {"folder": None if folder is None else str(folder), "summary": summary.to_json_dict()}
+        content = {"folder": None if folder is None else str(folder), "summary": summary.model_dump(mode="json")}
         print(json.dumps(content if counts is None else {**content, "images": counts.to_json_dict()}))
         return
     console = Console()
     console.print(summary_table(summary))
-    normal = summary.normal
+    normal = summary.normal_images
     if normal.images:
         console.print(
             f"Normal images: {normal.images}; false-positive rate {normal.false_positive_rate:.3f}, "
@@ -64,12 +64,12 @@ def summary_table(summary: Summary) -> Table:
     Scores are at the input resolution of the network; DI and HD95 are also at the original resolution. The group of all
     images is shown only if there are normal images: without them it equals the group of lesion images.
     """
-    from taichinet.reports.document.format import SHORT, digits_of
+    from taichinet.reports.document.format import SHORT, digits_of, scored
 
     groups = [
         group
         for group in summary.groups
-        if group.images and (summary.normal.images or group.group != "all") and group.group != "normal"
+        if group.images and (summary.normal_images.images or group.group != "all") and group.group != "normal"
     ]
     table = Table(title="Mean ± standard deviation over folds")
     table.add_column("")
@@ -77,16 +77,10 @@ def summary_table(summary: Summary) -> Table:
         policy = "" if group.policy is None else f"\n{POLICY_NAMES[group.policy]}"
         table.add_column(f"{escape(group.group)} images{policy}\nn = {group.images}", justify="right")
     for score, heading in SHORT.items():
-        table.add_row(heading, *(_cell(group, "network", score, digits_of(score)) for group in groups))
+        table.add_row(heading, *(scored(group.score(score), digits_of(score)) for group in groups))
     for score, heading in (("dice", "DI, original resolution"), ("hd95", "HD95, original resolution")):
-        table.add_row(heading, *(_cell(group, "native", score, digits_of(score)) for group in groups))
+        table.add_row(heading, *(scored(group.score(score, "native"), digits_of(score)) for group in groups))
     return table
-
-
-def _cell(group: GroupScores, size: str, score: str, digits: int) -> str:
-    value = group.scores[size][score]  # type: ignore[index]
-    std = "" if value.std is None else f" ± {value.std:.{digits}f}"
-    return f"{value.mean:.{digits}f}{std}"
 
 
 def print_demo(page: Path, studies: list[Study], seconds: float, as_json: bool) -> None:
@@ -94,7 +88,7 @@ def print_demo(page: Path, studies: list[Study], seconds: float, as_json: bool) 
     if as_json:
         print(json.dumps({"page": str(page), "results": [study.folds[0].record.to_json_dict() for study in studies]}))
         return
-    from taichinet.reports.document.format import SHORT, digits_of
+    from taichinet.reports.document.format import SHORT, digits_of, scored
 
     console = Console()
     table = Table(title="Test fold of the phantoms (lesion images, input resolution)")
@@ -104,7 +98,7 @@ def print_demo(page: Path, studies: list[Study], seconds: float, as_json: bool) 
     for study in studies:
         record = study.folds[0].record
         lesion = study.summary.lesion
-        cells = [_cell(lesion, "network", score, digits_of(score)) for score in shown]
+        cells = [scored(lesion.score(score), digits_of(score)) for score in shown]
         table.add_row(escape(record.experiment.name), f"{record.parameters:,}", *cells)
     console.print(table)
     console.print(f"Done in {seconds:.0f} s. Page: {page}", soft_wrap=True, markup=False)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from math import isnan, nan
+from math import isnan
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+from pydantic import AfterValidator, Field
 
 from taichinet.errors import DataError
 from taichinet.evaluation.undefined import (
@@ -20,6 +21,7 @@ from taichinet.evaluation.undefined import (
     empty_ground_truth,
     resolve_undefined_scores,
 )
+from taichinet.settings import Record
 
 COLUMNS = (
     "key",
@@ -33,17 +35,35 @@ COLUMNS = (
 DEVIATION = "sample standard deviation over folds (ddof=1)"
 
 
-@dataclass(frozen=True)
-class FoldScore:
-    """One score: mean of the fold means, their sample standard deviation (ddof=1; None for one fold), fold means."""
-
-    mean: float
-    std: float | None
-    per_fold: Mapping[int, float]
+def _none_for_nan(value: float | None) -> float | None:
+    return None if value is None or isnan(value) else value
 
 
-@dataclass(frozen=True)
-class GroupScores:
+def _refuse_missing_scores(scores: dict[str, FoldScore]) -> dict[str, FoldScore]:
+    missing = [name for name in SCORES if name not in scores]
+    if missing:
+        raise ValueError(f"lacks the scores {', '.join(missing)}")
+    return scores
+
+
+Value = Annotated[float | None, AfterValidator(_none_for_nan)]
+
+
+class FoldScore(Record):
+    """One score: mean of the fold means, their sample standard deviation (None for one fold), and the fold means.
+
+    A mean without images is None.
+    """
+
+    mean: Value
+    std: Value
+    per_fold: dict[int, Value] = Field(default_factory=dict)
+
+
+FoldScores = Annotated[dict[str, FoldScore], AfterValidator(_refuse_missing_scores)]
+
+
+class GroupScores(Record):
     """All scores of one group of images.
 
     Attributes:
@@ -51,19 +71,24 @@ class GroupScores:
         policy: How images with an empty ground truth are scored; None if the group has no such image.
         images: Number of distinct images.
         images_per_fold: Number of images in each fold.
-        scores: Scores by name, for each image size.
+        network: Scores by name at the input resolution of the network.
+        native: Scores by name at the original resolution.
     """
 
     group: str
     policy: EmptyTruthPolicy | None
     images: int
-    images_per_fold: Mapping[int, int]
-    scores: Mapping[ImageSize, Mapping[str, FoldScore]]
+    images_per_fold: dict[int, int] = Field(default_factory=dict)
+    network: FoldScores
+    native: FoldScores
+
+    def score(self, name: str, size: ImageSize = "network") -> FoldScore:
+        """The score `name` at the input resolution of the network or at the original ("native") resolution."""
+        return (self.network if size == "network" else self.native)[name]
 
 
-@dataclass(frozen=True)
-class NormalImages:
-    """False positives on normal images (images without lesion); NaN if there are none.
+class NormalImages(Record):
+    """False positives on normal images (images without lesion); None if there are none.
 
     Attributes:
         images: Number of distinct normal images.
@@ -72,42 +97,30 @@ class NormalImages:
     """
 
     images: int
-    false_positive_rate: float
-    mean_false_positive_area: float
+    false_positive_rate: Value
+    mean_false_positive_area: Value
 
 
-@dataclass(frozen=True)
-class Summary:
-    """Aggregated scores of one run.
+class Summary(Record):
+    """Aggregated scores of one run, as in result.json and summary.json.
 
-    With several regions, all scores except `by_region` are those of the first, outermost region.
+    With several regions, all groups except those of the regions have the scores of the first, outermost region.
 
     Attributes:
-        lesion: Scores of the images with a lesion: the main result.
-        all_images: Scores of all images, for each policy for empty ground truth. Report them together with `normal`.
-        by_class: Scores of each class. Report them together with `normal`.
-        normal: False positives on normal images.
-        by_region: Scores of each region; empty if there is only one.
+        deviation: Definition of the standard deviations.
+        groups: Lesion images (the main result), all images for each policy for empty ground truth, the classes, and the
+            regions if there are several. Report those of all images and classes together with `normal_images`.
+        normal_images: False positives on normal images.
     """
 
-    lesion: GroupScores
-    all_images: Mapping[EmptyTruthPolicy, GroupScores]
-    by_class: tuple[GroupScores, ...]
-    normal: NormalImages
-    by_region: tuple[GroupScores, ...] = ()
+    deviation: str = ""
+    groups: tuple[GroupScores, ...]
+    normal_images: NormalImages
 
     @property
-    def groups(self) -> tuple[GroupScores, ...]:
-        """Lesion images first, then all images for each policy, then the classes, then the regions."""
-        return (self.lesion, *self.all_images.values(), *self.by_class, *self.by_region)
-
-    def to_json_dict(self) -> dict[str, object]:
-        """Plain strings, ints and floats for JSON, with None instead of NaN."""
-        return {
-            "deviation": DEVIATION,
-            "groups": [_plain(_group_json(group)) for group in self.groups],
-            "normal_images": _plain(asdict(self.normal)),
-        }
+    def lesion(self) -> GroupScores:
+        """Scores of the images with a lesion: the main result."""
+        return self.groups[0]
 
 
 def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
@@ -149,12 +162,11 @@ def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
         for label in sorted(rows["label"].unique())
         for policy in (POLICIES if bool(empty[rows["label"] == label].any()) else (None,))
     ]
+    all_images = [_group(scored, "all", policy, everything) for policy in POLICIES]
     return Summary(
-        lesion=_group(scored, "lesion", None, ~empty),
-        all_images={policy: _group(scored, "all", policy, everything) for policy in POLICIES},
-        by_class=tuple(by_class),
-        normal=_normal_images(rows[empty]),
-        by_region=tuple(by_region),
+        deviation=DEVIATION,
+        groups=(_group(scored, "lesion", None, ~empty), *all_images, *by_class, *by_region),
+        normal_images=_normal_images(rows[empty]),
     )
 
 
@@ -177,9 +189,8 @@ def _group(
         policy=policy,
         images=rows["key"].nunique(),
         images_per_fold={fold: len(part) for fold, part in _by_fold(rows).items()},
-        scores={
-            size: {score: _over_folds(rows, score + suffix) for score in SCORES} for size, suffix in SUFFIX.items()
-        },
+        network={score: _over_folds(rows, score + SUFFIX["network"]) for score in SCORES},
+        native={score: _over_folds(rows, score + SUFFIX["native"]) for score in SCORES},
     )
 
 
@@ -191,7 +202,7 @@ def _over_folds(rows: pd.DataFrame, column: str) -> FoldScore:
     per_fold = {fold: float(part[column].mean()) for fold, part in _by_fold(rows).items()}
     means = np.array(list(per_fold.values()))
     return FoldScore(
-        mean=float(means.mean()) if means.size else nan,
+        mean=float(means.mean()) if means.size else None,
         std=float(means.std(ddof=1)) if means.size > 1 else None,
         per_fold=per_fold,
     )
@@ -203,19 +214,6 @@ def _normal_images(normal: pd.DataFrame) -> NormalImages:
         false_positive_rate=float((normal["predicted_pixels"] > 0).mean()),
         mean_false_positive_area=float((normal["predicted_pixels"] / normal["pixels"]).mean()),
     )
-
-
-def _group_json(group: GroupScores) -> dict[str, object]:
-    content = asdict(group)
-    scores = content.pop("scores")
-    return {**content, **scores}
-
-
-def _plain(value: object) -> object:
-    """`value` with string keys, and None instead of NaN."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    return None if isinstance(value, float) and isnan(value) else value
 
 
 def _check_rows(rows: pd.DataFrame, repeated: bool) -> None:

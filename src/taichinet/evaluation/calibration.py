@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
-from math import isfinite, nan
+from math import nan
 from operator import add
 
 import numpy as np
@@ -59,11 +59,6 @@ class Calibration:
     squared_error: float
 
     @property
-    def edges(self) -> tuple[float, ...]:
-        """The edges of the bins from 0 to 1, one more than there are bins."""
-        return _edges(len(self.pixels))
-
-    @property
     def total(self) -> int:
         """Total number of pixels."""
         return sum(self.pixels)
@@ -71,7 +66,7 @@ class Calibration:
     @property
     def bins(self) -> tuple[Bin, ...]:
         """All bins including empty ones, in ascending order."""
-        edges = self.edges
+        edges = _edges(len(self.pixels))
         return tuple(
             Bin(edges[i], edges[i + 1], count, _ratio(self.confidence[i], count), _ratio(self.lesion_pixels[i], count))
             for i, count in enumerate(self.pixels)
@@ -119,18 +114,6 @@ class Calibration:
             tuple(map(add, self.confidence, other.confidence)),
             self.squared_error + other.squared_error,
         )
-
-    def to_json_dict(self) -> dict[str, object]:
-        """Scores and sums as plain numbers for JSON, with None instead of NaN."""
-        scores = {"ece": self.ece, "mce": self.mce, "brier": self.brier}
-        return {
-            **{name: value if isfinite(value) else None for name, value in scores.items()},
-            "edges": list(self.edges),
-            "pixels": list(self.pixels),
-            "lesion_pixels": list(self.lesion_pixels),
-            "confidence": list(self.confidence),
-            "squared_error": self.squared_error,
-        }
 
     def _gaps(self) -> list[tuple[int, float]]:
         return [(b.pixels, abs(b.mean_confidence - b.lesion_share)) for b in self.bins if b.pixels]
@@ -194,6 +177,7 @@ def pool(calibrations: Iterable[Calibration], bins: int = BINS) -> Calibration:
 
 
 def _edges(bins: int) -> tuple[float, ...]:
+    """The edges of the bins from 0 to 1, one more than there are bins."""
     return tuple(i / bins for i in range(bins + 1))
 
 

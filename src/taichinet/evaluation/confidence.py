@@ -33,19 +33,7 @@ class ImageConfidence:
 def measure_confidence(
     probability: NDArray[np.floating], truth: NDArray[np.bool_], bins: int = BINS
 ) -> ImageConfidence:
-    """Measure the confidence of one image.
-
-    Args:
-        probability: Probability of lesion in [0, 1], (H, W).
-        truth: Ground truth, bool (H, W).
-        bins: Number of calibration bins.
-
-    Returns:
-        Calibration and peak of the image.
-
-    Raises:
-        DataError: As in `calibrate`, or the map has no pixel.
-    """
+    """Measure the confidence of one image; arguments and errors as in `calibrate` and `peak_probability`."""
     return ImageConfidence(
         whole=calibrate(probability, truth, bins),
         uncertain=calibrate(probability, truth, bins, UNCERTAIN),

@@ -31,7 +31,6 @@ from taichinet.experiments.records import (
     FoldResult,
     StudyFoldRecord,
     StudyRecord,
-    SummaryRecord,
     read_fold,
     write_record,
     write_scores,
@@ -116,7 +115,8 @@ def train_folds(
 def _prepare_existing_runs(jobs: Sequence[FoldJob], folder: Path, existing: Existing, callbacks: Callbacks) -> None:
     """Refuse existing runs, mark them as incomplete to overwrite them, or extend them to more epochs."""
     for job in jobs:
-        if existing == "refuse" and _has_work(job.folder):
+        files = (RESULT_FILE, "checkpoint.pt", "history.csv")
+        if existing == "refuse" and any((job.folder / name).exists() for name in files):
             raise FoldError(
                 f"{job.folder} already contains a training. Resume it with --resume, replace it with --overwrite, or "
                 "give another --out."
@@ -135,12 +135,6 @@ def _prepare_existing_runs(jobs: Sequence[FoldJob], folder: Path, existing: Exis
 
 def summarise_study(folder: Path) -> Study:
     """Summarise all completed folds in the study folder, and write scores.csv and summary.json.
-
-    Args:
-        folder: The study folder, which contains the run folders.
-
-    Returns:
-        The completed folds and their summary.
 
     Raises:
         FoldError: No fold is complete, or the folds have different settings and cannot be averaged.
@@ -167,12 +161,9 @@ def summarise_study(folder: Path) -> Study:
             folds_done=tuple(record.fold for record in records),
             wall_seconds=round(sum(record.wall_seconds for record in records), 1),
             inference_seconds_per_image=median(inference_seconds) if inference_seconds else None,
-            per_fold=tuple(
-                StudyFoldRecord(**{key: getattr(record, key) for key in StudyFoldRecord.model_fields})
-                for record in records
-            ),
+            per_fold=tuple(StudyFoldRecord.model_validate(record, from_attributes=True) for record in records),
             outputs=_dice_of_outputs(scores),
-            summary=SummaryRecord.of(summary),
+            summary=summary,
             scores=write_scores(temporary / SCORES_FILE, scores.round(6)),
         )
         write_record(temporary / SUMMARY_FILE, study)
@@ -180,16 +171,9 @@ def summarise_study(folder: Path) -> Study:
 
 
 def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan, extended: Container[Path] = ()) -> None:
-    """Check before a training that completed folds in the study folder can be summarised with the new ones.
+    """Raise FoldError if completed folds in the study folder cannot be summarised with new ones of `experiment`.
 
-    Args:
-        folder: The study folder.
-        experiment: The recipe of the new folds.
-        plan: Their fold plan.
-        extended: Run folders that are not checked, as their training will be extended.
-
-    Raises:
-        FoldError: A completed fold has other settings, images or folds.
+    The run folders `extended` are not checked, as their training will be extended.
     """
     for path in sorted(folder.glob(f"fold-*/{RESULT_FILE}")):
         if path.parent in extended:
@@ -214,7 +198,3 @@ def _dice_of_outputs(scores: pd.DataFrame) -> dict[str, float]:
         for name in names
         if f"{name}_dice" in scores
     }
-
-
-def _has_work(folder: Path) -> bool:
-    return any((folder / name).exists() for name in (RESULT_FILE, "checkpoint.pt", "history.csv"))

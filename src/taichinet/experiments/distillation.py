@@ -32,17 +32,8 @@ def predict_teacher(
 ) -> TeacherProbabilities:
     """Predict the lesion probability of every training image with the teacher.
 
-    The images are not augmented; the training transforms the probabilities together with the images.
-
-    Args:
-        run: Run folder of the teacher.
-        train: The training images of `split`.
-        split: Split of the fold.
-        device_config: Device and precision.
-        batch_size: Images per batch.
-
-    Returns:
-        Probabilities, quantised to 8 bits.
+    The images are not augmented; the training transforms the probabilities together with the images. The probabilities
+    are quantised to 8 bits.
 
     Raises:
         FoldError: The teacher was trained on a validation or test image of this fold or selected on a test image, or
@@ -55,13 +46,13 @@ def predict_teacher(
     if leaked:
         raise FoldError(
             f"{len(leaked)} held-out images took part in training the teacher in {run} ({', '.join(leaked[:3])}"
-            f"{', ...' if len(leaked) > 3 else ''}): which would bias the scores. Train it on the same folds."
+            f"{', ...' if len(leaked) > 3 else ''}), which would bias the scores. Train it on the same folds."
         )
     regions = int(loaded.config.options.get("num_classes", 1))
-    takes = (loaded.channels, loaded.config.size, regions)
-    if takes != (wanted := (train.image.shape[1], train.image.shape[-1], train.lesion.shape[1])):
+    shape = (loaded.channels, loaded.config.size, regions)
+    if shape != (required := (train.image.shape[1], train.image.shape[-1], train.lesion.shape[1])):
         raise FoldError(
-            f"The teacher in {run} has (channels, size, regions) {takes}, the student {wanted}. They must be equal."
+            f"The teacher in {run} has (channels, size, regions) {shape}, the student {required}. They must be equal."
         )
     network = device_config.place(loaded.network)
     outputs = [prediction.lesion for prediction in predict_batches(network, train.batches(batch_size), device_config)]

@@ -11,7 +11,7 @@ import pandas as pd
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.duplicates.known_images import ImageDigests, LeakCheck, check_leaks, read_seen_thumbnails
 from taichinet.datasets.manifest import ImageCounts, Manifest
-from taichinet.datasets.prepared import Prepared, prepare
+from taichinet.datasets.prepared import prepare
 from taichinet.errors import FoldError, WeightsError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.evaluation.calibration import pool
@@ -24,7 +24,6 @@ from taichinet.experiments.records import (
     EvaluationRecord,
     ImageCountsRecord,
     NetworkRecord,
-    SummaryRecord,
     write_record,
     write_scores,
 )
@@ -61,10 +60,6 @@ class ScoredNetwork:
     def device_config(self) -> DeviceConfig:
         """Device, and the precision of the training."""
         return choose_device_config(self.loaded.config.provenance.get("precision", "auto"))
-
-    def prepare(self) -> Prepared:
-        """The scored images at input resolution."""
-        return prepare(self.manifest.subset(set(self.keys)), self.loaded.config.size, self.loaded.channels)
 
 
 @dataclass(frozen=True)
@@ -170,13 +165,11 @@ def _note(check: LeakCheck, own: bool, fold: int, images: int) -> str:
 
 
 def _score(scored: ScoredNetwork, fold: int) -> pd.DataFrame:
-    device_config = scored.device_config
-    network = device_config.place(scored.loaded.network)
-    threshold = scored.loaded.config.threshold
-    data = scored.prepare()
-    return score_images(
-        network, scored.manifest, data, fold, device_config, threshold, on_region=scored.confidences
-    ).rows
+    loaded, device_config = scored.loaded, scored.device_config
+    network = device_config.place(loaded.network)
+    data = prepare(scored.manifest.subset(set(scored.keys)), loaded.config.size, loaded.channels)
+    threshold = loaded.config.threshold
+    return score_images(network, scored.manifest, data, fold, device_config, threshold, scored.confidences).rows
 
 
 def find_weights(path: Path) -> tuple[Path, ...]:
@@ -198,26 +191,22 @@ def find_weights(path: Path) -> tuple[Path, ...]:
 
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     """Write scores.csv and summary.json to `folder`, replacing those of an earlier evaluation; raises StorageError."""
-    with output_files(folder) as temporary:
-        scores = write_scores(temporary / SCORES_FILE, evaluation.scores.round(6))
-        write_record(temporary / SUMMARY_FILE, evaluation_record(evaluation).model_copy(update={"scores": scores}))
-
-
-def evaluation_record(evaluation: Evaluation) -> EvaluationRecord:
-    """The record for summary.json, without paths of this machine."""
     manifest = evaluation.networks[0].manifest
-    return EvaluationRecord(
-        dataset=manifest.name,
-        dataset_digest=manifest.digest(),
-        note=evaluation.note,
-        left_out=manifest.left_out,
-        images=ImageCountsRecord.model_validate(evaluation.counts.to_json_dict()),
-        networks=tuple(_network(scored) for scored in evaluation.networks),
-        wall_seconds=round(evaluation.seconds, 1),
-        commit=source_commit(),
-        machine=describe_machine(),
-        summary=SummaryRecord.of(evaluation.summary),
-    )
+    with output_files(folder) as temporary:
+        record = EvaluationRecord(
+            dataset=manifest.name,
+            dataset_digest=manifest.digest(),
+            note=evaluation.note,
+            left_out=manifest.left_out,
+            images=ImageCountsRecord.model_validate(evaluation.counts.to_json_dict()),
+            networks=tuple(_network(scored) for scored in evaluation.networks),
+            wall_seconds=round(evaluation.seconds, 1),
+            commit=source_commit(),
+            machine=describe_machine(),
+            summary=evaluation.summary,
+            scores=write_scores(temporary / SCORES_FILE, evaluation.scores.round(6)),
+        )
+        write_record(temporary / SUMMARY_FILE, record)
 
 
 def _network(scored: ScoredNetwork) -> NetworkRecord:

@@ -103,15 +103,10 @@ def vary(experiment: Experiment, changes: Mapping[str, object]) -> Experiment:
         details = "; ".join(
             f"{'.'.join(map(str, e['loc']))} = {shortened(repr(e.get('input')))}: {e['msg']}"
             if e["loc"]
-            else _message(e["msg"])
+            else e["msg"].removeprefix("Value error, ")  # the input would be all settings
             for e in error.errors()
         )
         raise SettingError(f"The experiment is not valid: {details}.") from error
-
-
-def _message(text: str) -> str:
-    """The message of a validator of the whole experiment, without the input, which would be all settings."""
-    return text.removeprefix("Value error, ")
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, object]:
@@ -127,12 +122,13 @@ def parse_assignments(assignments: list[str]) -> dict[str, object]:
 
 def flat_settings(experiment: Experiment) -> dict[str, object]:
     """All settings by dotted key, including the defaults of the network options."""
-
-    def walk(prefix: str, value: Mapping[str, Any]) -> dict[str, object]:
-        settings: dict[str, object] = {}
-        for key, inner in value.items():
-            settings |= walk(f"{prefix}{key}.", inner) if isinstance(inner, dict) else {prefix + key: inner}
-        return settings
-
     options = model_settings(experiment.model, **experiment.options).model_dump()
-    return walk("", {**experiment.model_dump(), "options": options})
+    return flatten({**experiment.model_dump(), "options": options})
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
+    """Nested settings by dotted key."""
+    flat: dict[str, object] = {}
+    for key, value in settings.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat

@@ -19,7 +19,7 @@ from typing import Any
 
 from taichinet.datasets.folds import FoldPlan, Split
 from taichinet.datasets.prepared import Prepared
-from taichinet.experiments.experiment import Experiment, flat_settings
+from taichinet.experiments.experiment import Experiment, flat_settings, flatten
 from taichinet.experiments.records import FoldRecord
 from taichinet.models.backbones import pretrained_digests
 from taichinet.storage.digest import digest_bytes, digest_json
@@ -77,13 +77,9 @@ def run_identity(
 
 
 def computation_key(experiment: Experiment, content_digest: str, split: Split, plan: FoldPlan) -> str:
-    """Digest of the inputs of a fold by the content of the files, 16 hexadecimal digits.
+    """Digest of the inputs of a fold by the content of the files (`Manifest.content_digest`), 16 hexadecimal digits.
 
-    Args:
-        experiment: The settings; the name of the recipe is excluded.
-        content_digest: Digest of the image and mask files, see `Manifest.content_digest`.
-        split: Training, validation and test keys.
-        plan: The fold plan.
+    The name of the recipe is excluded.
     """
     settings = experiment.model_dump(mode="json", exclude={"name"})
     if not settings["objective"]["terms"]:  # added after the keys of grids were published
@@ -108,13 +104,7 @@ class Differences:
 
 
 def differences(record: FoldRecord, experiment: Experiment, requested: Mapping[str, Any]) -> Differences:
-    """How a recorded fold differs from a requested one.
-
-    Args:
-        record: The recorded fold.
-        experiment: The requested settings, including the name.
-        requested: Further fields of `FoldRecord` and their requested values.
-    """
+    """How a recorded fold differs from the requested settings, and from `requested` fields of `FoldRecord`."""
     fields = tuple(name for name, value in requested.items() if getattr(record, name) != value)
     return Differences(setting_changes(record.experiment, experiment), fields)
 
@@ -131,18 +121,9 @@ def recipe_settings(experiment: Experiment) -> dict[str, object]:
 
 def setting_changes(earlier: Experiment, now: Experiment) -> SettingChanges:
     """Settings that differ, by dotted key: (value in `earlier`, value in `now`). An option that is not set is None."""
-    return _changes(earlier.model_dump(mode="json"), now.model_dump(mode="json"), "")
-
-
-def _changes(earlier: Mapping[str, Any], now: Mapping[str, Any], prefix: str) -> SettingChanges:
-    changes: SettingChanges = {}
-    for key in sorted({*earlier, *now}):
-        old, new = earlier.get(key), now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            changes.update(_changes(old, new, f"{prefix}{key}."))
-        elif old != new:
-            changes[f"{prefix}{key}"] = (old, new)
-    return changes
+    old, new = (flatten(experiment.model_dump(mode="json")) for experiment in (earlier, now))
+    keys = sorted({*old, *new})
+    return {key: (old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)}
 
 
 def describe_changes(changes: SettingChanges) -> str:

@@ -72,33 +72,33 @@ def find_extension(job: FoldJob) -> Extension | None:
     identity = job.identity_of(earlier)
     change = " (besides training.epochs, images, masks, folds, teacher or precision differ)"
     checkpoint = load_checkpoint(folder, identity, job.identity, change=change)
-    before, asked = earlier.training.epochs, experiment.training.epochs
-    ended = (folder / RESULT_FILE).exists()
-    finished = checkpoint.epoch if checkpoint is not None else before if ended else 0
+    before, requested = earlier.training.epochs, experiment.training.epochs
+    complete = (folder / RESULT_FILE).exists()
+    finished = checkpoint.epoch if checkpoint is not None else before if complete else 0
     if not finished:
         return None
     run = f"The run in {folder} was started with training.epochs={before}"
-    if asked < before:
+    if requested < before:
         raise FoldError(
-            f"{run}, {finished} of which are finished; training.epochs={asked} are fewer. Resume it with {before} or "
-            f"more. {REMEDY}"
+            f"{run}, of which {finished} are complete, and training.epochs={requested} is lower. Resume it with "
+            f"{before} or more. {REMEDY}"
         )
     if checkpoint is None:
         raise FoldError(
-            f"{run} and has ended; it cannot go on to {asked}, because its checkpoint is not kept (`compare` and "
-            f"earlier versions remove it). {REMEDY}"
+            f"{run} and is complete. It cannot be extended to {requested}, because its checkpoint was not kept "
+            f"(`compare` and earlier versions remove it). {REMEDY}"
         )
     if experiment.training.schedule != "constant":
         raise FoldError(
-            f"{run} and cannot go on to {asked}: training.schedule={experiment.training.schedule} spreads the learning "
-            f"rate over all epochs, so the finished ones would have had other rates. {REMEDY}"
+            f"{run} and cannot be extended to {requested}: with training.schedule={experiment.training.schedule}, the "
+            f"learning rates of the completed epochs depend on the number of epochs. {REMEDY}"
         )
     for epoch in range(finished):
         step, other = earlier.training.step(epoch), experiment.training.step(epoch)
         if step != other:
             raise FoldError(
-                f"{run} and cannot go on to {asked}: epoch {epoch + 1} is finished with the curriculum step '{step}', "
-                f"and of {asked} epochs it would be '{other}' (training.easy_share={experiment.training.easy_share} of "
-                f"the epochs are easy). {REMEDY}"
+                f"{run} and cannot be extended to {requested}: epoch {epoch + 1} was trained with the curriculum step "
+                f"'{step}', which would be '{other}' with {requested} epochs (training.easy_share="
+                f"{experiment.training.easy_share} of the epochs are easy). {REMEDY}"
             )
     return Extension(job, before, finished, identity)

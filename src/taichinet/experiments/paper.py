@@ -96,16 +96,12 @@ def paper_table(name: str) -> PaperTable:
 
 
 def _part(raw: dict[str, Any]) -> PaperPart:
-    columns = tuple(_column(text) for text in raw["columns"])
+    names = [text.partition(" of ") for text in raw["columns"]]
+    columns = tuple(Column(score, region or None) for score, _, region in names)
     rows = tuple(_row(row, len(columns)) for row in raw["rows"])
     tested_on = str(raw["data"])
     trained_on, protocol = str(raw.get("trained_on", tested_on)), raw.get("protocol", "grouped")
     return PaperPart(trained_on, tested_on, bool(raw.get("normal", False)), columns, rows, protocol)
-
-
-def _column(text: str) -> Column:
-    score, _, region = text.partition(" of ")
-    return Column(score, region or None)
 
 
 def _row(raw: dict[str, Any], columns: int) -> PaperRow:

@@ -12,17 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pandas as pd
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
 
 from taichinet.errors import DataError, FoldError, SettingError, TaiChiNetError
 from taichinet.evaluation.aggregate import COLUMNS, Summary
-from taichinet.evaluation.undefined import SCORES, EmptyTruthPolicy, ImageSize
 from taichinet.experiments.experiment import Experiment
 from taichinet.models.catalogue import CATALOGUE
+from taichinet.settings import Record
 from taichinet.storage.atomic import write_bytes, write_json, write_text
 from taichinet.storage.csv_cells import escape_cell, unescape_cell
 from taichinet.storage.digest import digest_bytes
@@ -34,71 +34,11 @@ SEPARATORS = {";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _TEXT = ("key", "label", "region")
 
 
-class Record(BaseModel):
-    """Part of a record."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
 class ScoresRecord(Record):
     """Row count and SHA-256 of the scores.csv beside the record."""
 
     rows: int
     sha256: str
-
-
-class ScoreRecord(Record):
-    """One score: mean of the fold means, their sample standard deviation, and the fold means; None if undefined."""
-
-    mean: float | None
-    std: float | None
-    per_fold: dict[int, float | None] = {}
-
-
-def _refuse_missing_scores(scores: dict[str, ScoreRecord]) -> dict[str, ScoreRecord]:
-    missing = [name for name in SCORES if name not in scores]
-    if missing:
-        raise ValueError(f"lacks the scores {', '.join(missing)}")
-    return scores
-
-
-ScoreRecords = Annotated[dict[str, ScoreRecord], AfterValidator(_refuse_missing_scores)]
-
-
-class GroupRecord(Record):
-    """Scores of one group of images at both resolutions, see `evaluation.aggregate.GroupScores`."""
-
-    group: str
-    policy: EmptyTruthPolicy | None
-    images: int
-    images_per_fold: dict[int, int] = {}
-    network: ScoreRecords
-    native: ScoreRecords
-
-    def score(self, name: str, size: ImageSize = "network") -> ScoreRecord:
-        """The score `name` at the input resolution of the network or at the original ("native") resolution."""
-        return (self.network if size == "network" else self.native)[name]
-
-
-class NormalImagesRecord(Record):
-    """False positives on normal images, see `evaluation.aggregate.NormalImages`."""
-
-    images: int
-    false_positive_rate: float | None
-    mean_false_positive_area: float | None
-
-
-class SummaryRecord(Record):
-    """Aggregated scores, see `evaluation.aggregate.Summary`."""
-
-    deviation: str = ""
-    groups: tuple[GroupRecord, ...]
-    normal_images: NormalImagesRecord
-
-    @classmethod
-    def of(cls, summary: Summary) -> SummaryRecord:
-        """The record of `summary`."""
-        return cls.model_validate(summary.to_json_dict())
 
 
 class SplitRecord(Record):
@@ -169,9 +109,9 @@ class FoldRecord(FileRecord):
     inference_seconds_per_image: float | None = None
     wall_seconds: float
     commit: str | None
-    machine: dict[str, Any] = {}
+    machine: dict[str, Any] = Field(default_factory=dict)
     scores: ScoresRecord | None = None
-    summary: SummaryRecord
+    summary: Summary
     copied_from: str | None = None
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -214,8 +154,8 @@ class StudyRecord(FileRecord):
     wall_seconds: float | None
     inference_seconds_per_image: float | None = None
     per_fold: tuple[StudyFoldRecord, ...] = ()
-    outputs: dict[str, float | None] = {}
-    summary: SummaryRecord
+    outputs: dict[str, float | None] = Field(default_factory=dict)
+    summary: Summary
     scores: ScoresRecord | None = None
 
     @property
@@ -252,10 +192,10 @@ class NetworkRecord(Record):
     """
 
     model: str = ""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict)
     size: int | None = None
     threshold: float | None = None
-    trained: dict[str, Any] = {}
+    trained: dict[str, Any] = Field(default_factory=dict)
     weights_sha256: str | None = None
     placement: str = ""
     images: int | None = None
@@ -284,8 +224,8 @@ class EvaluationRecord(FileRecord):
     networks: tuple[NetworkRecord, ...] = ()
     wall_seconds: float | None = None
     commit: str | None = None
-    machine: dict[str, Any] = {}
-    summary: SummaryRecord
+    machine: dict[str, Any] = Field(default_factory=dict)
+    summary: Summary
     scores: ScoresRecord | None = None
 
 
@@ -402,18 +342,7 @@ def read_settings(folder: Path) -> Experiment | None:
 
 
 def write_scores(path: Path, scores: pd.DataFrame) -> ScoresRecord:
-    """Write per-image scores as CSV, atomically.
-
-    Args:
-        path: The scores.csv.
-        scores: One row for each image and region, see `COLUMNS`.
-
-    Returns:
-        Row count and digest for the record beside the file.
-
-    Raises:
-        StorageError: The file cannot be written.
-    """
+    """Write per-image scores with `COLUMNS` as CSV, atomically, and return their record; raises StorageError."""
     content = _map_text(scores, escape_cell).to_csv(index=False).encode()
     write_bytes(path, content)
     return ScoresRecord(rows=len(scores), sha256=digest_bytes(content))

@@ -36,7 +36,6 @@ from taichinet.experiments.records import (
     MiningRecord,
     SelectionRecord,
     SplitRecord,
-    SummaryRecord,
     read_fold,
     read_settings,
     write_record,
@@ -105,7 +104,7 @@ def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) 
             partial(after_epoch, "train", experiment.training.epochs),
         )
         write_text(job.folder / HISTORY_FILE, pd.DataFrame(fitted.history).to_csv(index=False))
-        return _score_and_record(job, _Trained(network, fitted, mined), start)
+        return _score_and_record(job, network, fitted, mined, start)
 
 
 @dataclass(frozen=True)
@@ -118,15 +117,6 @@ class _Start:
 
     def seconds(self) -> float:
         return round(self.earlier_seconds + time.perf_counter() - self.began, 1)
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """The network with its selected weights."""
-
-    network: nn.Module
-    fitted: FitResult
-    mined: MinedRegions | None
 
 
 def _prepare_folder(job: FoldJob) -> _Start:
@@ -187,12 +177,14 @@ def _mine(job: FoldJob, train: Prepared, on_epoch: Callable[[dict[str, Any]], No
     return mined
 
 
-def _score_and_record(job: FoldJob, trained: _Trained, start: _Start) -> FoldResult:
+def _score_and_record(
+    job: FoldJob, trained: nn.Module, fitted: FitResult, mined: MinedRegions | None, start: _Start
+) -> FoldResult:
     """Score the test part and write scores, weights and, last, result.json, which marks the fold as complete."""
     experiment, study, folder = job.experiment, job.study, job.folder
-    network = without_training_parts(trained.network)
+    network = without_training_parts(trained)
     options = architecture(experiment.options)
-    if network is not trained.network and isinstance(network, TaiChiNet):
+    if network is not trained and isinstance(network, TaiChiNet):
         options = network.settings.model_dump(mode="json", exclude_defaults=True)
     scored = score_images(network, study.manifest, study.prepared.subset(job.split.test), job.fold, job.device_config)
     plan, split = study.plan, job.split
@@ -209,10 +201,10 @@ def _score_and_record(job: FoldJob, trained: _Trained, start: _Start) -> FoldRes
         selection=SelectionRecord(
             rule=experiment.training.selection,
             on="inner validation split, disjoint from the test fold" if split.validation else "nothing",
-            epoch=trained.fitted.best_epoch,
-            validation_dice=None if isnan(trained.fitted.best_dice) else trained.fitted.best_dice,
+            epoch=fitted.best_epoch,
+            validation_dice=None if isnan(fitted.best_dice) else fitted.best_dice,
         ),
-        mining=None if trained.mined is None else _mining_record(trained.mined),
+        mining=None if mined is None else _mining_record(mined),
         teacher=job.teacher_digest,
         **asdict(measure_complexity(experiment.model, experiment.data.size, **options)),
         placement=job.device_config.describe(),
@@ -221,7 +213,7 @@ def _score_and_record(job: FoldJob, trained: _Trained, start: _Start) -> FoldRes
         commit=start.commit,
         machine=describe_machine(),
         scores=write_scores(folder / SCORES_FILE, scored.rows),
-        summary=SummaryRecord.of(aggregate(scored.rows)),
+        summary=aggregate(scored.rows),
     )
     config = WeightsConfig(experiment.model, options, experiment.data.size, provenance=_provenance(job, start.commit))
     save_weights(network, config, folder / "weights")

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared
 from taichinet.evaluation.metrics import resize_probability, score_mask
+from taichinet.evaluation.undefined import SUFFIX
 from taichinet.training.device import DeviceConfig
 from taichinet.training.loop import predict_batches
 
-AT_NATIVE_SIZE = "_native"
 BATCH_SIZE = 16
 
 # Called with key, region, lesion probability float (S, S) and ground truth bool (S, S), at input resolution.
@@ -92,7 +92,7 @@ def score_images(
                     "fold": fold,
                     "region": region,
                     **asdict(score_mask(at_network_size > threshold, truth)),
-                    **{f"{name}{AT_NATIVE_SIZE}": value for name, value in native.items()},
+                    **{f"{name}{SUFFIX['native']}": value for name, value in native.items()},
                 }
                 if second is not None:
                     positive = torch.sigmoid(prediction.positive[i, r].float())

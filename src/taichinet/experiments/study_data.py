@@ -51,21 +51,8 @@ def open_folds(
 ) -> tuple[Manifest, FoldPlan]:
     """Read a data set and its fold plan in `out`/folds, which a lock lets only one process make.
 
-    Near-duplicates are only searched if the fold plan does not exist (about half a minute for BUSI).
-
-    Args:
-        experiment: The recipe.
-        data: A path, or NAME=PATH.
-        protocol: Fold protocol.
-        out: Folder of all runs.
-        files: Keeps what later steps need of the decoded files.
-
-    Returns:
-        The samples and the fold plan.
-
-    Raises:
-        DataError: The data set has faults. All of them are named.
-        FoldError: The existing fold plan was made for other images, or no plan can be drawn.
+    Near-duplicates are only searched if the fold plan does not exist (about half a minute for BUSI). `files` keeps what
+    later steps need of the decoded files. The other arguments and the errors are those of `open_study_data`.
     """
     settings = experiment.data
     files = DecodedFiles() if files is None else files

@@ -110,8 +110,7 @@ class NormalCard:
 class Comparison:
     """A mean score on the internal test images (of the data set of the training) and on the external images.
 
-    `difference` is external minus internal, over lesion images at input resolution. It has no bounds if only the
-    internal mean is known.
+    `difference` is external minus internal, over lesion images at input resolution.
     """
 
     score: str
@@ -147,7 +146,6 @@ class ValidationCard:
         commit: Commit of the code that computed the scores.
         resamples: Number of bootstrap resamples.
         seed: Seed of the bootstrap.
-        made: Further facts as (name, value).
     """
 
     origin: Origin
@@ -165,7 +163,6 @@ class ValidationCard:
     commit: str | None = None
     resamples: int = RESAMPLES
     seed: int = 0
-    made: tuple[tuple[str, str], ...] = ()
 
     @property
     def overall(self) -> GroupCard:
@@ -178,15 +175,11 @@ class InternalResult:
     """Scores of the weights on the lesion images of their own test fold, at input resolution.
 
     Attributes:
-        images: Number of images.
-        means: Mean scores by the names of `SCORES`.
-        rows: Per-image scores, which are needed for intervals of differences.
+        rows: Per-image scores.
         groups: Near-duplicates and patients of the fold plan; None if no plan was found.
     """
 
-    images: int
-    means: Mapping[str, float]
-    rows: pd.DataFrame | None = None
+    rows: pd.DataFrame
     groups: Sequence[Sequence[str]] | None = None
 
 
@@ -196,19 +189,15 @@ class Extras:
 
     Attributes:
         confidences: By key, for calibration and detection.
-        groups: Keys that are not independent (near-duplicates); patients are read from the manifest.
         internal: The result on the internal test images.
         images: PNG files of the worst cases by key.
         note: Which images were excluded.
-        made: Further facts as (name, value).
     """
 
     confidences: Mapping[str, ImageConfidence] = field(default_factory=dict)
-    groups: Sequence[Sequence[str]] = ()
     internal: InternalResult | None = None
     images: Mapping[str, bytes] = field(default_factory=dict)
     note: str = ""
-    made: tuple[tuple[str, str], ...] = ()
 
 
 def validation_card(
@@ -241,7 +230,7 @@ def validation_card(
     aggregate(scores)  # refuses damaged tables
     rows = scores.assign(key=scores["key"].astype(str)).reset_index(drop=True)
     _refuse_unknown_images(rows, manifest, extras)
-    rows["cluster"] = cluster_numbers(list(rows["key"]), (*manifest.patients, *extras.groups))
+    rows["cluster"] = cluster_numbers(list(rows["key"]), manifest.patients)
     empty = empty_ground_truth(rows)
     lesion, normal = rows[~empty], rows[empty]
     boot = _Bootstrap(seed, resamples)
@@ -257,25 +246,25 @@ def validation_card(
         all_images=tuple(_group("all", rows, policy, boot, extras.confidences) for policy in POLICIES if len(normal)),
         normal=None if normal.empty else _normal_card(lesion, normal, boot, extras.confidences),
         comparison=_comparison(lesion, extras.internal, boot),
-        internal_images=None if extras.internal is None else extras.internal.images,
+        internal_images=None if extras.internal is None else len(extras.internal.rows),
         internal_grouped=extras.internal is not None and extras.internal.groups is not None,
         missed=int((lesion["dice"].fillna(0) == 0).sum()),
         worst=tuple(_worst_case(rows, key, extras.images) for key in worst_keys(scores)),
         commit=source_commit(),
         resamples=resamples,
         seed=seed,
-        made=extras.made,
     )
 
 
 def _normal_card(
     lesion: pd.DataFrame, normal: pd.DataFrame, boot: _Bootstrap, confidences: Mapping[str, ImageConfidence]
 ) -> NormalCard:
+    peaks = ([confidences[key].peak for key in rows["key"]] for rows in (lesion, normal))
     return NormalCard(
         images=normal["key"].nunique(),
         false_positive_rate=boot.mean(normal["predicted_pixels"] > 0, normal),
         false_positive_area=boot.mean(normal["predicted_pixels"] / normal["pixels"], normal),
-        detection_auc=_detection(lesion, normal, confidences),
+        detection_auc=detection_auc(*peaks) if confidences else nan,
     )
 
 
@@ -307,10 +296,8 @@ def read_internal(weights_folder: Path) -> InternalResult | None:
     if not (run / RESULT_FILE).is_file() or not (run / SCORES_FILE).is_file():
         return None
     read = read_fold(run)
-    rows = read.scores
-    rows = rows[~empty_ground_truth(rows)].reset_index(drop=True)
-    means = {name: float(resolve_undefined_scores(rows, name, None).mean()) for name in SCORES}
-    return InternalResult(len(rows), means, rows, _plan_groups(run, read.record.dataset_digest))
+    rows = read.scores[~empty_ground_truth(read.scores)].reset_index(drop=True)
+    return InternalResult(rows, _plan_groups(run, read.record.dataset_digest))
 
 
 def _plan_groups(run: Path, digest: str) -> tuple[tuple[str, ...], ...] | None:
@@ -359,34 +346,22 @@ def _group(
     )
 
 
-def _detection(lesion: pd.DataFrame, normal: pd.DataFrame, confidences: Mapping[str, ImageConfidence]) -> float:
-    if not confidences:
-        return nan
-    return detection_auc(
-        [confidences[key].peak for key in lesion["key"]], [confidences[key].peak for key in normal["key"]]
-    )
-
-
 def _comparison(lesion: pd.DataFrame, internal: InternalResult | None, boot: _Bootstrap) -> tuple[Comparison, ...]:
     if internal is None or lesion.empty:
         return ()
+    groups = None if internal.groups is None else cluster_numbers(list(internal.rows["key"]), internal.groups)
     compared = []
     for score in COMPARED:
-        if score not in internal.means:
-            continue
-        here, there = resolve_undefined_scores(lesion, score, None), internal.means[score]
-        external = float(here.mean())
-        difference = Interval(external - there, nan, nan, len(here) + internal.images, 0)
-        if internal.rows is not None:
-            difference = bootstrap_difference(
-                np.asarray(here, dtype=np.float64),
-                np.asarray(resolve_undefined_scores(internal.rows, score, None), dtype=np.float64),
-                np.random.default_rng(boot.seed),
-                lesion["cluster"].tolist(),
-                None if internal.groups is None else cluster_numbers(list(internal.rows["key"]), internal.groups),
-                resamples=boot.resamples,
-            )
-        compared.append(Comparison(score, there, external, difference))
+        here, there = (resolve_undefined_scores(rows, score, None) for rows in (lesion, internal.rows))
+        difference = bootstrap_difference(
+            np.asarray(here, dtype=np.float64),
+            np.asarray(there, dtype=np.float64),
+            np.random.default_rng(boot.seed),
+            lesion["cluster"].tolist(),
+            groups,
+            resamples=boot.resamples,
+        )
+        compared.append(Comparison(score, float(there.mean()), float(here.mean()), difference))
     return tuple(compared)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from taichinet.datasets.catalogue import find_dataset, list_datasets
+from taichinet.evaluation.aggregate import GroupScores
 from taichinet.evaluation.undefined import EmptyTruthPolicy
-from taichinet.experiments.records import GroupRecord, StudyRecord
+from taichinet.experiments.records import StudyRecord
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.reports.document.format import SHORT, digits_of, duration, number, percent, scored
 from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, table_of
@@ -156,7 +157,7 @@ def _study(member: StudyRecord) -> dict[str, str]:
     return {"Network": member.network, "Recipe": f"`{member.experiment.name}`", "Folds": folds}
 
 
-def _scores(group: GroupRecord | None) -> dict[str, str]:
+def _scores(group: GroupScores | None) -> dict[str, str]:
     """The number of images and all scores; empty cells without a group."""
     scores = {
         heading: "" if group is None else scored(group.score(name), digits_of(name)) for name, heading in SHORT.items()

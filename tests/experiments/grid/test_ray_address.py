@@ -18,7 +18,7 @@ def test_an_address_where_nothing_listens_is_refused_at_once(scheme: str) -> Non
         taken.bind(("127.0.0.1", 0))
         address = f"{scheme}127.0.0.1:{taken.getsockname()[1]}"
         began = time.monotonic()
-        with pytest.raises(SettingError, match=r"No Ray cluster answers at .*127\.0\.0\.1.*ray start --head"):
+        with pytest.raises(SettingError, match=r"No Ray cluster can be reached at .*127\.0\.0\.1.*ray start --head"):
             refuse_unreachable(address)
         assert time.monotonic() - began < 5
         taken.listen()
@@ -28,11 +28,11 @@ def test_an_address_where_nothing_listens_is_refused_at_once(scheme: str) -> Non
 @pytest.mark.enable_socket
 @pytest.mark.parametrize("address", ["a..b:6379", f"{'long' * 20}:6379", "127.0.0.1:99999"])
 def test_an_address_that_no_host_can_have_does_not_answer(address: str) -> None:
-    with pytest.raises(SettingError, match=r"No Ray cluster answers"):
+    with pytest.raises(SettingError, match=r"No Ray cluster can be reached"):
         refuse_unreachable(address)
 
 
 @pytest.mark.parametrize("address", ["host:", ":6379", "host:port", "10.0.0.1:6379:x"])
 def test_what_is_no_address_is_told_so(address: str) -> None:
-    with pytest.raises(SettingError, match=r"is no address. Write HOST:PORT"):
+    with pytest.raises(SettingError, match=r"is not an address. Write HOST:PORT"):
         refuse_unreachable(address)

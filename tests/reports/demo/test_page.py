@@ -19,12 +19,12 @@ from taichinet.reports.document.model import Cell, Document, Section, cell_text
 CURVES = (LearningCurve("TaiChiNet", (0.2, 0.5, 0.7), 2, 3), LearningCurve("U-Net", (0.3, nan, 0.6)))
 
 
-def study(model: str, scores: dict[str, float], rate: float = nan, seconds: float | None = None) -> Any:
+def study(model: str, scores: dict[str, float], rate: float | None = None, seconds: float | None = None) -> Any:
     """What the table reads of a study."""
     experiment = SimpleNamespace(model=model)
     record = SimpleNamespace(experiment=experiment, parameters=1148210, wall_seconds=seconds)
-    lesion = SimpleNamespace(scores={"network": {name: SimpleNamespace(mean=mean) for name, mean in scores.items()}})
-    summary = SimpleNamespace(lesion=lesion, normal=SimpleNamespace(false_positive_rate=rate))
+    lesion = SimpleNamespace(score=lambda name: SimpleNamespace(mean=scores[name]))
+    summary = SimpleNamespace(lesion=lesion, normal_images=SimpleNamespace(false_positive_rate=rate))
     return SimpleNamespace(folds=[SimpleNamespace(record=record)], summary=summary)
 
 
@@ -49,7 +49,7 @@ def test_the_best_score_of_each_column_is_marked() -> None:
 
 
 def test_equal_scores_are_not_marked_and_missing_ones_are_a_dash() -> None:
-    found = columns(study("taichinet", FIRST, 0.25), study("unet", SECOND | {"dice": nan}, nan))
+    found = columns(study("taichinet", FIRST, 0.25), study("unet", SECOND | {"dice": nan}, None))
     assert found["Jaccard"] == [Cell("0.751"), Cell("0.751")]
     assert [cell_text(cell) for cell in found["Dice"]] == ["0.842", "–"]
     assert [cell_text(cell) for cell in found["False-positive rate"]] == ["0.25", "–"]

@@ -153,7 +153,6 @@ def test_all_texts_are_escaped() -> None:
         cohort=replace(card().cohort, title=evil, licence=evil, note=evil, images_by_class={evil: 48}),
         by_class=(group(evil, 0.7, 22),),
         worst=(WorstCase(evil, evil, 0.1, 0.1, 0.1, png()),),
-        made=((evil, evil),),
     )
     assert "<script" not in card_html(content)
     assert "<script" not in card_markdown(content)

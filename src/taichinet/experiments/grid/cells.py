@@ -93,14 +93,8 @@ def plan_grid(
 ) -> Grid:
     """Plan all cells of suites. Reads the data sets, and makes fold plans in `out`/folds if there are none.
 
-    Args:
-        suites: The suites.
-        data: Path of each data set by name, see `name_data`.
-        out: Folder of all runs.
-        on_data: Called with the name of each data set before it is read.
-
-    Returns:
-        The grid.
+    `data` has the path of each data set by name, see `name_data`. `on_data` is called with the name of each data set
+    before it is read.
 
     Raises:
         SettingError: A recipe, setting or fold does not exist, or two parts of a suite have the same run folder.
@@ -108,7 +102,7 @@ def plan_grid(
     """
     refuse_absent(suites, data)
     out = out.absolute()
-    plans = _Plans(data, out, on_data)
+    read: dict[tuple[Any, ...], tuple[Manifest, FoldPlan, str]] = {}
     cells: dict[Path, Cell] = {}
     transfers: dict[Path, Transfer] = {}
     manifests: dict[str, Manifest] = {}
@@ -120,12 +114,22 @@ def plan_grid(
         for protocol in suite.protocols_of(part)
     ]
     for suite, part, recipe, protocol in wanted:
-        manifest, plan, content = plans.read(recipe, part.data, protocol)
+        settings = recipe.data
+        key = (part.data, protocol, settings.include_normal, settings.folds, settings.fold_seed)
+        if key not in read:
+            on_data(f"{part.data}, protocol {protocol}")
+            manifest, plan = open_folds(recipe, data[part.data], protocol, out)
+            read[key] = (manifest, plan, manifest.content_digest())
+        manifest, plan, content = read[key]
         manifests[_title(part.data, recipe)] = manifest
         fitted = fitted_to(recipe, manifest)
         made = _study_cells(fitted, data[part.data], manifest, plan, content, suite.folds, out)
         for cell in made:
-            _add(cells, cell)
+            if cells.setdefault(cell.folder, cell).key != cell.key:
+                raise SettingError(
+                    f"Two parts of the suite have the run folder {cell.folder} and different settings. Give one "
+                    "another name (set: {name: ...})."
+                )
         for other in part.test_on:
             folder = study_folder(fitted, plan, out) / f"on-{other}"
             transfers.setdefault(folder, Transfer(data[other], other, folder, made))
@@ -169,27 +173,6 @@ def part_recipes(suite: Suite, part: SuitePart) -> list[Experiment]:
     return recipes
 
 
-@dataclass
-class _Plans:
-    """Cache of manifests and fold plans."""
-
-    data: Mapping[str, str]
-    out: Path
-    on_data: Callable[[str], None]
-
-    def __post_init__(self) -> None:
-        self._read: dict[tuple[Any, ...], tuple[Manifest, FoldPlan, str]] = {}
-
-    def read(self, recipe: Experiment, name: str, protocol: Protocol) -> tuple[Manifest, FoldPlan, str]:
-        settings = recipe.data
-        key = (name, protocol, settings.include_normal, settings.folds, settings.fold_seed)
-        if key not in self._read:
-            self.on_data(f"{name}, protocol {protocol}")
-            manifest, plan = open_folds(recipe, self.data[name], protocol, self.out)
-            self._read[key] = (manifest, plan, manifest.content_digest())
-        return self._read[key]
-
-
 def _study_cells(
     experiment: Experiment,
     data: str,
@@ -210,15 +193,6 @@ def _study_cells(
         folder = study_folder(experiment, plan, out) / f"fold-{fold}"
         made.append(Cell(experiment, data, manifest.name, plan.protocol, fold, out, folder, key, len(split.train)))
     return tuple(made)
-
-
-def _add(cells: dict[Path, Cell], cell: Cell) -> None:
-    known = cells.setdefault(cell.folder, cell)
-    if known.key != cell.key:
-        raise SettingError(
-            f"Two parts of the suite have the run folder {cell.folder} and different settings. Give one another name "
-            "(set: {name: ...})."
-        )
 
 
 def refuse_absent(suites: Sequence[Suite], data: Mapping[str, str]) -> None:

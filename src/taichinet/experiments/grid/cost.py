@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,10 +19,12 @@ import torch
 
 from taichinet.batch import Batch
 from taichinet.datasets.catalogue import find_dataset
-from taichinet.errors import SettingError
+from taichinet.errors import DataError, SettingError
 from taichinet.experiments.experiment import Experiment, vary
-from taichinet.experiments.grid.cells import Cell, part_recipes
+from taichinet.experiments.grid.cells import Cell, part_recipes, plan_grid, refuse_absent
+from taichinet.experiments.grid.progress import Entry, read_progress
 from taichinet.experiments.grid.suite import Suite
+from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.losses.objective import objective
 from taichinet.models.backbones import architecture
 from taichinet.models.catalogue import create_model
@@ -64,48 +67,150 @@ class Cost:
         return self.training_flop + self.mining_flop
 
 
-class Costs:
-    """Computes costs; the forward pass of each network is measured once."""
+def forward_flop(model: str, size: int, options: Mapping[str, Any]) -> float:
+    """FLOP of a forward pass of one image."""
+    return _forward_flop(model, size, json.dumps(architecture(dict(options)), sort_keys=True))
 
-    def __init__(self) -> None:
-        self._forward: dict[str, float] = {}
 
-    def forward_flop(self, model: str, size: int, options: Mapping[str, Any]) -> float:
-        """FLOP of a forward pass of one image."""
-        options = architecture(dict(options))
-        key = json.dumps([model, size, options], sort_keys=True)
-        if key not in self._forward:
-            self._forward[key] = measure_complexity(model, size, **options).gflops * 1e9
-        return self._forward[key]
+@cache
+def _forward_flop(model: str, size: int, options: str) -> float:
+    return measure_complexity(model, size, **json.loads(options)).gflops * 1e9
 
-    def training_flop(self, work: Work) -> float:
-        """FLOP of the remaining epochs of a training, with validation and test."""
-        recipe = work.experiment
-        forward = self.forward_flop(recipe.model, recipe.data.size, recipe.options)
-        epochs = recipe.training.epochs - work.epochs_done
-        return forward * (epochs * (FORWARDS_PER_STEP * work.images + work.held_out) + work.held_out)
 
-    def mining_flop(self, work: Work) -> float:
-        """FLOP of the mining stage of a training; 0 without learning strategy."""
-        recipe = work.experiment
-        if recipe.training.strategy == "plain":
-            return 0.0
-        options: dict[str, Any] = {
-            key: recipe.options[key] for key in ("in_channels", "num_classes") if key in recipe.options
+def training_flop(work: Work) -> float:
+    """FLOP of the remaining epochs of a training, with validation and test."""
+    recipe = work.experiment
+    forward = forward_flop(recipe.model, recipe.data.size, recipe.options)
+    epochs = recipe.training.epochs - work.epochs_done
+    return forward * (epochs * (FORWARDS_PER_STEP * work.images + work.held_out) + work.held_out)
+
+
+def mining_flop(work: Work) -> float:
+    """FLOP of the mining stage of a training; 0 without learning strategy."""
+    recipe = work.experiment
+    if recipe.training.strategy == "plain":
+        return 0.0
+    options: dict[str, Any] = {
+        key: recipe.options[key] for key in ("in_channels", "num_classes") if key in recipe.options
+    }
+    forward = forward_flop("unet++", recipe.data.size, {**options, "width": recipe.mining.width})
+    return forward * work.images * (FORWARDS_PER_STEP * recipe.mining.epochs + 1)
+
+
+def total_cost(works: Iterable[Work]) -> Cost:
+    """Total cost; identical trainings and mining stages count once."""
+    trainings = {work.key: work for work in works}
+    minings = {work.mining_key: work for work in trainings.values() if mining_flop(work)}
+    return Cost(
+        len(trainings),
+        sum(map(training_flop, trainings.values())),
+        len(minings),
+        sum(map(mining_flop, minings.values())),
+    )
+
+
+@dataclass(frozen=True)
+class CostAssumptions:
+    """How the hours are estimated.
+
+    Attributes:
+        calibrate: Time a training step of each network on this machine.
+        throughput: Output of benchmarks/training_throughput.py, used for this machine if `calibrate` is false.
+        gpu_tflops: Peak TFLOPS of the GPU for which hours are estimated.
+        utilisation: Assumed fraction of this peak, in (0, 1].
+    """
+
+    calibrate: bool
+    throughput: Path | None
+    gpu_tflops: float
+    utilisation: float
+
+
+def plan_work(
+    suites: list[Suite], data: dict[str, str], out: Path, say: Callable[[str], None]
+) -> tuple[list[Entry], list[Work]]:
+    """List the cells with their state, and the remaining work; `say` prints messages on the progress.
+
+    Without `data`, there are no cells, and the work is that of all suites for the numbers of images that the authors of
+    the data sets publish. Raises DataError if some of the data sets of the suites are given, but not all.
+    """
+    try:
+        refuse_absent(suites, data)
+    except DataError as error:
+        if data:
+            raise
+        say(f"{error.summary} Using the numbers of images published by their authors.")
+        return [], published_works(suites)
+    grid = plan_grid(suites, data, out, lambda name: say(f"Reading {name}"))
+    entries = read_progress(grid.cells, grid.transfers).entries
+    return entries, [work_of(e.task, e.epoch) for e in entries if isinstance(e.task, Cell) and e.state != "done"]
+
+
+def estimate(
+    names: list[str], suites: list[Suite], works: list[Work], assumptions: CostAssumptions, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """The content of the cost file; `names` are the suites as given on the command line."""
+    total = total_cost(works)
+    effective_tflops = assumptions.gpu_tflops * assumptions.utilisation
+    return {
+        "what": "cost of training every cell of these suites once; identical cells and mining stages count once",
+        "suites": [Path(name).name for name in names],
+        "scales": sorted({suite.scale for suite in suites}),
+        "trainings": total.trainings,
+        "preparations": total.minings,
+        "training_pflop": round(total.training_flop / 1e15, 3),
+        "preparation_pflop": round(total.mining_flop / 1e15, 3),
+        "by_data_set": _by_data_set(works),
+        "assumptions": [
+            "a training step costs three forward passes; evaluation, resizing and augmentation cost nothing",
+            "the cost of a forward pass is that of its convolutions and matrix products, 2 FLOP per multiply-add",
+            "numbers of images are those of the given data, otherwise those published by the authors",
+        ],
+        "this_machine": _this_machine(works, total, assumptions, say),
+        "one_gpu": {
+            "peak_tflops": assumptions.gpu_tflops,
+            "assumed_utilisation": assumptions.utilisation,
+            "effective_tflops": effective_tflops,
+            "hours": round(total.flop / (effective_tflops * 1e12) / 3600, 2),
+        },
+        "commit": source_commit(),
+    }
+
+
+def _this_machine(
+    works: list[Work], total: Cost, assumptions: CostAssumptions, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Estimated hours on this machine and how its speed was measured; hours are None without a measurement."""
+    if assumptions.calibrate:
+        unique = {work.key: work for work in works}
+        experiments = [work.experiment for work in unique.values()]
+        speeds = calibrate(experiments, say)
+        seconds = sum(training_flop(work) / speeds[speed_key(work.experiment)] for work in unique.values())
+        mean_speed = total.training_flop / seconds if seconds else float("nan")
+        seconds += total.mining_flop / mean_speed if total.mining_flop else 0.0
+        return {
+            "hours": round(seconds / 3600, 2),
+            "speed_from": "a training step of each network, median of three batches of four; mining stages at their "
+            "mean speed",
+            "machine": describe_machine(),
         }
-        forward = self.forward_flop("unet++", recipe.data.size, {**options, "width": recipe.mining.width})
-        return forward * work.images * (FORWARDS_PER_STEP * recipe.mining.epochs + 1)
+    if assumptions.throughput is not None:
+        speed = read_speed(assumptions.throughput)
+        return {
+            "hours": round(total.flop / speed / 3600, 2),
+            "gflop_per_second": round(speed / 1e9, 1),
+            "speed_from": f"{assumptions.throughput.name}: training step of TaiChiNet, assumed for every network",
+            "machine": read_json(assumptions.throughput).get("machine"),
+        }
+    return {"hours": None, "speed_from": "not measured: add --calibrate or --throughput FILE"}
 
-    def total(self, works: Iterable[Work]) -> Cost:
-        """Total cost; identical trainings and mining stages count once."""
-        trainings = {work.key: work for work in works}
-        minings = {work.mining_key: work for work in trainings.values() if self.mining_flop(work)}
-        return Cost(
-            len(trainings),
-            sum(map(self.training_flop, trainings.values())),
-            len(minings),
-            sum(map(self.mining_flop, minings.values())),
-        )
+
+def _by_data_set(works: list[Work]) -> dict[str, dict[str, float]]:
+    by_data_set = {}
+    for name in dict.fromkeys(work.dataset for work in works):
+        cost = total_cost(work for work in works if work.dataset == name)
+        by_data_set[name] = {"trainings": cost.trainings, "pflop": round(cost.flop / 1e15, 3)}
+    return by_data_set
 
 
 def work_of(cell: Cell, epochs_done: int = 0) -> Work:
@@ -124,10 +229,8 @@ def published_works(suites: Sequence[Suite]) -> list[Work]:
         if dataset.images is None:
             raise SettingError(f"The number of images of {dataset.name} is not known. Give the data set with --data.")
         for recipe in part_recipes(suite, part):
-            changes: dict[str, object] = {}
-            if len(dataset.regions) > 1:
-                changes["options.num_classes"] = len(dataset.regions)
-            recipe = vary(recipe, changes)
+            regions = len(dataset.regions)
+            recipe = vary(recipe, {"options.num_classes": regions} if regions > 1 else {})
             images = dataset.images - (0 if recipe.data.include_normal else NORMAL_IMAGES.get(dataset.name, 0))
             tested = round(images / recipe.data.folds)
             validated = round((images - tested) * recipe.data.validation_share)
@@ -141,28 +244,26 @@ def published_works(suites: Sequence[Suite]) -> list[Work]:
     return works
 
 
-def read_speed(path: Path, costs: Costs) -> float:
+def read_speed(path: Path) -> float:
     """FLOP/s from the output of benchmarks/training_throughput.py; SettingError for another file."""
     try:
         raw = read_json(path, SettingError)
         images, size, width = float(raw["ours_images_per_second"]), int(raw["size"]), int(raw["width"])
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise SettingError(f"{path} is not an output of benchmarks/training_throughput.py ({error}).") from error
-    return images * FORWARDS_PER_STEP * costs.forward_flop("taichinet", size, {"width": width})
+    return images * FORWARDS_PER_STEP * forward_flop("taichinet", size, {"width": width})
 
 
-def calibrate(experiments: Iterable[Experiment], costs: Costs, on_network: Callable[[str], None]) -> dict[str, float]:
+def calibrate(experiments: Iterable[Experiment], say: Callable[[str], None]) -> dict[str, float]:
     """FLOP/s of a training step of each network on this machine, by `speed_key`: median of three small batches."""
     speeds: dict[str, float] = {}
     for recipe in experiments:
         key = speed_key(recipe)
         if key in speeds:
             continue
-        on_network(f"{recipe.model}, {recipe.data.size} px")
+        say(f"Timing {recipe.model}, {recipe.data.size} px")
         seconds = median(_time_steps(recipe))
-        flop = (
-            CALIBRATION_BATCH * FORWARDS_PER_STEP * costs.forward_flop(recipe.model, recipe.data.size, recipe.options)
-        )
+        flop = CALIBRATION_BATCH * FORWARDS_PER_STEP * forward_flop(recipe.model, recipe.data.size, recipe.options)
         speeds[key] = flop / seconds
     return speeds
 

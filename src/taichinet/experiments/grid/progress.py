@@ -7,9 +7,11 @@ from typing import Literal
 
 from taichinet.errors import DataError, FoldError
 from taichinet.experiments.grid.cells import Cell, Transfer
-from taichinet.experiments.grid.work import Task, weights_of
+from taichinet.experiments.grid.work import Task
 from taichinet.experiments.identity import differences
 from taichinet.experiments.records import RESULT_FILE, SUMMARY_FILE, EvaluationRecord, FoldRecord, read_record
+from taichinet.models.weights import WEIGHTS_FILE
+from taichinet.storage.digest import digest_file
 
 State = Literal["waiting", "running", "elsewhere", "done", "failed"]
 RUNNING: tuple[State, ...] = ("running", "elsewhere")
@@ -88,8 +90,8 @@ def _cell_entry(cell: Cell) -> Entry:
         settings = (f"setting {name} ({old}, requested: {new})" for name, (old, new) in different.settings.items())
         entry.state = "failed"
         entry.note = (
-            f"{cell.folder} holds a result of another {' and '.join([*settings, *different.fields])}. It is kept: give "
-            "another --out, or the settings that it was made with, or move it away."
+            f"{cell.folder} contains a result with another {' and '.join([*settings, *different.fields])}, which is "
+            "not overwritten. Give another --out or the same settings, or move the folder."
         )
         return entry
     entry.state, entry.done_before, entry.epoch = "done", True, entry.epochs
@@ -107,7 +109,9 @@ def _transfer_entry(transfer: Transfer) -> Entry:
         record = read_record(transfer.folder / SUMMARY_FILE, EvaluationRecord)
     except DataError:  # absent or damaged
         return entry
-    entry.done_before = weights_of(transfer) <= {network.weights_sha256 for network in record.networks}
+    # an evaluation of other weights is outdated
+    weights = {digest_file(cell.folder / "weights" / WEIGHTS_FILE) for cell in transfer.needs}
+    entry.done_before = weights <= {network.weights_sha256 for network in record.networks}
     entry.state = "done" if entry.done_before else "waiting"
     return entry
 

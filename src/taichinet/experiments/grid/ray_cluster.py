@@ -48,7 +48,7 @@ class RayCluster:
                 else:
                     ray.init(address=address, log_to_driver=False)
             except (ConnectionError, ValueError, RuntimeError) as error:
-                raise _no_answer(address, error) from error
+                raise _unreachable(address, error) from error
         self._cpus, self._gpus = cpus, gpus
         self._remote = ray.remote(_remote_task).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
         self._running: dict[Any, Task] = {}
@@ -97,8 +97,8 @@ class RayCluster:
             if self._mine:
                 self._ray.shutdown()
             raise SettingError(
-                f"No machine of the cluster has {self._cpus} processor(s) and {self._gpus:g} GPU(s) for a cell. Ask "
-                "for less with --cpus and --gpus."
+                f"No machine of the cluster has {self._cpus} processor(s) and {self._gpus:g} GPU(s) for a run. "
+                "Give lower numbers with --cpus and --gpus."
             )
 
 
@@ -106,16 +106,19 @@ def refuse_unreachable(address: str) -> None:
     """Raise SettingError if no program listens at HOST:PORT or ray://HOST:PORT: Ray itself would try for minutes."""
     host, _, port = address.rpartition("/")[-1].rpartition(":")
     if not host or not port.isdecimal():
-        raise SettingError(f"--cluster '{address}' is no address. Write HOST:PORT, e.g. 10.0.0.1:6379, auto or local.")
+        raise SettingError(
+            f"--cluster '{address}' is not an address. Write HOST:PORT, e.g. 10.0.0.1:6379, auto or local."
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError, ValueError) as error:
-        raise _no_answer(address, error) from error
+        raise _unreachable(address, error) from error
 
 
-def _no_answer(address: str, error: Exception) -> SettingError:
+def _unreachable(address: str, error: Exception) -> SettingError:
     return SettingError(
-        f"No Ray cluster answers at '{address}' ({error}). Start one with `ray start --head`, or give --cluster local."
+        f"No Ray cluster can be reached at '{address}' ({error}). Start one with `ray start --head`, or give "
+        "--cluster local."
     )
 
 

@@ -32,14 +32,11 @@ def run_grid(
     interruption, the same command resumes.
 
     Args:
-        progress: State of all tasks; it is updated.
+        progress: State of all tasks; it is updated and returned.
         executor: Runs the tasks.
         on_change: Called with the updated state.
         tick_seconds: Interval of the updates.
         busy_seconds: Delay before a locked cell is tried again.
-
-    Returns:
-        `progress`.
     """
     not_before: dict[int, float] = {}
     running: set[int] = set()

@@ -66,22 +66,17 @@ def table_suite(name: str) -> Suite:
     return Suite(parts=tuple(parts))
 
 
-def read_suite(path: Path) -> Suite:
-    """Read a suite from a YAML file; raises SettingError with the file and the key."""
+def find_suite(name: str) -> Suite:
+    """The suite of a table or of a YAML file; raises SettingError for other names, or with the file and the key."""
+    path = Path(name)
+    if path.suffix.lower() not in (".yaml", ".yml") and not path.is_file():
+        return table_suite(name)
     raw = read_yaml(path, SettingError, "Give a YAML file as in docs/cluster.md.")
     try:
-        suite = Suite.model_validate(raw)
+        return Suite.model_validate(raw)
     except ValidationError as error:
         details = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
         raise SettingError(f"The suite {path} is not valid: {details}.") from error
-    return suite
-
-
-def find_suite(name: str) -> Suite:
-    """The suite of a table or of a YAML file; raises SettingError for other names."""
-    if Path(name).suffix.lower() in (".yaml", ".yml") or Path(name).is_file():
-        return read_suite(Path(name))
-    return table_suite(name)
 
 
 def vary_suite(suite: Suite, **changes: Any) -> Suite:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from taichinet.datasets.duplicates.known_images import SEEN_FILE
@@ -17,9 +16,7 @@ from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, read_fold, write_record, write_settings
 from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.experiments.study_data import StudyData, open_study_data, teacher_folder
-from taichinet.models.weights import WEIGHTS_FILE
 from taichinet.storage.atomic import write_bytes, write_text
-from taichinet.storage.digest import digest_file
 from taichinet.storage.lock import locked
 
 Task = Cell | Transfer
@@ -43,14 +40,15 @@ def run_task(task: Task, on_epoch: OnEpoch = lambda phase, row, epochs: None) ->
     try:
         if isinstance(task, Cell):
             train_cell(task, on_epoch)
-        else:
-            score_transfer(task)
+        else:  # as `taichinet evaluate -o`, with the networks of all completed folds of the study
+            write_evaluation(evaluate_weights(task.folder.parent, task.data), task.folder)
     except LockedError as error:
         return TaskResult(task, "busy", str(error))
     except TaiChiNetError as error:
         return TaskResult(task, "failed", str(error))
     except Exception as error:  # noqa: BLE001 - other trainings must continue
-        _note_failure(task.folder)
+        with suppress(StorageError):  # the first error is the one to report
+            write_text(task.folder / FAILURE, traceback.format_exc())
         return TaskResult(task, "failed", f"{type(error).__name__}: {error} (traceback in {task.folder / FAILURE})")
     (task.folder / FAILURE).unlink(missing_ok=True)
     return TaskResult(task, "done")
@@ -69,42 +67,31 @@ def train_cell(cell: Cell, on_epoch: OnEpoch) -> None:
     run_fold(job, on_epoch)
 
 
-def copy_result(cell: Cell, twin: Cell) -> None:
-    """Copy all files of the completed fold of `twin`, an identical computation; result.json records the origin.
+def copy_result(cell: Cell, original: Cell) -> None:
+    """Copy all files of the completed fold of `original`, an identical computation; result.json records the origin.
 
     Raises:
         FoldError: The folder of `cell` has another result or a checkpoint.
     """
-    original = read_fold(twin.folder)
+    completed = read_fold(original.folder)
     with locked(cell.folder / "lock", wait=True):
         if (cell.folder / RESULT_FILE).exists():
-            read_fold(cell.folder, original.record.identity)
+            read_fold(cell.folder, completed.record.identity)
             return
         if (cell.folder / "checkpoint.pt").exists():
             raise FoldError(
-                f"{cell.folder} holds a training that has not ended, of the same content as {twin.folder}. Delete the "
-                "folder, to take the finished result."
+                f"{cell.folder} contains an incomplete training that is identical to {original.folder}. Delete the "
+                "folder to copy the completed result."
             )
-        weights = (file for file in sorted((twin.folder / "weights").rglob("*")) if file.is_file())
-        seen = twin.folder / SEEN_FILE
+        weights = (file for file in sorted((original.folder / "weights").rglob("*")) if file.is_file())
+        seen = original.folder / SEEN_FILE
         others = [seen] if seen.exists() else []  # runs of earlier versions have none
-        for file in (twin.folder / "history.csv", twin.folder / SCORES_FILE, *others, *weights):
-            write_bytes(cell.folder / file.relative_to(twin.folder), file.read_bytes())
+        for file in (original.folder / "history.csv", original.folder / SCORES_FILE, *others, *weights):
+            write_bytes(cell.folder / file.relative_to(original.folder), file.read_bytes())
         write_settings(cell.experiment, cell.folder)
-        origin = str(twin.folder.relative_to(twin.out))
-        record = original.record.model_copy(update={"experiment": cell.experiment, "copied_from": origin})
+        origin = str(original.folder.relative_to(original.out))
+        record = completed.record.model_copy(update={"experiment": cell.experiment, "copied_from": origin})
         write_record(cell.folder / RESULT_FILE, record)
-
-
-def score_transfer(transfer: Transfer) -> None:
-    """Evaluate the networks of all completed folds of the study on the other data set, as `taichinet evaluate -o`."""
-    write_evaluation(evaluate_weights(transfer.folder.parent, transfer.data), transfer.folder)
-
-
-def weights_of(transfer: Transfer) -> set[str]:
-    """SHA-256 of the weights of all folds. An evaluation of other weights is outdated."""
-    files = [cell.folder / "weights" / WEIGHTS_FILE for cell in transfer.needs]
-    return {digest_file(file) for file in files}
 
 
 _opened: dict[tuple[Any, ...], StudyData] = {}
@@ -119,8 +106,3 @@ def _study_data(cell: Cell) -> StudyData:
         _opened.clear()
         _opened[key] = open_study_data(cell.experiment, cell.data, cell.protocol, cell.out)
     return _opened[key]
-
-
-def _note_failure(folder: Path) -> None:
-    with suppress(StorageError):  # the first error is the one to report
-        write_text(folder / FAILURE, traceback.format_exc())

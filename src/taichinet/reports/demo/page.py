@@ -137,10 +137,10 @@ def scores_table(studies: Sequence[Study]) -> Table:
     """One row per network; the false-positive rate only if a network was tested on normal images."""
     columns = {}
     for score in SCORES:
-        means = [study.summary.lesion.scores["network"][score].mean for study in studies]
+        means = [study.summary.lesion.score(score).mean for study in studies]
         columns[LONG[score]] = _mark_best(means, digits_of(score), lower_is_better=score == "hd95")
-    rates = [study.summary.normal.false_positive_rate for study in studies]
-    if not np.isnan(rates).all():
+    rates = [study.summary.normal_images.false_positive_rate for study in studies]
+    if any(rate is not None for rate in rates):
         columns["False-positive rate"] = _mark_best(rates, 2, lower_is_better=True)
     rows: list[dict[str, str | Cell]] = []
     for place, study in enumerate(studies):
@@ -151,7 +151,7 @@ def scores_table(studies: Sequence[Study]) -> Table:
     return table_of(rows, caption="Scores of the test fold")
 
 
-def _mark_best(values: Sequence[float], digits: int, lower_is_better: bool) -> list[Cell]:
+def _mark_best(values: Sequence[float | None], digits: int, lower_is_better: bool) -> list[Cell]:
     """Cells of a column; the best are marked unless all printed values are equal."""
     texts = [number(value, digits) for value in values]
     printed = [float(text) for text in texts if text != EMPTY]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import isfinite
 
 from taichinet.datasets.catalogue import CATALOGUE
+from taichinet.evaluation.aggregate import FoldScore
 from taichinet.evaluation.uncertainty import Interval
 from taichinet.experiments.paper import Column
-from taichinet.experiments.records import ScoreRecord
 
 LONG = {
     "dice": "Dice",
@@ -43,7 +43,7 @@ def number(value: float | None, digits: int, empty: str = EMPTY) -> str:
     return empty if value is None or not isfinite(value) else f"{value:.{digits}f}"
 
 
-def scored(score: ScoreRecord, digits: int = 3) -> str:
+def scored(score: FoldScore, digits: int = 3) -> str:
     """Mean ± standard deviation; empty without a mean."""
     if score.mean is None:
         return ""

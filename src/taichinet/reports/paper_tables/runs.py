@@ -18,6 +18,7 @@ import pandas as pd
 
 from taichinet.datasets.folds import FoldPlan, read_folds
 from taichinet.errors import DataError
+from taichinet.evaluation.aggregate import FoldScore, GroupScores, Summary
 from taichinet.evaluation.undefined import EmptyTruthPolicy, ImageSize, empty_ground_truth, resolve_undefined_scores
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.identity import recipe_settings
@@ -25,11 +26,8 @@ from taichinet.experiments.records import (
     SCORES_FILE,
     SUMMARY_FILE,
     EvaluationRecord,
-    GroupRecord,
-    ScoreRecord,
     ScoresRecord,
     StudyRecord,
-    SummaryRecord,
     read_record,
     read_scores,
 )
@@ -64,7 +62,7 @@ class Run:
     folder: Path
     file: StudyRecord
     tested_on: str
-    summary: SummaryRecord
+    summary: Summary
     recorded: ScoresRecord | None = None
 
     @property
@@ -97,7 +95,7 @@ class Run:
             )
         return rows if "region" in rows else rows.assign(region="lesion")
 
-    def group(self, selection: Selection) -> GroupRecord | None:
+    def group(self, selection: Selection) -> GroupScores | None:
         """The group of the summary; None without such images."""
         name = selection.region or selection.group
         groups = (group for group in self.summary.groups if group.group == name and group.policy == selection.policy)
@@ -158,11 +156,11 @@ class Method:
         group = self.first.group(selection)
         return group.images if group else 0
 
-    def score(self, selection: Selection, name: str, size: ImageSize = "network") -> ScoreRecord:
+    def score(self, selection: Selection, name: str, size: ImageSize = "network") -> FoldScore:
         """Mean and sample standard deviation over folds; the value of a fold is the mean over seeds."""
         scores = [group.score(name, size) for run in self.runs if (group := run.group(selection)) is not None]
         if len(scores) < 2:
-            return scores[0] if scores else ScoreRecord(mean=None, std=None)
+            return scores[0] if scores else FoldScore(mean=None, std=None)
         by_fold: dict[int, list[float]] = {}
         for score in scores:
             for fold, mean in score.per_fold.items():
@@ -170,7 +168,7 @@ class Method:
         means = {fold: fmean(by_fold[fold]) for fold in sorted(by_fold) if by_fold[fold]}
         values = list(means.values())
         std = stdev(values) if len(values) > 1 else None
-        return ScoreRecord(mean=fmean(values) if values else None, std=std, per_fold=dict(means))
+        return FoldScore(mean=fmean(values) if values else None, std=std, per_fold=dict(means))
 
     def per_image(self, selection: Selection, column: str = "dice") -> pd.Series[float]:
         """The score `column` by key without NaN; the mean over seeds, and over folds that tested the same image."""

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from taichinet.datasets.folds import PROTOCOLS
+from taichinet.evaluation.aggregate import FoldScore
 from taichinet.evaluation.statistics import PairedTest, compare_pairs, holm
 from taichinet.evaluation.uncertainty import RESAMPLES
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.identity import recipe_settings
 from taichinet.experiments.paper import Column, PaperPart, PaperRow, PaperTable
 from taichinet.experiments.recipes.catalogue import SCALES, get_recipe, list_recipes
-from taichinet.experiments.records import ScoreRecord
 from taichinet.reports.paper_tables.differences import choices_not_printed, differences_from_paper
 from taichinet.reports.paper_tables.runs import KnownGroups, Method, Selection
 
@@ -42,7 +42,7 @@ class BlockRow:
 
     row: PaperRow
     method: Method | None
-    scores: tuple[ScoreRecord, ...]
+    scores: tuple[FoldScore, ...]
     tests: tuple[RowTest, ...] = ()
 
     def difference(self, column: int) -> float | None:
@@ -132,7 +132,7 @@ def _row(part: PaperPart, scale: str, row: PaperRow, methods: Sequence[Method]) 
         recipe = recipe_of(scale, row, part)
         same = [m for m in methods if m.name in list_recipes() and not changed_settings(m, recipe)]
     if not same:
-        return BlockRow(row, None, (ScoreRecord(mean=None, std=None),) * len(part.columns))
+        return BlockRow(row, None, (FoldScore(mean=None, std=None),) * len(part.columns))
     method = next((m for m in same if m.name == f"{scale}-{row.variation}"), same[0])
     return BlockRow(row, method, tuple(method.score(_selection(part, c), c.score) for c in part.columns))
 

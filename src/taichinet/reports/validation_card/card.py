@@ -260,7 +260,6 @@ def _facts(card: ValidationCard) -> Section:
         ("images", f"SHA-256 {cohort.digest[:16]}" if cohort.digest else ""),
         ("bootstrap", f"{card.resamples:,} resamples, seed {card.seed}"),
         ("evaluated with", f"taichinet, commit {card.commit}" if card.commit else "taichinet, not a git checkout"),
-        *card.made,
     ]
     return Section("made", "Weights and data", (Facts(tuple((name, text) for name, text in facts if text)),))
 
