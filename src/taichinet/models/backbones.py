@@ -107,10 +107,7 @@ class ResNetEncoder(nn.Module):
         if pretrained is not None:
             load_backbone(resnet, Path(pretrained), name, unused=("fc.",))
         self.scale = ImageNetScale(in_channels)
-        convolution = resnet.conv1
-        if in_channels != 3:
-            convolution = with_input_channels(convolution, in_channels)
-        self.stem = nn.Sequential(convolution, resnet.bn1, nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(with_input_channels(resnet.conv1, in_channels), resnet.bn1, nn.ReLU(inplace=True))
         self.pool: nn.Module = resnet.maxpool if max_pool else nn.Identity()
         self.stages = nn.ModuleList([resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4])
 
@@ -125,17 +122,13 @@ class ResNetEncoder(nn.Module):
 
 
 def with_input_channels(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
-    """Adapt a convolution with three input channels to another number of input channels.
+    """Adapt a convolution with three input channels to `channels`; with three, it is returned unchanged.
 
-    Args:
-        convolution: Convolution with three input channels; it is not changed.
-        channels: New number of input channels. For one channel, the kernel is the sum over the input channels, which
-            is equivalent to repeating the image in three channels. Otherwise, channel c has the kernel of channel
-            c mod 3, as in RF-Net's official stem with two channels.
-
-    Returns:
-        A new convolution with the same hyperparameters.
+    For one channel, the kernel is the sum over the input channels, which is equivalent to repeating the image in three
+    channels. Otherwise, channel c has the kernel of channel c mod 3, as in RF-Net's official stem with two channels.
     """
+    if channels == 3:
+        return convolution
     adapted = nn.Conv2d(
         channels,
         convolution.out_channels,

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from taichinet.errors import SettingError, WeightsError
 from taichinet.models.catalogue import create_model, find_entry
-from taichinet.models.input_size import MAX_SIZE
+from taichinet.models.settings import MAX_SIZE
 from taichinet.storage.atomic import replacing
 from taichinet.storage.digest import digest_file
 

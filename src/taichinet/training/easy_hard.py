@@ -20,7 +20,7 @@ from taichinet.errors import FoldError, WeightsError
 from taichinet.losses.auxiliary import AuxiliarySettings
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.baselines.unet_plus_plus import UNetPlusPlus, UNetPlusPlusSettings
-from taichinet.models.input_size import MAX_WIDTH
+from taichinet.models.settings import MAX_WIDTH
 from taichinet.settings import Settings
 from taichinet.storage.atomic import write_json
 from taichinet.storage.digest import digest_json, digest_tensors

@@ -20,7 +20,7 @@ from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
 from taichinet.models.blocks import ConvBlock
 from taichinet.models.entry import Entry, Source
-from taichinet.models.input_size import check_input
+from taichinet.models.settings import check_input
 
 SIZE_MULTIPLE = 32
 POOL_WINDOWS = (2, 3, 5, 6)
