@@ -198,23 +198,31 @@ class Predictor:
                     f"the prediction of the weights {self._weights} ({self.runtime.description}) for this image is not "
                     "finite, so there is no mask. Use --runtime eager, or other weights."
                 )
-        size, disagreement = image.original_size, None
-        probability = resize_probability(torch.from_numpy(maps.lesion[index])[None, None], size)
-        if maps.disagreement is not None:
-            disagreement = resize_probability(torch.from_numpy(maps.disagreement[index])[None, None], size)
-        mask = probability > self.threshold
-        lesion_pixels = int(np.count_nonzero(mask))
-        return MaskPrediction(
-            mask=mask,
-            probability=probability,
-            disagreement=disagreement,
-            lesion_pixels=lesion_pixels,
-            area_share=lesion_pixels / mask.size,
-            components=int(ndimage.label(mask, structure=_NEIGHBOURHOOD)[1]),
-            bounding_box=_box_around(mask),
-            max_probability=float(probability.max()),
-            mean_disagreement=None if disagreement is None else float(disagreement.mean(dtype=np.float64)),
-        )
+        disagreement = None if maps.disagreement is None else _resized(maps.disagreement[index], image.original_size)
+        return _measured(_resized(maps.lesion[index], image.original_size), disagreement, self.threshold)
+
+
+def _resized(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    return resize_probability(torch.from_numpy(values)[None, None], size)
+
+
+def _measured(
+    probability: NDArray[np.float32], disagreement: NDArray[np.float32] | None, threshold: float
+) -> MaskPrediction:
+    """Threshold the probability (H, W) and compute all measurements of the mask."""
+    mask = probability > threshold
+    lesion_pixels = int(np.count_nonzero(mask))
+    return MaskPrediction(
+        mask=mask,
+        probability=probability,
+        disagreement=disagreement,
+        lesion_pixels=lesion_pixels,
+        area_share=lesion_pixels / mask.size,
+        components=int(ndimage.label(mask, structure=_NEIGHBOURHOOD)[1]),
+        bounding_box=_box_around(mask),
+        max_probability=float(probability.max()),
+        mean_disagreement=None if disagreement is None else float(disagreement.mean(dtype=np.float64)),
+    )
 
 
 def _box_around(mask: NDArray[np.bool_]) -> BoundingBox | None:
