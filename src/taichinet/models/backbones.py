@@ -84,14 +84,7 @@ class ResNetEncoder(nn.Module):
         output_stride: Literal[8, 16, 32] = 32,
         max_pool: bool = True,
     ) -> None:
-        """Build the encoder.
-
-        Args:
-            name: Name of the ResNet in timm.
-            in_channels: Number of image channels.
-            pretrained: File with ImageNet weights (.safetensors or .pth), or None for random initialisation.
-            output_stride: Ratio of the image resolution to that of the last stage, with `max_pool`.
-            max_pool: Whether to apply max-pooling after the stem.
+        """Build the encoder with the weights in the file `pretrained`, or with random initialisation if it is None.
 
         Raises:
             SettingError: The file does not exist.
@@ -151,13 +144,8 @@ def load_backbone(backbone: nn.Module, path: Path, name: str, unused: tuple[str,
     """Load ImageNet weights from a file into `backbone`.
 
     The files of timm, torchvision and the authors of DeiT (whose state dict is under the key "model") use the same
-    tensor names. Unexpected tensors are an error, because a deeper ResNet has all tensors of a shallower one.
-
-    Args:
-        backbone: The network, changed in place.
-        path: File with the weights (.safetensors or .pth).
-        name: Name of the backbone for error messages.
-        unused: Prefixes of tensor names that are ignored.
+    tensor names. Unexpected tensors, whose names have none of the prefixes `unused`, are an error, because a deeper
+    ResNet has all tensors of a shallower one. `name` identifies the backbone in messages.
 
     Raises:
         SettingError: The file does not exist.

@@ -31,10 +31,8 @@ class UNetPath(nn.Module):
     def __init__(self, settings: UNetSettings, given: tuple[int, ...] = ()) -> None:
         """Build the encoder and decoder.
 
-        Args:
-            settings: Options of the U-Net.
-            given: Channels of the first encoder levels if the encoder of the other path computes them. This encoder
-                then has only the remaining levels.
+        `given` are the channels of the first encoder levels if the encoder of the other path computes them. This
+        encoder then has only the remaining levels.
         """
         super().__init__()
         widths = level_widths(settings.width)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.backbones import ImageNetScale, ResNetEncoder, load_backbone, with_input_channels
-from taichinet.models.baselines.ce_net import BottleneckUp, TransposedHead, TransposedHeadSettings
+from taichinet.models.baselines.ce_net import BottleneckUp, CENetSettings, TransposedHead
 from taichinet.models.blocks import SqueezeExcitation
 from taichinet.models.entry import Entry, Source
 from taichinet.models.settings import SIZE_MULTIPLE, check_input
@@ -28,7 +28,7 @@ DEIT_TINY = "deit_tiny_distilled_patch16_224"
 ADAPTATIONS = ((64, 6), (128, 4), (256, 2))  # channels of a skip, shallow to deep, and how often it is adapted
 
 
-class FATNetSettings(TransposedHeadSettings):
+class FATNetSettings(CENetSettings):
     """Options of a FAT-Net. Its widths are those of its two backbones. `pretrained` is the file for ResNet-34."""
 
     pretrained_transformer: str | None = Field(default=None, description="file with ImageNet weights of DeiT-tiny")

@@ -58,9 +58,13 @@ def feature_maps(network: nn.Module, image: Tensor) -> FeatureMaps:
             f"Feature maps are only available for TaiChiNet, not for {type(network).__name__}. Use the weights of a "
             "taichinet or model-2 to model-7 recipe."
         )
+    paths = [path for path in (network.positive, network.negative) if path is not None]
+    recorded = [module for path in paths for module in (path.encoder[-1], path.decoder[-1])]
+    if network.cross_attention is not None:
+        recorded.append(network.cross_attention)
     outputs: dict[nn.Module, Any] = {}
     with ExitStack() as hooks, torch.no_grad():
-        for module in network.modules():
+        for module in recorded:
             handle = module.register_forward_hook(lambda module, inputs, output: outputs.update({module: output}))
             hooks.callback(handle.remove)
         prediction: Prediction = network(image)
