@@ -44,9 +44,8 @@ from taichinet.datasets.phantoms.phantom import make_phantom
 from taichinet.inference.folder import predict_files
 from taichinet.inference.outputs import output_files, write_maps
 from taichinet.inference.predictor import Predictor
-from taichinet.inference.runtimes.eager import PLAIN, Eager
+from taichinet.inference.runtimes.eager import PLAIN, Eager, Tuned
 from taichinet.inference.runtimes.runtime import Runtime
-from taichinet.inference.runtimes.tuned import Tuned
 from taichinet.models.catalogue import create_model
 from taichinet.models.complexity import measure_complexity
 from taichinet.models.weights import LoadedWeights, WeightsConfig

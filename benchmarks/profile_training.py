@@ -38,8 +38,7 @@ from taichinet.experiments.study_data import StudyData
 from taichinet.models.catalogue import create_model
 from taichinet.training import easy_hard as mining_module
 from taichinet.training import fit as fit_module
-from taichinet.training.allocator import keep_freed_memory
-from taichinet.training.device import choose_device_config
+from taichinet.training.device import choose_device_config, keep_freed_memory
 
 # An operator has the first kind with a word in its name, so the order separates forward and backward of a layer.
 KINDS: dict[str, tuple[str, ...]] = {

@@ -37,8 +37,7 @@ from measuring import (
 
 from taichinet.models.catalogue import create_model
 from taichinet.models.upsampling import leave_upsampling_plain
-from taichinet.training.allocator import keep_freed_memory
-from taichinet.training.device import choose_device_config
+from taichinet.training.device import choose_device_config, keep_freed_memory
 
 MEMORY = ((8, 1), (16, 1), (16, 4))  # batch size, micro-batches
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from taichinet.inference.runtimes.catalogue import register_runtime
     from taichinet.losses.terms import register_loss
     from taichinet.models.catalogue import create_model, list_models, register_model
-    from taichinet.models.taichinet.network import TaiChiNet
-    from taichinet.models.taichinet.settings import TaiChiNetSettings
+    from taichinet.models.taichinet.network import TaiChiNet, TaiChiNetSettings
     from taichinet.reports.paper_tables.sections import register_report_section
 
 __all__ = [
@@ -47,7 +46,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 _MODULES = {
     "TaiChiNet": "taichinet.models.taichinet.network",
-    "TaiChiNetSettings": "taichinet.models.taichinet.settings",
+    "TaiChiNetSettings": "taichinet.models.taichinet.network",
     "create_model": "taichinet.models.catalogue",
     "list_models": "taichinet.models.catalogue",
     "register_dataset": "taichinet.datasets.catalogue",

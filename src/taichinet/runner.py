@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
+
+ImageFile = Any
+"""A `pathlib.Path` or a `zipfile.Path`."""
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM")
 """Supported formats, detected from the content of a file and not from its name. PPM includes PBM and PGM."""
@@ -43,11 +47,8 @@ class ImageError(ValueError):
     """An image file that cannot be read; the message names the file, the reason and the remedy."""
 
 
-def read_content(source: Any) -> bytes:
+def read_content(source: ImageFile) -> bytes:
     """Read a file of at most MOST_BYTES.
-
-    Args:
-        source: A `Path`, or a `zipfile.Path`.
 
     Returns:
         Content of the file.
@@ -67,11 +68,8 @@ def read_content(source: Any) -> bytes:
     return content
 
 
-def open_image(source: Any) -> Image.Image:
+def open_image(source: ImageFile) -> Image.Image:
     """Open an image file and check its header, without decoding the pixels.
-
-    Args:
-        source: A `Path`, or a `zipfile.Path`.
 
     Returns:
         The opened image.
@@ -101,11 +99,8 @@ def open_image(source: Any) -> Image.Image:
     return image
 
 
-def decode(source: Any) -> tuple[Image.Image, bool]:
+def decode(source: ImageFile) -> tuple[Image.Image, bool]:
     """Decode an image file and apply its EXIF orientation.
-
-    Args:
-        source: A `Path`, or a `zipfile.Path`.
 
     Returns:
         The image in Pillow's mode, and whether it has colour or transparency of which Pillow kept the upper 8 of 16
@@ -130,11 +125,8 @@ def decode(source: Any) -> tuple[Image.Image, bool]:
     return image, reduced
 
 
-def eight_bit(source: Any) -> Image.Image:
+def eight_bit(source: ImageFile) -> Image.Image:
     """Decode an image file with 8 bits per channel, as described in docs/data.md.
-
-    Args:
-        source: A `Path`, or a `zipfile.Path`.
 
     Returns:
         The upright, opaque image in mode "L" or "RGB".
@@ -145,7 +137,7 @@ def eight_bit(source: Any) -> Image.Image:
     return opaque(source, *decode(source))
 
 
-def opaque(source: Any, image: Image.Image, reduced: bool) -> Image.Image:
+def opaque(source: ImageFile, image: Image.Image, reduced: bool) -> Image.Image:
     """The image that `decode` returned as `eight_bit` returns it; `source` names the file in an ImageError."""
     with _faults_named(source):
         if image.mode.startswith(("I", "F")):
@@ -158,13 +150,13 @@ def opaque(source: Any, image: Image.Image, reduced: bool) -> Image.Image:
         return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
-def orientation(source: Any, image: Image.Image) -> int:
+def orientation(source: ImageFile, image: Image.Image) -> int:
     """Return the EXIF orientation of an opened image, 1 if it has none; raises ImageError, which names `source`."""
     with _faults_named(source):
         return int(image.getexif().get(_ORIENTATION, 1))
 
 
-def rescaled(source: Any, values: NDArray[Any]) -> NDArray[np.uint8]:
+def rescaled(source: ImageFile, values: NDArray[Any]) -> NDArray[np.uint8]:
     """Convert grey values of more than 8 bits to 0..255.
 
     Non-negative integers are assumed to have the smallest range of 8, 10, 12, 14, 16, ... bits that contains their
@@ -201,7 +193,7 @@ def rescaled(source: Any, values: NDArray[Any]) -> NDArray[np.uint8]:
 
 @contextmanager
 def _faults_named(
-    source: Any, message: str = "is cut short or damaged ({}); copy it again from the original."
+    source: ImageFile, message: str = "is cut short or damaged ({}); copy it again from the original."
 ) -> Iterator[None]:
     """Convert every exception of a decoder to ImageError: for a damaged file, Pillow can raise any exception."""
     try:
@@ -214,7 +206,7 @@ def _faults_named(
         raise ImageError(f"{source}: {message.format(str(fault) or type(fault).__name__)}") from fault
 
 
-def _too_large(source: Any, claim: str) -> str:
+def _too_large(source: ImageFile, claim: str) -> str:
     return (
         f"{source}: claims {claim}, more than the limit of {MOST_PIXELS} pixels (a decompression bomb?); "
         "save a smaller copy, or remove it."
@@ -229,6 +221,18 @@ class Segmentation:
     probability: NDArray[np.float32]
 
 
+def open_session(model: str | Path | bytes, threads: int = 0) -> Any:
+    """Open the path or content of an ONNX file in ONNX Runtime on the CPU; `threads` is 0 for one per core."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # must be set before onnxruntime is imported
+    import onnxruntime  # here, so that decoding images requires only numpy and Pillow
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
 class Model:
     """An ONNX model exported with `taichinet export --format onnx`."""
 
@@ -239,15 +243,7 @@ class Model:
             model: Path or content of the ONNX file.
             threads: Number of threads; 0 for one per core.
         """
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # must be set before onnxruntime is imported
-        import onnxruntime  # here, so that decoding images requires only numpy and Pillow
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            model if isinstance(model, bytes) else str(model), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = open_session(model, threads)
 
     def segment(self, pixels: NDArray[np.uint8]) -> Segmentation:
         """Segment the lesion in an image.
@@ -296,9 +292,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def output_files(images: Sequence[Path], folder: Path) -> dict[Path, tuple[Path, Path]]:
-    """Choose a unique name for the mask and the probability of every image.
-
-    The name is the stem of the image file. If several images have this stem, the suffix and then a number are added.
+    """Choose a unique name for the mask and the probability of every image, see `unique_names`.
 
     Args:
         images: The image files.
@@ -310,20 +304,15 @@ def output_files(images: Sequence[Path], folder: Path) -> dict[Path, tuple[Path,
     Raises:
         FileExistsError: A file exists that was not written by this runner.
     """
-    stems = [image.stem.casefold() for image in images]
+    names = unique_names([(image, image.stem) for image in images])
+    files = {image: (folder / f"{name}_mask.png", folder / f"{name}_probability.png") for image, name in names.items()}
     inputs = {image.resolve() for image in images}
-    used: set[str] = set()
-    files: dict[Path, tuple[Path, Path]] = {}
-    for image in dict.fromkeys(images):
-        alone = stems.count(image.stem.casefold()) == 1
-        base = image.stem if alone else f"{image.stem}_{image.suffix.removeprefix('.')}"
-        name, number = base, 1
-        while name.casefold() in used:
-            number += 1
-            name = f"{base}_{number}"
-        used.add(name.casefold())
-        files[image] = (folder / f"{name}_mask.png", folder / f"{name}_probability.png")
-    taken = [file for pair in files.values() for file in pair if file.resolve() in inputs or not _is_own(file)]
+    taken = [
+        file
+        for pair in files.values()
+        for file in pair
+        if file.resolve() in inputs or (os.path.lexists(file) and not has_mark(file, _WRITTEN_BY))
+    ]
     if taken:
         raise FileExistsError(
             f"{taken[0]} exists and was not written by this runner. Nothing is overwritten: choose another folder for "
@@ -332,24 +321,56 @@ def output_files(images: Sequence[Path], folder: Path) -> dict[Path, tuple[Path,
     return files
 
 
-def _is_own(file: Path) -> bool:
-    """Return whether `file` does not exist, or is a PNG written by `write_png`."""
-    if not file.exists():
-        return not file.is_symlink()
+def unique_names(stems: Sequence[tuple[Path, str]]) -> dict[Path, str]:
+    """Choose a unique name for the output files of every image.
+
+    Args:
+        stems: Each image and its preferred name. If several images have the same name, the suffix is appended (`a_png`,
+            `a_jpg`), and then a number (`a_png_2`). Names are compared case-insensitively, because some file systems
+            are case-insensitive.
+
+    Returns:
+        The name for each image.
+    """
+    shared = Counter(stem.casefold() for _, stem in stems)
+    names: dict[Path, str] = {}
+    used: set[str] = set()
+    for image, stem in dict(stems).items():
+        base = stem if shared[stem.casefold()] == 1 else f"{stem}_{image.suffix.removeprefix('.')}"
+        name, number = base, 1
+        while name.casefold() in used:
+            number += 1
+            name = f"{base}_{number}"
+        used.add(name.casefold())
+        names[image] = name
+    return names
+
+
+def has_mark(file: Path, mark: tuple[str, str]) -> bool:
+    """Whether `file` is a PNG written by `png_bytes` with the same mark."""
     try:
+        if not file.is_file():  # a FIFO would block
+            return False
         with Image.open(file, formats=["PNG"]) as image:
-            return bool(image.info.get(_WRITTEN_BY[0]) == _WRITTEN_BY[1])
-    except (OSError, SyntaxError, ValueError):
+            return bool(image.info.get(mark[0]) == mark[1])
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return False
+
+
+def png_bytes(values: NDArray[np.uint8], mark: tuple[str, str], compression: int = -1) -> bytes:
+    """Encode uint8 (H, W) as a grey PNG with a text chunk `mark` (key, value)."""
+    text = PngInfo()
+    text.add_text(*mark)
+    buffer = BytesIO()
+    Image.fromarray(values).save(buffer, "PNG", pnginfo=text, compress_level=compression)
+    return buffer.getvalue()
 
 
 def write_png(values: NDArray[np.uint8], path: Path) -> None:
     """Write uint8 (H, W) as a grey PNG, atomically."""
-    mark = PngInfo()
-    mark.add_text(*_WRITTEN_BY)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        Image.fromarray(values).save(temporary, "PNG", pnginfo=mark)
+        temporary.write_bytes(png_bytes(values, _WRITTEN_BY))
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from taichinet.experiments.recipes.ablations import ABLATIONS
 from taichinet.experiments.recipes.baselines import BASELINES
 from taichinet.experiments.recipes.catalogue import SCALES, get_recipe
 from taichinet.models.catalogue import model_settings
-from taichinet.models.taichinet.settings import TaiChiNetSettings
+from taichinet.models.taichinet.network import TaiChiNetSettings
 
 # Sec. V-D, written as a table: second path, complementary loss, cross-attention, head, answer, learning strategy.
 TABLE_I = {

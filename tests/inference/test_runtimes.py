@@ -25,7 +25,7 @@ from taichinet.inference.export.graph import network_graph
 from taichinet.inference.export.quantise import onnx_int8
 from taichinet.inference.runtimes.catalogue import RUNTIMES, export_formats, find_runtime, register_runtime
 from taichinet.inference.runtimes.choose import open_runtime
-from taichinet.inference.runtimes.eager import Eager
+from taichinet.inference.runtimes.eager import Eager, InferenceWrapper, Tuned, fold_batch_norms
 from taichinet.inference.runtimes.onnx import OnnxRuntime
 from taichinet.inference.runtimes.parity import (
     RUNTIMES_FOLDER,
@@ -37,8 +37,6 @@ from taichinet.inference.runtimes.parity import (
     write_record,
 )
 from taichinet.inference.runtimes.runtime import BuildRequest, Precision, Runtime, RuntimeSpec
-from taichinet.inference.runtimes.tuned import Tuned, fold_batch_norms
-from taichinet.inference.runtimes.wrapper import InferenceWrapper
 from taichinet.inference.shipped import shipped_weights
 from taichinet.models.catalogue import create_model, list_models
 from taichinet.models.settings import CouplingSettings

@@ -22,7 +22,7 @@ from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.models.catalogue import create_model, list_models
 from taichinet.models.taichinet.complementary_head import ComplementaryHead
 from taichinet.models.taichinet.cross_attention import CrossAttention, channel_attention
-from taichinet.models.taichinet.settings import TaiChiNetSettings
+from taichinet.models.taichinet.network import TaiChiNetSettings
 from taichinet.models.weights import WeightsConfig, load_weights, save_weights
 
 BARE: dict[str, Any] = {"cross_attention": False, "head": "none"}

@@ -12,7 +12,7 @@ import pytest
 STEPS = """
 import resource
 import torch
-from taichinet.training.allocator import keep_freed_memory
+from taichinet.training.device import keep_freed_memory
 def step():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     blocks = [torch.ones(10 * 2**20) for _ in range(2)]  # 40 MiB: above 32 glibc learns to keep nothing by itself
@@ -23,7 +23,7 @@ def faults():
     return min(counts[4:])  # now and then a block finds another place
 print(faults(), keep_freed_memory(), faults())
 """
-CONFIGURED = "from taichinet.training.allocator import keep_freed_memory; print(keep_freed_memory())"
+CONFIGURED = "from taichinet.training.device import keep_freed_memory; print(keep_freed_memory())"
 only_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator told is glibc's")
 
 

@@ -11,7 +11,7 @@ from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.errors import SettingError, unknown_name
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.catalogue import find_entry, model_settings
-from taichinet.models.input_size import MAX_SIZE, SIZE_MULTIPLE
+from taichinet.models.settings import MAX_SIZE, SIZE_MULTIPLE
 from taichinet.settings import Settings
 from taichinet.storage.documents import parse_yaml, shortened
 from taichinet.training.easy_hard import MiningSettings

@@ -34,12 +34,11 @@ _Measure = Callable[[], MaskPrediction]
 
 @dataclass(frozen=True)
 class _Read:
-    """Result of reading a file: image at network resolution and digest, or an error; and the seconds it took."""
+    """Result of reading a file: image at network resolution, or an error; digest; and the seconds it took."""
 
     file: Path
-    image: NetworkInput | None
+    image: NetworkInput | str
     digest: str
-    error: str | None
     seconds: float
 
 
@@ -124,19 +123,16 @@ def _batches(reads: Iterable[_Read], size: int) -> Iterator[list[_Read]]:
 
 
 def _read(predictor: Predictor, file: Path) -> _Read:
-    """Decode and resize `file`; an exception that only concerns this file is returned as the error."""
+    """Decode and resize `file`."""
     started = time.perf_counter()
-    image, digest, error = None, "", None
-    try:
+
+    def work() -> tuple[NetworkInput, str]:
         pixels = decoding.read_grey(file) if predictor.channels == 1 else decoding.read_rgb(file)
-        image, digest = predictor.prepare(pixels), digest_file(file)
-    except DataError as fault:
-        error = str(fault)
-    except Exception as fault:
-        if not _concerns_one_image(fault):
-            raise
-        error = _reason(file, fault)
-    return _Read(file, image, digest, error, time.perf_counter() - started)
+        return predictor.prepare(pixels), digest_file(file)
+
+    result = _attempt(file, work)
+    image, digest = (result, "") if isinstance(result, str) else result
+    return _Read(file, image, digest, time.perf_counter() - started)
 
 
 def _run_network(predictor: Predictor, batch: Sequence[_Read]) -> Iterator[tuple[_Read, _Measure | str, float]]:
@@ -146,29 +142,27 @@ def _run_network(predictor: Predictor, batch: Sequence[_Read]) -> Iterator[tuple
         For each file, a function that measures its maps, or an error; and its share of the network's run time.
     """
     started = time.perf_counter()
-    inputs = [read.image for read in batch if read.image is not None]
-    results: Iterator[_Measure | str] = iter(())
+    inputs = {read.file: read.image for read in batch if not isinstance(read.image, str)}
+    measures: dict[Path, _Measure | str] = {read.file: read.image for read in batch if isinstance(read.image, str)}
+
+    def run(files: Sequence[Path]) -> None:
+        maps = predictor.network_maps([inputs[file] for file in files])
+        for row, file in enumerate(files):
+            measures[file] = partial(predictor.at_original_size, maps, row, inputs[file])
+
     try:
         if inputs:
-            maps = predictor.network_maps(inputs)
-            results = iter([partial(predictor.at_original_size, maps, row, image) for row, image in enumerate(inputs)])
+            run(list(inputs))
     except Exception as fault:
         if not is_out_of_memory(fault):
             raise
-        # Single images may fit into memory.
-        results = iter([_run_single(predictor, read.file, read.image) for read in batch if read.image is not None])
+        for file in inputs:  # single images may fit into memory
+            error = _attempt(file, partial(run, [file]))
+            if error is not None:
+                measures[file] = error
     seconds = (time.perf_counter() - started) / max(len(inputs), 1)
     for read in batch:
-        yield read, next(results) if read.image is not None else str(read.error), seconds
-
-
-def _run_single(predictor: Predictor, file: Path, image: NetworkInput) -> _Measure | str:
-    try:
-        return partial(predictor.at_original_size, predictor.network_maps([image]), 0, image)
-    except Exception as fault:
-        if not _concerns_one_image(fault):
-            raise
-        return _reason(file, fault)
+        yield read, measures[read.file], seconds
 
 
 def is_out_of_memory(fault: Exception) -> bool:
@@ -179,16 +173,18 @@ def is_out_of_memory(fault: Exception) -> bool:
     return isinstance(fault, MemoryError) or _NO_MEMORY.search(str(fault)) is not None
 
 
-def _concerns_one_image(fault: Exception) -> bool:
-    """Whether `fault` only concerns one image. Any other exception is a bug and is raised."""
-    return isinstance(fault, (DataError, OSError)) or is_out_of_memory(fault)
-
-
-def _reason(file: Path, fault: Exception) -> str:
-    if is_out_of_memory(fault):
-        reason = str(fault).partition("\n")[0]
-        return f"{file}: there is not enough memory for this image ({reason}). Free memory, or save a smaller copy."
-    return f"{file}: {fault}" if isinstance(fault, DataError) else f"{file}: {fault!r}"
+def _attempt(file: Path, work: Callable[[], _Result]) -> _Result | str:
+    """The result of `work`, or the message of an exception that only concerns `file`; others are bugs and raised."""
+    try:
+        return work()
+    except Exception as fault:
+        if is_out_of_memory(fault) and not isinstance(fault, DataError):
+            reason = str(fault).partition("\n")[0]
+            return f"{file}: there is not enough memory for this image ({reason}). Free memory, or save a smaller copy."
+        if not isinstance(fault, (DataError, OSError)):
+            raise
+        message = str(fault) if isinstance(fault, DataError) else repr(fault)
+        return message if message.startswith(str(file)) else f"{file}: {message}"
 
 
 def _write(
@@ -201,23 +197,24 @@ def _write(
         return round(read.seconds + seconds + time.perf_counter() - started, 4)
 
     file = str(read.file)
-    if isinstance(measure, str):
-        return Row(file, name, "failed", seconds=took(), error=measure)
-    files = output_files(output, name)
-    try:
-        result = measure()
-        written = write_maps(result, files)
-        row = _row(file, name, result, took())
-        if journal:
-            journal.add(row, read.digest, written)
-    except Exception as fault:
-        for path in files.values():  # do not leave maps without a row
-            with suppress(OSError):
-                path.unlink(missing_ok=True)
-        if not _concerns_one_image(fault):
+
+    def work(measure: _Measure) -> Row:
+        files = output_files(output, name)
+        try:
+            result = measure()
+            written = write_maps(result, files)
+            row = _row(file, name, result, took())
+            if journal:
+                journal.add(row, read.digest, written)
+        except Exception:
+            for path in files.values():  # do not leave maps without a row
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
             raise
-        return Row(file, name, "failed", seconds=took(), error=_reason(read.file, fault))
-    return row
+        return row
+
+    row = measure if isinstance(measure, str) else _attempt(read.file, partial(work, measure))
+    return Row(file, name, "failed", seconds=took(), error=row) if isinstance(row, str) else row
 
 
 def _row(file: str, name: str, result: MaskPrediction, seconds: float) -> Row:

@@ -7,21 +7,18 @@ import json
 import os
 import re
 import threading
-from collections import Counter
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from io import BytesIO, StringIO
+from io import StringIO
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from taichinet.errors import DataError, StorageError
+from taichinet.runner import has_mark, png_bytes, unique_names
 from taichinet.storage.atomic import TEMPORARY_SUFFIX, write_bytes, write_text
 from taichinet.storage.csv_cells import escape_cell
 from taichinet.storage.digest import digest_bytes, digest_file
@@ -89,10 +86,7 @@ _MAX_HEADER = 1000
 
 
 def output_names(relative_paths: Mapping[Path, Path]) -> dict[Path, str]:
-    """Choose the NAME of the output files of every image.
-
-    If several images have the same name, the suffix is appended (`a_png`, `a_jpg`), and then a number (`a_png_2`).
-    Names are compared case-insensitively, because some file systems are case-insensitive.
+    """Choose the NAME of the output files of every image, see `runner.unique_names`.
 
     Args:
         relative_paths: Path of each image relative to the input folder, or its file name.
@@ -100,20 +94,7 @@ def output_names(relative_paths: Mapping[Path, Path]) -> dict[Path, str]:
     Returns:
         A unique name for each image: its relative path with `/`, without the suffix.
     """
-    stems = {image: (path.parent / path.stem).as_posix() for image, path in relative_paths.items()}
-    shared = Counter(stem.casefold() for stem in stems.values())
-    names: dict[Path, str] = {}
-    used: set[str] = set()
-    for image, stem in stems.items():
-        unique = shared[stem.casefold()] == 1
-        base = stem if unique else f"{stem}_{image.suffix.removeprefix('.')}"
-        name, number = base, 1
-        while name.casefold() in used:
-            number += 1
-            name = f"{base}_{number}"
-        used.add(name.casefold())
-        names[image] = name
-    return names
+    return unique_names([(image, (path.parent / path.stem).as_posix()) for image, path in relative_paths.items()])
 
 
 def output_files(output: Path, name: str) -> dict[str, Path]:
@@ -149,7 +130,7 @@ def refuse_foreign_files(output: Path, names: Mapping[Path, str]) -> None:
         str(path)
         for name in names.values()
         for path in output_files(output, name).values()
-        if os.path.lexists(path) and (os.path.realpath(path) in inputs or not _is_own_map(path))
+        if os.path.lexists(path) and (os.path.realpath(path) in inputs or not has_mark(path, _SOFTWARE))
     ]
     if not _is_table(output / f"{TABLE}.csv"):
         foreign.append(str(output / f"{TABLE}.csv"))
@@ -159,17 +140,6 @@ def refuse_foreign_files(output: Path, names: Mapping[Path, str]) -> None:
             "overwritten. Choose another folder with -o:",
             foreign,
         )
-
-
-def _is_own_map(path: Path) -> bool:
-    key, value = _SOFTWARE
-    try:
-        if not path.is_file():  # a FIFO would block
-            return False
-        with Image.open(path, formats=["PNG"]) as image:
-            return image.info.get(key) == value
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False
 
 
 def _is_table(path: Path) -> bool:
@@ -222,7 +192,7 @@ def _listed(output: Path) -> set[str]:
 
 
 def write_maps(result: MaskPrediction, files: Mapping[str, Path]) -> dict[str, str]:
-    """Write the maps of a prediction as PNG files.
+    """Write the maps of a prediction as 8-bit grey PNG files, in which 255 is 1.
 
     Args:
         result: The prediction.
@@ -238,20 +208,10 @@ def write_maps(result: MaskPrediction, files: Mapping[str, Path]) -> dict[str, s
     written = {}
     for kind, values in maps.items():
         if values is not None:
-            content = _png(values)
+            content = png_bytes(np.round(values * np.float32(255)).astype(np.uint8), _SOFTWARE, COMPRESSION)
             write_bytes(files[kind], content)
             written[kind] = digest_bytes(content)
     return written
-
-
-def _png(values: NDArray[np.bool_] | NDArray[np.float32]) -> bytes:
-    """Encode (H, W) in [0, 1] as an 8-bit grey PNG with values 0 to 255."""
-    text = PngInfo()
-    text.add_text(*_SOFTWARE)
-    pixels = np.round(values * np.float32(255)).astype(np.uint8)
-    buffer = BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", pnginfo=text, compress_level=COMPRESSION)
-    return buffer.getvalue()
 
 
 def rows_as_json(rows: Sequence[Row]) -> str:
@@ -303,12 +263,7 @@ class Journal:
         self._stream = self.path.open("a", encoding="utf-8")
 
     def add(self, row: Row, image: str, maps: Mapping[str, str]) -> None:
-        """Add a completed row. Thread-safe.
-
-        Args:
-            row: The row.
-            image: Digest of the image file.
-            maps: Digest of each map file.
+        """Add a completed row, the digest of the image file and the digest of each map file. Thread-safe.
 
         Raises:
             OSError: The line cannot be written.

@@ -16,8 +16,8 @@ from taichinet.datasets.image_io import resize_image
 from taichinet.errors import DataError, SettingError, WeightsError
 from taichinet.evaluation.metrics import resize_probability
 from taichinet.inference.runtimes.eager import Eager
-from taichinet.inference.runtimes.runtime import Maps, Runtime
-from taichinet.models.input_size import SIZE_MULTIPLE
+from taichinet.inference.runtimes.runtime import Maps, Runtime, Segmentation
+from taichinet.models.settings import SIZE_MULTIPLE
 from taichinet.models.weights import LoadedWeights
 from taichinet.training.device import DeviceConfig
 
@@ -126,6 +126,11 @@ class Predictor:
         """
         return next(self.predict_many([pixels]))
 
+    def segment(self, pixels: NDArray[np.uint8]) -> Segmentation:
+        """Mask and probability of one image, as `predict`."""
+        result = self.predict(pixels)
+        return result.mask, result.probability
+
     def predict_many(self, images: Iterable[NDArray[np.uint8]], batch_size: int = 8) -> Iterator[MaskPrediction]:
         """Segment several images, lazily and in batches.
 
@@ -182,12 +187,7 @@ class Predictor:
         return self.runtime.maps(np.stack([image.pixels for image in inputs]))
 
     def at_original_size(self, maps: Maps, index: int, image: NetworkInput) -> MaskPrediction:
-        """Resize the maps of one image to its original resolution and compute its prediction. Thread-safe.
-
-        Args:
-            maps: Output of `network_maps`.
-            index: Index of the image in the batch.
-            image: The image.
+        """Resize the maps of image `index` of a batch to its original resolution and measure them. Thread-safe.
 
         Raises:
             DataError: A value of the maps is NaN or infinite. Such a map would appear as an empty mask.

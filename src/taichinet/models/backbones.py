@@ -84,14 +84,7 @@ class ResNetEncoder(nn.Module):
         output_stride: Literal[8, 16, 32] = 32,
         max_pool: bool = True,
     ) -> None:
-        """Build the encoder.
-
-        Args:
-            name: Name of the ResNet in timm.
-            in_channels: Number of image channels.
-            pretrained: File with ImageNet weights (.safetensors or .pth), or None for random initialisation.
-            output_stride: Ratio of the image resolution to that of the last stage, with `max_pool`.
-            max_pool: Whether to apply max-pooling after the stem.
+        """Build the encoder with the weights in the file `pretrained`, or with random initialisation if it is None.
 
         Raises:
             SettingError: The file does not exist.
@@ -107,10 +100,7 @@ class ResNetEncoder(nn.Module):
         if pretrained is not None:
             load_backbone(resnet, Path(pretrained), name, unused=("fc.",))
         self.scale = ImageNetScale(in_channels)
-        convolution = resnet.conv1
-        if in_channels != 3:
-            convolution = with_input_channels(convolution, in_channels)
-        self.stem = nn.Sequential(convolution, resnet.bn1, nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(with_input_channels(resnet.conv1, in_channels), resnet.bn1, nn.ReLU(inplace=True))
         self.pool: nn.Module = resnet.maxpool if max_pool else nn.Identity()
         self.stages = nn.ModuleList([resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4])
 
@@ -125,17 +115,13 @@ class ResNetEncoder(nn.Module):
 
 
 def with_input_channels(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
-    """Adapt a convolution with three input channels to another number of input channels.
+    """Adapt a convolution with three input channels to `channels`; with three, it is returned unchanged.
 
-    Args:
-        convolution: Convolution with three input channels; it is not changed.
-        channels: New number of input channels. For one channel, the kernel is the sum over the input channels, which
-            is equivalent to repeating the image in three channels. Otherwise, channel c has the kernel of channel
-            c mod 3, as in RF-Net's official stem with two channels.
-
-    Returns:
-        A new convolution with the same hyperparameters.
+    For one channel, the kernel is the sum over the input channels, which is equivalent to repeating the image in three
+    channels. Otherwise, channel c has the kernel of channel c mod 3, as in RF-Net's official stem with two channels.
     """
+    if channels == 3:
+        return convolution
     adapted = nn.Conv2d(
         channels,
         convolution.out_channels,
@@ -158,13 +144,8 @@ def load_backbone(backbone: nn.Module, path: Path, name: str, unused: tuple[str,
     """Load ImageNet weights from a file into `backbone`.
 
     The files of timm, torchvision and the authors of DeiT (whose state dict is under the key "model") use the same
-    tensor names. Unexpected tensors are an error, because a deeper ResNet has all tensors of a shallower one.
-
-    Args:
-        backbone: The network, changed in place.
-        path: File with the weights (.safetensors or .pth).
-        name: Name of the backbone for error messages.
-        unused: Prefixes of tensor names that are ignored.
+    tensor names. Unexpected tensors, whose names have none of the prefixes `unused`, are an error, because a deeper
+    ResNet has all tensors of a shallower one. `name` identifies the backbone in messages.
 
     Raises:
         SettingError: The file does not exist.

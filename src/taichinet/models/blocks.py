@@ -77,15 +77,10 @@ def deep_to_shallow(widths: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
 
 
 def encode(levels: Iterable[nn.Module], image: Tensor, given: Sequence[Tensor] = ()) -> list[Tensor]:
-    """Apply the levels of an encoder with max-pooling between them.
+    """Apply the levels of an encoder, shallow to deep, to an image (B, C, H, W), with max-pooling between them.
 
-    Args:
-        levels: Encoder levels, shallow to deep.
-        image: Input of the first level, (B, C, H, W); not used if `given` is not empty.
-        given: Features of the levels that precede `levels`.
-
-    Returns:
-        `given`, followed by the output of each level at 1, 1/2, 1/4, ... of the image resolution.
+    Returns `given`, followed by the output of each level at 1, 1/2, 1/4, ... of the image resolution. `given` are the
+    features of the levels that precede `levels`; with them, the image is not used.
     """
     features = list(given)
     for level in levels:

@@ -121,5 +121,5 @@ def create_model(name: str, **options: object) -> nn.Module:
     build = CATALOGUE[name].build
     if isinstance(settings, BaselineSettings) and settings.second_path is not None:
         path = settings.model_copy(update={"second_path": None})
-        return TwoPaths(lambda: build(path), lambda: build(path.for_second_path()), path, settings.second_path)
+        return TwoPaths(build(path), build(path.for_second_path()), path, settings.second_path)
     return build(settings)

@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from taichinet.models.input_size import SIZE_MULTIPLE
-from taichinet.models.settings import NetworkSettings
+from taichinet.models.settings import SIZE_MULTIPLE, NetworkSettings
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,18 @@
-"""Options common to all networks."""
+"""Options common to all networks, limits of the input resolution, and the check of the input shape."""
 
 from __future__ import annotations
 
 from typing import Literal, Self
 
 from pydantic import Field
+from torch import Tensor, nn
 
+from taichinet.errors import SettingError
 from taichinet.settings import Settings
+
+SIZE_MULTIPLE = 16  # four 2x2 poolings
+MAX_SIZE = 2048  # input height and width in pixels: at width 32, one feature map of the first level takes 512 MiB
+MAX_WIDTH = 256  # channels of the first level: eight times the width of the paper
 
 HeadOrder = Literal["a", "b", "c", "none"]
 HeadSpace = Literal["logit", "squash", "clamp"]
@@ -42,6 +48,11 @@ class CouplingSettings(Settings):
     background_prior: float = Field(default=0.9, ge=0.5, lt=1, description="initial probability of background")
     answer: Literal["positive", "mean"] = "positive"
 
+    @property
+    def negative_sees(self) -> Literal["background", "lesion"]:
+        """Target of the second path."""
+        return "background" if self.mutual == "complementary" else "lesion"
+
 
 class BaselineSettings(NetworkSettings):
     """Options of a baseline network. `second_path` adds a second network for the background: see `TwoPaths`."""
@@ -51,3 +62,36 @@ class BaselineSettings(NetworkSettings):
     def for_second_path(self) -> Self:
         """Settings of the second network: without options that only apply to the lesion path and its loss terms."""
         return self
+
+
+def check_input(image: Tensor, in_channels: int, multiple: int = SIZE_MULTIPLE) -> None:
+    """Check the shape of a batch of images.
+
+    Args:
+        image: Expected as (B, in_channels, H, W).
+        in_channels: Number of input channels of the network.
+        multiple: H and W must be multiples of this number.
+
+    Raises:
+        SettingError: The shape is another one.
+    """
+    if image.ndim != 4 or image.shape[1] != in_channels:
+        raise SettingError(
+            f"The network takes images (batch, {in_channels}, height, width), got {tuple(image.shape)}. "
+            "Convert the image, or build the network with another in_channels."
+        )
+    height, width = image.shape[-2:]
+    if height % multiple or width % multiple or not height or not width:
+        raise SettingError(
+            f"Image size {height} x {width} is not a multiple of {multiple}. Resize or pad the image, or use the "
+            "predictor, which resizes every image."
+        )
+
+
+def refuse_single_image(network: nn.Module, name: str, batch: Tensor) -> None:
+    """Raise SettingError for a training batch of one image if BatchNorm normalises pooled values in the network."""
+    if network.training and len(batch) == 1:
+        raise SettingError(
+            f"{name} cannot be trained on a batch of one image: BatchNorm normalises one pooled value per channel "
+            "and image over the batch. Use batches of two or more."
+        )

@@ -8,7 +8,6 @@ Cross-attention is only available in TaiChiNet: it needs a bottleneck of known s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 from torch import Tensor, nn
@@ -24,38 +23,30 @@ class TwoPaths(nn.Module):
 
     def __init__(
         self,
-        build: Callable[[], nn.Module],
-        build_negative: Callable[[], nn.Module],
+        positive: nn.Module,
+        negative: nn.Module,
         settings: BaselineSettings,
         coupling: CouplingSettings,
     ) -> None:
-        """Build both networks and the head.
+        """Couple two networks.
 
         Args:
-            build: Builds the positive network.
-            build_negative: Builds the negative network. It may omit auxiliary outputs: no loss uses them.
+            positive: The network for the lesion.
+            negative: The network for the background. It may omit auxiliary outputs: no loss uses them.
             settings: Settings of the positive network.
             coupling: How the outputs are coupled.
         """
         super().__init__()
         self.settings = settings
         self.coupling = coupling
-        self.positive = build()
-        self.negative = build_negative()
+        self.positive = positive
+        self.negative = negative
         self.head = ComplementaryHead(coupling, settings.num_classes) if coupling.head != "none" else None
-        complementary = coupling.mutual == "complementary"
-        prior = coupling.background_prior if complementary else 0.5
+        prior = coupling.background_prior if coupling.mutual == "complementary" else 0.5
         self.prior_logit = math.log(prior / (1 - prior))
 
     def forward(self, image: Tensor) -> Prediction:
-        """Segment a batch of images.
-
-        Args:
-            image: (B, C, H, W) in [0, 1].
-
-        Returns:
-            Coupled logits (B, R, H, W) of both networks. Auxiliary outputs are those of the positive network.
-        """
+        """Segment images (B, C, H, W) in [0, 1]. Auxiliary outputs are those of the positive network."""
         lesion: Prediction = self.positive(image)
         background: Prediction = self.negative(image)
         positive = lesion.positive
@@ -73,7 +64,7 @@ class TwoPaths(nn.Module):
             lesion,
             positive=positive,
             negative=negative,
-            negative_sees="background" if self.coupling.mutual == "complementary" else "lesion",
+            negative_sees=self.coupling.negative_sees,
             answer=self.coupling.answer,
             levels=(*lesion.levels[:-1], positive) if lesion.levels else (),
         )

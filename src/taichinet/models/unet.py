@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.blocks import DoubleConv, UpConv, deep_to_shallow, encode, level_widths
 from taichinet.models.entry import Entry, Source
-from taichinet.models.input_size import MAX_WIDTH, check_input
-from taichinet.models.settings import BaselineSettings
+from taichinet.models.settings import MAX_WIDTH, BaselineSettings, check_input
 
 
 class UNetSettings(BaselineSettings):
@@ -32,10 +31,8 @@ class UNetPath(nn.Module):
     def __init__(self, settings: UNetSettings, given: tuple[int, ...] = ()) -> None:
         """Build the encoder and decoder.
 
-        Args:
-            settings: Options of the U-Net.
-            given: Channels of the first encoder levels if the encoder of the other path computes them. This encoder
-                then has only the remaining levels.
+        `given` are the channels of the first encoder levels if the encoder of the other path computes them. This
+        encoder then has only the remaining levels.
         """
         super().__init__()
         widths = level_widths(settings.width)
@@ -53,26 +50,17 @@ class UNetPath(nn.Module):
         )
 
     def encode(self, image: Tensor, given: tuple[Tensor, ...] = ()) -> tuple[Tensor, ...]:
-        """Compute the features of the five encoder levels.
+        """Features of the five encoder levels, shallow to deep, for an image (B, C, H, W).
 
-        Args:
-            image: (B, C, H, W); not used if `given` is not empty.
-            given: Features of the first levels from the other path, with the channels given to the constructor.
-
-        Returns:
-            Features of the five levels, shallow to deep. The last is F of Eq. 1-2, (B, 16 * width, H/16, W/16).
+        The last is F of Eq. 1-2, (B, 16 * width, H/16, W/16). `given` are the features of the first levels from the
+        other path, with the channels given to the constructor; then, the image is not used.
         """
         return tuple(encode(self.encoder, image, given))
 
     def decode(self, skips: tuple[Tensor, ...], deep: Tensor) -> Tensor:
-        """Compute the logits of O' (Eq. 4-5).
+        """Logits (B, R, H, W) of O' (Eq. 4-5).
 
-        Args:
-            skips: Features of the first four levels, shallow to deep.
-            deep: Bottleneck features F, or F' after the cross-attention; (B, 16 * width, H/16, W/16).
-
-        Returns:
-            Logits (B, R, H, W).
+        `skips` are the features of the first four levels, shallow to deep; `deep` is F, or F' after cross-attention.
         """
         features = deep
         for skip, up, block in zip(reversed(skips), self.ups, self.decoder, strict=True):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from taichinet.errors import SettingError, WeightsError
 from taichinet.models.catalogue import create_model, find_entry
-from taichinet.models.input_size import MAX_SIZE
+from taichinet.models.settings import MAX_SIZE
 from taichinet.storage.atomic import replacing
 from taichinet.storage.digest import digest_file
 
@@ -181,9 +181,8 @@ def _check_finite(tensors: Mapping[str, Tensor], folder: Path) -> None:
 
 def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """The name of the first tensor with a NaN or infinite value, or None if all values are finite."""
-    return next((name for name, value in tensors.items() if not _is_finite(value)), None)
-
-
-def _is_finite(value: Tensor) -> bool:
-    # Minimum and maximum are NaN if any value is NaN. This takes a tenth of the time of `isfinite` on every value.
-    return value.numel() == 0 or all(math.isfinite(extreme) for extreme in torch.aminmax(value.detach()))
+    for name, value in tensors.items():
+        # Minimum and maximum are NaN if any value is NaN. This takes a tenth of the time of `isfinite` on every value.
+        if value.numel() and not all(math.isfinite(extreme) for extreme in torch.aminmax(value.detach())):
+            return name
+    return None

@@ -67,9 +67,7 @@ class CheckpointFolder:
 def save_checkpoint(checkpoint: Checkpoint, folder: Path) -> None:
     """Write `checkpoint` with a digest of its content, and keep the previous one as PREVIOUS.
 
-    Args:
-        checkpoint: The state after an epoch.
-        folder: The run folder; created if it does not exist. No other process may write to it.
+    The folder is created if it does not exist. No other process may write to it.
 
     Raises:
         WeightsError: The file cannot be written. The last valid checkpoint is unchanged.

@@ -20,7 +20,7 @@ from taichinet.errors import FoldError, WeightsError
 from taichinet.losses.auxiliary import AuxiliarySettings
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.baselines.unet_plus_plus import UNetPlusPlus, UNetPlusPlusSettings
-from taichinet.models.input_size import MAX_WIDTH
+from taichinet.models.settings import MAX_WIDTH
 from taichinet.settings import Settings
 from taichinet.storage.atomic import write_json
 from taichinet.storage.digest import digest_json, digest_tensors
@@ -57,19 +57,9 @@ class MiningSettings(Settings):
 
 @dataclass(frozen=True)
 class Provenance:
-    """Provenance of mined regions.
+    """Provenance of mined regions: settings, resolution, images and precision of the U-Net++, and measurements.
 
-    Attributes:
-        settings: The mining settings.
-        augmentation: The augmentation settings.
-        size: Input resolution in pixels.
-        channels: Number of image channels.
-        images_digest: SHA-256 of images and masks.
-        keys: Keys of all images that the U-Net++ was trained on.
-        bf16: Whether the U-Net++ was trained in bfloat16.
-        seconds: Training time.
-        easy_share_of_lesion: Fraction of lesion pixels in the easy part.
-        hard_share_of_lesion: Fraction of lesion pixels in the hard part.
+    `images_digest` is the SHA-256 of images and masks; `keys` are those of all images that the U-Net++ was trained on.
     """
 
     settings: dict[str, Any]
@@ -99,16 +89,7 @@ class MinedRegions:
 
 
 def split_lesion(first_level: Tensor, fourth_level: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Split the lesion into an easy and a hard part, Eq. 23-24.
-
-    Args:
-        first_level: Probabilities of output 1 of the U-Net++.
-        fourth_level: Probabilities of output 4 of the U-Net++, same shape.
-        truth: Ground truth, same shape.
-
-    Returns:
-        Boolean masks E_p and H_p, same shape.
-    """
+    """Boolean masks E_p and H_p (Eq. 23-24) from the probabilities of the outputs 1 and 4; all of the same shape."""
     lesion = truth > THRESHOLD
     easy = (first_level > THRESHOLD) & lesion  # Eq. 23
     hard = (fourth_level > THRESHOLD) & lesion & ~easy  # Eq. 24
@@ -157,9 +138,8 @@ def mine_regions(
         data = TrainingData(train, train.subset(()), None, augmentation)
         checkpoints = CheckpointFolder(folder, provenance.identity(), resume=True, lock=lock)
         fitted = fit(network, data, objective, training, device_config, checkpoints, on_epoch)
-        seconds = round(sum(row["seconds"] for row in fitted.history), 1)
+        provenance = replace(provenance, seconds=round(sum(row["seconds"] for row in fitted.history), 1))
         mined = _predict_regions(network, train, device_config, training.micro_batch_size, provenance)
-        mined = replace(mined, provenance=replace(mined.provenance, seconds=seconds))
         _write_regions(mined, folder)
     return mined
 

@@ -18,9 +18,8 @@ from taichinet.datasets.prepared import Prepared, Regions, TeacherProbabilities
 from taichinet.errors import SettingError
 from taichinet.evaluation.metrics import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
-from taichinet.training.allocator import keep_freed_memory
 from taichinet.training.checkpoint import CURRENT, Checkpoint, CheckpointFolder, load_checkpoint, save_checkpoint
-from taichinet.training.device import DeviceConfig
+from taichinet.training.device import DeviceConfig, keep_freed_memory
 from taichinet.training.loop import BatchLoss, NotFiniteError, predict_batches, train_epoch
 from taichinet.training.settings import TrainingSettings
 
@@ -121,7 +120,13 @@ def fit(
         except NotFiniteError as error:
             kept = _describe_last_state(state, checkpoints.folder)
             raise SettingError(f"Epoch {state.epoch + 1}: {error} {kept}") from error
-        row = _history_row(state.epoch, settings, train_loss, dice, time.perf_counter() - began)
+        row = {
+            "epoch": state.epoch + 1,
+            "step": settings.step(state.epoch),
+            "loss": train_loss,
+            "validation_dice": dice,
+            "seconds": time.perf_counter() - began,
+        }
         state = _after_epoch(state, network, optimizer, row, settings.selection == "last")
         save_checkpoint(state, checkpoints.folder)
         if checkpoints.lock is not None:
@@ -153,18 +158,6 @@ def _start(
     task = Task(network, shared, loss, settings, device_config, state.epoch, state.optimizer)
     device_config.ranks.broadcast(task)  # before the network is moved to the GPU of rank 0
     return task, state
-
-
-def _history_row(
-    epoch: int, settings: TrainingSettings, train_loss: float, dice: float, seconds: float
-) -> dict[str, Any]:
-    return {
-        "epoch": epoch + 1,
-        "step": settings.step(epoch),
-        "loss": train_loss,
-        "validation_dice": dice,
-        "seconds": seconds,
-    }
 
 
 def _after_epoch(
@@ -211,17 +204,8 @@ def epoch_batches(
 ) -> Iterator[Batch]:
     """Shuffled and augmented batches of an epoch, determined by (seed, epoch), so that resuming reproduces them.
 
-    Batches are the same on every rank. Random numbers in layers, such as dropout, differ between ranks.
-
-    Args:
-        data: Training images, regions and teacher probabilities.
-        settings: Training settings; `seed` and `batch_size` are used.
-        epoch: Index of the epoch, from 0.
-        rank: Rank of this process.
-        device: Device for the augmentation.
-
-    Yields:
-        Batches on `device`.
+    Batches are the same on every rank. Random numbers in layers, such as dropout, differ between ranks. `epoch` counts
+    from 0; the batches are augmented on `device`.
     """
     seed = settings.seed * 1_000_003 + epoch
     torch.manual_seed(seed + rank * 1_000_000_000_039)

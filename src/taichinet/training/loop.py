@@ -36,19 +36,12 @@ def train_epoch(
     device_config: DeviceConfig,
     accumulate: int = 1,
 ) -> float:
-    """Train on every batch once.
+    """Train on every batch once, with one optimiser step per batch.
 
-    With gradient accumulation, the loss of each micro-batch is weighted by its share of the images. Losses are means
-    over images, so the sum is the gradient of the whole batch, except for the BatchNorm statistics. With several ranks,
-    all ranks iterate over the same batches and each processes its share of every micro-batch.
-
-    Args:
-        network: The network, on its device.
-        batches: Training batches.
-        loss_of: Computes the scalar loss of a prediction and its batch.
-        optimizer: Optimizer; one step per batch.
-        device_config: Device, precision and ranks.
-        accumulate: Number of micro-batches per batch.
+    With `accumulate` micro-batches per batch (gradient accumulation), the loss of each micro-batch is weighted by its
+    share of the images. Losses are means over images, so the sum is the gradient of the whole batch, except for the
+    BatchNorm statistics. With several ranks, all ranks iterate over the same batches and each processes its share of
+    every micro-batch.
 
     Returns:
         Mean loss over images.
@@ -78,15 +71,10 @@ def train_epoch(
             ranks.sum_gradients(network)
             optimizer.step()
             images += count
-    refuse_not_finite(network)
-    return ranks.sum(total) / max(images, 1)
-
-
-def refuse_not_finite(network: nn.Module) -> None:
-    """Raise NotFiniteError if a parameter or buffer of `network`, such as a BatchNorm statistic, is not finite."""
     name = first_not_finite(network.state_dict())
     if name is not None:
         raise NotFiniteError(f"The network's tensor '{name}' has values that are not finite")
+    return ranks.sum(total) / max(images, 1)
 
 
 @torch.inference_mode()

@@ -12,7 +12,7 @@ from typing import Any
 from taichinet.errors import SettingError
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.models.catalogue import CATALOGUE, model_settings
-from taichinet.models.taichinet.settings import TaiChiNetSettings
+from taichinet.models.taichinet.network import TaiChiNetSettings
 
 BASELINES = tuple(name for name in CATALOGUE if name != "taichinet")
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.recipes.baselines import baseline
-from taichinet.models.taichinet.settings import TaiChiNetSettings
+from taichinet.models.taichinet.network import TaiChiNetSettings
 
 
 def shared_encoder(full: Experiment) -> Experiment:

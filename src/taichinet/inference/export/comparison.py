@@ -20,7 +20,7 @@ from taichinet.errors import DataError
 from taichinet.evaluation.metrics import score_mask
 from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.parity import Parity
-from taichinet.inference.runtimes.runtime import Segment, Segmentation
+from taichinet.inference.runtimes.runtime import Segment
 from taichinet.models.weights import WeightsConfig
 
 MAX_CALIBRATION_IMAGES = 64
@@ -164,30 +164,20 @@ class Comparison:
 def compare(plain: Predictor, candidates: Mapping[str, Segment], cases: Iterable[Case]) -> Comparison:
     """Run every image through plain PyTorch and each candidate in turn, and compare the results.
 
-    Args:
-        plain: The reference.
-        candidates: Functions from pixels to mask and probability, by name.
-        cases: Images, with or without ground truth.
-
-    Returns:
-        Parity and run time of each candidate.
-
     Raises:
         DataError: There are no images.
     """
-    tallies = {name: _Tally() for name in candidates}
-    plain_seconds: list[float] = []
-    plain_dices: list[float] = []
+    plain_tally, tallies = _Tally(), {name: _Tally() for name in candidates}
     total_pixels = images = 0
     for case in cases:
         pixels, truth = case.pixels(plain.channels), case.truth()
         started = time.perf_counter()
         expected = plain.predict(pixels)
-        plain_seconds.append(time.perf_counter() - started)
+        plain_tally.seconds.append(time.perf_counter() - started)
         images += 1
         total_pixels += expected.mask.size
         if truth is not None:
-            plain_dices.append(score_mask(expected.mask, truth).dice)
+            plain_tally.dices.append(score_mask(expected.mask, truth).dice)
         for name, segment in candidates.items():
             tally = tallies[name]
             started = time.perf_counter()
@@ -208,20 +198,10 @@ def compare(plain: Predictor, candidates: Mapping[str, Segment], cases: Iterable
             flipped_pixels=tally.flipped,
             pixels=total_pixels,
             largest_difference=tally.largest,
-            plain_dice=float(np.mean(plain_dices)) if plain_dices else None,
+            plain_dice=float(np.mean(plain_tally.dices)) if plain_tally.dices else None,
             dice=float(np.mean(tally.dices)) if tally.dices else None,
         )
         for name, tally in tallies.items()
     }
-    seconds = {name: median(tally.seconds) for name, tally in tallies.items()}
-    return Comparison(parity, {**seconds, "plain": median(plain_seconds)})
-
-
-def segment_with(predictor: Predictor) -> Segment:
-    """Adapt a predictor to a function from pixels to mask and probability."""
-
-    def segment(pixels: NDArray[np.uint8]) -> Segmentation:
-        result = predictor.predict(pixels)
-        return result.mask, result.probability
-
-    return segment
+    seconds = {name: median(tally.seconds) for name, tally in (*tallies.items(), ("plain", plain_tally))}
+    return Comparison(parity, seconds)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +16,12 @@ from taichinet.inference.export.comparison import (
     ExportImages,
     compare,
     find_cases,
-    segment_with,
     split_images,
 )
 from taichinet.inference.export.report import ExportReport, write_report
 from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.catalogue import export_formats, find_runtime
-from taichinet.inference.runtimes.eager import PLAIN, Eager
+from taichinet.inference.runtimes.eager import PLAIN, Eager, Tuned
 from taichinet.inference.runtimes.parity import (
     RUNTIMES_FOLDER,
     ParityRecord,
@@ -32,8 +30,8 @@ from taichinet.inference.runtimes.parity import (
     write_record,
 )
 from taichinet.inference.runtimes.runtime import BuildRequest, Built, Precision, Runtime, Segment
-from taichinet.inference.runtimes.tuned import Tuned
 from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights, load_weights
+from taichinet.runner import open_session
 from taichinet.storage.atomic import replacing_all
 from taichinet.storage.digest import digest_file
 from taichinet.storage.output_folder import output_files, refuse_foreign_files
@@ -141,7 +139,7 @@ def _candidates(request: ExportRequest, loaded: LoadedWeights, built: Built) -> 
     if built.bf16_runtime is not None:
         runtimes[_IN_PREDICT_BF16] = built.bf16_runtime
     predictors = {name: Predictor(loaded, PLAIN, request.threshold, runtime) for name, runtime in runtimes.items()}
-    return {_FILE: built.segment, **{name: segment_with(predictor) for name, predictor in predictors.items()}}
+    return {_FILE: built.segment, **{name: predictor.segment for name, predictor in predictors.items()}}
 
 
 def _builder(request: ExportRequest) -> Callable[[BuildRequest], Built]:
@@ -149,8 +147,7 @@ def _builder(request: ExportRequest) -> Callable[[BuildRequest], Built]:
     spec = find_runtime(request.form)
     if spec.build is None:
         raise SettingError(f"The runtime {spec.name} has no file format. Export for {' or '.join(export_formats())}.")
-    packages = (*spec.packages, *spec.build_packages, *(spec.int8_packages if request.int8 else ()))
-    missing = [package for package in packages if find_spec(package) is None]
+    missing = spec.missing_packages(build=True, int8=request.int8)
     if missing:
         raise SettingError(
             f"Exporting {request.form} {request.precision} needs {', '.join(missing)}: pip install 'taichinet[export]'."
@@ -186,13 +183,9 @@ def _check_parity(request: ExportRequest, comparison: Comparison) -> None:
 
 def _resizing_difference(plain: Predictor, cases: Sequence[Case]) -> tuple[float, int]:
     """Fraction of pixels that the file resizes differently from the training, and the largest difference (0-255)."""
-    import onnxruntime
-
     from taichinet.inference.export.processing import IMAGE, before_network
 
-    session = onnxruntime.InferenceSession(
-        before_network(plain.channels, plain.size).SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    session = open_session(before_network(plain.channels, plain.size).SerializeToString())
     apart = total = largest = 0
     for case in cases:
         pixels = case.pixels(plain.channels)

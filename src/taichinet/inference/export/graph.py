@@ -10,8 +10,7 @@ from contextlib import redirect_stdout
 import onnx
 import torch
 
-from taichinet.inference.runtimes.tuned import fold_batch_norms
-from taichinet.inference.runtimes.wrapper import InferenceWrapper
+from taichinet.inference.runtimes.eager import InferenceWrapper, fold_batch_norms
 from taichinet.models.upsampling import leave_upsampling_plain, transpose_upsampling
 from taichinet.models.weights import LoadedWeights
 

@@ -159,17 +159,9 @@ def _parsed(text: str) -> onnx.ModelProto:
 def complete_onnx(
     network: onnx.ModelProto, channels: int, size: int, threshold: float, notes: Mapping[str, str]
 ) -> onnx.ModelProto:
-    """Compose the network graph with pre- and post-processing.
+    """Compose the graph of a network (C = `channels`, S = `size`) with pre- and post-processing; `notes` are metadata.
 
-    Args:
-        network: ONNX graph of the network.
-        channels: Number of input channels of the network.
-        size: Input resolution of the network in pixels.
-        threshold: Probability threshold of the mask.
-        notes: Metadata of the model.
-
-    Returns:
-        Model from uint8 `image` (H, W, 1 or 3) to uint8 `mask` (0 or 255) and float `probability`, both (H, W).
+    The model maps uint8 `image` (H, W, 1 or 3) to uint8 `mask` (0 or 255) and float `probability`, both (H, W).
     """
     network_only = onnx.ModelProto()
     network_only.CopyFrom(network)

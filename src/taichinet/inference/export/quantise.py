@@ -30,15 +30,9 @@ Images = Sequence[NDArray[np.uint8]]
 
 
 def onnx_int8(graph: onnx.ModelProto, images: Images, output: Path) -> onnx.ModelProto:
-    """Quantise a network graph with ONNX Runtime.
+    """Quantise a network graph with ONNX Runtime, using calibration images, each uint8 (C, S, S).
 
-    Args:
-        graph: Float32 graph of the network.
-        images: Calibration images, each uint8 (C, S, S).
-        output: Folder for the temporary files that ONNX Runtime needs. They are deleted afterwards.
-
-    Returns:
-        The quantised graph.
+    The temporary files that ONNX Runtime needs are written to the folder `output` and deleted afterwards.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process

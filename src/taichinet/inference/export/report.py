@@ -19,15 +19,9 @@ class ExportReport:
     """An exported file and its agreement with plain PyTorch. Paths are without folders of the local machine.
 
     Attributes:
-        file: Name of the exported file.
-        form: File format.
         precision: Precision of the convolutions.
-        bytes: File size.
         weights: Name of the weights folder.
-        weights_digest: SHA-256 of the weights file.
         size: Input resolution of the network in pixels.
-        channels: Number of image channels.
-        threshold: Probability threshold of the mask.
         processor: Name and extensions of the CPU.
         calibration_images: Number of images for int8 calibration.
         parity_images: Number of images for the comparison of masks.
@@ -68,17 +62,20 @@ class ExportReport:
         return content
 
 
-def write_report(report: ExportReport, file: Path) -> tuple[Path, Path]:
-    """Write FILE.parity.json and FILE.parity.md to the folder of the exported `file`, and return their paths."""
-    as_json, as_table = (file.with_name(f"{file.name}.parity.{ending}") for ending in ("json", "md"))
+def write_report(report: ExportReport, file: Path) -> None:
+    """Write FILE.parity.json and FILE.parity.md to the folder of the exported `file`."""
     with output_files(file.parent) as temporary:
-        write_json(temporary / as_json.name, report.to_json_dict())
-        write_text(temporary / as_table.name, readable(report))
-    return as_json, as_table
+        write_json(temporary / f"{file.name}.parity.json", report.to_json_dict())
+        write_text(temporary / f"{file.name}.parity.md", readable(report))
 
 
 def readable(report: ExportReport) -> str:
     """The report as Markdown."""
+
+    def optional(value: float | None) -> str:
+        return "" if value is None else f"{value:.4f}"
+
+    plain_dice = next(iter(report.rows.values())).plain_dice
     lines = [
         f"# Parity of {escape_markdown(Path(report.file).name)}",
         "",
@@ -89,13 +86,13 @@ def readable(report: ExportReport) -> str:
         "",
         "| | Dice between masks (mean, minimum) | flipped pixels | largest difference | Dice to truth | cost | ms |",
         "| --- | --- | --- | --- | --- | --- | --- |",
-        f"| plain PyTorch | | | | {_optional(_plain_dice(report))} | | {1000 * report.seconds['plain']:.0f} |",
+        f"| plain PyTorch | | | | {optional(plain_dice)} | | {1000 * report.seconds['plain']:.0f} |",
     ]
     for name, parity in report.rows.items():
         lines.append(
             f"| {name} | {parity.agreement:.5f}, {parity.least_agreement:.5f} | "
             f"{parity.flipped_pixels} of {parity.pixels} | {parity.largest_difference:.4f} | "
-            f"{_optional(parity.dice)} | {_optional(parity.dice_cost)} | {1000 * report.seconds[name]:.0f} |"
+            f"{optional(parity.dice)} | {optional(parity.dice_cost)} | {1000 * report.seconds[name]:.0f} |"
         )
     lines += [
         "",
@@ -106,11 +103,3 @@ def readable(report: ExportReport) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _plain_dice(report: ExportReport) -> float | None:
-    return next(iter(report.rows.values())).plain_dice
-
-
-def _optional(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"

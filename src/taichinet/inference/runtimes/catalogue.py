@@ -1,9 +1,9 @@
-"""Registry of the runtimes: one line per runtime, one file each."""
+"""Registry of the runtimes: one line per runtime."""
 
 from __future__ import annotations
 
 from taichinet.errors import SettingError, unknown_name
-from taichinet.inference.runtimes import eager, onnx, openvino, tuned
+from taichinet.inference.runtimes import eager, onnx, openvino
 from taichinet.inference.runtimes.runtime import RuntimeSpec
 
 RUNTIMES: dict[str, RuntimeSpec] = {}
@@ -26,8 +26,8 @@ def register_runtime(spec: RuntimeSpec) -> None:
     RUNTIMES[spec.name] = spec
 
 
-register_runtime(eager.SPEC)
-register_runtime(tuned.SPEC)
+register_runtime(eager.PLAIN_SPEC)
+register_runtime(eager.TUNED_SPEC)
 register_runtime(onnx.SPEC)
 register_runtime(openvino.SPEC)
 

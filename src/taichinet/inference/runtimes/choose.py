@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 from taichinet.errors import SettingError, WeightsError, unknown_name
-from taichinet.inference.runtimes.catalogue import AUTO, RUNTIMES, find_runtime
+from taichinet.inference.runtimes.catalogue import AUTO, RUNTIMES
 from taichinet.inference.runtimes.parity import (
     RUNTIMES_FOLDER,
     ParityRecord,
@@ -55,7 +54,7 @@ def open_runtime(
         return _open(_fastest_record(choice, folder), loaded, folder, disagreement)
     if choice == AUTO and not accelerated:
         for record in validated_records(folder, report):
-            if record.seconds < record.tuned_seconds and not _missing_packages(record.runtime):
+            if record.seconds < record.tuned_seconds and not RUNTIMES[record.runtime].missing_packages():
                 try:
                     return _open(record, loaded, folder, disagreement)
                 except WeightsError as error:  # use the next one, which is slower
@@ -116,12 +115,8 @@ def _reason_not_to_use(record: ParityRecord, folder: Path, weights_digest: str) 
     return None
 
 
-def _missing_packages(runtime: str) -> list[str]:
-    return [package for package in find_runtime(runtime).packages if not find_spec(package)]
-
-
 def _fastest_record(name: str, folder: Path) -> ParityRecord:
-    missing = _missing_packages(name)
+    missing = RUNTIMES[name].missing_packages()
     if missing:
         raise SettingError(f"The runtime {name} needs the package {missing[0]}: pip install 'taichinet[export]'.")
     reasons: list[str] = []

@@ -19,33 +19,22 @@ from taichinet.inference.runtimes.runtime import (
     Segmentation,
 )
 from taichinet.models.weights import LoadedWeights
+from taichinet.runner import Model, open_session
 
 
 class OnnxRuntime:
     """ONNX Runtime session on the CPU."""
 
     def __init__(self, model: Path | bytes, precision: Precision, threads: int = 0, disagreement: bool = True) -> None:
-        """Open a graph.
-
-        Args:
-            model: The file or its content.
-            precision: Precision of the graph.
-            threads: Number of threads; 0 for one per core.
-            disagreement: Whether to return the disagreement of the two paths.
+        """Open a graph file or its content; `threads` is 0 for one per core.
 
         Raises:
             WeightsError: The graph cannot be opened.
         """
-        import onnxruntime
-
         self._disagreement = disagreement
         self.description = RuntimeDescription("onnx", precision)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        source = model if isinstance(model, bytes) else str(model)
         try:
-            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            self._session = open_session(model, threads)
         except Exception as error:  # the exceptions of onnxruntime have no common base class
             named = "The graph" if isinstance(model, bytes) else f"The graph {model}"
             raise WeightsError(f"{named} cannot be opened ({error}). Write it again: `taichinet export`.") from error
@@ -68,7 +57,6 @@ def _build(request: BuildRequest) -> Built:
     from taichinet.inference.export.graph import network_graph
     from taichinet.inference.export.processing import complete_onnx
     from taichinet.inference.export.quantise import onnx_int8
-    from taichinet.runner import Model
 
     loaded = request.loaded
     graph = network_graph(loaded)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import deque
 from contextlib import redirect_stdout
 from functools import cached_property
 from pathlib import Path
@@ -39,13 +38,7 @@ class OpenVino:
     def __init__(
         self, model: Path | openvino.Model, precision: Precision, threads: int = 0, disagreement: bool = True
     ) -> None:
-        """Open and compile a graph.
-
-        Args:
-            model: An .xml or .onnx file, or a model in memory.
-            precision: Precision of the arithmetic.
-            threads: Number of threads; 0 for the default of OpenVINO.
-            disagreement: Whether to return the disagreement of the two paths.
+        """Open and compile an .xml or .onnx file, or a model in memory; `threads` is 0 for the default of OpenVINO.
 
         Raises:
             WeightsError: The graph cannot be opened, or the CPU does not support bf16.
@@ -84,38 +77,30 @@ class OpenVino:
 
     def _run_in_parallel(self, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """The same outputs, with as many images in parallel as OpenVINO recommends."""
-        requests = self._requests
-        running: deque[openvino.InferRequest] = deque()
-        outputs: list[list[NDArray[np.float32]]] = [[] for _ in self._latency_model.outputs]
+        shape = (len(image), *image.shape[2:])
+        outputs = [np.empty(shape, np.float32) for _ in self._latency_model.outputs]
 
-        def collect() -> None:
-            request = running[0]
-            request.wait()  # if interrupted here, the request is still in `running`
-            running.popleft()
-            for i, parts in enumerate(outputs):
-                parts.append(np.array(request.get_output_tensor(i).data[:, 0], dtype=np.float32))
+        def collect(request: openvino.InferRequest, row: int) -> None:
+            for i, output in enumerate(outputs):
+                output[row] = request.get_output_tensor(i).data[0, 0]
 
+        self._requests.set_callback(collect)
         try:
             for row in range(len(image)):
-                if len(running) == len(requests):
-                    collect()
-                running.append(requests[row % len(requests)])
-                running[-1].start_async([image[row : row + 1]])
-            while running:
-                collect()
-        finally:  # after an interrupt, no request may continue to run
-            for request in running:
-                request.wait()
-        return [np.concatenate(parts) for parts in outputs]
+                self._requests.start_async([image[row : row + 1]], row)
+        finally:  # also after an interrupt: no request may continue to run
+            self._requests.wait_all()
+        return outputs
 
     @cached_property
-    def _requests(self) -> list[openvino.InferRequest]:
+    def _requests(self) -> openvino.AsyncInferQueue:
         """One request per parallel image. Created with the first batch, because compilation takes time."""
+        import openvino
+
         # Threads are not pinned, because they share the cores with the threads for decoding and writing.
         streams = {"PERFORMANCE_HINT": "THROUGHPUT", "ENABLE_CPU_PINNING": False}
         compiled = self._core.compile_model(self._model, "CPU", self._settings | streams)
-        count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        return [compiled.create_infer_request() for _ in range(count)]
+        return openvino.AsyncInferQueue(compiled)
 
 
 def has_bf16() -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from taichinet.errors import WeightsError
-from taichinet.inference.runtimes.runtime import Precision, RuntimeDescription
+from taichinet.inference.runtimes.runtime import Precision
 from taichinet.storage.atomic import write_json
 from taichinet.storage.digest import digest_bytes, digest_file
 from taichinet.storage.documents import read_json
@@ -97,11 +97,6 @@ class ParityRecord:
     tuned_seconds: float
     plain_seconds: float
     graph_digest: str = ""
-
-    @property
-    def description(self) -> RuntimeDescription:
-        """Name and precision of the runtime."""
-        return RuntimeDescription(self.runtime, self.precision)
 
     @property
     def holds(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -121,6 +122,11 @@ class RuntimeSpec:
     build: Callable[[BuildRequest], Built] | None = None
     build_packages: tuple[str, ...] = ()
     int8_packages: tuple[str, ...] = ()
+
+    def missing_packages(self, build: bool = False, int8: bool = False) -> list[str]:
+        """Packages that are not installed, of those needed to open it, and to build an export (also with int8)."""
+        needed = (*self.packages, *(self.build_packages if build else ()), *(self.int8_packages if int8 else ()))
+        return [package for package in needed if find_spec(package) is None]
 
     def files(self, graph: Path) -> tuple[Path, ...]:
         """All files of the graph file `graph`."""

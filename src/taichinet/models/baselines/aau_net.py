@@ -16,11 +16,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from taichinet.batch import Prediction, at_least_float32
-from taichinet.errors import SettingError
 from taichinet.models.blocks import ConvBlock, UpConv, deep_to_shallow, encode, level_widths
 from taichinet.models.entry import Entry, Source
-from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
-from taichinet.models.settings import BaselineSettings
+from taichinet.models.settings import MAX_WIDTH, SIZE_MULTIPLE, BaselineSettings, check_input, refuse_single_image
 
 KERNELS_DOWN, KERNELS_UP = (1, 3, 1, 3, 1), (3, 1, 3, 1)
 
@@ -106,11 +104,7 @@ class AAUNet(nn.Module):
             SettingError: Wrong shape, or a training batch of one image: BatchNorm cannot normalise a single value.
         """
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
-        if self.training and len(image) == 1:
-            raise SettingError(
-                "AAU-Net cannot be trained on a batch of one image: BatchNorm normalises one pooled value per channel "
-                "and image over the batch. Use batches of two or more."
-            )
+        refuse_single_image(self, "AAU-Net", image)
         skips = encode(self.encoder, image)
         features = skips.pop()
         for up, stage in zip(self.ups, self.decoder, strict=True):

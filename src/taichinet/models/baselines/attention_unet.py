@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.blocks import DoubleConv, UpConv, deep_to_shallow, encode, level_widths
 from taichinet.models.entry import Entry, Source
-from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
-from taichinet.models.settings import BaselineSettings
+from taichinet.models.settings import MAX_WIDTH, SIZE_MULTIPLE, BaselineSettings, check_input
 
 
 class AttentionUNetSettings(BaselineSettings):

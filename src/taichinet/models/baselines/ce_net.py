@@ -20,7 +20,7 @@ from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
 from taichinet.models.blocks import ConvBlock
 from taichinet.models.entry import Entry, Source
-from taichinet.models.input_size import check_input
+from taichinet.models.settings import check_input
 
 SIZE_MULTIPLE = 32
 POOL_WINDOWS = (2, 3, 5, 6)
@@ -45,8 +45,8 @@ class BottleneckUp(nn.Sequential):
         )
 
 
-class TransposedHeadSettings(PretrainedSettings):
-    """Options of a network that ends with `TransposedHead`.
+class CENetSettings(PretrainedSettings):
+    """Options of a CE-Net, and of other networks that end with `TransposedHead`. The widths are those of ResNet-34.
 
     `lesion_prior` is the initial probability of lesion, set by the output bias. With the initialisation of the sources
     (0.5), the background pixels turn off all features of the head at the lesion. The output there is only its bias, and
@@ -76,10 +76,6 @@ class TransposedHead(nn.Sequential):
         )
         if lesion_prior < 0.5:
             nn.init.constant_(self[-1].bias, math.log(lesion_prior / (1 - lesion_prior)))  # type: ignore[arg-type]
-
-
-class CENetSettings(TransposedHeadSettings):
-    """Options of a CE-Net. Its widths are those of ResNet-34."""
 
 
 class DenseAtrousConvolution(nn.Module):

@@ -22,8 +22,7 @@ from torch.nn import functional as F
 from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.blocks import SqueezeExcitation, without_autocast
 from taichinet.models.entry import Entry, Source
-from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
-from taichinet.models.settings import BaselineSettings
+from taichinet.models.settings import MAX_WIDTH, SIZE_MULTIPLE, BaselineSettings, check_input
 
 SLOPE = 0.2  # of LeakyReLU
 GREY_LEVELS = 8
@@ -35,11 +34,6 @@ class DEResUNetSettings(BaselineSettings):
     """Options of a DE-ResUnet."""
 
     width: int = Field(default=16, ge=1, le=MAX_WIDTH, description="channels of the first level")
-
-
-def leaky(features: Tensor) -> Tensor:
-    """LeakyReLU with slope 0.2."""
-    return F.leaky_relu(features, SLOPE)
 
 
 class ResidualBlock(nn.Module):
@@ -84,7 +78,7 @@ class RefinementBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """The refined features."""
-        out: Tensor = self.body(features) + leaky(self.shortcut(features))
+        out: Tensor = self.body(features) + F.leaky_relu(self.shortcut(features), SLOPE)
         return out
 
 
@@ -127,16 +121,7 @@ class StrengthenModule(nn.Module):
         self.refine = RefinementBlock(1, width)
 
     def forward(self, tissue: Tensor, background: Tensor, image: Tensor) -> Tensor:
-        """RA((1 + A) X + (2 - Y) A), where A is the attention map of [X, Z].
-
-        Args:
-            tissue: Probability X of the class, (B, 1, H, W).
-            background: Probability Y of the background, (B, 1, H, W).
-            image: Image Z, (B, C, H, W).
-
-        Returns:
-            Features (B, width, H, W).
-        """
+        """RA((1 + A) X + (2 - Y) A): A is the attention map of [X, Z]; X and Y are probabilities (B, 1, H, W)."""
         attention = self.attend(torch.cat([tissue, image], dim=1))
         strengthened: Tensor = self.refine((1 + attention) * tissue + (2 - background) * attention)
         return strengthened
@@ -195,13 +180,9 @@ class DEResUNet(nn.Module):
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor) -> Prediction:
-        """Segment a batch of images.
+        """Image (B, C, H, W) in [0, 1], H and W multiples of 16 -> Prediction with one path.
 
-        Args:
-            image: (B, C, H, W) in [0, 1]; H and W are multiples of 16.
-
-        Returns:
-            Prediction with one path. `levels` are the logits of the four side maps, the coarse and the final output.
+        `levels` are the logits of the four side maps, the coarse and the final output.
         """
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
         sides = self._side_maps(image)
@@ -216,8 +197,8 @@ class DEResUNet(nn.Module):
 
     def _side_maps(self, image: Tensor) -> list[Tensor]:
         """Class logits (B, K, H, W) of the four decoder levels at image resolution, coarse to fine, float32."""
-        image_skips = self.image_encoder(leaky(self.image_stem(image)))
-        texture_skips = self.texture_encoder(leaky(self.texture_stems(texture_maps(image))))
+        image_skips = self.image_encoder(F.leaky_relu(self.image_stem(image), SLOPE))
+        texture_skips = self.texture_encoder(F.leaky_relu(self.texture_stems(texture_maps(image)), SLOPE))
         features = self.bottleneck(torch.cat([texture_skips[-1], image_skips[-1]], dim=1))
         outputs = []
         skips = zip(reversed(texture_skips), reversed(image_skips), strict=True)
@@ -232,14 +213,8 @@ class DEResUNet(nn.Module):
 def region_logits(classes: Tensor) -> Tensor:
     """Convert logits of mutually exclusive classes to logits of nested regions.
 
-    Region r consists of classes r to R (outer regions first). The logit of its probability is computed as a difference
-    of two log-sum-exps, which is accurate where the softmax saturates.
-
-    Args:
-        classes: Class logits (B, R + 1, H, W), background first.
-
-    Returns:
-        Region logits (B, R, H, W).
+    (B, R + 1, H, W), background first -> (B, R, H, W). Region r consists of classes r to R (outer regions first). The
+    logit of its probability is a difference of two log-sum-exps, which is accurate where the softmax saturates.
     """
     count = classes.shape[1]
     regions = [

@@ -20,11 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from taichinet.batch import Prediction, at_least_float32
-from taichinet.errors import SettingError
 from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
 from taichinet.models.blocks import ConvBlock
 from taichinet.models.entry import Entry, Source
-from taichinet.models.input_size import SIZE_MULTIPLE, check_input
+from taichinet.models.settings import SIZE_MULTIPLE, check_input, refuse_single_image
 
 DILATIONS = {8: (12, 24, 36), 16: (6, 12, 18)}  # by output stride, Sec. 3.3 of the DeepLabv3 paper
 PYRAMID_CHANNELS = 256
@@ -67,11 +66,7 @@ class AtrousSpatialPyramidPooling(nn.Module):
         Raises:
             SettingError: A training batch of one image. BatchNorm cannot normalise a single pooled value per channel.
         """
-        if self.training and len(features) == 1:
-            raise SettingError(
-                "DeepLab cannot be trained on a batch of one image: BatchNorm normalises one pooled value per channel "
-                "and image over the batch. Use batches of two or more."
-            )
+        refuse_single_image(self, "DeepLab", features)
         pooled = self.pooled(features.mean(dim=(-2, -1), keepdim=True))
         # Equivalent to bilinear resizing of a single pixel.
         everywhere = pooled.expand(-1, -1, *features.shape[-2:])
@@ -85,18 +80,23 @@ def resize(features: Tensor, like: Tensor) -> Tensor:
     return F.interpolate(features, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
-class DeepLabV3(nn.Module):
+class _DilatedEncoder(nn.Module):
+    """The parts that both networks start with: dilated ResNet and ASPP."""
+
+    def __init__(self, settings: DeepLabV3Settings) -> None:
+        super().__init__()
+        stride = settings.output_stride
+        self.encoder = ResNetEncoder(settings.backbone, settings.in_channels, settings.pretrained, output_stride=stride)
+        self.pyramid = AtrousSpatialPyramidPooling(2048, DILATIONS[stride], settings.dropout)
+
+
+class DeepLabV3(_DilatedEncoder):
     """Dilated ResNet, ASPP, one 3x3 convolution: image (B, C, H, W), H and W multiples of 16 -> Prediction."""
 
     def __init__(self, settings: DeepLabV3Settings | None = None) -> None:
         """Build the network; if `settings` is None, ResNet-50, output stride 8, one input channel, random weights."""
-        super().__init__()
         self.settings = settings or DeepLabV3Settings()
-        stride = self.settings.output_stride
-        self.encoder = ResNetEncoder(
-            self.settings.backbone, self.settings.in_channels, self.settings.pretrained, output_stride=stride
-        )
-        self.pyramid = AtrousSpatialPyramidPooling(2048, DILATIONS[stride], self.settings.dropout)
+        super().__init__(self.settings)
         self.decoder = ConvBlock(PYRAMID_CHANNELS, PYRAMID_CHANNELS, kernel=3, bias=False)
         self.head = nn.Conv2d(PYRAMID_CHANNELS, self.settings.num_classes, kernel_size=1)
 
@@ -107,18 +107,13 @@ class DeepLabV3(nn.Module):
         return Prediction(positive=resize(at_least_float32(logits), like=image))
 
 
-class DeepLabV3Plus(nn.Module):
+class DeepLabV3Plus(_DilatedEncoder):
     """Dilated ResNet, ASPP, decoder with one skip: image (B, C, H, W), H and W multiples of 16 -> Prediction."""
 
     def __init__(self, settings: DeepLabV3PlusSettings | None = None) -> None:
         """Build the network; if `settings` is None, ResNet-50, output stride 16, one input channel, random weights."""
-        super().__init__()
         self.settings = settings or DeepLabV3PlusSettings()
-        stride = self.settings.output_stride
-        self.encoder = ResNetEncoder(
-            self.settings.backbone, self.settings.in_channels, self.settings.pretrained, output_stride=stride
-        )
-        self.pyramid = AtrousSpatialPyramidPooling(2048, DILATIONS[stride], self.settings.dropout)
+        super().__init__(self.settings)
         self.low_level = ConvBlock(256, LOW_LEVEL_CHANNELS, kernel=1, bias=False)
         inputs = (PYRAMID_CHANNELS + LOW_LEVEL_CHANNELS, PYRAMID_CHANNELS)
         self.decoder = nn.Sequential(

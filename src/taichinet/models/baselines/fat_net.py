@@ -19,16 +19,16 @@ from torch.nn import functional as F
 
 from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.backbones import ImageNetScale, ResNetEncoder, load_backbone, with_input_channels
-from taichinet.models.baselines.ce_net import BottleneckUp, TransposedHead, TransposedHeadSettings
+from taichinet.models.baselines.ce_net import BottleneckUp, CENetSettings, TransposedHead
 from taichinet.models.blocks import SqueezeExcitation
 from taichinet.models.entry import Entry, Source
-from taichinet.models.input_size import SIZE_MULTIPLE, check_input
+from taichinet.models.settings import SIZE_MULTIPLE, check_input
 
 DEIT_TINY = "deit_tiny_distilled_patch16_224"
 ADAPTATIONS = ((64, 6), (128, 4), (256, 2))  # channels of a skip, shallow to deep, and how often it is adapted
 
 
-class FATNetSettings(TransposedHeadSettings):
+class FATNetSettings(CENetSettings):
     """Options of a FAT-Net. Its widths are those of its two backbones. `pretrained` is the file for ResNet-34."""
 
     pretrained_transformer: str | None = Field(default=None, description="file with ImageNet weights of DeiT-tiny")
@@ -57,8 +57,7 @@ class TokenEncoder(nn.Module):
             used = nn.ModuleDict({"patch_embed": self.patches, "blocks": self.blocks})
             unused = ("cls_token", "dist_token", "pos_embed", "norm.", "head.", "head_dist.")
             load_backbone(used, Path(pretrained), DEIT_TINY, unused)
-        if in_channels != 3:
-            self.patches["proj"] = with_input_channels(transformer.patch_embed.proj, in_channels)
+        self.patches["proj"] = with_input_channels(transformer.patch_embed.proj, in_channels)
         self.scale = ImageNetScale(in_channels)
 
     def forward(self, image: Tensor) -> Tensor:

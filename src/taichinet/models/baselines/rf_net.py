@@ -22,7 +22,7 @@ from taichinet.batch import Feedback, Prediction, at_least_float32
 from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
 from taichinet.models.blocks import ConvBlock, without_autocast
 from taichinet.models.entry import Entry, Source
-from taichinet.models.input_size import check_input
+from taichinet.models.settings import check_input
 
 SIZE_MULTIPLE = 32
 

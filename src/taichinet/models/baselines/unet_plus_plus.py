@@ -17,8 +17,7 @@ from torch.nn import functional as F
 from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.blocks import DoubleConv, downsample, level_widths
 from taichinet.models.entry import Entry, Source
-from taichinet.models.input_size import MAX_WIDTH, check_input
-from taichinet.models.settings import BaselineSettings
+from taichinet.models.settings import MAX_WIDTH, BaselineSettings, check_input
 
 DEPTH = 5
 
@@ -56,14 +55,9 @@ class UNetPlusPlus(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Prediction:
-        """Segment a batch of images.
+        """Image (B, C, H, W) in [0, 1], H and W multiples of 16 -> Prediction with one path.
 
-        Args:
-            image: (B, C, H, W) in [0, 1]; H and W are multiples of 16.
-
-        Returns:
-            Prediction with one path. With deep supervision, `levels` holds the outputs 1 to 4, the last equal to
-            `positive`.
+        With deep supervision, `levels` holds the outputs 1 to 4, the last equal to `positive`.
         """
         check_input(image, self.settings.in_channels)
         grid: dict[tuple[int, int], Tensor] = {}

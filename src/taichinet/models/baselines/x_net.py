@@ -31,8 +31,7 @@ from taichinet.models.blocks import (
     without_autocast,
 )
 from taichinet.models.entry import Entry, Source
-from taichinet.models.input_size import MAX_WIDTH, SIZE_MULTIPLE, check_input
-from taichinet.models.settings import BaselineSettings
+from taichinet.models.settings import MAX_WIDTH, SIZE_MULTIPLE, BaselineSettings, check_input
 
 PATCH = 16
 GRID = 14  # patches per side of a 224 px image
@@ -141,15 +140,7 @@ class VariationalBranch(nn.Module):
         self.output = nn.Conv2d(narrow, settings.in_channels, kernel_size=1)
 
     def forward(self, fused: Tensor, size: tuple[int, int]) -> Reconstruction:
-        """Reconstruct the image.
-
-        Args:
-            fused: Deepest fused features, (B, 16 * width, h, w).
-            size: Height and width of the image in pixels.
-
-        Returns:
-            Reconstructed image (B, C, H, W), mean and log-variance of the latent (B, 128).
-        """
+        """Reconstruct an image of `size` (height, width) from the deepest fused features (B, 16 * width, h, w)."""
         pooled = F.adaptive_avg_pool2d(fused, GRID) if fused.shape[-2:] != (GRID, GRID) else fused
         flat = self.squeeze(pooled).flatten(start_dim=1)
         with without_autocast(fused):  # the exponential needs float32

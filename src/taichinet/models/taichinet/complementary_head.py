@@ -18,31 +18,6 @@ from taichinet.models.settings import CouplingSettings, HeadSpace
 CLAMP_MARGIN = 1e-4  # keeps the logit of a clamped probability finite
 
 
-def complement(probability: Tensor) -> Tensor:
-    """Psi(A) = 1 - A, elementwise."""
-    return 1 - probability  # Eq. 12
-
-
-class PixelMLP(nn.Sequential):
-    """Two-layer perceptron applied to each pixel: (B, R, H, W) -> (B, hidden, H, W) -> (B, R, H, W)."""
-
-    def __init__(self, regions: int, hidden: int) -> None:
-        super().__init__(
-            nn.Conv2d(regions, hidden, kernel_size=1), nn.GELU(), nn.Conv2d(hidden, regions, kernel_size=1)
-        )
-
-
-class ConvRefiner(nn.Sequential):
-    """Two 3x3 convolutions that replace the MLP in Fig. 10 (a)."""
-
-    def __init__(self, regions: int, hidden: int) -> None:
-        super().__init__(
-            nn.Conv2d(regions, hidden, kernel_size=3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(hidden, regions, kernel_size=3, padding=1),
-        )
-
-
 class ComplementaryHead(nn.Module):
     """Sequential refinement of both outputs in the order of Fig. 10 (a), (b) or (c).
 
@@ -50,30 +25,16 @@ class ComplementaryHead(nn.Module):
     """
 
     def __init__(self, settings: CouplingSettings, regions: int) -> None:
-        """Build the head.
-
-        Args:
-            settings: `head` must be a, b or c.
-            regions: Number of regions R.
-        """
+        """Build the head for R = `regions`; `settings.head` must be a, b or c."""
         super().__init__()
-        block = ConvRefiner if settings.head == "a" else PixelMLP
-        self.refine_n = block(regions, settings.head_hidden)
-        self.refine_p = block(regions, settings.head_hidden)
+        self.refine_n = _refiner(settings, regions)
+        self.refine_p = _refiner(settings, regions)
         self.positive_first = settings.head == "b"
         self.space: HeadSpace = settings.head_space
         self.complementary = settings.mutual == "complementary"
 
     def forward(self, logits_n: Tensor, logits_p: Tensor) -> tuple[Tensor, Tensor]:
-        """Refine both outputs. The second step uses the refined output of the first step.
-
-        Args:
-            logits_n: Logits of O_n', (B, R, H, W).
-            logits_p: Logits of O_p', (B, R, H, W).
-
-        Returns:
-            Logits of O_n and O_p, each (B, R, H, W).
-        """
+        """Refine both outputs. The second step uses the refined output of the first step."""
         if self.positive_first:  # n' -> p -> n
             refined_p = self._refine(logits_p, logits_n, self.refine_p)
             return self._refine(logits_n, refined_p, self.refine_n), refined_p
@@ -83,10 +44,20 @@ class ComplementaryHead(nn.Module):
     def _refine(self, own: Tensor, other: Tensor, refiner: nn.Module) -> Tensor:
         """Logits of O = O' + MLP(Psi(other)), all (B, R, H, W)."""
         probability = torch.sigmoid(other)
-        message: Tensor = refiner(complement(probability) if self.complementary else probability)
+        message: Tensor = refiner(1 - probability if self.complementary else probability)  # Eq. 12
         if self.space == "logit":
             return own + message
         total = torch.sigmoid(own) + message
         if self.space == "squash":
             return total
         return torch.logit(total.clamp(CLAMP_MARGIN, 1 - CLAMP_MARGIN))
+
+
+def _refiner(settings: CouplingSettings, regions: int) -> nn.Sequential:
+    """Two 3x3 convolutions in Fig. 10 (a), otherwise a two-layer perceptron applied to each pixel; keeps the shape."""
+    kernel = 3 if settings.head == "a" else 1
+    return nn.Sequential(
+        nn.Conv2d(regions, settings.head_hidden, kernel, padding=kernel // 2),
+        nn.ReLU(inplace=True) if settings.head == "a" else nn.GELU(),
+        nn.Conv2d(settings.head_hidden, regions, kernel, padding=kernel // 2),
+    )

@@ -20,12 +20,7 @@ class CrossAttention(nn.Module):
     """
 
     def __init__(self, channels: int, negative_channels: int | None = None) -> None:
-        """Build the projections.
-
-        Args:
-            channels: Number of bottleneck channels C of the positive path; even.
-            negative_channels: Number of bottleneck channels of the negative path, `channels` if None.
-        """
+        """Build the projections for C_p = `channels` (even) and C_n = `negative_channels`, C_p if None."""
         super().__init__()
         others = channels if negative_channels is None else negative_channels
         self.query_n = nn.Conv2d(others, others, kernel_size=1)
@@ -36,15 +31,7 @@ class CrossAttention(nn.Module):
         self.value_p = nn.Conv2d(channels, channels // 2, kernel_size=1)
 
     def forward(self, deep_n: Tensor, deep_p: Tensor) -> tuple[Tensor, Tensor]:
-        """Enhance the bottleneck features of both paths.
-
-        Args:
-            deep_n: Features F_n of the negative path, (B, C_n, H, W).
-            deep_p: Features F_p of the positive path, (B, C_p, H, W).
-
-        Returns:
-            Enhanced features (F_n', F_p'), with the shapes of the inputs.
-        """
+        """Enhance the bottleneck features F_n (B, C_n, H, W) and F_p (B, C_p, H, W); the shapes are kept."""
         key = torch.cat([self.key_n(deep_n), self.key_p(deep_p)], dim=1)  # Eq. 6
         value = torch.cat([self.value_n(deep_n), self.value_p(deep_p)], dim=1)  # Eq. 7
         enhanced_n = deep_n + channel_attention(self.query_n(deep_n), key, value)  # Eq. 8
@@ -56,15 +43,8 @@ def channel_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Channel attention softmax(Q K^T) V, without scaling, as in the paper.
 
     Computed in float32 or float64 even under autocast: each dot product is an unscaled sum of H*W terms, and in
-    bfloat16 the rounding error would dominate the softmax.
-
-    Args:
-        query: (B, C, H, W).
-        key: (B, C_k, H, W); C_k may differ from C.
-        value: (B, C_k, H, W).
-
-    Returns:
-        (B, C, H, W) in the dtype of `query`.
+    bfloat16 the rounding error would dominate the softmax. The result has the shape (B, C, H, W) and dtype of `query`;
+    `key` and `value` are (B, C_k, H, W), where C_k may differ from C.
     """
     with without_autocast(query):
         q, k, v = (at_least_float32(features).flatten(start_dim=2) for features in (query, key, value))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from taichinet.batch import Prediction
 from taichinet.errors import SettingError
 from taichinet.models.taichinet.network import TaiChiNet
+from taichinet.models.unet import UNetPath
 
 
 @dataclass(frozen=True)
@@ -57,33 +58,26 @@ def feature_maps(network: nn.Module, image: Tensor) -> FeatureMaps:
             f"Feature maps are only available for TaiChiNet, not for {type(network).__name__}. Use the weights of a "
             "taichinet or model-2 to model-7 recipe."
         )
-    recorded: dict[str, Any] = {}
-
-    def record(name: str, module: nn.Module, hooks: ExitStack) -> None:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            recorded[name] = output
-
-        hooks.callback(module.register_forward_hook(hook).remove)
-
+    paths = [path for path in (network.positive, network.negative) if path is not None]
+    recorded = [module for path in paths for module in (path.encoder[-1], path.decoder[-1])]
+    if network.cross_attention is not None:
+        recorded.append(network.cross_attention)
+    outputs: dict[nn.Module, Any] = {}
     with ExitStack() as hooks, torch.no_grad():
-        for side, path in (("positive", network.positive), ("negative", network.negative)):
-            if path is not None:
-                record(f"{side} deep", path.encoder[-1], hooks)
-                record(f"{side} decoded", path.decoder[-1], hooks)
-        if network.cross_attention is not None:
-            record("attended", network.cross_attention, hooks)
+        for module in recorded:
+            handle = module.register_forward_hook(lambda module, inputs, output: outputs.update({module: output}))
+            hooks.callback(handle.remove)
         prediction: Prediction = network(image)
-    attended_n, attended_p = recorded.get("attended", (None, None))
-    return FeatureMaps(
-        positive=_path_maps("positive", recorded, attended_p),
-        negative=None if network.negative is None else _path_maps("negative", recorded, attended_n),
-        prediction=prediction,
-    )
 
+    def path_maps(path: UNetPath, attended: Tensor | None) -> PathMaps:
+        return PathMaps(
+            deep=outputs[path.encoder[-1]].float().cpu(),
+            attended=None if attended is None else attended.float().cpu(),
+            decoded=outputs[path.decoder[-1]].float().cpu(),
+        )
 
-def _path_maps(side: str, recorded: dict[str, Any], attended: Tensor | None) -> PathMaps:
-    return PathMaps(
-        deep=recorded[f"{side} deep"].float().cpu(),
-        attended=None if attended is None else attended.float().cpu(),
-        decoded=recorded[f"{side} decoded"].float().cpu(),
-    )
+    attended_n, attended_p = (None, None)
+    if network.cross_attention is not None:
+        attended_n, attended_p = outputs[network.cross_attention]
+    negative = None if network.negative is None else path_maps(network.negative, attended_n)
+    return FeatureMaps(path_maps(network.positive, attended_p), negative, prediction)

@@ -3,29 +3,82 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.blocks import level_widths, without_autocast
 from taichinet.models.entry import Entry, Source
-from taichinet.models.input_size import check_input
+from taichinet.models.settings import MAX_WIDTH, CouplingSettings, NetworkSettings, check_input
 from taichinet.models.taichinet.complementary_head import ComplementaryHead
 from taichinet.models.taichinet.cross_attention import CrossAttention
-from taichinet.models.taichinet.settings import TaiChiNetSettings
-from taichinet.models.unet import UNetPath
+from taichinet.models.unet import UNetPath, UNetSettings
+
+
+class TaiChiNetSettings(CouplingSettings, NetworkSettings):
+    """Options of a TaiChiNet. The defaults are the network of the paper with one input channel.
+
+    Three options that reduce the cost are our additions and not part of the paper: the first `shared_levels` levels of
+    the encoder are computed once, by the positive path, and used by both; `negative_width` reduces the width of the
+    negative path; with `second_path_at_inference=False` the negative path is only used in training, and inference has
+    the cost of one U-Net.
+    """
+
+    width: int = Field(default=32, ge=2, le=MAX_WIDTH, multiple_of=2, description="channels of the first level")
+    output_kernel: Literal[1, 3] = 3
+    second_path: bool = True
+    cross_attention: bool = True
+    shared_levels: int = Field(default=0, ge=0, le=4, description="encoder levels that both paths share")
+    negative_width: int | None = Field(
+        default=None, ge=1, le=MAX_WIDTH, description="first-level channels of the negative path"
+    )
+    second_path_at_inference: bool = True
+
+    @model_validator(mode="after")
+    def _check_second_path(self) -> Self:
+        output_needs_it = self.cross_attention or self.head != "none" or self.answer == "mean"
+        if not self.second_path and output_needs_it:
+            raise ValueError(
+                "second_path=false requires cross_attention=false, head=none and answer=positive, because the others "
+                "need a second path"
+            )
+        if not self.second_path and (self.shared_levels or self.negative_width or not self.second_path_at_inference):
+            raise ValueError(
+                "second_path=false requires the defaults of shared_levels, negative_width and "
+                "second_path_at_inference, which change the second path"
+            )
+        if not self.second_path_at_inference and output_needs_it:
+            raise ValueError(
+                "second_path_at_inference=false requires cross_attention=false, head=none and answer=positive: the "
+                "output must not depend on the second path"
+            )
+        return self
+
+    def path_settings(self, width: int | None = None) -> UNetSettings:
+        """Options of the U-Net of one path; `width` overrides the width of the network."""
+        return UNetSettings(
+            in_channels=self.in_channels,
+            num_classes=self.num_classes,
+            width=self.width if width is None else width,
+            output_kernel=self.output_kernel,
+        )
+
+    def at_inference(self) -> Self:
+        """These options without the parts that are only used in training."""
+        if self.second_path_at_inference:
+            return self
+        changes = {"second_path": False, "second_path_at_inference": True, "shared_levels": 0, "negative_width": None}
+        return self.model_validate({**self.model_dump(), **changes})
 
 
 class TaiChiNet(nn.Module):
     """The negative-positive cross-attention network; 18,325,826 parameters with RGB input, without the head."""
 
     def __init__(self, settings: TaiChiNetSettings | None = None) -> None:
-        """Build the network.
-
-        Args:
-            settings: Network options. None is the network of the paper with one input channel.
-        """
+        """Build the network; if `settings` is None, that of the paper with one input channel."""
         super().__init__()
         self.settings = settings or TaiChiNetSettings()
         widths = level_widths(self.settings.width)
@@ -33,12 +86,8 @@ class TaiChiNet(nn.Module):
         second = self.settings.path_settings(self.settings.negative_width)
         shared = widths[: self.settings.shared_levels]
         self.negative = UNetPath(second, given=shared) if self.settings.second_path else None
-        if (
-            self.negative is not None
-            and self.settings.mutual == "complementary"
-            and self.settings.background_prior > 0.5
-        ):
-            prior = self.settings.background_prior
+        prior = self.settings.background_prior
+        if self.negative is not None and self.settings.mutual == "complementary" and prior > 0.5:
             nn.init.constant_(self.negative.output.bias, math.log(prior / (1 - prior)))  # type: ignore[arg-type]
         deep_channels = (widths[-1], level_widths(second.width)[-1])
         self.cross_attention = CrossAttention(*deep_channels) if self.settings.cross_attention else None
@@ -75,7 +124,7 @@ class TaiChiNet(nn.Module):
         return Prediction(
             positive=output_p,
             negative=output_n,
-            negative_sees="background" if self.settings.mutual == "complementary" else "lesion",
+            negative_sees=self.settings.negative_sees,
             answer=self.settings.answer,
         )
 
@@ -83,12 +132,8 @@ class TaiChiNet(nn.Module):
 def without_training_parts(network: nn.Module) -> nn.Module:
     """Return the network for inference, without a second path that is only used in training.
 
-    Args:
-        network: Any network.
-
-    Returns:
-        For a TaiChiNet with `second_path_at_inference=False`, a one-path TaiChiNet that shares the weights of the
-        positive path and has matching settings. Otherwise `network` itself.
+    For a TaiChiNet with `second_path_at_inference=False`, this is a one-path TaiChiNet that shares the weights of the
+    positive path. Any other network is returned unchanged.
     """
     if not isinstance(network, TaiChiNet) or network.settings.second_path_at_inference:
         return network

@@ -53,18 +53,10 @@ class CrossRankBatchNorm(_BatchNorm):
 
 
 def joined_moments(values: Tensor, is_padding: bool, ranks: Ranks) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and biased variance per channel over the values of all ranks.
+    """Number of values per channel (scalar), mean (C,) and biased variance (C,) over the values of all ranks.
 
     Computed from the mean and variance of each rank and not from sums of squares, whose difference loses precision
-    (Chan, Golub, LeVeque 1979).
-
-    Args:
-        values: Values of this rank, (B, C, ...).
-        is_padding: Whether the values of this rank are excluded.
-        ranks: The processes.
-
-    Returns:
-        Number of values per channel (scalar), mean (C,) and variance (C,).
+    (Chan, Golub, LeVeque 1979). `values` are those of this rank, (B, C, ...), which are excluded if `is_padding`.
     """
     others = [axis for axis in range(values.dim()) if axis != 1]
     variance, mean = torch.var_mean(values, others, correction=0)

@@ -81,8 +81,7 @@ class Ranks:
         if self.size == 1 or not gradients:
             return
         flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        self.run_collective(lambda: dist.all_reduce(flat))
-        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        parts = torch.split(self.add(flat), [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view(gradient.shape))
 
@@ -90,9 +89,7 @@ class Ranks:
         """The sum of `value` over ranks."""
         if self.size == 1:
             return value
-        total = torch.tensor(value, dtype=torch.float64)
-        self.run_collective(lambda: dist.all_reduce(total))
-        return total.item()
+        return self.add(torch.tensor(value, dtype=torch.float64)).item()
 
     def gather(self, values: Tensor) -> Tensor:
         """Gather `values` (n,) of all ranks, in the order of ranks: (size, n)."""
