@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.cards import card, group
+from fakes.cards import card, card_markdown, group
 from fakes.runs import recipe, write_run
 from fakes.scores import lesion_row
 
@@ -17,7 +17,6 @@ from taichinet.reports.document.markdown import document_markdown
 from taichinet.reports.paper_tables.write import write_report
 from taichinet.reports.results import results_document
 from taichinet.reports.summaries import read_summaries
-from taichinet.reports.validation_card.card import card_markdown
 from taichinet.storage.markdown_text import escape_markdown, inline_markdown
 
 HOSTILE = "x<script>a|b [l](javascript:1)\n# h &lt;b> `c"
