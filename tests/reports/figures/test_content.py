@@ -12,13 +12,12 @@ from fakes.random_runs import halves, make_fake_run
 
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import SettingError
-from taichinet.reports.figures.cases import Request, at_quantiles, by_dice
 from taichinet.reports.figures.catalogue import FIGURES
 from taichinet.reports.figures.feature_maps import distinct_channels
 from taichinet.reports.figures.methods import MODELS, PAPER_METHODS
 from taichinet.reports.figures.runs import find_runs, take_together
 from taichinet.reports.figures.sheet import Sheet
-from taichinet.reports.figures.source import Source
+from taichinet.reports.figures.source import Request, Source, at_quantiles, by_dice
 
 
 def test_the_printed_dice_is_that_of_the_scores_table_at_native_size(sheets: dict[int, Sheet], source: Source) -> None:

@@ -12,10 +12,9 @@ from fakes.random_runs import halves, make_fake_mining, make_fake_run, set_score
 
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import DataError, FoldError, SettingError, WeightsError
-from taichinet.reports.figures.cases import Request
 from taichinet.reports.figures.catalogue import FIGURES, draw_figures
 from taichinet.reports.figures.runs import find_runs, take_together
-from taichinet.reports.figures.source import Source, open_source
+from taichinet.reports.figures.source import Request, Source, open_source
 
 
 @pytest.mark.parametrize("number", [4, 8, 9, 11, 12])

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from taichinet.models.taichinet.feature_maps import FeatureMaps
-from taichinet.reports.figures.cases import Request, choose_cases
 from taichinet.reports.figures.sheet import Panel, Row, Sheet
-from taichinet.reports.figures.source import Source, provenance, record_of
+from taichinet.reports.figures.source import Request, Source, choose_cases, provenance, record_of
 
 CHANNELS = 4  # as in the paper: (a) to (d) of the positive path, (e) to (h) of the negative path
 MAX_CORRELATION = 0.9  # channels with a higher correlation show the same structure

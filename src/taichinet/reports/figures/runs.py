@@ -12,7 +12,7 @@ import pandas as pd
 
 from taichinet.errors import DataError, FoldError, WeightsError
 from taichinet.experiments.recipes.catalogue import SCALES
-from taichinet.experiments.records import RESULT_FILE, FoldRecord, network_title, read_fold, read_record
+from taichinet.experiments.records import RESULT_FILE, FoldRecord, read_fold, read_record
 from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
 from taichinet.storage.digest import digest_file
 
@@ -37,16 +37,6 @@ class TrainedRun:
     def fold(self) -> int:
         """Index of the test fold."""
         return self.record.fold
-
-    @property
-    def include_normal(self) -> bool:
-        """Whether normal images are used."""
-        return self.record.experiment.data.include_normal
-
-    @property
-    def network(self) -> str:
-        """Title of the network."""
-        return network_title(self.record.experiment.model)
 
     @property
     def weights(self) -> Path:

@@ -1,4 +1,4 @@
-"""A data set and the runs that were trained on it: images, predictions and feature maps, and panels of these."""
+"""A data set and the runs that were trained on it: selected images, their predictions and feature maps, and panels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -16,8 +17,9 @@ from taichinet.datasets.catalogue import open_dataset, split_spec
 from taichinet.datasets.image_io import read_grey, read_rgb, resize_mask, united_mask
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.datasets.prepared import prepare
-from taichinet.errors import DataError, SettingError
+from taichinet.errors import DataError, FoldError, SettingError, unknown_name
 from taichinet.evaluation.metrics import score_mask
+from taichinet.evaluation.undefined import empty_ground_truth
 from taichinet.experiments.provenance import source_commit
 from taichinet.inference.predictor import Predictor
 from taichinet.models.taichinet.feature_maps import FeatureMaps, feature_maps
@@ -26,6 +28,17 @@ from taichinet.reports.figures.runs import TrainedRun, take_together
 from taichinet.reports.figures.sheet import Panel
 from taichinet.training.device import choose_device_config
 from taichinet.version import __version__
+
+NAMED_BY_USER = "Named by the user."
+
+
+@dataclass(frozen=True)
+class Request:
+    """Options of the user."""
+
+    cases: tuple[str, ...] = ()  # keys of the images to show; if empty, they are selected by a rule
+    count: int | None = None  # number of images if there are no `cases`; None for the default of each figure
+    methods: tuple[str, ...] = ()  # recipes of figure 11 without their scale; if empty, those of the paper
 
 
 @dataclass(frozen=True)
@@ -135,7 +148,11 @@ def open_source(spec: str, runs: Sequence[TrainedRun], out: Path) -> Source:
     own: list[TrainedRun] = []
     dataset_digest = ""
     for with_normal in (False, True):
-        candidates = [run for run in runs if run.record.dataset == name and run.include_normal == with_normal]
+        candidates = [
+            run
+            for run in runs
+            if run.record.dataset == name and run.record.experiment.data.include_normal == with_normal
+        ]
         if not candidates:
             continue
         manifest = open_dataset(spec, include_normal=with_normal)
@@ -157,6 +174,55 @@ def open_source(spec: str, runs: Sequence[TrainedRun], out: Path) -> Source:
             f"{', '.join(others)}. Give the data set that they were trained on, or train on this one."
         )
     return Source(spec, name, dataset_digest, samples, tuple(own), out)
+
+
+def choose_cases(source: Source, reference: TrainedRun, request: Request, count: int) -> tuple[tuple[str, ...], str]:
+    """Return the keys of held-out images of `reference`, and the rule that selected them.
+
+    `count` images are selected by their Dice unless the request names images or another number. Raises SettingError if
+    the data set has no such image, and FoldError if a named image was used in the training of `reference`.
+    """
+    if request.cases:
+        refuse_training_images(source, reference, request.cases)
+        return request.cases, NAMED_BY_USER
+    keys, quantiles = at_quantiles(by_dice(reference.scores), request.count or count)
+    return keys, (
+        f"Held-out lesion images, sorted by their Dice with {reference.recipe} at input resolution, then by key; of "
+        f"these the images at the quantiles {quantiles}."
+    )
+
+
+def by_dice(scores: pd.DataFrame) -> list[str]:
+    """Return the keys of the lesion images of a table of scores from the lowest to the highest Dice, then by key."""
+    lesions = scores[~empty_ground_truth(scores)]
+    return [key for _, key in sorted(zip(lesions["dice"].fillna(0), lesions["key"].astype(str), strict=True))]
+
+
+def at_quantiles(ordered: Sequence[str], count: int) -> tuple[tuple[str, ...], str]:
+    """Return the items at `count` evenly spaced quantiles, without 0 and 1, each once; and the quantiles as text."""
+    quantiles = [step / (count + 1) for step in range(1, count + 1)]
+    keys = [ordered[round(quantile * (len(ordered) - 1))] for quantile in quantiles if ordered]
+    return tuple(dict.fromkeys(keys)), ", ".join(f"{quantile:.3g}" for quantile in quantiles)
+
+
+def refuse_unknown_images(sources: Sequence[Source], keys: Sequence[str]) -> None:
+    """Raise SettingError for a key that is not an image of `sources`."""
+    known = tuple(key for source in sources for key in source.samples)
+    for key in keys:
+        if key not in known:
+            names = " or ".join(source.name for source in sources)
+            raise unknown_name(f"image of {names}", key, known, f"{len(known)} images")
+
+
+def refuse_training_images(source: Source, run: TrainedRun, keys: Sequence[str]) -> None:
+    """Raise for keys that are not images of `source`, or were used in the training or model selection of `run`."""
+    refuse_unknown_images([source], keys)
+    for key in keys:
+        if key not in run.scores.index:
+            raise FoldError(
+                f"'{key}' was used in the training of {run.recipe}, fold {run.fold}, but this figure shows held-out "
+                f"images. Give another --case, e.g. '{run.scores.index[0]}'."
+            )
 
 
 def record_of(run: TrainedRun, key: str, dice_native: float | None = None) -> dict[str, Any]:

@@ -30,11 +30,13 @@ from taichinet.experiments.records import (
     ScoresRecord,
     StudyRecord,
     SummaryRecord,
+    is_evaluation,
+    parse_record,
     read_record,
     read_scores,
 )
 from taichinet.groups import cluster_numbers
-from taichinet.reports.summaries import find_summaries
+from taichinet.storage.documents import read_json
 
 FOREIGN = "on-"
 
@@ -187,6 +189,47 @@ class Method:
             parts.append(pd.Series(scores.to_numpy(), index=rows["key"].to_numpy()))
         series: pd.Series[float] = pd.concat(parts).groupby(level=0).mean()
         return series
+
+
+def find_summaries(folder: Path) -> dict[Path, StudyRecord]:
+    """Read every summary.json of a training below a folder; those of evaluations are skipped.
+
+    Args:
+        folder: A folder of runs.
+
+    Returns:
+        The records by path, sorted by data set, normal images, protocol and recipe.
+
+    Raises:
+        DataError: There is no folder or no summary, or files cannot be read; all of these are listed.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}. Give the --out folder of `taichinet train`.")
+    paths = sorted(folder.rglob(SUMMARY_FILE))
+    studies: dict[Path, StudyRecord] = {}
+    problems: list[str] = []
+    for path in paths:
+        try:
+            content = read_json(path)
+            if not is_evaluation(content):
+                studies[path] = parse_record(content, StudyRecord, path)
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError(
+            f"{len(problems)} of {len(paths)} summaries under '{folder}' cannot be read. Train their recipes "
+            "again with --resume, which rewrites the summary, or move them away.",
+            problems,
+        )
+    if not studies:
+        raise DataError(
+            f"No {SUMMARY_FILE} of a training under '{folder}'. Give the --out folder of `taichinet train`."
+        )
+
+    def order(study: StudyRecord) -> tuple[str, bool, str, str]:
+        return (study.dataset, study.experiment.data.include_normal, study.protocol, study.experiment.name)
+
+    return dict(sorted(studies.items(), key=lambda item: order(item[1])))
 
 
 def read_methods(folder: Path) -> list[Method]:

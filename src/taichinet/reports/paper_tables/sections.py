@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from taichinet.datasets.catalogue import find_dataset
@@ -29,8 +28,7 @@ from taichinet.reports.document.format import (
     title_of,
 )
 from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, Table, table_of
-from taichinet.reports.paper_tables.leakage import LeakageDelta
-from taichinet.reports.paper_tables.results import ComparisonResults
+from taichinet.reports.paper_tables.results import ComparisonResults, LeakageDelta
 from taichinet.reports.paper_tables.runs import Method, Run, Selection
 from taichinet.reports.paper_tables.tables import Block as TableBlock
 from taichinet.reports.paper_tables.tables import BlockRow, common_and_own
@@ -39,15 +37,7 @@ TITLE = "The paper's tables: our results beside the printed ones"
 MakeBlocks = Callable[[ComparisonResults], Sequence[Block]]
 
 
-@dataclass(frozen=True)
-class ReportSection:
-    """A registered section, see `register_report_section`."""
-
-    heading: str
-    make_blocks: MakeBlocks
-
-
-SECTIONS: dict[str, ReportSection] = {}
+SECTIONS: dict[str, tuple[str, MakeBlocks]] = {}  # heading and content by name
 
 
 def register_report_section(name: str, heading: str, make_blocks: MakeBlocks) -> None:
@@ -71,14 +61,13 @@ def register_report_section(name: str, heading: str, make_blocks: MakeBlocks) ->
     """
     if name in SECTIONS:
         raise SettingError(f"There already is a report section '{name}'. Choose another name.")
-    SECTIONS[name] = ReportSection(heading, make_blocks)
+    SECTIONS[name] = (heading, make_blocks)
 
 
 def make_document(results: ComparisonResults) -> Document:
     """Return the report with all registered sections."""
-    made = ((name, section.heading, tuple(section.make_blocks(results))) for name, section in SECTIONS.items())
-    sections = tuple(Section(name, heading, blocks) for name, heading, blocks in made if blocks)
-    return Document(TITLE, _lead(results), sections, contents=True)
+    sections = [Section(name, heading, tuple(make(results))) for name, (heading, make) in SECTIONS.items()]
+    return Document(TITLE, _lead(results), tuple(section for section in sections if section.blocks), contents=True)
 
 
 def _lead(results: ComparisonResults) -> tuple[str, ...]:

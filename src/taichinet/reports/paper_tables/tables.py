@@ -25,6 +25,7 @@ from taichinet.reports.paper_tables.runs import KnownGroups, Method, Selection
 
 REFERENCE = "taichinet"
 TESTED = "dice"
+SEED = 0  # of every bootstrap
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def changed_settings(method: Method, recipe: Experiment) -> list[str]:
 
 
 def make_blocks(
-    table: PaperTable, methods: Sequence[Method], groups: KnownGroups, seed: int = 0, resamples: int = RESAMPLES
+    table: PaperTable, methods: Sequence[Method], groups: KnownGroups, resamples: int = RESAMPLES
 ) -> list[Block]:
     """Return the blocks of `table`: for each part one per scale, protocol and study with a run, else an empty one."""
     blocks = []
@@ -92,7 +93,7 @@ def make_blocks(
             for block in _fill(table, part, scale, protocol, methods)
         ]
         empty = Block(table, part, None, None, tuple(_row(part, "", row, ()) for row in part.rows))
-        blocks += [_with_tests(block, groups, seed, resamples) for block in filled] or [empty]
+        blocks += [_with_tests(block, groups, resamples) for block in filled] or [empty]
     return blocks
 
 
@@ -144,7 +145,7 @@ def _selection(part: PaperPart, column: Column) -> Selection:
     return Selection("all", "paper") if part.include_normal else Selection()
 
 
-def _with_tests(block: Block, groups: KnownGroups, seed: int, resamples: int) -> Block:
+def _with_tests(block: Block, groups: KnownGroups, resamples: int) -> Block:
     """Test every row against TaiChiNet on the images that both were tested on, in each Dice column."""
     reference = next((method for row, method in block.filled if row.row.variation == REFERENCE), None)
     if reference is None:
@@ -155,7 +156,7 @@ def _with_tests(block: Block, groups: KnownGroups, seed: int, resamples: int) ->
         if row.method is None or row.method is reference:
             continue
         for column in columns:
-            test = _compare(row.method, reference, _selection(block.part, column), groups, seed, resamples)
+            test = _compare(row.method, reference, _selection(block.part, column), groups, resamples)
             if test is not None:
                 tests[place, column] = test
     adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
@@ -167,7 +168,7 @@ def _with_tests(block: Block, groups: KnownGroups, seed: int, resamples: int) ->
 
 
 def _compare(
-    method: Method, reference: Method, selection: Selection, groups: KnownGroups, seed: int, resamples: int
+    method: Method, reference: Method, selection: Selection, groups: KnownGroups, resamples: int
 ) -> PairedTest | None:
     """`method` minus `reference` on the images that both were tested on; None without such images."""
     ours, theirs = method.per_image(selection, TESTED), reference.per_image(selection, TESTED)
@@ -176,4 +177,4 @@ def _compare(
         return None
     clusters = groups.clusters(method.first.tested_on, keys)
     values, others = (np.asarray(series[keys], dtype=np.float64) for series in (ours, theirs))
-    return compare_pairs(values, others, np.random.default_rng(seed), clusters, resamples)
+    return compare_pairs(values, others, np.random.default_rng(SEED), clusters, resamples)
