@@ -50,13 +50,10 @@ def style_axes(axes: Axes, grid: Literal["x", "y", "both"]) -> None:
 
 
 def to_svg(figure: matplotlib.figure.Figure) -> str:
-    """Return `figure` as an SVG element for an HTML page that defines the variables of `CSS_VARIABLES`.
+    """Return `figure` as an SVG element without XML header for an HTML page that defines `CSS_VARIABLES`.
 
-    Args:
-        figure: A figure whose colours are `INK`, `FAINT` and `LINES`. Its background becomes transparent.
-
-    Returns:
-        The element without XML header. Equal figures give equal text.
+    The colours of the figure are `INK`, `FAINT` and `LINES`; its background becomes transparent. Equal figures give
+    equal text.
     """
     memory = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "taichinet"}):

@@ -10,7 +10,7 @@ from taichinet.experiments.records import GroupRecord, StudyRecord
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.reports.document.format import SHORT, digits_of, duration, number, percent, scored
 from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, table_of
-from taichinet.reports.paper_tables.differences import choices_not_printed, differences_from_paper
+from taichinet.reports.paper_tables.differences import all_differences
 
 POLICIES: Mapping[EmptyTruthPolicy, str] = {"paper": "0, as the paper", "correct-empty-is-1": "1 if left empty"}
 GROUP_COLUMNS = ("Empty ground truth scores", "Class or region")
@@ -63,11 +63,8 @@ def _recipes(members: Sequence[StudyRecord]) -> list[Block]:
     note = (
         "Differences from the paper's recipe, or from our default if the paper does not specify it (see fidelity.md):"
     )
-    points = _by_text(
-        ("; ".join([*differences_from_paper(e), *choices_not_printed(e)]) or "none", e.name)
-        for e in (member.experiment for member in members)
-    )
-    return [Note(note), points]
+    experiments = [member.experiment for member in members]
+    return [Note(note), _by_text(("; ".join(all_differences(e)) or "none", e.name) for e in experiments)]
 
 
 def _lesion_rows(members: Sequence[StudyRecord]) -> list[dict[str, str]]:

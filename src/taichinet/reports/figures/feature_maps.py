@@ -101,14 +101,9 @@ def attention_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
 
 
 def distinct_channels(maps: Tensor, count: int) -> tuple[int, ...]:
-    """Select channels with a high standard deviation that do not correlate with each other.
+    """Return `count` channels of `maps` (C, h, w) with a high standard deviation that do not correlate with each other.
 
-    Args:
-        maps: (C, h, w).
-        count: Number of channels. If too few are distinct, those with the highest standard deviation are added.
-
-    Returns:
-        Indices of the channels.
+    If too few are distinct, those with the highest standard deviation are added.
     """
     flat = maps.flatten(1).double()
     order = torch.argsort(flat.std(1), descending=True, stable=True).tolist()

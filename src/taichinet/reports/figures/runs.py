@@ -84,19 +84,11 @@ def find_runs(root: Path) -> tuple[TrainedRun, ...]:
 
 
 def take_together(runs: Sequence[TrainedRun], rows: Sequence[str], data: str, out: Path) -> dict[str, TrainedRun]:
-    """Select one run for each of `rows`, all of the same scale, fold protocol and fold.
+    """Select one run for each of `rows` (recipes without scale), all of the same scale, fold protocol and fold.
 
-    Args:
-        runs: Completed runs.
-        rows: Names of recipes without the scale.
-        data: The data set, for the commands in the error message.
-        out: Folder of all runs, for the commands in the error message.
-
-    Returns:
-        The first complete set, in the order busi, cpu, short, demo; grouped folds first; lower folds first.
-
-    Raises:
-        FoldError: No set is complete. The message has the commands that train the missing runs.
+    The first complete set is selected, in the order busi, cpu, short, demo; grouped folds first; lower folds first. If
+    no set is complete, the message of the FoldError has the commands that train the missing runs, with the data set
+    `data` and the folder `out`.
     """
     sets: dict[tuple[int, bool, str, int], dict[str, TrainedRun]] = {}
     for run in runs:

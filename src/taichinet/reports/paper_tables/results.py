@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from taichinet.evaluation.uncertainty import RESAMPLES, Interval, bootstrap_difference, bootstrap_mean
-from taichinet.experiments.identity import recipe_settings
 from taichinet.experiments.paper import paper_tables
 from taichinet.experiments.recipes.catalogue import list_recipes
 from taichinet.reports.paper_tables.runs import KnownGroups, Method, Selection, read_groups, read_methods
@@ -153,5 +152,4 @@ def _leakage_delta(paper: Method, grouped: Method, groups: KnownGroups, resample
 
 def _identity(method: Method) -> tuple[object, ...]:
     """Equal for methods that differ only in their folds."""
-    settings = tuple(sorted((key, str(value)) for key, value in recipe_settings(method.experiment).items()))
-    return (method.name, method.own_data, method.file.dataset, method.file.dataset_digest, settings)
+    return (method.name, method.own_data, method.file.dataset, method.file.dataset_digest, method.first.settings)

@@ -82,6 +82,11 @@ class Run:
         data = (file.dataset, file.dataset_digest, self.tested_on, normal)
         return (*data, file.protocol, file.folds, file.fold_seed)
 
+    @property
+    def settings(self) -> tuple[tuple[str, str], ...]:
+        """The settings that runs of one recipe share."""
+        return tuple(sorted((key, str(value)) for key, value in recipe_settings(self.file.experiment).items()))
+
     @cached_property
     def rows(self) -> pd.DataFrame:
         """scores.csv, always with the column "region".
@@ -263,10 +268,8 @@ def pool(runs: Sequence[Run]) -> list[Method]:
     """
     methods: dict[tuple[object, ...], dict[int, Run]] = {}
     for run in runs:
-        experiment = run.file.experiment
-        settings = tuple(sorted((key, str(value)) for key, value in recipe_settings(experiment).items()))
-        seeds = methods.setdefault((run.base, run.study, settings), {})
-        twin = seeds.setdefault(experiment.training.seed, run)
+        seeds = methods.setdefault((run.base, run.study, run.settings), {})
+        twin = seeds.setdefault(run.file.experiment.training.seed, run)
         if twin is not run:
             raise DataError(
                 f"{twin.folder} and {run.folder} contain the same recipe with the same seed. Give a folder that "

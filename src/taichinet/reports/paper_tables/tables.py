@@ -20,7 +20,7 @@ from taichinet.experiments.identity import recipe_settings
 from taichinet.experiments.paper import Column, PaperPart, PaperRow, PaperTable
 from taichinet.experiments.recipes.catalogue import SCALES, get_recipe, list_recipes
 from taichinet.experiments.records import ScoreRecord
-from taichinet.reports.paper_tables.differences import choices_not_printed, differences_from_paper
+from taichinet.reports.paper_tables.differences import all_differences
 from taichinet.reports.paper_tables.runs import KnownGroups, Method, Selection
 
 REFERENCE = "taichinet"
@@ -99,13 +99,10 @@ def make_blocks(
 
 def common_and_own(block: Block) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     """The differences of the rows from the paper: those of all filled rows, and the others by recipe."""
-    differences = {}
-    for row, method in block.filled:
-        full = get_recipe(f"busi-{row.row.variation}")
-        differences[method.name] = [
-            *differences_from_paper(method.experiment, full),
-            *choices_not_printed(method.experiment),
-        ]
+    differences = {
+        method.name: all_differences(method.experiment, get_recipe(f"busi-{row.row.variation}"))
+        for row, method in block.filled
+    }
     first = next(iter(differences.values()), [])
     shared = tuple(text for text in first if all(text in texts for texts in differences.values()))
     own = {name: tuple(text for text in texts if text not in shared) for name, texts in differences.items()}
