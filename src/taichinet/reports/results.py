@@ -8,7 +8,7 @@ from taichinet.datasets.catalogue import find_dataset, list_datasets
 from taichinet.evaluation.undefined import EmptyTruthPolicy
 from taichinet.experiments.records import GroupRecord, StudyRecord
 from taichinet.models.catalogue import CATALOGUE
-from taichinet.reports.document.format import SHORT, digits_of, duration, number, percent, scored
+from taichinet.reports.document.format import SHORT, digits_of, duration, number, percent, recipes_by_text, scored
 from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, table_of
 from taichinet.reports.paper_tables.differences import all_differences
 
@@ -139,11 +139,7 @@ def _machines(members: Sequence[StudyRecord]) -> list[Block]:
 
 
 def _by_text(lines: Iterable[tuple[str, ...]]) -> Points:
-    """One point for each text, with the recipes that it applies to; each line is (text, recipe, optional suffix)."""
-    recipes: dict[str, dict[str, None]] = {}
-    for text, recipe, *suffix in lines:
-        recipes.setdefault(text, {})[f"`{recipe}`{''.join(suffix)}"] = None
-    return Points(tuple(f"{', '.join(names)}: {text}" for text, names in recipes.items()))
+    return Points(tuple(f"{names}: {text}" for text, names in recipes_by_text(lines).items()))
 
 
 def _study(member: StudyRecord) -> dict[str, str]:

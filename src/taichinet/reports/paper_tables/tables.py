@@ -29,27 +29,27 @@ SEED = 0  # of every bootstrap
 
 
 @dataclass(frozen=True)
-class RowTest:
-    """The test of a row against TaiChiNet in one column; `p_holm` is adjusted for all tests of the block."""
-
-    column: Column
-    test: PairedTest
-    p_holm: float
-
-
-@dataclass(frozen=True)
 class BlockRow:
     """A row of the paper and the method that fills it, if any; `scores` has one entry per column."""
 
     row: PaperRow
     method: Method | None
     scores: tuple[ScoreRecord, ...]
-    tests: tuple[RowTest, ...] = ()
 
     def difference(self, column: int) -> float | None:
         """Our mean minus the paper's."""
         mean = self.scores[column].mean
         return None if mean is None else mean - self.row.figures[column].mean
+
+
+@dataclass(frozen=True)
+class RowTest:
+    """The test of a row against TaiChiNet in one column; `p_holm` is adjusted for all tests of the block."""
+
+    row: BlockRow
+    column: Column
+    test: PairedTest
+    p_holm: float
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Block:
     scale: str | None
     protocol: str | None
     rows: tuple[BlockRow, ...]
+    tests: tuple[RowTest, ...] = ()
 
     @property
     def filled(self) -> tuple[tuple[BlockRow, Method], ...]:
@@ -148,20 +149,14 @@ def _with_tests(block: Block, groups: KnownGroups, resamples: int) -> Block:
     if reference is None:
         return block
     columns = [column for column in block.part.columns if column.score == TESTED]
-    tests: dict[tuple[int, Column], PairedTest] = {}
-    for place, row in enumerate(block.rows):
-        if row.method is None or row.method is reference:
-            continue
-        for column in columns:
-            test = _compare(row.method, reference, _selection(block.part, column), groups, resamples)
+    tests: list[tuple[BlockRow, Column, PairedTest]] = []
+    for row, method in block.filled:
+        for column in columns if method is not reference else ():
+            test = _compare(method, reference, _selection(block.part, column), groups, resamples)
             if test is not None:
-                tests[place, column] = test
-    adjusted = dict(zip(tests, holm([test.p for test in tests.values()]), strict=True))
-    rows = [
-        replace(row, tests=tuple(RowTest(c, test, adjusted[p, c]) for (p, c), test in tests.items() if p == place))
-        for place, row in enumerate(block.rows)
-    ]
-    return replace(block, rows=tuple(rows))
+                tests.append((row, column, test))
+    adjusted = holm([test.p for _, _, test in tests])
+    return replace(block, tests=tuple(RowTest(*test, p) for test, p in zip(tests, adjusted, strict=True)))
 
 
 def _compare(
