@@ -18,9 +18,8 @@ from torch import nn
 from taichinet.datasets.manifest import Manifest
 from taichinet.reports.figures import sheet as layout
 from taichinet.reports.figures.catalogue import FIGURES, draw_figures
-from taichinet.reports.figures.runs import find_runs
 from taichinet.reports.figures.sheet import DPI, Panel, Row, Sheet, draw, write_figure
-from taichinet.reports.figures.source import Request, Source, normalised, open_source
+from taichinet.reports.figures.source import Request, Source, find_runs, normalised, open_source
 from taichinet.reports.overlay import wrap
 
 PANELS = {4: (2, 7), 7: (3, 3), 8: (3, 9), 9: (3, 7), 11: (3, 9), 12: (2, 4)}  # rows, columns

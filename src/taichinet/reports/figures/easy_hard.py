@@ -9,12 +9,12 @@ from PIL import Image
 
 from taichinet.datasets.image_io import resize_mask
 from taichinet.errors import FoldError
-from taichinet.reports.figures.runs import TrainedRun
 from taichinet.reports.figures.sheet import Panel, Row, Sheet
 from taichinet.reports.figures.source import (
     NAMED_BY_USER,
     Request,
     Source,
+    TrainedRun,
     at_quantiles,
     provenance,
     refuse_unknown_images,

@@ -8,13 +8,13 @@ import numpy as np
 
 from taichinet.errors import FoldError
 from taichinet.evaluation.failures import KINDS, RULES, Failure, find_failures
-from taichinet.reports.figures.runs import TrainedRun
 from taichinet.reports.figures.sheet import Row, Sheet
 from taichinet.reports.figures.source import (
     NAMED_BY_USER,
     Case,
     Request,
     Source,
+    TrainedRun,
     provenance,
     record_of,
     refuse_training_images,

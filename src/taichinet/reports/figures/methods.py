@@ -8,9 +8,15 @@ from dataclasses import replace
 from taichinet.errors import SettingError, unknown_name
 from taichinet.experiments.recipes.catalogue import VARIATIONS
 from taichinet.experiments.records import network_title
-from taichinet.reports.figures.runs import TrainedRun
 from taichinet.reports.figures.sheet import Row, Sheet
-from taichinet.reports.figures.source import Request, Source, choose_cases, provenance, refuse_unknown_images
+from taichinet.reports.figures.source import (
+    Request,
+    Source,
+    TrainedRun,
+    choose_cases,
+    provenance,
+    refuse_unknown_images,
+)
 
 MODELS = (*(f"model-{number}" for number in range(1, 8)), "taichinet")  # of Table I
 MODEL_TITLES = (*(f"Model {number}" for number in range(1, 8)), "TaiChiNet")

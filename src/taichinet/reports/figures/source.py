@@ -1,10 +1,12 @@
-"""A data set and the runs that were trained on it: selected images, their predictions and feature maps, and panels."""
+"""The data of the figures: completed runs, and a data set with the images, predictions and feature maps to show."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -17,19 +19,62 @@ from taichinet.datasets.catalogue import open_dataset, split_spec
 from taichinet.datasets.image_io import read_grey, read_rgb, resize_mask, united_mask
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.datasets.prepared import prepare
-from taichinet.errors import DataError, FoldError, SettingError, unknown_name
+from taichinet.errors import DataError, FoldError, SettingError, WeightsError, unknown_name
 from taichinet.evaluation.metrics import score_mask
 from taichinet.evaluation.undefined import empty_ground_truth
 from taichinet.experiments.provenance import source_commit
+from taichinet.experiments.recipes.catalogue import SCALES
+from taichinet.experiments.records import RESULT_FILE, FoldRecord, read_fold, read_record
 from taichinet.inference.predictor import Predictor
 from taichinet.models.taichinet.feature_maps import FeatureMaps, feature_maps
-from taichinet.models.weights import load_weights
-from taichinet.reports.figures.runs import TrainedRun, take_together
+from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
 from taichinet.reports.figures.sheet import Panel
+from taichinet.storage.digest import digest_file
 from taichinet.training.device import choose_device_config
 from taichinet.version import __version__
 
+SAME_RECIPE = {"model-1": "unet"}  # Model 1 of Table I is the baseline U-Net under another name
 NAMED_BY_USER = "Named by the user."
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """One completed fold with its weights. `scale` and `row` are the two parts of the name of its recipe."""
+
+    folder: Path
+    scale: str
+    row: str
+    record: FoldRecord
+
+    @property
+    def recipe(self) -> str:
+        """Name of the recipe, SCALE-ROW."""
+        return f"{self.scale}-{self.row}"
+
+    @property
+    def fold(self) -> int:
+        """Index of the test fold."""
+        return self.record.fold
+
+    @property
+    def weights(self) -> Path:
+        """The weights folder; raises WeightsError if files are missing."""
+        folder = self.folder / "weights"
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            if not (folder / name).is_file():
+                raise WeightsError(f"No {name} in {folder}. Train {self.recipe} again, or restore its weights.")
+        return folder
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights file."""
+        return digest_file(self.weights / WEIGHTS_FILE)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Scores of the test images, by key."""
+        scores = read_fold(self.folder).scores
+        return scores.set_index(scores["key"].astype(str), drop=False)
 
 
 @dataclass(frozen=True)
@@ -99,8 +144,32 @@ class Source:
     out: Path  # folder of the runs
 
     def select_runs(self, rows: Sequence[str]) -> dict[str, TrainedRun]:
-        """Return one run per recipe of `rows` (without scale), of the same scale and fold; raises FoldError."""
-        return take_together(self.runs, rows, self.spec, self.out)
+        """Select one run for each of `rows` (recipes without scale), all of the same scale, fold protocol and fold.
+
+        The first complete set is selected, in the order busi, cpu, short, demo; grouped folds first; lower folds first.
+        If no set is complete, the message of the FoldError has the commands that train the missing runs.
+        """
+        sets: dict[tuple[int, bool, str, int], dict[str, TrainedRun]] = {}
+        for run in self.runs:
+            place = (tuple(SCALES).index(run.scale), run.record.protocol != "grouped", run.record.protocol, run.fold)
+            sets.setdefault(place, {})[run.row] = run
+        choices = [
+            (place, {row: named for row in rows if (named := held.get(row) or held.get(SAME_RECIPE.get(row, row)))})
+            for place, held in sorted(sets.items(), key=lambda item: item[0])
+        ]
+        for _, chosen in choices:
+            if len(chosen) == len(rows):
+                return chosen
+        place, fullest = max(choices, key=lambda it: len(it[1]), default=((len(SCALES) - 1, False, "grouped", 0), {}))
+        scale, protocol, fold = tuple(SCALES)[place[0]], place[2], place[3]
+        missing = [row for row in rows if row not in fullest]
+        place_of_runs = f"--data {quote(self.spec)} --protocol {protocol} --fold {fold} --out {quote(str(self.out))}"
+        commands = [f"taichinet train {scale}-{row} {place_of_runs}" for row in missing]
+        names = ", ".join(f"{scale}-{row}" for row in missing)
+        raise FoldError(
+            f"Runs are missing that the figure needs: {names} (fold {fold}, {protocol}). Train them:\n  "
+            + "\n  ".join(commands)
+        )
 
     def case(self, key: str) -> Case:
         """Read the image of `key` and its ground truth."""
@@ -129,6 +198,30 @@ class Source:
         if maps.negative is None:
             raise SettingError(f"{run.recipe} in {run.folder} has one path, but the figures show feature maps of two.")
         return maps
+
+
+def find_runs(root: Path) -> tuple[TrainedRun, ...]:
+    """All completed runs below `root` of recipes with a known scale.
+
+    Raises:
+        DataError: There are none, or files cannot be read; all of these are listed.
+    """
+    runs: list[TrainedRun] = []
+    problems: list[str] = []
+    for path in sorted(root.rglob(RESULT_FILE)):
+        try:
+            record = read_record(path, FoldRecord)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        scale, _, row = record.experiment.name.partition("-")
+        if scale in SCALES and row:
+            runs.append(TrainedRun(path.parent, scale, row, record))
+    if problems:
+        raise DataError(f"{len(problems)} results under '{root}' cannot be read. Train them again:", problems)
+    if not runs:
+        raise DataError(f"No finished run under '{root}'. Give the --out folder of `taichinet train`.")
+    return tuple(runs)
 
 
 def open_source(spec: str, runs: Sequence[TrainedRun], out: Path) -> Source:
