@@ -11,8 +11,8 @@ from fakes.scores import lesion_row, normal_row
 from scipy.stats import wilcoxon
 
 from taichinet.experiments.paper import paper_table
+from taichinet.reports.paper_tables.results import Block, common_and_own, make_blocks
 from taichinet.reports.paper_tables.runs import KnownGroups, read_groups, read_methods
-from taichinet.reports.paper_tables.tables import Block, common_and_own, make_blocks
 
 NO_GROUPS = KnownGroups(())
 

@@ -29,10 +29,9 @@ from taichinet.reports.document.format import (
     title_of,
 )
 from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, Table, table_of
-from taichinet.reports.paper_tables.results import ComparisonResults, LeakageDelta
+from taichinet.reports.paper_tables.results import Block as TableBlock
+from taichinet.reports.paper_tables.results import BlockRow, ComparisonResults, LeakageDelta, common_and_own
 from taichinet.reports.paper_tables.runs import Method, Run, Selection
-from taichinet.reports.paper_tables.tables import Block as TableBlock
-from taichinet.reports.paper_tables.tables import BlockRow, common_and_own
 
 TITLE = "The paper's tables: our results beside the printed ones"
 MakeBlocks = Callable[[ComparisonResults], Sequence[Block]]
