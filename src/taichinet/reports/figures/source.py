@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -98,18 +99,19 @@ class Case:
         """The image with the border of the ground truth."""
         return Panel(self.image, self.truth, record={"case": self.key})
 
-    def feature_map_panel(self, values: Tensor, record: dict[str, Any], note: str = "") -> Panel:
+    def feature_map_panel(self, feature_map: Tensor, record: dict[str, Any], note: str = "") -> Panel:
         """A feature map (h, w), normalised from its minimum to its maximum, with the border of the ground truth.
 
         The record contains minimum and maximum, and the mean of the map inside and outside the lesion.
         """
-        raw = values.double().numpy()
+        raw = feature_map.double().numpy()
         statistics = {"least": float(raw.min()), "greatest": float(raw.max())}
         if raw.shape[0] == raw.shape[1]:
             lesion = resize_mask(self.truth, raw.shape[0]).astype(bool)
             if lesion.any() and not lesion.all():
                 statistics |= {"mean_in_lesion": float(raw[lesion].mean()), "mean_outside": float(raw[~lesion].mean())}
-        return Panel(normalised(raw), self.truth, is_feature_map=True, note=note, record={**record, **statistics})
+        values = np.asarray(Normalize()(raw))  # 0 everywhere if all values are equal
+        return Panel(values, self.truth, is_feature_map=True, note=note, record={**record, **statistics})
 
 
 @dataclass(frozen=True)
@@ -345,11 +347,3 @@ def provenance(sources: Sequence[Source], runs: Sequence[TrainedRun]) -> dict[st
         ],
         "drawn_with": {"taichinet": __version__, "commit": source_commit()},
     }
-
-
-def normalised(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale `values` from their minimum, 0, to their maximum, 1; all 0 if they are equal."""
-    least, greatest = values.min(), values.max()
-    if greatest == least:
-        return np.zeros_like(values)
-    return np.asarray((values - least) / (greatest - least))
