@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fakes.cards import card_html, card_markdown
 from fakes.runs import fold_record, recipe, write_plan
 from fakes.scores import lesion_row, lost_row, normal_row
 from helpers import FLOAT32_CPU, file_manifest, tiny_network
@@ -38,8 +39,7 @@ from taichinet.experiments.validation_card import (
 )
 from taichinet.inference.predictor import Predictor
 from taichinet.models.weights import LoadedWeights, WeightsConfig
-from taichinet.reports.sample_images import case_images
-from taichinet.reports.validation_card.card import card_html, card_markdown
+from taichinet.reports.validation_card import case_images
 
 WEIGHTS = WeightsConfig(
     "taichinet",

@@ -16,6 +16,9 @@ from taichinet.experiments.validation_card import (
     ValidationCard,
     WorstCase,
 )
+from taichinet.reports.document.html import document_html
+from taichinet.reports.document.markdown import document_markdown
+from taichinet.reports.validation_card import HEADER, card_document
 
 WHOLE = Calibration((9000, 0, 50, 950), (90, 0, 20, 855), (180.0, 0.0, 30.0, 902.5), 250.0)
 DOUBT = Calibration((100, 0, 50, 50), (10, 0, 20, 30), (15.0, 0.0, 30.0, 40.0), 36.0)
@@ -69,3 +72,11 @@ def card(**changes: object) -> ValidationCard:
         "commit": "167cf0f6e2c1",
     }
     return ValidationCard(**{**content, **changes})  # type: ignore[arg-type]
+
+
+def card_html(content: ValidationCard) -> str:
+    return document_html(card_document(content), HEADER)
+
+
+def card_markdown(content: ValidationCard) -> str:
+    return document_markdown(card_document(content), HEADER)

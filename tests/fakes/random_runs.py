@@ -20,6 +20,7 @@ from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.experiments.scoring import score_images
 from taichinet.models.catalogue import create_model
 from taichinet.models.weights import WeightsConfig, save_weights
+from taichinet.reports.figures.source import Source, find_runs
 
 SIZE = 32
 MINED = "0123456789abcdef"
@@ -102,3 +103,8 @@ def set_scores(folder: Path, key: str, **values: float) -> None:
     for name, value in values.items():
         scores.loc[scores["key"] == key, name] = value
     scores.to_csv(folder / "scores.csv", index=False)
+
+
+def source_of(runs: Path) -> Source:
+    """A source of `runs` without images."""
+    return Source("DATA", "busi", "", {}, find_runs(runs), runs)

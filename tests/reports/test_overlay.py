@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from taichinet.errors import DataError, SettingError
+from taichinet.errors import DataError
 from taichinet.reports.overlay import PREDICTION, SECOND, TRUTH, colour_map, heat, overlay, strip
 
 GREY = np.full((40, 60), 90, np.uint8)
@@ -101,14 +101,6 @@ def test_heat_runs_from_dark_to_light() -> None:
     assert lightness[-1] - lightness[0] > 150
 
 
-def test_heat_on_an_image_leaves_it_bare_where_the_value_is_0() -> None:
-    values = np.zeros(GREY.shape)
-    values[:, 30:] = 1
-    pixels = np.asarray(heat(values, GREY, scale=1))
-    assert (pixels[:, :30] == 90).all()
-    assert (pixels[:, 30:, 0] > 150).all()
-
-
 @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
 def test_heat_refuses_values_that_are_no_share(value: float) -> None:
     with pytest.raises(DataError, match=r"\[0, 1\]"):
@@ -132,8 +124,3 @@ def test_a_long_caption_breaks_into_lines_and_stays_over_its_picture() -> None:
     sheet = strip([(caption, Image.new("RGB", (160, 160)))], height=160)
     assert sheet.width == 160 + 2 * 12
     assert (np.asarray(sheet)[:, -8:] == 255).all()
-
-
-def test_an_empty_strip_is_refused() -> None:
-    with pytest.raises(SettingError, match="at least one"):
-        strip([])

@@ -34,7 +34,7 @@ def demo(
     from taichinet.experiments.provenance import describe_machine
     from taichinet.experiments.recipes.catalogue import get_recipe
     from taichinet.experiments.study_data import open_study_data
-    from taichinet.reports.demo.page import write_demo
+    from taichinet.reports.demo import write_demo
 
     start = time.perf_counter()
     console = Console(stderr=True, quiet=as_json)

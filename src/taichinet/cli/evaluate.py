@@ -42,7 +42,7 @@ def evaluate(
     from taichinet.cli.printing import print_skipped, print_study
     from taichinet.experiments.evaluate import evaluate_weights, write_evaluation
     from taichinet.experiments.records import SCORES_FILE, SUMMARY_FILE
-    from taichinet.reports.validation_card.card import MARKER, refuse_other_endings
+    from taichinet.reports.validation_card import MARKER, refuse_other_endings
     from taichinet.storage.output_folder import refuse_foreign_files, refuse_foreign_page
 
     if card is not None:
@@ -70,8 +70,7 @@ def _write_card(path: Path, evaluation: Evaluation) -> None:
     from taichinet.datasets.catalogue import find_dataset
     from taichinet.experiments.validation_card import Extras, read_internal, validation_card, worst_keys
     from taichinet.inference.predictor import Predictor
-    from taichinet.reports.sample_images import case_images
-    from taichinet.reports.validation_card.card import write_card
+    from taichinet.reports.validation_card import case_images, write_card
 
     if len(evaluation.networks) > 1:
         raise SettingError(

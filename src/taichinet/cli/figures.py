@@ -44,11 +44,9 @@ def figures(
 
     The figures contain images of the data set: publish them only if its licence permits this.
     """
-    from taichinet.reports.figures.cases import Request
     from taichinet.reports.figures.catalogue import FIGURES, draw_figures, refuse_unknown_figures
-    from taichinet.reports.figures.runs import find_runs
     from taichinet.reports.figures.sheet import figure_files
-    from taichinet.reports.figures.source import open_source
+    from taichinet.reports.figures.source import Request, find_runs, open_source
     from taichinet.storage.output_folder import refuse_foreign_files
 
     numbers = list(dict.fromkeys(figure or FIGURES))

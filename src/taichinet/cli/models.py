@@ -21,6 +21,7 @@ def models(
 ) -> None:
     """List the networks that can be trained: parameters, GFLOPs, ImageNet weights, paper, confidence."""
     import json
+    from dataclasses import asdict
 
     from taichinet.cli.printing import print_networks
     from taichinet.reports.networks import network_rows, networks_page
@@ -33,6 +34,6 @@ def models(
     if out is not None:
         write_text(out, networks_page(rows, size, channels))
     if as_json:
-        print(json.dumps([row.to_json_dict() for row in rows]))
+        print(json.dumps([asdict(row) for row in rows]))
     elif out is None:
         print_networks(rows, size, channels)

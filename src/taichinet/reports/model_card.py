@@ -10,7 +10,7 @@ from taichinet.experiments.records import RESULT_FILE, FoldRecord, network_title
 from taichinet.reports.document.format import LONG, scored
 from taichinet.reports.document.markdown import document_markdown, generated_by
 from taichinet.reports.document.model import Document, Note, Points, Section, table_of
-from taichinet.reports.paper_tables.differences import choices_not_printed, differences_from_paper
+from taichinet.reports.paper_tables.differences import all_differences
 
 FRONT_MATTER = """---
 library_name: taichinet
@@ -38,7 +38,6 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
     result = read_record(run / RESULT_FILE, FoldRecord, WeightsError, remedy)
     experiment, selection = result.experiment, result.selection
     size = experiment.data.size
-    differences = [*differences_from_paper(experiment), *choices_not_printed(experiment)]
     lead = (
         f"Lesion segmentation in breast ultrasound: {result.parameters:,} parameters, input {size} x {size} px, "
         f"{number_format}, {megabytes:.1f} MB."
@@ -48,7 +47,7 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
         f"fold {result.fold} of {result.folds}, protocol {result.protocol} (seed {result.fold_seed}).",
         f"Weights of epoch {selection.epoch} of {experiment.training.epochs}, rule {selection.rule} on the "
         f"{selection.on}.",
-        f"Differences from the paper: {'; '.join(differences) or 'none'}.",
+        f"Differences from the paper: {'; '.join(all_differences(experiment)) or 'none'}.",
         f"Commit {result.commit or 'unknown'}, {result.placement}.",
     )
     lesion = next(group for group in result.summary.groups if group.group == "lesion")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from taichinet.errors import SettingError
 from taichinet.experiments.experiment import vary
@@ -35,10 +34,6 @@ class NetworkRow:
     paper: str
     confidence: str
     note: str
-
-    def to_json_dict(self) -> dict[str, Any]:
-        """The row for JSON."""
-        return asdict(self)
 
 
 def network_rows(size: int, channels: int) -> list[NetworkRow]:

@@ -17,7 +17,7 @@ from matplotlib.transforms import Affine2D
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from taichinet.errors import DataError, SettingError
+from taichinet.errors import DataError
 
 Colour = tuple[int, int, int]
 GreyImage = NDArray[np.uint8]
@@ -63,9 +63,11 @@ def overlay(
 
     Raises:
         DataError: The image is not grey, or a mask is not boolean or has another shape.
-        SettingError: `scale` is less than 1.
     """
-    _check_image(image)
+    if image.dtype != np.uint8 or image.ndim != 2 or image.size == 0:
+        raise DataError(
+            f"The image has shape {image.shape} and type {image.dtype}; expected grey values, (H, W) of uint8."
+        )
     drawn = _enlarged(Image.fromarray(image), scale, Image.Resampling.BICUBIC).convert("RGB")
     for mask, stroke in ((truth, TRUTH), (prediction, PREDICTION), (second, SECOND)):
         if mask is not None:
@@ -78,12 +80,9 @@ def outline(image: Image.Image, mask: Mask, stroke: Stroke, scale: int = 1) -> N
 
     Args:
         image: RGB image of (scale * H, scale * W); changed in place.
-        mask: (H, W). If it is empty, nothing is drawn.
+        mask: bool (H, W); otherwise a DataError is raised. If it is empty, nothing is drawn.
         stroke: The line.
         scale: Factor by which the mask is enlarged.
-
-    Raises:
-        DataError: The mask is not boolean or has another shape.
     """
     expected = (image.height // scale, image.width // scale)
     if mask.dtype != np.bool_ or mask.shape != expected:
@@ -123,34 +122,17 @@ def contours(mask: Mask, scale: int = 1) -> list[NDArray[np.float64]]:
     return [((np.asarray(line) - 0.5) * scale).clip(1.0, limits) for line in contour_generator(z=padded).lines(0.5)]
 
 
-def heat(values: NDArray[np.floating], image: GreyImage | None = None, scale: int = 3) -> Image.Image:
-    """Draw a heat map in the colours of cividis, from dark blue for 0 to yellow for 1.
-
-    Args:
-        values: (H, W) in [0, 1].
-        image: (H, W), uint8; the heat map is blended over it, with an opacity that increases from 0 with the value.
-        scale: Factor by which the map is enlarged.
-
-    Returns:
-        RGB image of (scale * H, scale * W).
+def heat(values: NDArray[np.floating], scale: int = 3) -> Image.Image:
+    """Draw a heat map (H, W) in the colours of cividis, from dark blue for 0 to yellow for 1, enlarged by `scale`.
 
     Raises:
-        DataError: The map has a wrong shape or values outside [0, 1], or the image has another shape.
-        SettingError: `scale` is less than 1.
+        DataError: The map has a wrong shape or values outside [0, 1].
     """
     if values.ndim != 2 or values.size == 0:
         raise DataError(f"The heat map has shape {values.shape}; expected (H, W) with at least one pixel.")
     if not bool(np.isfinite(values).all()) or values.min() < 0 or values.max() > 1:
         raise DataError("The heat map has values that are not finite or outside [0, 1]; normalise it first.")
-    colours = _enlarged(Image.fromarray(colour_map(values)), scale, Image.Resampling.BILINEAR)
-    if image is None:
-        return colours
-    _check_image(image)
-    if image.shape != values.shape:
-        raise DataError(f"The heat map has shape {values.shape} but the image {image.shape}; resize one of them.")
-    opacity = Image.fromarray(np.rint(255 * 0.85 * np.sqrt(values)).astype(np.uint8))
-    background = _enlarged(Image.fromarray(image), scale, Image.Resampling.BICUBIC).convert("RGB")
-    return Image.composite(colours, background, _enlarged(opacity, scale, Image.Resampling.BILINEAR))
+    return _enlarged(Image.fromarray(colour_map(values)), scale, Image.Resampling.BILINEAR)
 
 
 def colour_map(values: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -161,20 +143,7 @@ def colour_map(values: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 def strip(images: Sequence[tuple[str, Image.Image]], height: int = 320) -> Image.Image:
-    """Place images side by side, each with its caption above.
-
-    Args:
-        images: (caption, image) from left to right. Captions are wrapped to the width of their image.
-        height: Height in pixels to which every image is resized.
-
-    Returns:
-        RGB image.
-
-    Raises:
-        SettingError: `images` is empty.
-    """
-    if not images:
-        raise SettingError("A strip needs at least one image. Give a list of (caption, image).")
+    """Place at least one (caption, image) side by side at a common height in pixels, each with its caption above."""
     gap, text_size = 12, 17
     line_height = round(1.35 * text_size)
     # DejaVu is included in matplotlib: the same font on every machine, with Latin and Greek letters and symbols.
@@ -214,13 +183,4 @@ def wrap(text: str, width: float, measure: Callable[[str], float]) -> list[str]:
 
 
 def _enlarged(image: Image.Image, scale: int, resampling: Image.Resampling) -> Image.Image:
-    if scale < 1:
-        raise SettingError(f"scale is {scale}; give a whole number of at least 1.")
-    return image if scale == 1 else image.resize((image.width * scale, image.height * scale), resampling)
-
-
-def _check_image(image: GreyImage) -> None:
-    if image.dtype != np.uint8 or image.ndim != 2 or image.size == 0:
-        raise DataError(
-            f"The image has shape {image.shape} and type {image.dtype}; expected grey values, (H, W) of uint8."
-        )
+    return image.resize((image.width * scale, image.height * scale), resampling)

@@ -9,9 +9,9 @@ from taichinet.evaluation.aggregate import GroupScores
 from taichinet.evaluation.undefined import EmptyTruthPolicy
 from taichinet.experiments.records import StudyRecord
 from taichinet.models.catalogue import CATALOGUE
-from taichinet.reports.document.format import SHORT, digits_of, duration, number, percent, scored
+from taichinet.reports.document.format import SHORT, digits_of, duration, number, percent, recipes_by_text, scored
 from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, table_of
-from taichinet.reports.paper_tables.differences import choices_not_printed, differences_from_paper
+from taichinet.reports.paper_tables.differences import all_differences
 
 POLICIES: Mapping[EmptyTruthPolicy, str] = {"paper": "0, as the paper", "correct-empty-is-1": "1 if left empty"}
 GROUP_COLUMNS = ("Empty ground truth scores", "Class or region")
@@ -64,11 +64,8 @@ def _recipes(members: Sequence[StudyRecord]) -> list[Block]:
     note = (
         "Differences from the paper's recipe, or from our default if the paper does not specify it (see fidelity.md):"
     )
-    points = _by_text(
-        ("; ".join([*differences_from_paper(e), *choices_not_printed(e)]) or "none", e.name)
-        for e in (member.experiment for member in members)
-    )
-    return [Note(note), points]
+    experiments = [member.experiment for member in members]
+    return [Note(note), _by_text(("; ".join(all_differences(e)) or "none", e.name) for e in experiments)]
 
 
 def _lesion_rows(members: Sequence[StudyRecord]) -> list[dict[str, str]]:
@@ -143,11 +140,7 @@ def _machines(members: Sequence[StudyRecord]) -> list[Block]:
 
 
 def _by_text(lines: Iterable[tuple[str, ...]]) -> Points:
-    """One point for each text, with the recipes that it applies to; each line is (text, recipe, optional suffix)."""
-    recipes: dict[str, dict[str, None]] = {}
-    for text, recipe, *suffix in lines:
-        recipes.setdefault(text, {})[f"`{recipe}`{''.join(suffix)}"] = None
-    return Points(tuple(f"{', '.join(names)}: {text}" for text, names in recipes.items()))
+    return Points(tuple(f"{names}: {text}" for text, names in recipes_by_text(lines).items()))
 
 
 def _study(member: StudyRecord) -> dict[str, str]:

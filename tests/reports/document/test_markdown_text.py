@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.cards import card, group
+from fakes.cards import card, card_markdown, group
 from fakes.runs import recipe, write_run
 from fakes.scores import lesion_row
 
 from taichinet.experiments.validation_card import WorstCase
 from taichinet.reports.document.markdown import document_markdown
+from taichinet.reports.paper_tables.runs import find_summaries
 from taichinet.reports.paper_tables.write import write_report
 from taichinet.reports.results import results_document
-from taichinet.reports.summaries import read_summaries
-from taichinet.reports.validation_card.card import card_markdown
 from taichinet.storage.markdown_text import escape_markdown, inline_markdown
 
 HOSTILE = "x<script>a|b [l](javascript:1)\n# h &lt;b> `c"
@@ -69,7 +68,7 @@ def test_the_reports_show_names_of_data_sets_labels_and_commits_as_text(tmp_path
         (folder / "summary.json").write_text(summary.replace('"dataset": "folder"', '"dataset": "x<script>|"'))
     write_report(tmp_path / "runs", tmp_path / "report", resamples=100)
     written = (tmp_path / "report/report.md").read_text(encoding="utf-8")
-    results = document_markdown(results_document(read_summaries(tmp_path / "runs")), "")
+    results = document_markdown(results_document(list(find_summaries(tmp_path / "runs").values())), "")
     for text in (written, results):
         assert "&lt;script" in text
         assert not LIVE.findall(re.sub("`[^`\n]*`", "", text))  # what stands in code is not read

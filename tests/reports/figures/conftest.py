@@ -10,12 +10,10 @@ from fakes.random_runs import halves, make_fake_mining, make_fake_run, set_score
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.phantoms.folder import write_phantom_busi
-from taichinet.reports.figures.cases import Request
 from taichinet.reports.figures.catalogue import FIGURES
 from taichinet.reports.figures.methods import MODELS, PAPER_METHODS
-from taichinet.reports.figures.runs import find_runs
 from taichinet.reports.figures.sheet import Sheet
-from taichinet.reports.figures.source import Source, open_source
+from taichinet.reports.figures.source import Request, Source, find_runs, open_source
 
 
 @pytest.fixture(scope="session")

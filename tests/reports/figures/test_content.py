@@ -8,17 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fakes.random_runs import halves, make_fake_run
+from fakes.random_runs import halves, make_fake_run, source_of
 
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import SettingError
-from taichinet.reports.figures.cases import Request, at_quantiles, by_dice
 from taichinet.reports.figures.catalogue import FIGURES
 from taichinet.reports.figures.feature_maps import distinct_channels
 from taichinet.reports.figures.methods import MODELS, PAPER_METHODS
-from taichinet.reports.figures.runs import find_runs, take_together
 from taichinet.reports.figures.sheet import Sheet
-from taichinet.reports.figures.source import Source
+from taichinet.reports.figures.source import Request, Source, at_quantiles, by_dice
 
 
 def test_the_printed_dice_is_that_of_the_scores_table_at_native_size(sheets: dict[int, Sheet], source: Source) -> None:
@@ -115,5 +113,5 @@ def test_the_paper_scale_goes_before_a_smaller_one(manifest: Manifest, tmp_path:
     _, held_out = halves(manifest)
     for recipe in ("demo-taichinet", "cpu-taichinet"):
         make_fake_run(tmp_path, manifest, recipe, held_out)
-    (chosen,) = take_together(find_runs(tmp_path), ["taichinet"], "DATA", tmp_path).values()
+    (chosen,) = source_of(tmp_path).select_runs(["taichinet"]).values()
     assert chosen.recipe == "cpu-taichinet"

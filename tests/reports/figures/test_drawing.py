@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+import torch
 from fakes.random_runs import halves, make_fake_run
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -17,11 +18,9 @@ from torch import nn
 
 from taichinet.datasets.manifest import Manifest
 from taichinet.reports.figures import sheet as layout
-from taichinet.reports.figures.cases import Request
 from taichinet.reports.figures.catalogue import FIGURES, draw_figures
-from taichinet.reports.figures.runs import find_runs
 from taichinet.reports.figures.sheet import DPI, Panel, Row, Sheet, draw, write_figure
-from taichinet.reports.figures.source import Source, normalised, open_source
+from taichinet.reports.figures.source import Case, Request, Source, find_runs, open_source
 from taichinet.reports.overlay import wrap
 
 PANELS = {4: (2, 7), 7: (3, 3), 8: (3, 9), 9: (3, 7), 11: (3, 9), 12: (2, 4)}  # rows, columns
@@ -143,4 +142,5 @@ def test_a_panel_keeps_the_shape_of_its_image() -> None:
 
 
 def test_a_constant_map_is_drawn_as_no_response() -> None:
-    assert (normalised(np.full((2, 2), 3.0)) == 0).all()
+    case = Case("a", np.zeros((4, 4), np.uint8), np.eye(4, dtype=bool))
+    assert (case.feature_map_panel(torch.full((2, 2), 3.0), {}).values == 0).all()

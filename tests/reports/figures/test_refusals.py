@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.random_runs import halves, make_fake_mining, make_fake_run, set_scores
+from fakes.random_runs import halves, make_fake_mining, make_fake_run, set_scores, source_of
 
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import DataError, FoldError, SettingError, WeightsError
-from taichinet.reports.figures.cases import Request
 from taichinet.reports.figures.catalogue import FIGURES, draw_figures
-from taichinet.reports.figures.runs import find_runs, take_together
-from taichinet.reports.figures.source import Source, open_source
+from taichinet.reports.figures.source import Request, Source, find_runs, open_source
 
 
 @pytest.mark.parametrize("number", [4, 8, 9, 11, 12])
@@ -84,9 +82,9 @@ def test_runs_of_different_folds_are_never_shown_together(manifest: Manifest, tm
     make_fake_run(tmp_path, manifest, "demo-model-5", held_out, fold=0)
     make_fake_run(tmp_path, manifest, "demo-model-7", held_out, fold=1)
     with pytest.raises(FoldError, match="demo-model-7"):
-        take_together(find_runs(tmp_path), ("model-5", "model-7"), "DATA", tmp_path)
+        source_of(tmp_path).select_runs(("model-5", "model-7"))
     make_fake_run(tmp_path, manifest, "demo-model-5", held_out, fold=1)
-    chosen = take_together(find_runs(tmp_path), ("model-5", "model-7"), "DATA", tmp_path)
+    chosen = source_of(tmp_path).select_runs(("model-5", "model-7"))
     assert [run.fold for run in chosen.values()] == [1, 1]
 
 

@@ -10,7 +10,7 @@ from fakes.runs import recipe, write_foreign, write_plan, write_run
 from fakes.scores import lesion_row
 
 from taichinet.evaluation.uncertainty import bootstrap_difference
-from taichinet.reports.paper_tables.leakage import LeakageDelta, leakage_deltas
+from taichinet.reports.paper_tables.results import LeakageDelta, leakage_deltas
 from taichinet.reports.paper_tables.runs import read_groups, read_methods
 
 

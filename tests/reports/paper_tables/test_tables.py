@@ -11,8 +11,8 @@ from fakes.scores import lesion_row, normal_row
 from scipy.stats import wilcoxon
 
 from taichinet.experiments.paper import paper_table
+from taichinet.reports.paper_tables.results import Block, common_and_own, make_blocks
 from taichinet.reports.paper_tables.runs import KnownGroups, read_groups, read_methods
-from taichinet.reports.paper_tables.tables import Block, common_and_own, make_blocks
 
 NO_GROUPS = KnownGroups(())
 
@@ -120,26 +120,26 @@ def test_each_row_is_tested_against_taichinet_over_the_images_of_both(tmp_path: 
     write_run(tmp_path, recipe("short-unet"), unet)
     write_run(tmp_path, recipe("short-ce-net"), ce_net[:24])  # four fifths of the images
     write_plan(tmp_path, {f"image {i}": i % 5 for i in range(30)}, [["image 0", "image 5"]])
-    found = {row.row.title: row.tests for row in blocks(tmp_path)[0].rows if row.tests}
+    found = {entry.row.row.title: entry for entry in blocks(tmp_path)[0].tests}
     assert list(found) == ["U-Net", "CE-Net"]
     raw = {}
     for title, others in (("U-Net", unet), ("CE-Net", ce_net[:24])):
         reference = {str(row["key"]): float(str(row["dice"])) for row in ours}
         differences = [float(str(row["dice"])) - reference[str(row["key"])] for row in others]
-        (test,) = found[title]
+        test = found[title]
         raw[title] = wilcoxon(differences).pvalue
         assert test.test.p == pytest.approx(raw[title])
         assert test.test.difference.mean == pytest.approx(np.mean(differences))
         assert test.test.images == len(others)
         assert test.test.difference.clusters == len(others) - 1
     smallest, largest = sorted(raw, key=lambda title: raw[title])
-    assert found[smallest][0].p_holm == pytest.approx(min(1, 2 * raw[smallest]))
-    assert found[largest][0].p_holm == pytest.approx(max(2 * raw[smallest], raw[largest]))
+    assert found[smallest].p_holm == pytest.approx(min(1, 2 * raw[smallest]))
+    assert found[largest].p_holm == pytest.approx(max(2 * raw[smallest], raw[largest]))
 
 
 def test_without_taichinet_there_are_no_tests(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-unet"), rows(1))
-    assert not any(row.tests for row in blocks(tmp_path)[0].rows)
+    assert not blocks(tmp_path)[0].tests
 
 
 def test_differences_that_all_rows_share_are_listed_once(tmp_path: Path) -> None:

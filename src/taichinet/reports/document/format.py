@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import isfinite
 
 from taichinet.datasets.catalogue import CATALOGUE
@@ -85,3 +86,11 @@ def duration(seconds: float | None, empty: str = "") -> str:
     if minutes < 60:
         return f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60:02d} min" if seconds < 72 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def recipes_by_text(lines: Iterable[tuple[str, ...]]) -> dict[str, str]:
+    """For each text the recipes that it applies to, as "`a`, `b`"; each line is (text, recipe, optional suffix)."""
+    recipes: dict[str, dict[str, None]] = {}
+    for text, recipe, *suffix in lines:
+        recipes.setdefault(text, {})[f"`{recipe}`{''.join(suffix)}"] = None
+    return {text: ", ".join(names) for text, names in recipes.items()}

@@ -60,8 +60,13 @@ def inline(text: str) -> Markup:
 
 def jpeg_bytes(image: Image.Image, quality: int) -> bytes:
     """Encode `image` as JPEG with full colour resolution, which keeps thin coloured lines sharp."""
+    return image_bytes(image.convert("RGB"), format="JPEG", quality=quality, subsampling=0)
+
+
+def image_bytes(image: Image.Image, format: str = "PNG", **options: int) -> bytes:  # noqa: A002  the name in Pillow
+    """Encode `image` as a small file, with `options` of Pillow."""
     memory = io.BytesIO()
-    image.convert("RGB").save(memory, format="JPEG", quality=quality, subsampling=0, optimize=True)
+    image.save(memory, format=format, optimize=True, **options)
     return memory.getvalue()
 
 

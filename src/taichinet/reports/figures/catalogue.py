@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taichinet.errors import TaiChiNetError, unknown_name
-from taichinet.reports.figures.cases import Request
 from taichinet.reports.figures.easy_hard import easy_hard_figure
 from taichinet.reports.figures.failures import failures_figure
 from taichinet.reports.figures.feature_maps import attention_figure, feature_maps_figure
 from taichinet.reports.figures.methods import ablation_figure, methods_figure
 from taichinet.reports.figures.sheet import DPI, Sheet, write_figure
-from taichinet.reports.figures.source import Source
+from taichinet.reports.figures.source import Request, Source
 
 FIGURES: dict[int, Callable[[tuple[Source, ...], Request], Sheet]] = {
     4: feature_maps_figure,

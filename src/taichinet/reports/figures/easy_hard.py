@@ -9,10 +9,16 @@ from PIL import Image
 
 from taichinet.datasets.image_io import resize_mask
 from taichinet.errors import FoldError
-from taichinet.reports.figures.cases import NAMED_BY_USER, Request, at_quantiles, refuse_unknown_images
-from taichinet.reports.figures.runs import TrainedRun
 from taichinet.reports.figures.sheet import Panel, Row, Sheet
-from taichinet.reports.figures.source import Source, provenance
+from taichinet.reports.figures.source import (
+    NAMED_BY_USER,
+    Request,
+    Source,
+    TrainedRun,
+    at_quantiles,
+    provenance,
+    refuse_unknown_images,
+)
 from taichinet.training.easy_hard import MinedRegions, read_regions
 
 ROWS = 3
@@ -61,7 +67,7 @@ def _choose(source: Source, run: TrainedRun, mined: MinedRegions, request: Reque
     """Return the keys of the images to show and the rule that selected them; raises SettingError or FoldError."""
     keys = mined.regions.keys
     if request.cases:
-        refuse_unknown_images(source, request.cases)
+        refuse_unknown_images([source], request.cases)
         if others := [key for key in request.cases if key not in keys]:
             raise FoldError(
                 f"'{others[0]}' has no easy and hard parts in fold {run.fold}: only training images are mined. Draw "

@@ -8,10 +8,17 @@ import numpy as np
 
 from taichinet.errors import FoldError
 from taichinet.evaluation.failures import KINDS, RULES, Failure, find_failures
-from taichinet.reports.figures.cases import NAMED_BY_USER, Request, refuse_training_images
-from taichinet.reports.figures.runs import TrainedRun
 from taichinet.reports.figures.sheet import Row, Sheet
-from taichinet.reports.figures.source import Case, Source, provenance, record_of
+from taichinet.reports.figures.source import (
+    NAMED_BY_USER,
+    Case,
+    Request,
+    Source,
+    TrainedRun,
+    provenance,
+    record_of,
+    refuse_training_images,
+)
 
 ROWS = 1  # of each kind, as in the paper
 BACKGROUND_BRIGHTNESS = 0.6  # the image is dimmed outside the lesion

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from taichinet.models.taichinet.feature_maps import FeatureMaps
-from taichinet.reports.figures.cases import Request, choose_cases
 from taichinet.reports.figures.sheet import Panel, Row, Sheet
-from taichinet.reports.figures.source import Source, provenance, record_of
+from taichinet.reports.figures.source import Request, Source, choose_cases, provenance, record_of
 
 CHANNELS = 4  # as in the paper: (a) to (d) of the positive path, (e) to (h) of the negative path
 MAX_CORRELATION = 0.9  # channels with a higher correlation show the same structure
@@ -102,14 +101,9 @@ def attention_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
 
 
 def distinct_channels(maps: Tensor, count: int) -> tuple[int, ...]:
-    """Select channels with a high standard deviation that do not correlate with each other.
+    """Return `count` channels of `maps` (C, h, w) with a high standard deviation that do not correlate with each other.
 
-    Args:
-        maps: (C, h, w).
-        count: Number of channels. If too few are distinct, those with the highest standard deviation are added.
-
-    Returns:
-        Indices of the channels.
+    If too few are distinct, those with the highest standard deviation are added.
     """
     flat = maps.flatten(1).double()
     order = torch.argsort(flat.std(1), descending=True, stable=True).tolist()

@@ -7,10 +7,16 @@ from dataclasses import replace
 
 from taichinet.errors import SettingError, unknown_name
 from taichinet.experiments.recipes.catalogue import VARIATIONS
-from taichinet.reports.figures.cases import Request, choose_cases
-from taichinet.reports.figures.runs import TrainedRun
+from taichinet.experiments.records import network_title
 from taichinet.reports.figures.sheet import Row, Sheet
-from taichinet.reports.figures.source import Source, provenance
+from taichinet.reports.figures.source import (
+    Request,
+    Source,
+    TrainedRun,
+    choose_cases,
+    provenance,
+    refuse_unknown_images,
+)
 
 MODELS = (*(f"model-{number}" for number in range(1, 8)), "taichinet")  # of Table I
 MODEL_TITLES = (*(f"Model {number}" for number in range(1, 8)), "TaiChiNet")
@@ -45,7 +51,7 @@ def methods_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
     """Fig. 11: the image and the predictions of the chosen methods; one row per data set, or three rows of one."""
     methods = request.methods or PAPER_METHODS
     _refuse_methods(methods)
-    _refuse_unknown_cases(sources, request.cases)
+    refuse_unknown_images(sources, request.cases)
     several = len(sources) > 1
     rows: list[Row] = []
     runs: list[TrainedRun] = []
@@ -99,13 +105,6 @@ def _refuse_methods(methods: Sequence[str]) -> None:
         )
 
 
-def _refuse_unknown_cases(sources: Sequence[Source], keys: Sequence[str]) -> None:
-    known = tuple(key for source in sources for key in source.samples)
-    for key in keys:
-        if key not in known:
-            raise unknown_name("image", key, known, f"{len(known)} images")
-
-
 def _title(method: str, run: TrainedRun) -> str:
     """Return the title of the network, or the recipe if it is a variation of the network."""
-    return run.network if method == run.record.experiment.model else method
+    return network_title(run.record.experiment.model) if method == run.record.experiment.model else method

@@ -1,14 +1,18 @@
-"""A data set and the runs that were trained on it: images, predictions and feature maps, and panels of these."""
+"""The data of the figures: completed runs, and a data set with the images, predictions and feature maps to show."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
+from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,16 +20,71 @@ from taichinet.datasets.catalogue import open_dataset, split_spec
 from taichinet.datasets.image_io import read_grey, read_rgb, resize_mask, united_mask
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.datasets.prepared import prepare
-from taichinet.errors import DataError, SettingError
+from taichinet.errors import DataError, FoldError, SettingError, WeightsError, unknown_name
 from taichinet.evaluation.metrics import score_mask
+from taichinet.evaluation.undefined import empty_ground_truth
 from taichinet.experiments.provenance import source_commit
+from taichinet.experiments.recipes.catalogue import SCALES
+from taichinet.experiments.records import RESULT_FILE, FoldRecord, read_fold, read_record
 from taichinet.inference.predictor import Predictor
 from taichinet.models.taichinet.feature_maps import FeatureMaps, feature_maps
-from taichinet.models.weights import load_weights
-from taichinet.reports.figures.runs import TrainedRun, take_together
+from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
 from taichinet.reports.figures.sheet import Panel
+from taichinet.storage.digest import digest_file
 from taichinet.training.device import choose_device_config
 from taichinet.version import __version__
+
+SAME_RECIPE = {"model-1": "unet"}  # Model 1 of Table I is the baseline U-Net under another name
+NAMED_BY_USER = "Named by the user."
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedRun:
+    """One completed fold with its weights. `scale` and `row` are the two parts of the name of its recipe."""
+
+    folder: Path
+    scale: str
+    row: str
+    record: FoldRecord
+
+    @property
+    def recipe(self) -> str:
+        """Name of the recipe, SCALE-ROW."""
+        return f"{self.scale}-{self.row}"
+
+    @property
+    def fold(self) -> int:
+        """Index of the test fold."""
+        return self.record.fold
+
+    @property
+    def weights(self) -> Path:
+        """The weights folder; raises WeightsError if files are missing."""
+        folder = self.folder / "weights"
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            if not (folder / name).is_file():
+                raise WeightsError(f"No {name} in {folder}. Train {self.recipe} again, or restore its weights.")
+        return folder
+
+    @cached_property
+    def weights_digest(self) -> str:
+        """SHA-256 of the weights file."""
+        return digest_file(self.weights / WEIGHTS_FILE)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Scores of the test images, by key."""
+        scores = read_fold(self.folder).scores
+        return scores.set_index(scores["key"].astype(str), drop=False)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Options of the user."""
+
+    cases: tuple[str, ...] = ()  # keys of the images to show; if empty, they are selected by a rule
+    count: int | None = None  # number of images if there are no `cases`; None for the default of each figure
+    methods: tuple[str, ...] = ()  # recipes of figure 11 without their scale; if empty, those of the paper
 
 
 @dataclass(frozen=True)
@@ -40,18 +99,19 @@ class Case:
         """The image with the border of the ground truth."""
         return Panel(self.image, self.truth, record={"case": self.key})
 
-    def feature_map_panel(self, values: Tensor, record: dict[str, Any], note: str = "") -> Panel:
+    def feature_map_panel(self, feature_map: Tensor, record: dict[str, Any], note: str = "") -> Panel:
         """A feature map (h, w), normalised from its minimum to its maximum, with the border of the ground truth.
 
         The record contains minimum and maximum, and the mean of the map inside and outside the lesion.
         """
-        raw = values.double().numpy()
+        raw = feature_map.double().numpy()
         statistics = {"least": float(raw.min()), "greatest": float(raw.max())}
         if raw.shape[0] == raw.shape[1]:
             lesion = resize_mask(self.truth, raw.shape[0]).astype(bool)
             if lesion.any() and not lesion.all():
                 statistics |= {"mean_in_lesion": float(raw[lesion].mean()), "mean_outside": float(raw[~lesion].mean())}
-        return Panel(normalised(raw), self.truth, is_feature_map=True, note=note, record={**record, **statistics})
+        values = np.asarray(Normalize()(raw))  # 0 everywhere if all values are equal
+        return Panel(values, self.truth, is_feature_map=True, note=note, record={**record, **statistics})
 
 
 @dataclass(frozen=True)
@@ -86,8 +146,32 @@ class Source:
     out: Path  # folder of the runs
 
     def select_runs(self, rows: Sequence[str]) -> dict[str, TrainedRun]:
-        """Return one run per recipe of `rows` (without scale), of the same scale and fold; raises FoldError."""
-        return take_together(self.runs, rows, self.spec, self.out)
+        """Select one run for each of `rows` (recipes without scale), all of the same scale, fold protocol and fold.
+
+        The first complete set is selected, in the order busi, cpu, short, demo; grouped folds first; lower folds first.
+        If no set is complete, the message of the FoldError has the commands that train the missing runs.
+        """
+        sets: dict[tuple[int, bool, str, int], dict[str, TrainedRun]] = {}
+        for run in self.runs:
+            place = (tuple(SCALES).index(run.scale), run.record.protocol != "grouped", run.record.protocol, run.fold)
+            sets.setdefault(place, {})[run.row] = run
+        choices = [
+            (place, {row: named for row in rows if (named := held.get(row) or held.get(SAME_RECIPE.get(row, row)))})
+            for place, held in sorted(sets.items(), key=lambda item: item[0])
+        ]
+        for _, chosen in choices:
+            if len(chosen) == len(rows):
+                return chosen
+        place, fullest = max(choices, key=lambda it: len(it[1]), default=((len(SCALES) - 1, False, "grouped", 0), {}))
+        scale, protocol, fold = tuple(SCALES)[place[0]], place[2], place[3]
+        missing = [row for row in rows if row not in fullest]
+        place_of_runs = f"--data {quote(self.spec)} --protocol {protocol} --fold {fold} --out {quote(str(self.out))}"
+        commands = [f"taichinet train {scale}-{row} {place_of_runs}" for row in missing]
+        names = ", ".join(f"{scale}-{row}" for row in missing)
+        raise FoldError(
+            f"Runs are missing that the figure needs: {names} (fold {fold}, {protocol}). Train them:\n  "
+            + "\n  ".join(commands)
+        )
 
     def case(self, key: str) -> Case:
         """Read the image of `key` and its ground truth."""
@@ -118,6 +202,30 @@ class Source:
         return maps
 
 
+def find_runs(root: Path) -> tuple[TrainedRun, ...]:
+    """All completed runs below `root` of recipes with a known scale.
+
+    Raises:
+        DataError: There are none, or files cannot be read; all of these are listed.
+    """
+    runs: list[TrainedRun] = []
+    problems: list[str] = []
+    for path in sorted(root.rglob(RESULT_FILE)):
+        try:
+            record = read_record(path, FoldRecord)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        scale, _, row = record.experiment.name.partition("-")
+        if scale in SCALES and row:
+            runs.append(TrainedRun(path.parent, scale, row, record))
+    if problems:
+        raise DataError(f"{len(problems)} results under '{root}' cannot be read. Train them again:", problems)
+    if not runs:
+        raise DataError(f"No finished run under '{root}'. Give the --out folder of `taichinet train`.")
+    return tuple(runs)
+
+
 def open_source(spec: str, runs: Sequence[TrainedRun], out: Path) -> Source:
     """Open a data set and select the runs that were trained on exactly its images.
 
@@ -135,7 +243,11 @@ def open_source(spec: str, runs: Sequence[TrainedRun], out: Path) -> Source:
     own: list[TrainedRun] = []
     dataset_digest = ""
     for with_normal in (False, True):
-        candidates = [run for run in runs if run.record.dataset == name and run.include_normal == with_normal]
+        candidates = [
+            run
+            for run in runs
+            if run.record.dataset == name and run.record.experiment.data.include_normal == with_normal
+        ]
         if not candidates:
             continue
         manifest = open_dataset(spec, include_normal=with_normal)
@@ -157,6 +269,55 @@ def open_source(spec: str, runs: Sequence[TrainedRun], out: Path) -> Source:
             f"{', '.join(others)}. Give the data set that they were trained on, or train on this one."
         )
     return Source(spec, name, dataset_digest, samples, tuple(own), out)
+
+
+def choose_cases(source: Source, reference: TrainedRun, request: Request, count: int) -> tuple[tuple[str, ...], str]:
+    """Return the keys of held-out images of `reference`, and the rule that selected them.
+
+    `count` images are selected by their Dice unless the request names images or another number. Raises SettingError if
+    the data set has no such image, and FoldError if a named image was used in the training of `reference`.
+    """
+    if request.cases:
+        refuse_training_images(source, reference, request.cases)
+        return request.cases, NAMED_BY_USER
+    keys, quantiles = at_quantiles(by_dice(reference.scores), request.count or count)
+    return keys, (
+        f"Held-out lesion images, sorted by their Dice with {reference.recipe} at input resolution, then by key; of "
+        f"these the images at the quantiles {quantiles}."
+    )
+
+
+def by_dice(scores: pd.DataFrame) -> list[str]:
+    """Return the keys of the lesion images of a table of scores from the lowest to the highest Dice, then by key."""
+    lesions = scores[~empty_ground_truth(scores)]
+    return [key for _, key in sorted(zip(lesions["dice"].fillna(0), lesions["key"].astype(str), strict=True))]
+
+
+def at_quantiles(ordered: Sequence[str], count: int) -> tuple[tuple[str, ...], str]:
+    """Return the items at `count` evenly spaced quantiles, without 0 and 1, each once; and the quantiles as text."""
+    quantiles = [step / (count + 1) for step in range(1, count + 1)]
+    keys = [ordered[round(quantile * (len(ordered) - 1))] for quantile in quantiles if ordered]
+    return tuple(dict.fromkeys(keys)), ", ".join(f"{quantile:.3g}" for quantile in quantiles)
+
+
+def refuse_unknown_images(sources: Sequence[Source], keys: Sequence[str]) -> None:
+    """Raise SettingError for a key that is not an image of `sources`."""
+    known = tuple(key for source in sources for key in source.samples)
+    for key in keys:
+        if key not in known:
+            names = " or ".join(source.name for source in sources)
+            raise unknown_name(f"image of {names}", key, known, f"{len(known)} images")
+
+
+def refuse_training_images(source: Source, run: TrainedRun, keys: Sequence[str]) -> None:
+    """Raise for keys that are not images of `source`, or were used in the training or model selection of `run`."""
+    refuse_unknown_images([source], keys)
+    for key in keys:
+        if key not in run.scores.index:
+            raise FoldError(
+                f"'{key}' was used in the training of {run.recipe}, fold {run.fold}, but this figure shows held-out "
+                f"images. Give another --case, e.g. '{run.scores.index[0]}'."
+            )
 
 
 def record_of(run: TrainedRun, key: str, dice_native: float | None = None) -> dict[str, Any]:
@@ -186,11 +347,3 @@ def provenance(sources: Sequence[Source], runs: Sequence[TrainedRun]) -> dict[st
         ],
         "drawn_with": {"taichinet": __version__, "commit": source_commit()},
     }
-
-
-def normalised(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Scale `values` from their minimum, 0, to their maximum, 1; all 0 if they are equal."""
-    least, greatest = values.min(), values.max()
-    if greatest == least:
-        return np.zeros_like(values)
-    return np.asarray((values - least) / (greatest - least))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -18,6 +17,7 @@ from taichinet.experiments.recipes.catalogue import SCALES
 from taichinet.inference.predictor import Predictor
 from taichinet.models.weights import CONFIG_FILE, load_weights
 from taichinet.reports.document.format import PROTOCOLS, title_of
+from taichinet.reports.document.html import image_bytes
 from taichinet.reports.overlay import Mask, overlay
 from taichinet.reports.paper_tables.runs import Method, Run, Selection
 from taichinet.training.device import choose_device_config
@@ -61,12 +61,8 @@ class CaseStudy:
 def case_studies(methods: Sequence[Method], pair: Pair | None = None) -> list[CaseStudy]:
     """Return a study for all data and folds under which at least two methods were tested.
 
-    Args:
-        methods: All methods.
-        pair: The recipes to show at first in studies with both. Default: TaiChiNet and U-Net.
-
-    Raises:
-        SettingError: No study has both recipes of `pair`.
+    A study first shows the two recipes of `pair`, by default TaiChiNet and U-Net, if it has both. Raises SettingError
+    if no study has both recipes of `pair`.
     """
     groups: dict[tuple[object, ...], dict[str, Method]] = {}
     for method in methods:
@@ -84,8 +80,7 @@ def case_studies(methods: Sequence[Method], pair: Pair | None = None) -> list[Ca
 def with_overlays(studies: Sequence[CaseStudy], data: Sequence[str], count: int = WORST) -> list[CaseStudy]:
     """Add overlays of the `count` worst cases to studies whose data set is in `data` and whose runs have weights.
 
-    Raises:
-        DataError: The images of a data set are not those that were scored.
+    Raises DataError if the images of a data set are not those that were scored.
     """
     read = cache(lambda source, normal: open_dataset(source, include_normal=normal))
     return [
@@ -151,9 +146,7 @@ def _overlay_png(sample: Sample, first: Mask, second: Mask) -> bytes:
     grey = read_grey(sample.image)
     image = overlay(grey, united_mask(sample), first, second, scale=max(1, round(WIDTH / grey.shape[1])))
     image.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
-    memory = io.BytesIO()
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(memory, format="PNG", optimize=True)
-    return memory.getvalue()
+    return image_bytes(image.quantize(COLOURS, dither=Image.Dither.NONE))
 
 
 def _has_weights(run: Run) -> bool:

@@ -75,6 +75,11 @@ def choices_not_printed(experiment: Experiment) -> list[str]:
     return choices
 
 
+def all_differences(experiment: Experiment, full: Experiment | None = None) -> list[str]:
+    """The differences from the paper, and our choices for what it does not specify."""
+    return [*differences_from_paper(experiment, full), *choices_not_printed(experiment)]
+
+
 def _value(value: object) -> str:
     if value is None:
         return "none"

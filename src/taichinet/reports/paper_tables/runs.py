@@ -28,11 +28,13 @@ from taichinet.experiments.records import (
     EvaluationRecord,
     ScoresRecord,
     StudyRecord,
+    is_evaluation,
+    parse_record,
     read_record,
     read_scores,
 )
 from taichinet.groups import cluster_numbers
-from taichinet.reports.summaries import find_summaries
+from taichinet.storage.documents import read_json
 
 FOREIGN = "on-"
 
@@ -77,6 +79,11 @@ class Run:
         normal = file.experiment.data.include_normal
         data = (file.dataset, file.dataset_digest, self.tested_on, normal)
         return (*data, file.protocol, file.folds, file.fold_seed)
+
+    @property
+    def settings(self) -> tuple[tuple[str, str], ...]:
+        """The settings that runs of one recipe share."""
+        return tuple(sorted((key, str(value)) for key, value in recipe_settings(self.file.experiment).items()))
 
     @cached_property
     def rows(self) -> pd.DataFrame:
@@ -187,6 +194,47 @@ class Method:
         return series
 
 
+def find_summaries(folder: Path) -> dict[Path, StudyRecord]:
+    """Read every summary.json of a training below a folder; those of evaluations are skipped.
+
+    Args:
+        folder: A folder of runs.
+
+    Returns:
+        The records by path, sorted by data set, normal images, protocol and recipe.
+
+    Raises:
+        DataError: There is no folder or no summary, or files cannot be read; all of these are listed.
+    """
+    if not folder.is_dir():
+        raise DataError(f"There is no folder {folder}. Give the --out folder of `taichinet train`.")
+    paths = sorted(folder.rglob(SUMMARY_FILE))
+    studies: dict[Path, StudyRecord] = {}
+    problems: list[str] = []
+    for path in paths:
+        try:
+            content = read_json(path)
+            if not is_evaluation(content):
+                studies[path] = parse_record(content, StudyRecord, path)
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError(
+            f"{len(problems)} of {len(paths)} summaries under '{folder}' cannot be read. Train their recipes "
+            "again with --resume, which rewrites the summary, or move them away.",
+            problems,
+        )
+    if not studies:
+        raise DataError(
+            f"No {SUMMARY_FILE} of a training under '{folder}'. Give the --out folder of `taichinet train`."
+        )
+
+    def order(study: StudyRecord) -> tuple[str, bool, str, str]:
+        return (study.dataset, study.experiment.data.include_normal, study.protocol, study.experiment.name)
+
+    return dict(sorted(studies.items(), key=lambda item: order(item[1])))
+
+
 def read_methods(folder: Path) -> list[Method]:
     """Read all methods below `folder`, on their own data set and on others.
 
@@ -218,10 +266,8 @@ def pool(runs: Sequence[Run]) -> list[Method]:
     """
     methods: dict[tuple[object, ...], dict[int, Run]] = {}
     for run in runs:
-        experiment = run.file.experiment
-        settings = tuple(sorted((key, str(value)) for key, value in recipe_settings(experiment).items()))
-        seeds = methods.setdefault((run.base, run.study, settings), {})
-        twin = seeds.setdefault(experiment.training.seed, run)
+        seeds = methods.setdefault((run.base, run.study, run.settings), {})
+        twin = seeds.setdefault(run.file.experiment.training.seed, run)
         if twin is not run:
             raise DataError(
                 f"{twin.folder} and {run.folder} contain the same recipe with the same seed. Give a folder that "

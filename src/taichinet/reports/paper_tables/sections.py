@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from taichinet.datasets.catalogue import find_dataset
@@ -24,30 +23,21 @@ from taichinet.reports.document.format import (
     number,
     percent,
     probability,
+    recipes_by_text,
     scored,
     signed,
     title_of,
 )
 from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, Table, table_of
-from taichinet.reports.paper_tables.leakage import LeakageDelta
-from taichinet.reports.paper_tables.results import ComparisonResults
+from taichinet.reports.paper_tables.results import Block as TableBlock
+from taichinet.reports.paper_tables.results import BlockRow, ComparisonResults, LeakageDelta, common_and_own
 from taichinet.reports.paper_tables.runs import Method, Run, Selection
-from taichinet.reports.paper_tables.tables import Block as TableBlock
-from taichinet.reports.paper_tables.tables import BlockRow, common_and_own
 
 TITLE = "The paper's tables: our results beside the printed ones"
 MakeBlocks = Callable[[ComparisonResults], Sequence[Block]]
 
 
-@dataclass(frozen=True)
-class ReportSection:
-    """A registered section, see `register_report_section`."""
-
-    heading: str
-    make_blocks: MakeBlocks
-
-
-SECTIONS: dict[str, ReportSection] = {}
+SECTIONS: dict[str, tuple[str, MakeBlocks]] = {}  # heading and content by name
 
 
 def register_report_section(name: str, heading: str, make_blocks: MakeBlocks) -> None:
@@ -71,14 +61,13 @@ def register_report_section(name: str, heading: str, make_blocks: MakeBlocks) ->
     """
     if name in SECTIONS:
         raise SettingError(f"There already is a report section '{name}'. Choose another name.")
-    SECTIONS[name] = ReportSection(heading, make_blocks)
+    SECTIONS[name] = (heading, make_blocks)
 
 
 def make_document(results: ComparisonResults) -> Document:
     """Return the report with all registered sections."""
-    made = ((name, section.heading, tuple(section.make_blocks(results))) for name, section in SECTIONS.items())
-    sections = tuple(Section(name, heading, blocks) for name, heading, blocks in made if blocks)
-    return Document(TITLE, _lead(results), sections, contents=True)
+    sections = [Section(name, heading, tuple(make(results))) for name, (heading, make) in SECTIONS.items()]
+    return Document(TITLE, _lead(results), tuple(section for section in sections if section.blocks), contents=True)
 
 
 def _lead(results: ComparisonResults) -> tuple[str, ...]:
@@ -135,7 +124,7 @@ def _table_part(block: TableBlock, results: ComparisonResults) -> list[Block]:
         return [Heading(f"{data}{normal}: not run"), _scores_table(block, "Results of the paper only.")]
     heading = f"{data}{normal}, `{block.scale}` recipes, {PROTOCOLS[block.protocol]}"
     tables = [_scores_table(block, f"{heading}: ours, the paper's, the difference.")]
-    if any(row.tests for row in block.rows):
+    if block.tests:
         tables.append(_tests_table(block, f"{heading}: compared with TaiChiNet."))
     return [Heading(heading), Points(_points(block)), *tables, *_notes(block, results)]
 
@@ -143,23 +132,23 @@ def _table_part(block: TableBlock, results: ComparisonResults) -> list[Block]:
 def _points(block: TableBlock) -> tuple[str, ...]:
     """Differences from the paper, and completed folds and seeds: first what all rows share."""
     shared, own = common_and_own(block)
-    recipes: dict[tuple[str, ...], list[str]] = {}
-    for name, texts in own.items():
-        recipes.setdefault(texts, []).append(f"`{name}`")
-    extents: dict[str, dict[str, None]] = {}
-    for _, method in block.filled:
-        done, planned = len(method.folds_done), method.file.folds
-        folds = "all folds" if done == planned else f"{done} of {planned} folds"
-        seeds = "1 seed" if len(method.runs) == 1 else f"{len(method.runs)} seeds"
-        extents.setdefault(f"{folds}, {seeds}", {})[f"`{method.name}`"] = None
-    completed = [f"Completed: {text}: {', '.join(names)}." for text, names in extents.items()]
+    additions = recipes_by_text(("; ".join(texts), name) for name, texts in own.items())
+    extents = recipes_by_text((_extent(method), method.name) for _, method in block.filled)
+    completed = [f"Completed: {text}: {names}." for text, names in extents.items()]
     if len(extents) == 1:
         completed = [f"Completed, all rows with results: {next(iter(extents))}."]
     return (
         f"Differences from the paper, all rows: {'; '.join(shared) or 'none'}.",
-        *(f"{', '.join(names)}, in addition: {'; '.join(texts)}." for texts, names in recipes.items()),
+        *(f"{names}, in addition: {text}." for text, names in additions.items()),
         *completed,
     )
+
+
+def _extent(method: Method) -> str:
+    """`all folds, 1 seed`."""
+    done, planned = len(method.folds_done), method.file.folds
+    folds = "all folds" if done == planned else f"{done} of {planned} folds"
+    return f"{folds}, 1 seed" if len(method.runs) == 1 else f"{folds}, {len(method.runs)} seeds"
 
 
 def _scores_table(block: TableBlock, caption: str) -> Table:
@@ -183,10 +172,10 @@ def _ours(block: TableBlock, row: BlockRow) -> str:
 
 
 def _tests_table(block: TableBlock, caption: str) -> Table:
-    several = len({entry.column for row in block.rows for entry in row.tests}) > 1
+    several = len({entry.column for entry in block.tests}) > 1
     rows = [
         {
-            "Method": row.row.title + (f", {heading_of(entry.column)}" if several else ""),
+            "Method": entry.row.row.title + (f", {heading_of(entry.column)}" if several else ""),
             "Images": str(entry.test.images),
             "Groups": str(entry.test.difference.clusters),
             "Dice minus TaiChiNet's": interval(entry.test.difference),
@@ -195,18 +184,16 @@ def _tests_table(block: TableBlock, caption: str) -> Table:
             "p (Holm)": probability(entry.p_holm),
             "Effect": signed(entry.test.effect, 2),
         }
-        for row in block.rows
-        for entry in row.tests
+        for entry in block.tests
     ]
     return table_of(rows, caption=caption)
 
 
 def _notes(block: TableBlock, results: ComparisonResults) -> list[Note]:
     notes = []
-    tested = any(row.tests for row in block.rows)
-    if not tested and all(row.row.variation != "taichinet" for row, _ in block.filled):
+    if not block.tests and all(row.row.variation != "taichinet" for row, _ in block.filled):
         notes.append("No comparison: TaiChiNet was not run here.")
-    if tested and not results.groups.known(block.part.tested_on):
+    if block.tests and not results.groups.known(block.part.tested_on):
         notes.append("No fold plan lists near-duplicates or patients of these images: each image is resampled alone.")
     entries = (CATALOGUE[model] for model in dict.fromkeys(method.experiment.model for _, method in block.filled))
     return [Note(text) for text in (*notes, *(f"{entry.title}: {entry.note}" for entry in entries if entry.note))]

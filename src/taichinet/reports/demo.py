@@ -17,23 +17,10 @@ from taichinet.experiments.cross_validate import Study
 from taichinet.experiments.records import network_title
 from taichinet.inference.predictor import Predictor
 from taichinet.models.weights import load_weights
-from taichinet.reports.demo.curves import LearningCurve, curves_figure
+from taichinet.reports.charts import LearningCurve, curves_figure
+from taichinet.reports.document import model as doc
 from taichinet.reports.document.format import EMPTY, LONG, digits_of, duration, number
 from taichinet.reports.document.html import document_html, jpeg_bytes
-from taichinet.reports.document.model import (
-    Block,
-    Cell,
-    Document,
-    Facts,
-    Heading,
-    Images,
-    Legend,
-    LegendItem,
-    Note,
-    Section,
-    Table,
-    table_of,
-)
 from taichinet.reports.overlay import PREDICTION, TRUTH, colour_map, heat, overlay, strip
 from taichinet.storage.atomic import replacing, write_json, write_text
 from taichinet.training.device import choose_device_config
@@ -41,11 +28,11 @@ from taichinet.training.device import choose_device_config
 SCORES = ("dice", "jaccard", "precision", "sensitivity", "hd95")
 LESIONS_SHOWN, NORMALS_SHOWN = 12, 3
 JPEG_QUALITY = 90
-LEGEND = Legend(
+LEGEND = doc.Legend(
     (
-        LegendItem("ground truth", (TRUTH.colour,)),
-        LegendItem("prediction", (PREDICTION.colour,), "dashed"),
-        LegendItem(
+        doc.LegendItem("ground truth", (TRUTH.colour,)),
+        doc.LegendItem("prediction", (PREDICTION.colour,), "dashed"),
+        doc.LegendItem(
             "disagreement of the two paths, |O_p − (1 − O_n)|",
             tuple((int(r), int(g), int(b)) for r, g, b in colour_map(np.linspace(0, 1, 9))),
         ),
@@ -83,18 +70,18 @@ def write_demo(folder: Path, manifest: Manifest, studies: Sequence[Study], machi
     return page
 
 
-def _document(studies: Sequence[Study], cases: Sequence[DemoCase], machine: Mapping[str, Any]) -> Document:
+def _document(studies: Sequence[Study], cases: Sequence[DemoCase], machine: Mapping[str, Any]) -> doc.Document:
     images = studies[0].folds[0].record.images
     lead = (
         f"Two networks were trained on {images.train} simulated B-mode phantoms and tested on {images.test} "
         "others that were used neither for training nor for model selection. Phantoms are much easier and more "
         "alike than images of patients: this page shows that the pipeline works, not how well the networks segment."
     )
-    note = Note(
+    note = doc.Note(
         "Means over the lesion images of the test fold at input resolution. There is one fold, hence no standard "
         "deviation. The best score of each column is bold."
     )
-    sections = [Section("scores", "Scores", (note, scores_table(studies)))]
+    sections = [doc.Section("scores", "Scores", (note, scores_table(studies)))]
     curves = [_curve(study) for study in studies]
     if any(np.isfinite(curve.validation_dice).any() for curve in curves):
         caption = "Dice on the validation images after each epoch. The dot marks the selected epoch."
@@ -103,17 +90,17 @@ def _document(studies: Sequence[Study], cases: Sequence[DemoCase], machine: Mapp
                 " At the dotted line training changes from the easy to the hard part of each lesion, and the "
                 "complementary loss is added."
             )
-        sections.append(Section("learning", "Learning curves", (curves_figure(curves, caption),)))
-    blocks: list[Block] = [
-        Note("Lesion images in ascending order of the Dice of the first network, then normal images."),
+        sections.append(doc.Section("learning", "Learning curves", (curves_figure(curves, caption),)))
+    blocks: list[doc.Block] = [
+        doc.Note("Lesion images in ascending order of the Dice of the first network, then normal images."),
         LEGEND,
     ]
     for case in cases:
         encoded = tuple((caption, jpeg_bytes(image, JPEG_QUALITY)) for caption, image in case.images)
-        blocks += [Heading(case.key), Images(encoded, columns=5)]
-    sections.append(Section("cases", "Cases, worst first", tuple(blocks)))
-    sections.append(Section("settings", "Settings", (Facts(_facts(studies, machine)),)))
-    return Document("TaiChiNet on simulated breast ultrasound", (lead,), tuple(sections))
+        blocks += [doc.Heading(case.key), doc.Images(encoded, columns=5)]
+    sections.append(doc.Section("cases", "Cases, worst first", tuple(blocks)))
+    sections.append(doc.Section("settings", "Settings", (doc.Facts(_facts(studies, machine)),)))
+    return doc.Document("TaiChiNet on simulated breast ultrasound", (lead,), tuple(sections))
 
 
 def _facts(studies: Sequence[Study], machine: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -133,7 +120,7 @@ def _facts(studies: Sequence[Study], machine: Mapping[str, Any]) -> tuple[tuple[
     )
 
 
-def scores_table(studies: Sequence[Study]) -> Table:
+def scores_table(studies: Sequence[Study]) -> doc.Table:
     """One row per network; the false-positive rate only if a network was tested on normal images."""
     columns = {}
     for score in SCORES:
@@ -142,23 +129,23 @@ def scores_table(studies: Sequence[Study]) -> Table:
     rates = [study.summary.normal_images.false_positive_rate for study in studies]
     if any(rate is not None for rate in rates):
         columns["False-positive rate"] = _mark_best(rates, 2, lower_is_better=True)
-    rows: list[dict[str, str | Cell]] = []
+    rows: list[dict[str, str | doc.Cell]] = []
     for place, study in enumerate(studies):
         record = study.folds[0].record
         scores = {heading: cells[place] for heading, cells in columns.items()}
         costs = {"Parameters": f"{record.parameters:,}", "Training": duration(record.wall_seconds, EMPTY)}
         rows.append({"Network": _title(study), **scores, **costs})
-    return table_of(rows, caption="Scores of the test fold")
+    return doc.table_of(rows, caption="Scores of the test fold")
 
 
-def _mark_best(values: Sequence[float | None], digits: int, lower_is_better: bool) -> list[Cell]:
+def _mark_best(values: Sequence[float | None], digits: int, lower_is_better: bool) -> list[doc.Cell]:
     """Cells of a column; the best are marked unless all printed values are equal."""
     texts = [number(value, digits) for value in values]
     printed = [float(text) for text in texts if text != EMPTY]
     if len(set(printed)) < 2:
-        return [Cell(text) for text in texts]
+        return [doc.Cell(text) for text in texts]
     best = min(printed) if lower_is_better else max(printed)
-    return [Cell(text, best=text == f"{best:.{digits}f}") for text in texts]
+    return [doc.Cell(text, best=text == f"{best:.{digits}f}") for text in texts]
 
 
 def _title(study: Study) -> str:

@@ -9,7 +9,7 @@ from math import nan
 from pathlib import Path
 
 import pytest
-from fakes.cards import DOUBT, card, group, interval
+from fakes.cards import DOUBT, card, card_html, card_markdown, group, interval
 from PIL import Image
 
 from taichinet.errors import SettingError
@@ -17,8 +17,7 @@ from taichinet.evaluation.calibration import pool
 from taichinet.evaluation.uncertainty import Interval
 from taichinet.experiments.validation_card import Comparison, ValidationCard, WorstCase
 from taichinet.reports.document.model import Cell, Facts, Note, Points, Table
-from taichinet.reports.validation_card.card import card_document, card_html, card_markdown, write_card
-from taichinet.reports.validation_card.summary import NOT_A_DEVICE, out_of, summarise_card
+from taichinet.reports.validation_card import NOT_A_DEVICE, card_document, out_of, summarise_card, write_card
 
 
 def png() -> bytes:

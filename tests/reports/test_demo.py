@@ -10,9 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from taichinet.reports.demo.curves import LearningCurve, curves_figure, describe_curves
-from taichinet.reports.demo.page import scores_table
-from taichinet.reports.document.chart import CSS_VARIABLES
+from taichinet.reports.charts import CSS_VARIABLES, LearningCurve, curves_figure
+from taichinet.reports.demo import scores_table
 from taichinet.reports.document.html import document_html
 from taichinet.reports.document.model import Cell, Document, Section, cell_text
 
@@ -78,7 +77,7 @@ def test_the_chart_is_described_in_words_and_numbers() -> None:
         "U-Net: validation Dice 0.30 after the first of 3 epochs, 0.60 after the last, maximum 0.60."
     )
     assert figure.numbers.groups[0][1] == ("2", "0.500", "–")
-    assert describe_curves([LearningCurve("U-Net", (nan,))]) == ""
+    assert curves_figure([LearningCurve("U-Net", (nan,))], "").description == ""
 
 
 @pytest.mark.parametrize("name", ['"><script>alert(1)</script>', "<b>x</b> & y"])

@@ -9,25 +9,20 @@ import numpy as np
 from fakes.cards import WHOLE
 
 from taichinet.evaluation.calibration import Calibration, calibrate, pool
-from taichinet.reports.validation_card.reliability import (
-    describe_reliability,
-    draw_reliability,
-    reliability_figure,
-    reliability_table,
-)
+from taichinet.reports.charts import reliability_figure
 
 
 def curve(calibration: Calibration) -> list[tuple[float, float]]:
     """The points (x, y) of the solid curve in points, y downwards."""
     (path,) = re.findall(
         r'<path d="([^"]*)"[^>]*style="fill: none; stroke: var\(--line-1\); stroke-width: 2',
-        draw_reliability(calibration),
+        reliability_figure(calibration).draw(),
     )
     return [(float(x), float(y)) for x, y in re.findall(r"[ML] ([\d.]+) ([\d.]+)", path)]
 
 
 def test_the_chart_is_an_svg_element_in_the_colours_of_the_page() -> None:
-    svg = draw_reliability(WHOLE)
+    svg = reliability_figure(WHOLE).draw()
     root = ElementTree.fromstring(svg)  # noqa: S314  our own text
     assert root.tag == "svg"
     assert "http" not in svg
@@ -46,8 +41,8 @@ def test_the_curve_is_higher_if_calibrated_than_if_overconfident() -> None:
 
 
 def test_a_chart_without_pixels_is_drawn_and_described() -> None:
-    assert draw_reliability(pool([])).startswith("<svg")
-    assert describe_reliability(pool([])) == "No pixel was measured."
+    assert reliability_figure(pool([])).draw().startswith("<svg")
+    assert reliability_figure(pool([])).description == "No pixel was measured."
 
 
 def test_the_description_has_both_ends_and_the_distribution_of_the_pixels() -> None:
@@ -59,11 +54,11 @@ def test_the_description_has_both_ends_and_the_distribution_of_the_pixels() -> N
 
 
 def test_a_single_bin_is_described_once() -> None:
-    assert describe_reliability(Calibration((4, 0), (1, 0), (1.0, 0.0), 0.1)).count("Of the") == 1
+    assert reliability_figure(Calibration((4, 0), (1, 0), (1.0, 0.0), 0.1)).description.count("Of the") == 1
 
 
 def test_the_table_has_one_row_per_bin_with_dashes_for_empty_bins() -> None:
-    assert reliability_table(WHOLE).groups[0] == (
+    assert reliability_figure(WHOLE).numbers.groups[0] == (
         ("0.00 to 0.25", "9,000", "0.020", "0.010"),
         ("0.25 to 0.50", "0", "–", "–"),
         ("0.50 to 0.75", "50", "0.600", "0.400"),
