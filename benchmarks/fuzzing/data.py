@@ -65,7 +65,7 @@ def _check_samples(manifest: Manifest, within: Path) -> None:
                 raise WrongValueError(f"a sample outside of the data set: {file}")
         image_io.read_grey(sample.image)
         for mask in sample.masks:
-            image_io.read_mask(mask.file, mask.rule)
+            manifest.files.mask(mask)
 
 
 def _make_zip(files: Files, random: Random) -> Case:

@@ -15,6 +15,7 @@ from PIL import Image
 from fuzzing.mutations import mutate_bytes, mutate_png
 from fuzzing.target import Case, Target, WrongValueError
 from taichinet.datasets import image_io
+from taichinet.datasets.manifest import Mask
 from taichinet.datasets.phantoms.phantom import make_phantom
 from taichinet.errors import TaiChiNetError
 
@@ -147,10 +148,15 @@ def _make_mask(random: Random) -> Case:
     return Case({name: content})
 
 
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """The foreground of a mask file, read by the default rule."""
+    return image_io.DecodedFiles().mask(Mask(path))
+
+
 def _check_mask(folder: Path, case: Case) -> None:
     """A mask that is read as empty has no pixel other than 0."""
     path = folder / next(iter(case.files))
-    mask = image_io.read_mask(path)
+    mask = read_mask(path)
     if not mask.any() and (what := _non_zero(path)):
         raise WrongValueError(f"a mask with non-zero pixels reads as empty: {what}")
 
@@ -194,7 +200,7 @@ def _check_header(folder: Path, case: Case) -> None:
     from taichinet.runner import read_image
 
     path = folder / next(iter(case.files))
-    for read in (image_io.read_grey, image_io.read_mask, read_image):
+    for read in (image_io.read_grey, read_mask, read_image):
         try:
             read(path)
         except (TaiChiNetError, OSError, ValueError) as refusal:

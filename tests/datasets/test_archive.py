@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from taichinet.datasets import archive, decoded
+from taichinet import runner
+from taichinet.datasets import archive
 from taichinet.datasets.archive import open_archive
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.manifest import Manifest, Sample
@@ -158,7 +159,7 @@ def test_a_digest_reads_no_more_of_a_file_than_an_image_may_have(
     file = open_archive(tmp_path / "data.zip") / "large.png" if zipped else picture
     samples = (Sample("a", "benign", file, ()),)
     assert Manifest("x", samples).digest()
-    monkeypatch.setattr(decoded, "MOST_BYTES", 1000)
+    monkeypatch.setattr(runner, "MOST_BYTES", 1000)
     for digest in (Manifest.digest, Manifest.content_digest, Manifest.image_digests):
         with pytest.raises(DataError, match=r"large\.png has more than 1000 bytes"):
             digest(Manifest("x", samples))
