@@ -386,7 +386,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_in(
         "inference/export/processing.py",
-        "test_runner.py::test_a_probability_at_the_threshold_is_background",
+        "test_runner.py::test_probability_at_the_threshold_is_background",
         ("above = Greater (", "above = GreaterOrEqual ("),
     ),
     *_in(

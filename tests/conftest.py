@@ -1,4 +1,4 @@
-"""For all tests: the fast tier (`--fast`), and fixtures that build what is expensive once per session."""
+"""Options and fixtures of all tests: the fast tier (`--fast`), and session fixtures for expensive files."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def build_once(tmp_path_factory: pytest.TempPathFactory) -> BuildOnce:
-    """`build_once(name, build)`: the path that `build` has written; the processes of pytest-xdist share it on disk."""
+    """`build_once(name, build)` returns the path written by `build`; the processes of pytest-xdist share it on disk."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # common to all processes
@@ -100,7 +100,7 @@ def build_once(tmp_path_factory: pytest.TempPathFactory) -> BuildOnce:
 
 @pytest.fixture(scope="session")
 def shared_graph(build_once: BuildOnce) -> Callable[..., onnx.ModelProto]:
-    """`network_graph`, called once for equal weights: capturing a network takes seconds."""
+    """`network_graph`, called once per set of weights because capturing a network takes seconds."""
     import onnx
 
     from taichinet.inference.export.graph import network_graph

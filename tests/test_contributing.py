@@ -67,7 +67,7 @@ class Examples:
 
 @pytest.fixture
 def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Examples]:
-    """The examples as importable files; afterwards the registries are as before."""
+    """The examples as importable files; the registries are restored afterwards."""
     folder = tmp_path / "examples"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
@@ -80,12 +80,12 @@ def examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Exampl
         registry.update(content)
 
 
-def test_there_is_an_example_of_every_registry() -> None:
+def test_every_register_function_has_an_example() -> None:
     registered = {name for text in EXAMPLES.values() for name in re.findall(r"register_\w+", text)}
     assert registered == {name for name in taichinet.__all__ if name.startswith("register_")}
 
 
-def test_the_data_set(examples: Examples, tmp_path: Path) -> None:
+def test_example_data_set_is_recognised_and_read(examples: Examples, tmp_path: Path) -> None:
     examples.load("clinic")
     folder = FAKES["ddti"](tmp_path)
     (folder / "image").rename(folder / "scans")
@@ -95,7 +95,7 @@ def test_the_data_set(examples: Examples, tmp_path: Path) -> None:
     assert len(manifest.samples) == len(list((folder / "scans").iterdir()))
 
 
-def test_the_network(examples: Examples) -> None:
+def test_example_network_is_created_and_registered_once(examples: Examples) -> None:
     examples.load("tiny")
     network = taichinet.create_model("tiny", in_channels=3, num_classes=2, width=4)
     assert network(torch.rand(1, 3, 16, 16)).positive.shape == (1, 2, 16, 16)
@@ -105,7 +105,7 @@ def test_the_network(examples: Examples) -> None:
         taichinet.register_model("tiny", models.CATALOGUE["tiny"])
 
 
-def test_the_loss_term_and_the_recipe_that_uses_it(examples: Examples) -> None:
+def test_example_loss_term_is_added_to_the_objective(examples: Examples) -> None:
     examples.load("unet_area")
     settings = get_recipe("cpu-unet-area").objective
     logits, lesion = torch.randn(2, 1, 8, 8), torch.rand(2, 1, 8, 8).round()
@@ -117,7 +117,7 @@ def test_the_loss_term_and_the_recipe_that_uses_it(examples: Examples) -> None:
     torch.testing.assert_close(difference, expected)
 
 
-def test_the_runtime(examples: Examples) -> None:
+def test_example_runtime_matches_eager_predictions(examples: Examples) -> None:
     examples.load("float64")
     image = np.random.default_rng(0).integers(0, 256, (40, 60), dtype=np.uint8)
     expected = Predictor(load_weights(shipped_weights()), PLAIN, runtime=None).predict(image)
@@ -127,7 +127,7 @@ def test_the_runtime(examples: Examples) -> None:
     np.testing.assert_allclose(prediction.probability, expected.probability, atol=1e-4)
 
 
-def test_the_report_section(examples: Examples, tmp_path: Path) -> None:
+def test_example_report_section_is_the_last_section(examples: Examples, tmp_path: Path) -> None:
     examples.load("count")
     write_run(tmp_path / "runs", recipe("short-unet"), [lesion_row("a", 0.5), lesion_row("b", 0.7, fold=1)])
     section = make_document(read_results(tmp_path / "runs", resamples=50)).sections[-1]

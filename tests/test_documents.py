@@ -1,4 +1,4 @@
-"""README and docs: every relative link leads somewhere, and what they promise to be installed is."""
+"""README and docs: relative links, the shipped weights, the size of images and the quoted cost."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_every_relative_link_leads_somewhere(document: Path) -> None:
+def test_every_relative_link_exists(document: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text(encoding="utf-8"))
     for link in links:
         if not re.match(r"[a-z]+:", link):
             assert (document.parent / link).exists(), f"{document.name} links to {link}"
 
 
-def test_the_shipped_weights_load_are_small_and_tell_their_origin() -> None:
+def test_shipped_weights_load_are_small_and_record_their_origin() -> None:
     folder = shipped_weights()
     assert (
         sum(
@@ -39,12 +39,12 @@ def test_the_shipped_weights_load_are_small_and_tell_their_origin() -> None:
     assert "not a medical device" in (folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_pictures_of_the_documents_are_small() -> None:
-    for picture in (ROOT / "docs" / "images").rglob("*.png"):
-        assert picture.stat().st_size < 400_000, f"{picture.name} is too large; figures for a screen take --dpi 150"
+def test_images_of_documents_are_small() -> None:
+    for image in (ROOT / "docs" / "images").rglob("*.png"):
+        assert image.stat().st_size < 400_000, f"{image.name} is too large; figures for a screen take --dpi 150"
 
 
-def test_the_cost_that_the_page_on_clusters_tells_is_the_measured_one() -> None:
+def test_cost_on_cluster_page_matches_measured_cost() -> None:
     cost = json.loads((ROOT / "results" / "cost.json").read_text(encoding="utf-8"))
     text = " ".join((ROOT / "docs" / "cluster.md").read_text(encoding="utf-8").split())
     petaflop = cost["training_pflop"] + cost["preparation_pflop"]

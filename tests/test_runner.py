@@ -1,4 +1,4 @@
-"""The runner: in an environment of onnxruntime, numpy and Pillow alone, and its reader against that of `predict`."""
+"""The runner, with only onnxruntime, numpy and Pillow installed, and its reader compared with that of `predict`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from taichinet.inference.export.processing import before_network, behind_network
 SIZE = 16
 MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr")
 SUFFIXES = ("png", "jpg", "bmp", "tif", "webp", "ppm", "pgm")
-ALONE = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+CLEAN_ENV = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 
 
 def save_model(path: Path, operator: str, threshold: float = 0.5) -> Path:
-    """A file whose network's output is `operator` of its input."""
+    """An ONNX file whose network applies `operator` to its input."""
     network = onnx.parser.parse_model(
         f'<ir_version: 10, opset_import: ["" : 20]> same (float[1, 1, {SIZE}, {SIZE}] {NETWORK_IMAGE})'
         f" => (float[1, 1, {SIZE}, {SIZE}] {LESION}) {{ {LESION} = {operator} ({NETWORK_IMAGE}) }}"
@@ -41,7 +41,7 @@ def save_model(path: Path, operator: str, threshold: float = 0.5) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file whose network predicts a lesion where the image is bright."""
+    """An ONNX file whose network predicts a lesion where the image is bright."""
     return save_model(tmp_path_factory.mktemp("model") / "bright.onnx", "Identity")
 
 
@@ -51,7 +51,7 @@ def scene(height: int = 40, width: int = 50) -> NDArray[np.uint8]:
     return pixels
 
 
-def test_an_environment_without_torch_segments(model: Path, tmp_path: Path) -> None:
+def test_runner_segments_without_torch_installed(model: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "bare", with_pip=False)
     python = tmp_path / "bare" / "bin" / "python"
     packages = next((tmp_path / "bare").glob("lib/python*/site-packages"))
@@ -66,7 +66,7 @@ def test_an_environment_without_torch_segments(model: Path, tmp_path: Path) -> N
                 continue
             (packages / libraries.name).symlink_to(libraries)
     shutil.copy(runner.__file__, packages / "runner.py")
-    absent = subprocess.run([python, "-c", "import taichinet"], capture_output=True, text=True, env=ALONE)
+    absent = subprocess.run([python, "-c", "import taichinet"], capture_output=True, text=True, env=CLEAN_ENV)
     assert "ModuleNotFoundError" in absent.stderr
     Image.fromarray(scene()).save(tmp_path / "scan.png")
     (tmp_path / "broken.png").write_bytes((tmp_path / "scan.png").read_bytes()[:300])
@@ -74,7 +74,10 @@ def test_an_environment_without_torch_segments(model: Path, tmp_path: Path) -> N
     Image.fromarray(scene()).save(tmp_path / "scan.jpg")
     images = [str(tmp_path / name) for name in ("scan.png", "broken.png", "array.npy", "scan.jpg")]
     done = subprocess.run(
-        [python, "-m", "runner", model, *images, "-o", tmp_path / "out"], capture_output=True, text=True, env=ALONE
+        [python, "-m", "runner", model, *images, "-o", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        env=CLEAN_ENV,
     )
     assert done.returncode == 7, done.stderr
     assert "broken.png" in done.stderr
@@ -86,22 +89,22 @@ def test_an_environment_without_torch_segments(model: Path, tmp_path: Path) -> N
         np.testing.assert_allclose(probability / 255, expected.probability, atol=1 / 500)
 
 
-def test_the_mask_is_where_the_image_is_bright(model: Path) -> None:
-    found = runner.Model(model).segment(scene())
-    assert found.mask[15:25, 20:30].all()
-    assert not found.mask[:5].any()
+def test_mask_covers_the_bright_region(model: Path) -> None:
+    prediction = runner.Model(model).segment(scene())
+    assert prediction.mask[15:25, 20:30].all()
+    assert not prediction.mask[:5].any()
     colour = np.repeat(scene()[..., None], 3, axis=2)
-    np.testing.assert_array_equal(runner.Model(model).segment(colour).mask, found.mask)
+    np.testing.assert_array_equal(runner.Model(model).segment(colour).mask, prediction.mask)
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((4, 4, 4), np.uint8), np.zeros((0, 3), np.uint8), np.zeros((4, 4))])
-def test_arrays_that_are_no_image_are_refused(model: Path, pixels: NDArray[np.uint8]) -> None:
+def test_non_image_arrays_are_rejected(model: Path, pixels: NDArray[np.uint8]) -> None:
     with pytest.raises(ValueError, match="uint8"):
         runner.Model(model).segment(pixels)
 
 
-def saved(folder: Path) -> list[Path]:
-    """A file of every mode, bit depth and format that is read, and of many kinds that are refused."""
+def write_image_files(folder: Path) -> list[Path]:
+    """Files of every mode, bit depth and format that is read, and of many kinds that are rejected."""
     rng = np.random.default_rng(1)
     colour = Image.fromarray(rng.integers(0, 256, (23, 31, 4), dtype=np.uint8))
     grey = scene(23, 31)
@@ -132,13 +135,13 @@ def saved(folder: Path) -> list[Path]:
     return [*files, *(folder / f"{name}" for name in ("pages.tif", "a.gif", "comment.pgm", "negative.pgm", "half.png"))]
 
 
-def test_runner_and_predict_read_every_kind_of_file_alike(tmp_path: Path) -> None:
+def test_runner_and_predict_read_the_same_pixels(tmp_path: Path) -> None:
     outcomes = []
-    for file in saved(tmp_path):
+    for file in write_image_files(tmp_path):
         try:
             pixels = runner.read_image(file)
-        except ValueError as refusal:
-            with pytest.raises(DataError, match=re.escape(str(refusal))):
+        except ValueError as error:
+            with pytest.raises(DataError, match=re.escape(str(error))):
                 image_io.read_rgb(file)
             outcomes.append(False)
             continue
@@ -153,7 +156,7 @@ def run(model: Path, *images: Path, output: Path) -> int:
     return runner.main([str(model), *map(str, images), "-o", str(output)])
 
 
-def test_the_runner_overwrites_no_file_that_it_has_not_written(
+def test_runner_does_not_overwrite_files_it_did_not_write(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.fromarray(scene()).save(tmp_path / "x.png")
@@ -168,7 +171,7 @@ def test_the_runner_overwrites_no_file_that_it_has_not_written(
     assert run(model, *both, output=tmp_path / "out") == 3
 
 
-def test_images_of_one_stem_get_files_of_their_own(model: Path, tmp_path: Path) -> None:
+def test_images_with_the_same_stem_get_distinct_outputs(model: Path, tmp_path: Path) -> None:
     images = [tmp_path / "a" / "x.png", tmp_path / "a" / "x.bmp", tmp_path / "b" / "x.png"]
     for image, turned in zip(images, range(3), strict=True):
         image.parent.mkdir(exist_ok=True)
@@ -179,7 +182,7 @@ def test_images_of_one_stem_get_files_of_their_own(model: Path, tmp_path: Path) 
         np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / f"{name}_mask.png")), expected)
 
 
-def test_bad_files_fail_alone(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_files_do_not_stop_the_run(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.fromarray(scene()).save(tmp_path / "good.png")
     np.save(tmp_path / "float.npy", np.zeros((4, 4)))
     np.save(tmp_path / "object.npy", np.array([{}]), allow_pickle=True)
@@ -187,13 +190,13 @@ def test_bad_files_fail_alone(model: Path, tmp_path: Path, capsys: pytest.Captur
     (tmp_path / "short.npy").write_bytes(b"\x93NUMPY\x01\x00v\x00{")
     bad = [tmp_path / name for name in ("float.npy", "object.npy", "several.npz", "short.npy", "absent.png")]
     assert run(model, *bad, tmp_path / "good.png", output=tmp_path / "out") == 7
-    said = capsys.readouterr()
-    assert [line.split(":")[0] for line in said.err.splitlines()] == [str(file) for file in bad]
-    assert "good.png: lesion on" in said.out
+    captured = capsys.readouterr()
+    assert [line.split(":")[0] for line in captured.err.splitlines()] == [str(file) for file in bad]
+    assert "good.png: lesion on" in captured.out
     assert run(model, *bad, output=tmp_path / "out") == 3
 
 
-def test_a_probability_at_the_threshold_is_background(tmp_path: Path) -> None:
+def test_probability_at_the_threshold_is_background(tmp_path: Path) -> None:
     model = save_model(tmp_path / "zero.onnx", "Identity", threshold=0.0)
     pixels = np.zeros((8, 9), np.uint8)
     assert not runner.Model(model).segment(pixels).mask.any()
@@ -201,10 +204,8 @@ def test_a_probability_at_the_threshold_is_background(tmp_path: Path) -> None:
     assert runner.Model(model).segment(pixels).mask.all()
 
 
-def test_an_output_that_is_not_finite_is_no_empty_mask(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    broken = save_model(tmp_path / "log.onnx", "Log")  # of a black pixel: minus infinity
+def test_non_finite_output_is_an_error(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = save_model(tmp_path / "log.onnx", "Log")  # minus infinity for a black pixel
     Image.fromarray(np.zeros((8, 9), np.uint8)).save(tmp_path / "black.png")
     assert run(broken, tmp_path / "black.png", output=tmp_path / "out") == 3
     assert "not finite" in capsys.readouterr().err
@@ -213,7 +214,7 @@ def test_an_output_that_is_not_finite_is_no_empty_mask(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no model"])
-def test_a_model_that_cannot_be_opened_is_named(
+def test_error_names_a_model_that_cannot_be_opened(
     content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if content is not None:
@@ -222,13 +223,13 @@ def test_a_model_that_cannot_be_opened_is_named(
     assert "bad.onnx: cannot be opened as an ONNX model" in capsys.readouterr().err
 
 
-def test_the_command_line_loads_no_heavy_package() -> None:
+def test_command_line_imports_no_heavy_package() -> None:
     heavy = ("torch", "scipy", "pandas", "matplotlib", "onnx", "onnxruntime", "openvino", "monai", "timm")
     code = f"import sys, taichinet.cli.app; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_the_surroundings_name_what_they_take_and_give() -> None:
+def test_processing_graphs_name_their_outputs() -> None:
     assert [output.name for output in before_network(1, SIZE).graph.output] == ["network_image", "native_size"]
     assert [output.name for output in behind_network(SIZE, 0.5).graph.output] == ["mask", "probability"]

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "src" / "taichinet"
-MOST_LINES, MOST_PARAMETERS = 60, 7
+MAX_LINES, MAX_PARAMETERS = 60, 7
 
 
 @cache
@@ -29,9 +29,9 @@ def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
 def test_no_function_is_longer_than_60_lines() -> None:
     sizes = {name: (node.end_lineno or node.lineno) - node.lineno + 1 for name, node in functions()}
     assert len(sizes) > 1000
-    assert {name: lines for name, lines in sizes.items() if lines > MOST_LINES} == {}
+    assert {name: lines for name, lines in sizes.items() if lines > MAX_LINES} == {}
 
 
 def test_no_function_outside_the_command_line_has_more_than_seven_parameters() -> None:
     counts = {name: len(parameters(node)) for name, node in functions() if not name.startswith("cli/")}
-    assert {name: count for name, count in counts.items() if count > MOST_PARAMETERS} == {}
+    assert {name: count for name, count in counts.items() if count > MAX_PARAMETERS} == {}

@@ -1,6 +1,6 @@
-"""Networks written out once more, as functions of their weights, to compare their wiring with its description.
+"""Building blocks of networks as functions of their weights, to compare each network with its description.
 
-Totals of parameters do not notice a skip that is dropped, a ReLU that is missing or an average that became a maximum.
+Parameter counts do not detect a dropped skip connection, a missing ReLU or an average replaced by a maximum.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class Parts:
-    """The tensors of a network below `path` and what can be done with them; `left` are those that nothing has used."""
+    """The tensors of a network below `path` with the layers that use them; `unused` are the names not used so far."""
 
-    def __init__(self, tensors: dict[str, Tensor], path: str = "", left: set[str] | None = None) -> None:
+    def __init__(self, tensors: dict[str, Tensor], path: str = "", unused: set[str] | None = None) -> None:
         self.tensors, self.path = tensors, path
-        self.left = {name for name in tensors if "num_batches" not in name} if left is None else left
+        self.unused = {name for name in tensors if "num_batches" not in name} if unused is None else unused
 
     def __getitem__(self, name: str | int) -> Parts:
-        return Parts(self.tensors, f"{self.path}{name}.", self.left)
+        return Parts(self.tensors, f"{self.path}{name}.", self.unused)
 
     def has(self, name: str) -> bool:
         return any(key.startswith(f"{self.path}{name}") for key in self.tensors)
 
     def get(self, name: str) -> Tensor:
-        self.left.discard(self.path + name)
+        self.unused.discard(self.path + name)
         return self.tensors[self.path + name]
 
     def conv(self, name: str | int, x: Tensor, stride: int = 1, dilation: int = 1, groups: int = 1) -> Tensor:
-        """Convolution whose padding keeps the size."""
+        """Convolution with padding that preserves the size."""
         weight = self.get(f"{name}.weight")
         bias = self.get(f"{name}.bias") if self.has(f"{name}.bias") else None
         return F.conv2d(x, weight, bias, stride, dilation * (weight.shape[-1] // 2), dilation, groups)
@@ -66,21 +66,21 @@ class Parts:
         return self.conv_norm_relu(1, x.repeat_interleave(2, dim=-1).repeat_interleave(2, dim=-2))
 
     def resnet_stem(self, image: Tensor) -> Tensor:
-        """7x7 of stride 2, BatchNorm, ReLU, of an image in ImageNet's scale; grey ones have the mean scale."""
+        """7x7 convolution of stride 2, BatchNorm, ReLU, with ImageNet's normalisation (its mean for grey images)."""
         mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
         if image.shape[1] != 3:
             mean, deviation = mean.mean(), deviation.mean()
         return self.conv_norm_relu(0, (image - mean.reshape(-1, 1, 1)) / deviation.reshape(-1, 1, 1), stride=2)
 
     def resnet_layer(self, x: Tensor, stride: int, first_dilation: int = 1, dilation: int = 1) -> Tensor:
-        """Residual blocks of two 3x3 (ResNet-34), or of 1x1, 3x3 that strides, 1x1 (ResNet-50)."""
+        """Residual blocks of two 3x3 (ResNet-34), or of 1x1, strided 3x3, 1x1 (ResNet-50)."""
         number = 0
         while self.has(f"{number}."):
             block, step = self[number], stride if number == 0 else 1
-            reach = first_dilation if number == 0 else dilation
+            dilated = first_dilation if number == 0 else dilation
             if block.has("conv3"):
                 y = F.relu(block.norm("bn1", block.conv("conv1", x)))
-                y = F.relu(block.norm("bn2", block.conv("conv2", y, step, reach)))
+                y = F.relu(block.norm("bn2", block.conv("conv2", y, step, dilated)))
                 y = block.norm("bn3", block.conv("conv3", y))
             else:
                 y = F.relu(block.norm("bn1", block.conv("conv1", x, step)))
@@ -91,19 +91,19 @@ class Parts:
         return x
 
     def bottleneck_up(self, x: Tensor) -> Tensor:
-        """The decoder block of CE-Net and FAT-Net, to twice the size."""
+        """The decoder block of CE-Net and FAT-Net, which doubles the size."""
         x = self.conv_norm_relu(0, x)
         x = F.conv_transpose2d(x, self.get("3.weight"), self.get("3.bias"), stride=2, padding=1, output_padding=1)
         return self.conv_norm_relu(6, F.relu(self.norm(4, x)))
 
     def transposed_head(self, x: Tensor) -> Tensor:
-        """Their output, to twice the size."""
+        """The output block of CE-Net and FAT-Net, which doubles the size."""
         x = F.relu(F.conv_transpose2d(x, self.get("0.weight"), self.get("0.bias"), stride=2, padding=1))
         return self.conv(4, F.relu(self.conv(2, x)))
 
 
-def weathered(network: Network, channels: int, size: int) -> Network:
-    """In evaluation, with nothing left at 0 or 1: biases and every normalisation's scale, shift and statistics."""
+def randomised(network: Network, channels: int, size: int) -> Network:
+    """`network` in evaluation mode, with random biases and random scale, shift and statistics of each normalisation."""
     generator = torch.Generator().manual_seed(17)
     for module in network.modules():
         with torch.no_grad():
@@ -113,23 +113,23 @@ def weathered(network: Network, channels: int, size: int) -> Network:
             if isinstance(bias, Tensor):
                 bias.normal_(std=0.3, generator=generator)
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
-            module.momentum = None  # the plain mean over the passes below, here one
+            module.momentum = None  # the plain mean over the passes below (here one pass)
     with torch.no_grad():
         network.train()(torch.rand(4, channels, size, size, generator=generator))
     return network.eval()
 
 
-def assert_agree(found: Tensor, written_out: Tensor) -> None:
-    """Equal but for rounding, and varied enough that agreeing means something.
+def assert_agree(output: Tensor, reference: Tensor) -> None:
+    """Assert equality up to rounding, of outputs with enough variance for a meaningful comparison.
 
-    Processors add up in different orders: 1.3e-5 apart has been seen where the answers spread over more than 0.01.
+    Processors sum in different orders: differences of 1.3e-5 occur in outputs with a deviation above 0.01.
     """
-    assert float(written_out.std()) > 0.01
-    torch.testing.assert_close(found, written_out, rtol=1e-4, atol=5e-5)
+    assert float(reference.std()) > 0.01
+    torch.testing.assert_close(output, reference, rtol=1e-4, atol=5e-5)
 
 
 def gflops(network: nn.Module, channels: int) -> float:
-    """Of one image of 224 px as the network is written, from shapes alone, in the mode that it is in."""
+    """GFLOPs for one image of 224 px in the network's current mode, computed from shapes without running it."""
     leave_upsampling_plain(network)
     image = torch.zeros(1, channels, 224, 224)
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), FlopCounterMode(display=False) as counter:

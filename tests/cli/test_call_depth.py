@@ -22,7 +22,7 @@ class BackwardError(Exception):
 
 
 def test_at_most_five_frames_from_the_command_to_backward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted are the frame of the command function, the frame that calls `backward`, and all between them."""
+    """The count includes the frame of the command function and the frame that calls `backward`."""
     stacks: list[list[traceback.FrameSummary]] = []
 
     def backward(*_: Any, **__: Any) -> None:

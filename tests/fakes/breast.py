@@ -8,9 +8,9 @@ import numpy as np
 from openpyxl import Workbook
 from PIL import Image
 
-from fakes.pictures import ellipse, speckle
+from fakes.drawing import ellipse, speckle
 
-PICTURES = "BrEaST-Lesions_USG-images_and_masks"
+IMAGES = "BrEaST-Lesions_USG-images_and_masks"
 TABLE = "BrEaST-Lesions-USG-clinical-data-Dec-15-2023.xlsx"
 CLASSES = ("benign", "malignant", "normal", "benign")
 
@@ -19,7 +19,7 @@ def make_fake_breast(root: Path, count: int = 6, seed: int = 0, size: tuple[int,
     """Write `count` cases under `root`/BrEaST-Lesions_USG, of which case001 has another finding; return that folder."""
     rng = np.random.default_rng(seed)
     folder = root / "BrEaST-Lesions_USG"
-    (folder / PICTURES).mkdir(parents=True)
+    (folder / IMAGES).mkdir(parents=True)
     book = Workbook()
     sheet = book.worksheets[0]
     sheet.append(["CaseID", "Image_filename", "Mask_tumor_filename", "Mask_other_filename", "Age", "Classification"])
@@ -27,13 +27,13 @@ def make_fake_breast(root: Path, count: int = 6, seed: int = 0, size: tuple[int,
         label = CLASSES[(number - 1) % len(CLASSES)]
         stem = f"case{number:03}"
         shape = (size[0] + 2 * (number % 3), size[1] + number % 4)
-        found = {"other1": ellipse(shape, rng, left_half=False)} if number == 1 else {}
+        masks = {"other1": ellipse(shape, rng, left_half=False)} if number == 1 else {}
         if label != "normal":
-            found["tumor"] = ellipse(shape, rng, left_half=True)
-        speckle(shape, list(found.values()), rng).save(folder / PICTURES / f"{stem}.png")
-        for end, lesion in found.items():
-            Image.fromarray(255 * lesion.astype(np.uint8)).save(folder / PICTURES / f"{stem}_{end}.png")
-        names = [f"{stem}_{end}.png" if end in found else None for end in ("tumor", "other1")]
+            masks["tumor"] = ellipse(shape, rng, left_half=True)
+        speckle(shape, list(masks.values()), rng).save(folder / IMAGES / f"{stem}.png")
+        for end, lesion in masks.items():
+            Image.fromarray(255 * lesion.astype(np.uint8)).save(folder / IMAGES / f"{stem}_{end}.png")
+        names = [f"{stem}_{end}.png" if end in masks else None for end in ("tumor", "other1")]
         sheet.append([number, f"{stem}.png", *names, 50.0, label])
     book.save(folder / TABLE)
     return folder

@@ -1,4 +1,4 @@
-"""A tiny BUS-BRA: Images, Masks, the table of cases, and the tables of folds, with both sides of some women."""
+"""A tiny BUS-BRA: Images, Masks, the table of cases, and the tables of folds; some patients have two images."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fakes.pictures import ellipse, speckle
+from fakes.drawing import ellipse, speckle
 
 
 def make_fake_bus_bra(root: Path, cases: int = 5, seed: int = 0, size: tuple[int, int] = (48, 64)) -> Path:
-    """Write `cases` women under `root`/BUSBRA, every second with a left and a right side, and return that folder."""
+    """Write `cases` patients under `root`/BUSBRA, every second with a left and a right side, and return that folder."""
     rng = np.random.default_rng(seed)
     folder = root / "BUSBRA"
     (folder / "Images").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A tiny BUS-UCLM: masks painted green, red, both and not at all, and one of another size than its image."""
+"""A tiny BUS-UCLM: masks with green, red, both or no lesions, and one mask whose size differs from its image."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fakes.pictures import ellipse, speckle
+from fakes.drawing import ellipse, speckle
 
 GREEN, RED = (0, 255, 0), (255, 0, 0)
 KINDS = ((GREEN,), (RED,), (), (GREEN, RED))
-"""What the images of each woman show, in turn."""
+"""The colours of the lesions in each patient's images, in turn."""
 
 
 def make_fake_bus_uclm(root: Path, seed: int = 0, size: tuple[int, int] = (48, 64)) -> Path:
-    """Write two women of four images under `root`/BUS-UCLM, and return that folder; mask ALWI_002 has another size."""
+    """Write two patients of four images under `root`/BUS-UCLM and return that folder; mask ALWI_002 differs in size."""
     rng = np.random.default_rng(seed)
     folder = root / "BUS-UCLM"
     (folder / "images").mkdir(parents=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fakes.pictures import ellipse, speckle
+from fakes.drawing import ellipse, speckle
 
 FOLDER = "Dataset_BUSI_with_GT"
 IMAGE_MODES = ("RGB", "L")

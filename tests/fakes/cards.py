@@ -1,4 +1,4 @@
-"""A validation card written by hand, every figure of it told apart from the others."""
+"""A validation card written by hand, in which every number is different."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def group(name: str, dice: float, images: int, policy: str | None = None, **chan
 
 
 def card(**changes: object) -> ValidationCard:
-    """Weights of a foreign data set on 36 lesion and 12 normal images."""
+    """Weights trained on another data set, evaluated on 36 lesion and 12 normal images."""
     content: dict[str, object] = {
         "origin": Origin("cpu-taichinet", "taichinet", 128, 0.5, "busi", 454, False, "grouped", 0, "34db10c47731"),
         "cohort": Cohort(

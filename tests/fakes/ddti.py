@@ -1,4 +1,4 @@
-"""A tiny DDTI: image/N.PNG, mask/N.PNG, and the table beside them that is passed over."""
+"""A tiny DDTI: image/N.PNG, mask/N.PNG, and a table beside them that the reader ignores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fakes.pictures import lesion_and_mask
+from fakes.drawing import lesion_and_mask
 
 
 def make_fake_ddti(root: Path, count: int = 8, seed: int = 0, size: tuple[int, int] = (48, 64)) -> Path:

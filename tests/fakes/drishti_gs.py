@@ -1,4 +1,4 @@
-"""A tiny Drishti-GS1: Training and Test with Images and soft maps of disc and cup, the readers' boundaries left out."""
+"""A tiny Drishti-GS1: Training and Test with Images and soft maps of disc and cup, without the graders' boundaries."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fakes.pictures import fundus
+from fakes.drawing import fundus
 
 GRADERS = np.array([0, 64, 191, 255], dtype=np.uint8)
-"""Of the distribution's five values those for none, one, three and all of four graders."""
+"""The values for zero, one, three and four of four graders, out of the five values in the real data."""
 
 
 def make_fake_drishti_gs(

@@ -1,4 +1,4 @@
-"""A tiny folder of someone's own: images, masks of every permitted name, one of them empty."""
+"""A tiny user folder: images and masks of every permitted name, one of them empty."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fakes.pictures import ellipse, speckle
+from fakes.drawing import ellipse, speckle
 
 MASK_NAMES = (("{}",), ("{}_mask",), ("{}_mask", "{}_mask_1"))
 
@@ -18,7 +18,7 @@ def make_fake_folder(
 ) -> Path:
     """Write `count` images into each of `subfolders` of `root`/own/images and return `root`/own.
 
-    Masks lie in the same subfolder of masks. Scan 2 of each has two lesions in two masks; the last has none.
+    Masks lie in the same subfolder of masks. Scan 2 of each subfolder has two lesions in two masks; the last has none.
     """
     rng = np.random.default_rng(seed)
     folder = root / "own"

@@ -1,4 +1,4 @@
-"""A tiny MONAI datalist: images and label maps in a folder, dealt over folds, one without a label."""
+"""A tiny MONAI datalist: images and label maps in a folder, assigned to folds, one image without a label."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fakes.pictures import ellipse, speckle
+from fakes.drawing import ellipse, speckle
 
 FOLDER = "datalist"
 
@@ -17,7 +17,7 @@ FOLDER = "datalist"
 def make_fake_monai(
     root: Path, count: int = 6, seed: int = 0, size: tuple[int, int] = (48, 64), white: int = 1, **index: Any
 ) -> Path:
-    """Write `count` images under `root`/datalist, the last one tested, and return that folder.
+    """Write `count` images under `root`/datalist, the last one in the test part, and return that folder.
 
     Lesions have the value `white` in their label maps. `index` replaces or adds entries of datalist.json.
     """

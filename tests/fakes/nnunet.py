@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fakes.pictures import ellipse, speckle
+from fakes.drawing import ellipse, speckle
 
 FOLDER = "Dataset501_Fake"
 

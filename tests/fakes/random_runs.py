@@ -1,4 +1,4 @@
-"""Run folders as a training leaves them, of networks with random weights: what reads runs needs no training."""
+"""Run folders as a training writes them, of networks with random weights, for tests of code that reads runs."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def make_fake_run(
     protocol: str = "grouped",
     alter: Callable[[nn.Module], None] = lambda network: None,
 ) -> Path:
-    """A finished fold of `recipe` below `out`: weights, scores of `held_out`, result.json with what readers need.
+    """Write a finished fold of `recipe` below `out`: weights, scores of `held_out`, result.json.
 
-    Rivals are narrow U-Nets under their name. `alter` may change the network before it is scored and saved.
+    Other networks are replaced by narrow U-Nets. `alter` may change the network before it is scored and saved.
     """
     experiment = get_recipe(recipe)
     model = "taichinet" if experiment.model == "taichinet" else "unet"
@@ -82,7 +82,7 @@ def make_fake_run(
 
 
 def make_fake_mining(out: Path, manifest: Manifest, keys: tuple[str, ...], easy: bool = True) -> None:
-    """A mining cache for `keys`: image i has i + 1 of every 10 columns of its lesion easy, the rest hard.
+    """Write a mining cache for `keys`: image i has i + 1 of every 10 lesion columns easy, the rest hard.
 
     Without `easy`, all of every lesion is hard.
     """
@@ -93,12 +93,19 @@ def make_fake_mining(out: Path, manifest: Manifest, keys: tuple[str, ...], easy:
     folder = out / "mining" / MINED
     folder.mkdir(parents=True)
     save_file({"easy": lesion * columns, "hard": lesion * (1 - columns)}, folder / "regions.safetensors")
-    told = {"settings": {}, "augmentation": {}, "size": SIZE, "channels": 1, "images_digest": "", "keys": list(keys)}
-    (folder / "provenance.json").write_text(json.dumps(told), encoding="utf-8")
+    provenance = {
+        "settings": {},
+        "augmentation": {},
+        "size": SIZE,
+        "channels": 1,
+        "images_digest": "",
+        "keys": list(keys),
+    }
+    (folder / "provenance.json").write_text(json.dumps(provenance), encoding="utf-8")
 
 
 def set_scores(folder: Path, key: str, **values: float) -> None:
-    """Overwrite scores of `key` in the run's scores.csv: to plant what random weights do not give."""
+    """Overwrite scores of `key` in the run's scores.csv with values that random weights do not produce."""
     scores = pd.read_csv(folder / "scores.csv")
     for name, value in values.items():
         scores.loc[scores["key"] == key, name] = value

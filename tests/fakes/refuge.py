@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fakes.pictures import fundus
+from fakes.drawing import fundus
 
 VALUES = np.array([255, 128, 0], dtype=np.uint8)
 _PLACES = (

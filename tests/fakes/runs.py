@@ -1,4 +1,4 @@
-"""Run folders as trainings leave them, from per-image rows written by hand: no network is trained."""
+"""Run folders as trainings write them, from per-image rows written by hand, without training a network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def recipe(name: str, /, **changes: object) -> Experiment:
 def write_run(
     root: Path, experiment: Experiment, rows: Rows, protocol: str = "grouped", dataset: str = "busi", **changes: Any
 ) -> Path:
-    """The study folder of `experiment`: summary.json and scores.csv of `rows`."""
+    """Write summary.json and scores.csv of `rows`, and return the study folder of `experiment`."""
     frame = pd.DataFrame(list(rows))
     folds = sorted(int(fold) for fold in frame["fold"].unique())
     folder = root / dataset / experiment.name / protocol
@@ -70,8 +70,8 @@ def fold_record(experiment: Experiment, rows: Rows, **changes: Any) -> FoldRecor
     return FoldRecord.model_validate(content | changes)
 
 
-def write_foreign(folder: Path, other: str, rows: Rows) -> Path:
-    """The evaluation of the study in `folder` on the data set `other`."""
+def write_evaluation(folder: Path, other: str, rows: Rows) -> Path:
+    """Write an evaluation of the study in `folder` on the data set `other`, and return its folder."""
     return _write(
         folder / f"on-{other}", {"dataset": other, "networks": [], "note": "Scored."}, pd.DataFrame(list(rows))
     )
@@ -84,7 +84,7 @@ def write_plan(
     protocol: str = "grouped",
     dataset: str = "busi",
 ) -> Path:
-    """A fold plan beside the runs; a fold without an image gets one, since a valid plan has no empty fold."""
+    """Write a fold plan beside the runs; a fold without an image gets one, since a valid plan has no empty fold."""
     others = {f"other {fold}": fold for fold in range(5) if fold not in fold_of.values()}
     plan = {
         "dataset": dataset,

@@ -1,4 +1,4 @@
-"""Rows of `score_images` as a hand would write them: a lesion with a given Dice, a normal image, a lost lesion."""
+"""Hand-written rows of `score_images`: a lesion with a given Dice, a normal image, a lost lesion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ OVERLAP = ("dice", "jaccard", "precision", "sensitivity")
 
 
 def lesion_row(key: str, dice: float, label: str = "benign", fold: int = 0) -> dict[str, object]:
-    """PR is as DI, SE 0.1 below, JA half of it; native overlap is 0.05 below, distances one pixel more."""
+    """PR equals DI, SE is 0.1 lower, JA is half of DI; native overlap is 0.05 lower, distances 1 px larger."""
     network: dict[str, float] = {
         "dice": dice,
         "jaccard": dice / 2,
@@ -26,7 +26,7 @@ def lesion_row(key: str, dice: float, label: str = "benign", fold: int = 0) -> d
 
 
 def normal_row(key: str, predicted_pixels: int, fold: int = 0) -> dict[str, object]:
-    """An image with empty truth, scored as score_mask does."""
+    """An image with an empty ground-truth mask, scored as by `score_mask`."""
     overlap = 0.0 if predicted_pixels else nan
     distance = 14.0 if predicted_pixels else 0.0
     network: dict[str, object] = dict.fromkeys(("dice", "jaccard", "precision"), overlap)
@@ -37,6 +37,6 @@ def normal_row(key: str, predicted_pixels: int, fold: int = 0) -> dict[str, obje
 
 
 def lost_row(key: str, label: str = "benign") -> dict[str, object]:
-    """A lesion so small that resizing lost it, and nothing predicted: undefined at network size, missed at native."""
+    """A lesion that resizing removed and that is not predicted: undefined at network size, missed at native size."""
     missed = lesion_row(key, 0.0, label) | dict.fromkeys(OVERLAP, nan)
     return missed | {"true_pixels": 0, "predicted_pixels": 0}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fakes.pictures import lesion_and_mask
+from fakes.drawing import lesion_and_mask
 
 
 def make_fake_stu_hospital(root: Path, count: int = 11, seed: int = 0, size: tuple[int, int] = (48, 48)) -> Path:

@@ -1,4 +1,4 @@
-"""A tiny TN3K: two parts that both count from 0000, masks as JPEG, one file a fold with numbers."""
+"""A tiny TN3K: two parts that both number images from 0000, masks as JPEG, and one file per fold."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fakes.pictures import lesion_and_mask
+from fakes.drawing import lesion_and_mask
 
 
 def make_fake_tn3k(
@@ -22,7 +22,7 @@ def make_fake_tn3k(
         for number in range(count):
             image, mask = lesion_and_mask((size[0] + 2 * (number % 3), size[1] + number % 4), rng)
             image.convert("RGB").save(folder / f"{part}-image" / f"{number:04}.jpg")
-            mask.save(folder / f"{part}-mask" / f"{number:04}.jpg")  # with the noise of JPEG around its edges
+            mask.save(folder / f"{part}-mask" / f"{number:04}.jpg")  # with JPEG noise around its edges
     for fold in range(5):
         parts = {
             "train": [n for n in range(trainval) if n % 5 != fold],

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fakes.pictures import lesion_and_mask
+from fakes.drawing import lesion_and_mask
 
 
 def make_fake_tn_scui2020(root: Path, count: int = 6, seed: int = 0, size: tuple[int, int] = (48, 64)) -> Path:
-    """Write `count` images under `root`/TNSCUI2020_train, benign and malignant by turns, and return that folder."""
+    """Write `count` images under `root`/TNSCUI2020_train, alternately benign and malignant, and return that folder."""
     rng = np.random.default_rng(seed)
     folder = root / "TNSCUI2020_train"
     (folder / "image").mkdir(parents=True)

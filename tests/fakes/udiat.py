@@ -1,4 +1,4 @@
-"""A tiny UDIAT: original/000001.png, GT/000001.png, DatasetB.xlsx with numbers without zeros."""
+"""A tiny UDIAT: original/000001.png, GT/000001.png, DatasetB.xlsx with image numbers without leading zeros."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from openpyxl import Workbook
 
-from fakes.pictures import lesion_and_mask
+from fakes.drawing import lesion_and_mask
 
 
 def make_fake_udiat(root: Path, count: int = 6, seed: int = 0, size: tuple[int, int] = (48, 64)) -> Path:

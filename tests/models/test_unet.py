@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from written_out import Parts, assert_agree, gflops, weathered
+from written_out import Parts, assert_agree, gflops, randomised
 
 from taichinet.models.catalogue import create_model
 from taichinet.models.taichinet.cross_attention import CrossAttention
@@ -68,9 +68,9 @@ def written_out(p: Parts, image: Tensor) -> Tensor:
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_the_network_equals_its_description_written_out(kernel: int) -> None:
     torch.manual_seed(0)
-    network = weathered(UNet(UNetSettings.model_validate({"width": 4, "output_kernel": kernel})), 1, 32)
+    network = randomised(UNet(UNetSettings.model_validate({"width": 4, "output_kernel": kernel})), 1, 32)
     image = torch.rand(2, 1, 32, 48)
     parts = Parts(network.state_dict())
     with torch.no_grad():
         assert_agree(network(image).positive, written_out(parts["path"], image))
-    assert not parts.left
+    assert not parts.unused

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from fakes.graphics import Picture, cross, dots, in_colour, ticks, tissue, upright_line, word
+from fakes.graphics import GreyImage, cross, dots, in_colour, ticks, tissue, upright_line, word
 
 from taichinet.datasets.checks.finding import FindingKind
 from taichinet.datasets.checks.marks import find_frame, find_marks
 from taichinet.datasets.checks.strokes import Box
 
-DRAWN: dict[FindingKind, tuple[Callable[[Picture], None], Box]] = {
+DRAWN: dict[FindingKind, tuple[Callable[[GreyImage], None], Box]] = {
     "caliper": (lambda picture: cross(picture, 70, 90), Box(64, 84, 13, 13)),
     "dotted line": (lambda picture: dots(picture, 60, 60), Box(60, 60, 13, 57)),
     "text": (lambda picture: word(picture, "LTH", 120, 50), Box(120, 50, 15, 22)),

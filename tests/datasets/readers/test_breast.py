@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.breast import PICTURES, TABLE, make_fake_breast
+from fakes.breast import IMAGES, TABLE, make_fake_breast
 from openpyxl import load_workbook
 from PIL import Image
 
@@ -46,18 +46,16 @@ def test_the_clinical_data_tell_the_class(breast: Path) -> None:
 
 def test_only_the_tumor_is_the_lesion(breast: Path) -> None:
     sample = DATASET.read(breast).samples[0]
-    tumor, other = (
-        np.asarray(Image.open(breast / PICTURES / f"case001_{end}.png")) > 127 for end in ("tumor", "other1")
-    )
+    tumor, other = (np.asarray(Image.open(breast / IMAGES / f"case001_{end}.png")) > 127 for end in ("tumor", "other1"))
     np.testing.assert_array_equal(united_mask(sample), tumor)
     assert (other & ~tumor).any()
 
 
 def test_several_tumor_masks_are_united(breast: Path) -> None:
-    shutil.move(breast / PICTURES / "case001_other1.png", breast / PICTURES / "case001_tumor2.png")
+    shutil.move(breast / IMAGES / "case001_other1.png", breast / IMAGES / "case001_tumor2.png")
     write_cell(breast, "C2", "case001_tumor.png&case001_tumor2.png")
     sample = DATASET.read(breast).samples[0]
-    both = (np.asarray(Image.open(breast / PICTURES / f"case001_{end}.png")) > 127 for end in ("tumor", "tumor2"))
+    both = (np.asarray(Image.open(breast / IMAGES / f"case001_{end}.png")) > 127 for end in ("tumor", "tumor2"))
     np.testing.assert_array_equal(united_mask(sample), np.logical_or(*both))
 
 
@@ -70,17 +68,17 @@ def test_a_normal_image_has_an_empty_mask_and_can_be_left_out(breast: Path) -> N
 
 def test_the_table_may_lie_among_the_images_or_be_saved_as_csv(breast: Path) -> None:
     expected = DATASET.read(breast)
-    shutil.move(breast / TABLE, breast / PICTURES / TABLE)
-    assert DATASET.read(breast / PICTURES) == expected
-    (breast / PICTURES / TABLE).unlink()
+    shutil.move(breast / TABLE, breast / IMAGES / TABLE)
+    assert DATASET.read(breast / IMAGES) == expected
+    (breast / IMAGES / TABLE).unlink()
     rows = ["Image_filename;Mask_tumor_filename;Classification"]
     rows += [f"{s.key}.png;{s.masks[0].file.name if s.masks else ''};{s.label}" for s in expected]
-    (breast / PICTURES / "clinical data.csv").write_text("\n".join(rows), encoding="utf-8-sig")
+    (breast / IMAGES / "clinical data.csv").write_text("\n".join(rows), encoding="utf-8-sig")
     assert DATASET.read(breast) == expected
 
 
 def test_what_the_table_and_the_folder_do_not_share_is_named(breast: Path) -> None:
-    (breast / PICTURES / "case002_tumor.png").unlink()
+    (breast / IMAGES / "case002_tumor.png").unlink()
     write_cell(breast, "B5", "case099.png")
     found = sorted(problems_of(breast))
     expected = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from written_out import Parts, assert_agree, gflops, weathered
+from written_out import Parts, assert_agree, gflops, randomised
 
 from taichinet.errors import SettingError
 from taichinet.models.baselines.aau_net import AAUNet, AAUNetSettings, HybridAdaptiveAttention
@@ -133,9 +133,9 @@ def written_out(p: Parts, image: Tensor, modules: int) -> Tensor:
 def test_the_network_equals_its_description_written_out(modules: int, up_convolution: bool) -> None:
     torch.manual_seed(0)
     settings = AAUNetSettings(width=2, modules_per_stage=modules, up_convolution=up_convolution)
-    network = weathered(AAUNet(settings), channels=1, size=32)
+    network = randomised(AAUNet(settings), channels=1, size=32)
     image = torch.rand(2, 1, 32, 48)
     parts = Parts(network.state_dict())
     with torch.no_grad():
         assert_agree(network(image).positive, written_out(parts, image, modules))
-    assert not parts.left
+    assert not parts.unused

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from written_out import Parts, assert_agree, gflops, weathered
+from written_out import Parts, assert_agree, gflops, randomised
 
 from taichinet.models.baselines.attention_unet import AttentionGate, AttentionUNet, AttentionUNetSettings
 from taichinet.models.unet import UNet, UNetSettings
@@ -88,9 +88,9 @@ def written_out(p: Parts, image: Tensor) -> Tensor:
 
 def test_the_network_equals_its_description_written_out() -> None:
     torch.manual_seed(0)
-    network = weathered(AttentionUNet(AttentionUNetSettings(width=4)), channels=1, size=32)
+    network = randomised(AttentionUNet(AttentionUNetSettings(width=4)), channels=1, size=32)
     image = torch.rand(2, 1, 32, 48)
     parts = Parts(network.state_dict())
     with torch.no_grad():
         assert_agree(network(image).positive, written_out(parts, image))
-    assert not parts.left
+    assert not parts.unused

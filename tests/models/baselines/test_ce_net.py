@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from written_out import Parts, assert_agree, weathered
+from written_out import Parts, assert_agree, randomised
 
 from taichinet.models.baselines.ce_net import CENet, CENetSettings, DenseAtrousConvolution, ResidualMultiKernelPooling
 from taichinet.models.catalogue import create_model
@@ -111,12 +111,12 @@ def written_out(p: Parts, image: Tensor) -> Tensor:
 def test_the_network_equals_its_description_written_out() -> None:
     """At 192 px, the smallest image whose deepest map the widest window fits into."""
     torch.manual_seed(0)
-    network = weathered(CENet(CENetSettings(in_channels=3)), channels=3, size=64)
+    network = randomised(CENet(CENetSettings(in_channels=3)), channels=3, size=64)
     image = torch.rand(1, 3, 192, 192)
     parts = Parts(network.state_dict())
     with torch.no_grad():
         assert_agree(network(image).positive, written_out(parts, image))
-    assert not parts.left
+    assert not parts.unused
 
 
 @pytest.mark.parametrize("model", ["ce-net", "fat-net"])

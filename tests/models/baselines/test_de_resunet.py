@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from written_out import Parts, assert_agree, gflops, weathered
+from written_out import Parts, assert_agree, gflops, randomised
 
 from taichinet.models.baselines.de_resunet import (
     DEResUNet,
@@ -166,7 +166,7 @@ def written_out(p: Parts, image: Tensor) -> list[Tensor]:
 def test_the_network_equals_its_description_written_out() -> None:
     """On an image with a black frame, around which the textures are the same whatever one thinks lies beyond it."""
     torch.manual_seed(0)
-    network = weathered(DEResUNet(DEResUNetSettings(width=4, num_classes=2)), channels=1, size=32)
+    network = randomised(DEResUNet(DEResUNetSettings(width=4, num_classes=2)), channels=1, size=32)
     image = F.pad(torch.rand(2, 1, 24, 40), (4, 4, 4, 4))
     parts = Parts(network.state_dict())
     with torch.no_grad():
@@ -177,7 +177,7 @@ def test_the_network_equals_its_description_written_out() -> None:
         odds = torch.stack([(outer + inner) / background, inner / (background + outer)], dim=1)
         assert_agree(level, odds.log().float())
     assert torch.equal(prediction.positive, prediction.levels[-1])
-    assert not parts.left
+    assert not parts.unused
 
 
 def test_a_narrow_block_that_halves_its_map_learns_what_float64_says() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from written_out import Parts, assert_agree, weathered
+from written_out import Parts, assert_agree, randomised
 
 from taichinet.errors import SettingError
 from taichinet.models.baselines.deeplab import (
@@ -159,9 +159,9 @@ def written_out_v3(p: Parts, image: Tensor) -> Tensor:
 def test_the_network_equals_its_description_written_out(network: Any, written_out: Any) -> None:
     """At 112 px, where the smallest dilation of the pyramid still reaches from pixel to pixel."""
     torch.manual_seed(0)
-    network = weathered(network(), channels=1, size=64)
+    network = randomised(network(), channels=1, size=64)
     image = torch.rand(1, 1, 112, 112)
     parts = Parts(network.state_dict())
     with torch.no_grad():
         assert_agree(network(image).positive, written_out(parts, image))
-    assert not parts.left
+    assert not parts.unused

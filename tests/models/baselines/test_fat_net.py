@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from written_out import Parts, assert_agree, gflops, weathered
+from written_out import Parts, assert_agree, gflops, randomised
 
 from taichinet.errors import WeightsError
 from taichinet.models.baselines.fat_net import (
@@ -148,9 +148,9 @@ def written_out(p: Parts, image: Tensor, shared: bool) -> Tensor:
 def test_the_network_equals_its_description_written_out(shared: bool) -> None:
     torch.manual_seed(0)
     settings = FATNetSettings(in_channels=3, shared_adaptation=shared)
-    network = weathered(FATNet(settings), channels=3, size=32)
+    network = randomised(FATNet(settings), channels=3, size=32)
     image = torch.rand(1, 3, 32, 48)
     parts = Parts(network.state_dict())
     with torch.no_grad():
         assert_agree(network(image).positive, written_out(parts, image, shared))
-    assert {name.split(".")[0] for name in parts.left} == {"unused"}
+    assert {name.split(".")[0] for name in parts.unused} == {"unused"}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
-from written_out import Parts, assert_agree, gflops, weathered
+from written_out import Parts, assert_agree, gflops, randomised
 
 from taichinet.errors import SettingError
 from taichinet.models.baselines.rf_net import RFNet, RFNetSettings, contrast_of
@@ -145,7 +145,7 @@ def residual_map(p: Parts, d1: Tensor, d2: Tensor, d3: Tensor, d4: Tensor) -> Te
 def test_the_network_equals_its_description_written_out(places: int, contrast: bool) -> None:
     torch.manual_seed(0)
     settings = RFNetSettings.model_validate({"feedback_places": places, "contrast_input": contrast})
-    network = weathered(RFNet(settings), channels=1, size=64)
+    network = randomised(RFNet(settings), channels=1, size=64)
     image = torch.rand(2, 1, 64, 96)
     with torch.no_grad():  # a map that says yes here and no there, also when it is pooled
         logits = network(image).feedback.residual
@@ -168,4 +168,4 @@ def test_the_network_equals_its_description_written_out(places: int, contrast: b
     assert_agree(prediction.feedback.first_pass, first)
     assert_agree(prediction.feedback.residual, logits)
     assert_agree(prediction.positive, second)
-    assert not p.left
+    assert not p.unused

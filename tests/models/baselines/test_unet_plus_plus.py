@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from written_out import Parts, assert_agree, gflops, weathered
+from written_out import Parts, assert_agree, gflops, randomised
 
 from taichinet.models.baselines.unet_plus_plus import UNetPlusPlus, UNetPlusPlusSettings
 
@@ -89,7 +89,7 @@ def written_out(p: Parts, image: Tensor) -> list[Tensor]:
 def test_the_network_equals_its_description_written_out(deep_supervision: bool) -> None:
     torch.manual_seed(0)
     settings = UNetPlusPlusSettings(width=4, deep_supervision=deep_supervision)
-    network = weathered(UNetPlusPlus(settings), channels=1, size=32)
+    network = randomised(UNetPlusPlus(settings), channels=1, size=32)
     image = torch.rand(2, 1, 32, 48)
     parts = Parts(network.state_dict())
     with torch.no_grad():
@@ -102,4 +102,4 @@ def test_the_network_equals_its_description_written_out(deep_supervision: bool) 
         else:
             heads = [parts["outputs"].conv(0, ends[-1])]
     assert_agree(prediction.positive, heads[-1])
-    assert not parts.left
+    assert not parts.unused

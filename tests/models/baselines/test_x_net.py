@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from written_out import Parts, assert_agree, gflops, weathered
+from written_out import Parts, assert_agree, gflops, randomised
 
 from taichinet.models.baselines.x_net import HEADS, TransformerBlock, XNet, XNetSettings
 
@@ -175,7 +175,7 @@ def drawn_again(p: Parts, fused: Tensor, size: tuple[int, int], noise: Tensor) -
 
 @pytest.mark.parametrize("size", [(224, 224), (64, 96)])
 def test_the_network_equals_its_description_written_out(size: tuple[int, int]) -> None:
-    network = weathered(small(), channels=1, size=64)
+    network = randomised(small(), channels=1, size=64)
     image = torch.rand(2, 1, *size)
     parts = Parts(network.state_dict())
     network.training = True  # it alone: the variational branch speaks, while every BatchNorm stays in evaluation
@@ -190,4 +190,4 @@ def test_the_network_equals_its_description_written_out(size: tuple[int, int]) -
     found = prediction.reconstruction
     for one, other in zip((found.image, found.mean, found.log_variance), drawn, strict=True):
         assert_agree(one, other)
-    assert not parts.left
+    assert not parts.unused

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.runs import recipe, write_foreign, write_plan, write_run
+from fakes.runs import recipe, write_evaluation, write_plan, write_run
 from fakes.scores import lesion_row
 
 from taichinet.evaluation.uncertainty import bootstrap_difference
@@ -61,8 +61,8 @@ def test_different_images_are_two_samples_with_near_duplicates_resampled_togethe
 
 def test_there_is_no_delta_for_one_protocol_other_settings_or_other_data(tmp_path: Path) -> None:
     folder = write_run(tmp_path, recipe("short-unet"), rows(range(10), 0.6))
-    write_foreign(folder, "udiat", rows(range(10), 0.5))
+    write_evaluation(folder, "udiat", rows(range(10), 0.5))
     longer = recipe("short-unet", training__epochs=9)
     other = write_run(tmp_path, longer, rows(range(10), 0.6), protocol="paper")
-    write_foreign(other, "udiat", rows(range(10), 0.5))
+    write_evaluation(other, "udiat", rows(range(10), 0.5))
     assert deltas(tmp_path) == []

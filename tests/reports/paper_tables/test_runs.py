@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fakes.runs import recipe, write_foreign, write_plan, write_run
+from fakes.runs import recipe, write_evaluation, write_plan, write_run
 from fakes.scores import lesion_row, normal_row
 
 from taichinet.errors import DataError, FoldError
@@ -76,7 +76,7 @@ def test_the_same_seed_twice_is_refused(tmp_path: Path) -> None:
 
 def test_weights_on_other_data_are_a_separate_method(tmp_path: Path) -> None:
     folder = write_run(tmp_path, recipe("short-unet"), two_folds(0.5, 0.7))
-    write_foreign(folder, "udiat", two_folds(0.3, 0.5, keys="wxyz"))
+    write_evaluation(folder, "udiat", two_folds(0.3, 0.5, keys="wxyz"))
     own, foreign = read_methods(tmp_path)
     assert (own.first.tested_on, foreign.first.tested_on) == ("busi", "udiat")
     assert foreign.score(Selection(), "dice").mean == pytest.approx(0.4)
@@ -86,7 +86,7 @@ def test_weights_on_other_data_are_a_separate_method(tmp_path: Path) -> None:
 def test_foreign_images_count_once_with_the_mean_over_the_networks_of_all_folds(tmp_path: Path) -> None:
     folder = write_run(tmp_path, recipe("short-unet"), two_folds(0.5, 0.7))
     rows = [lesion_row(key, dice, fold=fold) for fold, dice in ((0, 0.3), (1, 0.5)) for key in "xy"]
-    write_foreign(folder, "udiat", rows)
+    write_evaluation(folder, "udiat", rows)
     foreign = read_methods(tmp_path)[1]
     assert foreign.per_image(Selection()).to_dict() == pytest.approx({"x": 0.4, "y": 0.4})
     assert foreign.images(Selection()) == 2
@@ -114,7 +114,7 @@ def test_regions_have_their_own_scores(tmp_path: Path) -> None:
 
 def test_a_damaged_evaluation_is_listed(tmp_path: Path) -> None:
     folder = write_run(tmp_path, recipe("short-unet"), two_folds(0.5, 0.7))
-    torn = write_foreign(folder, "udiat", two_folds(0.3, 0.5)) / "summary.json"
+    torn = write_evaluation(folder, "udiat", two_folds(0.3, 0.5)) / "summary.json"
     torn.write_text('{"networks": [], "summary": {}}', encoding="utf-8")
     with pytest.raises(DataError) as caught:
         read_methods(tmp_path)

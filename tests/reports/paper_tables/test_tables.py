@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.runs import recipe, write_foreign, write_plan, write_run
+from fakes.runs import recipe, write_evaluation, write_plan, write_run
 from fakes.scores import lesion_row, normal_row
 from scipy.stats import wilcoxon
 
@@ -100,7 +100,7 @@ def test_normal_images_fill_only_the_part_with_normal_images(tmp_path: Path) -> 
 
 def test_other_data_fill_the_second_half_of_table_five(tmp_path: Path) -> None:
     folder = write_run(tmp_path, recipe("short-unet"), rows(1))
-    write_foreign(folder, "udiat", [lesion_row("x", 0.4), lesion_row("y", 0.6)])
+    write_evaluation(folder, "udiat", [lesion_row("x", 0.4), lesion_row("y", 0.6)])
     own, crossed = blocks(tmp_path, "table5")
     assert own.scale is None
     assert filled(crossed) == {"U-Net": "short-unet"}

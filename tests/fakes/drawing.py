@@ -1,4 +1,4 @@
-"""Drawn pictures for the fakes of all data sets: ellipses for lesions, speckle for tissue."""
+"""Synthetic images for the fakes of all data sets: ellipses for lesions, speckle for tissue."""
 
 from __future__ import annotations
 
