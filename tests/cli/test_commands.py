@@ -1,4 +1,4 @@
-"""The commands as a user types them: train, evaluate, report; what is refused, and with which exit code."""
+"""Run train, evaluate, report and package-weights from the command line; rejected arguments and exit codes."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ TINY = {
 }
 
 
-def run(*words: object) -> str:
-    """Standard output of `taichinet WORDS`; errors of the command are raised."""
-    result = CliRunner().invoke(command_line.app, [str(word) for word in words], catch_exceptions=True)
+def run(*args: object) -> str:
+    """Standard output of `taichinet ARGS`; errors of the command are raised."""
+    result = CliRunner().invoke(command_line.app, [str(arg) for arg in args], catch_exceptions=True)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output
@@ -42,7 +42,7 @@ def run(*words: object) -> str:
 
 
 def settings(**changes: object) -> list[str]:
-    return [word for key, value in {**TINY, **changes}.items() for word in ("--set", f"{key}={value}")]
+    return [arg for key, value in {**TINY, **changes}.items() for arg in ("--set", f"{key}={value}")]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     return out, json.loads(printed)
 
 
-def test_training_without_a_fold_trains_all_and_prints_one_json(trained: tuple[Path, dict[str, Any]]) -> None:
+def test_train_without_fold_trains_all_folds_and_prints_json(trained: tuple[Path, dict[str, Any]]) -> None:
     out, printed = trained
     folder = out / "busi" / "cpu-taichinet" / "grouped"
     assert Path(printed["folder"]) == folder
@@ -69,7 +69,7 @@ def test_training_without_a_fold_trains_all_and_prints_one_json(trained: tuple[P
     assert len(scores) == 22  # lesions only: the recipe leaves normal images out
 
 
-def test_a_fold_that_is_there_is_refused_and_left_alone(trained: tuple[Path, dict[str, Any]], data: Path) -> None:
+def test_existing_fold_is_rejected_and_unchanged(trained: tuple[Path, dict[str, Any]], data: Path) -> None:
     out, _ = trained
     before = (out / "busi/cpu-taichinet/grouped/fold-0/result.json").read_bytes()
     with pytest.raises(FoldError, match=r"--resume.*--overwrite.*--out"):
@@ -85,7 +85,7 @@ def test_resuming_finished_folds_trains_nothing(trained: tuple[Path, dict[str, A
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
 
 
-def test_evaluating_a_study_repeats_its_scores(
+def test_evaluating_a_study_reproduces_its_scores(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     out, printed = trained
@@ -95,7 +95,7 @@ def test_evaluating_a_study_repeats_its_scores(
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores.csv"), pd.read_csv(study / "scores.csv"), atol=1e-5)
 
 
-def test_evaluating_one_fold_scores_only_what_its_training_has_not_seen(
+def test_evaluating_one_fold_scores_only_images_not_used_in_training(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     out, _ = trained
@@ -110,7 +110,7 @@ def test_evaluating_one_fold_scores_only_what_its_training_has_not_seen(
     assert images["why"] == ["8 normal, not requested", f"{len(seen)} used to train or select the weights"]
 
 
-def test_foreign_pictures_of_the_same_names_are_all_scored(
+def test_images_of_another_data_set_with_the_same_names_are_scored(
     trained: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     out, _ = trained
@@ -119,7 +119,7 @@ def test_foreign_pictures_of_the_same_names_are_all_scored(
     assert len(pd.read_csv(tmp_path / "scores/scores.csv")) == 22
 
 
-def test_a_study_on_foreign_pictures_has_a_fold_for_each_of_its_networks(
+def test_study_on_another_data_set_has_one_fold_per_network(
     trained: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     study = trained[0] / "busi/cpu-taichinet/grouped"
@@ -141,16 +141,16 @@ def test_a_study_on_foreign_pictures_has_a_fold_for_each_of_its_networks(
     assert str(tmp_path) not in json.dumps(record)
 
 
-def test_networks_that_hold_out_the_same_pictures_do_not_add_up(
+def test_networks_with_the_same_held_out_images_are_rejected(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
-    for twin in ("fold-0", "fold-1"):
-        shutil.copytree(trained[0] / "busi/cpu-taichinet/grouped/fold-0", tmp_path / "study" / twin)
+    for name in ("fold-0", "fold-1"):
+        shutil.copytree(trained[0] / "busi/cpu-taichinet/grouped/fold-0", tmp_path / "study" / name)
     with pytest.raises(FoldError, match="Choose one network"):
         run("evaluate", tmp_path / "study", "--data", data)
 
 
-def test_pictures_of_the_training_are_known_again_under_other_names(
+def test_renamed_training_images_are_recognised(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     out, _ = trained
@@ -171,7 +171,7 @@ def test_pictures_of_the_training_are_known_again_under_other_names(
     assert "benign (1)" not in set(pd.read_csv(tmp_path / "scores/scores.csv")["key"])
 
 
-def test_training_images_saved_as_other_files_are_recognised_by_their_pixels(
+def test_re_encoded_training_images_are_recognised_by_pixels(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     fold = trained[0] / "busi/cpu-taichinet/grouped/fold-0"
@@ -200,14 +200,14 @@ def test_training_images_saved_as_other_files_are_recognised_by_their_pixels(
     assert "none of them" not in note
 
 
-def test_near_duplicates_that_the_own_folds_separate_are_counted_and_scored(tmp_path: Path) -> None:
+def test_near_duplicates_across_own_folds_are_counted_and_scored(tmp_path: Path) -> None:
     data = write_phantom_busi(tmp_path / "data", 12, 10, 2, seed=1, size=(96, 128))
     for number in (1, 3, 5):
         image = Image.open(data / f"benign/benign ({number}).png").convert("L")
         image.point(lambda value: int(0.7 * value + 9)).save(data / f"benign/benign ({number + 1}).png")
         shutil.copy(data / f"benign/benign ({number})_mask.png", data / f"benign/benign ({number + 1})_mask.png")
-    words = ("--data", data, "--protocol", "paper", "--fold", 0, "--out", tmp_path / "runs")
-    run("train", "cpu-unet", *words, *settings(**{"training.epochs": 1}))
+    args = ("--data", data, "--protocol", "paper", "--fold", 0, "--out", tmp_path / "runs")
+    run("train", "cpu-unet", *args, *settings(**{"training.epochs": 1}))
     fold = tmp_path / "runs/busi/cpu-unet/paper/fold-0"
     run("evaluate", fold, "--data", data, "--out", tmp_path / "scores")
     assert set(pd.read_csv(tmp_path / "scores/scores.csv")["key"]) == set(pd.read_csv(fold / "scores.csv")["key"])
@@ -218,7 +218,7 @@ def test_near_duplicates_that_the_own_folds_separate_are_counted_and_scored(tmp_
     assert f"near-duplicates: {len(near)} found by thumbnails, which are scored" in record["note"]
 
 
-def test_changed_copies_of_training_images_are_left_out_where_the_run_has_their_thumbnails(
+def test_changed_copies_of_training_images_are_skipped_if_thumbnails_exist(
     trained: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     fold = trained[0] / "busi/cpu-taichinet/grouped/fold-0"
@@ -248,7 +248,7 @@ def test_changed_copies_of_training_images_are_left_out_where_the_run_has_their_
     assert "near-duplicates: 3 found by thumbnails and left out" in record["note"]
     assert (record["images"]["used"], record["images"]["skipped"]) == (7, 5)
 
-    # The weights alone have no pictures of their training.
+    # A folder with only the weights has no thumbnails of the training images.
     shutil.copytree(fold / "weights", tmp_path / "sent/weights")
     run("evaluate", tmp_path / "sent/weights", "--data", other, "--out", tmp_path / "unchecked")
     assert set(copies) <= set(pd.read_csv(tmp_path / "unchecked/scores.csv")["key"])
@@ -257,29 +257,25 @@ def test_changed_copies_of_training_images_are_left_out_where_the_run_has_their_
     assert "near-duplicates: not checked" in record["note"]
 
 
-def test_other_settings_beside_finished_folds_are_refused_before_training_and_overwritten_together(
-    data: Path, tmp_path: Path
-) -> None:
-    words = ("train", "cpu-unet", "--data", data, "--out", tmp_path, "--json")
+def test_other_settings_are_rejected_unless_all_folds_are_overwritten(data: Path, tmp_path: Path) -> None:
+    args = ("train", "cpu-unet", "--data", data, "--out", tmp_path, "--json")
     small = settings()
-    run(*words, *small, "--fold", 0)
+    run(*args, *small, "--fold", 0)
     with pytest.raises(FoldError, match="another experiment"):
-        run(*words, *small, "--set", "training.epochs=1", "--fold", 1)
+        run(*args, *small, "--set", "training.epochs=1", "--fold", 1)
     assert not (tmp_path / "busi/cpu-unet/grouped/fold-1").exists()
-    run(*words, *small, "--set", "training.epochs=1", "--overwrite")
+    run(*args, *small, "--set", "training.epochs=1", "--overwrite")
     summary = json.loads((tmp_path / "busi/cpu-unet/grouped/summary.json").read_text())
     assert summary["folds_done"] == [0, 1]
     assert summary["experiment"]["training"]["epochs"] == 1
 
 
-def test_resuming_with_more_epochs_says_so_in_one_line_and_summarises_the_longer_run(
-    data: Path, tmp_path: Path
-) -> None:
-    words = ["train", "cpu-unet", "--data", data, "--fold", 0, "--json", *settings()]
-    words += ["--set", "training.schedule=constant"]
+def test_resuming_with_more_epochs_prints_one_line_and_matches_full_run(data: Path, tmp_path: Path) -> None:
+    args = ["train", "cpu-unet", "--data", data, "--fold", 0, "--json", *settings()]
+    args += ["--set", "training.schedule=constant"]
     for out, epochs, more in (("grown", 2, ()), ("grown", 3, ("--resume",)), ("undisturbed", 3, ())):
-        command = [*words, "--out", tmp_path / out, "--set", f"training.epochs={epochs}", *more]
-        done = CliRunner().invoke(command_line.app, [str(word) for word in command], catch_exceptions=False)
+        command = [*args, "--out", tmp_path / out, "--set", f"training.epochs={epochs}", *more]
+        done = CliRunner().invoke(command_line.app, [str(arg) for arg in command], catch_exceptions=False)
         assert done.exit_code == 0, done.output
         line = "Extends the training to 3 epochs: fold-0 from 2 of 2.\n"
         assert done.stderr.count("Extends") == (1 if more else 0)
@@ -291,9 +287,7 @@ def test_resuming_with_more_epochs_says_so_in_one_line_and_summarises_the_longer
     assert summary["experiment"]["training"]["epochs"] == 3
 
 
-def test_normal_images_are_reported_with_their_false_positives(
-    trained: tuple[Path, dict[str, Any]], data: Path
-) -> None:
+def test_summary_counts_false_positives_on_normal_images(trained: tuple[Path, dict[str, Any]], data: Path) -> None:
     out, _ = trained
     weights = out / "busi/cpu-taichinet/grouped/fold-0/weights"
     summary = json.loads(run("evaluate", weights, "--data", data, "--normal", "--json"))["summary"]
@@ -302,7 +296,7 @@ def test_normal_images_are_reported_with_their_false_positives(
     assert policies == {"paper", "correct-empty-is-1"}
 
 
-def test_the_report_tells_the_study(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_report_contains_dice_and_settings_of_the_study(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     out, printed = trained
     run("report", out, "--out", tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text()
@@ -311,7 +305,7 @@ def test_the_report_tells_the_study(trained: tuple[Path, dict[str, Any]], tmp_pa
     assert "size 32 px (paper: 224)" in text
 
 
-def test_packed_weights_are_half_the_size_predict_alike_and_carry_a_card(
+def test_packed_weights_are_smaller_and_have_a_model_card(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     out, _ = trained
@@ -332,7 +326,7 @@ def test_packed_weights_are_half_the_size_predict_alike_and_carry_a_card(
     assert not (tmp_path / "other").exists()
 
 
-def test_the_model_card_shows_what_a_user_named_as_text(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_model_card_escapes_user_supplied_names(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     fold = tmp_path / "fold-0"
     shutil.copytree(trained[0] / "busi/cpu-taichinet/grouped/fold-0", fold)
     result = json.loads((fold / "result.json").read_text())
@@ -346,7 +340,7 @@ def test_the_model_card_shows_what_a_user_named_as_text(trained: tuple[Path, dic
 
 
 @pytest.mark.parametrize("key", ["summary", "images", "experiment", "selection"])
-def test_a_damaged_result_is_not_packed(trained: tuple[Path, dict[str, Any]], tmp_path: Path, key: str) -> None:
+def test_damaged_result_is_not_packed(trained: tuple[Path, dict[str, Any]], tmp_path: Path, key: str) -> None:
     fold = tmp_path / "fold-0"
     shutil.copytree(trained[0] / "busi/cpu-taichinet/grouped/fold-0", fold)
     result = json.loads((fold / "result.json").read_text())
@@ -357,7 +351,7 @@ def test_a_damaged_result_is_not_packed(trained: tuple[Path, dict[str, Any]], tm
 
 
 @pytest.mark.parametrize(
-    ("words", "error", "says"),
+    ("args", "error", "message"),
     [
         (["cpu-taichine"], SettingError, "Did you mean 'cpu-taichinet'"),
         (["cpu-unet", "--protocol", "group"], SettingError, "Did you mean 'grouped'"),
@@ -367,15 +361,15 @@ def test_a_damaged_result_is_not_packed(trained: tuple[Path, dict[str, Any]], tm
         (["cpu-unet", "--resume", "--overwrite"], SettingError, "cannot be used together"),
     ],
 )
-def test_what_training_cannot_do_is_said_before_it_reads_any_data(
-    words: list[str], error: type[Exception], says: str, tmp_path: Path
+def test_invalid_train_arguments_raise_before_data_are_read(
+    args: list[str], error: type[Exception], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(error, match=says):
-        run("train", *words, "--data", tmp_path / "nowhere", "--out", tmp_path)
+    with pytest.raises(error, match=message):
+        run("train", *args, "--data", tmp_path / "nowhere", "--out", tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("words", "code"),
+    ("args", "code"),
     [
         (["train", "cpu-unet", "--data", "nowhere"], 3),
         (["train", "no-recipe", "--data", "nowhere"], 4),
@@ -384,22 +378,22 @@ def test_what_training_cannot_do_is_said_before_it_reads_any_data(
         (["--help"], 0),
     ],
 )
-def test_the_exit_code_tells_the_kind_of_error_and_no_traceback_is_shown(
-    words: list[str],
+def test_exit_code_depends_on_error_and_no_traceback_is_printed(
+    args: list[str],
     code: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["taichinet", *words])
-    with pytest.raises(SystemExit) as ended:
+    monkeypatch.setattr(sys, "argv", ["taichinet", *args])
+    with pytest.raises(SystemExit) as stopped:
         command_line.main()
-    assert ended.value.code == code
+    assert stopped.value.code == code
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_help_waits_for_no_heavy_library() -> None:
+def test_help_imports_no_heavy_library() -> None:
     probe = (
         "import sys, taichinet.cli.app; print(sorted({'torch', 'pandas', 'scipy', 'matplotlib'} & set(sys.modules)))"
     )
@@ -410,11 +404,11 @@ def test_help_waits_for_no_heavy_library() -> None:
 # ------------------------------------------------------------------------------------------- other data sets, cards
 
 
-def test_a_network_is_trained_on_an_official_split_of_nested_regions(tmp_path: Path) -> None:
+def test_train_and_evaluate_nested_regions_on_official_split(tmp_path: Path) -> None:
     data = make_fake_drishti_gs(tmp_path)
     official = settings(**{"training.batch_size": 2, "data.validation_share": 0.5})
-    words = ("train", "cpu-taichinet", "--data", data, "--protocol", "official", "--out", tmp_path / "runs")
-    printed = json.loads(run(*words, "--json", *official))
+    args = ("train", "cpu-taichinet", "--data", data, "--protocol", "official", "--out", tmp_path / "runs")
+    printed = json.loads(run(*args, "--json", *official))
     study = tmp_path / "runs/drishti-gs/cpu-taichinet/official"
     assert Path(printed["folder"]) == study
     groups = {group["group"] for group in printed["summary"]["groups"]}
@@ -431,7 +425,7 @@ def test_a_network_is_trained_on_an_official_split_of_nested_regions(tmp_path: P
         run("evaluate", study, "--data", f"ddti={make_fake_ddti(tmp_path / 'other')}")
 
 
-def test_a_data_set_whose_layout_is_shared_is_given_by_name(tmp_path: Path) -> None:
+def test_data_set_with_ambiguous_layout_requires_its_name(tmp_path: Path) -> None:
     data = make_fake_ddti(tmp_path).rename(tmp_path / "unnamed")
     with pytest.raises(DataError, match="ddti="):
         run("train", "cpu-unet", "--data", data, "--out", tmp_path / "runs", *settings())
@@ -439,7 +433,7 @@ def test_a_data_set_whose_layout_is_shared_is_given_by_name(tmp_path: Path) -> N
     assert (tmp_path / "runs/ddti/cpu-unet/grouped/fold-1/result.json").is_file()
 
 
-def test_a_protocol_that_the_data_do_not_have_is_refused(data: Path, tmp_path: Path) -> None:
+def test_unavailable_protocol_is_rejected(data: Path, tmp_path: Path) -> None:
     with pytest.raises(FoldError, match="no official split"):
         run("train", "cpu-unet", "--data", data, "--protocol", "official", "--out", tmp_path, *settings())
     with pytest.raises(SettingError, match="Did you mean 'official'"):
@@ -447,7 +441,7 @@ def test_a_protocol_that_the_data_do_not_have_is_refused(data: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["card.html", "card.md"])
-def test_a_card_is_written_of_one_network_on_foreign_pictures(
+def test_validation_card_is_written_for_one_network_on_another_data_set(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path, name: str
 ) -> None:
     out, _ = trained

@@ -1,4 +1,4 @@
-"""A training on a new folder decodes each image and mask file once."""
+"""Training on a new folder decodes each image and mask file once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SMALL = {
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each file is decoded."""
+    """The number of times that each file is decoded."""
     counts: Counter[str] = Counter()
     decode = runner.decode
 
@@ -40,13 +40,13 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 @pytest.mark.parametrize("include_normal", [False, True])
-def test_a_training_on_a_new_folder_decodes_each_file_once(
+def test_training_on_a_new_folder_decodes_each_file_once(
     include_normal: bool, decoded: Counter[str], tmp_path: Path
 ) -> None:
     data = write_phantom_busi(tmp_path / "data", 9, 8, 8, seed=1, size=(64, 80))
     settings = [f"--set={name}={value}" for name, value in {**SMALL, "data.include_normal": include_normal}.items()]
-    words = ["train", "cpu-taichinet", "--data", str(data), "--out", str(tmp_path / "runs"), "--json", *settings]
-    result = CliRunner().invoke(command_line.app, words, catch_exceptions=False)
+    args = ["train", "cpu-taichinet", "--data", str(data), "--out", str(tmp_path / "runs"), "--json", *settings]
+    result = CliRunner().invoke(command_line.app, args, catch_exceptions=False)
     assert result.exit_code == 0
     files = (str(file) for file in data.rglob("*.png") if include_normal or file.parent.name != "normal")
     assert decoded == dict.fromkeys(files, 1)

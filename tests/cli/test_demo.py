@@ -1,4 +1,4 @@
-"""The demo, with a smaller budget: all the way to its page."""
+"""The demo command, with smaller networks and fewer images."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.recipes import catalogue as recipes
 
 
-def test_the_demo_ends_with_a_page_of_both_networks(
+def test_demo_writes_a_page_of_both_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe_of = recipes.get_recipe
 
-    def small(name: str) -> Experiment:
+    def small_recipe(name: str) -> Experiment:
         changes = {"options.width": 2, "data.size": 32, "training.epochs": 1, "mining.epochs": 1, "mining.width": 2}
         return vary(recipe_of(name), changes)
 
-    monkeypatch.setattr(recipes, "get_recipe", small)
+    monkeypatch.setattr(recipes, "get_recipe", small_recipe)
     monkeypatch.setattr(demo_command, "PHANTOMS", {"benign": 14, "malignant": 14, "normal": 12})
     demo_command.demo(out=tmp_path / "demo", seed=3, as_json=True)
     printed = json.loads(capsys.readouterr().out)

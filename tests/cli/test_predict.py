@@ -1,4 +1,4 @@
-"""`taichinet predict`: every kind of image, every kind of failure, nothing lost and nothing overwritten."""
+"""`taichinet predict`: image formats, failures, interrupted runs, and protection of existing files."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def random_weights(folder: Path, model: str, **options: object) -> Path:
     return save_weights(create_model(model, **options), WeightsConfig(model, options, 32), folder)
 
 
-def picture(height: int = 20, width: int = 30, seed: int = 0) -> Image.Image:
+def random_image(height: int = 20, width: int = 30, seed: int = 0) -> Image.Image:
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8))
 
 
@@ -79,9 +79,9 @@ def names_in(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()}
 
 
-def test_a_folder_gives_three_maps_an_image_and_one_table(scans: Path, weights: Path, tmp_path: Path) -> None:
-    picture(20, 30).save(scans / "a.png")
-    picture(41, 17).save(scans / "b.JPG")
+def test_folder_gives_three_maps_per_image_and_one_table(scans: Path, weights: Path, tmp_path: Path) -> None:
+    random_image(20, 30).save(scans / "a.png")
+    random_image(41, 17).save(scans / "b.JPG")
     out = tmp_path / "deep" / "out"
     result = run(scans, "--weights", weights, "-o", out)
     assert result.exit_code == 0, result.output
@@ -111,8 +111,8 @@ def test_a_folder_gives_three_maps_an_image_and_one_table(scans: Path, weights: 
     assert table[0] == {key: "" if value is None else str(value) for key, value in first.items()}
 
 
-def test_the_box_in_the_table_is_that_of_the_mask(scans: Path, weights: Path, tmp_path: Path) -> None:
-    picture(20, 30).save(scans / "a.png")
+def test_table_contains_bounding_box_of_mask(scans: Path, weights: Path, tmp_path: Path) -> None:
+    random_image(20, 30).save(scans / "a.png")
     run(scans, "-w", weights, "-o", tmp_path / "all", "--threshold", "0")
     run(scans, "-w", weights, "-o", tmp_path / "none", "--threshold", "1")
     box = ("box_top", "box_left", "box_bottom", "box_right")
@@ -123,19 +123,19 @@ def test_the_box_in_the_table_is_that_of_the_mask(scans: Path, weights: Path, tm
     assert read(tmp_path / "all" / "a_mask.png").min() == 255
 
 
-def test_every_mode_and_size_of_image_is_predicted(scans: Path, weights: Path, tmp_path: Path) -> None:
-    grey = picture(20, 30)
+def test_images_of_every_mode_and_size_are_predicted(scans: Path, weights: Path, tmp_path: Path) -> None:
+    grey = random_image(20, 30)
     wide = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    grey.save(scans / "turned.jpg", exif=turned)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    grey.save(scans / "turned.jpg", exif=exif)
     wide.save(scans / "sixteen.tif")
     wide.save(scans / "sixteen.png")
     grey.convert("CMYK").save(scans / "cmyk.tiff")
     grey.convert("RGBA").save(scans / "alpha.webp")
     grey.convert("P").save(scans / "palette.bmp")
-    picture(1, 1).save(scans / "dot.png")
-    picture(3000, 20).save(scans / "tall.png")
+    random_image(1, 1).save(scans / "dot.png")
+    random_image(3000, 20).save(scans / "tall.png")
     result = run(scans, "-w", weights, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     sizes = {Path(row["file"]).name: (row["height"], row["width"]) for row in rows_in(tmp_path / "out")}
@@ -146,7 +146,7 @@ def test_every_mode_and_size_of_image_is_predicted(scans: Path, weights: Path, t
     assert set(sizes.values()) == {(20, 30)}
 
 
-def test_a_colour_network_reads_colour(scans: Path, tmp_path: Path) -> None:
+def test_colour_network_reads_colour(scans: Path, tmp_path: Path) -> None:
     colour = random_weights(tmp_path / "weights", "unet", in_channels=3)
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(scans / "colour.png")
@@ -156,8 +156,8 @@ def test_a_colour_network_reads_colour(scans: Path, tmp_path: Path) -> None:
     assert with_colour["max_probability"] != grey["max_probability"]
 
 
-def test_one_path_writes_no_disagreement_and_removes_a_stale_one(scans: Path, weights: Path, tmp_path: Path) -> None:
-    picture().save(scans / "a.png")
+def test_single_path_network_removes_stale_disagreement_map(scans: Path, weights: Path, tmp_path: Path) -> None:
+    random_image().save(scans / "a.png")
     out = tmp_path / "out"
     run(scans, "-w", weights, "-o", out)
     assert (out / "a_disagreement.png").exists()
@@ -167,11 +167,11 @@ def test_one_path_writes_no_disagreement_and_removes_a_stale_one(scans: Path, we
     assert rows_in(out)[0]["mean_disagreement"] is None
 
 
-def test_images_of_one_stem_do_not_overwrite_each_other(scans: Path, weights: Path, tmp_path: Path) -> None:
+def test_images_with_the_same_stem_get_distinct_outputs(scans: Path, weights: Path, tmp_path: Path) -> None:
     for name in ("a.png", "a.jpg", "A.bmp", "a_png.tif", "b.png"):
-        picture().save(scans / name)
+        random_image().save(scans / name)
     (scans / "more").mkdir()
-    picture().save(scans / "more" / "a.png")
+    random_image().save(scans / "more" / "a.png")
     result = run(scans, scans / "more", "-w", weights, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     names = {row["file"]: row["name"] for row in rows_in(tmp_path / "out")}
@@ -182,9 +182,9 @@ def test_images_of_one_stem_do_not_overwrite_each_other(scans: Path, weights: Pa
     assert len(list((tmp_path / "out").glob("*_mask.png"))) == 6
 
 
-def test_masks_hidden_and_other_files_are_skipped_and_said_so(scans: Path, weights: Path, tmp_path: Path) -> None:
+def test_masks_hidden_and_other_files_are_skipped_and_reported(scans: Path, weights: Path, tmp_path: Path) -> None:
     folder = make_fake_busi(scans) / "benign"
-    picture().save(folder / ".hidden.png")
+    random_image().save(folder / ".hidden.png")
     (folder / "notes.txt").write_text("no image")
     result = run(folder, "-w", weights, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
@@ -194,7 +194,7 @@ def test_masks_hidden_and_other_files_are_skipped_and_said_so(scans: Path, weigh
     assert ".hidden.png" in result.stderr
 
 
-def test_masks_among_the_files_a_shell_lists_are_skipped_but_not_one_asked_for_alone(
+def test_masks_in_a_file_list_are_skipped_but_a_single_mask_is_predicted(
     scans: Path, weights: Path, tmp_path: Path
 ) -> None:
     folder = make_fake_busi(scans) / "benign"
@@ -204,7 +204,7 @@ def test_masks_among_the_files_a_shell_lists_are_skipped_but_not_one_asked_for_a
     assert [row["name"] for row in rows_in(tmp_path / "alone")] == ["benign (1)_mask"]
 
 
-def test_subfolders_are_read_only_when_asked_and_never_the_output(scans: Path, weights: Path, tmp_path: Path) -> None:
+def test_recursive_option_is_required_and_output_folder_is_not_read(scans: Path, weights: Path, tmp_path: Path) -> None:
     folder = make_fake_busi(scans)
     with pytest.raises(DataError, match="--recursive"):
         predict([folder], tmp_path / "out", weights)
@@ -214,9 +214,9 @@ def test_subfolders_are_read_only_when_asked_and_never_the_output(scans: Path, w
 
 
 @pytest.mark.parametrize("inside", [".", "out"])
-def test_a_second_run_does_not_read_the_first_ones_output(inside: str, scans: Path, weights: Path) -> None:
-    picture().save(scans / "a.png")
-    picture().save(scans / "a.jpg")
+def test_second_run_does_not_read_output_of_the_first(inside: str, scans: Path, weights: Path) -> None:
+    random_image().save(scans / "a.png")
+    random_image().save(scans / "a.jpg")
     out = scans / inside
     for _ in range(2):
         result = run(scans, "-w", weights, "-o", out)
@@ -227,7 +227,7 @@ def test_a_second_run_does_not_read_the_first_ones_output(inside: str, scans: Pa
     assert len(rows_in(out)) == 2
 
 
-def test_the_masks_of_a_data_set_are_never_overwritten(scans: Path, weights: Path) -> None:
+def test_masks_of_a_data_set_are_not_overwritten(scans: Path, weights: Path) -> None:
     folder = make_fake_busi(scans) / "benign"
     before = {path: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(DataError, match=r"benign \(1\)_mask\.png"):
@@ -235,8 +235,8 @@ def test_the_masks_of_a_data_set_are_never_overwritten(scans: Path, weights: Pat
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
-def test_an_input_is_never_overwritten_even_if_taichinet_wrote_it(scans: Path, weights: Path, tmp_path: Path) -> None:
-    picture().save(scans / "a.png")
+def test_input_written_by_taichinet_is_not_overwritten(scans: Path, weights: Path, tmp_path: Path) -> None:
+    random_image().save(scans / "a.png")
     out = tmp_path / "out"
     predict([scans], out, weights)
     before = (out / "a_mask.png").read_bytes()
@@ -245,9 +245,9 @@ def test_an_input_is_never_overwritten_even_if_taichinet_wrote_it(scans: Path, w
     assert (out / "a_mask.png").read_bytes() == before
 
 
-def test_bad_files_are_named_at_the_end_and_the_good_ones_done(scans: Path, weights: Path, tmp_path: Path) -> None:
+def test_unreadable_files_are_reported_and_others_predicted(scans: Path, weights: Path, tmp_path: Path) -> None:
     for name in ("a.png", "d.png"):
-        picture().save(scans / name)
+        random_image().save(scans / name)
     (scans / "b.png").write_bytes((scans / "a.png").read_bytes()[:200])
     (scans / "c.jpg").write_bytes(b"")
     (scans / "e.tif").symlink_to(scans / "gone.tif")
@@ -264,9 +264,9 @@ def test_bad_files_are_named_at_the_end_and_the_good_ones_done(scans: Path, weig
     assert {path.name for path in out.glob("*_mask.png")} == {"a_mask.png", "d_mask.png"}
 
 
-def test_a_file_that_went_bad_keeps_no_mask_of_its_better_days(scans: Path, weights: Path, tmp_path: Path) -> None:
+def test_outputs_of_a_file_that_became_unreadable_are_removed(scans: Path, weights: Path, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        picture().save(scans / name)
+        random_image().save(scans / name)
     predict([scans], tmp_path / "out", weights)
     (scans / "b.png").write_bytes(b"torn")
     with pytest.raises(PartialFailureError):
@@ -274,22 +274,22 @@ def test_a_file_that_went_bad_keeps_no_mask_of_its_better_days(scans: Path, weig
     assert not list((tmp_path / "out").glob("b_*.png"))
 
 
-def test_a_name_too_long_for_its_outputs_fails_alone(scans: Path, weights: Path, tmp_path: Path) -> None:
-    picture().save(scans / f"{'x' * 245}.png")
-    picture().save(scans / "a.png")
+def test_name_too_long_for_outputs_does_not_stop_the_run(scans: Path, weights: Path, tmp_path: Path) -> None:
+    random_image().save(scans / f"{'x' * 245}.png")
+    random_image().save(scans / "a.png")
     with pytest.raises(PartialFailureError, match="xxx"):
         predict([scans], tmp_path / "out", weights)
 
 
-def test_a_run_in_which_all_fail_is_a_data_error(scans: Path, weights: Path, tmp_path: Path) -> None:
-    (scans / "a.png").write_bytes(b"no picture")
+def test_data_error_if_all_images_fail(scans: Path, weights: Path, tmp_path: Path) -> None:
+    (scans / "a.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"a\.png") as caught:
         predict([scans], tmp_path / "out", weights)
     assert caught.value.exit_code == 3
     assert rows_in(tmp_path / "out")[0]["status"] == "failed"
 
 
-def test_an_interrupted_run_keeps_the_rows_it_has(
+def test_interrupted_run_writes_finished_rows(
     scans: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from taichinet.datasets import image_io
@@ -301,46 +301,46 @@ def test_an_interrupted_run_keeps_the_rows_it_has(
 
     monkeypatch.setattr(image_io, "read_grey", read_or_interrupt)
     for name in ("a.png", "b.png"):
-        picture().save(scans / name)
+        random_image().save(scans / name)
     with pytest.raises(KeyboardInterrupt):
         predict([scans], tmp_path / "out", weights)
     assert [row["name"] for row in rows_in(tmp_path / "out")] == ["a"]
 
 
-def test_paths_that_do_not_exist_are_all_named(tmp_path: Path, weights: Path) -> None:
+def test_all_missing_paths_are_reported(tmp_path: Path, weights: Path) -> None:
     with pytest.raises(DataError, match="spelling") as caught:
         predict([tmp_path / "one.png", tmp_path / "two"], tmp_path / "out", weights)
     assert len(caught.value.problems) == 2
     assert not (tmp_path / "out").exists()
 
 
-def test_an_empty_folder_is_refused_with_a_way_out(scans: Path, weights: Path, tmp_path: Path) -> None:
+def test_empty_folder_is_rejected_with_list_of_formats(scans: Path, weights: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"No image in .*\.png, \.jpg"):
         predict([scans], tmp_path / "out", weights)
 
 
-def test_an_output_that_is_a_file_is_refused(scans: Path, weights: Path, tmp_path: Path) -> None:
-    picture().save(scans / "a.png")
+def test_output_path_that_is_a_file_is_rejected(scans: Path, weights: Path, tmp_path: Path) -> None:
+    random_image().save(scans / "a.png")
     (tmp_path / "out").write_text("in the way")
     with pytest.raises(DataError, match="-o"):
         predict([scans], tmp_path / "out", weights)
 
 
-def test_a_file_named_twice_or_through_its_folder_is_predicted_once(scans: Path, weights: Path, tmp_path: Path) -> None:
-    picture().save(scans / "a.png")
+def test_file_given_several_times_is_predicted_once(scans: Path, weights: Path, tmp_path: Path) -> None:
+    random_image().save(scans / "a.png")
     predict([scans / "a.png", scans, scans / ".." / "scans" / "a.png"], tmp_path / "out", weights)
     assert len(rows_in(tmp_path / "out")) == 1
 
 
-def test_a_named_file_is_read_whatever_its_ending(scans: Path, weights: Path, tmp_path: Path) -> None:
-    picture().save(scans / "scan.dat", format="PNG")
+def test_named_file_is_read_with_any_suffix(scans: Path, weights: Path, tmp_path: Path) -> None:
+    random_image().save(scans / "scan.dat", format="PNG")
     predict([scans / "scan.dat"], tmp_path / "out", weights)
     assert rows_in(tmp_path / "out")[0]["status"] == "done"
 
 
-def test_json_prints_the_rows_on_stdout_and_nothing_else(scans: Path, weights: Path, tmp_path: Path) -> None:
-    picture().save(scans / "a.png")
-    picture().save(scans / "a_mask.png")
+def test_json_option_prints_only_rows_on_stdout(scans: Path, weights: Path, tmp_path: Path) -> None:
+    random_image().save(scans / "a.png")
+    random_image().save(scans / "a_mask.png")
     out = tmp_path / "out"
     result = run(scans, "-w", weights, "-o", out, "--json")
     assert result.exit_code == 0, result.output
@@ -352,17 +352,17 @@ def test_json_prints_the_rows_on_stdout_and_nothing_else(scans: Path, weights: P
     assert [row["status"] for row in json.loads(result.stdout)] == ["done", "failed"]
 
 
-def test_without_json_a_line_says_what_was_written(scans: Path, weights: Path, tmp_path: Path) -> None:
-    picture().save(scans / "a [b].png")
+def test_without_json_a_summary_line_is_printed(scans: Path, weights: Path, tmp_path: Path) -> None:
+    random_image().save(scans / "a [b].png")
     result = run(scans, "-w", weights, "-o", tmp_path / "out")
     assert "1 of 1 images predicted" in result.stdout
     assert (tmp_path / "out" / "a [b]_mask.png").exists()
 
 
-def test_wrong_weights_and_thresholds_are_refused_before_anything_is_written(
+def test_invalid_weights_and_threshold_raise_before_files_are_written(
     scans: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    picture().save(scans / "a.png")
+    random_image().save(scans / "a.png")
     out = tmp_path / "out"
     with pytest.raises(WeightsError, match=r"config\.json"):
         predict([scans], out, tmp_path)
@@ -374,25 +374,25 @@ def test_wrong_weights_and_thresholds_are_refused_before_anything_is_written(
     assert not out.exists() or not names_in(out)
 
 
-def test_without_weights_the_shipped_ones_are_taken(
+def test_shipped_weights_are_the_default(
     scans: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    picture().save(scans / "a.png")
+    random_image().save(scans / "a.png")
     monkeypatch.setattr(shipped, "shipped_weights", lambda: weights)
     predict([scans], tmp_path / "out")
     assert rows_in(tmp_path / "out")[0]["status"] == "done"
 
 
-def test_the_output_option_is_required(scans: Path) -> None:
-    picture().save(scans / "a.png")
+def test_output_option_is_required(scans: Path) -> None:
+    random_image().save(scans / "a.png")
     result = run(scans)
     assert result.exit_code == 2
 
 
-def test_subfolders_are_mirrored_and_names_are_unique(scans: Path, weights: Path, tmp_path: Path) -> None:
+def test_output_mirrors_subfolders_of_input(scans: Path, weights: Path, tmp_path: Path) -> None:
     for seed, patient in enumerate(("p1", "p2")):
         (scans / patient).mkdir()
-        picture(seed=seed).save(scans / patient / "scan.png")
+        random_image(seed=seed).save(scans / patient / "scan.png")
     out = tmp_path / "out"
     predict([scans], out, weights, recursive=True)
     assert [row["name"] for row in rows_in(out)] == ["p1/scan", "p2/scan"]
@@ -407,7 +407,7 @@ def test_subfolders_are_mirrored_and_names_are_unique(scans: Path, weights: Path
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder"])
-def test_what_is_no_file_is_refused_at_once(kind: str, scans: Path, weights: Path, tmp_path: Path) -> None:
+def test_path_that_is_not_a_regular_file_is_rejected(kind: str, scans: Path, weights: Path, tmp_path: Path) -> None:
     path = scans / "a.png"
     if kind == "fifo":
         os.mkfifo(path)
@@ -416,15 +416,15 @@ def test_what_is_no_file_is_refused_at_once(kind: str, scans: Path, weights: Pat
     named = Path("/dev/zero") if kind == "device" else path
     with pytest.raises(DataError, match=f"is a {kind}" if kind != "fifo" else "is a FIFO"):
         predict([named], tmp_path / "out", weights)
-    picture().save(scans / "b.png")
+    random_image().save(scans / "b.png")
     result = run(scans, "-w", weights, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert ("Skipped 1 file, a FIFO" in result.stderr) == (kind != "device")
 
 
-def test_a_link_to_itself_is_named_and_fails_alone(scans: Path, weights: Path, tmp_path: Path) -> None:
+def test_link_to_itself_is_reported_and_does_not_stop_the_run(scans: Path, weights: Path, tmp_path: Path) -> None:
     (scans / "loop.png").symlink_to("loop.png")
-    picture().save(scans / "a.png")
+    random_image().save(scans / "a.png")
     with pytest.raises(DataError, match="link to itself"):
         predict([scans / "loop.png"], tmp_path / "out", weights)
     with pytest.raises(PartialFailureError, match=r"loop\.png"):
@@ -434,13 +434,13 @@ def test_a_link_to_itself_is_named_and_fails_alone(scans: Path, weights: Path, t
         predict([scans], tmp_path / "circle", weights)
 
 
-def test_cells_that_begin_like_a_formula_are_escaped_in_the_csv_alone(
+def test_cells_starting_like_a_formula_are_escaped_only_in_csv(
     scans: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(scans)
     names = ["+b", "-c", "=a", "@d", "plain"]
     for name in names:
-        picture().save(scans / f"{name}.png")
+        random_image().save(scans / f"{name}.png")
     predict([Path(f"{name}.png") for name in names], tmp_path / "out", weights)
     with (tmp_path / "out" / "predictions.csv").open(newline="") as stream:
         table = list(csv.DictReader(stream))
@@ -449,7 +449,7 @@ def test_cells_that_begin_like_a_formula_are_escaped_in_the_csv_alone(
     assert [row["name"] for row in rows_in(tmp_path / "out")] == names
 
 
-def test_numbers_are_no_formulas() -> None:
+def test_numbers_are_not_escaped() -> None:
     assert [escape_cell(value) for value in (-1.5, None, "\tx", "\rx", "a=b", "")] == [
         -1.5,
         None,
@@ -460,7 +460,7 @@ def test_numbers_are_no_formulas() -> None:
     ]
 
 
-def command(*arguments: object, **environment: str) -> subprocess.Popen[bytes]:
+def start_predict(*arguments: object, **environment: str) -> subprocess.Popen[bytes]:
     with default_interrupt():
         return subprocess.Popen(
             [sys.executable, "-m", "taichinet", "predict", *map(os.fsencode, map(str, arguments))],
@@ -470,16 +470,16 @@ def command(*arguments: object, **environment: str) -> subprocess.Popen[bytes]:
         )
 
 
-def test_any_name_can_be_printed(scans: Path, weights: Path, tmp_path: Path) -> None:
+def test_any_file_name_can_be_printed(scans: Path, weights: Path, tmp_path: Path) -> None:
     for name in (os.fsdecode(b"\xff.png"), "\u0142.png"):
-        picture().save(scans / name)
+        random_image().save(scans / name)
     (scans / "[bold][" / "x]").mkdir(parents=True)
-    picture().save(scans / "[bold][" / "x]" / "b.png")
+    random_image().save(scans / "[bold][" / "x]" / "b.png")
     (scans / "[bold][" / "x]" / "bad[").mkdir()
     (scans / "[bold][" / "x]" / "bad[" / "red].png").write_bytes(b"torn")
     (scans / "[bold][" / "x]" / "notes.txt").write_text("")
     out = tmp_path / "\u0142 [" / "x] out"
-    process = command(scans, "-r", "-w", weights, "-o", out, PYTHONIOENCODING="latin-1")
+    process = start_predict(scans, "-r", "-w", weights, "-o", out, PYTHONIOENCODING="latin-1")
     printed, messages = process.communicate(timeout=300)
     assert process.returncode == 7, messages
     assert b"3 of 4 images predicted" in printed
@@ -496,26 +496,26 @@ def maps_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.png")}
 
 
-MANY = 60
+IMAGE_COUNT = 60
 
 
 @pytest.fixture(scope="module")
-def many(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Images that take seconds, and what a run that nothing ends makes of them."""
-    scans, whole = tmp_path_factory.mktemp("scans"), tmp_path_factory.mktemp("runs") / "whole"
-    for seed in range(MANY):
-        picture(800, 900, seed).save(scans / f"{seed:02}.png", compress_level=0)
-    predict([scans], whole, weights)
-    return scans, whole
+def large_folder(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder of images that take seconds to predict, and the output folder of a complete run."""
+    scans, complete = tmp_path_factory.mktemp("scans"), tmp_path_factory.mktemp("runs") / "complete"
+    for seed in range(IMAGE_COUNT):
+        random_image(800, 900, seed).save(scans / f"{seed:02}.png", compress_level=0)
+    predict([scans], complete, weights)
+    return scans, complete
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_ended_is_gone_on_with(
-    number: signal.Signals, many: tuple[Path, Path], weights: Path, tmp_path: Path
+def test_run_ended_by_a_signal_is_resumed(
+    number: signal.Signals, large_folder: tuple[Path, Path], weights: Path, tmp_path: Path
 ) -> None:
-    scans, whole = many
+    scans, complete = large_folder
     out = tmp_path / "out"
-    process = command(scans, "-w", weights, "-o", out)
+    process = start_predict(scans, "-w", weights, "-o", out)
     journal = out / JOURNAL
     while not journal.exists() or journal.read_bytes().count(b"\n") < 12:  # the header, and eleven images
         assert process.poll() is None, process.communicate()
@@ -525,7 +525,7 @@ def test_a_run_that_is_ended_is_gone_on_with(
     assert process.returncode == {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}[number], messages
     assert b"Traceback" not in messages
     done = [json.loads(line) for line in journal.read_text().splitlines()[1:] if line.endswith("}")]
-    assert 10 <= len(done) < MANY
+    assert 10 <= len(done) < IMAGE_COUNT
     if number != signal.SIGKILL:
         assert {row["file"] for row in rows_in(out)} == {entry["row"]["file"] for entry in done}
     written = {path: path.stat().st_mtime_ns for path in out.glob("*.png")}
@@ -533,81 +533,81 @@ def test_a_run_that_is_ended_is_gone_on_with(
     for entry in done:
         mask = out / f"{entry['row']['name']}_mask.png"
         assert mask.stat().st_mtime_ns == written[mask], "a finished image was computed again"
-    assert without_seconds(out) == without_seconds(whole)
-    assert maps_in(out) == maps_in(whole)
-    assert names_in(out) == names_in(whole), "nothing unfinished is left"
+    assert without_seconds(out) == without_seconds(complete)
+    assert maps_in(out) == maps_in(complete)
+    assert names_in(out) == names_in(complete), "temporary files remain"
 
 
 @pytest.fixture
 def interrupted(
     scans: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Path, list[NDArray[np.uint8]]]:
-    """An output folder in which 8 of 12 images are done, and the batches that later runs give to the network."""
+    """An output folder with 8 of 12 images finished, and the list of batches passed to the network."""
     for seed in range(12):
-        picture(seed=seed).save(scans / f"{seed:02}.png")
-    asked, ask = list[NDArray[np.uint8]](), Predictor.network_maps
+        random_image(seed=seed).save(scans / f"{seed:02}.png")
+    batches, original_maps = list[NDArray[np.uint8]](), Predictor.network_maps
 
     def network_maps(self: Predictor, inputs: Sequence[NetworkInput]) -> Maps:
-        asked.append(np.stack([one.pixels for one in inputs]))
-        if len(asked) == 2 and len(inputs) == 4:
+        batches.append(np.stack([item.pixels for item in inputs]))
+        if len(batches) == 2 and len(inputs) == 4:
             raise KeyboardInterrupt
-        return ask(self, inputs)
+        return original_maps(self, inputs)
 
     monkeypatch.setattr(Predictor, "network_maps", network_maps)
     with pytest.raises(KeyboardInterrupt):
         predict([scans], tmp_path / "out", weights)
     assert len(rows_in(tmp_path / "out")) == 8
-    asked.append(np.empty(0, np.uint8))  # so that no later batch is the second
-    asked.append(np.empty(0, np.uint8))
-    return tmp_path / "out", asked
+    batches.append(np.empty(0, np.uint8))  # so that no later batch counts as the second
+    batches.append(np.empty(0, np.uint8))
+    return tmp_path / "out", batches
 
 
 def test_finished_images_are_not_computed_again(
     interrupted: tuple[Path, list[NDArray[np.uint8]]], scans: Path, weights: Path
 ) -> None:
-    out, asked = interrupted
-    before = len(asked)
+    out, batches = interrupted
+    before = len(batches)
     predict([scans], out, weights)
-    assert [len(batch) for batch in asked[before:]] == [4]
+    assert [len(batch) for batch in batches[before:]] == [4]
     assert [row["status"] for row in rows_in(out)] == ["done"] * 12
     assert not (out / JOURNAL).exists()
 
 
 @pytest.mark.parametrize("changed", ["image", "map", "threshold", "weights", "journal"])
-def test_what_has_changed_since_is_computed_again(
+def test_all_images_are_computed_again_after_a_change(
     changed: str,
     interrupted: tuple[Path, list[NDArray[np.uint8]]],
     scans: Path,
     weights: Path,
     tmp_path: Path,
 ) -> None:
-    out, asked = interrupted
+    out, batches = interrupted
     threshold = 0.3 if changed == "threshold" else None
     if changed == "image":
-        picture(seed=99).save(scans / "03.png")
+        random_image(seed=99).save(scans / "03.png")
     elif changed == "map":
-        picture().save(out / "03_mask.png", pnginfo=made_here())
+        random_image().save(out / "03_mask.png", pnginfo=taichinet_metadata())
     elif changed == "weights":
         weights = random_weights(tmp_path / "others", "taichinet", head="none")
     elif changed == "journal":
         lines = (out / JOURNAL).read_text().splitlines()
         (out / JOURNAL).write_text("\n".join([*lines[:4], lines[4][:30]]))
-    before = len(asked)
+    before = len(batches)
     predict([scans], out, weights, threshold)
-    assert sum(len(batch) for batch in asked[before:]) == 12
-    predict([scans], tmp_path / "whole", weights, threshold)
-    assert without_seconds(out) == without_seconds(tmp_path / "whole")
-    assert maps_in(out) == maps_in(tmp_path / "whole")
+    assert sum(len(batch) for batch in batches[before:]) == 12
+    predict([scans], tmp_path / "complete", weights, threshold)
+    assert without_seconds(out) == without_seconds(tmp_path / "complete")
+    assert maps_in(out) == maps_in(tmp_path / "complete")
 
 
-def made_here() -> PngInfo:
+def taichinet_metadata() -> PngInfo:
     text = PngInfo()
     text.add_text("Software", "taichinet predict")
     return text
 
 
-def test_two_runs_cannot_share_a_folder(scans: Path, weights: Path, tmp_path: Path) -> None:
-    picture().save(scans / "a.png")
+def test_concurrent_runs_cannot_share_an_output_folder(scans: Path, weights: Path, tmp_path: Path) -> None:
+    random_image().save(scans / "a.png")
     predict([scans], tmp_path / "out", weights)
     before = maps_in(tmp_path / "out")
     with (
@@ -618,11 +618,11 @@ def test_two_runs_cannot_share_a_folder(scans: Path, weights: Path, tmp_path: Pa
     assert maps_in(tmp_path / "out") == before
 
 
-def test_a_second_run_that_is_interrupted_leaves_no_table_and_maps_of_the_first(
+def test_interrupted_second_run_removes_table_and_maps_of_the_first(
     scans: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seed in range(12):
-        picture(seed=seed).save(scans / f"{seed:02}.png")
+        random_image(seed=seed).save(scans / f"{seed:02}.png")
     out = tmp_path / "out"
     predict([scans], out, weights, threshold=0.0)
 
@@ -631,7 +631,7 @@ def test_a_second_run_that_is_interrupted_leaves_no_table_and_maps_of_the_first(
 
     with monkeypatch.context() as patch:
         patch.setattr("taichinet.inference.folder.predict_files", killed)
-        patch.setattr("taichinet.inference.outputs.write_table", lambda *_: None)  # SIGKILL writes none
+        patch.setattr("taichinet.inference.outputs.write_table", lambda *_: None)  # as after SIGKILL
         with pytest.raises(SystemExit):
             predict([scans], out, weights, threshold=1.0)
     assert names_in(out) == {JOURNAL}
@@ -640,16 +640,16 @@ def test_a_second_run_that_is_interrupted_leaves_no_table_and_maps_of_the_first(
     assert len(rows_in(out)) == len(list(out.glob("*_mask.png"))) == 11
 
 
-def test_maps_that_the_new_table_does_not_list_are_reported(scans: Path, weights: Path, tmp_path: Path) -> None:
+def test_maps_missing_from_the_new_table_are_reported(scans: Path, weights: Path, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        picture().save(scans / name)
+        random_image().save(scans / name)
     run(scans, "-w", weights, "-o", tmp_path / "out")
     result = run(scans / "a.png", "-w", weights, "-o", tmp_path / "out")
     assert "keeps the maps of 1 images of an earlier run" in result.stderr
 
 
-def test_a_table_of_another_program_is_not_overwritten(scans: Path, weights: Path, tmp_path: Path) -> None:
-    picture().save(scans / "a.png")
+def test_table_of_another_program_is_not_overwritten(scans: Path, weights: Path, tmp_path: Path) -> None:
+    random_image().save(scans / "a.png")
     table = tmp_path / "predictions.csv"
     table.write_text("image;score\n1;2\n")
     with pytest.raises(DataError, match=r"predictions\.csv"):

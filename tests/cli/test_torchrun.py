@@ -1,4 +1,4 @@
-"""`torchrun -m taichinet train`: one run folder, written once, with the result of one process."""
+"""`torchrun -m taichinet train` writes one run folder, with the same result as one process."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ SETTINGS = {
     "mining.batch_size": 4,
     "mining.width": 2,
 }
-TWO = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "taichinet")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "taichinet")
 
 
-def words(data: Path, out: Path, **changes: object) -> list[str]:
-    """`train` on fold 0."""
+def train_args(data: Path, out: Path, **changes: object) -> list[str]:
+    """Arguments of `train` on fold 0."""
     train = ["train", "cpu-taichinet", "--data", str(data), "--out", str(out), "--fold", "0", "--json"]
-    return train + [word for key, value in {**SETTINGS, **changes}.items() for word in ("--set", f"{key}={value}")]
+    return train + [arg for key, value in {**SETTINGS, **changes}.items() for arg in ("--set", f"{key}={value}")]
 
 
-def run_two(data: Path, out: Path, **changes: object) -> subprocess.CompletedProcess[str]:
-    """The training in two processes under torchrun."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run([*TWO, *words(data, out, **changes)], env=environment, capture_output=True, text=True)
+def run_two_processes(data: Path, out: Path, **changes: object) -> subprocess.CompletedProcess[str]:
+    """Run the training in two processes under torchrun."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run([*TORCHRUN, *train_args(data, out, **changes)], env=env, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_phantom_busi(tmp_path_factory.mktemp("data") / "phantoms", 12, 10, 2, seed=1, size=(96, 128))
 
 
-def test_two_processes_write_one_run_folder_with_the_result_of_one(data: Path, tmp_path: Path) -> None:
-    two, one = run_two(data, tmp_path / "two"), run(*words(data, tmp_path / "one"))
+def test_two_processes_write_the_same_run_folder_as_one(data: Path, tmp_path: Path) -> None:
+    two, one = run_two_processes(data, tmp_path / "two"), run(*train_args(data, tmp_path / "one"))
     assert two.returncode == 0, two.stderr
     assert json.loads(two.stdout)["summary"].keys() == json.loads(one)["summary"].keys()  # printed once
     folders = [tmp_path / name / "busi/cpu-taichinet/grouped/fold-0" for name in ("two", "one")]
@@ -64,7 +64,7 @@ def test_two_processes_write_one_run_folder_with_the_result_of_one(data: Path, t
     assert list(scores[0]["dice"]) == pytest.approx(list(scores[1]["dice"]), abs=0.02)
 
 
-def test_an_error_of_the_user_is_said_once_and_ends_all_processes(data: Path, tmp_path: Path) -> None:
-    done = run_two(data, tmp_path, **{"training.batch_size": 3})
+def test_user_error_is_printed_once_and_ends_all_processes(data: Path, tmp_path: Path) -> None:
+    done = run_two_processes(data, tmp_path, **{"training.batch_size": 3})
     assert done.returncode != 0
     assert done.stderr.count("Error: A batch of 3 in 1 micro-batch(es)") == 1
