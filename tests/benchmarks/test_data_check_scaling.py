@@ -1,4 +1,4 @@
-"""The benchmark of the data check plants what it says, counts what is found, and fits the exponent that was put in."""
+"""The data-check benchmark: planted copies, recall, and the fitted exponent of the cost."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ def scaling() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
+    sys.modules[spec.name] = module  # needed by dataclasses
     spec.loader.exec_module(module)
     return module
 
 
-def test_every_planted_copy_of_forty_phantoms_is_found_and_no_stranger_is(scaling: ModuleType, tmp_path: Path) -> None:
+def test_all_planted_copies_of_40_phantoms_are_detected_without_false_pairs(
+    scaling: ModuleType, tmp_path: Path
+) -> None:
     for number in range(40):
         scaling.draw(tmp_path, number)
     row = scaling.measure(tmp_path, 40)
@@ -38,27 +40,27 @@ def test_every_planted_copy_of_forty_phantoms_is_found_and_no_stranger_is(scalin
     assert row["peak_memory_mib"] >= row["peak_memory_of_the_first_20_mib"] > 50
 
 
-def test_a_copy_is_what_its_change_says(scaling: ModuleType, tmp_path: Path) -> None:
+def test_copies_are_rescaled_cropped_or_darkened(scaling: ModuleType, tmp_path: Path) -> None:
     for number in (2, 9, 12, 19, 29 - 7, 29):
         scaling.draw(tmp_path, number)
-    pictures = {n: np.asarray(Image.open(tmp_path / f"{n}.png"), float) for n in (2, 9, 12, 19, 22, 29)}
-    assert (pictures[2].shape, pictures[9].shape) == ((72, 96), (58, 77))
-    assert np.array_equal(pictures[19], pictures[12][7:63, 14:84])
-    assert np.corrcoef(pictures[22].ravel(), pictures[29].ravel())[0, 1] > 0.95
-    assert pictures[29].mean() < 0.9 * pictures[22].mean()
+    images = {n: np.asarray(Image.open(tmp_path / f"{n}.png"), float) for n in (2, 9, 12, 19, 22, 29)}
+    assert (images[2].shape, images[9].shape) == ((72, 96), (58, 77))
+    assert np.array_equal(images[19], images[12][7:63, 14:84])
+    assert np.corrcoef(images[22].ravel(), images[29].ravel())[0, 1] > 0.95
+    assert images[29].mean() < 0.9 * images[22].mean()
     assert np.asarray(Image.open(tmp_path / "19_mask.png")).shape == (56, 70)
 
 
-def test_a_missed_copy_lowers_the_recall_and_a_joined_stranger_is_counted(scaling: ModuleType) -> None:
+def test_missed_copy_lowers_recall_and_false_pair_is_counted(scaling: ModuleType) -> None:
     pairs = (DuplicatePair("12", "19", "cropped", 0.9), DuplicatePair("0", "5", "cropped", 0.6))
     report = DataReport("phantoms", 20, (), duplicates=DuplicateReport(pairs, ()))
-    found = scaling.found_copies(report, 20)
-    assert (found["planted_pairs"], found["recall"], found["stranger_pairs"]) == (2, 0.5, 1)
-    assert found["recall_by_change"] == {"rescaled": 0.0, "cropped": 1.0}
+    result = scaling.found_copies(report, 20)
+    assert (result["planted_pairs"], result["recall"], result["stranger_pairs"]) == (2, 0.5, 1)
+    assert result["recall_by_change"] == {"rescaled": 0.0, "cropped": 1.0}
 
 
 @pytest.mark.parametrize("power", [1.0, 1.1, 2.0])
-def test_the_exponent_is_the_one_that_the_costs_follow(scaling: ModuleType, power: float) -> None:
+def test_fitted_exponent_matches_the_power_of_the_costs(scaling: ModuleType, power: float) -> None:
     rows = [{"images": size, "cpu_seconds": 3.0 * size**power} for size in (100, 200, 400)]
     assert scaling.exponent(rows, "cpu_seconds") == pytest.approx(power, abs=1e-3)
     assert scaling.exponent(rows[:1], "cpu_seconds") is None

@@ -1,4 +1,4 @@
-"""The fuzzer finds artificial faults of each kind; a slice of it runs on the real entry points."""
+"""The fuzzer detects artificial faults of each kind, and a short campaign runs on the real entry points."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ MODULES = ("fuzzing.images", "fuzzing.data", "fuzzing.networks")
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[State, Path]:
+def self_test(tmp_path_factory: pytest.TempPathFactory) -> tuple[State, Path]:
     out = tmp_path_factory.mktemp("fuzz")
     return campaign(State(0, None), out, 60, 26, SELF_TEST, most_seconds=5), out
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_artificial_fault_of_each_kind_is_found(found: tuple[State, Path], kind: str) -> None:
-    state, out = found
+def test_artificial_fault_of_each_kind_is_detected(self_test: tuple[State, Path], kind: str) -> None:
+    state, out = self_test
 
     findings = [finding for finding in state.findings.values() if finding["target"] == kind]
     assert [finding["kind"] for finding in findings] == [kind]
@@ -36,54 +36,54 @@ def test_an_artificial_fault_of_each_kind_is_found(found: tuple[State, Path], ki
     assert (saved["target"], saved["kind"], saved["command"]) == (kind, kind, "none")
 
 
-def test_inputs_that_are_refused_or_right_are_no_findings(found: tuple[State, Path]) -> None:
-    state, _ = found
+def test_rejected_and_correct_inputs_are_not_findings(self_test: tuple[State, Path]) -> None:
+    state, _ = self_test
 
     assert state.outcomes["crash"]["refused"] > 0
     assert state.outcomes["wrong"]["accepted"] > 0
     assert record(state)["inputs"] == 26
 
 
-def test_a_campaign_goes_on_where_it_ended_and_begins_again_for_another_commit(found: tuple[State, Path]) -> None:
-    state, out = found
+def test_campaign_resumes_and_restarts_for_another_commit(self_test: tuple[State, Path]) -> None:
+    state, out = self_test
 
     assert read_state(out / "state.json", 0, None).done == state.done
     assert read_state(out / "state.json", 0, "another").total == 0
-    again = campaign(read_state(out / "state.json", 0, None), out, 60, 29, SELF_TEST, 5, only=("crash",))
-    assert again.total == 29
-    assert again.done["crash"] == state.done["crash"] + 3
+    resumed = campaign(read_state(out / "state.json", 0, None), out, 60, 29, SELF_TEST, 5, only=("crash",))
+    assert resumed.total == 29
+    assert resumed.done["crash"] == state.done["crash"] + 3
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_the_same_input_is_made_again_from_its_seed_and_index(module: str, tmp_path: Path) -> None:
+def test_input_is_reproducible_from_seed_and_index(module: str, tmp_path: Path) -> None:
     first = load_targets((module,), tmp_path / "one")
     second = load_targets((module,), tmp_path / "two")
 
     for name, target in first.items():
         for index in range(3):
-            one, two = target.make(random_for(0, name, index)), second[name].make(random_for(0, name, index))
-            assert one.words == two.words
-            assert one.files == two.files, name
+            input_1, input_2 = target.make(random_for(0, name, index)), second[name].make(random_for(0, name, index))
+            assert input_1.words == input_2.words
+            assert input_1.files == input_2.files, name
 
 
 @pytest.fixture(scope="module")
-def piece(tmp_path_factory: pytest.TempPathFactory) -> State:
+def short_campaign(tmp_path_factory: pytest.TempPathFactory) -> State:
     return campaign(State(1, None), tmp_path_factory.mktemp("slice"), 8, 400, MODULES)
 
 
-def test_a_slice_of_the_campaign_reaches_every_target(piece: State) -> None:
-    assert piece.total > 100
-    assert all(sum(piece.outcomes[name].values()) == count for name, count in piece.done.items())
-    assert {"image", "mask"} <= piece.done.keys() <= piece.commands.keys()
-    assert any(counts.get("refused", 0) for counts in piece.outcomes.values())
+def test_short_campaign_covers_targets(short_campaign: State) -> None:
+    assert short_campaign.total > 100
+    assert all(sum(short_campaign.outcomes[name].values()) == count for name, count in short_campaign.done.items())
+    assert {"image", "mask"} <= short_campaign.done.keys() <= short_campaign.commands.keys()
+    assert any(counts.get("refused", 0) for counts in short_campaign.outcomes.values())
 
 
-def test_a_slice_of_the_campaign_finds_nothing(piece: State) -> None:
-    assert not piece.findings, json.dumps(piece.findings, indent=1)
+def test_short_campaign_has_no_findings(short_campaign: State) -> None:
+    assert not short_campaign.findings, json.dumps(short_campaign.findings, indent=1)
 
 
-def test_a_finding_does_not_name_the_folder_of_the_campaign(found: tuple[State, Path]) -> None:
-    state, out = found
+def test_findings_do_not_contain_the_campaign_folder(self_test: tuple[State, Path]) -> None:
+    state, out = self_test
 
     assert "./scratch" not in json.dumps(record(state))
     assert str(out) not in json.dumps(record(state))

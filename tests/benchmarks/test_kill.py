@@ -1,4 +1,4 @@
-"""The fault injector: its plan, its comparison of results, and the page of both records."""
+"""The fault injector: its trials, its comparison of results, and the reliability page."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ import kill  # noqa: E402
 import reliability  # noqa: E402
 
 
-def test_every_command_is_killed_at_moments_drawn_from_the_seed() -> None:
-    drawn = kill.trials(0, 40, 10)
+def test_trials_of_every_command_depend_only_on_the_seed() -> None:
+    trials = kill.trials(0, 40, 10)
 
-    assert drawn == kill.trials(0, 40, 10) != kill.trials(1, 40, 10)
-    assert sum(trial.fault == "SIGKILL" for trial in drawn) == 40
-    assert {trial.command for trial in drawn if trial.fault == "SIGKILL"} == set(kill.commands())
-    assert all(0 <= trial.moment <= 1 for trial in drawn)
+    assert trials == kill.trials(0, 40, 10) != kill.trials(1, 40, 10)
+    assert sum(trial.fault == "SIGKILL" for trial in trials) == 40
+    assert {trial.command for trial in trials if trial.fault == "SIGKILL"} == set(kill.commands())
+    assert all(0 <= trial.moment <= 1 for trial in trials)
 
 
-def test_results_that_differ_in_timings_alone_are_equal_and_others_are_not(tmp_path: Path) -> None:
+def test_results_differing_only_in_timings_are_equal(tmp_path: Path) -> None:
     def result(name: str, seconds: float, dice: float) -> dict[str, str]:
         out = tmp_path / name / "out"
         out.mkdir(parents=True)
@@ -47,7 +47,7 @@ def test_results_that_differ_in_timings_alone_are_equal_and_others_are_not(tmp_p
         ("full disk", "raise OSError('no space')", ["a traceback: OSError: no space"]),
     ],
 )
-def test_a_command_is_ended_and_its_traceback_is_a_finding(
+def test_command_is_stopped_and_traceback_is_a_finding(
     fault: str, code: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     popen = subprocess.Popen
@@ -55,13 +55,13 @@ def test_a_command_is_ended_and_its_traceback_is_a_finding(
     findings: list[str] = []
     trial = kill.Trial("predict", fault, 0.5)
 
-    ended = kill.disturb(trial, kill.commands()["predict"], {"seconds": 1.0, "largest": 100}, tmp_path, findings)
+    returncode = kill.disturb(trial, kill.commands()["predict"], {"seconds": 1.0, "largest": 100}, tmp_path, findings)
 
-    assert ended == (-9 if fault == "SIGKILL" else 1)
+    assert returncode == (-9 if fault == "SIGKILL" else 1)
     assert findings == expected
 
 
-def test_a_process_that_outlives_its_command_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_surviving_child_process_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     popen = subprocess.Popen
     code = "import subprocess, time; subprocess.Popen(['sleep', '60']); time.sleep(60)"
     monkeypatch.setattr(subprocess, "Popen", lambda words, **options: popen([sys.executable, "-c", code], **options))
@@ -76,13 +76,13 @@ def test_a_process_that_outlives_its_command_is_a_finding(tmp_path: Path, monkey
     assert "live on" in findings[0]
 
 
-def test_the_committed_page_is_what_the_records_give() -> None:
+def test_committed_page_matches_the_records() -> None:
     page = reliability.page(*map(reliability.read, reliability.RECORDS))
 
     assert reliability.PAGE.read_text(encoding="utf-8") == page
 
 
-def test_the_page_names_each_finding() -> None:
+def test_page_lists_each_finding() -> None:
     machine = {"processor": "a processor", "torch": "2"}
     kinds = dict.fromkeys(("accepted", "refused", "crash", "hang", "memory", "wrong", "died"), 1)
     fuzz = {
@@ -95,7 +95,7 @@ def test_the_page_names_each_finding() -> None:
     bad = {"command": "train", "fault": "SIGKILL", "moment": 0.5, "findings": ["other result"]}
     counts = {"SIGKILL": {"train": {"trials": 3, "with_findings": 1}}}
     kills = {"seed": 0, "undisturbed_seconds": {"train": 9.0}, "counts": counts, "trials": [bad]}
-    where = {"commit": "abc", "machine": machine}
+    origin = {"commit": "abc", "machine": machine}
 
     rows = [
         {"file": "a.py", "old": "x + 1", "new": "x", "outcome": outcome, "commit": "abc"}
@@ -103,7 +103,7 @@ def test_the_page_names_each_finding() -> None:
     ]
     mutations = {"counts": {"killed": 2, "survived": 1}, "mutations": rows}
 
-    text = reliability.page({**fuzz, **where}, {**kills, **where}, mutations)
+    text = reliability.page({**fuzz, **origin}, {**kills, **origin}, mutations)
 
     assert "- image, crash, 1 times: `KeyError: 'x'`" in text
     assert "| `a.py` | 3 | 2 | 1 |" in text

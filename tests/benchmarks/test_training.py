@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic: what they keep, sort and conclude, without timing anything."""
+"""Records, statistics and pages of the training benchmarks, without measuring times."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from taichinet.experiments.recipes.catalogue import get_recipe  # noqa: E402
 from taichinet.training import fit as fit_module  # noqa: E402
 
 
-def test_a_record_is_replaced_by_its_own_machine_and_by_no_other(
+def test_record_is_replaced_only_by_the_same_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "record.json"
@@ -46,30 +46,30 @@ def test_a_record_is_replaced_by_its_own_machine_and_by_no_other(
     assert measuring.read_record(path)["speed"] == 4
 
 
-def test_calls_are_timed_in_turn_and_the_first_round_does_not_count() -> None:
-    heard: list[str] = []
-    seconds = measuring.seconds_in_turn({name: partial(heard.append, name) for name in "AB"}, rounds=2)
-    assert heard == ["A", "B"] * 3
+def test_calls_are_timed_in_turn_without_the_first_round() -> None:
+    calls: list[str] = []
+    seconds = measuring.seconds_in_turn({name: partial(calls.append, name) for name in "AB"}, rounds=2)
+    assert calls == ["A", "B"] * 3
     assert {name: len(values) for name, values in seconds.items()} == {"A": 2, "B": 2}
 
 
-def test_backward_costs_twice_the_forward_pass() -> None:
+def test_training_costs_three_times_the_forward_pass() -> None:
     from taichinet.models.complexity import measure_complexity
 
     forward = measure_complexity("unet", 32, width=8).gflops
-    first_layer = 2 * 9 * 8 * 32 * 32 / 1e9  # whose input needs no gradient
+    first_layer = 2 * 9 * 8 * 32 * 32 / 1e9  # its input needs no gradient
     assert measuring.training_gflops("unet", 32, width=8) == pytest.approx(3 * forward - first_layer, rel=1e-6)
 
 
-def test_only_number_formats_that_the_hardware_has_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_number_formats_of_the_hardware_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     from taichinet.training import device as device_module
 
     for native, names in ((False, ["float32"]), (True, ["float32", "bf16"])):
         monkeypatch.setattr(device_module, "_native_bf16", lambda device, n=native: n)
-        found = measuring.placements(torch.device("cpu"))
-        assert list(found) == [f"{name} {layout}" for name in names for layout in ("NCHW", "channels-last")]
-        assert {name.startswith("bf16") == device_config.bf16 for name, device_config in found.items()} == {True}
-        assert device_module.choose_device_config() in found.values()
+        placements = measuring.placements(torch.device("cpu"))
+        assert list(placements) == [f"{name} {layout}" for name in names for layout in ("NCHW", "channels-last")]
+        assert {name.startswith("bf16") == device_config.bf16 for name, device_config in placements.items()} == {True}
+        assert device_module.choose_device_config() in placements.values()
 
 
 @pytest.mark.parametrize(
@@ -90,14 +90,14 @@ def test_operators_are_sorted_by_kind(operator: str, kind: str) -> None:
     assert profile_training.kind_of(operator) == kind
 
 
-def test_the_stopwatch_gives_every_stage_its_own_time_and_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopwatch_measures_each_stage_and_restores_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(profile_training, "clock", lambda: now[0])
 
     def pass_time(seconds: float) -> None:
         now[0] += seconds
 
-    runs: Any = run_module  # whose functions the fakes replace, with other arguments
+    runs: Any = run_module  # Any: the fakes take other arguments
     fits: Any = fit_module
 
     def fake_fit() -> None:
@@ -119,7 +119,7 @@ def test_the_stopwatch_gives_every_stage_its_own_time_and_leaves_no_trace(monkey
     assert fits.train_epoch is before
 
 
-def test_a_run_is_carried_to_the_recipes_epochs_and_busis_images() -> None:
+def test_times_are_scaled_to_epochs_of_recipe_and_images_of_busi() -> None:
     recipe, images = get_recipe("cpu-taichinet"), {"train": 647, "validation": 0, "test": 647}
     expected = {
         "mining: steps": 4 / 2,
@@ -132,21 +132,21 @@ def test_a_run_is_carried_to_the_recipes_epochs_and_busis_images() -> None:
         assert profile_page.carried({"path": name.split(": "), "seconds": 1}, recipe, images) == seconds
 
 
-def test_the_pareto_front() -> None:
+def test_pareto_front() -> None:
     def row(name: str, milliseconds: float, dice: float | None) -> dict[str, Any]:
-        found = {} if dice is None else {"dice": Interval(dice, 0, 1, 10, 10)}
-        return {"name": name, "busi": {"milliseconds": milliseconds}, **found}
+        scores = {} if dice is None else {"dice": Interval(dice, 0, 1, 10, 10)}
+        return {"name": name, "busi": {"milliseconds": milliseconds}, **scores}
 
     rows = [row("slow", 9, 0.8), row("fast", 2, 0.7), row("beaten", 5, 0.6), row("equal", 9, 0.7), row("new", 1, None)]
     assert fast_variants_page.pareto_front(rows, "busi") == {"slow", "fast"}
 
 
-def test_the_shared_fold_is_compared_alone_and_several_folds_beside_it(tmp_path: Path) -> None:
+def test_difference_is_computed_on_the_shared_fold_and_on_all_folds(tmp_path: Path) -> None:
     folds = tmp_path / "folds"
     folds.mkdir()
-    known = json.loads((ROOT / "results" / "folds" / fast_variants.FOLDS).read_text())
-    (folds / fast_variants.FOLDS).write_text(json.dumps(known))
-    keys = list(known["fold_of"])[:4]
+    plan = json.loads((ROOT / "results" / "folds" / fast_variants.FOLDS).read_text())
+    (folds / fast_variants.FOLDS).write_text(json.dumps(plan))
+    keys = list(plan["fold_of"])[:4]
 
     def write(name: str, dice: list[float], folds_of: list[int]) -> None:
         path = tmp_path / "busi" / f"short-{name}" / "grouped"
@@ -173,7 +173,7 @@ def test_the_shared_fold_is_compared_alone_and_several_folds_beside_it(tmp_path:
 
 
 def rows_of(*networks: tuple[str, Interval, Interval | None]) -> list[dict[str, Any]]:
-    """Name, difference on the shared fold, difference over five."""
+    """Rows of the page from tuples (name, difference on the shared fold, difference over five folds)."""
     rows: list[dict[str, Any]] = [{"name": "taichinet", "busi": {"milliseconds": 100.0}}]
     for name, difference, over in networks:
         row = {"name": name, "busi": {"milliseconds": 50.0}, "dice": difference, "difference": difference}
@@ -181,7 +181,7 @@ def rows_of(*networks: tuple[str, Interval, Interval | None]) -> list[dict[str, 
     return rows
 
 
-def test_a_difference_that_a_repeated_training_makes_too_is_no_finding() -> None:
+def test_difference_within_range_of_repeated_trainings_is_not_significant() -> None:
     small, large, none = (
         Interval(0.03, 0.01, 0.05, 100, 80),
         Interval(-0.3, -0.4, -0.2, 100, 80),
@@ -196,7 +196,7 @@ def test_a_difference_that_a_repeated_training_makes_too_is_no_finding() -> None
     assert "`four`: 2.0 x as fast, better than TaiChiNet (on 5 folds)" in text
 
 
-def test_the_page_of_parity_tells_refusals_and_tuned_pytorch_once() -> None:
+def test_parity_page_lists_rejected_exports_and_tuned_pytorch_once() -> None:
     row = {
         "images": 3, "agreement": 1.0, "least_agreement": 0.99, "flipped_pixels": 1, "pixels": 1000,
         "largest_difference": 0.1, "dice": 0.7, "dice_cost": 0.001,

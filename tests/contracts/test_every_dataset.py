@@ -1,4 +1,4 @@
-"""What holds for every data set of the catalogue, shown on its fake."""
+"""Requirements for every data set of the catalogue, tested on its fake."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_every_data_set_has_a_fake() -> None:
 
 
 @every_dataset
-def test_the_entry_says_where_and_on_what_terms_users_get_it(name: str) -> None:
+def test_entry_has_licence_source_citation_and_regions(name: str) -> None:
     entry = find_dataset(name)
     assert entry.name == name
     assert entry.licence
@@ -45,11 +45,11 @@ def test_the_entry_says_where_and_on_what_terms_users_get_it(name: str) -> None:
 
 
 @every_dataset
-def test_the_layout_is_recognised_and_read(name: str, tmp_path: Path) -> None:
+def test_layout_is_recognised_and_read(name: str, tmp_path: Path) -> None:
     entry, folder = find_dataset(name), FAKES[name](tmp_path)
     try:
         assert recognise(folder) == entry
-    except DataError as error:  # a layout that several share is asked for by name
+    except DataError as error:  # a layout shared by several data sets requires a name
         assert f"{name}=" in str(error) or name in str(error)  # noqa: PT017
     manifest = open_dataset(f"{name}={folder}")
     assert manifest.name == name
@@ -60,35 +60,35 @@ def test_the_layout_is_recognised_and_read(name: str, tmp_path: Path) -> None:
 
 
 @every_dataset
-def test_masks_fit_their_images_and_inner_regions_lie_in_outer_ones(name: str, tmp_path: Path) -> None:
+def test_masks_match_image_size_and_inner_regions_lie_in_outer_ones(name: str, tmp_path: Path) -> None:
     manifest = open_dataset(f"{name}={FAKES[name](tmp_path)}")
-    painted = np.zeros(len(manifest.regions), dtype=bool)
+    present = np.zeros(len(manifest.regions), dtype=bool)
     for sample in manifest:
         masks = region_masks(sample, len(manifest.regions))
         assert masks.shape == (len(manifest.regions), *read_grey(sample.image).shape)
         for outer, inner in pairwise(masks):
             assert not (inner & ~outer).any()
-        painted |= masks.any(axis=(1, 2))
+        present |= masks.any(axis=(1, 2))
         assert not masks.all()
-    assert painted.all()
+    assert present.all()
 
 
 @every_dataset
-def test_normal_images_that_are_not_asked_for_are_counted_as_skipped(name: str, tmp_path: Path) -> None:
+def test_normal_images_not_requested_are_counted_as_skipped(name: str, tmp_path: Path) -> None:
     folder = FAKES[name](tmp_path)
-    whole, lesions = (open_dataset(f"{name}={folder}", include_normal=normal) for normal in (True, False))
-    left_out = len(whole.samples) - len(lesions.samples)
+    complete, lesions = (open_dataset(f"{name}={folder}", include_normal=normal) for normal in (True, False))
+    left_out = len(complete.samples) - len(lesions.samples)
     assert find_dataset(name).has_normal or not left_out
     counts = lesions.count_images(count_empty_masks(lesions))
     assert (counts.used, counts.empty, counts.normal) == (len(lesions.samples), 0, left_out)
     assert counts.skipped == left_out + len(lesions.left_out)
-    assert whole.count_images(count_empty_masks(whole)).normal == 0
-    assert count_empty_masks(whole) == left_out
-    assert whole.without_normal().normal_left_out == left_out
+    assert complete.count_images(count_empty_masks(complete)).normal == 0
+    assert count_empty_masks(complete) == left_out
+    assert complete.without_normal().normal_left_out == left_out
 
 
 @every_dataset
-def test_a_zip_and_the_folder_above_read_as_the_folder_does(name: str, tmp_path: Path) -> None:
+def test_zip_and_parent_folder_give_the_same_manifest(name: str, tmp_path: Path) -> None:
     folder = FAKES[name](tmp_path / "plain")
     expected = open_dataset(f"{name}={folder}")
     archive = tmp_path / "data.zip"
@@ -102,7 +102,7 @@ def test_a_zip_and_the_folder_above_read_as_the_folder_does(name: str, tmp_path:
 
 
 @every_dataset
-def test_a_reader_does_not_depend_on_the_order_of_files(name: str, tmp_path: Path) -> None:
+def test_manifest_does_not_depend_on_file_order(name: str, tmp_path: Path) -> None:
     folder = FAKES[name](tmp_path / "a")
     copied = tmp_path / "b" / folder.name
     for file in sorted((f for f in folder.rglob("*") if f.is_file()), reverse=True):
@@ -115,35 +115,33 @@ def test_a_reader_does_not_depend_on_the_order_of_files(name: str, tmp_path: Pat
 
 
 @every_dataset
-def test_a_damaged_image_and_a_damaged_mask_are_named_together(name: str, tmp_path: Path) -> None:
+def test_damaged_image_and_mask_are_reported_together(name: str, tmp_path: Path) -> None:
     folder = FAKES[name](tmp_path)
     sample = next(sample for sample in open_dataset(f"{name}={folder}") if sample.masks)
     for file in (Path(str(sample.image)), Path(str(sample.masks[0].file))):
         file.write_bytes(file.read_bytes()[:-20][:60])
     with pytest.raises(DataError) as caught:
         open_dataset(f"{name}={folder}")
-    told = " ".join(caught.value.problems)
-    assert Path(str(sample.image)).name in told
-    assert Path(str(sample.masks[0].file)).name in told
+    problems = " ".join(caught.value.problems)
+    assert Path(str(sample.image)).name in problems
+    assert Path(str(sample.masks[0].file)).name in problems
 
 
 @every_dataset
-def test_an_empty_folder_and_a_missing_one_are_refused_with_the_way_out(name: str, tmp_path: Path) -> None:
+def test_empty_and_missing_folders_are_rejected_with_remedy(name: str, tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(DataError, match="Pass "):
             open_dataset(f"{name}={path}")
 
 
 @every_dataset
-def test_it_is_prepared_for_a_network(name: str, tmp_path: Path) -> None:
+def test_data_set_can_be_prepared_for_a_network(name: str, tmp_path: Path) -> None:
     manifest = open_dataset(f"{name}={FAKES[name](tmp_path)}")
     prepared = prepare(manifest, 32, 3 if find_dataset(name).colour else 1)
     assert prepared.lesion.shape == (len(manifest.samples), len(manifest.regions), 32, 32)
 
 
-def test_a_data_set_from_outside_the_package_is_registered_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_external_data_set_is_registered_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "CATALOGUE", dict(CATALOGUE))
 
     def list_samples(reading: Reading) -> Manifest:
@@ -174,12 +172,12 @@ def test_a_data_set_from_outside_the_package_is_registered_once(
         open_dataset(f"toy={folder}")
 
 
-def test_an_unknown_name_suggests_the_nearest(tmp_path: Path) -> None:
+def test_unknown_data_set_name_suggests_nearest(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="Did you mean 'busi'"):
         open_dataset(f"bsi={tmp_path}")
 
 
-def test_an_unknown_layout_is_refused(tmp_path: Path) -> None:
+def test_unknown_layout_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing here")
     with pytest.raises(DataError, match="layout of no known data set"):
         open_dataset(tmp_path)

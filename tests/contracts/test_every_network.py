@@ -1,4 +1,4 @@
-"""What holds for every network of the catalogue: sizes, learning, files, number formats, capture, export."""
+"""Requirements for every network of the catalogue: sizes, learning, files, number formats, capture, export."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from taichinet.models.complexity import measure_complexity
 from taichinet.models.weights import WeightsConfig, load_weights, save_weights
 
 WITH_BACKBONE = [name for name, entry in CATALOGUE.items() if entry.has_pretrained]
-SIZE = 64  # a multiple that every network takes
+SIZE = 64  # a multiple accepted by every network
 every_network = pytest.mark.parametrize("model", list_models())
 
 
@@ -38,7 +38,7 @@ def build(model: str, seed: int = 0, **options: object) -> nn.Module:
 
 @cache
 def untrained(model: str) -> nn.Module:
-    """In evaluation, for tests that change nothing in it."""
+    """In evaluation mode, for tests that do not modify it."""
     return build(model).eval()
 
 
@@ -47,10 +47,10 @@ def example(batch: int = 2, size: int = SIZE, channels: int = 1) -> Tensor:
 
 
 @cache
-def settled(model: str) -> nn.Module:
-    """In evaluation, with running statistics of real passes: with those of the start, activations grow to hundreds.
+def with_running_statistics(model: str) -> nn.Module:
+    """In evaluation mode, with statistics of forward passes; with initial ones, activations grow to hundreds.
 
-    For tests that change nothing in it.
+    For tests that do not modify it.
     """
     network = build(model)
     for module in network.modules():
@@ -62,19 +62,19 @@ def settled(model: str) -> nn.Module:
     return network.eval()
 
 
-def learnable(model: str, count: int, seed: int) -> Batch:
-    """`count` discs; half as many, of half the size, for the networks that have no narrow form and need a minute."""
+def disc_batch(model: str, count: int, seed: int) -> Batch:
+    """`count` discs; half as many, of half the size, for slow networks without narrow options."""
     count, size = (count, SIZE) if model in NARROW else (count // 2, SIZE // 2)
     return discs(count, size=size, seed=seed).batch(torch.arange(count))
 
 
 def trained(model: str) -> tuple[nn.Module, list[float]]:
-    """After twelve steps on discs, in evaluation, with the losses; random weights would only amplify rounding."""
+    """The network after twelve steps on discs, in evaluation mode, and its losses; random weights amplify rounding."""
     network = build(model).train()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
-            module.momentum = 0.5  # running statistics that keep up with twelve steps
-    batch = learnable(model, 8, seed=0)
+            module.momentum = 0.5  # running statistics that converge in twelve steps
+    batch = disc_batch(model, 8, seed=0)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     losses = []
     for _ in range(12):
@@ -87,7 +87,7 @@ def trained(model: str) -> tuple[nn.Module, list[float]]:
 
 
 def nested_batch(regions: int = 2, count: int = 3, channels: int = 1) -> Batch:
-    """Discs, the inner region half of the outer one, with easy and hard halves."""
+    """Discs with easy and hard halves; the inner region is half of the outer one."""
     data = discs(count, size=SIZE, channels=channels)
     batch = data.batch(torch.arange(count), halves(data))
     assert batch.easy is not None
@@ -108,7 +108,7 @@ def own_terms(model: str) -> ObjectiveSettings:
 
 
 @every_network
-def test_parameters_and_operations_are_the_sources(model: str) -> None:
+def test_parameters_and_operations_match_the_source(model: str) -> None:
     source = CATALOGUE[model].source
     cost = measure_complexity(model, 224, in_channels=3, **dict(source.options))
     assert cost.parameters == source.parameters
@@ -117,18 +117,20 @@ def test_parameters_and_operations_are_the_sources(model: str) -> None:
 
 
 @every_network
-def test_what_is_not_the_papers_own_network_is_said(model: str) -> None:
+def test_entry_without_high_confidence_has_a_note(model: str) -> None:
     entry = CATALOGUE[model]
     assert (entry.confidence == "high") or entry.note
     assert entry.title
     assert entry.paper
 
 
-@pytest.mark.parametrize(("written", "meant"), [("U-Net", "unet"), ("UNet++", "unet++"), ("RFNet", "rf-net"), (3, "")])
-def test_an_unknown_network_suggests_the_nearest(written: object, meant: str) -> None:
-    with pytest.raises(SettingError, match=f"Unknown model '{written}'".replace("+", r"\+")) as caught:
-        create_model(written)  # type: ignore[arg-type]
-    assert (f"Did you mean '{meant}'?" in str(caught.value)) == bool(meant)
+@pytest.mark.parametrize(
+    ("name", "suggestion"), [("U-Net", "unet"), ("UNet++", "unet++"), ("RFNet", "rf-net"), (3, "")]
+)
+def test_unknown_model_name_suggests_nearest(name: object, suggestion: str) -> None:
+    with pytest.raises(SettingError, match=f"Unknown model '{name}'".replace("+", r"\+")) as caught:
+        create_model(name)  # type: ignore[arg-type]
+    assert (f"Did you mean '{suggestion}'?" in str(caught.value)) == bool(suggestion)
 
 
 # ------------------------------------------------------------------------------------------- shapes and sizes
@@ -136,7 +138,7 @@ def test_an_unknown_network_suggests_the_nearest(written: object, meant: str) ->
 
 @every_network
 @pytest.mark.parametrize(("channels", "classes", "scale"), [(1, 1, (2, 1)), (3, 2, (1, 3)), (2, 3, (2, 2))])
-def test_outputs_have_the_inputs_size_and_a_channel_a_region(
+def test_outputs_have_input_size_and_one_channel_per_region(
     model: str, channels: int, classes: int, scale: tuple[int, int]
 ) -> None:
     network = build(model, in_channels=channels, num_classes=classes).eval()
@@ -153,32 +155,32 @@ def test_outputs_have_the_inputs_size_and_a_channel_a_region(
 @pytest.mark.parametrize(
     "shape", [(1, 1, 33, 32), (1, 1, 32, 40), (1, 1, 8, 8), (1, 1, 0, 32), (1, 5, 32, 32), (1, 32, 32)]
 )
-def test_sizes_and_channels_that_do_not_fit_are_refused_with_the_way_out(model: str, shape: tuple[int, ...]) -> None:
+def test_invalid_sizes_and_channels_are_rejected_with_remedy(model: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(SettingError, match=r"(Resize or pad|another in_channels)") as caught:
         untrained(model)(torch.zeros(shape))
     assert all(str(side) in str(caught.value) for side in shape[-2:])
 
 
 @every_network
-def test_each_image_is_judged_by_itself_in_evaluation(model: str) -> None:
-    network = settled(model)
+def test_evaluation_does_not_depend_on_the_other_images_of_a_batch(model: str) -> None:
+    network = with_running_statistics(model)
     images = example(batch=3)
     others = torch.cat([images[:1], 1 - images[1:]])
     with torch.inference_mode():
-        together = network(images).lesion
-        in_other_company = network(others).lesion
+        in_batch = network(images).lesion
+        in_other_batch = network(others).lesion
         alone = network(images[:1]).lesion
-    assert torch.equal(in_other_company[0], together[0])
-    assert not torch.equal(in_other_company[1:], together[1:])
+    assert torch.equal(in_other_batch[0], in_batch[0])
+    assert not torch.equal(in_other_batch[1:], in_batch[1:])
     # Another batch size is summed in another order, which an untrained network of many layers amplifies.
-    torch.testing.assert_close(alone[0], together[0], rtol=0, atol=1e-3)
+    torch.testing.assert_close(alone[0], in_batch[0], rtol=0, atol=1e-3)
 
 
 # ---------------------------------------------------------------------------------------------------- learning
 
 
 def cancelled_by_batch_norm(network: nn.Module) -> set[str]:
-    """Biases right before a BatchNorm, which subtracts the mean over the batch: they decide nothing."""
+    """Biases right before a BatchNorm, which cancels them by subtracting the mean over the batch."""
     names = set()
     for path, module in network.named_modules():
         if isinstance(module, nn.Sequential):
@@ -192,7 +194,7 @@ def cancelled_by_batch_norm(network: nn.Module) -> set[str]:
 
 @every_network
 @pytest.mark.parametrize("step", ["plain", "hard"])
-def test_every_weight_learns_with_the_networks_own_terms_and_the_learning_strategy(model: str, step: Any) -> None:
+def test_every_weight_gets_a_gradient_from_own_loss_terms(model: str, step: Any) -> None:
     network = build(model, num_classes=2).train()
     batch = nested_batch()
     loss = objective(network(batch.image), batch, step, own_terms(model))
@@ -208,17 +210,19 @@ def test_every_weight_learns_with_the_networks_own_terms_and_the_learning_strate
 
 
 @every_network
-def test_the_common_loss_reaches_every_weight_that_a_recipe_builds(model: str) -> None:
+def test_every_weight_of_a_recipe_gets_a_gradient_from_the_common_loss(model: str) -> None:
     recipe = get_recipe(f"cpu-{model}")
     network = build(model, **{**recipe.options, **NARROW.get(model, {})}).train()
     batch = nested_batch(regions=1)
     objective(network(batch.image), batch, "plain", recipe.objective).backward()
-    forgotten = [name for name, weight in network.named_parameters() if weight.requires_grad and weight.grad is None]
-    assert forgotten == []
+    without_gradient = [
+        name for name, weight in network.named_parameters() if weight.requires_grad and weight.grad is None
+    ]
+    assert without_gradient == []
 
 
 @pytest.mark.parametrize("model", BASELINES)
-def test_any_network_can_have_a_second_path_that_learns_the_background(model: str) -> None:
+def test_second_path_of_any_network_learns_the_background(model: str) -> None:
     network = build(model, num_classes=2, second_path={"head": "c", "background_prior": 0.8}).train()
     batch = nested_batch()
     prediction = network(batch.image)
@@ -229,19 +233,21 @@ def test_any_network_can_have_a_second_path_that_learns_the_background(model: st
         assert prediction.levels[-1] is prediction.positive
     objective(prediction, batch, "hard", own_terms(model)).backward()
     assert prediction.negative.isfinite().all()
-    forgotten = [name for name, weight in network.named_parameters() if weight.requires_grad and weight.grad is None]
-    assert forgotten == []
+    without_gradient = [
+        name for name, weight in network.named_parameters() if weight.requires_grad and weight.grad is None
+    ]
+    assert without_gradient == []
     learned = {
         path: any(weight.grad is not None and float(weight.grad.abs().max()) > 0 for weight in part.parameters())
         for path, part in network.named_children()
     }
     assert learned == {"positive": True, "negative": True, "head": True}
-    one = sum(weight.numel() for weight in build(model, num_classes=2).parameters())
-    assert sum(weight.numel() for weight in network.get_submodule("positive").parameters()) == one
+    parameters = sum(weight.numel() for weight in build(model, num_classes=2).parameters())
+    assert sum(weight.numel() for weight in network.get_submodule("positive").parameters()) == parameters
 
 
-def test_the_background_of_an_inner_region_holds_that_of_the_outer_one() -> None:
-    """DE-ResUnet nests its regions by construction; its twin must be able to nest them the other way."""
+def test_background_of_inner_region_contains_that_of_outer_region() -> None:
+    """DE-ResUnet nests its regions by construction; its second path must nest them the other way round."""
     network = build("de-resunet", num_classes=3, second_path={"head": "none"}).eval()
     with torch.no_grad():
         prediction = network(example())
@@ -252,25 +258,25 @@ def test_the_background_of_an_inner_region_holds_that_of_the_outer_one() -> None
     assert (prediction.positive.diff(dim=1) <= 0).all()
 
 
-def test_without_a_head_the_twin_adds_nothing_but_its_own_opinion() -> None:
+def test_prediction_without_head_is_the_mean_of_both_paths() -> None:
     network = build("unet", second_path={"head": "none", "background_prior": 0.9, "answer": "mean"}).eval()
     image = example()
     prediction = network(image)
-    twin = network.negative(image).positive  # type: ignore[operator]
+    background = network.negative(image).positive  # type: ignore[operator]
     assert torch.equal(prediction.positive, network.positive(image).positive)  # type: ignore[operator]
-    torch.testing.assert_close(prediction.negative, twin + float(np.log(9)))
+    torch.testing.assert_close(prediction.negative, background + float(np.log(9)))
     expected = (torch.sigmoid(prediction.positive) + torch.sigmoid(-prediction.negative)) / 2
     torch.testing.assert_close(prediction.lesion, expected)
 
 
-def test_consistent_twins_both_see_the_lesion() -> None:
+def test_both_paths_predict_the_lesion_in_consistent_mode() -> None:
     network = build("unet", second_path={"head": "none", "mutual": "consistent"}).eval()
     prediction = network(example())
     assert prediction.negative_sees == "lesion"
     assert torch.equal(prediction.negative, network.negative(example()).positive)  # type: ignore[operator]
 
 
-def test_a_wrong_setting_of_the_second_path_is_named() -> None:
+def test_error_names_invalid_setting_of_second_path() -> None:
     with pytest.raises(SettingError, match=r"second_path\.head = 'd'"):
         create_model("unet", second_path={"head": "d"})
 
@@ -279,16 +285,16 @@ def test_a_wrong_setting_of_the_second_path_is_named() -> None:
 
 
 @every_network
-def test_the_same_seed_draws_the_same_weights(model: str) -> None:
+def test_identical_seed_gives_identical_weights(model: str) -> None:
     assert same_weights(build(model, seed=4), build(model, seed=4))
     assert not same_weights(build(model, seed=4), build(model, seed=5))
 
 
 @every_network
-def test_saved_weights_load_to_identical_outputs(model: str, tmp_path: Path) -> None:
+def test_saved_weights_give_identical_outputs_after_loading(model: str, tmp_path: Path) -> None:
     network = build(model).train()
     with torch.no_grad():
-        network(example())  # running statistics that are no longer 0 and 1
+        network(example())  # running statistics other than 0 and 1
     network.eval()
     config = WeightsConfig(model, NARROW.get(model, {}), size=SIZE, threshold=0.4, provenance={"fold": 1})
     folder = save_weights(network, config, tmp_path / "weights")
@@ -300,22 +306,22 @@ def test_saved_weights_load_to_identical_outputs(model: str, tmp_path: Path) -> 
 
 
 @every_network
-def test_the_least_size_is_computed_and_smaller_ones_are_refused_on_load(model: str, tmp_path: Path) -> None:
-    options, least = NARROW.get(model, {}), CATALOGUE[model].size_multiple
+def test_minimum_size_works_and_other_sizes_are_rejected_on_load(model: str, tmp_path: Path) -> None:
+    options, minimum = NARROW.get(model, {}), CATALOGUE[model].size_multiple
     network = build(model).eval()
     with torch.inference_mode():
-        assert torch.isfinite(network(torch.rand(1, 1, least, least)).lesion).all()
-    save_weights(network, WeightsConfig(model, options, size=least), tmp_path)
-    assert load_weights(tmp_path).config.size == least
-    for size in (1, least // 2, least + 1):
+        assert torch.isfinite(network(torch.rand(1, 1, minimum, minimum)).lesion).all()
+    save_weights(network, WeightsConfig(model, options, size=minimum), tmp_path)
+    assert load_weights(tmp_path).config.size == minimum
+    for size in (1, minimum // 2, minimum + 1):
         save_weights(network, WeightsConfig(model, options, size=size), tmp_path)
-        with pytest.raises(WeightsError, match=f"'size' is {size}, but model '.*' requires a multiple of {least} px"):
+        with pytest.raises(WeightsError, match=f"'size' is {size}, but model '.*' requires a multiple of {minimum} px"):
             load_weights(tmp_path)
         with pytest.raises(SettingError):
             vary(get_recipe("busi-unet"), {"model": model, "options": options, "data.size": size})
 
 
-def test_a_network_of_two_paths_can_be_saved_and_loaded(tmp_path: Path) -> None:
+def test_network_with_second_path_can_be_saved_and_loaded(tmp_path: Path) -> None:
     options = {"width": 2, "second_path": {"head": "a"}}
     network = create_model("attention-unet", **options).eval()
     folder = save_weights(network, WeightsConfig("attention-unet", options, size=SIZE), tmp_path)
@@ -328,22 +334,22 @@ def test_a_network_of_two_paths_can_be_saved_and_loaded(tmp_path: Path) -> None:
 
 
 @every_network
-def test_a_network_learns_discs_in_twelve_steps_and_bf16_then_agrees_with_float32(model: str) -> None:
+def test_network_learns_discs_and_bf16_agrees_with_float32(model: str) -> None:
     network, losses = trained(model)
     assert losses[-1] < 0.9 * losses[0]
-    image = learnable(model, 4, seed=1).image
+    image = disc_batch(model, 4, seed=1).image
     with torch.inference_mode():
-        exact = network(image)
+        float32 = network(image)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            rounded = network(image)
-    assert rounded.positive.dtype == torch.float32
-    difference = (exact.lesion - rounded.lesion).abs()
+            bf16 = network(image)
+    assert bf16.positive.dtype == torch.float32
+    difference = (float32.lesion - bf16.lesion).abs()
     assert float(difference.mean()) < 0.02
     assert float((difference > 0.1).float().mean()) < 0.01
 
 
 class Lesion(nn.Module):
-    """The network as an exporter wants it: image in, probability out."""
+    """The network for export: from an image to the lesion probability."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -355,32 +361,32 @@ class Lesion(nn.Module):
 
 
 @every_network
-def test_the_network_is_captured_as_one_graph(model: str) -> None:
-    network = Lesion(settled(model)).eval()
+def test_network_is_captured_as_one_graph(model: str) -> None:
+    network = Lesion(with_running_statistics(model)).eval()
     image = example()
-    torch.compiler.reset()  # graphs of the other networks share this file's code and would count against the limit
+    torch.compiler.reset()  # graphs of the other networks would count against the recompilation limit
     compiled = torch.compile(network, backend="eager", fullgraph=True)  # the export below lowers the graph to ATen
     with torch.no_grad():
         torch.testing.assert_close(compiled(image), network(image), rtol=1e-4, atol=1e-5)
 
 
 @every_network
-def test_the_exported_network_answers_the_same(model: str, tmp_path: Path) -> None:
-    network = Lesion(settled(model)).eval()
+def test_exported_network_gives_the_same_output(model: str, tmp_path: Path) -> None:
+    network = Lesion(with_running_statistics(model)).eval()
     image = example(batch=1)
     path = tmp_path / "network.onnx"
     torch.onnx.export(network, (image,), path, dynamo=True, input_names=["image"], verbose=False, optimize=False)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    (answer,) = session.run(None, {"image": image.numpy()})
+    (output,) = session.run(None, {"image": image.numpy()})
     with torch.no_grad():
-        np.testing.assert_allclose(answer, network(image).numpy(), rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(output, network(image).numpy(), rtol=1e-3, atol=1e-4)
 
 
 # ------------------------------------------------------------------------------------------- ImageNet weights
 
 
 def backbone_file(model: str, folder: Path) -> Path:
-    """A file as timm distributes it: the backbone with its classifier, random numbers for weights."""
+    """Write a file like those of timm: the backbone with its classifier, with random weights."""
     import timm
 
     name = getattr(model_settings(model), "backbone", "resnet34")
@@ -391,7 +397,7 @@ def backbone_file(model: str, folder: Path) -> Path:
 
 
 def resnet_weights(network: nn.Module) -> dict[str, Tensor]:
-    """Convolutions of the third stage by their name within the stage."""
+    """Weights of the convolutions of the third stage, by their name within the stage."""
     return {
         name.split("stages.2.")[1]: value
         for name, value in network.state_dict().items()
@@ -400,23 +406,23 @@ def resnet_weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("model", WITH_BACKBONE)
-def test_imagenet_weights_come_from_a_local_file(model: str, tmp_path: Path) -> None:
+def test_imagenet_weights_are_loaded_from_a_local_file(model: str, tmp_path: Path) -> None:
     path = backbone_file(model, tmp_path)
     network = build(model, pretrained=str(path))
-    given = {
+    expected = {
         name.removeprefix("layer3."): value
         for name, value in torch.load(path, weights_only=True).items()
         if name.startswith("layer3.") and "conv" in name
     }
     loaded = resnet_weights(network)
-    assert loaded.keys() == given.keys()
-    assert all(torch.equal(loaded[name], given[name]) for name in given)
+    assert loaded.keys() == expected.keys()
+    assert all(torch.equal(loaded[name], expected[name]) for name in expected)
     options = {"pretrained": str(path), "num_classes": 1}
     assert architecture(options) == {"num_classes": 1}
     assert len(pretrained_digests(options)["pretrained"]) == 64
 
 
-def test_a_deeper_resnets_weights_are_refused_although_they_hold_every_tensor(tmp_path: Path) -> None:
+def test_weights_of_a_deeper_resnet_are_rejected(tmp_path: Path) -> None:
     import timm
 
     path = tmp_path / "deeper.pth"
@@ -426,7 +432,7 @@ def test_a_deeper_resnets_weights_are_refused_although_they_hold_every_tensor(tm
     create_model("deeplabv3+", pretrained=str(path), backbone="resnet101")
 
 
-def test_a_wrapped_file_is_unwrapped_and_one_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+def test_nested_state_dict_is_loaded_and_non_finite_weights_are_rejected(tmp_path: Path) -> None:
     import timm
 
     state = timm.create_model("resnet34", pretrained=False).state_dict()
@@ -440,22 +446,22 @@ def test_a_wrapped_file_is_unwrapped_and_one_that_is_not_finite_is_refused(tmp_p
 
 
 @pytest.mark.parametrize("model", WITH_BACKBONE)
-def test_missing_torn_and_foreign_imagenet_weights_are_refused(model: str, tmp_path: Path) -> None:
+def test_missing_damaged_and_unrelated_imagenet_weights_are_rejected(model: str, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"no file .*missing\.pth.*nothing is downloaded"):
         create_model(model, pretrained=str(tmp_path / "missing.pth"))
-    torn = tmp_path / "torn.safetensors"
-    torn.write_bytes(b"not weights")
-    with pytest.raises(WeightsError, match=r"torn\.safetensors cannot be read"):
-        create_model(model, pretrained=str(torn))
-    foreign = tmp_path / "foreign.pth"
-    torch.save({"conv1.weight": torch.zeros(3, 3)}, foreign)
-    with pytest.raises(WeightsError, match=r"foreign\.pth are not those of resnet"):
-        create_model(model, pretrained=str(foreign))
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(b"not weights")
+    with pytest.raises(WeightsError, match=r"damaged\.safetensors cannot be read"):
+        create_model(model, pretrained=str(damaged))
+    unrelated = tmp_path / "unrelated.pth"
+    torch.save({"conv1.weight": torch.zeros(3, 3)}, unrelated)
+    with pytest.raises(WeightsError, match=r"unrelated\.pth are not those of resnet"):
+        create_model(model, pretrained=str(unrelated))
 
 
-def test_weights_that_hold_code_are_refused(tmp_path: Path) -> None:
+def test_weights_containing_code_are_rejected(tmp_path: Path) -> None:
     path = tmp_path / "code.pth"
-    torch.save({"conv1.weight": Path("x")}, path)  # any object but tensors and plain values
+    torch.save({"conv1.weight": Path("x")}, path)  # an object other than tensors and plain values
     with pytest.raises(WeightsError, match="cannot be read"):
         create_model("ce-net", pretrained=str(path))
 
