@@ -406,7 +406,7 @@ def test_every_truncation_of_a_plan_is_rejected(tmp_path: Path) -> None:
             read_folds(path)
 
 
-# ------------------------------------------------------------------------------------------------- found by mutations
+# ---------------------------------------------------------------------------------------------- mutation tests
 
 
 def test_paper_folds_equal_those_of_scikit_learn(manifest: Manifest) -> None:

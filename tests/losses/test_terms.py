@@ -1,4 +1,4 @@
-"""A loss term that is registered outside the package is weighted by `objective.terms.NAME`."""
+"""A loss term registered outside the package is weighted by `objective.terms.NAME`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def toy_term() -> Iterator[None]:
     del TERMS["mean_logit"]
 
 
-def test_a_registered_term_is_added_with_its_weight() -> None:
+def test_registered_term_is_added_with_its_weight() -> None:
     prediction = Prediction(torch.full((1, 1, 4, 4), 2.0))
     batch = Batch(torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4))
     alone = objective(prediction, batch, "plain", ObjectiveSettings())
@@ -36,7 +36,7 @@ def test_a_registered_term_is_added_with_its_weight() -> None:
     torch.testing.assert_close(with_term - alone, torch.tensor(0.5))
 
 
-def test_the_weight_is_a_setting_of_the_recipe() -> None:
+def test_weight_is_a_setting_of_the_recipe() -> None:
     full = get_recipe("short-unet")
     recipe = vary(full, {"objective.terms.mean_logit": 0.5})
     assert recipe.objective.terms == {"mean_logit": 0.5}
@@ -48,6 +48,6 @@ def test_the_weight_is_a_setting_of_the_recipe() -> None:
 
 
 @pytest.mark.parametrize(("name", "reason"), [("residual", "already registered"), ("Mean logit", "Invalid name")])
-def test_a_name_that_cannot_be_used_is_refused(name: str, reason: str) -> None:
+def test_invalid_name_is_rejected(name: str, reason: str) -> None:
     with pytest.raises(SettingError, match=reason):
         register_loss(name, mean_logit)
