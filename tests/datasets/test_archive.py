@@ -76,11 +76,11 @@ def test_intact_member_is_read(tmp_path: Path, method: int) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_damaged_member_raises_data_error_with_its_name(tmp_path: Path, method: int) -> None:
     """Every fourth byte of the member's header and content is changed in turn."""
-    whole = zipped(tmp_path / "whole.zip", "images/a.png", content=NOISE[:300], method=method).read_bytes()
+    intact = zipped(tmp_path / "whole.zip", "images/a.png", content=NOISE[:300], method=method).read_bytes()
     refused = 0
-    for place in range(0, whole.index(b"PK\x01\x02"), 4):
-        content = bytearray(whole)
-        content[place] ^= 0xFF
+    for position in range(0, intact.index(b"PK\x01\x02"), 4):
+        content = bytearray(intact)
+        content[position] ^= 0xFF
         (tmp_path / "b.zip").write_bytes(content)
         try:
             read = (open_archive(tmp_path / "b.zip") / "images" / "a.png").read_bytes()

@@ -40,7 +40,7 @@ CASES: dict[str, tuple[Mask, Mask]] = {
     "mostly missed": (rectangle(5, 2, 4, 16), LARGE),
     "inverted": (~LARGE, LARGE),
     "mostly inverted": (rectangle(0, 0, 7, 20), LARGE),
-    "speck outside": (rectangle(0, 0, 2, 2), LARGE),
+    "a speck outside": (rectangle(0, 0, 2, 2), LARGE),
     "good": (rectangle(5, 2, 10, 15), LARGE),
     "half segmented": (rectangle(5, 2, 5, 16), LARGE),
     "all segmented": (~EMPTY, LARGE),
@@ -57,7 +57,7 @@ def by_kind(failures: tuple[Failure, ...], kind: str) -> list[str]:
 
 def test_all_constructed_failures_are_found_and_no_others() -> None:
     failures = find_failures(table(CASES), FailureRules(large_quantile=0.8))
-    assert by_kind(failures, "taken for background") == ["speck outside", "missed", "mostly missed"]
+    assert by_kind(failures, "taken for background") == ["a speck outside", "missed", "mostly missed"]
     assert by_kind(failures, "inverted") == ["inverted", "mostly inverted"]
     assert len(failures) == 5
 

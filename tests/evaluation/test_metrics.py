@@ -86,11 +86,11 @@ def test_overlap_scores_equal_a_count_pixel_by_pixel(seed: int) -> None:
 def test_distances_equal_a_loop_over_all_pairs_of_border_pixels(seed: int, spacing: tuple[float, float]) -> None:
     rng = np.random.default_rng(seed)
     prediction, truth = blob(rng, (14, 18)), blob(rng, (14, 18))
-    there = distances_by_loops(prediction, truth, spacing)
-    back = distances_by_loops(truth, prediction, spacing)
+    to_truth = distances_by_loops(prediction, truth, spacing)
+    to_prediction = distances_by_loops(truth, prediction, spacing)
     scores = score_mask(prediction, truth, spacing_mm=spacing)
-    assert scores.hd95 == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
-    assert scores.assd == pytest.approx(np.concatenate([there, back]).mean())
+    assert scores.hd95 == pytest.approx(max(np.percentile(to_truth, 95), np.percentile(to_prediction, 95)))
+    assert scores.assd == pytest.approx(np.concatenate([to_truth, to_prediction]).mean())
 
 
 @pytest.mark.parametrize("spacing", [None, (0.08, 0.11)])
@@ -111,18 +111,18 @@ def test_distances_equal_monai(seed: int, spacing: tuple[float, float] | None) -
 @pytest.mark.parametrize("seed", SEEDS)
 def test_swapping_the_masks_swaps_only_precision_and_sensitivity(seed: int) -> None:
     prediction, truth = pair(seed)
-    there, back = asdict(score_mask(prediction, truth)), asdict(score_mask(truth, prediction))
-    back["precision"], back["sensitivity"] = back["sensitivity"], back["precision"]
-    back["predicted_pixels"], back["true_pixels"] = back["true_pixels"], back["predicted_pixels"]
-    assert there == pytest.approx(back)
+    forward, backward = asdict(score_mask(prediction, truth)), asdict(score_mask(truth, prediction))
+    backward["precision"], backward["sensitivity"] = backward["sensitivity"], backward["precision"]
+    backward["predicted_pixels"], backward["true_pixels"] = backward["true_pixels"], backward["predicted_pixels"]
+    assert forward == pytest.approx(backward)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:4])
 def test_rotating_and_mirroring_both_masks_changes_nothing(seed: int) -> None:
     prediction, truth = pair(seed)
     scores = asdict(score_mask(prediction, truth))
-    for turned in (np.rot90, np.flipud, np.fliplr):
-        assert asdict(score_mask(turned(prediction), turned(truth))) == pytest.approx(scores)
+    for transform in (np.rot90, np.flipud, np.fliplr):
+        assert asdict(score_mask(transform(prediction), transform(truth))) == pytest.approx(scores)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:4])

@@ -24,12 +24,12 @@ def one_fold() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-@pytest.mark.parametrize(("policy", "left_empty"), [("paper", 0.0), ("correct-empty-is-1", 1.0)])
-def test_each_image_has_the_score_of_the_policy(policy: EmptyTruthPolicy, left_empty: float) -> None:
+@pytest.mark.parametrize(("policy", "score_if_empty"), [("paper", 0.0), ("correct-empty-is-1", 1.0)])
+def test_each_image_has_the_score_of_the_policy(policy: EmptyTruthPolicy, score_if_empty: float) -> None:
     rows = one_fold()
-    assert resolve_undefined_scores(rows, "dice", policy).tolist() == [0.8, 0.6, 0.0, left_empty, 0.0]
+    assert resolve_undefined_scores(rows, "dice", policy).tolist() == [0.8, 0.6, 0.0, score_if_empty, 0.0]
     assert resolve_undefined_scores(rows, "sensitivity", policy).tolist() == pytest.approx(
-        [0.7, 0.5, 0.0, left_empty, 0.0]
+        [0.7, 0.5, 0.0, score_if_empty, 0.0]
     )
     assert resolve_undefined_scores(rows[~empty_ground_truth(rows)], "dice", None).tolist() == [0.8, 0.6, 0.0]
 

@@ -91,10 +91,10 @@ def test_each_weight_scales_only_its_term(step: Step) -> None:
 @pytest.mark.parametrize("step", STEPS)
 def test_switching_the_complementary_loss_off_removes_only_it(step: Step) -> None:
     prediction, batch = example()
-    with_it = float(objective(prediction, batch, step, PAPER))
+    complete = float(objective(prediction, batch, step, PAPER))
     without = float(objective(prediction, batch, step, ObjectiveSettings(complementary=False)))
     removed = 0.0 if step == "easy" else terms(prediction, batch)["complementary"]
-    assert with_it - without == pytest.approx(removed, abs=1e-5)
+    assert complete - without == pytest.approx(removed, abs=1e-5)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -160,8 +160,8 @@ def test_one_hard_lesion_is_weighted_by_its_share_of_the_batch() -> None:
     assert batch.hard is not None
     only_one = batch.hard.clone()
     only_one[1:] = 0
-    alone = float(region_loss(prediction.positive[:1], only_one[:1], batch.lesion[:1]))
-    assert float(region_loss(prediction.positive, only_one, batch.lesion)) == pytest.approx(alone / 8, abs=1e-6)
+    loss_of_one = float(region_loss(prediction.positive[:1], only_one[:1], batch.lesion[:1]))
+    assert float(region_loss(prediction.positive, only_one, batch.lesion)) == pytest.approx(loss_of_one / 8, abs=1e-6)
 
 
 @pytest.mark.parametrize("step", ["easy", "hard"])
@@ -202,7 +202,7 @@ def test_normal_image_has_a_finite_loss_in_every_step(step: Step) -> None:
     assert torch.isfinite(loss)
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
-    assert (logits.grad > 0).all() or step != "easy"  # all targets are zero
+    assert (logits.grad > 0).all() or step != "easy"  # all targets of the easy step are zero
 
 
 @pytest.mark.parametrize("step", STEPS)

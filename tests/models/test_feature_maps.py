@@ -44,11 +44,11 @@ def test_feature_maps_equal_the_equations() -> None:
 def test_recording_does_not_change_prediction_or_network() -> None:
     network = tiny_network().eval()
     with torch.no_grad():
-        alone = network(IMAGE)
+        expected = network(IMAGE)
     recorded = feature_maps(network, IMAGE).prediction
-    assert torch.equal(recorded.positive, alone.positive)
+    assert torch.equal(recorded.positive, expected.positive)
     assert recorded.negative is not None
-    assert torch.equal(recorded.negative, alone.negative)
+    assert torch.equal(recorded.negative, expected.negative)
     assert not any(module._forward_hooks for module in network.modules())
 
 

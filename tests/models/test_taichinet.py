@@ -158,10 +158,10 @@ def test_cross_attention_equals_loops_over_channels() -> None:
         assert len(keys) == len(values) == channels
         expected_n = attended(flat_n, pixelwise(module.query_n, flat_n), keys, values)
         expected_p = attended(flat_p, pixelwise(module.query_p, flat_p), keys, values)
-        got_n = enhanced_n[image].detach().numpy().reshape(channels, -1)
-        got_p = enhanced_p[image].detach().numpy().reshape(channels, -1)
-        np.testing.assert_allclose(got_n, expected_n, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(got_p, expected_p, rtol=1e-5, atol=1e-5)
+        actual_n = enhanced_n[image].detach().numpy().reshape(channels, -1)
+        actual_p = enhanced_p[image].detach().numpy().reshape(channels, -1)
+        np.testing.assert_allclose(actual_n, expected_n, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(actual_p, expected_p, rtol=1e-5, atol=1e-5)
 
 
 def test_attention_mixes_the_paths_only_if_enabled() -> None:
@@ -238,7 +238,7 @@ def refined_probability(own_logit: float, message: float, space: str) -> float:
 def test_mlp_head_equals_equations_10_to_12_pixel_by_pixel(order: str, space: str, mutual: str) -> None:
     head = head_of(order, space, mutual)
     logits_n, logits_p = (maps[:1, :, :3, :3] for maps in logit_maps())
-    got_n, got_p = (torch.sigmoid(logits).detach() for logits in head(logits_n, logits_p))
+    actual_n, actual_p = (torch.sigmoid(logits).detach() for logits in head(logits_n, logits_p))
 
     def message_input(value: float) -> float:
         return 1 - value if mutual == "complementary" else value
@@ -251,8 +251,8 @@ def test_mlp_head_equals_equations_10_to_12_pixel_by_pixel(order: str, space: st
         else:
             output_p = refined_probability(p, mlp_of(head.refine_p, message_input(logistic(n))), space)
             output_n = refined_probability(n, mlp_of(head.refine_n, message_input(output_p)), space)
-        assert float(got_n[0, 0, row, column]) == pytest.approx(output_n, abs=1e-5)
-        assert float(got_p[0, 0, row, column]) == pytest.approx(output_p, abs=1e-5)
+        assert float(actual_n[0, 0, row, column]) == pytest.approx(output_n, abs=1e-5)
+        assert float(actual_p[0, 0, row, column]) == pytest.approx(output_p, abs=1e-5)
 
 
 @pytest.mark.parametrize("order", ["a", "b", "c"])
@@ -586,12 +586,12 @@ def test_weights_of_another_network_are_rejected_with_the_first_difference(
 
 def test_batch_is_moved_with_all_its_masks() -> None:
     data = discs(2)
-    whole = data.batch(torch.arange(2), halves(data)).to(torch.device("cpu"), torch.channels_last)
-    assert whole.image.is_contiguous(memory_format=torch.channels_last)
-    assert whole.easy is not None
-    assert whole.hard is not None
-    assert torch.equal(whole.easy + whole.hard, whole.lesion)
-    assert torch.equal(whole.background, 1 - whole.lesion)
-    without_regions = Batch(whole.image, whole.lesion).to(torch.device("cpu"), torch.contiguous_format)
+    batch = data.batch(torch.arange(2), halves(data)).to(torch.device("cpu"), torch.channels_last)
+    assert batch.image.is_contiguous(memory_format=torch.channels_last)
+    assert batch.easy is not None
+    assert batch.hard is not None
+    assert torch.equal(batch.easy + batch.hard, batch.lesion)
+    assert torch.equal(batch.background, 1 - batch.lesion)
+    without_regions = Batch(batch.image, batch.lesion).to(torch.device("cpu"), torch.contiguous_format)
     assert without_regions.easy is None
     assert without_regions.hard is None

@@ -77,11 +77,11 @@ def test_shared_levels_are_computed_once_and_used_by_both_paths(shared: int) -> 
 
 
 def test_sharing_saves_only_the_levels_of_the_second_path() -> None:
-    whole, shared = build(), build(shared_levels=3)
-    assert whole.negative is not None
-    saved = sum(count_parameters(level) for level in list(whole.negative.encoder)[:3])
-    assert count_parameters(whole) - count_parameters(shared) == saved
-    assert set(shared.state_dict()) < set(whole.state_dict())
+    full, shared = build(), build(shared_levels=3)
+    assert full.negative is not None
+    saved = sum(count_parameters(level) for level in list(full.negative.encoder)[:3])
+    assert count_parameters(full) - count_parameters(shared) == saved
+    assert set(shared.state_dict()) < set(full.state_dict())
 
 
 def test_narrow_path_attends_with_its_own_channels_to_both_paths() -> None:

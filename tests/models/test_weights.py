@@ -45,12 +45,12 @@ def test_digest_of_the_tensors_file_is_recorded(saved: Path) -> None:
     assert load_weights(saved).unverified == ""
 
 
-@pytest.mark.parametrize("place", [0.2, 0.5, 0.9, 0.9999])
+@pytest.mark.parametrize("position", [0.2, 0.5, 0.9, 0.9999])
 @pytest.mark.parametrize("bit", [0, 7])
-def test_single_flipped_bit_is_rejected(saved: Path, place: float, bit: int) -> None:
+def test_single_flipped_bit_is_rejected(saved: Path, position: float, bit: int) -> None:
     file = saved / "model.safetensors"
     content = bytearray(file.read_bytes())
-    content[int(place * len(content))] ^= 1 << bit
+    content[int(position * len(content))] ^= 1 << bit
     file.write_bytes(content)
     with pytest.raises(WeightsError, match=r"damaged|cannot be read"):
         load_weights(saved)
@@ -138,7 +138,7 @@ def test_configuration_out_of_range_is_rejected_before_memory_is_allocated(saved
     start = time.perf_counter()
     with pytest.raises(WeightsError):
         load_weights(saved)
-    assert time.perf_counter() - start < 5  # a network of width 256 alone takes longer, and 5 GiB
+    assert time.perf_counter() - start < 5  # building the network of width 256 takes longer, and 5 GiB
 
 
 @pytest.mark.parametrize(
@@ -195,11 +195,11 @@ def test_failed_tensor_write_leaves_no_partial_file(tmp_path: Path) -> None:
 
 def test_damaged_headers_raise_weights_error(saved: Path, tmp_path: Path) -> None:
     content = (saved / "model.safetensors").read_bytes()
-    for number, place in enumerate(range(0, 400, 7)):
+    for number, position in enumerate(range(0, 400, 7)):
         folder = tmp_path / f"damaged-{number}"
         shutil.copytree(saved, folder)
         damaged = bytearray(content)
-        damaged[place] ^= 0x55
+        damaged[position] ^= 0x55
         (folder / "model.safetensors").write_bytes(damaged)
         with pytest.raises(WeightsError):
             load_weights(folder)

@@ -106,13 +106,13 @@ def test_lock_of_process_killed_in_another_pid_namespace_is_taken_over(
     tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     path = tmp_path / "lock"
-    inside = ["unshare", "--pid", "--fork", *options, "sh", "-c", '"$@"; true', "sh"]  # sh is the first process in it
+    new_namespace = ["unshare", "--pid", "--fork", *options, "sh", "-c", '"$@"; true', "sh"]  # sh is its first process
     if (
         shutil.which("unshare") is None
-        or subprocess.run([*inside, "true"], check=False, capture_output=True).returncode
+        or subprocess.run([*new_namespace, "true"], check=False, capture_output=True).returncode
     ):
         pytest.skip("this system does not allow a new PID namespace")
-    subprocess.run([*inside, sys.executable, "-c", KILLED_OWNER, str(path)], check=False, capture_output=True)
+    subprocess.run([*new_namespace, sys.executable, "-c", KILLED_OWNER, str(path)], check=False, capture_output=True)
     assert json.loads(path.read_text())["pid"] == 2
     with locked(path, stale_seconds=0.4):
         assert json.loads(path.read_text())["pid"] == os.getpid()
@@ -136,10 +136,10 @@ def test_full_disk_leaves_no_empty_lock(tmp_path: Path) -> None:
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
         "with locked(Path(sys.argv[1])): pass"
     )
-    ended = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "lock")], check=False, capture_output=True, text=True
     )
-    assert "StorageError: Cannot write the lock" in ended.stderr
+    assert "StorageError: Cannot write the lock" in process.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -160,33 +160,33 @@ def test_renewed_lock_is_kept_beyond_the_waiting_time_of_others(tmp_path: Path) 
 
 def test_process_that_lost_its_lock_is_stopped_and_keeps_the_new_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    with locked(path, stale_seconds=0.2) as mine:
+    with locked(path, stale_seconds=0.2) as lock:
         path.write_text(json.dumps({"pid": 1, "host": "node9", "machine": "another", "token": "y"}))
-        assert mine.lost.wait(5)
+        assert lock.lost.wait(5)
         with pytest.raises(LockedError, match="taken over"):
-            mine.verify()
+            lock.verify()
     assert "node9" in path.read_text()
 
 
 def test_only_one_of_many_processes_takes_over_a_stale_lock(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.write_text(json.dumps({"pid": 2**22 + 5, "machine": module._machine(), "started": "1", "token": "z"}))
-    inside, most, turns = 0, 0, 0
+    owners, most_owners, acquisitions = 0, 0, 0
     guard = threading.Lock()
 
     def work() -> None:
-        nonlocal inside, most, turns
+        nonlocal owners, most_owners, acquisitions
         with locked(path, wait=True):
             with guard:
-                inside += 1
-                most, turns = max(most, inside), turns + 1
+                owners += 1
+                most_owners, acquisitions = max(most_owners, owners), acquisitions + 1
             time.sleep(0.02)
             with guard:
-                inside -= 1
+                owners -= 1
 
     threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (most, turns) == (1, 6)
+    assert (most_owners, acquisitions) == (1, 6)

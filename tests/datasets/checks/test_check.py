@@ -40,11 +40,11 @@ def faulty_manifest(folder: Path) -> Manifest:
     """One image for nearly every kind of finding, each with different tissue."""
     mask = np.zeros((160, 220), np.uint8)
     mask[60:100, 90:140] = 255
-    empty, tiny, parts, specks, holes, border = (mask.copy() for _ in range(6))
-    empty[:] = 0
-    tiny[:] = 0
-    tiny[80:84, 100:106] = 255
-    parts[20:40, 20:60] = 255
+    empty_mask, tiny_mask, several_parts, specks, holes, border = (mask.copy() for _ in range(6))
+    empty_mask[:] = 0
+    tiny_mask[:] = 0
+    tiny_mask[80:84, 100:106] = 255
+    several_parts[20:40, 20:60] = 255
     specks[10, 10] = 255
     holes[70:73, 100:104] = 0
     border[60:100, 200:] = border[60:100, 140:200] = 255
@@ -52,9 +52,9 @@ def faulty_manifest(folder: Path) -> Manifest:
         make_sample(folder, key, tissue(seed=number), changed)
         for number, (key, changed) in enumerate(
             (
-                ("empty", empty),
-                ("tiny", tiny),
-                ("parts", parts),
+                ("empty", empty_mask),
+                ("tiny", tiny_mask),
+                ("parts", several_parts),
                 ("specks", specks),
                 ("holes", holes),
                 ("border", border),

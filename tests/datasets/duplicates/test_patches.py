@@ -23,9 +23,9 @@ def texture(seed: int, height: int = 180, width: int = 220) -> np.ndarray:
 @cache
 def unrelated_images_and_crops(count: int = 14) -> tuple[np.ndarray, ...]:
     """Unrelated images, then crops of the first three."""
-    natural = [texture(seed) for seed in range(count)]
-    natural += [whole[20:160, 25:190] for whole in natural[:3]]
-    reduced = [take_fingerprint(image).reduced for image in natural]
+    images = [texture(seed) for seed in range(count)]
+    images += [image[20:160, 25:190] for image in images[:3]]
+    reduced = [take_fingerprint(image).reduced for image in images]
     return tuple(image for image in reduced if image is not None)
 
 

@@ -118,14 +118,16 @@ def test_different_scenes_of_one_generator_are_not_grouped() -> None:
 
 
 def test_overlapping_crops_of_one_scene_are_grouped() -> None:
-    whole = scene(3)
-    images = unrelated_scenes(3) | {"left": whole[:250, :300], "right": whole[40:, 70:]}
+    original = scene(3)
+    images = unrelated_scenes(3) | {"left": original[:250, :300], "right": original[40:, 70:]}
     assert find_near_duplicates(images).groups == (("left", "right"),)
 
 
 def test_copies_of_a_copy_form_one_group() -> None:
-    whole = scene(1)
-    report = find_near_duplicates({"a": whole, "b": cropped(whole), "c": rescaled(cropped(whole)), "d": scene(2)})
+    original = scene(1)
+    report = find_near_duplicates(
+        {"a": original, "b": cropped(original), "c": rescaled(cropped(original)), "d": scene(2)}
+    )
     assert report.groups == (("a", "b", "c"),)
     assert report.covered == 3
 

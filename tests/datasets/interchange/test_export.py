@@ -190,7 +190,7 @@ def test_nnunet_export_has_its_folders_labels_and_folds(tmp_path: Path) -> None:
     assert index["labels"] == {"background": 0, "lesion": 1}
     assert index["numTraining"] == len(list((folder / "imagesTr").iterdir())) == 9
     assert (index["channel_names"], index["file_ending"]) == ({"0": "grey"}, ".png")
-    assert "dataset" not in index  # nnU-Net would look for lists of files there
+    assert "dataset" not in index  # nnU-Net reads lists of files from this entry
     case_of = {entry["key"]: case for case, entry in index["taichinet"]["cases"].items()}
     splits = json.loads((folder / "splits_final.json").read_text())
     assert len(splits) == 2

@@ -90,15 +90,15 @@ def test_each_skip_changes_the_output(network: CENet) -> None:
 
 
 def independent_ce_net(p: Parts, image: Tensor) -> Tensor:
-    stages, dac = p["encoder"]["stages"], p["atrous"]
+    stages, atrous = p["encoder"]["stages"], p["atrous"]
     e1 = stages[0].resnet_layer(F.max_pool2d(p["encoder"]["stem"].resnet_stem(image), 3, 2, 1), stride=1)
     e2 = stages[1].resnet_layer(e1, stride=2)
     e3 = stages[2].resnet_layer(e2, stride=2)
     e4 = stages[3].resnet_layer(e3, stride=2)
-    once, thrice = dac.conv("reach_1", e4), dac.conv("reach_3", e4, dilation=3)
-    both = dac.conv("reach_3", once, dilation=3)
-    all_three = dac.conv("reach_5", both, dilation=5)
-    branches = [once, *(dac.conv("project", branch) for branch in (thrice, both, all_three))]
+    reach_1, reach_3 = atrous.conv("reach_1", e4), atrous.conv("reach_3", e4, dilation=3)
+    both = atrous.conv("reach_3", reach_1, dilation=3)
+    all_three = atrous.conv("reach_5", both, dilation=5)
+    branches = [reach_1, *(atrous.conv("project", branch) for branch in (reach_3, both, all_three))]
     x = e4 + sum(F.relu(branch) for branch in branches)
     pooled = [p["pooling"].conv("squeeze", F.max_pool2d(x, window, window)) for window in (2, 3, 5, 6)]
     maps = [F.interpolate(pooled_map, size=x.shape[2:], mode="bilinear", align_corners=False) for pooled_map in pooled]

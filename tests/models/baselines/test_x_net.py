@@ -180,9 +180,7 @@ def test_network_equals_the_independent_implementation(size: tuple[int, int]) ->
     network = weathered(small(), channels=1, size=64)
     image = torch.rand(2, 1, *size)
     parts = Parts(network.state_dict())
-    network.training = (
-        True  # only this module: the variational branch is active, and every BatchNorm stays in evaluation mode
-    )
+    network.training = True  # the variational branch only; BatchNorm stays in evaluation mode
     with torch.no_grad():
         torch.manual_seed(23)
         prediction = network(image)
