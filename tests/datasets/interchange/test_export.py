@@ -42,7 +42,7 @@ def busi_with_patients(folder: Path) -> Manifest:
 
 
 def nested_nnunet(folder: Path) -> Manifest:
-    return NNUNET.read(make_fake_nnunet(folder, nested_nnunet=True))
+    return NNUNET.read(make_fake_nnunet(folder, nested=True))
 
 
 def plan_of(manifest: Manifest, groups: tuple[tuple[str, ...], ...] = ()) -> FoldPlan:
@@ -231,7 +231,7 @@ def test_invalid_nnunet_number_is_rejected(tmp_path: Path) -> None:
 
 
 def test_monai_reads_pairs_pixels_and_folds_of_the_export(tmp_path: Path) -> None:
-    manifest = NNUNET.read(make_fake_nnunet(tmp_path / "source", nested_nnunet=True))
+    manifest = NNUNET.read(make_fake_nnunet(tmp_path / "source", nested=True))
     plan = plan_of(manifest)
     file = export_monai(manifest, tmp_path / "out", plan)
     entries = load_decathlon_datalist(file)

@@ -22,13 +22,13 @@ def busi(tmp_path: Path) -> Path:
     return make_fake_busi(tmp_path / "data")
 
 
-def zipped(folder: Path, file: Path, with_folder: bool) -> Path:
+def zipped(folder: Path, target: Path, with_folder: bool) -> Path:
     """A zip of `folder` without entries for folders, as some tools write it."""
-    with zipfile.ZipFile(file, "w") as archive:
+    with zipfile.ZipFile(target, "w") as archive:
         for file in sorted(folder.rglob("*")):
             if file.is_file():
                 archive.write(file, file.relative_to(folder.parent if with_folder else folder))
-    return file
+    return target
 
 
 def problems_of(root: Path, verify: bool = True) -> tuple[str, ...]:
