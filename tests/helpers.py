@@ -24,7 +24,7 @@ from taichinet.training.device import DeviceConfig
 from taichinet.training.fit import FitResult, TrainingData, fit
 from taichinet.training.settings import TrainingSettings
 
-# The narrowest options of each network; those on ImageNet backbones have one width.
+# The narrowest options of each network; networks with ImageNet backbones have a fixed width.
 NARROW: dict[str, dict[str, Any]] = {
     "taichinet": {"width": 4},
     "unet": {"width": 4},
@@ -55,7 +55,7 @@ TINY = vary(
 
 
 def discs(count: int, size: int = 32, seed: int = 0, channels: int = 1, name: str = "disc") -> Prepared:
-    """Dark discs on noisy grey, `count` of them, labelled benign and malignant in turn."""
+    """`count` images of a dark disc on noisy grey, with alternating labels benign and malignant."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:size, :size]
     images, masks = [], []
@@ -74,20 +74,20 @@ def discs(count: int, size: int = 32, seed: int = 0, channels: int = 1, name: st
 
 
 def halves(data: Prepared) -> Regions:
-    """Regions by hand: the lesion's upper half is easy, its lower half hard."""
+    """Regions without mining: the upper half of the lesion is easy, the lower half hard."""
     upper = torch.zeros_like(data.lesion)
     upper[:, :, : data.lesion.shape[-1] // 2] = 1
     return Regions(data.keys, data.lesion * upper, data.lesion * (1 - upper))
 
 
 def tiny_data(validation: int = 3) -> TrainingData:
-    """Seven training images with regions and three others to validate on."""
+    """Seven training images with regions and three other images for validation."""
     train = discs(7)
     return TrainingData(train, discs(validation, seed=1, name="other"), halves(train), AugmentationSettings())
 
 
 def tiny_network(model: str = "taichinet", seed: int = 0, **options: object) -> nn.Module:
-    """A network of width 2 whose weights depend on `seed` alone."""
+    """A network of width 2 whose weights depend on `seed` only."""
     torch.manual_seed(seed)
     return create_model(model, **{"width": 2, **options})
 
@@ -101,7 +101,7 @@ def train_tiny(
     identity: str = "tiny",
     on_epoch: Any = lambda row: None,
 ) -> tuple[nn.Module, FitResult]:
-    """The trained network and what `fit` says of it."""
+    """Train a tiny network; return it and the result of `fit`."""
     network = network or tiny_network()
     data = data or tiny_data()
     checkpoints = CheckpointFolder(folder, identity, resume)
@@ -118,7 +118,7 @@ def tiny_settings(**changes: object) -> TrainingSettings:
 
 @contextmanager
 def default_interrupt() -> Iterator[None]:
-    """A process that is started inside receives Ctrl-C, also if the tests run in the background of a shell."""
+    """Let child processes receive Ctrl-C, even if the tests run in the background of a shell."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a child process inherits an ignored signal
     try:
         yield
@@ -126,14 +126,14 @@ def default_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def same_weights(one: nn.Module, other: nn.Module) -> bool:
-    """Bit for bit: every parameter and every running statistic."""
-    first, second = one.state_dict(), other.state_dict()
+def same_weights(first_network: nn.Module, second_network: nn.Module) -> bool:
+    """Whether all parameters and running statistics are identical bit for bit."""
+    first, second = first_network.state_dict(), second_network.state_dict()
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def file_manifest(folder: Path, labels: dict[str, str], salt: str = "") -> Manifest:
-    """A manifest whose images are small files of distinct bytes: enough for what decodes nothing."""
+    """A manifest whose images are small files of distinct bytes, for tests that decode no image."""
     folder.mkdir(parents=True, exist_ok=True)
     samples = []
     for key, label in labels.items():

@@ -1,4 +1,4 @@
-"""Archives: unsafe lists of members are refused when the zip is opened, damaged members when they are read."""
+"""Archives: unsafe member lists are rejected on opening, damaged members on reading."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def zipped(file: Path, *names: str, content: bytes = NOISE, method: int = zipfil
         ("images/a\nb.png", "control character"),
     ],
 )
-def test_an_unsafe_name_is_refused_at_once(tmp_path: Path, name: str, reason: str) -> None:
+def test_unsafe_member_name_is_rejected_on_opening(tmp_path: Path, name: str, reason: str) -> None:
     file = zipped(tmp_path / "a.zip", name)
     with pytest.raises(DataError, match=reason) as caught:
         open_dataset(file)
@@ -50,9 +50,7 @@ def test_an_unsafe_name_is_refused_at_once(tmp_path: Path, name: str, reason: st
     assert len(str(caught.value)) < 500
 
 
-def test_a_member_that_is_too_large_is_refused_before_it_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_large_member_is_rejected_before_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "LARGEST_MEMBER", 2**20)
     file = zipped(tmp_path / "a.zip", "images/a.png", content=bytes(3 * 2**20))
     with pytest.raises(DataError, match=r"member 'images/a\.png' has 3 MiB or more; the limit is 1 MiB"):
@@ -60,7 +58,7 @@ def test_a_member_that_is_too_large_is_refused_before_it_is_read(
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_member_larger_than_its_header_says_is_read_no_further(tmp_path: Path, method: int) -> None:
+def test_reading_stops_if_a_member_is_larger_than_its_header_states(tmp_path: Path, method: int) -> None:
     file = zipped(tmp_path / "a.zip", "a", content=bytes(5 * 2**20), method=method)
     small = struct.pack("<L", 100)
     file.write_bytes(file.read_bytes().replace(struct.pack("<L", 5 * 2**20), small))
@@ -69,32 +67,32 @@ def test_a_member_larger_than_its_header_says_is_read_no_further(tmp_path: Path,
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_whole_member_is_read(tmp_path: Path, method: int) -> None:
+def test_intact_member_is_read(tmp_path: Path, method: int) -> None:
     top = open_archive(zipped(tmp_path / "a.zip", "in/a", content=NOISE, method=method))
     assert (top / "in" / "a").read_bytes() == NOISE
     assert [entry.name for entry in top.iterdir()] == ["in"]
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_damaged_member_is_a_data_error_with_its_name(tmp_path: Path, method: int) -> None:
-    """One byte in four of the member's header and content is changed in turn."""
-    whole = zipped(tmp_path / "whole.zip", "images/a.png", content=NOISE[:300], method=method).read_bytes()
+def test_every_damaged_member_raises_data_error_with_its_name(tmp_path: Path, method: int) -> None:
+    """Every fourth byte of the member's header and content is changed in turn."""
+    intact = zipped(tmp_path / "whole.zip", "images/a.png", content=NOISE[:300], method=method).read_bytes()
     refused = 0
-    for place in range(0, whole.index(b"PK\x01\x02"), 4):
-        content = bytearray(whole)
-        content[place] ^= 0xFF
+    for position in range(0, intact.index(b"PK\x01\x02"), 4):
+        content = bytearray(intact)
+        content[position] ^= 0xFF
         (tmp_path / "b.zip").write_bytes(content)
         try:
             read = (open_archive(tmp_path / "b.zip") / "images" / "a.png").read_bytes()
         except DataError as error:
-            assert "b.zip" in str(error)  # noqa: PT017 (what is not refused must be unchanged)
+            assert "b.zip" in str(error)  # noqa: PT017 (content that is not rejected must be unchanged)
             refused += 1
         else:
             assert read == NOISE[:300]
     assert refused > 50
 
 
-def test_an_unsupported_method_and_an_encrypted_member_are_refused_by_name(tmp_path: Path) -> None:
+def test_unsupported_method_and_encrypted_member_are_rejected_with_name(tmp_path: Path) -> None:
     content = bytearray(zipped(tmp_path / "a.zip", "images/a.png").read_bytes())
     directory = content.index(b"PK\x01\x02")
     encrypted, method = bytearray(content), bytearray(content)
@@ -106,9 +104,7 @@ def test_an_unsupported_method_and_an_encrypted_member_are_refused_by_name(tmp_p
             open_dataset(tmp_path / "b.zip")
 
 
-def test_a_name_that_occurs_twice_and_too_many_members_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_repeated_names_and_too_many_members_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(UserWarning, match="Duplicate name"):
         file = zipped(tmp_path / "a.zip", "images/a.png", "images/a.png")
     with pytest.raises(DataError, match=r"member 'images/a\.png' occurs twice"):
@@ -120,7 +116,7 @@ def test_a_name_that_occurs_twice_and_too_many_members_are_refused(
         open_archive(zipped(tmp_path / "c.zip", "1", "2", "3"))
 
 
-def test_a_damaged_data_set_names_every_damaged_member(tmp_path: Path) -> None:
+def test_damaged_data_set_reports_every_damaged_member(tmp_path: Path) -> None:
     from fakes.busi import make_fake_busi
 
     root = make_fake_busi(tmp_path / "busi", benign=2, malignant=2, normal=2)
@@ -129,7 +125,7 @@ def test_a_damaged_data_set_names_every_damaged_member(tmp_path: Path) -> None:
             written.write(path, path.relative_to(root.parent))
     content = bytearray((tmp_path / "busi.zip").read_bytes())
     with zipfile.ZipFile(tmp_path / "busi.zip") as read:
-        info = next(one for one in read.infolist() if one.filename.endswith("benign (1).png"))
+        info = next(entry for entry in read.infolist() if entry.filename.endswith("benign (1).png"))
     start = info.header_offset + 30 + len(info.filename)
     content[start : start + 20] = zlib.compress(b"other", 9)[:5] + bytes(15)
     (tmp_path / "busi.zip").write_bytes(content)
@@ -140,7 +136,7 @@ def test_a_damaged_data_set_names_every_damaged_member(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(20)
-def test_a_pipe_is_no_data_set(tmp_path: Path) -> None:
+def test_pipe_is_not_a_data_set(tmp_path: Path) -> None:
     import os
 
     os.mkfifo(tmp_path / "pipe")
@@ -148,15 +144,15 @@ def test_a_pipe_is_no_data_set(tmp_path: Path) -> None:
         open_dataset(tmp_path / "pipe")
 
 
-@pytest.mark.parametrize("zipped", [False, True])
-def test_a_digest_reads_no_more_of_a_file_than_an_image_may_have(
-    zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("in_zip", [False, True])
+def test_digest_rejects_a_file_above_the_size_limit_of_images(
+    in_zip: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    picture = tmp_path / "large.png"
-    picture.write_bytes(b"x" * 1001)
+    image = tmp_path / "large.png"
+    image.write_bytes(b"x" * 1001)
     with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
-        archive.write(picture, "large.png")
-    file = open_archive(tmp_path / "data.zip") / "large.png" if zipped else picture
+        archive.write(image, "large.png")
+    file = open_archive(tmp_path / "data.zip") / "large.png" if in_zip else image
     samples = (Sample("a", "benign", file, ()),)
     assert Manifest("x", samples).digest()
     monkeypatch.setattr(runner, "MOST_BYTES", 1000)

@@ -1,4 +1,4 @@
-"""Augmentation: image and masks move as one, by printed ranges, from a seed."""
+"""Augmentation: images and masks are transformed together, within the printed ranges, from a seed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def example(count: int = 8, size: int = 32) -> Batch:
 
 
 def repeated(image: Tensor, count: int) -> Batch:
-    """`count` copies of one (H, W) picture that is its own lesion mask."""
+    """`count` copies of an (H, W) image that is also its lesion mask."""
     stack = image.expand(count, 1, *image.shape).clone()
     return Batch(stack, (stack > 0.5).float())
 
@@ -47,7 +47,7 @@ def present(mask: Tensor | None) -> Tensor:
     return mask
 
 
-def test_the_defaults_are_the_printed_ranges() -> None:
+def test_defaults_are_the_printed_ranges() -> None:
     printed = AugmentationSettings()
     assert printed.quarter_turns
     assert (printed.max_degrees, printed.gamma, printed.stretch) == (10.0, (0.5, 1.5), (0.6, 1.3))
@@ -58,7 +58,7 @@ def test_probability_0_changes_nothing() -> None:
     assert augment(batch, AugmentationSettings(probability=0), seeded()) is batch
 
 
-def test_ranges_that_hold_only_the_identity_change_nothing() -> None:
+def test_identity_ranges_change_nothing() -> None:
     batch = example()
     moved = augment(batch, settings(), seeded())
     torch.testing.assert_close(moved.image, batch.image, atol=1e-5, rtol=0)
@@ -67,24 +67,24 @@ def test_ranges_that_hold_only_the_identity_change_nothing() -> None:
     assert torch.equal(present(moved.hard), present(batch.hard))
 
 
-def test_the_same_seed_moves_the_same_way_and_the_global_state_decides_nothing() -> None:
+def test_result_depends_on_the_generator_seed_not_the_global_state() -> None:
     batch = example()
-    one = augment(batch, AugmentationSettings(), seeded(3))
+    first = augment(batch, AugmentationSettings(), seeded(3))
     torch.manual_seed(77)
-    again = augment(batch, AugmentationSettings(), seeded(3))
+    repeated_result = augment(batch, AugmentationSettings(), seeded(3))
     other = augment(batch, AugmentationSettings(), seeded(4))
-    assert torch.equal(one.image, again.image)
-    assert torch.equal(one.lesion, again.lesion)
-    assert not torch.equal(one.image, other.image)
+    assert torch.equal(first.image, repeated_result.image)
+    assert torch.equal(first.lesion, repeated_result.lesion)
+    assert not torch.equal(first.image, other.image)
 
 
-def test_one_generator_draws_anew_for_every_batch() -> None:
+def test_generator_draws_new_values_for_every_batch() -> None:
     generator, batch = seeded(), example()
     first = augment(batch, AugmentationSettings(), generator)
     assert not torch.equal(first.image, augment(batch, AugmentationSettings(), generator).image)
 
 
-def test_the_originals_stay_as_they_were() -> None:
+def test_input_batch_is_unchanged() -> None:
     batch = example()
     image, lesion = batch.image.clone(), batch.lesion.clone()
     augment(batch, settings(quarter_turns=True, gamma=(0.5, 0.5), stretch=(0.6, 1.3)), seeded())
@@ -93,8 +93,8 @@ def test_the_originals_stay_as_they_were() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_mask_moves_with_the_image(seed: int) -> None:
-    """An image that shows its own mask still does after any geometry."""
+def test_mask_moves_with_the_image(seed: int) -> None:
+    """An image equal to its mask is still equal to it after any geometric transformation."""
     batch = example(8, 64)
     batch = replace(batch, image=batch.lesion.clone())
     moved = augment(
@@ -105,7 +105,7 @@ def test_the_mask_moves_with_the_image(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_masks_stay_binary_and_the_parts_disjoint_and_within_the_lesion(seed: int) -> None:
+def test_masks_stay_binary_and_regions_disjoint_within_the_lesion(seed: int) -> None:
     batch = example()
     if seed % 2:  # a checkerboard is the hardest case for resampling
         board = (torch.arange(32)[:, None] + torch.arange(32)) % 2
@@ -121,7 +121,7 @@ def test_masks_stay_binary_and_the_parts_disjoint_and_within_the_lesion(seed: in
     assert float(moved.image.max()) <= 1
 
 
-def test_what_was_not_mined_stays_away() -> None:
+def test_missing_regions_stay_none() -> None:
     batch = replace(example(), easy=None, hard=None)
     moved = augment(batch, AugmentationSettings(), seeded())
     assert moved.easy is None
@@ -129,9 +129,9 @@ def test_what_was_not_mined_stays_away() -> None:
 
 
 def test_quarter_turns_are_by_90_180_and_270_degrees_and_lose_no_pixel() -> None:
-    picture = torch.rand(16, 16, generator=seeded(1))
-    moved = augment(repeated(picture, 200), settings(quarter_turns=True), seeded())
-    turned = [torch.rot90(picture, quarter) for quarter in range(4)]
+    original = torch.rand(16, 16, generator=seeded(1))
+    moved = augment(repeated(original, 200), settings(quarter_turns=True), seeded())
+    turned = [torch.rot90(original, quarter) for quarter in range(4)]
     counts = [0, 0, 0, 0]
     for image, mask in zip(moved.image[:, 0], moved.lesion[:, 0], strict=True):
         errors = [float((image - candidate).abs().max()) for candidate in turned]
@@ -140,14 +140,14 @@ def test_quarter_turns_are_by_90_180_and_270_degrees_and_lose_no_pixel() -> None
         assert float((mask != (turned[quarter] > 0.5)).float().mean()) < 0.01
         counts[quarter] += 1
     assert counts[0] == 0  # at probability 1 every image is turned
-    assert min(counts[1:]) > 40  # each of the three as often
+    assert min(counts[1:]) > 40  # the three angles are equally frequent
 
 
-def test_half_the_images_are_turned_at_probability_one_half() -> None:
-    picture = torch.rand(16, 16, generator=seeded(1))
-    moved = augment(repeated(picture, 400), settings(quarter_turns=True, probability=0.5), seeded())
-    kept = sum(float((image - picture).abs().max()) < 1e-4 for image in moved.image[:, 0])
-    assert 150 < kept < 250
+def test_half_of_the_images_are_turned_at_probability_one_half() -> None:
+    original = torch.rand(16, 16, generator=seeded(1))
+    moved = augment(repeated(original, 400), settings(quarter_turns=True, probability=0.5), seeded())
+    unchanged = sum(float((image - original).abs().max()) < 1e-4 for image in moved.image[:, 0])
+    assert 150 < unchanged < 250
 
 
 def angle_of(bar: Tensor) -> float:
@@ -158,7 +158,7 @@ def angle_of(bar: Tensor) -> float:
     return math.degrees(0.5 * math.atan2(float(2 * (x * y).sum()), float((x * x - y * y).sum())))
 
 
-def test_small_rotations_span_their_range_on_both_sides() -> None:
+def test_small_rotations_cover_their_range_in_both_directions() -> None:
     bar = torch.zeros(64, 64)
     bar[30:34, 8:56] = 1
     moved = augment(repeated(bar, 200), settings(max_degrees=10.0), seeded())
@@ -168,7 +168,7 @@ def test_small_rotations_span_their_range_on_both_sides() -> None:
     assert abs(sum(angles) / len(angles)) < 1.5
 
 
-def test_the_stretch_changes_one_axis_by_a_factor_of_the_printed_range() -> None:
+def test_stretch_changes_one_axis_within_the_printed_range() -> None:
     square = torch.zeros(64, 64)
     square[22:42, 22:42] = 1
     moved = augment(repeated(square, 300), settings(stretch=(0.6, 1.3)), seeded())
@@ -184,7 +184,7 @@ def test_the_stretch_changes_one_axis_by_a_factor_of_the_printed_range() -> None
         assert 90 < stretched < 180  # either axis about as often; a factor near 1 rounds to none
 
 
-def test_a_stretched_axis_shows_only_black_beyond_the_image() -> None:
+def test_stretched_image_is_black_outside_the_original() -> None:
     moved = augment(repeated(torch.ones(32, 32), 20), settings(stretch=(0.6, 0.6)), seeded())
     for image, mask in zip(moved.image[:, 0], moved.lesion[:, 0], strict=True):
         assert float(image.mean()) == pytest.approx(0.6, abs=0.05)
@@ -192,14 +192,14 @@ def test_a_stretched_axis_shows_only_black_beyond_the_image() -> None:
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.5])
-def test_gamma_is_a_power_of_the_intensity_and_leaves_masks_alone(gamma: float) -> None:
+def test_gamma_is_a_power_of_the_intensity_and_keeps_masks(gamma: float) -> None:
     batch = example()
     moved = augment(batch, settings(gamma=(gamma, gamma)), seeded())
     torch.testing.assert_close(moved.image, batch.image**gamma, atol=1e-4, rtol=0)
     assert torch.equal(moved.lesion, batch.lesion)
 
 
-def test_gamma_is_drawn_for_each_image_within_its_range() -> None:
+def test_gamma_is_drawn_per_image_within_its_range() -> None:
     moved = augment(repeated(torch.full((8, 8), 0.5), 300), settings(gamma=(0.5, 1.5)), seeded())
     gammas = torch.log(moved.image[:, 0, 4, 4]) / math.log(0.5)
     assert 0.5 - 1e-4 <= float(gammas.min()) < 0.55
@@ -207,7 +207,7 @@ def test_gamma_is_drawn_for_each_image_within_its_range() -> None:
     assert float(gammas.mean()) == pytest.approx(1, abs=0.06)
 
 
-def test_the_channels_of_a_colour_image_move_together() -> None:
+def test_channels_of_a_colour_image_move_together() -> None:
     data = discs(4, channels=3)
     moved = augment(data.batch(torch.arange(4)), AugmentationSettings(probability=1), seeded())
     assert moved.image.shape == (4, 3, 32, 32)
@@ -229,17 +229,17 @@ def test_the_channels_of_a_colour_image_move_together() -> None:
     ],
     ids=str,
 )
-def test_settings_that_make_no_sense_are_refused(wrong: dict[str, object]) -> None:
+def test_invalid_settings_are_rejected(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError):
         AugmentationSettings.model_validate(wrong)
 
 
-def test_a_rotation_and_a_stretch_never_shear() -> None:
+def test_rotation_and_stretch_never_shear() -> None:
     """Output to input is a stretch after a rotation: the matrix times its transpose has no entry off the diagonal."""
     settings = AugmentationSettings(probability=1, max_degrees=10, stretch=(0.6, 1.3))
     matrix = augmentation_module._draw_affine(64, settings, torch.Generator().manual_seed(0))[:, :, :2]
-    assert float(matrix[:, 0, 1].abs().max()) > 0.1  # there are rotations
+    assert float(matrix[:, 0, 1].abs().max()) > 0.1  # rotations occur
     product = matrix @ matrix.transpose(1, 2)
     torch.testing.assert_close(product[:, 0, 1], torch.zeros(64), rtol=0, atol=1e-6)
     scales = torch.stack([product[:, 0, 0], product[:, 1, 1]], dim=1)
-    assert bool(((scales - 1).abs() < 1e-6).any(dim=1).all()), "only one axis is stretched"
+    assert bool(((scales - 1).abs() < 1e-6).any(dim=1).all()), "more than one axis is stretched"

@@ -1,4 +1,4 @@
-"""Folds: stratified, groups whole, written once, and refused where they do not fit the data."""
+"""Folds: stratified, without split groups, written once, and rejected if they do not match the data."""
 
 from __future__ import annotations
 
@@ -68,16 +68,14 @@ def test_every_image_is_tested_in_exactly_one_fold(manifest: Manifest, protocol:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("fold", range(5))
-def test_the_three_parts_of_a_split_are_disjoint_and_complete(
-    manifest: Manifest, protocol: Protocol, fold: int
-) -> None:
+def test_parts_of_a_split_are_disjoint_and_complete(manifest: Manifest, protocol: Protocol, fold: int) -> None:
     split = make_folds(manifest, GROUPS, protocol).split(fold, LABELS, 0.125)
     parts = Counter([*split.train, *split.validation, *split.test])
     assert parts == Counter(LABELS.keys())
     assert len(split.train) > len(split.test) > len(split.validation) > 0
 
 
-def test_paper_folds_have_the_classes_in_equal_shares(manifest: Manifest) -> None:
+def test_paper_folds_have_equal_class_shares(manifest: Manifest) -> None:
     plan = make_folds(manifest, GROUPS, "paper")
     shares = Counter((plan.fold_of[key], label) for key, label in LABELS.items())
     assert {shares[fold, "benign"] for fold in range(5)} == {8}
@@ -85,7 +83,7 @@ def test_paper_folds_have_the_classes_in_equal_shares(manifest: Manifest) -> Non
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_grouped_folds_have_nearly_equal_shares_of_the_classes(manifest: Manifest, seed: int) -> None:
+def test_grouped_folds_have_nearly_equal_class_shares(manifest: Manifest, seed: int) -> None:
     plan = make_folds(manifest, GROUPS, "grouped", seed)
     shares = Counter((plan.fold_of[key], label) for key, label in LABELS.items())
     assert all(6 <= shares[fold, "benign"] <= 10 for fold in range(5))
@@ -93,7 +91,7 @@ def test_grouped_folds_have_nearly_equal_shares_of_the_classes(manifest: Manifes
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_grouped_folds_split_no_group_not_even_in_the_inner_validation(manifest: Manifest, seed: int) -> None:
+def test_grouped_folds_split_no_group_including_inner_validation(manifest: Manifest, seed: int) -> None:
     plan = make_folds(manifest, GROUPS, "grouped", seed)
     assert split_groups(plan.fold_of) == []
     for fold in range(5):
@@ -102,32 +100,32 @@ def test_grouped_folds_split_no_group_not_even_in_the_inner_validation(manifest:
         assert split_groups({key: part for part, keys in parts.items() for key in keys}) == []
 
 
-def test_paper_folds_do_split_groups_as_the_paper_did(manifest: Manifest) -> None:
+def test_paper_folds_split_groups_as_in_the_paper(manifest: Manifest) -> None:
     plan = make_folds(manifest, GROUPS, "paper")
     assert split_groups(plan.fold_of)
-    assert plan.groups == GROUPS  # listed all the same
+    assert plan.groups == GROUPS  # groups are recorded anyway
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_same_seed_draws_the_same_folds_and_another_seed_others(manifest: Manifest, protocol: Protocol) -> None:
-    one, again = (make_folds(manifest, GROUPS, protocol, seed=3) for _ in range(2))
+def test_identical_seed_gives_identical_folds_and_other_seed_others(manifest: Manifest, protocol: Protocol) -> None:
+    first, repeated = (make_folds(manifest, GROUPS, protocol, seed=3) for _ in range(2))
     other = make_folds(manifest, GROUPS, protocol, seed=4)
-    assert one == again
-    assert one.fold_of != other.fold_of
-    assert one.split(2, LABELS, 0.125) == again.split(2, LABELS, 0.125)
+    assert first == repeated
+    assert first.fold_of != other.fold_of
+    assert first.split(2, LABELS, 0.125) == repeated.split(2, LABELS, 0.125)
 
 
-def test_the_inner_split_differs_from_fold_to_fold_and_holds_about_its_share(plan: FoldPlan) -> None:
+def test_inner_split_differs_between_folds_and_has_about_its_share(plan: FoldPlan) -> None:
     splits = [plan.split(fold, LABELS, 0.125) for fold in range(5)]
     assert len({split.validation for split in splits}) == 5
     for split in splits:
         rest = len(split.train) + len(split.validation)
-        assert 0.05 < len(split.validation) / rest < 0.25  # a group of seven cannot be cut to size
+        assert 0.05 < len(split.validation) / rest < 0.25  # a group of seven cannot be divided
         assert {LABELS[key] for key in split.validation} == {"benign", "malignant"}
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_inner_split_is_drawn_with_a_seed_of_its_own_in_each_fold(manifest: Manifest, protocol: Protocol) -> None:
+def test_inner_split_has_its_own_seed_in_each_fold(manifest: Manifest, protocol: Protocol) -> None:
     plan = make_folds(manifest, GROUPS, protocol, seed=3)
     for fold in range(5):
         split = plan.split(fold, LABELS, 0.125)
@@ -136,13 +134,13 @@ def test_the_inner_split_is_drawn_with_a_seed_of_its_own_in_each_fold(manifest: 
         assert set(split.validation) == {key for key, part in drawn.items() if part == 0}
 
 
-def test_without_a_validation_share_all_the_rest_is_trained_on(plan: FoldPlan) -> None:
+def test_validation_share_of_zero_leaves_all_remaining_images_for_training(plan: FoldPlan) -> None:
     split = plan.split(1, LABELS, 0.0)
     assert split.validation == ()
     assert set(split.train) == set(LABELS) - set(split.test)
 
 
-def test_keys_that_a_group_names_but_the_data_lack_are_passed_over(manifest: Manifest) -> None:
+def test_group_keys_missing_from_the_data_are_ignored(manifest: Manifest) -> None:
     foreign = (("benign (1)", "normal (34)"), ("normal (1)", "normal (2)"), ("benign (2)", "x", "benign (3)"))
     plan = make_folds(manifest, foreign)
     assert plan.groups == (("benign (2)", "benign (3)"),)
@@ -150,13 +148,13 @@ def test_keys_that_a_group_names_but_the_data_lack_are_passed_over(manifest: Man
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_class_with_fewer_images_than_folds_is_named(tmp_path: Path, protocol: Protocol) -> None:
+def test_class_with_fewer_images_than_folds_is_reported(tmp_path: Path, protocol: Protocol) -> None:
     labels = {**{f"b{n}": "benign" for n in range(9)}, **{f"m{n}": "malignant" for n in range(4)}}
     with pytest.raises(FoldError, match=r"Class 'malignant' has 4 images, too few for 5 parts"):
         make_folds(file_manifest(tmp_path, labels), (), protocol)
 
 
-def test_fewer_groups_than_folds_are_refused(tmp_path: Path) -> None:
+def test_fewer_groups_than_folds_are_rejected(tmp_path: Path) -> None:
     labels = {**{f"b{n}": "benign" for n in range(9)}, **{f"m{n}": "malignant" for n in range(6)}}
     families = (tuple(f"b{n}" for n in range(8)), tuple(f"m{n}" for n in range(6)))
     manifest = file_manifest(tmp_path, labels)
@@ -166,7 +164,7 @@ def test_fewer_groups_than_folds_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fold", [-1, 5, 99])
-def test_a_fold_that_does_not_exist_is_refused_with_the_known_ones(plan: FoldPlan, fold: int) -> None:
+def test_unknown_fold_is_rejected_with_the_known_folds(plan: FoldPlan, fold: int) -> None:
     with pytest.raises(FoldError, match=rf"Fold {fold} does not exist.*folds 0 to 4"):
         plan.split(fold, LABELS, 0.125)
 
@@ -175,7 +173,7 @@ def test_a_fold_that_does_not_exist_is_refused_with_the_known_ones(plan: FoldPla
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_plan_reads_back_as_it_was_written(tmp_path: Path, manifest: Manifest, protocol: Protocol) -> None:
+def test_written_plan_is_read_back_unchanged(tmp_path: Path, manifest: Manifest, protocol: Protocol) -> None:
     plan = make_folds(manifest, GROUPS, protocol, seed=7)
     path = tmp_path / "deep" / "folds.json"
     write_folds(plan, path)
@@ -185,7 +183,7 @@ def test_a_plan_reads_back_as_it_was_written(tmp_path: Path, manifest: Manifest,
     assert '"benign (1)": ' in path.read_text(encoding="utf-8")
 
 
-def test_the_file_is_made_once_and_then_only_read(tmp_path: Path, manifest: Manifest) -> None:
+def test_fold_file_is_written_once_and_then_read(tmp_path: Path, manifest: Manifest) -> None:
     path = tmp_path / "folds.json"
     made = load_or_make_folds(path, manifest, GROUPS, "grouped", 0, 5)
     written = path.read_bytes()
@@ -194,7 +192,7 @@ def test_the_file_is_made_once_and_then_only_read(tmp_path: Path, manifest: Mani
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"groups": []}', '{"groups": 3}', "null"])
-def test_a_torn_file_is_refused_with_the_way_out(tmp_path: Path, text: str) -> None:
+def test_truncated_file_is_rejected_with_remedy(tmp_path: Path, text: str) -> None:
     path = tmp_path / "folds.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(FoldError, match=r"cannot be read .*Delete it: it is drawn again") as caught:
@@ -203,7 +201,7 @@ def test_a_torn_file_is_refused_with_the_way_out(tmp_path: Path, text: str) -> N
 
 
 def edited(plan: FoldPlan, path: Path, edit: Callable[[dict[str, Any]], object]) -> FoldPlan:
-    """The plan after somebody has changed its file by hand."""
+    """The plan read from its file after `edit` was applied to it."""
     write_folds(plan, path)
     raw = json.loads(path.read_text(encoding="utf-8"))
     edit(raw)
@@ -211,7 +209,7 @@ def edited(plan: FoldPlan, path: Path, edit: Callable[[dict[str, Any]], object])
     return read_folds(path)
 
 
-def test_a_hand_edited_file_that_splits_a_group_is_refused(tmp_path: Path, plan: FoldPlan, manifest: Manifest) -> None:
+def test_edited_file_that_splits_a_group_is_rejected(tmp_path: Path, plan: FoldPlan, manifest: Manifest) -> None:
     def move(raw: dict[str, Any]) -> None:
         raw["fold_of"]["malignant (2)"] = (raw["fold_of"]["malignant (1)"] + 1) % 5
 
@@ -219,7 +217,7 @@ def test_a_hand_edited_file_that_splits_a_group_is_refused(tmp_path: Path, plan:
         verify_folds(edited(plan, tmp_path / "folds.json", move), manifest)
 
 
-def test_moving_a_lone_image_by_hand_is_allowed(tmp_path: Path, plan: FoldPlan, manifest: Manifest) -> None:
+def test_moving_an_image_without_group_by_hand_is_allowed(tmp_path: Path, plan: FoldPlan, manifest: Manifest) -> None:
     def move(raw: dict[str, Any]) -> None:
         raw["fold_of"]["benign (40)"] = (raw["fold_of"]["benign (40)"] + 1) % 5
 
@@ -227,10 +225,10 @@ def test_moving_a_lone_image_by_hand_is_allowed(tmp_path: Path, plan: FoldPlan, 
 
 
 @pytest.mark.parametrize("number", [5, -1, 1.5, "0", None])
-def test_a_fold_number_outside_the_plan_is_refused(
+def test_fold_number_outside_the_plan_is_rejected(
     tmp_path: Path, plan: FoldPlan, manifest: Manifest, number: object
 ) -> None:
-    """An image in fold 7 of 5 would be trained on in every fold and never tested."""
+    """An image in fold 7 of 5 would be trained on in every fold and never be tested."""
     with pytest.raises(FoldError):
         verify_folds(
             edited(plan, tmp_path / "folds.json", lambda raw: raw["fold_of"].update({"benign (40)": number})),
@@ -238,7 +236,7 @@ def test_a_fold_number_outside_the_plan_is_refused(
         )
 
 
-def test_a_group_of_unknown_images_is_refused(tmp_path: Path, plan: FoldPlan, manifest: Manifest) -> None:
+def test_group_of_unknown_images_is_rejected(tmp_path: Path, plan: FoldPlan, manifest: Manifest) -> None:
     with pytest.raises(FoldError):
         verify_folds(
             edited(plan, tmp_path / "folds.json", lambda raw: raw["groups"].append(["benign (1)", "nobody"])),
@@ -246,7 +244,7 @@ def test_a_group_of_unknown_images_is_refused(tmp_path: Path, plan: FoldPlan, ma
         )
 
 
-def test_other_keys_are_refused_and_counted_on_both_sides(tmp_path: Path, plan: FoldPlan, manifest: Manifest) -> None:
+def test_other_keys_are_rejected_and_counted_on_both_sides(tmp_path: Path, plan: FoldPlan, manifest: Manifest) -> None:
     with pytest.raises(FoldError, match=r"not in it \(none\), 2 of it are not in the data set \(benign \(1\), "):
         verify_folds(plan, manifest.subset(set(LABELS) - {"benign (1)", "malignant (3)"}))
     more = file_manifest(tmp_path / "more", {**LABELS, "benign (99)": "benign"})
@@ -254,8 +252,8 @@ def test_other_keys_are_refused_and_counted_on_both_sides(tmp_path: Path, plan: 
         verify_folds(plan, more)
 
 
-def test_other_pixels_under_the_same_names_are_refused(tmp_path: Path, plan: FoldPlan, manifest: Manifest) -> None:
-    verify_folds(plan, file_manifest(tmp_path / "copy", LABELS))  # the same bytes elsewhere are the same data
+def test_other_pixels_under_the_same_names_are_rejected(tmp_path: Path, plan: FoldPlan, manifest: Manifest) -> None:
+    verify_folds(plan, file_manifest(tmp_path / "copy", LABELS))  # identical bytes in another folder are the same data
     other = file_manifest(tmp_path / "other", LABELS, salt="other pixels ")
     with pytest.raises(FoldError, match="same names but other pixels"):
         verify_folds(plan, other)
@@ -265,18 +263,18 @@ def test_other_pixels_under_the_same_names_are_refused(tmp_path: Path, plan: Fol
         load_or_make_folds(path, other, GROUPS, "grouped", 0, 5)
 
 
-@pytest.mark.parametrize("asked", [("paper", 0, 5), ("grouped", 1, 5), ("grouped", 0, 4)], ids=str)
-def test_a_file_of_another_protocol_seed_or_count_is_never_taken_for_the_one_asked(
-    tmp_path: Path, plan: FoldPlan, manifest: Manifest, asked: tuple[Protocol, int, int]
+@pytest.mark.parametrize("requested", [("paper", 0, 5), ("grouped", 1, 5), ("grouped", 0, 4)], ids=str)
+def test_fold_file_of_another_protocol_seed_or_count_is_rejected(
+    tmp_path: Path, plan: FoldPlan, manifest: Manifest, requested: tuple[Protocol, int, int]
 ) -> None:
-    """A run that names its protocol must have been split by it."""
+    """A run must be split by the protocol that it records."""
     path = tmp_path / "folds.json"
     write_folds(plan, path)
     with pytest.raises(FoldError):
-        load_or_make_folds(path, manifest, GROUPS, *asked)
+        load_or_make_folds(path, manifest, GROUPS, *requested)
 
 
-def test_a_real_reader_feeds_the_folds(tmp_path: Path) -> None:
+def test_folds_are_made_from_a_data_set_reader(tmp_path: Path) -> None:
     manifest = DATASET.read(make_fake_busi(tmp_path / "data", benign=6, malignant=4, normal=4))
     plan = make_folds(manifest, (("benign (1)", "benign (2)"),), count=2)
     tested = [key for fold in (0, 1) for key in plan.split(fold, manifest.labels, 0.5).test]
@@ -290,7 +288,7 @@ def test_a_real_reader_feeds_the_folds(tmp_path: Path) -> None:
 
 
 def with_samples(manifest: Manifest, **of: Callable[[int, str], Any]) -> Manifest:
-    """`manifest` with fields of its samples set from their place and key."""
+    """`manifest` with fields of its samples set from their index and key."""
     samples = (
         replace(sample, **{name: value(i, sample.key) for name, value in of.items()})
         for i, sample in enumerate(manifest)
@@ -298,7 +296,7 @@ def with_samples(manifest: Manifest, **of: Callable[[int, str], Any]) -> Manifes
     return replace(manifest, samples=tuple(samples))
 
 
-def test_images_of_one_patient_are_never_split_and_join_near_duplicates(manifest: Manifest) -> None:
+def test_images_of_one_patient_and_near_duplicates_are_never_split(manifest: Manifest) -> None:
     patients = with_samples(manifest, patient=lambda i, key: f"p{i // 3}")
     plan = make_folds(patients, GROUPS)
     where: dict[str, set[int]] = {}
@@ -308,7 +306,7 @@ def test_images_of_one_patient_are_never_split_and_join_near_duplicates(manifest
     assert not split_groups(plan.fold_of)
 
 
-def test_an_official_test_part_is_the_one_fold(manifest: Manifest, tmp_path: Path) -> None:
+def test_official_test_part_is_the_only_fold(manifest: Manifest, tmp_path: Path) -> None:
     parts = with_samples(manifest, part=lambda i, key: "test" if i % 4 == 0 else "train")
     plan = make_folds(parts, GROUPS, "official")
     assert plan.count == 1
@@ -322,7 +320,7 @@ def test_an_official_test_part_is_the_one_fold(manifest: Manifest, tmp_path: Pat
     assert load_or_make_folds(path, parts, (), "official", 0, 5) == plan
 
 
-def test_an_official_validation_part_selects(manifest: Manifest) -> None:
+def test_official_validation_part_is_the_validation_split(manifest: Manifest) -> None:
     names = ("train", "validation", "test")
     parts = with_samples(manifest, part=lambda i, key: names[i % 3])
     split = make_folds(parts, (), "official").split(0, parts.labels, 0.125)
@@ -330,7 +328,7 @@ def test_an_official_validation_part_selects(manifest: Manifest) -> None:
         assert set(getattr(split, name)) == {sample.key for sample in parts if sample.part == name}
 
 
-def test_official_folds_are_taken_as_numbered(manifest: Manifest) -> None:
+def test_official_folds_are_used_with_their_numbers(manifest: Manifest) -> None:
     numbered = with_samples(manifest, fold=lambda i, key: 1 + i % 4)
     plan = make_folds(numbered, GROUPS, "official")
     assert plan.count == 4
@@ -338,7 +336,7 @@ def test_official_folds_are_taken_as_numbered(manifest: Manifest) -> None:
     verify_folds(plan, numbered)
 
 
-def test_a_data_set_without_official_split_says_so(manifest: Manifest) -> None:
+def test_data_set_without_official_split_is_rejected(manifest: Manifest) -> None:
     with pytest.raises(FoldError, match=r"no official split.*grouped or paper"):
         make_folds(manifest, (), "official")
 
@@ -378,7 +376,7 @@ WRONG_GROUPS: tuple[object, ...] = ([1, 2], {}, "ab", [["a"], ["a"]], [["a", "a"
     ],
     ids=str,
 )
-def test_a_damaged_plan_is_refused_as_a_whole(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_damaged_plan_is_rejected(tmp_path: Path, change: dict[str, Any]) -> None:
     path = tmp_path / "folds.json"
     path.write_text(json.dumps(WHOLE), encoding="utf-8")
     assert read_folds(path).count == 2
@@ -388,7 +386,7 @@ def test_a_damaged_plan_is_refused_as_a_whole(tmp_path: Path, change: dict[str, 
 
 
 @pytest.mark.parametrize("name", [name for name in WHOLE if name != "validation"])
-def test_a_plan_without_a_key_or_with_a_key_twice_is_refused(tmp_path: Path, name: str) -> None:
+def test_plan_with_missing_or_repeated_key_is_rejected(tmp_path: Path, name: str) -> None:
     path = tmp_path / "folds.json"
     path.write_text(json.dumps({key: value for key, value in WHOLE.items() if key != name}), encoding="utf-8")
     with pytest.raises(FoldError, match=name):
@@ -399,7 +397,7 @@ def test_a_plan_without_a_key_or_with_a_key_twice_is_refused(tmp_path: Path, nam
         read_folds(path)
 
 
-def test_every_cut_of_a_plan_is_refused(tmp_path: Path) -> None:
+def test_every_truncation_of_a_plan_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "folds.json"
     text = json.dumps(WHOLE)
     for length in range(len(text)):
@@ -408,27 +406,27 @@ def test_every_cut_of_a_plan_is_refused(tmp_path: Path) -> None:
             read_folds(path)
 
 
-# ------------------------------------------------------------------------------------------------- found by mutations
+# ---------------------------------------------------------------------------------------------- mutation tests
 
 
-def test_paper_folds_are_those_of_scikit_learn_in_its_order(manifest: Manifest) -> None:
+def test_paper_folds_equal_those_of_scikit_learn(manifest: Manifest) -> None:
     keys = list(LABELS)
     drawn = StratifiedKFold(5, shuffle=True, random_state=7).split(keys, [LABELS[key] for key in keys])
     expected = {keys[row]: fold for fold, (_, held_out) in enumerate(drawn) for row in held_out}
     assert make_folds(manifest, GROUPS, "paper", seed=7).fold_of == expected
 
 
-def test_the_inner_validation_share_is_rounded_to_the_nearest_whole_number_of_parts(manifest: Manifest) -> None:
+def test_inner_validation_share_is_rounded_to_the_nearest_number_of_parts(manifest: Manifest) -> None:
     plan = make_folds(manifest, (), "paper")
     for fold in range(5):
         split = plan.split(fold, LABELS, 0.27)  # 1 / 0.27 = 3.7: four parts of 32 benign and 16 malignant images
         assert (len(split.train), len(split.validation)) == (36, 12)
 
 
-def test_two_images_of_one_patient_are_enough_to_be_kept_together(manifest: Manifest) -> None:
+def test_two_images_of_one_patient_are_kept_together(manifest: Manifest) -> None:
     patients = with_samples(manifest, patient=lambda i, key: f"p{i // 2}")
-    assert patients.patients == tuple((one, other) for one, other in zip(*[iter(LABELS)] * 2, strict=True))
+    assert patients.patients == tuple((first, second) for first, second in zip(*[iter(LABELS)] * 2, strict=True))
     assert {frozenset(group) for group in make_folds(patients, ()).groups} == {*map(frozenset, patients.patients)}
     for seed in range(3):
         fold_of = make_folds(patients, (), seed=seed).fold_of
-        assert all(fold_of[one] == fold_of[other] for one, other in patients.patients)
+        assert all(fold_of[first] == fold_of[second] for first, second in patients.patients)

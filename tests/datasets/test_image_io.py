@@ -1,4 +1,4 @@
-"""Decoding: every mode gives the same picture, every broken file is named."""
+"""Decoding: every image mode gives the same pixels, and every damaged file is reported by name."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_every_mode_gives_the_same_grey_and_colour(mode: str, tmp_path: Path) ->
     assert read_header(file).size == (HEIGHT, WIDTH)
 
 
-def test_a_ycbcr_picture_is_read_within_two_grey_levels(tmp_path: Path) -> None:
+def test_ycbcr_image_is_read_within_two_grey_levels(tmp_path: Path) -> None:
     file = tmp_path / "a.tiff"
     Image.fromarray(RAMP).convert("RGB").convert("YCbCr").save(file)
     with Image.open(file) as saved:
@@ -82,17 +82,17 @@ def test_a_ycbcr_picture_is_read_within_two_grey_levels(tmp_path: Path) -> None:
     assert np.abs(read_rgb(file).astype(int) - RAMP[..., None]).max() <= 2
 
 
-def test_a_one_bit_picture_is_black_and_white(tmp_path: Path) -> None:
+def test_one_bit_image_is_black_and_white(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_grey(mask_file(tmp_path, "1")), 255 * LESION)
 
 
-def test_colours_survive_and_grey_is_their_luma(tmp_path: Path) -> None:
+def test_colours_are_kept_and_grey_is_their_luma(tmp_path: Path) -> None:
     Image.new("RGB", (3, 2), (200, 100, 50)).save(tmp_path / "a.png")
     assert read_rgb(tmp_path / "a.png").tolist() == [[[200, 100, 50]] * 3] * 2
     assert read_grey(tmp_path / "a.png").tolist() == [[round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)] * 3] * 2
 
 
-def test_a_transparent_part_is_black_in_an_image_and_ignored_in_a_mask(tmp_path: Path) -> None:
+def test_transparent_pixels_are_black_in_images_and_ignored_in_masks(tmp_path: Path) -> None:
     Image.new("RGBA", (3, 2), (255, 255, 255, 0)).save(tmp_path / "a.png")
     Image.new("LA", (3, 2), (200, 51)).save(tmp_path / "b.png")
     assert not read_grey(tmp_path / "a.png").any()
@@ -102,9 +102,7 @@ def test_a_transparent_part_is_black_in_an_image_and_ignored_in_a_mask(tmp_path:
 
 @pytest.mark.parametrize("shift", range(0, 24, 2))
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_a_grey_image_of_any_bit_depth_is_read_by_the_bits_that_it_uses(
-    shift: int, suffix: str, tmp_path: Path
-) -> None:
+def test_grey_image_of_any_bit_depth_is_scaled_by_its_used_bits(shift: int, suffix: str, tmp_path: Path) -> None:
     if suffix == "png" and shift > 8:
         pytest.skip("PNG holds 16 bits at most.")
     pixels = np.left_shift(RAMP, shift, dtype=np.uint16 if shift <= 8 else np.int32)
@@ -112,18 +110,18 @@ def test_a_grey_image_of_any_bit_depth_is_read_by_the_bits_that_it_uses(
     np.testing.assert_array_equal(read_grey(tmp_path / f"a.{suffix}"), RAMP)
 
 
-def test_a_dark_image_of_16_bits_that_uses_15_of_them_is_not_brightened(tmp_path: Path) -> None:
+def test_dark_16_bit_image_using_15_bits_is_not_brightened(tmp_path: Path) -> None:
     Image.fromarray(np.array([[2567, 20000]], dtype=np.uint16)).save(tmp_path / "a.png")
     assert read_grey(tmp_path / "a.png").tolist() == [[10, 78]]
 
 
 @pytest.mark.parametrize(("scale", "expected"), [(1, [0, 26, 128]), (100, [0, 10, 50])])
-def test_floats_are_shares_of_one_or_grey_values(scale: float, expected: list[int], tmp_path: Path) -> None:
+def test_float_values_are_fractions_or_grey_values(scale: float, expected: list[int], tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 0.1, 0.5]], dtype=np.float32) * scale).save(tmp_path / "a.tif")
     assert read_grey(tmp_path / "a.tif").tolist() == [expected]
 
 
-def test_colour_of_16_bits_whose_upper_bits_are_unused_is_refused(tmp_path: Path) -> None:
+def test_colour_of_16_bits_with_unused_upper_bits_is_rejected(tmp_path: Path) -> None:
     for name, values in (("dark.png", RAMP), ("whole.png", RAMP.astype(np.uint16) * 257)):
         (tmp_path / name).write_bytes(rgb_png_of_16_bits(values))
     np.testing.assert_array_equal(read_grey(tmp_path / "whole.png"), RAMP)
@@ -144,7 +142,7 @@ def rgb_png_of_16_bits(values: NDArray[np.integer]) -> bytes:
 
 
 @pytest.mark.parametrize("suffix", ["gif", "pcx", "tga", "ico", "sgi", "jp2", "eps"])
-def test_a_format_outside_the_list_is_not_decoded_whatever_its_name(suffix: str, tmp_path: Path) -> None:
+def test_unlisted_format_is_not_decoded_whatever_its_suffix(suffix: str, tmp_path: Path) -> None:
     Image.new("RGB", (32, 32)).save(tmp_path / f"a.{suffix}")
     (tmp_path / f"a.{suffix}").rename(tmp_path / "a.png")
     with pytest.raises(DataError, match=r"a\.png: is not an image, or has an unknown format"):
@@ -152,7 +150,7 @@ def test_a_format_outside_the_list_is_not_decoded_whatever_its_name(suffix: str,
 
 
 @pytest.mark.parametrize("suffix", ["tif", "png", "webp"])
-def test_a_file_of_several_pages_is_refused(suffix: str, tmp_path: Path) -> None:
+def test_file_of_several_pages_is_rejected(suffix: str, tmp_path: Path) -> None:
     pages = [Image.fromarray(np.roll(RAMP, shift)) for shift in range(3)]
     pages[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=pages[1:])
     with pytest.raises(DataError, match=rf"a\.{suffix}: holds several pages.*file of its own"):
@@ -160,7 +158,7 @@ def test_a_file_of_several_pages_is_refused(suffix: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("fault", [RuntimeError, NotImplementedError, AssertionError, MemoryError, TypeError])
-def test_whatever_a_decoder_raises_names_the_file(
+def test_any_decoder_error_names_the_file(
     fault: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = grey_file(tmp_path, "L")
@@ -173,7 +171,7 @@ def test_whatever_a_decoder_raises_names_the_file(
         read_grey(file)
 
 
-def test_a_file_with_a_swapped_chunk_is_refused(tmp_path: Path) -> None:
+def test_file_with_swapped_chunk_is_rejected(tmp_path: Path) -> None:
     content = bytearray(grey_file(tmp_path, "L").read_bytes())
     content[37:41] = b"IEND"
     (tmp_path / "a.png").write_bytes(content)
@@ -181,7 +179,7 @@ def test_a_file_with_a_swapped_chunk_is_refused(tmp_path: Path) -> None:
         read_grey(tmp_path / "a.png")
 
 
-def test_a_file_of_too_many_bytes_and_a_pipe_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_large_file_and_pipe_are_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = grey_file(tmp_path, "L")
     monkeypatch.setattr(runner, "MOST_BYTES", 20)
     with pytest.raises(DataError, match="limit of 20 bytes"):
@@ -191,7 +189,7 @@ def test_a_file_of_too_many_bytes_and_a_pipe_are_refused(tmp_path: Path, monkeyp
         read_grey(tmp_path / "pipe.png")
 
 
-def test_a_constant_float_picture_is_black_at_zero_and_white_above(tmp_path: Path) -> None:
+def test_constant_float_image_is_black_at_zero_and_white_above(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((4, 4), dtype=np.float32)).save(tmp_path / "a.tiff")
     Image.fromarray(np.ones((4, 4), dtype=np.float32)).save(tmp_path / "b.tiff")
     assert not read_mask(tmp_path / "a.tiff").any()
@@ -200,7 +198,7 @@ def test_a_constant_float_picture_is_black_at_zero_and_white_above(tmp_path: Pat
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
-def test_the_exif_orientation_is_applied(orientation: int, suffix: str, tmp_path: Path) -> None:
+def test_exif_orientation_is_applied(orientation: int, suffix: str, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     file = tmp_path / f"a.{suffix}"
@@ -213,7 +211,7 @@ def test_the_exif_orientation_is_applied(orientation: int, suffix: str, tmp_path
 
 
 @pytest.mark.parametrize("read", [read_grey, read_header])
-def test_an_image_whose_orientation_cannot_be_read_is_refused(read: object, tmp_path: Path) -> None:
+def test_image_with_unreadable_orientation_is_rejected(read: object, tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     Image.fromarray(RAMP).save(file, exif=b"Exif\x00\x00II*\x00\xff\xff\xff")
     with pytest.raises(DataError, match=r"a\.png: is cut short or damaged"):
@@ -227,13 +225,13 @@ def test_every_mode_gives_the_same_mask(mode: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(mask, LESION)
 
 
-def test_a_mask_pixel_is_lesion_only_above_127(tmp_path: Path) -> None:
+def test_mask_pixel_is_lesion_only_above_127(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 127, 128, 255]], dtype=np.uint8)).save(tmp_path / "a.png")
     assert read_mask(tmp_path / "a.png").tolist() == [[False, False, True, True]]
 
 
 @pytest.mark.parametrize("colour", [(255, 0, 0), (128, 0, 0), (0, 0, 255)])
-def test_a_palette_mask_counts_in_any_bright_colour(colour: tuple[int, int, int], tmp_path: Path) -> None:
+def test_palette_mask_is_lesion_in_any_bright_colour(colour: tuple[int, int, int], tmp_path: Path) -> None:
     image = Image.fromarray(LESION.astype(np.uint8)).convert("P")
     image.putpalette([0, 0, 0, *colour])
     image.save(tmp_path / "a.png")
@@ -242,7 +240,7 @@ def test_a_palette_mask_counts_in_any_bright_colour(colour: tuple[int, int, int]
 
 @pytest.mark.parametrize("top", [1, 255, 65535])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32])
-def test_a_mask_of_any_depth_is_read_by_its_coding(top: int, kind: type[np.integer], tmp_path: Path) -> None:
+def test_mask_of_any_depth_is_read_by_its_coding(top: int, kind: type[np.integer], tmp_path: Path) -> None:
     if top > np.iinfo(kind).max:
         pytest.skip("The value needs more bits.")
     Image.fromarray(LESION.astype(kind) * kind(top)).save(tmp_path / "a.tif")
@@ -251,7 +249,7 @@ def test_a_mask_of_any_depth_is_read_by_its_coding(top: int, kind: type[np.integ
 
 
 @pytest.mark.parametrize("top", [1, 255])
-def test_a_mask_of_floats_is_read(top: float, tmp_path: Path) -> None:
+def test_mask_of_floats_is_read(top: float, tmp_path: Path) -> None:
     Image.fromarray(LESION.astype(np.float32) * top).save(tmp_path / "a.tif")
     np.testing.assert_array_equal(read_mask(tmp_path / "a.tif"), LESION)
 
@@ -271,9 +269,7 @@ def test_a_mask_of_floats_is_read(top: float, tmp_path: Path) -> None:
         (LESION.astype(np.int32) * -1, "greatest value of this mask is 0 .values: -1, 0"),
     ],
 )
-def test_a_mask_that_would_read_as_empty_is_refused_with_its_own_values(
-    values: NDArray[np.integer], words: str, tmp_path: Path
-) -> None:
+def test_ambiguous_mask_is_rejected_with_its_values(values: NDArray[np.integer], words: str, tmp_path: Path) -> None:
     values = values.astype(np.uint8) if values.dtype == np.int64 else values
     Image.fromarray(values).save(tmp_path / "a.tif")
     with pytest.raises(DataError, match=rf"a\.tif: .*{words}"):
@@ -281,14 +277,14 @@ def test_a_mask_that_would_read_as_empty_is_refused_with_its_own_values(
 
 
 @pytest.mark.parametrize("colour", [0, 255])
-def test_a_mask_in_the_transparency_of_one_colour_is_read(colour: int, tmp_path: Path) -> None:
+def test_mask_in_transparency_of_one_colour_is_read(colour: int, tmp_path: Path) -> None:
     pixels = np.full((HEIGHT, WIDTH, 4), colour, dtype=np.uint8)
     pixels[..., 3] = LESION * 255
     Image.fromarray(pixels).save(tmp_path / "a.png")
     np.testing.assert_array_equal(read_mask(tmp_path / "a.png"), LESION)
 
 
-def test_a_mask_with_colour_where_it_is_transparent_is_refused(tmp_path: Path) -> None:
+def test_mask_with_colour_in_transparent_pixels_is_rejected(tmp_path: Path) -> None:
     pixels = np.full((HEIGHT, WIDTH, 4), 255, dtype=np.uint8)
     pixels[LESION, 1:3] = 0
     pixels[..., 3] = LESION * 255
@@ -298,7 +294,7 @@ def test_a_mask_with_colour_where_it_is_transparent_is_refused(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
-def test_a_mask_of_another_orientation_is_noticed_even_where_its_size_fits(orientation: int, tmp_path: Path) -> None:
+def test_mask_of_another_orientation_is_detected_even_if_its_size_matches(orientation: int, tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     square = RAMP[:, :HEIGHT]
@@ -323,7 +319,7 @@ def test_a_mask_of_another_orientation_is_noticed_even_where_its_size_fits(orien
         (None, "cannot be read"),
     ],
 )
-def test_a_file_without_an_image_is_named(read: object, content: bytes | None, fault: str, tmp_path: Path) -> None:
+def test_file_without_an_image_is_reported(read: object, content: bytes | None, fault: str, tmp_path: Path) -> None:
     file = tmp_path / "broken.png"
     if content is not None:
         file.write_bytes(content)
@@ -334,7 +330,7 @@ def test_a_file_without_an_image_is_named(read: object, content: bytes | None, f
 
 @pytest.mark.parametrize("read", [read_grey, read_rgb, read_mask])
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tiff"])
-def test_a_truncated_image_is_named(read: object, suffix: str, tmp_path: Path) -> None:
+def test_truncated_image_is_reported(read: object, suffix: str, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(noise).save(stream, {"png": "PNG", "jpg": "JPEG", "tiff": "TIFF"}[suffix])
@@ -344,13 +340,13 @@ def test_a_truncated_image_is_named(read: object, suffix: str, tmp_path: Path) -
         read(file)  # type: ignore[operator]
 
 
-def test_a_truncated_png_still_tells_its_size_for_only_the_header_is_read(tmp_path: Path) -> None:
+def test_size_of_truncated_png_is_read_from_its_header(tmp_path: Path) -> None:
     file = grey_file(tmp_path, "L")
     file.write_bytes(file.read_bytes()[:60])
     assert read_header(file).size == (HEIGHT, WIDTH)
 
 
-def test_a_decompression_bomb_is_refused_unopened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decompression_bomb_is_rejected_without_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = grey_file(tmp_path, "L")
     with monkeypatch.context() as patch:
         patch.setattr(runner, "MOST_PIXELS", HEIGHT * WIDTH - 1)
@@ -361,19 +357,19 @@ def test_a_decompression_bomb_is_refused_unopened(tmp_path: Path, monkeypatch: p
         read_grey(file)
 
 
-def test_a_float_image_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+def test_float_image_with_non_finite_values_is_rejected(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, np.nan]], dtype=np.float32)).save(tmp_path / "a.tiff")
     with pytest.raises(DataError, match="not finite"):
         read_grey(tmp_path / "a.tiff")
 
 
-def test_the_arrays_are_the_callers_own_to_write_on(tmp_path: Path) -> None:
+def test_returned_arrays_are_writeable(tmp_path: Path) -> None:
     file = grey_file(tmp_path, "L")
     for values in (read_grey(file), read_rgb(file), read_mask(file)):
         assert values.flags.writeable
 
 
-def test_a_file_in_a_zip_reads_as_one_in_a_folder_and_a_flipped_byte_is_named(tmp_path: Path) -> None:
+def test_file_in_a_zip_is_read_like_a_plain_file_and_flipped_byte_is_reported(tmp_path: Path) -> None:
     file = grey_file(tmp_path, "L")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.write(file, "in/L.png")
@@ -386,7 +382,7 @@ def test_a_file_in_a_zip_reads_as_one_in_a_folder_and_a_flipped_byte_is_named(tm
         read_grey(zipfile.Path(tmp_path / "b.zip") / "in" / "L.png")
 
 
-def test_masks_are_united_and_must_have_the_images_size(tmp_path: Path) -> None:
+def test_masks_are_united_and_must_have_the_size_of_the_image(tmp_path: Path) -> None:
     image = grey_file(tmp_path, "L")
     other = np.roll(LESION, 4, axis=0)
     masks = (Mask(mask_file(tmp_path, "1", "a.png")), Mask(mask_file(tmp_path, "RGBA", "b.png", other)))
@@ -396,7 +392,7 @@ def test_masks_are_united_and_must_have_the_images_size(tmp_path: Path) -> None:
         united_mask(Sample("a", "benign", image, (*masks, small)))
 
 
-def test_an_image_on_its_side_fits_the_mask_drawn_on_it_upright(tmp_path: Path) -> None:
+def test_rotated_image_matches_a_mask_drawn_on_the_upright_image(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(RAMP).save(tmp_path / "a.jpg", exif=exif)
@@ -410,16 +406,14 @@ def test_all_problems_of_a_sample_are_listed(tmp_path: Path) -> None:
     image = grey_file(tmp_path, "L")
     small = mask_file(tmp_path, "L", "small.png", LESION[1:])
     (tmp_path / "empty.png").touch()
-    found = DecodedFiles().problems_in(
+    problems = DecodedFiles().problems_in(
         image, [Mask(small), Mask(tmp_path / "empty.png"), Mask(mask_file(tmp_path, "1"))]
     )
-    assert [Path(line.split(":")[0]).name for line in found] == ["small.png", "empty.png"]
+    assert [Path(line.split(":")[0]).name for line in problems] == ["small.png", "empty.png"]
     assert DecodedFiles().problems_in(None, [Mask(small)]) == []
 
 
-def test_a_file_that_paints_two_regions_is_decoded_once_and_each_rule_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_with_two_regions_is_decoded_once_with_each_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.zeros((20, 30), np.uint8)
     values[4:16, 5:25], values[8:12, 10:20] = 1, 2
     label, image = tmp_path / "label.png", tmp_path / "image.png"

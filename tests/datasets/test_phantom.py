@@ -1,4 +1,4 @@
-"""Phantoms: what is drawn, what the speckle obeys, and what is written."""
+"""Phantoms: shapes, speckle statistics and written files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def files_of(root: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("label", LABELS)
-def test_the_same_seed_draws_the_same_phantom_and_another_seed_another(label: Label) -> None:
+def test_identical_seed_gives_identical_phantom_and_other_seed_another(label: Label) -> None:
     first, again, other = (make_phantom(np.random.default_rng(seed), label, 96, 128) for seed in (3, 3, 4))
     np.testing.assert_array_equal(first.image, again.image)
     np.testing.assert_array_equal(first.lesion, again.lesion)
@@ -34,7 +34,7 @@ def test_the_same_seed_draws_the_same_phantom_and_another_seed_another(label: La
 
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("shape", [(64, 64), (192, 256), (150, 70)])
-def test_image_and_mask_have_the_asked_size_and_type(label: Label, shape: tuple[int, int]) -> None:
+def test_image_and_mask_have_the_requested_size_and_type(label: Label, shape: tuple[int, int]) -> None:
     phantom = make_phantom(np.random.default_rng(0), label, *shape)
     assert phantom.image.shape == phantom.lesion.shape == shape
     assert phantom.image.dtype == np.uint8
@@ -43,12 +43,12 @@ def test_image_and_mask_have_the_asked_size_and_type(label: Label, shape: tuple[
     assert np.ptp(phantom.image) > 100
 
 
-def test_a_normal_phantom_has_no_lesion() -> None:
+def test_normal_phantom_has_no_lesion() -> None:
     assert not any(phantom.lesion.any() for phantom in draw("normal", 20))
 
 
 @pytest.mark.parametrize("label", ["benign", "malignant"])
-def test_a_lesion_covers_2_to_25_per_cent_and_lies_wholly_inside_the_image(label: Label) -> None:
+def test_lesion_covers_2_to_25_per_cent_and_is_inside_the_image(label: Label) -> None:
     phantoms = draw(label, 60)
     shares = np.array([phantom.lesion.mean() for phantom in phantoms])
     assert shares.min() >= 0.02
@@ -67,17 +67,17 @@ def test_some_images_have_two_lesions_but_most_have_one() -> None:
 
 
 @pytest.mark.slow
-def test_lesions_are_darker_than_the_ring_around_them_on_average_but_not_always() -> None:
+def test_lesions_are_darker_than_their_surroundings_on_average_but_not_always() -> None:
     contrasts = []
     for phantom in draw("benign", 50) + draw("malignant", 50):
         wide = ndimage.binary_dilation(phantom.lesion, iterations=6)
         near = ndimage.binary_dilation(phantom.lesion, iterations=2)
         contrasts.append(phantom.image[phantom.lesion].mean() - phantom.image[wide & ~near].mean())
     assert np.mean(contrasts) < -15
-    assert 0.03 < np.mean(np.array(contrasts) > -15) < 0.4  # iso- and hyperechoic ones keep the task honest
+    assert 0.03 < np.mean(np.array(contrasts) > -15) < 0.4  # some lesions are iso- or hyperechoic
 
 
-def test_a_malignant_outline_fills_less_of_its_convex_hull_than_a_benign_one() -> None:
+def test_malignant_lesion_fills_less_of_its_convex_hull_than_benign() -> None:
     def solidity(phantom: Phantom) -> float:
         pieces, _ = ndimage.label(phantom.lesion, np.ones((3, 3)))
         largest = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
@@ -87,20 +87,20 @@ def test_a_malignant_outline_fills_less_of_its_convex_hull_than_a_benign_one() -
     assert malignant < benign - 0.05
 
 
-def test_one_look_of_uniform_tissue_is_rayleigh_speckle() -> None:
+def test_one_look_of_uniform_tissue_has_rayleigh_statistics() -> None:
     envelope = speckle_envelope(np.random.default_rng(1), np.zeros((192, 256)), looks=1)
     assert envelope.mean() / envelope.std() == pytest.approx(1.91, abs=0.08)
     top, bottom = envelope[:48].mean(), envelope[-48:].mean()
     assert bottom / top == pytest.approx(1.0, abs=0.12)  # the widening beam does not change the level
 
 
-def test_compounding_looks_smooths_speckle_by_the_root_of_their_number() -> None:
+def test_averaging_looks_reduces_speckle_by_the_root_of_their_number() -> None:
     rng = np.random.default_rng(2)
     single, four = (speckle_envelope(rng, np.zeros((192, 256)), looks) ** 2 for looks in (1, 4))
     assert (four.mean() / four.std()) / (single.mean() / single.std()) == pytest.approx(2.0, rel=0.15)
 
 
-def test_ten_decibels_in_the_tissue_are_ten_decibels_in_the_envelope() -> None:
+def test_ten_decibels_in_tissue_are_ten_decibels_in_the_envelope() -> None:
     weak, strong = (speckle_envelope(np.random.default_rng(3), np.full((96, 128), level)) for level in (-10.0, 0.0))
     np.testing.assert_allclose(20 * np.log10(strong / weak), 10.0, atol=1e-6)
 
@@ -111,7 +111,7 @@ def test_log_compression_keeps_the_order_of_levels() -> None:
     assert (np.diff(rows[::8]) > 0).all()
 
 
-def test_the_folder_is_laid_out_like_busi(tmp_path: Path) -> None:
+def test_folder_has_the_layout_of_busi(tmp_path: Path) -> None:
     progress: list[tuple[int, int]] = []
     root = write_phantom_busi(
         tmp_path / "set", 3, 2, 1, seed=5, size=(64, 96), on_progress=lambda *p: progress.append(p)
@@ -124,31 +124,31 @@ def test_the_folder_is_laid_out_like_busi(tmp_path: Path) -> None:
             with Image.open(root / label / f"{label} ({number})_mask.png") as mask:
                 assert (mask.mode, mask.size) == ("1", (96, 64))
                 assert np.asarray(mask).any() == (label != "normal")
-    pictures = list(root.rglob("*.png"))
-    assert json.loads((root / MARKER).read_text())["files"] == len(pictures)
+    images = list(root.rglob("*.png"))
+    assert json.loads((root / MARKER).read_text())["files"] == len(images)
 
 
-def test_a_second_lesion_has_a_mask_file_of_its_own(tmp_path: Path) -> None:
+def test_second_lesion_has_its_own_mask_file(tmp_path: Path) -> None:
     root = write_phantom_busi(tmp_path / "set", 40, 0, 0, seed=0, size=(64, 64))
     seconds = sorted((root / "benign").glob("*_mask_1.png"))
     assert 1 <= len(seconds) <= 12
     for path in seconds:
         with (
             Image.open(path) as second,
-            Image.open(path.with_name(path.name.replace("_1.png", ".png"))) as one,
+            Image.open(path.with_name(path.name.replace("_1.png", ".png"))) as first,
         ):
             assert np.asarray(second).any()
-            assert not (np.asarray(second) & np.asarray(one)).any()
+            assert not (np.asarray(second) & np.asarray(first)).any()
 
 
-def test_an_image_does_not_depend_on_how_many_others_there_are(tmp_path: Path) -> None:
+def test_image_is_independent_of_the_number_of_images(tmp_path: Path) -> None:
     few = files_of(write_phantom_busi(tmp_path / "few", 1, 2, 1, seed=9, size=(64, 64)))
     many = files_of(write_phantom_busi(tmp_path / "many", 4, 3, 2, seed=9, size=(64, 64)))
     assert all(many[name] == content for name, content in few.items() if name != MARKER)
     assert len({content for name, content in many.items() if "mask" not in name}) == 4 + 3 + 2 + 1
 
 
-def test_an_identical_set_is_reused_and_a_damaged_one_mended(tmp_path: Path) -> None:
+def test_complete_set_is_reused_and_damaged_set_rewritten(tmp_path: Path) -> None:
     def write() -> int:
         calls: list[int] = []
         write_phantom_busi(tmp_path, 2, 1, 1, 0, (64, 64), on_progress=lambda done, _: calls.append(done))
@@ -162,7 +162,7 @@ def test_an_identical_set_is_reused_and_a_damaged_one_mended(tmp_path: Path) -> 
     assert files_of(tmp_path) == before
 
 
-def test_an_unfinished_set_is_written_anew(tmp_path: Path) -> None:
+def test_unfinished_set_is_rewritten(tmp_path: Path) -> None:
     def stop(done: int, _: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
@@ -174,7 +174,7 @@ def test_an_unfinished_set_is_written_anew(tmp_path: Path) -> None:
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
 
 
-def test_a_smaller_set_leaves_nothing_of_the_larger_behind_but_keeps_strangers_files(tmp_path: Path) -> None:
+def test_smaller_set_removes_old_phantoms_but_keeps_other_files(tmp_path: Path) -> None:
     write_phantom_busi(tmp_path, 4, 1, 1, 0, (64, 64))
     (tmp_path / "benign" / "notes.txt").write_text("mine")
     write_phantom_busi(tmp_path, 1, 1, 1, 0, (64, 64))
@@ -183,7 +183,7 @@ def test_a_smaller_set_leaves_nothing_of_the_larger_behind_but_keeps_strangers_f
 
 
 @pytest.mark.parametrize("name", ["holiday.png", MARKER])
-def test_a_folder_of_other_files_is_refused_untouched(tmp_path: Path, name: str) -> None:
+def test_folder_with_other_files_is_rejected_unchanged(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("not a phantom set")
     with pytest.raises(DataError, match="new or empty folder") as caught:
         write_phantom_busi(tmp_path, 1, 1, 1, 0)
@@ -191,13 +191,13 @@ def test_a_folder_of_other_files_is_refused_untouched(tmp_path: Path, name: str)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:
+def test_file_instead_of_folder_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "set").write_text("a file")
     with pytest.raises(DataError, match="set"):
         write_phantom_busi(tmp_path / "set", 1, 1, 1, 0)
 
 
-def test_wrong_settings_name_the_value(tmp_path: Path) -> None:
+def test_invalid_settings_are_reported_with_their_value(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(SettingError, match="Did you mean 'benign'"):
         make_phantom(rng, "bening")  # type: ignore[arg-type]

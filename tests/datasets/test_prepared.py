@@ -1,4 +1,4 @@
-"""Prepared data: nested regions, and a cache that is never stale and never torn."""
+"""Prepared data: nested regions, and a cache that is neither outdated nor incomplete."""
 
 from __future__ import annotations
 
@@ -27,28 +27,26 @@ def busi(tmp_path: Path) -> Path:
     return make_fake_busi(tmp_path / "data")
 
 
-def same(one: Prepared, other: Prepared) -> bool:
-    pixels = torch.equal(one.image, other.image) and torch.equal(one.lesion, other.lesion)
-    return pixels and (one.keys, one.labels) == (other.keys, other.labels)
+def equal(first: Prepared, other: Prepared) -> bool:
+    pixels = torch.equal(first.image, other.image) and torch.equal(first.lesion, other.lesion)
+    return pixels and (first.keys, first.labels) == (other.keys, other.labels)
 
 
 def entries(cache: Path) -> list[Path]:
     return sorted(cache.glob("*"))
 
 
-def test_the_cache_gives_what_decoding_gives_and_decodes_once(
-    busi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cache_equals_decoding_and_decodes_once(busi: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest, cache = DATASET.read(busi), tmp_path / "cache"
     first = prepare(manifest, 32, 1, cache)
-    assert same(first, prepare(manifest, 32, 1))
+    assert equal(first, prepare(manifest, 32, 1))
     (entry,) = entries(cache)
     monkeypatch.setattr(runner, "decode", None)  # decoding again would fail
-    assert same(prepare(manifest, 32, 1, cache), first)
+    assert equal(prepare(manifest, 32, 1, cache), first)
     assert entries(cache) == [entry]
 
 
-def test_other_settings_images_masks_and_classes_are_other_entries(busi: Path, tmp_path: Path) -> None:
+def test_settings_images_masks_and_classes_have_separate_entries(busi: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     prepare(DATASET.read(busi), 32, 1, cache)
     changes: tuple[Callable[[], object], ...] = (
@@ -64,20 +62,20 @@ def test_other_settings_images_masks_and_classes_are_other_entries(busi: Path, t
     Image.fromarray(inverted).save(mask)
     changed = prepare(DATASET.read(busi), 32, 1, cache)
     assert len(entries(cache)) == 5
-    assert same(changed, prepare(DATASET.read(busi), 32, 1))
+    assert equal(changed, prepare(DATASET.read(busi), 32, 1))
 
 
-def test_a_torn_entry_is_made_again(busi: Path, tmp_path: Path) -> None:
+def test_truncated_entry_is_rewritten(busi: Path, tmp_path: Path) -> None:
     manifest, cache = DATASET.read(busi), tmp_path / "cache"
     first = prepare(manifest, 32, 1, cache)
     (entry,) = entries(cache)
     entry.write_bytes(entry.read_bytes()[:100])
-    assert same(prepare(manifest, 32, 1, cache), first)
-    assert same(prepare(manifest, 32, 1, cache), first)
+    assert equal(prepare(manifest, 32, 1, cache), first)
+    assert equal(prepare(manifest, 32, 1, cache), first)
 
 
 @pytest.mark.slow
-def test_several_processes_may_share_the_folder(busi: Path, tmp_path: Path) -> None:
+def test_several_processes_can_share_the_cache(busi: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     code = (
         "from pathlib import Path; import sys;"
@@ -96,7 +94,7 @@ def test_several_processes_may_share_the_folder(busi: Path, tmp_path: Path) -> N
     assert len(entries(cache)) == 1
 
 
-def test_an_inner_region_is_part_of_the_outer_one_whatever_the_masks_say(tmp_path: Path) -> None:
+def test_inner_region_is_part_of_the_outer_region_for_any_masks(tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 6), 90, dtype=np.uint8)).save(tmp_path / "image.png")
     levels = np.full((4, 6), 255, dtype=np.uint8)  # a REFUGE-like map: 255 outside, 128 rim, 0 inside
     levels[1:3, 1:5], levels[1:3, 2] = 128, 0
@@ -115,7 +113,7 @@ def test_an_inner_region_is_part_of_the_outer_one_whatever_the_masks_say(tmp_pat
     assert prepare(manifest, 16, 1).lesion.shape == (2, 2, 16, 16)
 
 
-def test_inverted_masks_are_a_warning_from_the_files_and_from_the_cache(busi: Path, tmp_path: Path) -> None:
+def test_inverted_masks_give_a_warning_from_files_and_cache(busi: Path, tmp_path: Path) -> None:
     for file in busi.rglob("*_mask*.png"):
         Image.eval(Image.open(file).convert("L"), lambda value: 255 - value).save(file)
     manifest = DATASET.read(busi, include_normal=False)
@@ -126,7 +124,7 @@ def test_inverted_masks_are_a_warning_from_the_files_and_from_the_cache(busi: Pa
 
 def test_images_are_resized_with_antialiasing_and_masks_by_nearest_neighbour() -> None:
     stripes = np.zeros((96, 96), dtype=np.uint8)
-    stripes[:, 1::3] = 90  # the middle one of every three columns
+    stripes[:, 1::3] = 90  # the middle column of every three
     image = resize_image(stripes, 32)
     assert image[:, 1:-1].min() > 20  # a mean of neighbours, neither 0 nor 90
     assert image[:, 1:-1].max() < 70
@@ -134,7 +132,7 @@ def test_images_are_resized_with_antialiasing_and_masks_by_nearest_neighbour() -
     assert not resize_mask(np.roll(stripes, 1, axis=1) > 0, 32).any()
 
 
-def test_a_batch_holds_images_of_0_to_1() -> None:
+def test_batch_images_are_between_0_and_1() -> None:
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 1, 1, 3)
     prepared = Prepared(("a",), ("lesion",), pixels, torch.zeros_like(pixels))
     assert prepared.batch(torch.tensor([0])).image.flatten().tolist() == pytest.approx([0, 0.2, 1])

@@ -1,4 +1,4 @@
-"""score_mask against loops, against MONAI, and every undefined case."""
+"""`score_mask` against loops, against MONAI, and in every undefined case."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def distances_by_loops(a: Mask, b: Mask, spacing: tuple[float, float]) -> NDArra
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_overlap_scores_equal_counting_pixel_by_pixel(seed: int) -> None:
+def test_overlap_scores_equal_a_count_pixel_by_pixel(seed: int) -> None:
     prediction, truth = pair(seed)
     tp = fp = fn = tn = 0
-    for said, is_lesion in zip(prediction.ravel().tolist(), truth.ravel().tolist(), strict=True):
-        if said and is_lesion:
+    for predicted, is_lesion in zip(prediction.ravel().tolist(), truth.ravel().tolist(), strict=True):
+        if predicted and is_lesion:
             tp += 1
-        elif said:
+        elif predicted:
             fp += 1
         elif is_lesion:
             fn += 1
@@ -83,14 +83,14 @@ def test_overlap_scores_equal_counting_pixel_by_pixel(seed: int) -> None:
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (0.5, 2.0)])
 @pytest.mark.parametrize("seed", SEEDS[:3])
-def test_distances_equal_looking_at_every_pair_of_border_pixels(seed: int, spacing: tuple[float, float]) -> None:
+def test_distances_equal_a_loop_over_all_pairs_of_border_pixels(seed: int, spacing: tuple[float, float]) -> None:
     rng = np.random.default_rng(seed)
     prediction, truth = blob(rng, (14, 18)), blob(rng, (14, 18))
-    there = distances_by_loops(prediction, truth, spacing)
-    back = distances_by_loops(truth, prediction, spacing)
+    to_truth = distances_by_loops(prediction, truth, spacing)
+    to_prediction = distances_by_loops(truth, prediction, spacing)
     scores = score_mask(prediction, truth, spacing_mm=spacing)
-    assert scores.hd95 == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
-    assert scores.assd == pytest.approx(np.concatenate([there, back]).mean())
+    assert scores.hd95 == pytest.approx(max(np.percentile(to_truth, 95), np.percentile(to_prediction, 95)))
+    assert scores.assd == pytest.approx(np.concatenate([to_truth, to_prediction]).mean())
 
 
 @pytest.mark.parametrize("spacing", [None, (0.08, 0.11)])
@@ -109,29 +109,29 @@ def test_distances_equal_monai(seed: int, spacing: tuple[float, float] | None) -
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_exchanging_the_masks_exchanges_precision_and_sensitivity_only(seed: int) -> None:
+def test_swapping_the_masks_swaps_only_precision_and_sensitivity(seed: int) -> None:
     prediction, truth = pair(seed)
-    there, back = asdict(score_mask(prediction, truth)), asdict(score_mask(truth, prediction))
-    back["precision"], back["sensitivity"] = back["sensitivity"], back["precision"]
-    back["predicted_pixels"], back["true_pixels"] = back["true_pixels"], back["predicted_pixels"]
-    assert there == pytest.approx(back)
+    forward, backward = asdict(score_mask(prediction, truth)), asdict(score_mask(truth, prediction))
+    backward["precision"], backward["sensitivity"] = backward["sensitivity"], backward["precision"]
+    backward["predicted_pixels"], backward["true_pixels"] = backward["true_pixels"], backward["predicted_pixels"]
+    assert forward == pytest.approx(backward)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:4])
-def test_turning_and_mirroring_both_masks_changes_nothing(seed: int) -> None:
+def test_rotating_and_mirroring_both_masks_changes_nothing(seed: int) -> None:
     prediction, truth = pair(seed)
     scores = asdict(score_mask(prediction, truth))
-    for turned in (np.rot90, np.flipud, np.fliplr):
-        assert asdict(score_mask(turned(prediction), turned(truth))) == pytest.approx(scores)
+    for transform in (np.rot90, np.flipud, np.fliplr):
+        assert asdict(score_mask(transform(prediction), transform(truth))) == pytest.approx(scores)
 
 
 @pytest.mark.parametrize("seed", SEEDS[:4])
-def test_dice_and_jaccard_tell_the_same(seed: int) -> None:
+def test_dice_and_jaccard_are_consistent(seed: int) -> None:
     scores = score_mask(*pair(seed))
     assert scores.dice == pytest.approx(2 * scores.jaccard / (1 + scores.jaccard))
 
 
-def test_the_truth_itself_is_perfect() -> None:
+def test_ground_truth_as_prediction_is_perfect() -> None:
     truth = pair(0)[1]
     scores = score_mask(truth, truth)
     overlap = (scores.dice, scores.jaccard, scores.accuracy, scores.precision, scores.sensitivity)
@@ -139,13 +139,13 @@ def test_the_truth_itself_is_perfect() -> None:
     assert (scores.hd95, scores.assd) == (0, 0)
 
 
-def test_disjoint_masks_score_zero_and_their_distance() -> None:
+def test_disjoint_masks_score_zero_with_their_distance() -> None:
     scores = score_mask(one_pixel(0, 0), one_pixel(3, 4))
     assert (scores.dice, scores.jaccard, scores.precision, scores.sensitivity) == (0, 0, 0, 0)
     assert scores.hd95 == scores.assd == 5
 
 
-def test_both_empty_leaves_overlap_undefined_and_distances_zero() -> None:
+def test_two_empty_masks_have_undefined_overlap_and_zero_distance() -> None:
     scores = score_mask(EMPTY, EMPTY)
     overlap = (scores.dice, scores.jaccard, scores.precision, scores.sensitivity)
     assert all(map(isnan, overlap))
@@ -153,14 +153,14 @@ def test_both_empty_leaves_overlap_undefined_and_distances_zero() -> None:
     assert (scores.predicted_pixels, scores.true_pixels, scores.pixels) == (0, 0, 48)
 
 
-def test_a_missed_lesion_scores_zero_and_the_image_diagonal() -> None:
+def test_missed_lesion_scores_zero_and_the_image_diagonal() -> None:
     scores = score_mask(EMPTY, one_pixel(2, 3))
     assert (scores.dice, scores.jaccard, scores.precision, scores.sensitivity) == (0, 0, 0, 0)
     assert scores.accuracy == pytest.approx(47 / 48)
     assert scores.hd95 == scores.assd == 10
 
 
-def test_a_false_alarm_leaves_only_sensitivity_undefined() -> None:
+def test_false_positive_leaves_only_sensitivity_undefined() -> None:
     scores = score_mask(one_pixel(2, 3), EMPTY)
     assert (scores.dice, scores.jaccard, scores.precision) == (0, 0, 0)
     assert isnan(scores.sensitivity)
@@ -168,12 +168,12 @@ def test_a_false_alarm_leaves_only_sensitivity_undefined() -> None:
     assert scores.hd95 == scores.assd == 10
 
 
-def test_no_lesion_found_is_never_better_than_the_worst_found() -> None:
+def test_missed_lesion_is_never_better_than_the_worst_prediction() -> None:
     worst = score_mask(one_pixel(0, 0), one_pixel(5, 7))
     assert worst.hd95 < score_mask(EMPTY, one_pixel(5, 7)).hd95
 
 
-def test_spacing_turns_pixels_into_millimetres_row_first() -> None:
+def test_spacing_converts_pixels_to_millimetres_row_first() -> None:
     scores = score_mask(one_pixel(0, 0), one_pixel(3, 4), spacing_mm=(2.0, 0.5))
     assert scores.hd95 == pytest.approx(hypot(6, 2))
     missed = score_mask(EMPTY, one_pixel(3, 4), spacing_mm=(2.0, 0.5))
@@ -181,19 +181,19 @@ def test_spacing_turns_pixels_into_millimetres_row_first() -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS[:3])
-def test_equal_spacing_scales_the_distances_and_nothing_else(seed: int) -> None:
+def test_equal_spacing_scales_only_the_distances(seed: int) -> None:
     prediction, truth = pair(seed)
     pixels = asdict(score_mask(prediction, truth))
     pixels["hd95"], pixels["assd"] = 0.25 * pixels["hd95"], 0.25 * pixels["assd"]
     assert asdict(score_mask(prediction, truth, spacing_mm=(0.25, 0.25))) == pytest.approx(pixels)
 
 
-def test_another_size_is_refused_with_both_shapes() -> None:
+def test_different_sizes_are_rejected_with_both_shapes() -> None:
     with pytest.raises(DataError, match=r"\(6, 8\) but the ground truth \(8, 6\).*resize"):
         score_mask(EMPTY, EMPTY.T)
 
 
-def test_what_is_no_mask_is_refused() -> None:
+def test_invalid_masks_are_rejected() -> None:
     with pytest.raises(DataError, match=r"shape \(1, 6, 8\)"):
         score_mask(EMPTY[None], EMPTY[None])
     with pytest.raises(DataError, match=r"at least one pixel"):
@@ -203,6 +203,6 @@ def test_what_is_no_mask_is_refused() -> None:
 
 
 @pytest.mark.parametrize("spacing", [(0.0, 1.0), (1.0, -1.0), (float("nan"), 1.0), (float("inf"), 1.0)])
-def test_an_impossible_spacing_is_refused(spacing: tuple[float, float]) -> None:
+def test_invalid_spacing_is_rejected(spacing: tuple[float, float]) -> None:
     with pytest.raises(SettingError, match="spacing_mm"):
         score_mask(EMPTY, EMPTY, spacing_mm=spacing)

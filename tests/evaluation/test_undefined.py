@@ -1,4 +1,4 @@
-"""Undefined scores decided image by image, against what a hand would write beside each row."""
+"""Undefined scores per image, against values written by hand."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from taichinet.evaluation.undefined import (
 
 
 def one_fold() -> pd.DataFrame:
-    """Two lesions, one that resizing lost, a normal image left empty and one with a false alarm."""
+    """Two lesions, a lesion lost by resizing, and normal images with and without predicted pixels."""
     rows = [lesion_row("a", 0.8), lesion_row("b", 0.6), lost_row("lost"), normal_row("c", 0), normal_row("d", 20)]
     return pd.DataFrame(rows)
 
 
-@pytest.mark.parametrize(("policy", "left_empty"), [("paper", 0.0), ("correct-empty-is-1", 1.0)])
-def test_each_image_counts_what_the_policy_says(policy: EmptyTruthPolicy, left_empty: float) -> None:
+@pytest.mark.parametrize(("policy", "score_if_empty"), [("paper", 0.0), ("correct-empty-is-1", 1.0)])
+def test_each_image_has_the_score_of_the_policy(policy: EmptyTruthPolicy, score_if_empty: float) -> None:
     rows = one_fold()
-    assert resolve_undefined_scores(rows, "dice", policy).tolist() == [0.8, 0.6, 0.0, left_empty, 0.0]
+    assert resolve_undefined_scores(rows, "dice", policy).tolist() == [0.8, 0.6, 0.0, score_if_empty, 0.0]
     assert resolve_undefined_scores(rows, "sensitivity", policy).tolist() == pytest.approx(
-        [0.7, 0.5, 0.0, left_empty, 0.0]
+        [0.7, 0.5, 0.0, score_if_empty, 0.0]
     )
     assert resolve_undefined_scores(rows[~empty_ground_truth(rows)], "dice", None).tolist() == [0.8, 0.6, 0.0]
 
 
 @pytest.mark.parametrize("score", [score for score in SCORES if score not in OVERLAP])
-def test_no_policy_touches_what_is_defined_everywhere(score: str) -> None:
+def test_policies_do_not_change_scores_defined_everywhere(score: str) -> None:
     rows = one_fold()
     for policy in (*POLICIES, None):
         assert resolve_undefined_scores(rows, score, policy).tolist() == rows[score].tolist()
@@ -43,7 +43,7 @@ def test_no_policy_touches_what_is_defined_everywhere(score: str) -> None:
 
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("size", SUFFIX)
-def test_means_of_aggregate_are_of_these_scores(score: str, size: ImageSize) -> None:
+def test_means_of_aggregate_equal_the_means_of_these_scores(score: str, size: ImageSize) -> None:
     rows = one_fold()
     summary = aggregate(rows)
     column = score + SUFFIX[size]
@@ -54,12 +54,12 @@ def test_means_of_aggregate_are_of_these_scores(score: str, size: ImageSize) -> 
     assert lesions.mean() == pytest.approx(summary.lesion.score(score, size).mean)
 
 
-def test_a_lesion_that_resizing_lost_is_no_normal_image() -> None:
+def test_lesion_lost_by_resizing_is_not_a_normal_image() -> None:
     assert empty_ground_truth(one_fold()).tolist() == [False, False, False, True, True]
 
 
-def test_each_size_counts_an_empty_prediction_of_its_own() -> None:
-    """A normal image can be left empty at one size and have a predicted pixel at the other."""
+def test_empty_prediction_is_determined_at_each_size() -> None:
+    """The prediction for a normal image can be empty at one size and have a pixel at the other."""
     only_native, only_network = normal_row("a", 0), normal_row("b", 3)
     swapped = [name + SUFFIX["native"] for name in (*OVERLAP, "accuracy", "hd95", "assd")]
     only_native, only_network = (

@@ -1,4 +1,4 @@
-"""The objective of both steps, Eq. 13 and 20-22: which terms enter when, and what an empty part does."""
+"""The objective of both steps, Eq. 13 and 20-22: the terms of each step, and the effect of empty parts."""
 
 from __future__ import annotations
 
@@ -72,53 +72,53 @@ def terms(prediction: Prediction, batch: Batch) -> dict[str, float]:
 )
 def test_each_step_has_exactly_its_printed_terms(step: Step, parts: list[str]) -> None:
     prediction, batch = example()
-    each = terms(prediction, batch)
-    expected = sum(each[part] for part in parts)
+    term_values = terms(prediction, batch)
+    expected = sum(term_values[part] for part in parts)
     assert float(objective(prediction, batch, step, PAPER)) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_each_weight_scales_its_own_term_alone(step: Step) -> None:
+def test_each_weight_scales_only_its_term(step: Step) -> None:
     prediction, batch = example()
-    each = terms(prediction, batch)
-    region = {"plain": 0.0, "easy": each["easy"], "hard": each["hard"]}[step]
-    complementary = 0.0 if step == "easy" else each["complementary"]
+    term_values = terms(prediction, batch)
+    region = {"plain": 0.0, "easy": term_values["easy"], "hard": term_values["hard"]}[step]
+    complementary = 0.0 if step == "easy" else term_values["complementary"]
     settings = ObjectiveSettings(positive_weight=2, negative_weight=3, complementary_weight=5, region_weight=7)
-    expected = 2 * each["positive"] + 3 * each["negative"] + 5 * complementary + 7 * region
+    expected = 2 * term_values["positive"] + 3 * term_values["negative"] + 5 * complementary + 7 * region
     assert float(objective(prediction, batch, step, settings)) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_switching_the_complementary_loss_off_removes_only_it(step: Step) -> None:
     prediction, batch = example()
-    with_it = float(objective(prediction, batch, step, PAPER))
+    complete = float(objective(prediction, batch, step, PAPER))
     without = float(objective(prediction, batch, step, ObjectiveSettings(complementary=False)))
     removed = 0.0 if step == "easy" else terms(prediction, batch)["complementary"]
-    assert with_it - without == pytest.approx(removed, abs=1e-5)
+    assert complete - without == pytest.approx(removed, abs=1e-5)
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_one_path_has_only_the_lesions_terms(step: Step) -> None:
+def test_one_path_has_only_the_lesion_terms(step: Step) -> None:
     prediction, batch = example()
-    each = terms(prediction, batch)
-    alone = replace(prediction, negative=None)
-    expected = each["positive"] + (each[step] if step != "plain" else 0)
-    assert float(objective(alone, batch, step, PAPER)) == pytest.approx(expected, abs=1e-5)
+    term_values = terms(prediction, batch)
+    one_path = replace(prediction, negative=None)
+    expected = term_values["positive"] + (term_values[step] if step != "plain" else 0)
+    assert float(objective(one_path, batch, step, PAPER)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_in_consistent_learning_the_second_path_is_taught_the_lesion() -> None:
+def test_consistent_learning_trains_the_second_path_on_the_lesion() -> None:
     prediction, batch = example()
     assert prediction.negative is not None
     consistent = replace(prediction, negative_sees="lesion")
-    agreement = ((probability(prediction.negative) - probability(prediction.positive)) ** 2).mean()
-    expected = l_s(prediction.positive, batch.lesion) + l_s(prediction.negative, batch.lesion) + agreement
+    squared_difference = ((probability(prediction.negative) - probability(prediction.positive)) ** 2).mean()
+    expected = l_s(prediction.positive, batch.lesion) + l_s(prediction.negative, batch.lesion) + squared_difference
     assert float(objective(consistent, batch, "plain", PAPER)) == pytest.approx(expected, abs=1e-5)
 
 
 # ------------------------------------------------------------------------------------------------ empty parts
 
 
-def test_images_with_an_empty_part_are_left_out_and_the_divisor_stays_the_batch() -> None:
+def test_images_with_an_empty_part_are_left_out_of_the_sum_but_not_the_divisor() -> None:
     prediction, batch = example(4)
     assert batch.hard is not None
     hard = batch.hard.clone()
@@ -127,7 +127,7 @@ def test_images_with_an_empty_part_are_left_out_and_the_divisor_stays_the_batch(
     assert float(region_loss(prediction.positive, hard, batch.lesion)) == pytest.approx(expected, abs=1e-6)
 
 
-def test_an_image_with_an_empty_part_gets_no_gradient_from_that_term() -> None:
+def test_image_with_an_empty_part_has_no_gradient_from_that_term() -> None:
     _, batch = example()
     assert batch.easy is not None
     easy = batch.easy.clone()
@@ -140,30 +140,32 @@ def test_an_image_with_an_empty_part_gets_no_gradient_from_that_term() -> None:
 
 
 @pytest.mark.parametrize("step", ["easy", "hard"])
-def test_a_batch_without_any_part_has_the_loss_without_the_region_term(step: Step) -> None:
+def test_batch_without_parts_has_the_loss_without_the_region_term(step: Step) -> None:
     prediction, batch = example()
     logits = prediction.positive.clone().requires_grad_()
-    nothing = torch.zeros_like(batch.lesion)
-    loss = objective(replace(prediction, positive=logits), replace(batch, easy=nothing, hard=nothing), step, PAPER)
-    each = terms(prediction, batch)
-    expected = each["positive"] + each["negative"] + (each["complementary"] if step == "hard" else 0)
+    empty = torch.zeros_like(batch.lesion)
+    loss = objective(replace(prediction, positive=logits), replace(batch, easy=empty, hard=empty), step, PAPER)
+    term_values = terms(prediction, batch)
+    expected = (
+        term_values["positive"] + term_values["negative"] + (term_values["complementary"] if step == "hard" else 0)
+    )
     assert float(loss.detach()) == pytest.approx(expected, abs=1e-5)
     loss.backward()
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
 
 
-def test_one_hard_lesion_weighs_no_more_in_a_large_batch_than_its_share() -> None:
+def test_one_hard_lesion_is_weighted_by_its_share_of_the_batch() -> None:
     prediction, batch = example(8)
     assert batch.hard is not None
     only_one = batch.hard.clone()
     only_one[1:] = 0
-    alone = float(region_loss(prediction.positive[:1], only_one[:1], batch.lesion[:1]))
-    assert float(region_loss(prediction.positive, only_one, batch.lesion)) == pytest.approx(alone / 8, abs=1e-6)
+    loss_of_one = float(region_loss(prediction.positive[:1], only_one[:1], batch.lesion[:1]))
+    assert float(region_loss(prediction.positive, only_one, batch.lesion)) == pytest.approx(loss_of_one / 8, abs=1e-6)
 
 
 @pytest.mark.parametrize("step", ["easy", "hard"])
-def test_as_printed_the_rest_of_the_lesion_is_background_to_the_region_term_and_can_be_left_out(
+def test_rest_of_the_lesion_is_background_as_printed_or_ignored(
     step: Step,
 ) -> None:
     """With `region_rest="ignored"` the term and its gradient do not depend on the lesion outside the part."""
@@ -171,17 +173,17 @@ def test_as_printed_the_rest_of_the_lesion_is_background_to_the_region_term_and_
     region = batch.easy if step == "easy" else batch.hard
     assert region is not None
     rest = (batch.lesion == 1) & (region == 0)
-    for choice, hears in (("background", True), ("ignored", False)):
+    for choice, has_gradient in (("background", True), ("ignored", False)):
         logits = maps(0).requires_grad_()
         loss = region_loss(logits, region, batch.lesion, choice)  # type: ignore[arg-type]
         loss.backward()
         assert logits.grad is not None
-        assert bool((logits.grad[rest] != 0).any()) is hears
+        assert bool((logits.grad[rest] != 0).any()) is has_gradient
         assert bool((logits.grad[~rest] != 0).all())
-        if not hears:
-            silent = np.where(rest.numpy(), 0.0, probability(logits.detach()))
+        if not has_gradient:
+            masked = np.where(rest.numpy(), 0.0, probability(logits.detach()))
             expected = []
-            for estimate, truth in zip(silent, region.double().numpy(), strict=True):
+            for estimate, truth in zip(masked, region.double().numpy(), strict=True):
                 dice = 1 - 2 * (truth * estimate).sum() / ((truth**2).sum() + (estimate**2).sum())
                 expected.append(
                     dice - np.where(truth == 1, np.log(np.maximum(estimate, 1e-300)), np.log(1 - estimate)).mean()
@@ -190,22 +192,22 @@ def test_as_printed_the_rest_of_the_lesion_is_background_to_the_region_term_and_
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_normal_image_without_lesion_has_a_finite_loss_in_every_step(step: Step) -> None:
+def test_normal_image_has_a_finite_loss_in_every_step(step: Step) -> None:
     prediction, batch = example()
-    nothing = torch.zeros_like(batch.lesion)
-    normal = Batch(batch.image, nothing, nothing, nothing)
+    empty = torch.zeros_like(batch.lesion)
+    normal = Batch(batch.image, empty, empty, empty)
     logits = prediction.positive.clone().requires_grad_()
     loss = objective(replace(prediction, positive=logits), normal, step, PAPER)
     loss.backward()
     assert torch.isfinite(loss)
     assert logits.grad is not None
     assert torch.isfinite(logits.grad).all()
-    assert (logits.grad > 0).all() or step != "easy"  # only "be silent" is taught
+    assert (logits.grad > 0).all() or step != "easy"  # all targets of the easy step are zero
 
 
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("level", [-100.0, 100.0])
-def test_the_objective_is_finite_at_saturated_logits(step: Step, level: float) -> None:
+def test_objective_is_finite_at_saturated_logits(step: Step, level: float) -> None:
     _, batch = example()
     positive = torch.full_like(batch.lesion, level).requires_grad_()
     negative = torch.full_like(batch.lesion, level).requires_grad_()
@@ -217,16 +219,16 @@ def test_the_objective_is_finite_at_saturated_logits(step: Step, level: float) -
         assert torch.isfinite(logits.grad).all()
 
 
-def test_the_two_steps_together_teach_the_easy_and_the_hard_part_each_once() -> None:
+def test_both_steps_together_train_the_easy_and_hard_part_once() -> None:
     """Eq. 20: over both steps the lesion's constraint is twice L_S(O_p, G_p), once E_p and once H_p."""
     prediction, batch = example()
-    each = terms(prediction, batch)
+    term_values = terms(prediction, batch)
     settings = ObjectiveSettings(complementary=False, negative_weight=0)
     total = sum(float(objective(prediction, batch, step, settings)) for step in ("easy", "hard"))
-    assert total == pytest.approx(2 * each["positive"] + each["easy"] + each["hard"], abs=1e-5)
+    assert total == pytest.approx(2 * term_values["positive"] + term_values["easy"] + term_values["hard"], abs=1e-5)
 
 
 @pytest.mark.parametrize("weight", ["positive", "negative", "complementary", "region"])
-def test_a_negative_weight_is_refused(weight: str) -> None:
+def test_negative_weight_is_rejected(weight: str) -> None:
     with pytest.raises(ValidationError):
         ObjectiveSettings.model_validate({f"{weight}_weight": -1})

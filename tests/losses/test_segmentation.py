@@ -1,4 +1,4 @@
-"""L_S and L_C against loops over pixels, and what is decided where the printed quotients have no value."""
+"""L_S and L_C against loops over pixels, and their values where the printed quotients are undefined."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def looped_dice(logits: Map, target: Map) -> float:
 
 
 def looped_cross_entropy(logits: Map, target: Map) -> float:
-    """Eq. 17 with y and y^ in their usual places, a pixel mean."""
+    """Eq. 17 with y and y^ in their usual places, as the mean over pixels."""
     total, pixels = 0.0, 0
     for i in range(len(target)):
         for j in range(len(target[i])):
@@ -51,7 +51,7 @@ def looped_cross_entropy(logits: Map, target: Map) -> float:
 
 
 def looped_complementary(negative: Map, positive: Map) -> float:
-    """Eq. 18-19, a pixel mean."""
+    """Eq. 18-19, as the mean over pixels."""
     total, pixels = 0.0, 0
     for i in range(len(negative)):
         for j in range(len(negative[i])):
@@ -86,8 +86,8 @@ def test_segmentation_loss_is_the_mean_of_both_terms_over_images_and_regions() -
     total = 0.0
     for image in range(BATCH):
         for region in range(REGIONS):
-            one, truth = logits[image, region].tolist(), target[image, region].tolist()
-            total += looped_dice(one, truth) + looped_cross_entropy(one, truth)  # Eq. 14
+            estimate, truth = logits[image, region].tolist(), target[image, region].tolist()
+            total += looped_dice(estimate, truth) + looped_cross_entropy(estimate, truth)  # Eq. 14
     assert float(segmentation_loss(logits, target)) == pytest.approx(total / (BATCH * REGIONS), abs=1e-6)
 
 
@@ -101,7 +101,7 @@ def test_complementary_loss_equals_equation_18() -> None:
     assert float(complementary_loss(negative, positive)) == pytest.approx(expected, abs=1e-6)
 
 
-def test_complementary_loss_in_consistent_learning_asks_for_equal_outputs() -> None:
+def test_complementary_loss_in_consistent_learning_is_zero_for_equal_outputs() -> None:
     negative, positive = random_logits(2), random_logits(3)
     expected = float((torch.sigmoid(negative) - torch.sigmoid(positive)).square().mean())
     assert float(complementary_loss(negative, positive, False)) == pytest.approx(expected, abs=1e-6)
@@ -115,7 +115,7 @@ def test_complementary_loss_is_0_for_complements_and_1_for_equal_certainties() -
     assert float(squared_error(torch.tensor(0.75), torch.tensor(0.25))) == 0.25  # Eq. 19
 
 
-def test_both_paths_are_pulled_equally_by_the_complementary_loss() -> None:
+def test_complementary_loss_has_equal_gradients_for_both_paths() -> None:
     negative, positive = random_logits(2).requires_grad_(), random_logits(2).requires_grad_()
     complementary_loss(negative, positive).backward()
     assert negative.grad is not None
@@ -123,7 +123,7 @@ def test_both_paths_are_pulled_equally_by_the_complementary_loss() -> None:
     torch.testing.assert_close(negative.grad, positive.grad)
 
 
-def test_a_perfect_prediction_costs_nothing_and_its_opposite_nearly_1_in_dice() -> None:
+def test_perfect_prediction_has_zero_loss_and_its_opposite_dice_loss_1() -> None:
     target = random_target()
     certain = 200 * (target - 0.5)
     assert float(dice_loss(certain, target).max()) == pytest.approx(0, abs=1e-6)
@@ -131,7 +131,7 @@ def test_a_perfect_prediction_costs_nothing_and_its_opposite_nearly_1_in_dice() 
     assert float(dice_loss(-certain, target).min()) == pytest.approx(1, abs=1e-6)
 
 
-def test_an_empty_target_has_no_dice_term_and_only_the_cross_entropy_teaches() -> None:
+def test_empty_target_has_no_dice_term_and_gradient_from_cross_entropy_only() -> None:
     empty = torch.zeros(2, 1, HEIGHT, WIDTH)
     for level in (-100.0, -1.0, 0.0, 100.0):
         logits = torch.full_like(empty, level).requires_grad_()
@@ -144,7 +144,7 @@ def test_an_empty_target_has_no_dice_term_and_only_the_cross_entropy_teaches() -
     assert float(segmentation_loss(torch.full_like(empty, -100), empty)) == pytest.approx(0, abs=1e-6)
 
 
-def test_one_empty_target_leaves_its_neighbours_in_the_batch_alone() -> None:
+def test_empty_target_does_not_change_other_images_of_the_batch() -> None:
     logits, target = random_logits(), random_target()
     target[1] = 0
     losses = dice_loss(logits, target)
@@ -153,7 +153,7 @@ def test_one_empty_target_leaves_its_neighbours_in_the_batch_alone() -> None:
 
 
 @pytest.mark.parametrize("level", [-100.0, 100.0])
-def test_losses_and_gradients_are_finite_where_logits_are_saturated(level: float) -> None:
+def test_losses_and_gradients_are_finite_at_saturated_logits(level: float) -> None:
     for target in (torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4), random_target()[:1, :1]):
         logits = torch.full_like(target, level).requires_grad_()
         other = torch.full_like(target, level).requires_grad_()
@@ -165,7 +165,7 @@ def test_losses_and_gradients_are_finite_where_logits_are_saturated(level: float
             assert torch.isfinite(tensor.grad).all()
 
 
-def test_a_wrong_certainty_still_has_a_gradient_because_the_losses_take_logits() -> None:
+def test_certain_wrong_prediction_has_a_gradient() -> None:
     logits = torch.full((1, 1, 4, 4), -100.0).requires_grad_()
     segmentation_loss(logits, torch.ones(1, 1, 4, 4)).backward()
     assert logits.grad is not None

@@ -1,4 +1,4 @@
-"""Networks that are registered from outside the package."""
+"""Networks registered from outside the package."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OneConvolution(nn.Module):
 ENTRY = Entry("One convolution", BaselineSettings, OneConvolution, "none", "high", Source(2, None))
 
 
-def test_a_registered_network_is_built_and_measured_like_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registered_network_is_built_and_measured_like_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("taichinet.models.catalogue.CATALOGUE", dict(CATALOGUE))
     register_model("one-convolution", ENTRY)
     assert list_models()[-1] == "one-convolution"
@@ -36,7 +36,7 @@ def test_a_registered_network_is_built_and_measured_like_the_others(monkeypatch:
     assert measure_complexity("one-convolution", 32, in_channels=3).gflops == 2 * 3 * 32 * 32 / 1e9
 
 
-def test_a_name_is_only_registered_once() -> None:
+def test_name_can_be_registered_only_once() -> None:
     with pytest.raises(SettingError, match=r"A model 'unet' is already registered \(U-Net\)"):
         register_model("unet", ENTRY)
     assert CATALOGUE["unet"].title == "U-Net"

@@ -1,4 +1,4 @@
-"""Feature maps against the equations written out, and that listening changes nothing."""
+"""Feature maps equal the equations, and recording them changes nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taichinet.models.taichinet.network import TaiChiNet
 IMAGE = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
 
 
-def test_the_maps_are_those_of_the_equations_written_out() -> None:
+def test_feature_maps_equal_the_equations() -> None:
     network = tiny_network().eval()
     maps = feature_maps(network, IMAGE)
     assert isinstance(network, TaiChiNet)
@@ -30,44 +30,44 @@ def test_the_maps_are_those_of_the_equations_written_out() -> None:
         assert torch.equal(maps.positive.deep, deep_p)
         assert torch.equal(maps.negative.attended, attended_n)
         assert torch.equal(maps.positive.attended, attended_p)
-        for path, own, skips, deep in (
+        for path, modules, skips, deep in (
             (maps.negative, network.negative, skips_n, attended_n),
             (maps.positive, network.positive, skips_p, attended_p),
         ):
             features = deep
-            for skip, up, block in zip(skips[::-1], own.ups, own.decoder, strict=True):
+            for skip, up, block in zip(skips[::-1], modules.ups, modules.decoder, strict=True):
                 features = block(torch.cat([skip, up(features)], dim=1))
             assert torch.equal(path.decoded, features)
             assert path.decoded.shape == (2, 2, 32, 32)
 
 
-def test_listening_leaves_the_prediction_and_the_network_as_they_were() -> None:
+def test_recording_does_not_change_prediction_or_network() -> None:
     network = tiny_network().eval()
     with torch.no_grad():
-        alone = network(IMAGE)
-    heard = feature_maps(network, IMAGE).prediction
-    assert torch.equal(heard.positive, alone.positive)
-    assert heard.negative is not None
-    assert torch.equal(heard.negative, alone.negative)
+        expected = network(IMAGE)
+    recorded = feature_maps(network, IMAGE).prediction
+    assert torch.equal(recorded.positive, expected.positive)
+    assert recorded.negative is not None
+    assert torch.equal(recorded.negative, expected.negative)
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_no_ear_is_left_where_the_network_fails() -> None:
+def test_no_hook_remains_if_the_network_raises() -> None:
     network = tiny_network().eval()
     with pytest.raises(Exception, match="17"):
         feature_maps(network, torch.rand(1, 1, 17, 32))
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_without_cross_attention_nothing_is_attended() -> None:
+def test_attended_maps_are_none_without_cross_attention() -> None:
     maps = feature_maps(tiny_network(cross_attention=False).eval(), IMAGE)
     assert maps.negative is not None
     assert maps.positive.attended is None
     assert maps.negative.attended is None
 
 
-def test_one_path_has_no_negative_maps_and_other_networks_none_at_all() -> None:
-    one = tiny_network(second_path=False, cross_attention=False, head="none").eval()
-    assert feature_maps(one, IMAGE).negative is None
+def test_one_path_has_no_negative_maps_and_other_networks_are_rejected() -> None:
+    one_path = tiny_network(second_path=False, cross_attention=False, head="none").eval()
+    assert feature_maps(one_path, IMAGE).negative is None
     with pytest.raises(SettingError, match="not for UNet"):
         feature_maps(tiny_network("unet").eval(), IMAGE)

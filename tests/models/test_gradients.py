@@ -1,4 +1,4 @@
-"""Analytic gradients equal numerical ones, in float64: the head, the attention, every loss term."""
+"""Analytic gradients equal numerical gradients in float64, for the head, the attention and every loss term."""
 
 from __future__ import annotations
 
@@ -35,42 +35,42 @@ def mask(*shape: int) -> Tensor:
     ("head", "space", "mutual"),
     [*product("abc", ["logit", "squash", "clamp"], ["complementary"]), ("c", "logit", "consistent")],
 )
-def test_the_complementary_head(head: str, space: str, mutual: str) -> None:
+def test_gradient_of_the_complementary_head_is_correct(head: str, space: str, mutual: str) -> None:
     torch.manual_seed(0)
     settings = CouplingSettings.model_validate({"head": head, "head_space": space, "mutual": mutual, "head_hidden": 3})
     network = ComplementaryHead(settings, regions=2).double()
     assert gradcheck(network, (draw(1, 2, 3, 3), draw(1, 2, 3, 3, seed=1)))
 
 
-def test_the_cross_attention() -> None:
+def test_gradient_of_the_cross_attention_is_correct() -> None:
     torch.manual_seed(0)
     network = CrossAttention(4, 6).double()
     assert gradcheck(network, (draw(2, 6, 2, 2), draw(2, 4, 2, 2, seed=1)))
     assert gradcheck(channel_attention, (draw(1, 4, 2, 3), draw(1, 5, 2, 3, seed=1), draw(1, 5, 2, 3, seed=2)))
 
 
-TRUTH = mask(2, 2, 4, 4)
-ANSWER = draw(2, 2, 4, 4, seed=5).detach()  # a target: the term gives it no gradient
-PART = TRUTH * (torch.arange(4) < 2)
+TARGET = mask(2, 2, 4, 4)
+POSITIVE = draw(2, 2, 4, 4, seed=5).detach()  # a target: the term gives it no gradient
+PART = TARGET * (torch.arange(4) < 2)
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "dice": lambda one, other: dice_loss(one, TRUTH),
-    "dice of an empty truth": lambda one, other: dice_loss(one, torch.zeros_like(TRUTH)),
-    "cross-entropy": lambda one, other: cross_entropy(one, TRUTH),
-    "segmentation": lambda one, other: segmentation_loss(one, TRUTH),
-    "complementary": lambda one, other: complementary_loss(one, other),
-    "consistent": lambda one, other: complementary_loss(one, other, negative_sees_background=False),
-    "region, rest as background": lambda one, other: region_loss(one, PART, TRUTH, "background"),
-    "region, rest ignored": lambda one, other: region_loss(one, PART, TRUTH, "ignored"),
-    "deep supervision": lambda one, other: lesion_loss(
-        Prediction(positive=one, levels=(other, one)), TRUTH, AuxiliarySettings(levels=0.5)
+    "dice": lambda first, second: dice_loss(first, TARGET),
+    "dice of an empty target": lambda first, second: dice_loss(first, torch.zeros_like(TARGET)),
+    "cross-entropy": lambda first, second: cross_entropy(first, TARGET),
+    "segmentation": lambda first, second: segmentation_loss(first, TARGET),
+    "complementary": lambda first, second: complementary_loss(first, second),
+    "consistent": lambda first, second: complementary_loss(first, second, negative_sees_background=False),
+    "region, rest as background": lambda first, second: region_loss(first, PART, TARGET, "background"),
+    "region, rest ignored": lambda first, second: region_loss(first, PART, TARGET, "ignored"),
+    "deep supervision": lambda first, second: lesion_loss(
+        Prediction(positive=first, levels=(second, first)), TARGET, AuxiliarySettings(levels=0.5)
     ),
-    "residual": lambda one, other: residual_loss(Feedback(one, other), ANSWER, TRUTH),
-    "divergence": lambda one, other: divergence_loss(Reconstruction(one, one.flatten(1), other.flatten(1))),
+    "residual": lambda first, second: residual_loss(Feedback(first, second), POSITIVE, TARGET),
+    "divergence": lambda first, second: divergence_loss(Reconstruction(first, first.flatten(1), second.flatten(1))),
 }
 
 
 @pytest.mark.parametrize("term", LOSSES)
-def test_every_term_of_the_loss(term: str) -> None:
+def test_gradient_of_every_loss_term_is_correct(term: str) -> None:
     assert gradcheck(LOSSES[term], (draw(2, 2, 4, 4), draw(2, 2, 4, 4, seed=1)))
 
 

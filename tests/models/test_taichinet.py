@@ -1,4 +1,4 @@
-"""TaiChiNet and its relatives: the printed totals, Eq. 6-12 written differently, switches, sizes, files."""
+"""TaiChiNet and its variants: printed totals, Eq. 6-12 in an independent form, options, sizes and files."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_parameter_totals_with_rgb_input_are_the_printed_ones(
 
 
 def test_one_input_channel_saves_one_kernel_row_in_each_encoder() -> None:
-    saved = 2 * 32 * 9  # two input channels less, 32 kernels of 3x3
+    saved = 2 * 32 * 9  # two input channels fewer, 32 kernels of 3x3
     assert count("unet", output_kernel=1) == 8_636_769
     assert count("unet", in_channels=3) - count("unet") == saved
     assert count("taichinet", in_channels=3) - count("taichinet") == 2 * saved
@@ -81,7 +81,7 @@ def test_one_input_channel_saves_one_kernel_row_in_each_encoder() -> None:
 
 
 @pytest.mark.parametrize("head", ["a", "b", "c"])
-def test_the_head_is_too_small_to_change_the_printed_millions(head: str) -> None:
+def test_head_does_not_change_the_printed_millions(head: str) -> None:
     with_head = count("taichinet", in_channels=3, head=head)
     assert 0 < with_head - 18_325_826 < 9_000
     assert f"{with_head / 1e6:.2f}M" == "18.33M"
@@ -106,7 +106,7 @@ def test_switching_a_part_off_removes_exactly_its_parameters() -> None:
     assert full == two + head + attention
 
 
-def test_options_that_only_change_the_reading_add_no_parameter() -> None:
+def test_options_without_weights_add_no_parameter() -> None:
     options = [{"mutual": "consistent"}, {"answer": "mean"}, {"head": "b"}]
     options += [{"head_space": space} for space in ("squash", "clamp")]
     assert {count("taichinet", width=2, **option) for option in options} == {count("taichinet", width=2)}
@@ -120,12 +120,12 @@ def pixelwise(layer: nn.Conv2d, features: NDArray[np.float64]) -> NDArray[np.flo
     weight = layer.weight.detach().double().numpy()[:, :, 0, 0]
     assert layer.bias is not None
     bias = layer.bias.detach().double().numpy()
-    answer = np.zeros((len(weight), features.shape[1]))
+    output = np.zeros((len(weight), features.shape[1]))
     for out in range(len(weight)):
-        answer[out] = bias[out]
+        output[out] = bias[out]
         for inside in range(len(features)):
-            answer[out] += weight[out, inside] * features[inside]
-    return answer
+            output[out] += weight[out, inside] * features[inside]
+    return output
 
 
 def attended(
@@ -134,7 +134,7 @@ def attended(
     keys: list[NDArray[np.float64]],
     values: list[NDArray[np.float64]],
 ) -> NDArray[np.float64]:
-    """F + softmax(Q K^T) V, one query channel after the other."""
+    """F + softmax(Q K^T) V, computed per query channel."""
     enhanced = features.copy()
     for channel in range(len(query)):
         scores = [float(sum(query[channel] * key)) for key in keys]
@@ -158,13 +158,13 @@ def test_cross_attention_equals_loops_over_channels() -> None:
         assert len(keys) == len(values) == channels
         expected_n = attended(flat_n, pixelwise(module.query_n, flat_n), keys, values)
         expected_p = attended(flat_p, pixelwise(module.query_p, flat_p), keys, values)
-        got_n = enhanced_n[image].detach().numpy().reshape(channels, -1)
-        got_p = enhanced_p[image].detach().numpy().reshape(channels, -1)
-        np.testing.assert_allclose(got_n, expected_n, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(got_p, expected_p, rtol=1e-5, atol=1e-5)
+        actual_n = enhanced_n[image].detach().numpy().reshape(channels, -1)
+        actual_p = enhanced_p[image].detach().numpy().reshape(channels, -1)
+        np.testing.assert_allclose(actual_n, expected_n, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(actual_p, expected_p, rtol=1e-5, atol=1e-5)
 
 
-def test_attention_mixes_the_paths_only_when_it_is_on() -> None:
+def test_attention_mixes_the_paths_only_if_enabled() -> None:
     for attention in (True, False):
         network = tiny_network(width=4, cross_attention=attention, head="none").train()
         image = example()
@@ -176,7 +176,7 @@ def test_attention_mixes_the_paths_only_when_it_is_on() -> None:
         assert torch.equal(before.positive, after.positive) is not attention
 
 
-def test_attention_is_computed_in_float32_within_bf16_surroundings() -> None:
+def test_attention_is_computed_in_float32_under_bf16_autocast() -> None:
     torch.manual_seed(0)
     module = CrossAttention(8)
     deep = torch.randn(1, 8, 14, 14)
@@ -215,7 +215,7 @@ def gelu(value: float) -> float:
 
 
 def mlp_of(refiner: nn.Module, value: float) -> float:
-    """The perceptron on one number, neuron by neuron."""
+    """The perceptron applied to one number, neuron by neuron."""
     raising, raised_bias, lowering, lowered_bias = (
         weight.detach().flatten().tolist() for weight in refiner.parameters()
     )
@@ -235,29 +235,29 @@ def refined_probability(own_logit: float, message: float, space: str) -> float:
 @pytest.mark.parametrize("mutual", ["complementary", "consistent"])
 @pytest.mark.parametrize("space", ["logit", "squash", "clamp"])
 @pytest.mark.parametrize("order", ["b", "c"])
-def test_the_mlp_head_equals_equations_10_to_12_pixel_by_pixel(order: str, space: str, mutual: str) -> None:
+def test_mlp_head_equals_equations_10_to_12_pixel_by_pixel(order: str, space: str, mutual: str) -> None:
     head = head_of(order, space, mutual)
     logits_n, logits_p = (maps[:1, :, :3, :3] for maps in logit_maps())
-    got_n, got_p = (torch.sigmoid(logits).detach() for logits in head(logits_n, logits_p))
+    actual_n, actual_p = (torch.sigmoid(logits).detach() for logits in head(logits_n, logits_p))
 
-    def heard(value: float) -> float:
+    def message_input(value: float) -> float:
         return 1 - value if mutual == "complementary" else value
 
     for row, column in product(range(3), range(3)):
         n, p = float(logits_n[0, 0, row, column]), float(logits_p[0, 0, row, column])
         if order == "c":
-            output_n = refined_probability(n, mlp_of(head.refine_n, heard(logistic(p))), space)
-            output_p = refined_probability(p, mlp_of(head.refine_p, heard(output_n)), space)
+            output_n = refined_probability(n, mlp_of(head.refine_n, message_input(logistic(p))), space)
+            output_p = refined_probability(p, mlp_of(head.refine_p, message_input(output_n)), space)
         else:
-            output_p = refined_probability(p, mlp_of(head.refine_p, heard(logistic(n))), space)
-            output_n = refined_probability(n, mlp_of(head.refine_n, heard(output_p)), space)
-        assert float(got_n[0, 0, row, column]) == pytest.approx(output_n, abs=1e-5)
-        assert float(got_p[0, 0, row, column]) == pytest.approx(output_p, abs=1e-5)
+            output_p = refined_probability(p, mlp_of(head.refine_p, message_input(logistic(n))), space)
+            output_n = refined_probability(n, mlp_of(head.refine_n, message_input(output_p)), space)
+        assert float(actual_n[0, 0, row, column]) == pytest.approx(output_n, abs=1e-5)
+        assert float(actual_p[0, 0, row, column]) == pytest.approx(output_p, abs=1e-5)
 
 
 @pytest.mark.parametrize("order", ["a", "b", "c"])
-def test_the_second_refinement_reads_the_first_ones_result(order: str) -> None:
-    """What an MLP reaches tells the order: the first one reaches both outputs, the second only its own."""
+def test_second_refinement_reads_the_result_of_the_first(order: str) -> None:
+    """A change of the first MLP changes both outputs, a change of the second MLP only its own."""
     logits_n, logits_p = logit_maps()
     head = head_of(order)
     before_n, before_p = head(logits_n, logits_p)
@@ -267,17 +267,17 @@ def test_the_second_refinement_reads_the_first_ones_result(order: str) -> None:
         with torch.no_grad():
             getattr(head, changed)[2].bias.add_(1)
         after_n, after_p = head(logits_n, logits_p)
-        touched = {
+        output_changed = {
             "refine_n": not torch.equal(before_n, after_n),
             "refine_p": not torch.equal(before_p, after_p),
         }
-        assert touched[changed]
-        assert touched[second if changed == first else first] is (changed == first)
+        assert output_changed[changed]
+        assert output_changed[second if changed == first else first] is (changed == first)
 
 
 @pytest.mark.parametrize("order", ["a", "b", "c"])
 @pytest.mark.parametrize("perturbed", ["negative", "positive"])
-def test_one_pixel_of_one_path_reaches_both_outputs_and_with_mlps_only_that_pixel(order: str, perturbed: str) -> None:
+def test_one_pixel_changes_both_outputs_and_with_mlps_only_that_pixel(order: str, perturbed: str) -> None:
     head = head_of(order)
     logits_n, logits_p = logit_maps()
     before = head(logits_n, logits_p)
@@ -285,7 +285,7 @@ def test_one_pixel_of_one_path_reaches_both_outputs_and_with_mlps_only_that_pixe
     moved[0, 0, 2, 2] += 3
     after = head(moved, logits_p) if perturbed == "negative" else head(logits_n, moved)
     for old, new in zip(before, after, strict=True):
-        changed = {tuple(place) for place in (old != new).nonzero().tolist()}
+        changed = {tuple(index) for index in (old != new).nonzero().tolist()}
         assert (0, 0, 2, 2) in changed
         if order != "a":
             assert changed == {(0, 0, 2, 2)}
@@ -304,7 +304,7 @@ def test_every_space_keeps_probabilities_within_0_and_1_and_logits_finite(space:
             assert ((probability >= 0) & (probability <= 1)).all()
 
 
-def test_clamping_cuts_the_printed_sum_where_it_leaves_the_range() -> None:
+def test_clamping_limits_the_printed_sum_to_its_range() -> None:
     head = head_of("c", "clamp")
     with torch.no_grad():
         head.refine_n.get_parameter("2.bias").fill_(5)
@@ -314,35 +314,35 @@ def test_clamping_cuts_the_printed_sum_where_it_leaves_the_range() -> None:
     assert torch.allclose(output_p, torch.tensor(1e-4), atol=1e-6)
 
 
-def test_a_clamped_pixel_teaches_nothing_which_is_why_clamping_is_not_the_default() -> None:
-    generous = head_of("c", "clamp")
+def test_clamped_pixel_has_no_gradient_and_clamping_is_not_the_default() -> None:
+    clamped = head_of("c", "clamp")
     with torch.no_grad():
-        generous.refine_p.get_parameter("2.bias").fill_(50)
-    for head, learns in ((generous, False), (head_of("c", "logit"), True)):
+        clamped.refine_p.get_parameter("2.bias").fill_(50)
+    for head, has_gradient in ((clamped, False), (head_of("c", "logit"), True)):
         logits_n, logits_p = (maps.clone().requires_grad_() for maps in logit_maps())
         head(logits_n, logits_p)[1].sum().backward()
         assert logits_p.grad is not None
-        assert (float(logits_p.grad.abs().max()) > 0) is learns
+        assert (float(logits_p.grad.abs().max()) > 0) is has_gradient
     assert TaiChiNetSettings().head_space == "logit"
 
 
-# ------------------------------------------------------------------------------------ mutual learning, answer
+# ------------------------------------------------------------------------------------ mutual learning, output
 
 
-def test_in_consistent_learning_the_second_path_speaks_of_the_lesion() -> None:
+def test_second_path_predicts_the_lesion_in_consistent_learning() -> None:
     complementary = tiny_network(mutual="complementary", head="none", background_prior=0.5).eval()
     consistent = tiny_network(mutual="consistent", head="none", background_prior=0.5).eval()
     image = example()
-    one, other = complementary(image), consistent(image)
-    assert torch.equal(one.negative, other.negative)  # the same weights, read differently
-    assert one.negative_sees == "background"
-    assert other.negative_sees == "lesion"
-    assert torch.allclose(one.second_opinion, 1 - torch.sigmoid(one.negative))
-    assert torch.allclose(other.second_opinion, torch.sigmoid(other.negative))
+    first, second = complementary(image), consistent(image)
+    assert torch.equal(first.negative, second.negative)  # identical weights with another interpretation of the output
+    assert first.negative_sees == "background"
+    assert second.negative_sees == "lesion"
+    assert torch.allclose(first.second_opinion, 1 - torch.sigmoid(first.negative))
+    assert torch.allclose(second.second_opinion, torch.sigmoid(second.negative))
 
 
-def test_the_second_path_starts_at_the_background_prior_only_where_it_learns_the_background() -> None:
-    """Otherwise nothing but the bias differs: the other weights are drawn as before."""
+def test_second_path_starts_at_the_background_prior_only_if_it_learns_the_background() -> None:
+    """Only the bias depends on the prior; all other weights are drawn equally."""
     for prior in (0.75, 0.9):
         network = tiny_network(background_prior=prior)
         assert torch.allclose(torch.sigmoid(network.get_parameter("negative.output.bias")), torch.tensor(prior))
@@ -353,7 +353,7 @@ def test_the_second_path_starts_at_the_background_prior_only_where_it_learns_the
     assert torch.equal(consistent["negative.output.bias"], unbiased["negative.output.bias"])
 
 
-def test_the_answer_is_the_lesion_path_or_the_mean_of_both_paths() -> None:
+def test_lesion_is_the_positive_path_or_the_mean_of_both_paths() -> None:
     image = example()
     for mutual in ("complementary", "consistent"):
         plain = tiny_network(mutual=mutual).eval()(image)
@@ -365,7 +365,7 @@ def test_the_answer_is_the_lesion_path_or_the_mean_of_both_paths() -> None:
         assert torch.allclose(plain.disagreement, (positive - second).abs(), atol=1e-6)
 
 
-def test_opposite_logits_mean_full_agreement_and_equal_ones_full_contradiction() -> None:
+def test_opposite_logits_have_disagreement_0_and_equal_logits_1() -> None:
     logits = torch.tensor([[[[20.0, -20.0]]]])
     agree = Prediction(positive=logits, negative=-logits)
     contradict = Prediction(positive=logits, negative=logits)
@@ -386,14 +386,14 @@ def test_one_path_networks_have_no_second_opinion() -> None:
 # ----------------------------------------------------------------------------------------- shapes and sizes
 
 
-def test_unet_plus_plus_answers_with_its_fourth_level() -> None:
+def test_unet_plus_plus_returns_its_fourth_level() -> None:
     prediction = tiny_network("unet++").eval()(example())
     assert len(prediction.levels) == 4
     assert prediction.positive is prediction.levels[3]
     assert tiny_network("unet++", deep_supervision=False).eval()(example()).levels == ()
 
 
-def test_the_coarse_level_of_unet_plus_plus_sees_only_the_first_two_encoder_levels() -> None:
+def test_coarse_level_of_unet_plus_plus_uses_only_the_first_two_encoder_levels() -> None:
     network = tiny_network("unet++").eval()
     image = example()
     before = network(image).levels
@@ -408,7 +408,7 @@ def test_the_coarse_level_of_unet_plus_plus_sees_only_the_first_two_encoder_leve
 
 
 def cancelled_by_batch_norm(network: nn.Module) -> set[str]:
-    """Biases right before a BatchNorm, which subtracts the mean over the batch: they decide nothing."""
+    """Biases directly before a BatchNorm, which subtracts the batch mean, so these biases have no effect."""
     names = set()
     for path, module in network.named_modules():
         if isinstance(module, nn.Sequential):
@@ -422,27 +422,27 @@ def cancelled_by_batch_norm(network: nn.Module) -> set[str]:
 def gradients(network: nn.Module, step: Any) -> dict[str, Tensor]:
     data = discs(4)
     batch = data.batch(torch.arange(4), halves(data))
-    settings = ObjectiveSettings(auxiliary=AuxiliarySettings(levels=1))  # U-Net++ has outputs that nothing else reaches
+    settings = ObjectiveSettings(auxiliary=AuxiliarySettings(levels=1))  # needed for all outputs of U-Net++
     objective(network.train()(batch.image), batch, step, settings).backward()
-    found = {}
+    gradient_of = {}
     for name, weight in network.named_parameters():
         assert weight.grad is not None, f"{name} is in no term of the loss"
-        found[name] = weight.grad
-    return found
+        gradient_of[name] = weight.grad
+    return gradient_of
 
 
 @pytest.mark.parametrize("options", COMBINATIONS, ids=name_of)
-def test_every_weight_learns_in_the_hard_step_under_every_combination_of_switches(
+def test_every_weight_has_a_gradient_in_the_hard_step_for_every_combination(
     options: dict[str, Any],
 ) -> None:
     network = tiny_network(seed=1, width=4, **options)
     cancelled = cancelled_by_batch_norm(network)
-    found = gradients(network, "hard")
-    assert cancelled < set(found)
-    largest = max(float(gradient.abs().max()) for gradient in found.values())
-    for name, gradient in found.items():
+    gradient_of = gradients(network, "hard")
+    assert cancelled < set(gradient_of)
+    largest = max(float(gradient.abs().max()) for gradient in gradient_of.values())
+    for name, gradient in gradient_of.items():
         assert torch.isfinite(gradient).all(), name
-        if name in cancelled:  # zero but for rounding
+        if name in cancelled:  # zero up to rounding
             assert float(gradient.abs().max()) < 1e-5 * largest, name
         else:
             assert float(gradient.abs().max()) > 0, name
@@ -450,7 +450,7 @@ def test_every_weight_learns_in_the_hard_step_under_every_combination_of_switche
 
 @pytest.mark.parametrize("model", ["unet", "unet++"])
 @pytest.mark.parametrize("step", ["plain", "easy", "hard"])
-def test_every_weight_of_the_one_path_networks_learns(model: str, step: str) -> None:
+def test_every_weight_of_one_path_networks_has_a_gradient(model: str, step: str) -> None:
     network = tiny_network(model, width=4)
     cancelled = cancelled_by_batch_norm(network)
     for name, gradient in gradients(network, step).items():
@@ -458,8 +458,8 @@ def test_every_weight_of_the_one_path_networks_learns(model: str, step: str) -> 
         assert name in cancelled or float(gradient.abs().max()) > 0, name
 
 
-def test_a_bias_before_batch_norm_changes_no_output_in_training() -> None:
-    """Why the gradient test leaves these biases out."""
+def test_bias_before_batch_norm_changes_no_output_in_training() -> None:
+    """This is why the gradient test excludes these biases."""
     network = tiny_network().train()
     image = example()
     before = network(image).positive
@@ -472,16 +472,16 @@ def test_a_bias_before_batch_norm_changes_no_output_in_training() -> None:
 # -------------------------------------------------------------------------------------- names and options
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("unett", "unet"), ("taichi", "taichinet"), ("unet+", "unet++")])
-def test_an_unknown_model_is_answered_with_the_nearest_and_all_known(typed: str, meant: str) -> None:
+@pytest.mark.parametrize(("typed", "suggestion"), [("unett", "unet"), ("taichi", "taichinet"), ("unet+", "unet++")])
+def test_unknown_model_name_suggests_nearest_and_lists_all(typed: str, suggestion: str) -> None:
     with pytest.raises(SettingError) as caught:
         create_model(typed)
-    assert f"Unknown model '{typed}'. Did you mean '{meant}'?" in str(caught.value)
+    assert f"Unknown model '{typed}'. Did you mean '{suggestion}'?" in str(caught.value)
     assert all(name in str(caught.value) for name in list_models())
     assert caught.value.exit_code == 4
 
 
-def test_an_unknown_option_is_answered_with_the_nearest() -> None:
+def test_unknown_option_suggests_nearest() -> None:
     with pytest.raises(SettingError, match=r"'head_spaces'\. Did you mean 'head_space'\?"):
         create_model("taichinet", head_spaces="logit")
 
@@ -490,34 +490,34 @@ def test_an_unknown_option_is_answered_with_the_nearest() -> None:
     ("option", "value"),
     [("width", 3), ("width", 0), ("in_channels", 0), ("num_classes", 0), ("head", "d"), ("head_space", "x")],
 )
-def test_a_value_outside_its_range_is_named_with_its_option(option: str, value: object) -> None:
+def test_value_outside_its_range_is_reported_with_its_option(option: str, value: object) -> None:
     with pytest.raises(SettingError, match=f"'taichinet' cannot be built: {option} = {value!r}"):
         create_model("taichinet", **{option: value})
 
 
-@pytest.mark.parametrize("kept", [{"cross_attention": True}, {"head": "c"}, {"answer": "mean"}])
-def test_one_path_with_a_part_that_needs_two_is_refused(kept: dict[str, Any]) -> None:
+@pytest.mark.parametrize("two_path_option", [{"cross_attention": True}, {"head": "c"}, {"answer": "mean"}])
+def test_one_path_with_a_two_path_option_is_rejected(two_path_option: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match="second_path=false requires cross_attention=false"):
-        create_model("taichinet", **{**ONE_PATH, **kept})
+        create_model("taichinet", **{**ONE_PATH, **two_path_option})
 
 
 # ------------------------------------------------------------------------------------- precision and files
 
 
-def trained_a_little(model: str, **options: Any) -> nn.Module:
-    """With running statistics that are no longer 0 and 1."""
+def briefly_trained(model: str, **options: Any) -> nn.Module:
+    """A network whose running statistics are no longer 0 and 1."""
     network = tiny_network(model, **options).train()
     for _ in range(3):
         network(example())
     return network.eval()
 
 
-def test_float16_weights_are_half_as_large_and_nearly_the_same(tmp_path: Path) -> None:
-    network = trained_a_little("taichinet", width=8)
+def test_float16_weights_are_half_as_large_and_nearly_equal(tmp_path: Path) -> None:
+    network = briefly_trained("taichinet", width=8)
     config = WeightsConfig("taichinet", {"width": 8}, size=32)
-    whole = save_weights(network, config, tmp_path / "32") / "model.safetensors"
+    single = save_weights(network, config, tmp_path / "32") / "model.safetensors"
     half = save_weights(network, config, tmp_path / "16", torch.float16) / "model.safetensors"
-    assert half.stat().st_size < 0.56 * whole.stat().st_size
+    assert half.stat().st_size < 0.56 * single.stat().st_size
     loaded = load_weights(half.parent).network
     assert all(weight.dtype == torch.float32 for weight in loaded.parameters())
     with torch.inference_mode():
@@ -530,28 +530,28 @@ def saved(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "config.json"])
-def test_a_missing_file_is_named(saved: Path, missing: str) -> None:
+def test_missing_file_is_reported(saved: Path, missing: str) -> None:
     (saved / missing).unlink()
     with pytest.raises(WeightsError, match=f"No {missing} in"):
         load_weights(saved)
 
 
-def test_a_folder_that_is_not_there_is_a_weights_error(tmp_path: Path) -> None:
+def test_missing_folder_raises_weights_error(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"No config\.json"):
         load_weights(tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("kept", [0.0, 0.001, 0.5, 0.999])
-def test_weights_cut_short_are_refused(saved: Path, kept: float) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_truncated_weights_are_rejected(saved: Path, share: float) -> None:
     file = saved / "model.safetensors"
     content = file.read_bytes()
-    file.write_bytes(content[: int(kept * len(content))])
+    file.write_bytes(content[: int(share * len(content))])
     with pytest.raises(WeightsError, match=r"cannot be read .* Copy or train them again"):
         load_weights(saved)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"model": "unet"}', '{"model_type": "bert"}'])
-def test_a_torn_or_foreign_configuration_is_refused(saved: Path, text: str) -> None:
+def test_damaged_or_foreign_configuration_is_rejected(saved: Path, text: str) -> None:
     (saved / "config.json").write_text(text, encoding="utf-8")
     with pytest.raises(WeightsError):
         load_weights(saved)
@@ -568,28 +568,30 @@ def test_a_torn_or_foreign_configuration_is_refused(saved: Path, text: str) -> N
     ],
     ids=str,
 )
-def test_a_configuration_that_builds_no_network_is_the_users_error(saved: Path, content: dict[str, Any]) -> None:
+def test_configuration_without_valid_network_raises_user_error(saved: Path, content: dict[str, Any]) -> None:
     (saved / "config.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(TaiChiNetError):
         load_weights(saved)
 
 
 @pytest.mark.parametrize("options", [{"width": 4}, {"width": 2, "head": "none"}, {"width": 2, "head": "a"}])
-def test_weights_of_another_network_are_refused_with_the_first_difference(saved: Path, options: dict[str, Any]) -> None:
+def test_weights_of_another_network_are_rejected_with_the_first_difference(
+    saved: Path, options: dict[str, Any]
+) -> None:
     content = {"model": "taichinet", "options": options, "size": 32}
     (saved / "config.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(WeightsError, match=r"do not fit model 'taichinet'.*first '"):
         load_weights(saved)
 
 
-def test_a_batch_moves_with_all_its_masks() -> None:
+def test_batch_is_moved_with_all_its_masks() -> None:
     data = discs(2)
-    whole = data.batch(torch.arange(2), halves(data)).to(torch.device("cpu"), torch.channels_last)
-    assert whole.image.is_contiguous(memory_format=torch.channels_last)
-    assert whole.easy is not None
-    assert whole.hard is not None
-    assert torch.equal(whole.easy + whole.hard, whole.lesion)
-    assert torch.equal(whole.background, 1 - whole.lesion)
-    bare = Batch(whole.image, whole.lesion).to(torch.device("cpu"), torch.contiguous_format)
-    assert bare.easy is None
-    assert bare.hard is None
+    batch = data.batch(torch.arange(2), halves(data)).to(torch.device("cpu"), torch.channels_last)
+    assert batch.image.is_contiguous(memory_format=torch.channels_last)
+    assert batch.easy is not None
+    assert batch.hard is not None
+    assert torch.equal(batch.easy + batch.hard, batch.lesion)
+    assert torch.equal(batch.background, 1 - batch.lesion)
+    without_regions = Batch(batch.image, batch.lesion).to(torch.device("cpu"), torch.contiguous_format)
+    assert without_regions.easy is None
+    assert without_regions.hard is None

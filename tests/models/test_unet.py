@@ -1,4 +1,4 @@
-"""The U-Net that TaiChiNet is made of: sub-totals of its description, and the whole of it written out once more."""
+"""The U-Net of TaiChiNet: parameter counts of its parts, and an independent second implementation."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def test_every_part_has_the_stated_size() -> None:
 
 
 @pytest.mark.parametrize(("channels", "total"), [(3, 34_527_041), (1, 34_525_889)])
-def test_at_twice_the_width_it_is_the_published_implementation(channels: int, total: int) -> None:
+def test_twice_the_width_has_the_size_of_the_published_implementation(channels: int, total: int) -> None:
     with torch.device("meta"):
         assert count(UNet(UNetSettings(in_channels=channels, width=64, output_kernel=1))) == total
 
 
-def test_at_twice_the_width_it_costs_what_the_published_implementation_does() -> None:
+def test_twice_the_width_has_the_flops_of_the_published_implementation() -> None:
     cost = gflops(UNet(UNetSettings(in_channels=3, width=64, output_kernel=1)).eval(), channels=3)
     assert cost == pytest.approx(100.06, abs=0.011)
 
@@ -54,7 +54,7 @@ def test_cross_attention_has_the_stated_size() -> None:
         assert count(CrossAttention(512)) == 1_050_624
 
 
-def written_out(p: Parts, image: Tensor) -> Tensor:
+def independent_unet(p: Parts, image: Tensor) -> Tensor:
     e1 = p["encoder"][0].double_conv(image)
     e2 = p["encoder"][1].double_conv(F.max_pool2d(e1, 2))
     e3 = p["encoder"][2].double_conv(F.max_pool2d(e2, 2))
@@ -66,11 +66,11 @@ def written_out(p: Parts, image: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("kernel", [1, 3])
-def test_the_network_equals_its_description_written_out(kernel: int) -> None:
+def test_network_equals_the_independent_implementation(kernel: int) -> None:
     torch.manual_seed(0)
     network = randomised(UNet(UNetSettings.model_validate({"width": 4, "output_kernel": kernel})), 1, 32)
     image = torch.rand(2, 1, 32, 48)
     parts = Parts(network.state_dict())
     with torch.no_grad():
-        assert_agree(network(image).positive, written_out(parts["path"], image))
-    assert not parts.unused
+        assert_agree(network(image).positive, independent_unet(parts["path"], image))
+    assert not parts.left

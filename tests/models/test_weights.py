@@ -1,4 +1,4 @@
-"""Weights on disk: verified when they are loaded, complete or unchanged when they are written."""
+"""Weights on disk: verified on loading; complete or unchanged on writing."""
 
 from __future__ import annotations
 
@@ -39,40 +39,40 @@ def change_config(folder: Path, **changes: object) -> None:
 # -------------------------------------------------------------------------------------------------- digest
 
 
-def test_the_digest_of_the_tensors_file_is_recorded(saved: Path) -> None:
+def test_digest_of_the_tensors_file_is_recorded(saved: Path) -> None:
     written = json.loads((saved / "config.json").read_text(encoding="utf-8"))
     assert written["digest"] == digest_file(saved / "model.safetensors")
     assert load_weights(saved).unverified == ""
 
 
-@pytest.mark.parametrize("place", [0.2, 0.5, 0.9, 0.9999])
+@pytest.mark.parametrize("position", [0.2, 0.5, 0.9, 0.9999])
 @pytest.mark.parametrize("bit", [0, 7])
-def test_one_flipped_bit_is_refused(saved: Path, place: float, bit: int) -> None:
+def test_single_flipped_bit_is_rejected(saved: Path, position: float, bit: int) -> None:
     file = saved / "model.safetensors"
     content = bytearray(file.read_bytes())
-    content[int(place * len(content))] ^= 1 << bit
+    content[int(position * len(content))] ^= 1 << bit
     file.write_bytes(content)
     with pytest.raises(WeightsError, match=r"damaged|cannot be read"):
         load_weights(saved)
 
 
-def test_weights_of_an_earlier_version_load_and_are_marked(saved: Path) -> None:
+def test_weights_of_an_earlier_version_are_loaded_and_marked(saved: Path) -> None:
     content = json.loads((saved / "config.json").read_text(encoding="utf-8"))
     del content["digest"]
     (saved / "config.json").write_text(json.dumps(content), encoding="utf-8")
     assert "not verified" in load_weights(saved).unverified
 
 
-def test_verifying_the_shipped_weights_takes_no_noticeable_time() -> None:
+def test_verification_of_the_shipped_weights_is_fast() -> None:
     folder = shipped_weights()
     assert load_weights(folder).unverified == ""
     tensors = load_file(folder / "model.safetensors")
     seconds = []
     for _ in range(9):
-        began = time.perf_counter()
+        start = time.perf_counter()
         digest_file(folder / "model.safetensors")
         assert weights_module.first_not_finite(tensors) is None
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - start)
     # 12 ms measured on an idle core; the bound leaves room for a machine that does other work.
     assert statistics.median(seconds) < 0.1
 
@@ -82,7 +82,7 @@ def test_verifying_the_shipped_weights_takes_no_noticeable_time() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")], ids=str)
 @pytest.mark.parametrize("name", ["positive.output.weight", "positive.encoder.0.1.running_var"])
-def test_a_value_that_is_not_finite_is_refused_by_the_name_of_its_tensor(saved: Path, value: float, name: str) -> None:
+def test_non_finite_value_is_rejected_with_its_tensor_name(saved: Path, value: float, name: str) -> None:
     file = saved / "model.safetensors"
     tensors = load_file(file)
     tensors[name].view(-1)[-1] = value
@@ -92,7 +92,7 @@ def test_a_value_that_is_not_finite_is_refused_by_the_name_of_its_tensor(saved: 
         load_weights(saved)
 
 
-def test_a_network_of_nan_is_not_saved(tmp_path: Path) -> None:
+def test_network_with_nan_is_not_saved(tmp_path: Path) -> None:
     network = tiny_network()
     with torch.no_grad():
         next(network.parameters()).fill_(float("nan"))
@@ -133,12 +133,12 @@ def test_values_beyond_float16_are_not_saved_as_float16(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_configuration_out_of_range_is_refused_before_memory_is_allocated(saved: Path, changes: Any) -> None:
+def test_configuration_out_of_range_is_rejected_before_memory_is_allocated(saved: Path, changes: Any) -> None:
     change_config(saved, **changes)
-    began = time.perf_counter()
+    start = time.perf_counter()
     with pytest.raises(WeightsError):
         load_weights(saved)
-    assert time.perf_counter() - began < 5  # a network of width 256 alone takes longer, and 5 GiB
+    assert time.perf_counter() - start < 5  # building the network of width 256 takes longer, and 5 GiB
 
 
 @pytest.mark.parametrize(
@@ -158,14 +158,14 @@ def test_a_configuration_out_of_range_is_refused_before_memory_is_allocated(save
     ],
     ids=str,
 )
-def test_a_setting_out_of_range_is_refused(assignment: dict[str, object]) -> None:
+def test_setting_out_of_range_is_rejected(assignment: dict[str, object]) -> None:
     (key,) = assignment
     with pytest.raises(SettingError, match=key.rpartition(".")[2]):
         vary(get_recipe("cpu-taichinet"), assignment)
 
 
 @pytest.mark.parametrize("model", ["taichinet", "unet", "unet++", "attention-unet", "x-net", "de-resunet", "aau-net"])
-def test_the_width_of_every_network_is_bounded(model: str) -> None:
+def test_width_of_every_network_is_limited(model: str) -> None:
     with pytest.raises(SettingError, match="width = 100000: Input should be less than or equal to 256"):
         create_model(model, width=100_000)
 
@@ -174,7 +174,7 @@ def test_the_width_of_every_network_is_bounded(model: str) -> None:
 
 
 @pytest.mark.parametrize("room", [0, 1000, 20_000])
-def test_a_full_disk_leaves_the_earlier_weights_and_no_stump(saved: Path, room: int) -> None:
+def test_full_disk_keeps_the_earlier_weights_and_leaves_no_partial_file(saved: Path, room: int) -> None:
     before = {file.name: file.read_bytes() for file in saved.iterdir()}
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
@@ -186,20 +186,20 @@ def test_a_full_disk_leaves_the_earlier_weights_and_no_stump(saved: Path, room: 
     assert {file.name: file.read_bytes() for file in saved.iterdir()} == before
 
 
-def test_a_failing_writer_of_tensors_leaves_no_stump(tmp_path: Path) -> None:
+def test_failed_tensor_write_leaves_no_partial_file(tmp_path: Path) -> None:
     shared = torch.zeros(3)
     with pytest.raises(StorageError, match="Cannot write"):
         write_tensors(tmp_path / "x.safetensors", {"one": shared, "other": shared})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_of_damaged_headers_is_an_error_of_the_weights(saved: Path, tmp_path: Path) -> None:
+def test_damaged_headers_raise_weights_error(saved: Path, tmp_path: Path) -> None:
     content = (saved / "model.safetensors").read_bytes()
-    for number, place in enumerate(range(0, 400, 7)):
+    for number, position in enumerate(range(0, 400, 7)):
         folder = tmp_path / f"damaged-{number}"
         shutil.copytree(saved, folder)
         damaged = bytearray(content)
-        damaged[place] ^= 0x55
+        damaged[position] ^= 0x55
         (folder / "model.safetensors").write_bytes(damaged)
         with pytest.raises(WeightsError):
             load_weights(folder)

@@ -1,4 +1,4 @@
-"""Files are complete under their name or not there."""
+"""Files are complete under their final name or absent."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from taichinet.storage.atomic import remove_leftovers, replacing, temporary_fold
 from taichinet.storage.digest import digest_bytes, digest_file, digest_tensors
 
 
-def _half_a_file(path: Path, fault: Exception) -> None:
+def _write_half(path: Path, fault: Exception) -> None:
     with replacing(path) as temporary:
         temporary.write_text("half")
         raise fault
 
 
-def test_a_failing_write_keeps_the_earlier_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+def test_failed_write_keeps_the_earlier_file_and_leaves_no_other(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "first")
     with pytest.raises(StorageError, match=r"a\.txt"):
-        _half_a_file(tmp_path / "a.txt", OSError(28, "No space left on device"))
+        _write_half(tmp_path / "a.txt", OSError(28, "No space left on device"))
     assert (tmp_path / "a.txt").read_text() == "first"
     assert os.listdir(tmp_path) == ["a.txt"]  # noqa: PTH208 - hidden files too
 
 
-def test_any_other_error_passes_and_leaves_no_file(tmp_path: Path) -> None:
+def test_other_errors_propagate_and_leave_no_file(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
-        _half_a_file(tmp_path / "b" / "a.txt", ZeroDivisionError())
+        _write_half(tmp_path / "b" / "a.txt", ZeroDivisionError())
     assert not list((tmp_path / "b").iterdir())
 
 
 @pytest.mark.parametrize(("error", "raised"), [(RuntimeError, RuntimeError), (OSError, StorageError)])
-def test_a_temporary_folder_reports_only_failing_writes_as_such(
+def test_temporary_folder_reports_only_failed_writes_as_storage_errors(
     error: type[Exception], raised: type[Exception], tmp_path: Path
 ) -> None:
     with pytest.raises(raised), temporary_folder(tmp_path / "out"):
@@ -48,29 +48,29 @@ def test_json_replaces_an_earlier_file(tmp_path: Path) -> None:
     assert (tmp_path / "a.json").read_text() == '{\n "k": 2\n}\n'
 
 
-def test_digests(tmp_path: Path) -> None:
+def test_digests_of_text_and_json_are_stable(tmp_path: Path) -> None:
     write_text(tmp_path / "a", "abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert digest_file(tmp_path / "a") == digest_bytes(b"abc") == expected
 
 
-def test_the_digest_of_tensors_sees_values_names_shapes_and_types_but_not_layout() -> None:
-    one = torch.arange(24.0).reshape(1, 2, 3, 4)
-    digest = digest_tensors({"a": one, "b": torch.tensor(3)})
-    assert digest == digest_tensors({"b": torch.tensor(3), "a": one.to(memory_format=torch.channels_last)})
-    flipped = one.clone()
+def test_tensor_digest_depends_on_values_names_shapes_and_types_but_not_layout() -> None:
+    tensor = torch.arange(24.0).reshape(1, 2, 3, 4)
+    digest = digest_tensors({"a": tensor, "b": torch.tensor(3)})
+    assert digest == digest_tensors({"b": torch.tensor(3), "a": tensor.to(memory_format=torch.channels_last)})
+    flipped = tensor.clone()
     flipped.view(torch.int32).flatten()[5] ^= 1  # the lowest bit
     others = [
         {"a": flipped, "b": torch.tensor(3)},
-        {"c": one, "b": torch.tensor(3)},
-        {"a": one.flatten(), "b": torch.tensor(3)},
-        {"a": one.double(), "b": torch.tensor(3)},
-        {"a": one},
+        {"c": tensor, "b": torch.tensor(3)},
+        {"a": tensor.flatten(), "b": torch.tensor(3)},
+        {"a": tensor.double(), "b": torch.tensor(3)},
+        {"a": tensor},
     ]
     assert all(digest_tensors(other) != digest for other in others)
 
 
-def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_only_temporary_files_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     for name in (".scores.csv.1a2b3c4d.tmp", ".5e6f7a8b.tmp/scores.csv", "weights/.model.9c0d1e2f.tmp", "scores.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x", encoding="utf-8")

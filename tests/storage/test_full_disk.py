@@ -1,4 +1,4 @@
-"""A disk that is full while a command writes: the earlier files stay, nothing else is left, and one error says so."""
+"""A full disk during a write: earlier files are unchanged, no new files remain, and one error is raised."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from taichinet.experiments.records import FoldResult
 from taichinet.storage.atomic import replacing, replacing_all, write_json, write_text
 from taichinet.training.easy_hard import MinedRegions, Provenance, _write_regions
 
-LIMIT = 64  # bytes of each file until the disk is "full"
+LIMIT = 64  # maximum bytes of each file on the simulated full disk
 
 Files = dict[str, bytes]
 
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """No file can grow beyond LIMIT bytes: the system refuses the write, as a full disk does."""
+    """Limit files to LIMIT bytes: the system rejects longer writes, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, hard))  # Python ignores SIGXFSZ, so writes raise OSError
     try:
@@ -55,7 +55,7 @@ def files_of(folder: Path) -> Files:
 
 
 def assert_unchanged_by_a_full_disk(folder: Path, write: Callable[[], object]) -> None:
-    """Both onto nothing and onto the files that `write` made before."""
+    """Check `write` into an empty folder and over the files that it wrote before."""
     for earlier in (False, True):
         if earlier:
             write()
@@ -114,11 +114,11 @@ def save_openvino(path: Path) -> None:
         lambda path: write_text(path, "a" * 100),
     ],
 )
-def test_every_library_that_writes_files(tmp_path: Path, write: Callable[[Path], None]) -> None:
+def test_every_library_that_writes_files_leaves_no_partial_file(tmp_path: Path, write: Callable[[Path], None]) -> None:
     assert_unchanged_by_a_full_disk(tmp_path, lambda: write(tmp_path / "a.bin"))
 
 
-def test_the_fold_plan_and_the_prepared_images(tmp_path: Path, data: Path) -> None:
+def test_fold_plan_and_prepared_images_leave_no_partial_file(tmp_path: Path, data: Path) -> None:
     manifest = open_dataset(data, include_normal=False)
     plan = make_folds(manifest, (), "paper", 0, 2)
     assert_unchanged_by_a_full_disk(tmp_path / "folds", lambda: write_folds(plan, tmp_path / "folds" / "plan.json"))
@@ -127,7 +127,7 @@ def test_the_fold_plan_and_the_prepared_images(tmp_path: Path, data: Path) -> No
     assert not files_of(tmp_path / "cache")
 
 
-def test_the_mined_regions(tmp_path: Path) -> None:
+def test_mined_regions_leave_no_partial_file(tmp_path: Path) -> None:
     regions = Regions(
         ("a",), torch.zeros(1, 1, 32, 32, dtype=torch.uint8), torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
     )
@@ -135,7 +135,7 @@ def test_the_mined_regions(tmp_path: Path) -> None:
     assert_unchanged_by_a_full_disk(tmp_path, lambda: _write_regions(mined, tmp_path))
 
 
-def test_the_summary_of_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fold: Path) -> None:
+def test_study_summary_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fold: Path) -> None:
     scores = pd.read_csv(fold / "scores.csv")
     record = fold_record(recipe("short-unet"), scores.to_dict("records"))
     monkeypatch.setattr(cross_validate, "read_fold", lambda folder: FoldResult(folder, scores, record))
@@ -145,20 +145,20 @@ def test_the_summary_of_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert (study / "summary.json").is_file()
 
 
-def test_a_copied_result(tmp_path: Path, fold: Path) -> None:
+def test_copied_result_leaves_no_partial_file(tmp_path: Path, fold: Path) -> None:
     write_text(fold / "history.csv", "epoch,loss\n" + "1,0.5\n" * 100)
     folder = tmp_path / "busi" / "demo-unet" / "grouped" / "fold-0"
     experiment = get_recipe("demo-unet")
-    cell, twin = (
+    target_cell, source = (
         Cell(experiment, "data", "busi", "grouped", 0, out, target, "key", 3)
         for out, target in ((tmp_path, folder), (fold.parents[3], fold))
     )
     with full_disk(), pytest.raises(StorageError):
-        copy_result(cell, twin)
+        copy_result(target_cell, source)
     assert not files_of(tmp_path)
 
 
-def test_phantoms_and_a_data_export(tmp_path: Path, data: Path) -> None:
+def test_phantoms_and_data_export_leave_no_partial_file(tmp_path: Path, data: Path) -> None:
     with full_disk(), pytest.raises(StorageError, match="Cannot write"):
         write_phantom_busi(tmp_path / "phantoms", 1, 0, 0, seed=1, size=(64, 64))
     assert not list((tmp_path / "phantoms").rglob("*.png"))
@@ -178,7 +178,7 @@ def test_phantoms_and_a_data_export(tmp_path: Path, data: Path) -> None:
         ("package-weights", "FOLD", "-o", "OUT/packed"),
     ],
 )
-def test_the_commands(tmp_path: Path, data: Path, fold: Path, words: tuple[str, ...]) -> None:
+def test_commands_leave_no_partial_file(tmp_path: Path, data: Path, fold: Path, words: tuple[str, ...]) -> None:
     runs = fold.parents[3]
     if words[0] == "report":
         write_run(runs := tmp_path.with_name("summaries"), recipe("short-unet"), [lesion_row("a", 0.5)])

@@ -1,4 +1,4 @@
-"""JSON and YAML from users: read within limits, or one error with the file's name."""
+"""JSON and YAML from users: read within limits, or rejected with one error that names the file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from taichinet.storage.documents import parse_yaml, read_json, read_yaml
         (b"", "cannot be read as JSON"),
     ],
 )
-def test_a_damaged_json_file_is_one_error_of_the_class_asked_for(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_damaged_json_raises_the_requested_error_class(tmp_path: Path, content: bytes, reason: str) -> None:
     file = tmp_path / "a.json"
     file.write_bytes(content)
     with pytest.raises(FoldError, match=reason) as caught:
@@ -44,19 +44,19 @@ def test_a_damaged_json_file_is_one_error_of_the_class_asked_for(tmp_path: Path,
     ],
     ids=lambda text: text[:20],
 )
-def test_a_damaged_yaml_text_is_one_error_of_the_class_asked_for(text: str) -> None:
+def test_damaged_yaml_raises_the_requested_error_class(text: str) -> None:
     with pytest.raises(SettingError, match=r"^name cannot be read as YAML \(") as caught:
         parse_yaml(text, "name", SettingError)
     assert len(str(caught.value)) < 500
 
 
-def test_a_whole_document_is_read(tmp_path: Path) -> None:
+def test_complete_document_is_read(tmp_path: Path) -> None:
     (tmp_path / "a").write_text('{"a": [1, 2.5, null, "é"]}', encoding="utf-8")
     assert read_json(tmp_path / "a") == read_yaml(tmp_path / "a") == {"a": [1, 2.5, None, "é"]}
 
 
 @pytest.mark.timeout(20)
-def test_a_pipe_and_a_file_above_the_limit_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pipe_and_too_large_file_are_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FoldError, match="is not a regular file"):
         read_json(tmp_path / "pipe", FoldError)

@@ -1,4 +1,4 @@
-"""Statistics are those of numpy, and outliers are what lies far out."""
+"""Image statistics equal numpy's, and outliers are images far from the rest."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import pytest
 from taichinet.datasets.checks.statistics import ImageFacts, Spread, by_class, find_outliers, measure
 
 
-def facts(count: int = 40, /, **changes: float) -> list[ImageFacts]:
-    """Pictures alike, of which the last has `changes`."""
+def similar_images(count: int = 40, /, **changes: float) -> list[ImageFacts]:
+    """Facts of similar images; `changes` apply to the last one."""
     rng = np.random.default_rng(0)
-    usual = [
+    values_of = [
         {"height": rng.integers(400, 500), "width": rng.integers(500, 600), "brightness": rng.uniform(70, 90)}
         | {"contrast": rng.uniform(40, 50), "lesion_share": rng.uniform(0.03, 0.2)}
         for _ in range(count)
     ]
-    usual[-1] |= changes
-    return [ImageFacts(f"p {n}", "benign", **values) for n, values in enumerate(usual)]  # type: ignore[arg-type]
+    values_of[-1] |= changes
+    return [ImageFacts(f"p {n}", "benign", **values) for n, values in enumerate(values_of)]  # type: ignore[arg-type]
 
 
-def test_a_picture_is_measured() -> None:
+def test_measure_returns_size_brightness_contrast_and_lesion_share() -> None:
     grey = np.array([[0, 10], [20, 30]], np.uint8)
     lesion = np.array([[True, False], [False, False]])
     measured = measure("a", "b", grey, lesion)
@@ -30,9 +30,11 @@ def test_a_picture_is_measured() -> None:
     assert measure("a", "b", grey, None).lesion_share is None
 
 
-def test_classes_are_summed_up_in_their_order() -> None:
-    many = [ImageFacts(str(n), "b" if n % 2 else "a", n, 2 * n, 5, 6, None if n % 2 else 0.1) for n in range(1, 11)]
-    second, first = by_class(many)
+def test_classes_are_summarised_in_the_order_of_their_names() -> None:
+    facts_of_two_classes = [
+        ImageFacts(str(n), "b" if n % 2 else "a", n, 2 * n, 5, 6, None if n % 2 else 0.1) for n in range(1, 11)
+    ]
+    second, first = by_class(facts_of_two_classes)
     assert (first.label, second.label) == ("a", "b")
     assert first.height == Spread(2, 4, 6, 8, 10)
     assert second.images == 5
@@ -40,7 +42,7 @@ def test_classes_are_summed_up_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected_text"),
     [
         ({"height": 40}, "height of 40 pixels"),
         ({"width": 6000}, "width of 6000 pixels"),
@@ -49,14 +51,14 @@ def test_classes_are_summed_up_in_their_order() -> None:
         ({"lesion_share": 0.00001}, "painted share of 0.0000"),
     ],
 )
-def test_a_picture_unlike_the_others_is_told_with_what_is_unusual(changes: dict[str, float], told: str) -> None:
-    (finding,) = find_outliers(facts(**changes))
+def test_outlier_is_reported_with_its_unusual_value(changes: dict[str, float], expected_text: str) -> None:
+    (finding,) = find_outliers(similar_images(**changes))
     assert finding.keys == ("p 39",)
-    assert told in finding.message
+    assert expected_text in finding.message
 
 
-def test_pictures_alike_few_pictures_and_pictures_of_one_size_have_no_outlier() -> None:
-    assert find_outliers(facts()) == []
-    assert find_outliers(facts(8, height=40)) == []
-    same = [ImageFacts(str(n), "a", 300 + (n == 0), 400, 80, 50, None) for n in range(30)]
-    assert find_outliers(same) == []
+def test_similar_images_few_images_and_images_of_one_size_have_no_outlier() -> None:
+    assert find_outliers(similar_images()) == []
+    assert find_outliers(similar_images(8, height=40)) == []
+    same_size = [ImageFacts(str(n), "a", 300 + (n == 0), 400, 80, 50, None) for n in range(30)]
+    assert find_outliers(same_size) == []

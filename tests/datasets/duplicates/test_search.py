@@ -1,4 +1,4 @@
-"""Near-duplicates are found whatever was done to the copy, and strangers stay apart."""
+"""Near-duplicates are found after common changes of a copy, and unrelated images are not grouped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DDTI = Path(os.environ.get("TAICHINET_DATA", ""), "DDTI")
 
 @cache
 def scene(seed: int, height: int = 300, width: int = 380) -> np.ndarray:
-    """A made-up scan: layers that all scenes share (bright above, dark below), own blob and own speckle."""
+    """A synthetic scan: layers common to all scenes (bright above, dark below), with a blob and speckle of its own."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     layers = 140 - 80 * y / height + 15 * np.sin(y / 17)
@@ -48,7 +48,7 @@ def cropped(image: np.ndarray) -> np.ndarray:
     return image[int(0.10 * height) : int(0.87 * height), int(0.15 * width) : int(0.88 * width)]
 
 
-def marked(image: np.ndarray) -> np.ndarray:
+def with_marks(image: np.ndarray) -> np.ndarray:
     """Four caliper crosses, the dotted line between two of them, and strokes like a line of text."""
     copy = image.copy()
     for y, x in ((90, 120), (90, 260), (60, 190), (170, 190)):
@@ -68,8 +68,8 @@ COPIES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "rescaled": (rescaled, "rescaled"),
     "cropped": (cropped, "cropped"),
     "cropped and rescaled": (lambda image: rescaled(cropped(image)), "cropped"),
-    "marked": (marked, "altered"),
-    "marked and cropped": (lambda image: cropped(marked(image)), "cropped"),
+    "marked": (with_marks, "altered"),
+    "marked and cropped": (lambda image: cropped(with_marks(image)), "cropped"),
     "darkened": (darkened, "altered"),
 }
 
@@ -78,7 +78,7 @@ def find_near_duplicates(images: Mapping[str, np.ndarray]) -> DuplicateReport:
     return match_fingerprints({key: take_fingerprint(image, key) for key, image in images.items()})
 
 
-def strangers(count: int = 8) -> dict[str, np.ndarray]:
+def unrelated_scenes(count: int = 8) -> dict[str, np.ndarray]:
     return {f"scene {seed}": scene(seed) for seed in range(count)}
 
 
@@ -87,9 +87,9 @@ def pairs(report: DuplicateReport) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("change", COPIES)
-def test_a_changed_copy_is_grouped_with_its_original_and_with_nothing_else(change: str) -> None:
+def test_changed_copy_is_grouped_with_its_original_only(change: str) -> None:
     alter, kind = COPIES[change]
-    images = strangers()
+    images = unrelated_scenes()
     images |= {f"copy {seed}": alter(images[f"scene {seed}"]) for seed in range(3)}
 
     report = find_near_duplicates(images)
@@ -100,8 +100,8 @@ def test_a_changed_copy_is_grouped_with_its_original_and_with_nothing_else(chang
 
 
 @pytest.mark.parametrize("change", COPIES)
-def test_the_search_for_large_data_sets_finds_the_same(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = strangers(20)
+def test_search_for_large_data_sets_gives_the_same_groups(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = unrelated_scenes(20)
     images |= {f"copy {seed}": COPIES[change][0](images[f"scene {seed}"]) for seed in range(3)}
     exact = find_near_duplicates(images)
     monkeypatch.setattr("taichinet.datasets.duplicates.search.EXACT_UP_TO", 0)
@@ -112,26 +112,28 @@ def test_the_search_for_large_data_sets_finds_the_same(change: str, monkeypatch:
 
 
 def test_different_scenes_of_one_generator_are_not_grouped() -> None:
-    report = find_near_duplicates(strangers(24))
+    report = find_near_duplicates(unrelated_scenes(24))
     assert report.pairs == ()
     assert report.groups == ()
 
 
-def test_two_overlapping_crops_of_one_scene_are_grouped_though_neither_holds_the_other() -> None:
-    whole = scene(3)
-    images = strangers(3) | {"left": whole[:250, :300], "right": whole[40:, 70:]}
+def test_overlapping_crops_of_one_scene_are_grouped() -> None:
+    original = scene(3)
+    images = unrelated_scenes(3) | {"left": original[:250, :300], "right": original[40:, 70:]}
     assert find_near_duplicates(images).groups == (("left", "right"),)
 
 
 def test_copies_of_a_copy_form_one_group() -> None:
-    whole = scene(1)
-    report = find_near_duplicates({"a": whole, "b": cropped(whole), "c": rescaled(cropped(whole)), "d": scene(2)})
+    original = scene(1)
+    report = find_near_duplicates(
+        {"a": original, "b": cropped(original), "c": rescaled(cropped(original)), "d": scene(2)}
+    )
     assert report.groups == (("a", "b", "c"),)
     assert report.covered == 3
 
 
-def test_the_result_depends_neither_on_the_order_of_the_input_nor_on_the_run() -> None:
-    images = strangers(4)
+def test_result_is_independent_of_input_order_and_repetition() -> None:
+    images = unrelated_scenes(4)
     images |= {f"copy {seed}": cropped(images[f"scene {seed}"]) for seed in range(3)}
     first = find_near_duplicates(images)
     assert find_near_duplicates(images) == first
@@ -139,8 +141,8 @@ def test_the_result_depends_neither_on_the_order_of_the_input_nor_on_the_run() -
     assert list(first.pairs) == sorted(first.pairs, key=lambda pair: (pair.first, pair.second))
 
 
-def test_a_picture_of_one_value_matches_its_exact_copy_and_nothing_else() -> None:
-    images = strangers(4) | {
+def test_constant_image_matches_only_its_exact_copy() -> None:
+    images = unrelated_scenes(4) | {
         "black": np.zeros((90, 120), np.uint8),
         "black again": np.zeros((90, 120), np.uint8),
         "black, smaller": np.zeros((60, 80), np.uint8),
@@ -150,13 +152,13 @@ def test_a_picture_of_one_value_matches_its_exact_copy_and_nothing_else() -> Non
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 500), (500, 3), (8, 8)])
-def test_tiny_and_thin_pictures_are_compared_without_an_error(shape: tuple[int, int]) -> None:
+def test_tiny_and_thin_images_raise_no_error(shape: tuple[int, int]) -> None:
     odd = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    images = strangers(2) | {"odd": odd, "odd again": odd.copy()}
+    images = unrelated_scenes(2) | {"odd": odd, "odd again": odd.copy()}
     assert find_near_duplicates(images).groups == (("odd", "odd again"),)
 
 
-def test_the_input_is_left_as_it_was() -> None:
+def test_input_is_unchanged() -> None:
     image = scene(0)
     image.flags.writeable = False  # as Pillow's arrays are
     before = image.copy()
@@ -164,18 +166,18 @@ def test_the_input_is_left_as_it_was() -> None:
     assert np.array_equal(image, before)
 
 
-def test_no_picture_and_one_picture_have_no_duplicates() -> None:
+def test_zero_or_one_image_has_no_duplicates() -> None:
     assert find_near_duplicates({}) == DuplicateReport((), ())
     assert find_near_duplicates({"only": scene(0)}) == DuplicateReport((), ())
 
 
-def test_a_colour_picture_is_refused_by_its_key() -> None:
+def test_colour_image_is_rejected_with_its_key() -> None:
     with pytest.raises(DataError, match="benign 7: uint8 of shape"):
         find_near_duplicates({"benign 7": np.zeros((5, 5, 3), np.uint8)})
 
 
 @pytest.mark.parametrize("correlation", [0.1, 1.5])
-def test_a_threshold_outside_its_range_is_refused(correlation: float) -> None:
+def test_threshold_outside_its_range_is_rejected(correlation: float) -> None:
     with pytest.raises(SettingError, match="thumbnail"):
         DuplicateThresholds(correlation)
     with pytest.raises(SettingError, match="detail"):
@@ -183,8 +185,8 @@ def test_a_threshold_outside_its_range_is_refused(correlation: float) -> None:
 
 
 @pytest.mark.real
-@pytest.mark.skipif(not BUSI.is_dir(), reason="TAICHINET_DATA holds no Dataset_BUSI_with_GT")
-def test_the_known_duplicates_of_busi_are_grouped_alike_by_both_searches_and_no_group_is_a_chain(
+@pytest.mark.skipif(not BUSI.is_dir(), reason="TAICHINET_DATA has no folder Dataset_BUSI_with_GT")
+def test_known_duplicates_of_real_busi_are_grouped_by_both_searches(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     files = [file for file in BUSI.rglob("*.png") if "_mask" not in file.stem]
@@ -192,7 +194,7 @@ def test_the_known_duplicates_of_busi_are_grouped_alike_by_both_searches_and_no_
 
     report = find_near_duplicates(images)
     assert len(images) == 780
-    known = (  # of each tuple, all show one scene
+    known = (  # the images of each tuple show one scene
         ("benign (433)", "malignant (145)"),
         ("benign (437)", "normal (34)"),
         ("benign (269)", "normal (1)"),
@@ -216,10 +218,10 @@ def test_the_known_duplicates_of_busi_are_grouped_alike_by_both_searches_and_no_
 
 
 @pytest.mark.real
-@pytest.mark.skipif(not DDTI.is_dir(), reason="TAICHINET_DATA holds no DDTI")
-def test_strangers_of_ddti_are_not_joined_by_the_screen_around_them() -> None:
+@pytest.mark.skipif(not DDTI.is_dir(), reason="TAICHINET_DATA has no folder DDTI")
+def test_unrelated_images_of_real_ddti_are_not_grouped_by_their_screen_border() -> None:
     report = manifest_duplicates(open_dataset(DDTI))
-    assert report.groups == (  # seen by eye; of one sweep are 424 and 426
+    assert report.groups == (  # by visual inspection; 424 and 426 are from one sweep
         ("1", "2"),
         ("181", "294", "295", "325", "71"),
         ("183", "184"),

@@ -1,4 +1,4 @@
-"""Export and back: keys, classes, patients, folds, pixels and regions survive; nothing else is overwritten."""
+"""Exports restore keys, classes, patients, folds, pixels and regions, and overwrite no other files."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ GROUPS = (("benign (1)", "malignant (1)"), ("benign (2)", "benign (3)"))
 
 
 def busi_with_patients(folder: Path) -> Manifest:
-    """The fake BUSI, its images given to three patients."""
+    """The fake BUSI with its images assigned to three patients."""
     manifest = DATASET.read(make_fake_busi(folder))
     return replace(manifest, samples=tuple(replace(s, patient=f"P{n % 3}") for n, s in enumerate(manifest.samples)))
 
 
-def nested(folder: Path) -> Manifest:
+def nested_nnunet(folder: Path) -> Manifest:
     return NNUNET.read(make_fake_nnunet(folder, nested=True))
 
 
@@ -53,63 +53,63 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def facts(sample: Sample) -> tuple[Any, ...]:
+def metadata(sample: Sample) -> tuple[Any, ...]:
     return (sample.key, sample.label, sample.patient, sample.part)
 
 
 @both_formats
-@pytest.mark.parametrize("make", [busi_with_patients, nested])
+@pytest.mark.parametrize("make", [busi_with_patients, nested_nnunet])
 @pytest.mark.parametrize("with_plan", [True, False])
-def test_what_is_exported_comes_back_the_same(
+def test_export_and_read_restore_the_manifest(
     export: Export, make: Callable[[Path], Manifest], with_plan: bool, tmp_path: Path
 ) -> None:
     manifest = make(tmp_path / "source")
     plan = plan_of(manifest) if with_plan else None
     written = export(manifest, tmp_path / "out", plan=plan)
-    again = open_dataset(written)
-    assert again.regions == manifest.regions
-    assert [facts(sample) for sample in again] == [facts(sample) for sample in manifest]
-    assert {s.key: s.fold for s in again} == (dict.fromkeys(manifest.keys) if plan is None else plan.fold_of)
-    assert again.patients == manifest.patients
-    for ours, theirs in zip(manifest, again, strict=True):
-        np.testing.assert_array_equal(read_grey(ours.image), read_grey(theirs.image))
+    restored = open_dataset(written)
+    assert restored.regions == manifest.regions
+    assert [metadata(sample) for sample in restored] == [metadata(sample) for sample in manifest]
+    assert {s.key: s.fold for s in restored} == (dict.fromkeys(manifest.keys) if plan is None else plan.fold_of)
+    assert restored.patients == manifest.patients
+    for original, restored_sample in zip(manifest, restored, strict=True):
+        np.testing.assert_array_equal(read_grey(original.image), read_grey(restored_sample.image))
         regions = len(manifest.regions)
-        np.testing.assert_array_equal(region_masks(ours, regions), region_masks(theirs, regions))
+        np.testing.assert_array_equal(region_masks(original, regions), region_masks(restored_sample, regions))
 
 
 @both_formats
 @pytest.mark.parametrize("name", list_datasets())
-def test_every_data_set_comes_back_with_its_regions_classes_patients_and_split(
+def test_every_data_set_is_restored_with_regions_classes_patients_and_split(
     export: Export, name: str, tmp_path: Path
 ) -> None:
     manifest = open_dataset(f"{name}={FAKES[name](tmp_path / 'source')}")
     colour = find_dataset(name).colour
-    again = open_dataset(export(manifest, tmp_path / "out", colour=colour))
-    assert again.regions == manifest.regions
-    assert {facts(sample) for sample in again} == {facts(sample) for sample in manifest}
-    assert {s.key: s.fold for s in again} == {s.key: s.fold for s in manifest}
-    theirs = {sample.key: sample for sample in again}
-    for ours in manifest.samples[:3]:
+    restored = open_dataset(export(manifest, tmp_path / "out", colour=colour))
+    assert restored.regions == manifest.regions
+    assert {metadata(sample) for sample in restored} == {metadata(sample) for sample in manifest}
+    assert {s.key: s.fold for s in restored} == {s.key: s.fold for s in manifest}
+    restored_samples = {sample.key: sample for sample in restored}
+    for original in manifest.samples[:3]:
         read = read_rgb if colour else read_grey
-        np.testing.assert_array_equal(read(theirs[ours.key].image), read(ours.image))
-        masks = region_masks(theirs[ours.key], len(manifest.regions))
-        np.testing.assert_array_equal(masks, region_masks(ours, len(manifest.regions)))
+        np.testing.assert_array_equal(read(restored_samples[original.key].image), read(original.image))
+        masks = region_masks(restored_samples[original.key], len(manifest.regions))
+        np.testing.assert_array_equal(masks, region_masks(original, len(manifest.regions)))
 
 
 @both_formats
-def test_colour_survives_where_it_is_asked_for(export: Export, tmp_path: Path) -> None:
+def test_colour_is_kept_if_requested(export: Export, tmp_path: Path) -> None:
     folder = make_fake_ddti(tmp_path / "source")
     pixels = np.random.default_rng(0).integers(0, 256, (*read_grey(folder / "image" / "1.PNG").shape, 3), np.uint8)
     Image.fromarray(pixels).save(folder / "image" / "1.PNG")
-    again = open_dataset(export(open_dataset(f"ddti={folder}"), tmp_path / "out", colour=True))
-    np.testing.assert_array_equal(read_rgb(again.samples[0].image), pixels)
+    restored = open_dataset(export(open_dataset(f"ddti={folder}"), tmp_path / "out", colour=True))
+    np.testing.assert_array_equal(read_rgb(restored.samples[0].image), pixels)
     grey = open_dataset(export(open_dataset(f"ddti={folder}"), tmp_path / "grey"))
     with Image.open(str(grey.samples[0].image)) as image:
         assert image.mode == "L"
 
 
 @both_formats
-def test_the_same_samples_give_the_same_bytes_also_over_an_earlier_export(export: Export, tmp_path: Path) -> None:
+def test_repeated_exports_write_identical_bytes(export: Export, tmp_path: Path) -> None:
     manifest = busi_with_patients(tmp_path / "source")
     plan = plan_of(manifest)
     export(manifest.subset(set(manifest.keys[:7])), tmp_path / "a")
@@ -119,27 +119,27 @@ def test_the_same_samples_give_the_same_bytes_also_over_an_earlier_export(export
 
 
 @both_formats
-def test_folders_parts_and_folds_of_the_data_set_itself_are_kept(export: Export, tmp_path: Path) -> None:
-    own = DATASET.read(make_fake_busi(tmp_path / "source"))
+def test_parts_and_folds_of_the_data_set_are_restored(export: Export, tmp_path: Path) -> None:
+    unsplit = DATASET.read(make_fake_busi(tmp_path / "source"))
     parts: tuple[Part, ...] = ("train", "validation", "test")
-    split = tuple(replace(s, part=parts[n % 3]) for n, s in enumerate(own.samples))
-    again = open_dataset(export(replace(own, samples=split), tmp_path / "a"))
-    assert [sample.part for sample in again] == [parts[n % 3] for n in range(len(split))]
-    dealt = tuple(replace(s, fold=n % 3) for n, s in enumerate(own.samples))
-    again = open_dataset(export(replace(own, samples=dealt), tmp_path / "b"))
-    assert [sample.fold for sample in again] == [n % 3 for n in range(len(dealt))]
+    split = tuple(replace(s, part=parts[n % 3]) for n, s in enumerate(unsplit.samples))
+    restored = open_dataset(export(replace(unsplit, samples=split), tmp_path / "a"))
+    assert [sample.part for sample in restored] == [parts[n % 3] for n in range(len(split))]
+    with_folds = tuple(replace(s, fold=n % 3) for n, s in enumerate(unsplit.samples))
+    restored = open_dataset(export(replace(unsplit, samples=with_folds), tmp_path / "b"))
+    assert [sample.fold for sample in restored] == [n % 3 for n in range(len(with_folds))]
 
 
 @both_formats
-def test_an_official_plan_keeps_the_parts_apart(export: Export, tmp_path: Path) -> None:
-    manifest = nested(tmp_path / "source")
+def test_official_plan_keeps_the_parts_separate(export: Export, tmp_path: Path) -> None:
+    manifest = nested_nnunet(tmp_path / "source")
     written = export(manifest, tmp_path / "out", plan=make_folds(manifest, (), "official"))
     assert contents(written.parent) == contents(export(manifest, tmp_path / "other").parent)
     assert [sample.part for sample in open_dataset(written)] == [sample.part for sample in manifest]
 
 
 @both_formats
-def test_a_folder_of_other_things_is_refused_and_left_alone(export: Export, tmp_path: Path) -> None:
+def test_folder_with_other_files_is_rejected_and_unchanged(export: Export, tmp_path: Path) -> None:
     manifest = busi_with_patients(tmp_path / "source")
     written = export(manifest, tmp_path / "out")
     folder = written if written.is_dir() else written.parent
@@ -154,24 +154,24 @@ def test_a_folder_of_other_things_is_refused_and_left_alone(export: Export, tmp_
 
 
 @both_formats
-def test_an_export_that_fails_changes_nothing_and_names_every_file(export: Export, tmp_path: Path) -> None:
+def test_failed_export_changes_nothing_and_names_every_file(export: Export, tmp_path: Path) -> None:
     manifest = busi_with_patients(tmp_path / "source")
-    torn = [Path(str(manifest.samples[0].image)), Path(str(manifest.samples[4].masks[0].file))]
+    damaged = [Path(str(manifest.samples[0].image)), Path(str(manifest.samples[4].masks[0].file))]
     export(manifest, tmp_path / "out")
     before = contents(tmp_path / "out")
-    for file in torn:
+    for file in damaged:
         file.write_bytes(file.read_bytes()[:60])
     manifest = replace(manifest, files=DecodedFiles())
     for out in ("out", "new"):
         with pytest.raises(DataError, match="2 files of busi cannot be exported") as caught:
             export(manifest, tmp_path / out)
-        assert all(any(file.name in problem for problem in caught.value.problems) for file in torn)
+        assert all(any(file.name in problem for problem in caught.value.problems) for file in damaged)
     assert contents(tmp_path / "out") == before
     assert not contents(tmp_path / "new")
 
 
 @both_formats
-def test_folds_of_other_pictures_are_refused(export: Export, tmp_path: Path) -> None:
+def test_folds_of_other_images_are_rejected(export: Export, tmp_path: Path) -> None:
     manifest = busi_with_patients(tmp_path / "source")
     plan = plan_of(manifest.subset(set(manifest.keys[:7])))
     with pytest.raises(FoldError, match="made for other images"):
@@ -181,7 +181,7 @@ def test_folds_of_other_pictures_are_refused(export: Export, tmp_path: Path) -> 
     assert not (tmp_path / "out").exists()
 
 
-def test_nnunet_finds_its_folders_labels_and_folds(tmp_path: Path) -> None:
+def test_nnunet_export_has_its_folders_labels_and_folds(tmp_path: Path) -> None:
     manifest = DATASET.read(make_fake_busi(tmp_path / "source"))
     plan = plan_of(manifest, GROUPS)
     folder = export_nnunet(manifest, tmp_path / "raw", 7, plan)
@@ -190,7 +190,7 @@ def test_nnunet_finds_its_folders_labels_and_folds(tmp_path: Path) -> None:
     assert index["labels"] == {"background": 0, "lesion": 1}
     assert index["numTraining"] == len(list((folder / "imagesTr").iterdir())) == 9
     assert (index["channel_names"], index["file_ending"]) == ({"0": "grey"}, ".png")
-    assert "dataset" not in index  # nnU-Net would look for lists of files there
+    assert "dataset" not in index  # nnU-Net reads lists of files from this entry
     case_of = {entry["key"]: case for case, entry in index["taichinet"]["cases"].items()}
     splits = json.loads((folder / "splits_final.json").read_text())
     assert len(splits) == 2
@@ -204,8 +204,8 @@ def test_nnunet_finds_its_folders_labels_and_folds(tmp_path: Path) -> None:
         assert set(np.unique(np.asarray(Image.open(folder / "labelsTr" / f"{case}.png")))) <= {0, 1}
 
 
-def test_nnunet_trains_nested_regions_as_regions(tmp_path: Path) -> None:
-    manifest = nested(tmp_path)
+def test_nnunet_export_declares_nested_regions(tmp_path: Path) -> None:
+    manifest = nested_nnunet(tmp_path)
     folder = export_nnunet(manifest, tmp_path / "raw")
     index = json.loads((folder / "dataset.json").read_text())
     assert index["labels"] == {"background": 0, "whole": [1, 2], "core": 2}
@@ -220,7 +220,7 @@ def test_nnunet_trains_nested_regions_as_regions(tmp_path: Path) -> None:
         assert not written[~outer].any()
 
 
-def test_a_number_that_nnunet_cannot_use_is_refused(tmp_path: Path) -> None:
+def test_invalid_nnunet_number_is_rejected(tmp_path: Path) -> None:
     manifest = busi_with_patients(tmp_path / "source")
     for number in (0, 1000):
         with pytest.raises(SettingError, match=f"1 to 999, not {number}"):
@@ -230,7 +230,7 @@ def test_a_number_that_nnunet_cannot_use_is_refused(tmp_path: Path) -> None:
         export_nnunet(replace(manifest, name="other"), tmp_path / "raw", 500)
 
 
-def test_monai_reads_the_pairs_pixels_and_folds(tmp_path: Path) -> None:
+def test_monai_reads_pairs_pixels_and_folds_of_the_export(tmp_path: Path) -> None:
     manifest = NNUNET.read(make_fake_nnunet(tmp_path / "source", nested=True))
     plan = plan_of(manifest)
     file = export_monai(manifest, tmp_path / "out", plan)
@@ -249,17 +249,17 @@ def test_monai_reads_the_pairs_pixels_and_folds(tmp_path: Path) -> None:
     assert all(Path(entry[name]).is_file() for entry in train for name in ("image", "label"))
 
 
-def test_an_export_is_recognised_for_what_it_is(tmp_path: Path) -> None:
+def test_export_is_recognised_as_its_format(tmp_path: Path) -> None:
     manifest = NNUNET.read(make_fake_nnunet(tmp_path / "source"))
     assert recognise(export_nnunet(manifest, tmp_path / "a")).name == "nnunet"
     assert recognise(export_monai(manifest, tmp_path / "b").parent).name == "monai"
 
 
-def test_an_export_of_a_datalist_with_gaps_keeps_what_is_labelled(tmp_path: Path) -> None:
+def test_export_of_datalist_with_unlabelled_images_keeps_labelled_images(tmp_path: Path) -> None:
     manifest = open_dataset(make_fake_monai(tmp_path / "source"))
-    again = open_dataset(export_monai(manifest, tmp_path / "out"))
-    assert [(facts(s), s.fold) for s in again] == [(facts(s), s.fold) for s in manifest]
-    assert again.left_out == ()
+    restored = open_dataset(export_monai(manifest, tmp_path / "out"))
+    assert [(metadata(s), s.fold) for s in restored] == [(metadata(s), s.fold) for s in manifest]
+    assert restored.left_out == ()
 
 
 def test_case_names_are_safe_and_distinct_on_every_file_system() -> None:
@@ -271,7 +271,7 @@ def test_case_names_are_safe_and_distinct_on_every_file_system() -> None:
     assert case_names(keys) == names
 
 
-def test_an_export_killed_halfway_is_written_over(tmp_path: Path) -> None:
+def test_export_overwrites_files_of_a_killed_export(tmp_path: Path) -> None:
     manifest = busi_with_patients(tmp_path / "source")
     stale = tmp_path / "out" / ".taichinet-export" / "images"
     stale.mkdir(parents=True)
@@ -281,7 +281,7 @@ def test_an_export_killed_halfway_is_written_over(tmp_path: Path) -> None:
 
 
 @both_formats
-def test_an_export_whose_files_cannot_be_moved_has_no_index(
+def test_export_that_cannot_move_its_files_has_no_index(
     export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = busi_with_patients(tmp_path / "source")
@@ -298,7 +298,7 @@ def test_an_export_whose_files_cannot_be_moved_has_no_index(
     assert not [name for name in contents(tmp_path / "out") if name.endswith(("dataset.json", "datalist.json"))]
 
 
-def test_a_case_that_is_gone_from_an_export_is_missed(tmp_path: Path) -> None:
+def test_missing_case_of_an_export_is_reported(tmp_path: Path) -> None:
     manifest = busi_with_patients(tmp_path / "source")
     folder = export_nnunet(manifest, tmp_path / "raw")
     (folder / "imagesTr" / "benign-1_0000.png").unlink()

@@ -1,4 +1,4 @@
-"""Label maps: nested regions in one file, read by their declaration or refused with the way out."""
+"""Label maps: nested regions in one file are read by their declaration or rejected with a remedy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from taichinet.errors import DataError
 HERE = Path("dataset.json")
 
 
-def nested(regions: int, seed: int = 0) -> np.ndarray:
+def nested_masks(regions: int, seed: int = 0) -> np.ndarray:
     """Random masks (R, 9, 11), each inside the one before."""
     masks = np.random.default_rng(seed).random((regions, 9, 11)) < 0.7
     for region in range(1, regions):
@@ -26,9 +26,9 @@ def nested(regions: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.mark.parametrize("regions", [1, 2, 3, 4])
-def test_what_is_encoded_and_declared_is_read_back_as_the_same_regions(regions: int, tmp_path: Path) -> None:
+def test_encoded_and_declared_regions_are_read_back(regions: int, tmp_path: Path) -> None:
     names = ("whole", "middle", "core", "spot")[:regions]
-    masks = nested(regions)
+    masks = nested_masks(regions)
     Image.fromarray(encode(masks)).save(tmp_path / "labels.png")
     Image.new("L", (11, 9)).save(tmp_path / "image.png")
     scheme = read_scheme(declare(names), HERE)
@@ -38,17 +38,17 @@ def test_what_is_encoded_and_declared_is_read_back_as_the_same_regions(regions: 
     np.testing.assert_array_equal(region_masks(sample, regions), masks)
 
 
-def test_a_pixel_has_the_number_of_regions_around_it() -> None:
-    labels = encode(nested(3))
+def test_pixel_value_is_the_number_of_regions_that_contain_it() -> None:
+    labels = encode(nested_masks(3))
     for row, column in np.ndindex(labels.shape):
-        assert labels[row, column] == sum(bool(mask[row, column]) for mask in nested(3))
+        assert labels[row, column] == sum(bool(mask[row, column]) for mask in nested_masks(3))
 
 
-def test_a_mask_of_one_region_alone_is_painted_wherever_it_is_not_black() -> None:
+def test_mask_of_one_region_includes_every_nonzero_pixel() -> None:
     assert (NOT_BACKGROUND.low, NOT_BACKGROUND.high) == (1, 255)
 
 
-def test_two_regions_are_declared_as_nnunet_writes_them() -> None:
+def test_two_regions_are_declared_in_nnunet_format() -> None:
     assert declare(("disc", "cup")) == {"background": 0, "disc": [1, 2], "cup": 2}
     assert declare(("lesion",)) == {"background": 0, "lesion": 1}
 
@@ -63,7 +63,7 @@ def test_two_regions_are_declared_as_nnunet_writes_them() -> None:
         ({"background": 0, "whole": [1, 2, 3], "core": [1, 2]}, ("whole", "core"), (MaskRule(1, 3), MaskRule(1, 2))),
     ],
 )
-def test_regions_are_ordered_from_the_outside_whatever_the_order_of_names(
+def test_regions_are_ordered_from_outer_to_inner(
     labels: dict[str, Any], names: tuple[str, ...], rules: tuple[MaskRule, ...]
 ) -> None:
     scheme = read_scheme(labels, HERE)
@@ -71,7 +71,7 @@ def test_regions_are_ordered_from_the_outside_whatever_the_order_of_names(
 
 
 @pytest.mark.parametrize(
-    ("labels", "says"),
+    ("labels", "expected_text"),
     [
         ({"background": 0, "a": 1, "b": 2}, r"not part of 'a'.*\"a\": \[1, 2\], \"b\": 2"),
         ({"background": 0, "a": [1, 2], "b": [2, 3]}, "'b' .* is not part of 'a'"),
@@ -90,20 +90,20 @@ def test_regions_are_ordered_from_the_outside_whatever_the_order_of_names(
         (None, "must be like"),
     ],
 )
-def test_a_declaration_that_cannot_be_kept_is_refused_with_file_value_and_way_out(labels: object, says: str) -> None:
-    with pytest.raises(DataError, match=rf"dataset\.json: .*{says}"):
+def test_invalid_declaration_is_rejected_with_file_value_and_remedy(labels: object, expected_text: str) -> None:
+    with pytest.raises(DataError, match=rf"dataset\.json: .*{expected_text}"):
         read_scheme(labels, HERE)
 
 
 @pytest.mark.parametrize("mode", ["P", "RGB", "I;16", "LA"])
-def test_a_label_map_whose_numbers_would_change_in_reading_is_refused(mode: str, tmp_path: Path) -> None:
+def test_label_map_in_unsupported_mode_is_rejected(mode: str, tmp_path: Path) -> None:
     labels = Image.fromarray(np.eye(5, dtype=np.uint16 if mode == "I;16" else np.uint8))
     (labels if mode == "I;16" else labels.convert(mode)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match=rf"a\.png: mode {mode} is not supported.*8-bit grey"):
         DecodedFiles().label_values(tmp_path / "a.png")
 
 
-def test_the_values_of_a_label_map_are_told(tmp_path: Path) -> None:
+def test_label_values_are_returned(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 2, 7]], dtype=np.uint8)).save(tmp_path / "a.png")
     Image.fromarray(np.array([[0, 2, 7]]) > 0).save(tmp_path / "b.png")
     assert DecodedFiles().label_values(tmp_path / "a.png") == {0, 2, 7}

@@ -1,4 +1,4 @@
-"""BrEaST: the clinical data say which tumor masks belong to an image; other findings are no lesion."""
+"""BrEaST: the clinical data list the tumor masks of each image; other findings are not part of the lesion."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write_cell(root: Path, cell: str, value: str | None) -> None:
     book.save(root / TABLE)
 
 
-def test_the_clinical_data_tell_the_class(breast: Path) -> None:
+def test_classes_come_from_the_clinical_data(breast: Path) -> None:
     assert DATASET.read(breast).labels == {
         "case001": "benign",
         "case002": "malignant",
@@ -44,9 +44,11 @@ def test_the_clinical_data_tell_the_class(breast: Path) -> None:
     }
 
 
-def test_only_the_tumor_is_the_lesion(breast: Path) -> None:
+def test_only_the_tumor_is_part_of_the_lesion(breast: Path) -> None:
     sample = DATASET.read(breast).samples[0]
-    tumor, other = (np.asarray(Image.open(breast / IMAGES / f"case001_{end}.png")) > 127 for end in ("tumor", "other1"))
+    tumor, other = (
+        np.asarray(Image.open(breast / IMAGES / f"case001_{end}.png")) > 127 for end in ("tumor", "other1")
+    )
     np.testing.assert_array_equal(united_mask(sample), tumor)
     assert (other & ~tumor).any()
 
@@ -59,14 +61,14 @@ def test_several_tumor_masks_are_united(breast: Path) -> None:
     np.testing.assert_array_equal(united_mask(sample), np.logical_or(*both))
 
 
-def test_a_normal_image_has_an_empty_mask_and_can_be_left_out(breast: Path) -> None:
+def test_normal_image_has_empty_mask_and_can_be_left_out(breast: Path) -> None:
     (normal,) = (sample for sample in DATASET.read(breast) if sample.label == "normal")
     assert normal.masks == ()
     assert not united_mask(normal).any()
     assert "normal" not in DATASET.read(breast, include_normal=False).labels.values()
 
 
-def test_the_table_may_lie_among_the_images_or_be_saved_as_csv(breast: Path) -> None:
+def test_table_can_be_among_the_images_or_a_csv(breast: Path) -> None:
     expected = DATASET.read(breast)
     shutil.move(breast / TABLE, breast / IMAGES / TABLE)
     assert DATASET.read(breast / IMAGES) == expected
@@ -77,21 +79,21 @@ def test_the_table_may_lie_among_the_images_or_be_saved_as_csv(breast: Path) -> 
     assert DATASET.read(breast) == expected
 
 
-def test_what_the_table_and_the_folder_do_not_share_is_named(breast: Path) -> None:
+def test_mismatches_of_table_and_folder_are_reported(breast: Path) -> None:
     (breast / IMAGES / "case002_tumor.png").unlink()
     write_cell(breast, "B5", "case099.png")
-    found = sorted(problems_of(breast))
+    problems = sorted(problems_of(breast))
     expected = {
         "row 'case002.png': there is no case002_tumor.png",
         "row 'case099.png': there is no case099.png",
         "case004.png: is not named in",
     }
-    assert {text for text in expected if any(text in problem for problem in found)} == expected
-    assert len(found) == len(expected)
+    assert {text for text in expected if any(text in problem for problem in problems)} == expected
+    assert len(problems) == len(expected)
 
 
 @pytest.mark.parametrize(
-    ("cell", "value", "told"),
+    ("cell", "value", "expected_text"),
     [
         ("F2", "cyst", "Classification is 'cyst', not one of benign, malignant, normal"),
         ("F2", "normal", "Classification is 'normal', but Mask_tumor_filename is 'case001_tumor.png'"),
@@ -100,12 +102,12 @@ def test_what_the_table_and_the_folder_do_not_share_is_named(breast: Path) -> No
         ("B3", "case001.png", "this image is in a row above too"),
     ],
 )
-def test_a_cell_that_cannot_be_is_named(cell: str, value: str, told: str, breast: Path) -> None:
+def test_invalid_cell_is_reported(cell: str, value: str, expected_text: str, breast: Path) -> None:
     write_cell(breast, cell, value)
-    assert any(told in problem for problem in problems_of(breast))
+    assert any(expected_text in problem for problem in problems_of(breast))
 
 
-def test_images_without_clinical_data_are_refused_with_the_way_out(breast: Path) -> None:
+def test_images_without_clinical_data_are_rejected_with_remedy(breast: Path) -> None:
     (breast / TABLE).unlink()
     with pytest.raises(DataError, match=r"is not a data set of type breast.*Pass the folder with the images"):
         DATASET.read(breast)

@@ -1,4 +1,4 @@
-"""BUS-BRA: class, patient and fold from its tables, which must agree with the folders."""
+"""BUS-BRA: class, patient and fold come from its tables, which must match the folders."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def edit(file: Path, before: str, after: str) -> None:
     file.write_text(text.replace(before, after), encoding="utf-8")
 
 
-def test_tables_tell_class_patient_and_fold(bus_bra: Path) -> None:
+def test_class_patient_and_fold_come_from_the_tables(bus_bra: Path) -> None:
     manifest = DATASET.read(bus_bra)
     with (bus_bra / "5-fold-cv.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["ID"]: row for row in csv.DictReader(file)}
@@ -50,7 +50,7 @@ def test_both_sides_of_a_woman_are_one_patient(bus_bra: Path) -> None:
     )
 
 
-def test_cells_that_cannot_be_are_named_with_their_row(bus_bra: Path) -> None:
+def test_invalid_cells_are_reported_with_their_row(bus_bra: Path) -> None:
     edit(bus_bra / "bus_data.csv", "bus_0002-l,2,benign", "bus_0002-l,2,cyst")
     edit(bus_bra / "bus_data.csv", "bus_0004-l,4", "bus_0004-l,")
     edit(bus_bra / "5-fold-cv.csv", "bus_0003-l,3,malignant,4,4", "bus_0003-l,3,malignant,4,6")
@@ -60,26 +60,26 @@ def test_cells_that_cannot_be_are_named_with_their_row(bus_bra: Path) -> None:
     assert "5-fold-cv.csv: row 'bus_0003-l': kFold is '6', not 1 to 5" in third
 
 
-def test_images_and_rows_without_each_other_are_named(bus_bra: Path) -> None:
+def test_images_and_rows_without_counterpart_are_reported(bus_bra: Path) -> None:
     edit(bus_bra / "bus_data.csv", "bus_0002-l", "bus_0009-l")
     first, second = problems_of(bus_bra)
     assert "bus_data.csv: row 'bus_0009-l': there is no such image" in first
     assert "bus_0002-l.png: has no row in bus_data.csv" in second
 
 
-def test_a_table_without_its_columns_is_one_problem(bus_bra: Path) -> None:
+def test_table_with_missing_column_is_reported_once(bus_bra: Path) -> None:
     edit(bus_bra / "5-fold-cv.csv", "kFold", "Fold")
     (problem,) = problems_of(bus_bra)
     assert "5-fold-cv.csv: has no column 'kFold'" in problem
 
 
-def test_the_folds_must_be_there(bus_bra: Path) -> None:
+def test_missing_fold_table_is_reported(bus_bra: Path) -> None:
     (bus_bra / "5-fold-cv.csv").unlink()
     (problem,) = problems_of(bus_bra)
     assert "5-fold-cv.csv: cannot be read" in problem
 
 
-def test_a_name_of_another_data_set_is_refused(bus_bra: Path) -> None:
+def test_file_name_of_another_data_set_is_rejected(bus_bra: Path) -> None:
     (bus_bra / "Masks" / "mask_0001-l.png").rename(bus_bra / "Masks" / "bus_0001-l.png")
     first, second = problems_of(bus_bra)
     assert "does not belong to BUS-BRA" in first

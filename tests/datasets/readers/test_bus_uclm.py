@@ -1,4 +1,4 @@
-"""BUS-UCLM: colours tell the class; another size of mask is left out and told, any other fault is not forgiven."""
+"""BUS-UCLM: the class comes from mask colours; masks of another size are left out, other faults are errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_green_is_benign_red_or_both_malignant_and_black_normal(verify: bool, bu
     assert all(united_mask(sample).any() == (sample.label != "normal") for sample in manifest)
 
 
-def test_lesions_of_both_colours_are_in_the_mask(bus_uclm: Path) -> None:
+def test_mask_contains_lesions_of_both_colours(bus_uclm: Path) -> None:
     (sample,) = (sample for sample in DATASET.read(bus_uclm) if sample.key == "ANFO_003")
     mask = united_mask(sample)
     half = mask.shape[1] // 2
@@ -41,27 +41,27 @@ def test_lesions_of_both_colours_are_in_the_mask(bus_uclm: Path) -> None:
     assert mask[:, half:].any()
 
 
-def test_letters_of_the_name_are_the_patient(bus_uclm: Path) -> None:
+def test_letters_of_the_file_name_are_the_patient(bus_uclm: Path) -> None:
     first, second = DATASET.read(bus_uclm).patients
     assert first == ("ALWI_000", "ALWI_001", "ALWI_003")
     assert all(key.startswith("ANFO_") for key in second)
 
 
 @pytest.mark.parametrize("verify", [True, False])
-def test_a_mask_of_another_size_is_left_out_with_both_sizes(verify: bool, bus_uclm: Path) -> None:
+def test_mask_of_another_size_is_left_out_with_both_sizes(verify: bool, bus_uclm: Path) -> None:
     manifest = DATASET.read(bus_uclm, verify=verify)
     assert "ALWI_002" not in manifest.keys
     assert manifest.left_out == ("masks/ALWI_002.png: the mask is 48 x 60 pixels, its image 48 x 64 (height x width).",)
 
 
-def test_damage_is_not_forgiven_even_where_the_size_is(bus_uclm: Path) -> None:
+def test_damaged_image_is_an_error_even_if_its_mask_has_another_size(bus_uclm: Path) -> None:
     image = bus_uclm / "images" / "ALWI_002.png"
     image.write_bytes(image.read_bytes()[:-100])
     with pytest.raises(DataError, match=r"ALWI_002\.png: is cut short"):
         DATASET.read(bus_uclm)
 
 
-def test_another_colour_is_refused(bus_uclm: Path) -> None:
+def test_unknown_colour_is_rejected(bus_uclm: Path) -> None:
     mask = Image.open(bus_uclm / "masks" / "ALWI_000.png")
     mask.putpixel((0, 0), (0, 0, 255))
     mask.save(bus_uclm / "masks" / "ALWI_000.png")

@@ -1,4 +1,4 @@
-"""Drishti-GS: the authors' split, soft maps read by the agreement of two graders, classes where folders tell them."""
+"""Drishti-GS: the official split, soft maps thresholded at the agreement of two graders, classes from folders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from taichinet.datasets.readers.fundus import DRISHTI_GS
 from taichinet.errors import DataError
 
 
-def test_the_official_split_is_kept(tmp_path: Path) -> None:
+def test_official_split_is_read(tmp_path: Path) -> None:
     manifest = DRISHTI_GS.read(make_fake_drishti_gs(tmp_path, training=3, test=2))
     assert [(sample.key, sample.part) for sample in manifest] == [
         ("drishtiGS_002", "train"),
@@ -32,7 +32,7 @@ def test_the_official_split_is_kept(tmp_path: Path) -> None:
     assert set(manifest.labels.values()) == {"fundus"}
 
 
-def test_two_graders_of_four_make_a_region(tmp_path: Path) -> None:
+def test_two_of_four_graders_make_a_region(tmp_path: Path) -> None:
     folder = make_fake_drishti_gs(tmp_path)
     disc = folder / "Test" / "GT" / "drishtiGS_008" / "SoftMap" / "drishtiGS_008_ODsegSoftmap.png"
     votes = np.zeros(Image.open(disc).size[::-1], dtype=np.uint8)
@@ -42,13 +42,13 @@ def test_two_graders_of_four_make_a_region(tmp_path: Path) -> None:
     assert united_mask(sample, 0)[0, :5].tolist() == [False, False, True, True, True]
 
 
-def test_the_first_region_is_the_disc_and_the_second_the_cup(tmp_path: Path) -> None:
+def test_first_region_is_the_disc_and_second_the_cup(tmp_path: Path) -> None:
     for sample in DRISHTI_GS.read(make_fake_drishti_gs(tmp_path)):
         disc, cup = united_mask(sample, 0), united_mask(sample, 1)
         assert 0 < cup.sum() < disc.sum()
 
 
-def test_class_folders_become_labels_and_no_eye_is_called_a_normal_image(tmp_path: Path) -> None:
+def test_class_folders_become_labels_and_no_eye_is_a_normal_image(tmp_path: Path) -> None:
     folder = make_fake_drishti_gs(tmp_path, classes=("GLAUCOMA", "NORMAL"))
     manifest = DRISHTI_GS.read(folder, include_normal=False)
     assert len(manifest.samples) == 6
@@ -58,7 +58,7 @@ def test_class_folders_become_labels_and_no_eye_is_called_a_normal_image(tmp_pat
     assert set(manifest.labels.values()) == {"glaucoma", "non-glaucoma"}
 
 
-def test_copies_with_flat_images_or_other_names_read_the_same(tmp_path: Path) -> None:
+def test_copies_with_flat_folders_or_other_names_give_the_same_manifest(tmp_path: Path) -> None:
     expected = DRISHTI_GS.read(make_fake_drishti_gs(tmp_path / "a"))
     folder = make_fake_drishti_gs(tmp_path / "b" / "Drishti-GS1_files", test_maps="Test_GT")
     folder = folder.rename(folder.parent / "Drishti-GS1_files")
@@ -69,7 +69,7 @@ def test_copies_with_flat_images_or_other_names_read_the_same(tmp_path: Path) ->
     assert DRISHTI_GS.read(tmp_path / "b").content_digest() == expected.content_digest()
 
 
-def test_one_part_may_be_missing_but_not_its_maps(tmp_path: Path) -> None:
+def test_one_part_can_be_missing_but_not_its_maps(tmp_path: Path) -> None:
     folder = make_fake_drishti_gs(tmp_path, training=2, test=2)
     shutil.rmtree(folder / "Test" / "GT")
     with pytest.raises(DataError, match="no folder of maps beside it"):
@@ -78,7 +78,7 @@ def test_one_part_may_be_missing_but_not_its_maps(tmp_path: Path) -> None:
     assert {sample.part for sample in DRISHTI_GS.read(folder)} == {"train"}
 
 
-def test_a_lost_map_and_a_lost_image_are_named(tmp_path: Path) -> None:
+def test_missing_map_and_missing_image_are_reported(tmp_path: Path) -> None:
     folder = make_fake_drishti_gs(tmp_path)
     (folder / "Training" / "GT" / "drishtiGS_002" / "SoftMap" / "drishtiGS_002_cupsegSoftmap.png").unlink()
     (folder / "Training" / "Images" / "ALL" / "drishtiGS_004.png").unlink()
@@ -90,16 +90,16 @@ def test_a_lost_map_and_a_lost_image_are_named(tmp_path: Path) -> None:
         "drishtiGS_004: these maps have no image",
         "Images/drishtiGS_006.png has the same name",
     }
-    found = caught.value.problems
-    assert {text for text in expected if any(text in problem for problem in found)} == expected
-    assert len(found) == len(expected)
+    problems = caught.value.problems
+    assert {text for text in expected if any(text in problem for problem in problems)} == expected
+    assert len(problems) == len(expected)
 
 
 @pytest.mark.real
-def test_the_real_drishti_gs_has_its_split_and_cups_lie_in_discs() -> None:
+def test_real_drishti_gs_has_its_split_and_cups_inside_discs() -> None:
     root = Path(os.environ.get("TAICHINET_DATA", "")) / "Drishti-GS"
     if "TAICHINET_DATA" not in os.environ or not root.is_dir():
-        pytest.skip("TAICHINET_DATA is not set to a folder that holds Drishti-GS")
+        pytest.skip("TAICHINET_DATA is not set to a folder that contains Drishti-GS")
     manifest = DRISHTI_GS.read(root)
     parts = [sample.part for sample in manifest]
     assert (parts.count("train"), parts.count("test")) == (50, 51)
@@ -112,7 +112,7 @@ def test_the_real_drishti_gs_has_its_split_and_cups_lie_in_discs() -> None:
     assert outside <= 5
 
 
-def test_fundus_pictures_that_share_their_round_frame_are_no_copies(tmp_path: Path) -> None:
+def test_fundus_images_with_the_same_round_frame_are_not_duplicates(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows, columns = np.mgrid[:96, :96] / 95 - 0.5
     inside = rows**2 + columns**2 < 0.22
@@ -125,5 +125,5 @@ def test_fundus_pictures_that_share_their_round_frame_are_no_copies(tmp_path: Pa
     samples.append(replace(samples[0], key="copy"))
     manifest = Manifest("drishti-gs", tuple(samples), ("disc", "cup"))
     assert manifest_duplicates(manifest).groups == (("0", "copy"),)
-    (all_images,) = manifest_duplicates(replace(manifest, name="busi")).groups  # by the thresholds of ultrasound
+    (all_images,) = manifest_duplicates(replace(manifest, name="busi")).groups  # with the thresholds of ultrasound
     assert len(all_images) == 5

@@ -1,4 +1,4 @@
-"""What all layouts share: numbers in names are put in their order, wherever they stand."""
+"""Natural order: numbers in file names are sorted by value."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from taichinet.datasets.readers.layout import natural_order
         ["1_2", "1_10", "2_1"],
         ["x01", "x1", "x2"],
         ["a1b10", "a2b1", "a10b1"],
-        ["³", "é9", "é10"],  # no digits of ASCII, so letters
+        ["³", "é9", "é10"],  # not ASCII digits, so treated as letters
     ],
 )
-def test_numbers_in_names_are_in_their_order(ordered: list[str]) -> None:
+def test_numbers_in_names_are_sorted_by_value(ordered: list[str]) -> None:
     for shuffled in permutations(ordered):
         assert sorted(shuffled, key=natural_order) == ordered

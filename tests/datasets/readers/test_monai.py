@@ -1,4 +1,4 @@
-"""MONAI's datalist: as MONAI itself reads it, by folder, zip or file; and what is refused."""
+"""MONAI datalists: read as MONAI reads them, from folder, zip or file; invalid datalists are rejected."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def entries_of(folder: Path) -> list[dict[str, Any]]:
     return list(json.loads((folder / "datalist.json").read_text())["training"])
 
 
-def test_files_folds_and_parts_are_those_that_monai_reads(tmp_path: Path) -> None:
+def test_files_folds_and_parts_equal_those_that_monai_reads(tmp_path: Path) -> None:
     folder = make_fake_monai(tmp_path)
     manifest = DATASET.read(folder)
     for name, part in (("training", "train"), ("test", "test")):
-        theirs = load_decathlon_datalist(folder / "datalist.json", data_list_key=name)
-        ours = [sample for sample in manifest if sample.part == part]
-        theirs = [entry for entry in theirs if "label" in entry]
-        assert [str(sample.image) for sample in ours] == [entry["image"] for entry in theirs]
-        assert [str(sample.masks[0].file) for sample in ours] == [entry["label"] for entry in theirs]
-        assert [sample.fold for sample in ours] == [entry.get("fold") for entry in theirs]
+        entries = load_decathlon_datalist(folder / "datalist.json", data_list_key=name)
+        samples = [sample for sample in manifest if sample.part == part]
+        entries = [entry for entry in entries if "label" in entry]
+        assert [str(sample.image) for sample in samples] == [entry["image"] for entry in entries]
+        assert [str(sample.masks[0].file) for sample in samples] == [entry["label"] for entry in entries]
+        assert [sample.fold for sample in samples] == [entry.get("fold") for entry in entries]
 
 
-def test_an_image_without_label_is_left_out_and_told(tmp_path: Path) -> None:
+def test_image_without_label_is_left_out_and_reported(tmp_path: Path) -> None:
     folder = make_fake_monai(tmp_path / "a")
     paths = make_fake_monai(tmp_path / "b", test=["images/unlabelled.png"])  # as the Decathlon lists its test images
     for manifest in (DATASET.read(folder), DATASET.read(paths)):
@@ -51,7 +51,7 @@ def test_an_image_without_label_is_left_out_and_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("white", [1, 255])
-def test_without_labels_everything_but_0_is_lesion(white: int, tmp_path: Path) -> None:
+def test_every_nonzero_value_is_lesion_if_no_labels_are_declared(white: int, tmp_path: Path) -> None:
     folder = make_fake_monai(tmp_path, white=white)
     for sample in DATASET.read(folder):
         labels = np.asarray(Image.open(folder / "labels" / f"{sample.key}.png"))
@@ -59,12 +59,12 @@ def test_without_labels_everything_but_0_is_lesion(white: int, tmp_path: Path) -
         assert labels.any()
 
 
-def test_with_labels_other_values_are_refused(tmp_path: Path) -> None:
+def test_undeclared_label_values_are_rejected(tmp_path: Path) -> None:
     folder = make_fake_monai(tmp_path, white=255, labels={"0": "background", "1": "nodule"})
     assert "has the label 255, but declared are 0, 1." in problems_of(folder)
 
 
-def test_labels_name_nested_regions_of_one_map(tmp_path: Path) -> None:
+def test_declared_labels_are_nested_regions_of_one_map(tmp_path: Path) -> None:
     folder = make_fake_monai(tmp_path, white=2, labels={"background": 0, "cup": 2, "disc": [1, 2]})
     manifest = DATASET.read(folder)
     assert manifest.regions == ("disc", "cup")
@@ -73,7 +73,7 @@ def test_labels_name_nested_regions_of_one_map(tmp_path: Path) -> None:
     assert masks.any()
 
 
-def test_a_list_of_masks_is_one_region_each(tmp_path: Path) -> None:
+def test_list_of_masks_gives_one_region_per_mask(tmp_path: Path) -> None:
     folder = make_fake_monai(tmp_path)
     for file in sorted((folder / "labels").iterdir()):
         shutil.copy(file, file.with_name(f"inner-{file.name}"))
@@ -89,15 +89,15 @@ def test_a_list_of_masks_is_one_region_each(tmp_path: Path) -> None:
     assert outer.all()
     assert inner.any()
     assert not inner.all()
-    named = {"labels": {"background": 0, "disc": [1, 2], "cup": 2}, "training": entries}
-    (folder / "datalist.json").write_text(json.dumps(named))
+    datalist = {"labels": {"background": 0, "disc": [1, 2], "cup": 2}, "training": entries}
+    (folder / "datalist.json").write_text(json.dumps(datalist))
     assert DATASET.read(folder).regions == ("disc", "cup")
     entries[2]["label"] = entries[2]["label"][:1]
     (folder / "datalist.json").write_text(json.dumps({"training": entries}))
     assert "scan-2.png: has 1 masks, others 2" in problems_of(folder)
 
 
-def test_images_of_one_name_in_several_folders_are_told_apart_by_their_path(tmp_path: Path) -> None:
+def test_images_with_equal_names_are_distinguished_by_their_path(tmp_path: Path) -> None:
     folder = make_fake_monai(tmp_path)
     (folder / "other").mkdir()
     shutil.copy(folder / "images" / "scan-0.png", folder / "other" / "scan-0.png")
@@ -109,7 +109,7 @@ def test_images_of_one_name_in_several_folders_are_told_apart_by_their_path(tmp_
     assert "'other__scan-0' is listed 2 times" in problems_of(folder)
 
 
-def test_the_file_itself_may_be_passed_and_must_be_where_there_are_several(tmp_path: Path) -> None:
+def test_datalist_file_can_be_passed_and_is_required_if_there_are_several(tmp_path: Path) -> None:
     folder = make_fake_monai(tmp_path)
     expected = DATASET.read(folder).content_digest()
     (folder / "dataset_fold0.json").write_text(json.dumps({"training": entries_of(folder)[:2]}))
@@ -120,7 +120,7 @@ def test_the_file_itself_may_be_passed_and_must_be_where_there_are_several(tmp_p
         open_dataset(folder)
 
 
-def test_an_index_of_nnunet_is_not_taken_for_a_datalist(tmp_path: Path) -> None:
+def test_nnunet_index_is_not_read_as_datalist(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path)
     assert recognise(folder).name == "nnunet"
     with pytest.raises(DataError, match=r"no list 'training'.*format of nnU-Net pass the folder"):
@@ -128,7 +128,7 @@ def test_an_index_of_nnunet_is_not_taken_for_a_datalist(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "expected_text"),
     [
         ({"image": "../scan.png"}, "'../scan.png' must be relative to the JSON's folder"),
         ({"image": "/scan.png"}, "'/scan.png' must be relative"),
@@ -142,17 +142,17 @@ def test_an_index_of_nnunet_is_not_taken_for_a_datalist(tmp_path: Path) -> None:
         ({"fold": "0"}, "'fold' must be a whole number from 0, not '0'"),
     ],
 )
-def test_an_entry_that_cannot_be_read_is_reported_with_the_others(
-    change: dict[str, Any], says: str, tmp_path: Path
+def test_invalid_entry_is_reported_together_with_others(
+    change: dict[str, Any], expected_text: str, tmp_path: Path
 ) -> None:
     folder = make_fake_monai(tmp_path)
     entries = entries_of(folder)
     entries[1] = {**entries[1], **change}
     entries[3] = {**entries[3], "label": "labels/absent.png"}
     (folder / "datalist.json").write_text(json.dumps({"training": entries}))
-    told = problems_of(folder)
-    assert says in told
-    assert "absent.png: is listed, but missing" in told
+    problems = problems_of(folder)
+    assert expected_text in problems
+    assert "absent.png: is listed, but missing" in problems
 
 
 def test_recorded_patients_are_restored_and_testing_is_the_test_part(tmp_path: Path) -> None:
@@ -161,6 +161,6 @@ def test_recorded_patients_are_restored_and_testing_is_the_test_part(tmp_path: P
     case = {"key": "benign (1)", "label": "benign", "patient": "p7", "part": "train"}
     index = {"training": entries[:4], "testing": entries[4:], "taichinet": {"cases": {"scan-0": case}}}
     (folder / "datalist.json").write_text(json.dumps(index))
-    found = [(sample.key, sample.patient, sample.part) for sample in DATASET.read(folder)]
-    others = [(f"scan-{number}", None, "train") for number in (1, 2, 3)]
-    assert found == [("benign (1)", "p7", "train"), *others, ("scan-4", None, "test")]
+    samples = [(sample.key, sample.patient, sample.part) for sample in DATASET.read(folder)]
+    remaining = [(f"scan-{number}", None, "train") for number in (1, 2, 3)]
+    assert samples == [("benign (1)", "p7", "train"), *remaining, ("scan-4", None, "test")]

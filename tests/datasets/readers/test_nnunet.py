@@ -1,4 +1,4 @@
-"""nnU-Net's raw format: parts, folds, nested regions, and what is refused."""
+"""nnU-Net's raw format: parts, folds and nested regions; invalid folders are rejected."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def problems_of(folder: Path) -> str:
     return "\n".join(caught.value.problems)
 
 
-def test_cases_are_keys_in_the_order_of_their_numbers_and_test_cases_a_part(tmp_path: Path) -> None:
+def test_keys_are_cases_in_numeric_order_and_test_cases_are_a_part(tmp_path: Path) -> None:
     manifest = DATASET.read(make_fake_nnunet(tmp_path, count=11, tested=1))
     assert manifest.keys == tuple(f"case_{number}" for number in range(12))
     assert [sample.part for sample in manifest] == ["train"] * 11 + ["test"]
     assert set(manifest.labels.values()) == {"lesion"}
 
 
-def test_an_outer_region_holds_the_labels_of_its_inner_one(tmp_path: Path) -> None:
+def test_outer_region_contains_the_labels_of_the_inner_region(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path, nested=True)
     manifest = DATASET.read(folder)
     assert manifest.regions == ("whole", "core")
@@ -44,14 +44,14 @@ def test_an_outer_region_holds_the_labels_of_its_inner_one(tmp_path: Path) -> No
         np.testing.assert_array_equal(region_masks(sample, 2), [labels >= 1, labels == 2])
 
 
-def test_an_rgb_file_is_one_image_of_three_channels(tmp_path: Path) -> None:
+def test_rgb_file_is_one_image_of_three_channels(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path, channel_names={"0": "R", "1": "G", "2": "B"})
     pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / "imagesTr" / "case_0_0000.png")
     np.testing.assert_array_equal(read_rgb(DATASET.read(folder).samples[0].image), pixels)
 
 
-def test_test_images_without_label_maps_are_left_out_and_told(tmp_path: Path) -> None:
+def test_test_images_without_label_maps_are_left_out_and_reported(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path)
     (folder / "labelsTs" / "case_6.png").unlink()
     manifest = DATASET.read(folder)
@@ -61,7 +61,7 @@ def test_test_images_without_label_maps_are_left_out_and_told(tmp_path: Path) ->
     assert "case_6_0000.png" in manifest.left_out[0]
 
 
-def test_folds_are_those_of_the_splits_file(tmp_path: Path) -> None:
+def test_folds_come_from_the_splits_file(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path, tested=0)
     keys = [f"case_{number}" for number in range(5)]
     splits = [{"train": [k for k in keys if k not in val], "val": val} for val in (keys[:2], keys[2:])]
@@ -69,7 +69,7 @@ def test_folds_are_those_of_the_splits_file(tmp_path: Path) -> None:
     assert [sample.fold for sample in DATASET.read(folder)] == [0, 0, 1, 1, 1]
 
 
-def test_splits_that_validate_a_case_twice_or_never_are_no_folds(tmp_path: Path) -> None:
+def test_splits_that_are_no_partition_give_no_folds(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path, tested=0)
     keys = [f"case_{number}" for number in range(5)]
     for parts in ((keys[:3], keys[2:]), (keys[:2], keys[3:])):
@@ -87,36 +87,36 @@ def test_images_without_lesion_can_be_left_out(tmp_path: Path) -> None:
         assert set(DATASET.read(folder).keys) - set(keys) == {"case_3"}
 
 
-def test_label_maps_of_0_and_255_are_refused_not_read_as_empty(tmp_path: Path) -> None:
+def test_label_maps_of_0_and_255_are_rejected(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path)
     file = folder / "labelsTr" / "case_1.png"
     Image.fromarray(255 * np.asarray(Image.open(file))).save(file)
     assert "case_1.png: has the label 255, but declared are 0, 1." in problems_of(folder)
 
 
-def test_all_that_does_not_fit_is_told_together(tmp_path: Path) -> None:
+def test_all_mismatches_are_reported_together(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path)
     (folder / "labelsTr" / "case_0.png").unlink()
     (folder / "imagesTr" / "case_1_0000.png").unlink()
     image = Image.open(folder / "imagesTr" / "case_2_0000.png")
     image.save(folder / "imagesTr" / "case_2_0001.png")
     image.save(folder / "imagesTr" / "stray.png")
-    told = problems_of(folder)
-    assert "case_0_0000.png: has no label map 'case_0.png'" in told
-    assert "case_1.png: has no image 'case_1_0000.png'" in told
-    assert "case_2_0001.png: is a further channel" in told
-    assert "stray.png: must be named CASE_0000.png" in told
-    assert "'numTraining' is 5, but labelsTr has 4" in told
+    problems = problems_of(folder)
+    assert "case_0_0000.png: has no label map 'case_0.png'" in problems
+    assert "case_1.png: has no image 'case_1_0000.png'" in problems
+    assert "case_2_0001.png: is a further channel" in problems
+    assert "stray.png: must be named CASE_0000.png" in problems
+    assert "'numTraining' is 5, but labelsTr has 4" in problems
 
 
-def test_a_damaged_label_map_of_several_regions_is_told_once(tmp_path: Path) -> None:
+def test_damaged_label_map_of_several_regions_is_reported_once(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path, nested=True)
     file = folder / "labelsTr" / "case_0.png"
     file.write_bytes(file.read_bytes()[:-30])
     assert problems_of(folder).count("case_0.png: is cut short") == 1
 
 
-def test_files_of_other_endings_are_passed_over_as_nnunet_does(tmp_path: Path) -> None:
+def test_files_with_other_endings_are_ignored(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path)
     expected = DATASET.read(folder).content_digest()
     (folder / "imagesTr" / "readme.txt").write_text("hello")
@@ -125,7 +125,7 @@ def test_files_of_other_endings_are_passed_over_as_nnunet_does(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("entries", "says"),
+    ("entries", "expected_text"),
     [
         ({"file_ending": ".nii.gz"}, r"'file_ending' is '\.nii\.gz'.*slice by slice"),
         ({"file_ending": None}, "'file_ending' is None"),
@@ -136,16 +136,16 @@ def test_files_of_other_endings_are_passed_over_as_nnunet_does(tmp_path: Path) -
         ({"taichinet": {"cases": {"case_0": {"key": "a", "label": "b", "part": "tset"}}}}, "no part is called tset"),
     ],
 )
-def test_what_cannot_be_read_is_refused_before_any_picture_is_opened(
-    entries: dict[str, Any], says: str, tmp_path: Path
+def test_invalid_index_is_rejected_before_any_image_is_opened(
+    entries: dict[str, Any], expected_text: str, tmp_path: Path
 ) -> None:
     folder = make_fake_nnunet(tmp_path)
     change_index(folder, **entries)
-    with pytest.raises(DataError, match=rf"dataset\.json: .*{says}"):
+    with pytest.raises(DataError, match=rf"dataset\.json: .*{expected_text}"):
         DATASET.read(folder)
 
 
-def test_an_index_or_splits_file_that_is_no_json_is_named(tmp_path: Path) -> None:
+def test_invalid_json_in_index_or_splits_file_is_reported(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path)
     (folder / "splits_final.json").write_text("{")
     with pytest.raises(DataError, match=r"splits_final\.json.*must be a list"):
@@ -155,13 +155,13 @@ def test_an_index_or_splits_file_that_is_no_json_is_named(tmp_path: Path) -> Non
         DATASET.read(folder)
 
 
-def test_a_recorded_key_that_is_another_files_name_is_refused(tmp_path: Path) -> None:
+def test_recorded_key_equal_to_another_case_name_is_rejected(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path)
     change_index(folder, taichinet={"cases": {"case_0": {"key": "case_1", "label": "benign"}}})
     assert "2 cases have the key 'case_1'" in problems_of(folder)
 
 
-def test_folds_are_found_by_the_files_name_where_an_export_recorded_another_key(tmp_path: Path) -> None:
+def test_folds_use_file_names_if_an_export_recorded_other_keys(tmp_path: Path) -> None:
     folder = make_fake_nnunet(tmp_path, tested=0)
     change_index(folder, taichinet={"cases": {"case_0": {"key": "benign (1)", "label": "benign"}}})
     names = [f"case_{number}" for number in range(5)]

@@ -1,4 +1,4 @@
-"""Tables beside the images: the same rows from every way of writing them, or a fault that names file and column."""
+"""Tables of metadata: all formats give the same rows, and errors name file and column."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def classes_by(file: Path, *keys: str) -> tuple[list[str], list[str]]:
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("separator", [",", ";"])
-def test_a_csv_reads_the_same_with_every_separator_mark_and_line_end(
+def test_csv_is_read_with_every_separator_encoding_and_line_end(
     separator: str, encoding: str, end: str, tmp_path: Path
 ) -> None:
     rows = [("Image", "Type "), ("1", "Benign"), ("2", '"Malignant, in part"'), ()]
@@ -52,12 +52,12 @@ def test_a_csv_reads_the_same_with_every_separator_mark_and_line_end(
     assert read_rows(csv_of(tmp_path, text, encoding)) == ROWS
 
 
-def test_an_xlsx_reads_as_the_csv_does(tmp_path: Path) -> None:
+def test_xlsx_gives_the_same_rows_as_csv(tmp_path: Path) -> None:
     file = xlsx_of(tmp_path, [" Image", "Type", None], [1, "Benign", "a note"], [None], [2, "Malignant, in part "])
     assert read_rows(file) == ROWS
 
 
-def test_a_whole_number_that_a_spreadsheet_stored_with_decimals_is_whole(tmp_path: Path) -> None:
+def test_whole_number_stored_with_decimals_is_read_as_whole_number(tmp_path: Path) -> None:
     file, other = xlsx_of(tmp_path, ["Image", "Size"], [1, 2.5]), tmp_path / "other.xlsx"
     with zipfile.ZipFile(file) as source, zipfile.ZipFile(other, "w") as target:
         for name in source.namelist():
@@ -65,7 +65,7 @@ def test_a_whole_number_that_a_spreadsheet_stored_with_decimals_is_whole(tmp_pat
     assert read_rows(other) == read_rows(file) == [{"Image": "1", "Size": "2.5"}]
 
 
-def test_a_short_row_is_filled_and_an_empty_one_passed_over(tmp_path: Path) -> None:
+def test_short_row_is_filled_and_empty_row_ignored(tmp_path: Path) -> None:
     assert read_rows(csv_of(tmp_path, "a,b\n1\n,\n\n2,3\n")) == [{"a": "1", "b": ""}, {"a": "2", "b": "3"}]
 
 
@@ -79,17 +79,17 @@ def test_a_short_row_is_filled_and_an_empty_one_passed_over(tmp_path: Path) -> N
         ('Image,Type\n"1,Benign\n', "no table of comma-separated values"),
     ],
 )
-def test_a_faulty_csv_is_refused_by_file_and_column(text: str, fault: str, tmp_path: Path) -> None:
+def test_faulty_csv_is_rejected_with_file_and_column(text: str, fault: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=rf"table\.csv: .*{fault}"):
         read_rows(csv_of(tmp_path, text), ["Image", "Type"])
 
 
-def test_a_csv_in_another_encoding_is_refused(tmp_path: Path) -> None:
+def test_csv_in_another_encoding_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="save it as UTF-8"):
         read_rows(csv_of(tmp_path, "Image,Type\n1,bénin\n", "latin-1"))
 
 
-def test_a_damaged_xlsx_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+def test_damaged_xlsx_and_missing_file_are_rejected(tmp_path: Path) -> None:
     file = xlsx_of(tmp_path, ["Image", "Type"])
     file.write_bytes(file.read_bytes()[:-100])
     for path in (file, tmp_path / "nowhere.csv", tmp_path / "nowhere.xlsx"):
@@ -103,7 +103,7 @@ SHEET, STYLES = "xl/worksheets/sheet1.xml", "xl/styles.xml"
 
 
 def changed_xlsx(tmp_path: Path, member: str, old: bytes, new: bytes, method: int = zipfile.ZIP_DEFLATED) -> Path:
-    """An .xlsx with the cells A1 to B2 in which `old` is `new` in `member`."""
+    """An .xlsx with the cells A1 to B2 in whose `member` the bytes `old` are replaced by `new`."""
     file, other = xlsx_of(tmp_path, ["Image", "Type"], [1, "Benign"]), tmp_path / "changed.xlsx"
     with zipfile.ZipFile(file) as source, zipfile.ZipFile(other, "w", method) as target:
         for name in source.namelist():
@@ -127,25 +127,23 @@ def peak_mib() -> int:
     ],
     ids=["far cell", "far row", "many rows", "many columns"],
 )
-def test_a_sheet_with_more_rows_or_columns_than_the_limits_is_refused_soon(
-    old: bytes, new: bytes, fault: str, tmp_path: Path
-) -> None:
+def test_sheet_beyond_the_limits_is_rejected_quickly(old: bytes, new: bytes, fault: str, tmp_path: Path) -> None:
     file = changed_xlsx(tmp_path, SHEET, old, new)
-    began = time.perf_counter()
+    start = time.perf_counter()
     with pytest.raises(DataError, match=rf"changed\.xlsx: this table reaches .*{fault}.*{MOST_ROWS} rows.*\.csv"):
         read_rows(file)
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - start < 5
 
 
 @pytest.mark.parametrize("far", ["A9", "XFD1048576"])
-def test_a_cell_in_another_row_than_its_own_is_refused(far: str, tmp_path: Path) -> None:
-    began = time.perf_counter()
+def test_cell_with_the_number_of_another_row_is_rejected(far: str, tmp_path: Path) -> None:
+    start = time.perf_counter()
     with pytest.raises(DataError, match=r"changed\.xlsx: .*row 2 holds a cell of row (9|1048576)\)"):
         read_rows(changed_xlsx(tmp_path, SHEET, b'r="B2"', f'r="{far}"'.encode()))
-    assert time.perf_counter() - began < 5
+    assert time.perf_counter() - start < 5
 
 
-def test_the_size_that_a_sheet_claims_is_not_used(tmp_path: Path) -> None:
+def test_declared_sheet_size_is_ignored(tmp_path: Path) -> None:
     file = changed_xlsx(tmp_path, SHEET, b'<dimension ref="A1:B2"', b'<dimension ref="A1:XFD1048576"')
     assert read_rows(file) == [{"Image": "1", "Type": "Benign"}]
 
@@ -157,14 +155,14 @@ def test_the_size_that_a_sheet_claims_is_not_used(tmp_path: Path) -> None:
         (STYLES, b"</cellXfs>", b"<xf/>" * 2**19 + b"</cellXfs>", r"styles .* are 2.50 MiB decompressed.* 0.25 MiB"),
     ],
 )
-def test_an_xlsx_that_holds_much_more_than_its_size_is_refused(
+def test_xlsx_that_expands_too_much_is_rejected(
     member: str, old: bytes, new: bytes, fault: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=rf"changed\.xlsx: .*{fault}; save the first sheet as \.csv"):
         read_rows(changed_xlsx(tmp_path, member, old, new))
 
 
-def test_an_xlsx_compressed_as_no_spreadsheet_is_refused(tmp_path: Path) -> None:
+def test_xlsx_with_unusual_compression_is_rejected(tmp_path: Path) -> None:
     file = changed_xlsx(tmp_path, SHEET, b"<row", b"<row", zipfile.ZIP_BZIP2)
     with pytest.raises(DataError, match=r"cannot be read as \.xlsx .*compressed by method 12"):
         read_rows(file)
@@ -181,30 +179,30 @@ def test_an_xlsx_compressed_as_no_spreadsheet_is_refused(tmp_path: Path) -> None
     ],
     ids=["wide", "long", "wide and long", "one cell", "large file"],
 )
-def test_a_large_csv_is_refused_within_seconds_and_little_memory(text: str, fault: str, tmp_path: Path) -> None:
+def test_large_csv_is_rejected_quickly_with_little_memory(text: str, fault: str, tmp_path: Path) -> None:
     file = csv_of(tmp_path, text)
-    before, began = peak_mib(), time.perf_counter()
+    before, start = peak_mib(), time.perf_counter()
     with pytest.raises(DataError, match=rf"table\.csv: .*{fault}"):
         read_rows(file)
-    assert time.perf_counter() - began < 10
+    assert time.perf_counter() - start < 10
     assert peak_mib() - before < 1024
 
 
-def test_a_csv_at_both_limits_is_read_within_seconds(tmp_path: Path) -> None:
+def test_csv_at_both_limits_is_read_quickly(tmp_path: Path) -> None:
     names = ",".join(f"c{i}" for i in range(MOST_COLUMNS))
-    began = time.perf_counter()
+    start = time.perf_counter()
     rows = read_rows(csv_of(tmp_path, f"{names}\n" + "1\n" * (MOST_ROWS - 1)))
     assert (len(rows), len(rows[-1])) == (MOST_ROWS - 1, MOST_COLUMNS)
-    assert time.perf_counter() - began < 10
+    assert time.perf_counter() - start < 10
 
 
-def test_a_message_does_not_repeat_a_long_text(tmp_path: Path) -> None:
+def test_message_does_not_repeat_long_text(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_rows(csv_of(tmp_path, "x" * 100_000 + ",b\n"), ["Image"])
     assert len(str(caught.value)) < 1_000
 
 
-def test_without_openpyxl_the_message_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_openpyxl_is_reported_with_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = xlsx_of(tmp_path, ["Image"], [1])
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     with pytest.raises(DataError, match=r"table\.XLSX: .*pip install 'taichinet\[xlsx\]'"):
@@ -218,16 +216,16 @@ def test_without_openpyxl_the_message_names_the_extra(tmp_path: Path, monkeypatc
     ("name", "key"),
     [("1", "1"), ("000001", "1"), ("1.PNG", "1"), ("0000.jpg", "0"), ("case 01.2", "case 01.2"), ("a.b.png", "a.b")],
 )
-def test_an_image_is_known_with_or_without_zeros_and_suffix(name: str, key: str) -> None:
+def test_image_key_ignores_leading_zeros_and_suffix(name: str, key: str) -> None:
     assert image_key(name) == key
 
 
-def test_classes_are_matched_by_image_in_any_spelling_and_rows_without_one_passed_over(tmp_path: Path) -> None:
+def test_classes_are_matched_by_image_key_and_rows_without_image_ignored(tmp_path: Path) -> None:
     file = csv_of(tmp_path, "Image,Type\n2.png,malignant\n1,BENIGN\n,163 in all\n1,Benign\n")
     assert classes_by(file, "000001", "000002") == (["benign", "malignant"], [])
 
 
-def test_an_image_without_a_row_and_a_row_without_an_image_are_named(tmp_path: Path) -> None:
+def test_image_without_row_and_row_without_image_are_reported(tmp_path: Path) -> None:
     labels, problems = classes_by(csv_of(tmp_path, "Image,Type\n1,Benign\n9,Benign\n"), "1", "2")
     assert labels == ["benign", "lesion"]
     assert problems[0] == "2.png: has no row in table.csv."
@@ -242,7 +240,7 @@ def test_an_image_without_a_row_and_a_row_without_an_image_are_named(tmp_path: P
         ("1,Benign\n01,Malignant", r"column 'Type' says 'Malignant' of image '01', and another class"),
     ],
 )
-def test_an_unknown_class_and_a_contradiction_are_named(rows: str, fault: str, tmp_path: Path) -> None:
+def test_unknown_class_and_contradiction_are_reported(rows: str, fault: str, tmp_path: Path) -> None:
     labels, problems = classes_by(csv_of(tmp_path, f"Image,Type\n{rows}\n"), "1")
     assert labels == ["lesion"]
     assert len(problems) == 1

@@ -1,4 +1,4 @@
-"""TN3K: its authors' test part and folds."""
+"""TN3K: the official test part and folds."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ def problems_of(root: Path) -> tuple[str, ...]:
     return caught.value.problems
 
 
-def test_the_same_number_in_both_parts_is_two_samples(tn3k: Path) -> None:
+def test_equal_number_in_both_parts_gives_two_samples(tn3k: Path) -> None:
     manifest = DATASET.read(tn3k)
     parts = {sample.key: sample.part for sample in manifest}
     assert parts == {f"trainval-{n:04}": "train" for n in range(10)} | {f"test-{n:04}": "test" for n in range(3)}
     assert all(sample.key.startswith(Path(str(sample.image)).parent.name.split("-")[0]) for sample in manifest)
 
 
-def test_a_trainval_image_has_the_fold_that_validates_it_and_a_test_image_none(tn3k: Path) -> None:
+def test_trainval_image_has_its_validation_fold_and_test_image_none(tn3k: Path) -> None:
     folds = {sample.key: sample.fold for sample in DATASET.read(tn3k)}
     expected = {f"trainval-{n:04}": n % 5 for n in range(10)} | {f"test-{n:04}": None for n in range(3)}
     assert folds == expected
 
 
-def test_without_fold_files_there_are_no_folds(tn3k: Path) -> None:
+def test_no_fold_files_give_no_folds(tn3k: Path) -> None:
     for file in tn3k.glob("*.json"):
         file.unlink()
     assert {sample.fold for sample in DATASET.read(tn3k)} == {None}
 
 
-def test_an_image_validated_twice_and_one_that_is_not_there_are_named(tn3k: Path) -> None:
+def test_image_in_two_folds_and_missing_image_are_reported(tn3k: Path) -> None:
     (tn3k / "tn3k-trainval-fold3.json").write_text(json.dumps({"train": [], "val": [0, 3, 8, 77]}))
-    twice, lost = problems_of(tn3k)
-    assert twice.endswith("tn3k-trainval-fold3.json: image 0 of list 'val' is also in that of fold 0.")
-    assert lost.endswith("tn3k-trainval-fold3.json: image 77 of list 'val' is not in trainval-image.")
+    repeated, missing = problems_of(tn3k)
+    assert repeated.endswith("tn3k-trainval-fold3.json: image 0 of list 'val' is also in that of fold 0.")
+    assert missing.endswith("tn3k-trainval-fold3.json: image 77 of list 'val' is not in trainval-image.")
 
 
 @pytest.mark.parametrize("content", ["", "[1, 2]", '{"train": []}', '{"val": 3}'])
-def test_a_fold_file_of_another_form_is_named(content: str, tn3k: Path) -> None:
+def test_fold_file_of_another_form_is_reported(content: str, tn3k: Path) -> None:
     (tn3k / "tn3k-trainval-fold1.json").write_text(content)
     (problem,) = problems_of(tn3k)
     assert "tn3k-trainval-fold1.json: has no list 'val'" in problem
 
 
-def test_a_missing_part_is_named(tn3k: Path) -> None:
+def test_missing_part_is_reported(tn3k: Path) -> None:
     shutil.rmtree(tn3k / "test-mask")
     assert recognise(tn3k).name == "tn3k"
     (problem,) = problems_of(tn3k)

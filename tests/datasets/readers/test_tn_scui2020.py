@@ -1,4 +1,4 @@
-"""TN-SCUI2020: classes by number, and its layout told from DDTI's by the folder's name."""
+"""TN-SCUI2020: classes by number, and recognition by folder name because DDTI has the same layout."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ def tn_scui2020(tmp_path: Path) -> Path:
     return make_fake_tn_scui2020(tmp_path)
 
 
-def test_the_table_says_0_for_benign_and_1_for_malignant(tn_scui2020: Path) -> None:
+def test_class_0_is_benign_and_class_1_malignant(tn_scui2020: Path) -> None:
     expected = {str(n): "malignant" if n % 2 else "benign" for n in range(1, 7)}
     assert TN_SCUI2020.read(tn_scui2020).labels == expected
 
 
-def test_without_the_table_every_image_shows_a_nodule(tn_scui2020: Path) -> None:
+def test_every_image_has_label_nodule_without_the_table(tn_scui2020: Path) -> None:
     (tn_scui2020 / "train.csv").unlink()
     assert set(TN_SCUI2020.read(tn_scui2020).labels.values()) == {"nodule"}
 
 
-def test_another_class_is_refused(tn_scui2020: Path) -> None:
+def test_unknown_class_is_rejected(tn_scui2020: Path) -> None:
     table = tn_scui2020 / "train.csv"
     table.write_text(table.read_text().replace("3.PNG,1", "3.PNG,2"))
     with pytest.raises(DataError, match=r"train.csv: column 'CATE' says '2' of image '3.PNG'. Known: 0, 1"):
         TN_SCUI2020.read(tn_scui2020)
 
 
-def test_the_name_of_the_folder_or_of_the_one_in_it_tells_it_from_ddti(tn_scui2020: Path, tmp_path: Path) -> None:
+def test_folder_names_distinguish_it_from_ddti(tn_scui2020: Path, tmp_path: Path) -> None:
     ddti = make_fake_ddti(tmp_path / "other")
     assert recognise(tn_scui2020).name == "tn-scui2020"
     assert recognise(ddti).name == recognise(ddti.parent).name == "ddti"
 
 
-def test_under_another_name_the_user_is_asked(tn_scui2020: Path) -> None:
+def test_ambiguous_folder_name_is_rejected_until_the_data_set_is_specified(tn_scui2020: Path) -> None:
     renamed = tn_scui2020.rename(tn_scui2020.parent / "thyroid")
     with pytest.raises(DataError, match=r"share \(ddti, tn-scui2020, folder\). Specify one, e.g. ddti="):
         recognise(renamed)

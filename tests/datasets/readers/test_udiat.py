@@ -1,4 +1,4 @@
-"""UDIAT: classes from the authors' table, from a .csv, or from nowhere."""
+"""UDIAT: classes from the authors' table, from a .csv, or none."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ def test_classes_come_from_the_authors_table(udiat: Path) -> None:
     assert UDIAT.read(udiat).labels == CLASSES
 
 
-def test_classes_come_from_a_csv_where_that_table_is_lost(udiat: Path) -> None:
+def test_classes_come_from_a_csv_if_the_table_is_missing(udiat: Path) -> None:
     rows = [f"{key}.png;{label}" for key, label in CLASSES.items()]
     (udiat / "labels.csv").write_text("\n".join(["image;label", *rows]), encoding="utf-8-sig")
     (udiat / "DatasetB.xlsx").unlink()
     assert UDIAT.read(udiat).labels == CLASSES
 
 
-def test_without_a_table_every_image_shows_a_lesion(udiat: Path) -> None:
+def test_every_image_has_label_lesion_without_a_table(udiat: Path) -> None:
     (udiat / "DatasetB.xlsx").unlink()
     assert set(UDIAT.read(udiat).labels.values()) == {"lesion"}
 
 
-def test_an_image_a_mask_and_a_table_that_are_faulty_are_named_together(udiat: Path) -> None:
+def test_faulty_image_mask_and_table_are_reported_together(udiat: Path) -> None:
     (udiat / "original" / "000002.png").unlink()
     (udiat / "GT" / "000003.png").unlink()
     (udiat / "DatasetB.xlsx").write_bytes(b"PK")
     with pytest.raises(DataError, match="cannot be read as data set udiat: 3 problems") as caught:
         UDIAT.read(udiat)
-    told = " ".join(caught.value.problems)
-    assert "000003.png: has no mask '000003'" in told
-    assert "000002.png: has no image '000002'" in told
-    assert "DatasetB.xlsx: cannot be read" in told
+    problems = " ".join(caught.value.problems)
+    assert "000003.png: has no mask '000003'" in problems
+    assert "000002.png: has no image '000002'" in problems
+    assert "DatasetB.xlsx: cannot be read" in problems
 
 
-def test_it_is_recognised_by_its_folders_whatever_they_lie_in(udiat: Path) -> None:
+def test_data_set_is_recognised_by_its_folders_under_any_parent_name(udiat: Path) -> None:
     assert recognise(udiat.rename(udiat.parent / "mine")).name == "udiat"

@@ -1,4 +1,4 @@
-"""AAU-Net: the released module's parameter formula, the assemblies' totals, module and network by hand."""
+"""AAU-Net: parameter counts, FLOPs, the attention module by hand, and an independent second implementation."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def count(module: nn.Module) -> int:
         (512, 512, 1, 13_381_121),
     ],
 )
-def test_a_module_has_the_released_ones_size(c: int, f: int, k: int, total: int) -> None:
+def test_module_has_the_size_of_the_released_module(c: int, f: int, k: int, total: int) -> None:
     assert count(HybridAdaptiveAttention(c, f, k)) == total == 43 * c * f + (6 + 2 * k * k) * f * f + 23 * f + 1
 
 
@@ -35,7 +35,7 @@ def test_a_module_has_the_released_ones_size(c: int, f: int, k: int, total: int)
     ("modules", "up_convolution", "total"),
     [(2, False, 48_979_155), (2, True, 46_804_595), (1, False, 24_469_642), (1, True, 22_295_082)],
 )
-def test_each_assembly_has_the_sources_total(modules: int, up_convolution: bool, total: int) -> None:
+def test_each_configuration_has_the_total_of_the_source(modules: int, up_convolution: bool, total: int) -> None:
     settings = AAUNetSettings(in_channels=3, modules_per_stage=modules, up_convolution=up_convolution)
     with torch.device("meta"):
         assert count(AAUNet(settings)) == total
@@ -47,7 +47,7 @@ def first_convolution(block: nn.Module) -> nn.Conv2d:
     return convolution
 
 
-def test_the_fusion_kernels_alternate() -> None:
+def test_fusion_kernel_sizes_alternate() -> None:
     network = AAUNet(AAUNetSettings(width=2))
 
     def kernels(stages: nn.ModuleList) -> list[set[int]]:
@@ -60,7 +60,7 @@ def test_the_fusion_kernels_alternate() -> None:
     assert kernels(network.decoder) == [{3}, {1}, {3}, {1}]
 
 
-def test_the_module_chooses_between_its_views_and_does_not_end_with_a_relu() -> None:
+def test_module_weights_its_views_and_does_not_end_with_a_relu() -> None:
     torch.manual_seed(0)
     module = HybridAdaptiveAttention(2, 4, 1).eval()
     features = torch.randn(3, 2, 8, 8)
@@ -72,19 +72,19 @@ def test_the_module_chooses_between_its_views_and_does_not_end_with_a_relu() -> 
     by_pixel = module.spatial(features)
     beta = module.beta((by_channel + by_pixel).clamp(min=0)).sigmoid()
     expected = module.fuse(torch.cat([by_channel * beta, by_pixel - by_pixel * beta], dim=1))
-    answer = module(features)
-    torch.testing.assert_close(answer, expected)
-    assert float(answer.min()) < 0
+    output = module(features)
+    torch.testing.assert_close(output, expected)
+    assert float(output.min()) < 0
 
 
-def test_views_are_a_dilated_and_a_wide_one() -> None:
+def test_views_are_one_dilated_and_one_wide_convolution() -> None:
     channel = HybridAdaptiveAttention(1, 1, 1).channel
     dilated, wide = first_convolution(channel.dilated), first_convolution(channel.wide)
     assert (dilated.kernel_size, dilated.dilation) == ((3, 3), (3, 3))
     assert (wide.kernel_size, wide.dilation) == ((5, 5), (1, 1))
 
 
-def test_a_batch_of_one_image_cannot_be_trained_on_but_can_be_predicted() -> None:
+def test_batch_of_one_image_is_rejected_in_training_but_not_in_prediction() -> None:
     network = AAUNet(AAUNetSettings(width=2))
     with pytest.raises(SettingError, match="batches of two or more"):
         network.train()(torch.rand(1, 1, 16, 16))
@@ -94,7 +94,7 @@ def test_a_batch_of_one_image_cannot_be_trained_on_but_can_be_predicted() -> Non
 @pytest.mark.parametrize(
     ("modules", "up_convolution", "stated"), [(2, True, 114.20), (1, False, 73.50), (1, True, 63.22)]
 )
-def test_each_assembly_costs_what_the_source_measures(modules: int, up_convolution: bool, stated: float) -> None:
+def test_each_configuration_has_the_flops_of_the_source(modules: int, up_convolution: bool, stated: float) -> None:
     settings = AAUNetSettings(in_channels=3, modules_per_stage=modules, up_convolution=up_convolution)
     assert gflops(AAUNet(settings).eval(), channels=3) == pytest.approx(stated, abs=0.011)
 
@@ -112,7 +112,7 @@ def haam(p: Parts, x: Tensor) -> Tensor:
     return p["fuse"].norm(1, p["fuse"].conv(0, torch.cat([beta * ch, (1 - beta) * sp], dim=1)))
 
 
-def written_out(p: Parts, image: Tensor, modules: int) -> Tensor:
+def independent_aau_net(p: Parts, image: Tensor, modules: int) -> Tensor:
     def stage(part: Parts, x: Tensor) -> Tensor:
         for number in range(modules):
             x = haam(part[number], x)
@@ -130,12 +130,12 @@ def written_out(p: Parts, image: Tensor, modules: int) -> Tensor:
 
 
 @pytest.mark.parametrize(("modules", "up_convolution"), [(2, False), (1, True)])
-def test_the_network_equals_its_description_written_out(modules: int, up_convolution: bool) -> None:
+def test_network_equals_the_independent_implementation(modules: int, up_convolution: bool) -> None:
     torch.manual_seed(0)
     settings = AAUNetSettings(width=2, modules_per_stage=modules, up_convolution=up_convolution)
     network = randomised(AAUNet(settings), channels=1, size=32)
     image = torch.rand(2, 1, 32, 48)
     parts = Parts(network.state_dict())
     with torch.no_grad():
-        assert_agree(network(image).positive, written_out(parts, image, modules))
-    assert not parts.unused
+        assert_agree(network(image).positive, independent_aau_net(parts, image, modules))
+    assert not parts.left

@@ -1,4 +1,4 @@
-"""DE-ResUnet's 2-D port: totals, nested regions from exclusive classes, strengthen module and whole by hand."""
+"""DE-ResUnet in 2-D: parameter counts, nested regions, the strengthen module, and an independent implementation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def count(*modules: nn.Module) -> int:
 @pytest.mark.parametrize(
     ("channels", "regions", "total"), [(1, 1, 3_132_173), (3, 1, 3_133_101), (1, 3, 3_236_923)], ids=str
 )
-def test_the_totals_are_the_ports(channels: int, regions: int, total: int) -> None:
+def test_totals_equal_the_port(channels: int, regions: int, total: int) -> None:
     assert count(DEResUNet(DEResUNetSettings(in_channels=channels, num_classes=regions))) == total
 
 
@@ -38,7 +38,7 @@ def test_every_part_has_the_stated_size() -> None:
     assert (count(network.coarse), count(network.strengthen), count(network.final)) == (42_434, 39_361, 20_002)
 
 
-def test_no_side_map_starts_dead() -> None:
+def test_every_side_map_has_a_gradient_at_the_start() -> None:
     torch.manual_seed(0)
     network = DEResUNet(DEResUNetSettings(width=8))
     network(torch.rand(2, 1, 32, 32)).positive.sum().backward()
@@ -48,7 +48,7 @@ def test_no_side_map_starts_dead() -> None:
         assert float(gradient.abs().max()) > 0
 
 
-def test_region_logits_are_those_of_the_summed_class_probabilities() -> None:
+def test_region_logits_equal_the_summed_class_probabilities() -> None:
     classes = 3 * torch.randn(2, 4, 5, 5, dtype=torch.float64)
     probability = classes.softmax(dim=1)
     regions = region_logits(classes).sigmoid()
@@ -58,21 +58,21 @@ def test_region_logits_are_those_of_the_summed_class_probabilities() -> None:
     assert saturated.item() == 300
 
 
-def test_inner_regions_lie_within_outer_ones() -> None:
+def test_inner_regions_are_inside_outer_regions() -> None:
     torch.manual_seed(0)
     network = DEResUNet(DEResUNetSettings(width=4, num_classes=3)).eval()
     lesion = network(torch.rand(2, 1, 32, 32)).lesion
     assert bool((lesion[:, 1:] <= lesion[:, :-1] + 1e-6).all())
 
 
-def test_six_maps_are_supervised_and_the_last_is_the_answer() -> None:
+def test_six_maps_are_supervised_and_the_last_is_the_output() -> None:
     network = DEResUNet(DEResUNetSettings(width=4)).eval()
     prediction = network(torch.rand(1, 1, 32, 32))
     assert len(prediction.levels) == 6
     assert prediction.levels[-1] is prediction.positive
 
 
-def test_the_strengthen_module_by_hand() -> None:
+def test_strengthen_module_equals_a_calculation_by_hand() -> None:
     torch.manual_seed(0)
     module = StrengthenModule(image_channels=1, width=4).eval()
     tissue, background, image = torch.rand(3, 1, 1, 6, 6).unbind()
@@ -81,7 +81,7 @@ def test_the_strengthen_module_by_hand() -> None:
     torch.testing.assert_close(module(tissue, background, image), expected)
 
 
-def test_textures_reach_the_answer() -> None:
+def test_textures_change_the_output() -> None:
     torch.manual_seed(0)
     network = DEResUNet(DEResUNetSettings(width=4)).eval()
     image = torch.rand(1, 1, 32, 32)
@@ -92,7 +92,7 @@ def test_textures_reach_the_answer() -> None:
 
 
 @pytest.mark.parametrize(("regions", "stated"), [(1, 23.98), (3, 34.39)])
-def test_it_costs_what_the_port_was_measured_at(regions: int, stated: float) -> None:
+def test_flops_equal_the_measured_port(regions: int, stated: float) -> None:
     network = DEResUNet(DEResUNetSettings(num_classes=regions)).eval()
     assert gflops(network, channels=1) == pytest.approx(stated, abs=0.011)
 
@@ -102,13 +102,13 @@ def leaky(x: Tensor) -> Tensor:
 
 
 def residual(p: Parts, x: Tensor, stride: int) -> Tensor:
-    """RB: normalised before each convolution, beside a 1x1 of the raw input."""
+    """RB: normalisation before each convolution, plus a 1x1 convolution of the raw input."""
     y = p["body"].conv(2, leaky(p["body"].norm(0, x)), stride)
     return p["body"].conv(5, leaky(p["body"].norm(3, y))) + p.conv("shortcut", x, stride)
 
 
 def refined(p: Parts, x: Tensor) -> Tensor:
-    """RA: ends with a ReLU, beside a 1x1 that ends with a LeakyReLU."""
+    """RA: ends with a ReLU, plus a 1x1 convolution that ends with a LeakyReLU."""
     y = leaky(p["body"].norm(1, p["body"].conv(0, x)))
     return F.relu(p["body"].conv(3, y)) + leaky(p.conv("shortcut", x))
 
@@ -127,7 +127,7 @@ def strengthened(p: Parts, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
 
 
 def textures(image: Tensor) -> Tensor:
-    """Counts of the 64 pairs in each window, outside of which all is black; then their moments."""
+    """Counts of the 64 pairs in each window with black padding, then their moments."""
     grey = (image * 255 / 32).floor().long()
     neighbour = torch.cat([grey[..., 1:], grey[..., -1:]], dim=-1)
     pairs = F.one_hot(grey * 8 + neighbour, 64).movedim(-1, 2).flatten(0, 1).float()
@@ -139,7 +139,7 @@ def textures(image: Tensor) -> Tensor:
     return torch.stack([mean, deviation, contrast, dissimilarity], dim=1) / 255
 
 
-def written_out(p: Parts, image: Tensor) -> list[Tensor]:
+def independent_de_resunet(p: Parts, image: Tensor) -> list[Tensor]:
     """Class logits: of the four levels, coarse, final."""
     own = encoded(p["image_encoder"], leaky(p.conv("image_stem", image)))
     texture = encoded(p["texture_encoder"], leaky(p.conv("texture_stems", textures(image), groups=4)))
@@ -156,22 +156,22 @@ def written_out(p: Parts, image: Tensor) -> list[Tensor]:
         side = p["side_maps"][turn]
         large = F.interpolate(side.conv("reduce", x), scale_factor=factor, mode="bilinear", align_corners=False)
         logits.append(side.conv("classify", refined(side["refine"], F.relu(large))))
-    maps = torch.cat([one.softmax(dim=1) for one in logits], dim=1)
+    maps = torch.cat([level.softmax(dim=1) for level in logits], dim=1)
     logits.append(p["coarse"].conv(1, refined(p["coarse"][0], maps)))
     y, *classes = logits[-1].softmax(dim=1).split(1, dim=1)
     s = [strengthened(p["strengthen"][number], x, y, image) for number, x in enumerate(classes)]
     return [*logits, p["final"].conv(1, refined(p["final"][0], torch.cat([y, *s], dim=1)))]
 
 
-def test_the_network_equals_its_description_written_out() -> None:
-    """On an image with a black frame, around which the textures are the same whatever one thinks lies beyond it."""
+def test_network_equals_the_independent_implementation() -> None:
+    """With a black frame, so that the textures do not depend on the padding outside the image."""
     torch.manual_seed(0)
     network = randomised(DEResUNet(DEResUNetSettings(width=4, num_classes=2)), channels=1, size=32)
     image = F.pad(torch.rand(2, 1, 24, 40), (4, 4, 4, 4))
     parts = Parts(network.state_dict())
     with torch.no_grad():
         prediction = network(image)
-        expected = written_out(parts, image)
+        expected = independent_de_resunet(parts, image)
     for level, classes in zip(prediction.levels, expected, strict=True):
         background, outer, inner = classes.double().softmax(dim=1).unbind(dim=1)
         odds = torch.stack([(outer + inner) / background, inner / (background + outer)], dim=1)
@@ -180,16 +180,16 @@ def test_the_network_equals_its_description_written_out() -> None:
     assert not parts.unused
 
 
-def test_a_narrow_block_that_halves_its_map_learns_what_float64_says() -> None:
-    """oneDNN's gradient of a strided 1x1 convolution of fewer channels than a vector holds overwrites memory."""
+def test_gradient_of_a_narrow_strided_block_equals_float64() -> None:
+    """oneDNN's gradient of a strided 1x1 convolution with fewer channels than a vector register overwrites memory."""
     torch.manual_seed(0)
     block = ResidualBlock(4, 16, stride=2).to(memory_format=torch.channels_last)
     image = torch.randn(16, 4, 64, 64).to(memory_format=torch.channels_last)
-    found = []
+    gradients = []
     for _ in range(2):
         block.zero_grad()
         block(image).square().mean().backward()
-        found.append(block.shortcut.weight.grad.double())  # type: ignore[union-attr]
+        gradients.append(block.shortcut.weight.grad.double())  # type: ignore[union-attr]
         block, image = block.double(), image.double()
-    assert found[0].abs().max() > 1e-3
-    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
+    assert gradients[0].abs().max() > 1e-3
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)

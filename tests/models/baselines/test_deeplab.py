@@ -1,4 +1,4 @@
-"""DeepLabv3 and v3+: the sources' variants, strides and dilations, pyramid and networks by hand, dropout."""
+"""DeepLabv3 and v3+: sizes, FLOPs, strides, dilations, the pyramid, dropout, and independent implementations."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def count(module: nn.Module) -> int:
 
 
 @pytest.mark.parametrize(("model", "options", "total", "gflops"), VARIANTS)
-def test_every_variant_costs_what_its_source_does(
+def test_every_variant_has_the_size_and_flops_of_its_source(
     model: str, options: dict[str, Any], total: int, gflops: float
 ) -> None:
     cost = measure_complexity(model, 224, in_channels=3, **options)
@@ -45,7 +45,7 @@ def test_every_variant_costs_what_its_source_does(
     assert cost.gflops == pytest.approx(gflops, abs=0.011)
 
 
-def test_the_parts_have_the_sources_sizes() -> None:
+def test_parts_have_the_sizes_of_the_source() -> None:
     network = DeepLabV3Plus(DeepLabV3PlusSettings(in_channels=3))
     assert count(network.encoder) == 23_508_032
     assert count(network.pyramid) == 15_535_104
@@ -62,7 +62,7 @@ def test_the_parts_have_the_sources_sizes() -> None:
     ],
     ids=["plus-16", "plus-8", "v3-8", "v3-16"],
 )
-def test_the_backbones_stride_and_the_pyramids_dilations_go_together(
+def test_backbone_stride_determines_the_dilations_of_the_pyramid(
     network: DeepLabV3 | DeepLabV3Plus, stride: int, dilations: list[int]
 ) -> None:
     deep = network.eval().encoder(torch.rand(1, 1, 64, 64))[-1]
@@ -70,7 +70,7 @@ def test_the_backbones_stride_and_the_pyramids_dilations_go_together(
     assert [view[0].dilation[0] for view in network.pyramid.views] == [1, *dilations]  # type: ignore[index]
 
 
-def test_the_pyramid_sees_five_views() -> None:
+def test_pyramid_has_five_views() -> None:
     torch.manual_seed(0)
     pyramid = AtrousSpatialPyramidPooling(3, (1, 2, 3), dropout=0.5).eval()
     x = torch.randn(2, 3, 6, 6)
@@ -83,7 +83,7 @@ def test_the_pyramid_sees_five_views() -> None:
     torch.testing.assert_close(pyramid(x), pyramid.merge(torch.cat(views, dim=1)))
 
 
-def test_only_the_plus_has_a_skip_of_its_own() -> None:
+def test_only_v3_plus_has_a_skip_connection() -> None:
     for network in (DeepLabV3Plus().eval(), DeepLabV3().eval()):
         image = torch.rand(1, 1, 32, 32)
         before = network(image).positive
@@ -95,32 +95,32 @@ def test_only_the_plus_has_a_skip_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("network", [DeepLabV3Plus(), DeepLabV3()], ids=["plus", "v3"])
-def test_a_batch_of_one_image_cannot_be_trained_on_but_can_be_predicted(network: nn.Module) -> None:
+def test_batch_of_one_image_is_rejected_in_training_but_not_in_prediction(network: nn.Module) -> None:
     with pytest.raises(SettingError, match="batches of two or more"):
         network.train()(torch.rand(1, 1, 32, 32))
     assert network.eval()(torch.rand(1, 1, 32, 32)).lesion.shape == (1, 1, 32, 32)
 
 
 @pytest.mark.parametrize("build", [DeepLabV3Plus, DeepLabV3], ids=["plus", "v3"])
-def test_half_of_the_pyramids_features_are_dropped_out_in_training(build: Any) -> None:
+def test_half_of_the_pyramid_features_are_dropped_in_training(build: Any) -> None:
     torch.manual_seed(0)
     network = build()
-    seen: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
     for name, part in (("whole", network.pyramid.merge), ("dropped", network.pyramid)):
-        part.register_forward_hook(lambda module, given, output, name=name: seen.update({name: output}))
+        part.register_forward_hook(lambda module, given, output, name=name: outputs.update({name: output}))
     image = torch.rand(2, 1, 64, 64)
     with torch.no_grad():
         network.eval()(image)
-        assert torch.equal(seen["dropped"], seen["whole"])
+        assert torch.equal(outputs["dropped"], outputs["whole"])
         network.train()(image)
-    alive = seen["whole"] > 0
-    kept = seen["dropped"] > 0
-    torch.testing.assert_close(seen["dropped"][kept], 2 * seen["whole"][kept])
-    assert float(kept[alive].float().mean()) == pytest.approx(0.5, abs=0.1)
+    positive = outputs["whole"] > 0
+    not_dropped = outputs["dropped"] > 0
+    torch.testing.assert_close(outputs["dropped"][not_dropped], 2 * outputs["whole"][not_dropped])
+    assert float(not_dropped[positive].float().mean()) == pytest.approx(0.5, abs=0.1)
 
 
 def backbone(p: Parts, image: Tensor, dilated: dict[int, tuple[int, int]]) -> tuple[Tensor, Tensor]:
-    """Outputs of the first and the last layer; `dilated` layers, instead of striding, have these dilations."""
+    """Outputs of the first and the last layer; `dilated` layers have these dilations instead of a stride."""
     x = first = p["stages"][0].resnet_layer(F.max_pool2d(p["stem"].resnet_stem(image), 3, 2, 1), stride=1)
     for layer in (1, 2, 3):
         first_block, others = dilated.get(layer + 1, (1, 1))
@@ -136,7 +136,7 @@ def pyramid(p: Parts, x: Tensor, dilations: tuple[int, int, int]) -> Tensor:
     return p["merge"].conv_norm_relu(0, torch.cat(views, dim=1))
 
 
-def written_out_plus(p: Parts, image: Tensor) -> Tensor:
+def independent_v3_plus(p: Parts, image: Tensor) -> Tensor:
     low, high = backbone(p["encoder"], image, dilated={4: (1, 2)})
     views = pyramid(p["pyramid"], high, (6, 12, 18))
     raised = F.interpolate(views, scale_factor=4, mode="bilinear", align_corners=False)
@@ -145,23 +145,23 @@ def written_out_plus(p: Parts, image: Tensor) -> Tensor:
     return F.interpolate(p.conv("head", x), scale_factor=4, mode="bilinear", align_corners=False)
 
 
-def written_out_v3(p: Parts, image: Tensor) -> Tensor:
+def independent_v3(p: Parts, image: Tensor) -> Tensor:
     _, high = backbone(p["encoder"], image, dilated={3: (1, 2), 4: (2, 4)})
     x = p["decoder"].conv_norm_relu(0, pyramid(p["pyramid"], high, (12, 24, 36)))
     return F.interpolate(p.conv("head", x), scale_factor=8, mode="bilinear", align_corners=False)
 
 
 @pytest.mark.parametrize(
-    ("network", "written_out"),
-    [(DeepLabV3Plus, written_out_plus), (DeepLabV3, written_out_v3)],
+    ("network", "independent"),
+    [(DeepLabV3Plus, independent_v3_plus), (DeepLabV3, independent_v3)],
     ids=["plus", "v3"],
 )
-def test_the_network_equals_its_description_written_out(network: Any, written_out: Any) -> None:
-    """At 112 px, where the smallest dilation of the pyramid still reaches from pixel to pixel."""
+def test_network_equals_the_independent_implementation(network: Any, independent: Any) -> None:
+    """At 112 px, where the deepest map is larger than the smallest dilation of the pyramid."""
     torch.manual_seed(0)
     network = randomised(network(), channels=1, size=64)
     image = torch.rand(1, 1, 112, 112)
     parts = Parts(network.state_dict())
     with torch.no_grad():
-        assert_agree(network(image).positive, written_out(parts, image))
-    assert not parts.unused
+        assert_agree(network(image).positive, independent(parts, image))
+    assert not parts.left

@@ -1,4 +1,4 @@
-"""FAT-Net: sub-totals of the source, shared adaptation, what DeiT lends, the whole written out once more."""
+"""FAT-Net: parameter counts, shared adaptation, pretrained DeiT weights, and an independent second implementation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def network() -> FATNet:
     return FATNet(FATNetSettings(in_channels=3)).eval()
 
 
-def test_every_part_has_the_sources_size(network: FATNet) -> None:
+def test_every_part_has_the_size_of_the_source(network: FATNet) -> None:
     assert count(network) == 28_758_657
     assert [count(part) for part in network.encoder.stem] == [9_408, 128, 0]
     assert [count(stage) for stage in network.encoder.stages] == [221_952, 1_116_416, 6_822_400, 13_114_368]
@@ -45,17 +45,17 @@ def test_every_part_has_the_sources_size(network: FATNet) -> None:
     assert count(network.unused) == 4_640
 
 
-def test_modules_of_their_own_give_the_total_that_the_paper_is_quoted_with() -> None:
+def test_separate_modules_give_the_published_total() -> None:
     assert count(FATNet(FATNetSettings(in_channels=3, shared_adaptation=False))) == 30_112_257
 
 
-def test_the_block_that_the_official_code_never_calls_cannot_learn(network: FATNet) -> None:
+def test_block_unused_by_the_official_code_has_no_trainable_weight(network: FATNet) -> None:
     frozen = {name for name, weight in network.named_parameters() if not weight.requires_grad}
     assert frozen == {f"unused.{name}" for name, _ in network.unused.named_parameters()}
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_skip_is_adapted_that_many_times(shared: bool) -> None:
+def test_skip_is_adapted_the_given_number_of_times(shared: bool) -> None:
     torch.manual_seed(0)
     skip = AdaptedSkip(3, times=4, shared=shared)
     features = torch.randn(1, 3, 5, 5)
@@ -67,7 +67,7 @@ def test_a_skip_is_adapted_that_many_times(shared: bool) -> None:
     torch.testing.assert_close(skip(features), expected)
 
 
-def test_squeeze_and_excitation_weighs_channels_by_their_mean() -> None:
+def test_squeeze_and_excitation_weights_channels_by_their_mean() -> None:
     torch.manual_seed(0)
     module = SqueezeExcitation(32)
     features = torch.randn(2, 32, 4, 4)
@@ -75,15 +75,15 @@ def test_squeeze_and_excitation_weighs_channels_by_their_mean() -> None:
     torch.testing.assert_close(module(features), features * weight.sigmoid().T[:, :, None, None])
 
 
-def test_tokens_have_no_position_and_keep_their_places(network: FATNet) -> None:
+def test_tokens_have_no_position_embedding(network: FATNet) -> None:
     """Without position embedding, tokens of equal patches are equal, and shuffled patches give shuffled tokens."""
     image = torch.rand(1, 3, 32, 32)
-    turned = torch.cat([image[..., 16:], image[..., :16]], dim=-1)
-    tokens, shuffled = network.tokens(image), network.tokens(turned)
+    swapped = torch.cat([image[..., 16:], image[..., :16]], dim=-1)
+    tokens, shuffled = network.tokens(image), network.tokens(swapped)
     torch.testing.assert_close(shuffled, tokens.flip(-1), rtol=1e-4, atol=1e-5)
 
 
-def test_both_encoders_reach_the_output(network: FATNet) -> None:
+def test_both_encoders_change_the_output(network: FATNet) -> None:
     image = torch.rand(1, 3, 32, 48)
     before = network(image).positive
     assert before.shape == (1, 1, 32, 48)
@@ -93,7 +93,7 @@ def test_both_encoders_reach_the_output(network: FATNet) -> None:
         handle.remove()
 
 
-def test_the_transformers_imagenet_weights_come_from_a_local_file(tmp_path: Path) -> None:
+def test_transformer_weights_are_loaded_from_a_local_file(tmp_path: Path) -> None:
     torch.manual_seed(5)
     given = timm.create_model(DEIT_TINY, pretrained=False).state_dict()
     path = tmp_path / "deit.pth"
@@ -108,7 +108,7 @@ def test_the_transformers_imagenet_weights_come_from_a_local_file(tmp_path: Path
         FATNet(FATNetSettings(pretrained_transformer=str(path)))
 
 
-def test_modules_of_their_own_cost_no_operation_more() -> None:
+def test_separate_modules_do_not_increase_the_flops() -> None:
     cost = gflops(FATNet(FATNetSettings(in_channels=3, shared_adaptation=False)).eval(), channels=3)
     assert cost == pytest.approx(45.85, abs=0.011)
 
@@ -123,7 +123,7 @@ def deit_block(p: Parts, tokens: Tensor) -> Tensor:
     return tokens + p["mlp"].linear("fc2", hidden)
 
 
-def written_out(p: Parts, image: Tensor, shared: bool) -> Tensor:
+def independent_fat_net(p: Parts, image: Tensor, shared: bool) -> Tensor:
     x = p["encoder"]["stem"].resnet_stem(image)
     e = [x := p["encoder"]["stages"][layer].resnet_layer(x, stride=1 if layer == 0 else 2) for layer in range(4)]
     mean, deviation = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]]).reshape(2, 3, 1, 1)
@@ -145,12 +145,12 @@ def written_out(p: Parts, image: Tensor, shared: bool) -> Tensor:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_the_network_equals_its_description_written_out(shared: bool) -> None:
+def test_network_equals_the_independent_implementation(shared: bool) -> None:
     torch.manual_seed(0)
     settings = FATNetSettings(in_channels=3, shared_adaptation=shared)
     network = randomised(FATNet(settings), channels=3, size=32)
     image = torch.rand(1, 3, 32, 48)
     parts = Parts(network.state_dict())
     with torch.no_grad():
-        assert_agree(network(image).positive, written_out(parts, image, shared))
-    assert {name.split(".")[0] for name in parts.unused} == {"unused"}
+        assert_agree(network(image).positive, independent_fat_net(parts, image, shared))
+    assert {name.split(".")[0] for name in parts.left} == {"unused"}

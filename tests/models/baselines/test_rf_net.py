@@ -1,4 +1,4 @@
-"""RF-Net: sub-totals of the source, two passes of one set of weights, the feedback and the whole by hand."""
+"""RF-Net: parameter counts, two passes with shared weights, the feedback, and an independent second implementation."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def build(**options: object) -> RFNet:
     [({"in_channels": 3}, 22_011_970), ({"contrast_input": True}, 22_008_834), ({"in_channels": 1}, 22_005_698)],
     ids=["three", "contrast", "one"],
 )
-def test_the_totals_are_the_sources(options: dict[str, object], total: int) -> None:
+def test_totals_equal_the_source(options: dict[str, object], total: int) -> None:
     assert count(build(**options)) == total
 
 
-def test_every_part_has_the_sources_size() -> None:
+def test_every_part_has_the_size_of_the_source() -> None:
     network = build(contrast_input=True)
     assert [count(part) for part in network.encoder.stem] == [6_272, 128, 0]
     assert [count(stage) for stage in network.encoder.stages] == [221_952, 1_116_416, 6_822_400, 13_114_368]
@@ -44,7 +44,7 @@ def test_every_part_has_the_sources_size() -> None:
     assert [count(part) for part in parts] == [147_520, 73_792, 147_520, 577]
 
 
-def test_without_feedback_the_second_pass_is_the_first() -> None:
+def test_second_pass_without_feedback_equals_the_first() -> None:
     network = build()
     with torch.no_grad():
         network.residual.output.weight.zero_()
@@ -55,7 +55,7 @@ def test_without_feedback_the_second_pass_is_the_first() -> None:
 
 
 def test_full_feedback_doubles_the_features_at_every_place() -> None:
-    """R = 1 everywhere multiplies stem and stages by 2, which hooks can do to a network without feedback."""
+    """R = 1 multiplies stem and stages by 2, like hooks in a network without feedback."""
     image = torch.rand(1, 1, 64, 64)
     full = build()
     with torch.no_grad():
@@ -72,7 +72,7 @@ def test_full_feedback_doubles_the_features_at_every_place() -> None:
         torch.testing.assert_close(full(image).positive, feedback.first_pass, rtol=1e-3, atol=1e-4)
 
 
-def test_the_residual_map_learns_from_the_answer() -> None:
+def test_residual_map_has_a_gradient_from_the_output() -> None:
     network = build(num_classes=2).train()
     prediction = network(torch.rand(2, 1, 64, 64))
     assert prediction.feedback is not None
@@ -81,7 +81,7 @@ def test_the_residual_map_learns_from_the_answer() -> None:
     assert float(network.residual.output.weight.grad.abs().max()) > 0  # type: ignore[union-attr]
 
 
-def test_the_second_channel_is_how_near_a_pixel_is_to_mid_grey() -> None:
+def test_second_channel_is_the_closeness_to_mid_grey() -> None:
     image = torch.rand(2, 1, 8, 8)
     sigma = image.flatten(1).std(dim=1).reshape(2, 1, 1, 1)
     torch.testing.assert_close(contrast_of(image), torch.exp(-((image - 0.5) ** 2) / (2 * sigma**2)))
@@ -90,20 +90,20 @@ def test_the_second_channel_is_how_near_a_pixel_is_to_mid_grey() -> None:
         create_model("rf-net", contrast_input=True, in_channels=3)
 
 
-STEM = 2 * 7 * 7 * 64 * 112 * 112 / 1e9  # an input channel's GFLOPs, which the source spends twice
+STEM = 2 * 7 * 7 * 64 * 112 * 112 / 1e9  # GFLOPs per input channel, which the source counts twice
 
 
 @pytest.mark.parametrize(
     ("options", "stated", "channels"), [({"contrast_input": True}, 24.63, 2), ({}, 24.48, 1)], ids=["contrast", "one"]
 )
-def test_it_costs_what_the_source_does_less_the_repeated_stem(
+def test_flops_equal_the_source_without_the_repeated_stem(
     options: dict[str, bool], stated: float, channels: int
 ) -> None:
     cost = gflops(RFNet(RFNetSettings.model_validate(options)).eval(), channels=1)
     assert cost == pytest.approx(stated - channels * STEM, abs=0.011)
 
 
-def test_the_first_pass_alone_costs_what_the_sources_does() -> None:
+def test_first_pass_has_the_flops_of_the_source() -> None:
     with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
         network = build(contrast_input=True)
         *skips, x = network.encoder(torch.zeros(1, 2, 224, 224))
@@ -120,13 +120,13 @@ def decoder_block(p: Parts, x: Tensor) -> Tensor:
     return p["expand"].conv_norm_relu(0, p["refine"].conv_norm_relu(0, raised))
 
 
-def one_pass(p: Parts, image: Tensor, more: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """Logits, and d1 to d4; the stem and the four layers are multiplied by `more`."""
-    x = F.max_pool2d(p["encoder"]["stem"].resnet_stem(image) * more[0], 3, 2, 1)
-    e1 = p["encoder"]["stages"][0].resnet_layer(x, stride=1) * more[1]
-    e2 = p["encoder"]["stages"][1].resnet_layer(e1, stride=2) * more[2]
-    e3 = p["encoder"]["stages"][2].resnet_layer(e2, stride=2) * more[3]
-    e4 = p["encoder"]["stages"][3].resnet_layer(e3, stride=2) * more[4]
+def one_pass(p: Parts, image: Tensor, multipliers: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Logits, and d1 to d4; the stem and the four layers are multiplied by `multipliers`."""
+    x = F.max_pool2d(p["encoder"]["stem"].resnet_stem(image) * multipliers[0], 3, 2, 1)
+    e1 = p["encoder"]["stages"][0].resnet_layer(x, stride=1) * multipliers[1]
+    e2 = p["encoder"]["stages"][1].resnet_layer(e1, stride=2) * multipliers[2]
+    e3 = p["encoder"]["stages"][2].resnet_layer(e2, stride=2) * multipliers[3]
+    e4 = p["encoder"]["stages"][3].resnet_layer(e3, stride=2) * multipliers[4]
     d4 = decoder_block(p["decoder"][0], e4) + e3
     d3 = decoder_block(p["decoder"][1], d4) + e2
     d2 = decoder_block(p["decoder"][2], d3) + e1
@@ -142,12 +142,12 @@ def residual_map(p: Parts, d1: Tensor, d2: Tensor, d3: Tensor, d4: Tensor) -> Te
 
 
 @pytest.mark.parametrize(("places", "contrast"), [(5, False), (4, False), (5, True)])
-def test_the_network_equals_its_description_written_out(places: int, contrast: bool) -> None:
+def test_network_equals_the_independent_implementation(places: int, contrast: bool) -> None:
     torch.manual_seed(0)
     settings = RFNetSettings.model_validate({"feedback_places": places, "contrast_input": contrast})
     network = randomised(RFNet(settings), channels=1, size=64)
     image = torch.rand(2, 1, 64, 96)
-    with torch.no_grad():  # a map that says yes here and no there, also when it is pooled
+    with torch.no_grad():  # scale the residual map so that it varies between 0 and 1, also after pooling
         logits = network(image).feedback.residual
         network.residual.output.weight.mul_(10 / logits.std())
         assert network.residual.output.bias is not None
@@ -161,10 +161,10 @@ def test_the_network_equals_its_description_written_out(places: int, contrast: b
         logits = residual_map(p["residual"], *decoded)
         r = torch.sigmoid(logits)
         assert float(F.avg_pool2d(r, 16).std()) > 0.05
-        more = [1 + r, *(1 + F.avg_pool2d(r, 2**layer) for layer in (1, 2, 3, 4))]
+        multipliers = [1 + r, *(1 + F.avg_pool2d(r, 2**layer) for layer in (1, 2, 3, 4))]
         if places == 4:
-            more[4] = torch.ones(())
-        second, _ = one_pass(p, image, more)
+            multipliers[4] = torch.ones(())
+        second, _ = one_pass(p, image, multipliers)
     assert_agree(prediction.feedback.first_pass, first)
     assert_agree(prediction.feedback.residual, logits)
     assert_agree(prediction.positive, second)

@@ -11,7 +11,7 @@ from taichinet.models.baselines.de_resunet import texture_maps
 
 
 def mirrored(place: int, length: int) -> int:
-    """`place` or, beyond the border, its mirror image; the border's own pixel is not repeated."""
+    """`place`, mirrored at the border if outside; the border pixel is not repeated."""
     return abs(place) if place < length else 2 * (length - 1) - place
 
 
@@ -39,20 +39,20 @@ def by_loops(image: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("shape", [(7, 9), (16, 16)])
-def test_the_maps_equal_loops_over_pixels_and_pairs(shape: tuple[int, int]) -> None:
+def test_maps_equal_loops_over_pixels_and_pairs(shape: tuple[int, int]) -> None:
     image = torch.rand(2, 1, *shape, generator=torch.Generator().manual_seed(3))
     maps = texture_maps(image)
-    for one, given in zip(maps, image, strict=True):
-        np.testing.assert_allclose(one.numpy(), by_loops(given[0].double().numpy()), rtol=1e-4, atol=1e-5)
+    for image_maps, grey in zip(maps, image, strict=True):
+        np.testing.assert_allclose(image_maps.numpy(), by_loops(grey[0].double().numpy()), rtol=1e-4, atol=1e-5)
 
 
-def test_a_flat_image_has_no_contrast() -> None:
+def test_constant_image_has_no_contrast() -> None:
     maps = texture_maps(torch.full((1, 1, 8, 8), 0.5))
     assert float(maps[:, 2:].abs().max()) == 0
     assert maps[0, 0, 4, 4] == pytest.approx(3 * 25 / 64 / 255)
 
 
-def test_channels_are_averaged_and_number_formats_change_nothing() -> None:
+def test_channels_are_averaged_and_autocast_changes_nothing() -> None:
     image = torch.rand(1, 3, 16, 16)
     expected = texture_maps(image.mean(dim=1, keepdim=True))
     assert torch.equal(texture_maps(image), expected)
@@ -60,7 +60,7 @@ def test_channels_are_averaged_and_number_formats_change_nothing() -> None:
         assert torch.equal(texture_maps(image), expected)
 
 
-def test_white_and_black_are_the_last_and_the_first_level() -> None:
+def test_white_is_the_last_level_and_black_the_first() -> None:
     white, black = (texture_maps(torch.full((1, 1, 8, 8), value))[0, 0, 4, 4] for value in (1.0, 0.0))
     assert white == pytest.approx(7 * 25 / 64 / 255)
     assert black == 0

@@ -1,4 +1,4 @@
-"""U-Net++: sub-totals of its description node by node, and the whole of it written out once more."""
+"""U-Net++: parameter counts per node, FLOPs, and an independent second implementation."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ def test_each_node_has_the_stated_size(published: UNetPlusPlus, node: str, size:
     assert count(published.nodes[node]) == size
 
 
-def test_there_is_no_other_node_and_four_heads(published: UNetPlusPlus) -> None:
+def test_network_has_only_these_nodes_and_four_heads(published: UNetPlusPlus) -> None:
     assert set(published.nodes) == set(NODES)
     assert [count(head) for head in published.outputs] == [33, 33, 33, 33]
 
 
-def test_a_grey_image_saves_one_kernels_worth() -> None:
+def test_grey_input_has_fewer_weights_in_the_first_convolution() -> None:
     with torch.device("meta"):
         assert count(UNetPlusPlus()) == 9_162_852
 
 
-def test_with_one_head_it_costs_what_the_source_does() -> None:
+def test_single_head_has_the_flops_of_the_source() -> None:
     settings = UNetPlusPlusSettings(in_channels=3, deep_supervision=False)
     assert gflops(UNetPlusPlus(settings).eval(), channels=3) == pytest.approx(52.81, abs=0.006)
 
 
-def written_out(p: Parts, image: Tensor) -> list[Tensor]:
-    """X(0, 1) to X(0, 4), diagonal after diagonal."""
+def independent_unet_plus_plus(p: Parts, image: Tensor) -> list[Tensor]:
+    """X(0, 1) to X(0, 4), computed diagonal by diagonal."""
 
     def node(name: str, *features: Tensor) -> Tensor:
         *same, other = features
@@ -86,7 +86,7 @@ def written_out(p: Parts, image: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("deep_supervision", [True, False])
-def test_the_network_equals_its_description_written_out(deep_supervision: bool) -> None:
+def test_network_equals_the_independent_implementation(deep_supervision: bool) -> None:
     torch.manual_seed(0)
     settings = UNetPlusPlusSettings(width=4, deep_supervision=deep_supervision)
     network = randomised(UNetPlusPlus(settings), channels=1, size=32)
@@ -94,7 +94,7 @@ def test_the_network_equals_its_description_written_out(deep_supervision: bool) 
     parts = Parts(network.state_dict())
     with torch.no_grad():
         prediction = network(image)
-        ends = written_out(parts, image)
+        ends = independent_unet_plus_plus(parts, image)
         if deep_supervision:
             heads = [parts["outputs"].conv(column, end) for column, end in enumerate(ends)]
             for level, head in zip(prediction.levels, heads, strict=True):

@@ -1,4 +1,4 @@
-"""X-Net: the reconstruction's own sub-totals, position, fusion, the variational branch, the whole by hand."""
+"""X-Net: parameter counts, position embedding, fusion, the variational branch, and an independent implementation."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_every_part_has_the_stated_size() -> None:
     assert count(XNet(XNetSettings(in_channels=3, variational=False))) == 16_150_817
 
 
-def test_a_block_is_pre_norm_attention_by_hand() -> None:
+def test_block_is_pre_norm_attention() -> None:
     torch.manual_seed(0)
     width = 2 * HEADS
     block = TransformerBlock(width)
@@ -57,7 +57,7 @@ def test_a_block_is_pre_norm_attention_by_hand() -> None:
     torch.testing.assert_close(block(tokens), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_position_embedding_is_used_as_it_is_at_224_pixels_and_interpolated_elsewhere() -> None:
+def test_position_embedding_is_unchanged_at_224_pixels_and_interpolated_otherwise() -> None:
     transformer = small().transformer
     seen = []
     transformer.blocks[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
@@ -73,7 +73,7 @@ def test_the_position_embedding_is_used_as_it_is_at_224_pixels_and_interpolated_
         assert float(place.std()) > 0
 
 
-def test_both_encoders_feed_every_fused_skip_but_the_one_of_full_size() -> None:
+def test_both_encoders_feed_every_fused_skip_except_the_full_size_one() -> None:
     network = small().eval()
     image = torch.rand(1, 1, 64, 64)
     inputs: list[torch.Tensor] = []
@@ -90,36 +90,36 @@ def test_both_encoders_feed_every_fused_skip_but_the_one_of_full_size() -> None:
 
 
 @pytest.mark.parametrize("side", [64, 224])
-def test_the_variational_branch_draws_the_image_in_training_alone(side: int) -> None:
+def test_variational_branch_reconstructs_the_image_in_training_only(side: int) -> None:
     network = small(in_channels=2)
     image = torch.rand(2, 2, side, side)
-    drawn = network.train()(image).reconstruction
-    assert drawn is not None
-    assert drawn.image.shape == image.shape
-    assert drawn.mean.shape == drawn.log_variance.shape == (2, 128)
+    reconstruction = network.train()(image).reconstruction
+    assert reconstruction is not None
+    assert reconstruction.image.shape == image.shape
+    assert reconstruction.mean.shape == reconstruction.log_variance.shape == (2, 128)
     assert network.eval()(image).reconstruction is None
     assert small(variational=False).train()(image[:, :1]).reconstruction is None
 
 
-def test_its_gradient_reaches_both_encoders() -> None:
+def test_reconstruction_has_gradients_in_both_encoders() -> None:
     network = small().train()
-    drawn = network(torch.rand(2, 1, 64, 64)).reconstruction
-    assert drawn is not None
-    drawn.image.square().mean().backward()
+    reconstruction = network(torch.rand(2, 1, 64, 64)).reconstruction
+    assert reconstruction is not None
+    reconstruction.image.square().mean().backward()
     for part in (network.encoder[0], network.transformer.patches):
         assert any(float(weight.grad.abs().max()) > 0 for weight in part.parameters() if weight.grad is not None)
     assert all(weight.grad is None for weight in network.decoder.parameters())
 
 
-def test_the_latent_is_drawn_anew_each_time() -> None:
+def test_latent_is_sampled_at_every_call() -> None:
     network = small().train()
     image = torch.rand(2, 1, 64, 64)
-    one, other = (network(image).reconstruction for _ in range(2))
-    assert not torch.equal(one.image, other.image)
-    torch.testing.assert_close(one.mean, other.mean, rtol=1e-4, atol=1e-5)
+    first, second = (network(image).reconstruction for _ in range(2))
+    assert not torch.equal(first.image, second.image)
+    torch.testing.assert_close(first.mean, second.mean, rtol=1e-4, atol=1e-5)
 
 
-def test_with_the_variational_branch_it_costs_what_is_stated() -> None:
+def test_network_with_variational_branch_has_the_stated_flops() -> None:
     assert gflops(XNet(XNetSettings(in_channels=3)).train(), channels=3) == pytest.approx(30.21, abs=0.011)
 
 
@@ -144,7 +144,7 @@ def transformer_states(p: Parts, image: Tensor) -> list[Tensor]:
     return [state.transpose(1, 2).reshape(patches.shape) for state in (states[1], states[3], states[5], last)]
 
 
-def written_out(p: Parts, image: Tensor) -> tuple[Tensor, Tensor]:
+def independent_x_net(p: Parts, image: Tensor) -> tuple[Tensor, Tensor]:
     """Logits and the deepest fused map."""
     local = [p["encoder"][0].double_conv(image)]
     for level in range(1, 5):
@@ -160,7 +160,9 @@ def written_out(p: Parts, image: Tensor) -> tuple[Tensor, Tensor]:
     return p.conv("output", x), levels[4]
 
 
-def drawn_again(p: Parts, fused: Tensor, size: tuple[int, int], noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def independent_reconstruction(
+    p: Parts, fused: Tensor, size: tuple[int, int], noise: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     squeeze = F.relu(p["squeeze"].norm(0, F.adaptive_avg_pool2d(fused, 14)))
     flat = p["squeeze"].conv(2, squeeze, stride=2).flatten(1)
     mean, log_variance = p.linear("mean", flat), p.linear("log_variance", flat)
@@ -174,20 +176,22 @@ def drawn_again(p: Parts, fused: Tensor, size: tuple[int, int], noise: Tensor) -
 
 
 @pytest.mark.parametrize("size", [(224, 224), (64, 96)])
-def test_the_network_equals_its_description_written_out(size: tuple[int, int]) -> None:
+def test_network_equals_the_independent_implementation(size: tuple[int, int]) -> None:
     network = randomised(small(), channels=1, size=64)
     image = torch.rand(2, 1, *size)
     parts = Parts(network.state_dict())
-    network.training = True  # it alone: the variational branch speaks, while every BatchNorm stays in evaluation
+    network.training = True  # the variational branch only; BatchNorm stays in evaluation mode
     with torch.no_grad():
         torch.manual_seed(23)
         prediction = network(image)
         torch.manual_seed(23)
         noise = torch.randn(2, 128)
-        logits, fused = written_out(parts, image)
-        drawn = drawn_again(parts["variational"], fused, size, noise)
+        logits, fused = independent_x_net(parts, image)
+        expected_reconstruction = independent_reconstruction(parts["variational"], fused, size, noise)
     assert_agree(prediction.positive, logits)
-    found = prediction.reconstruction
-    for one, other in zip((found.image, found.mean, found.log_variance), drawn, strict=True):
-        assert_agree(one, other)
-    assert not parts.unused
+    reconstruction = prediction.reconstruction
+    for value, expected in zip(
+        (reconstruction.image, reconstruction.mean, reconstruction.log_variance), expected_reconstruction, strict=True
+    ):
+        assert_agree(value, expected)
+    assert not parts.left
