@@ -55,18 +55,18 @@ def _in(file: str, tests: str, *replacements: tuple[str, str]) -> tuple[Mutation
 
 # Single tests, where their whole files take minutes.
 _FIT = "training/test_fit.py::test_"
-STEPS = f"{_FIT}the_easy_step_takes_its_share_of_the_epochs_and_comes_first"
+STEPS = f"{_FIT}easy_step_is_first_and_has_its_share_of_epochs"
 SELECTION = (
-    f"{_FIT}the_printed_rate_is_constant_and_the_cosine_falls_to_a_hundredth "
-    f"{_FIT}the_epoch_with_the_best_validation_dice_is_selected_the_earliest_of_equals "
-    f"{_FIT}validation_dice_is_the_mean_of_each_images_own_dice "
-    f"{_FIT}selection_rewards_silence_on_a_normal_image"
+    f"{_FIT}default_rate_is_constant_and_cosine_decreases_to_one_percent "
+    f"{_FIT}first_epoch_with_best_validation_dice_is_selected "
+    f"{_FIT}validation_dice_is_mean_over_images "
+    f"{_FIT}empty_prediction_of_normal_image_has_dice_one"
 )
 SURROUNDINGS = (
-    "inference/test_export.py::test_the_files_resizing_is_pillows_within_one_grey_level "
-    "inference/test_export.py::test_the_files_way_back_is_pytorchs"
+    "inference/test_export.py::test_resizing_equals_pillow_within_one_grey_level "
+    "inference/test_export.py::test_resizing_of_output_equals_pytorch"
 )
-PARITY = "inference/test_runtimes.py::test_parity_fails_on_a_dice_cost_or_else_on_masks_that_disagree"
+PARITY = "inference/test_runtimes.py::test_parity_fails_on_dice_loss_or_different_masks"
 
 MUTATIONS: tuple[Mutation, ...] = (
     *_in(
@@ -99,7 +99,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_in(
         "losses/objective.py",
-        "experiments/test_distillation.py::test_the_students_loss_is_the_cross_entropy_with_the_teacher_added",
+        "experiments/test_distillation.py::test_student_loss_adds_cross_entropy_with_teacher",
         ("settings.taught_weight * cross_entropy(", "cross_entropy("),
     ),
     *_in(
@@ -402,7 +402,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_in(
         "experiments/distillation.py",
-        "experiments/test_distillation.py::test_the_teacher_is_asked_about_every_training_image_as_it_is",
+        "experiments/test_distillation.py::test_teacher_predicts_every_training_image_without_augmentation",
         (".mul(255).round()", ".mul(255)"),
     ),
 )

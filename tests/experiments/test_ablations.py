@@ -1,4 +1,4 @@
-"""Tables I to IV as recipes: what each row lacks, and that it lacks nothing else."""
+"""Recipes of Tables I to IV: each row changes exactly the options that the paper names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from taichinet.experiments.recipes.catalogue import SCALES, get_recipe
 from taichinet.models.catalogue import model_settings
 from taichinet.models.taichinet.network import TaiChiNetSettings
 
-# Sec. V-D, written as a table: second path, complementary loss, cross-attention, head, answer, learning strategy.
+# Sec. V-D as a table: second path, complementary loss, cross-attention, head, output option, learning strategy.
 TABLE_I = {
     "model-2": (True, False, False, "none", "mean", "plain"),
     "model-3": (True, True, False, "none", "mean", "plain"),
@@ -31,7 +31,7 @@ def network_of(experiment: Experiment) -> TaiChiNetSettings:
 
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize(("row", "parts"), TABLE_I.items())
-def test_every_row_of_table_one_has_exactly_its_parts(scale: str, row: str, parts: tuple[object, ...]) -> None:
+def test_table_one_rows_have_the_listed_parts(scale: str, row: str, parts: tuple[object, ...]) -> None:
     recipe = get_recipe(f"{scale}-{row}")
     network = network_of(recipe)
     assert parts == (
@@ -45,7 +45,7 @@ def test_every_row_of_table_one_has_exactly_its_parts(scale: str, row: str, part
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_model_1_is_the_unet_alone(scale: str) -> None:
+def test_model_1_equals_unet_recipe(scale: str) -> None:
     assert get_recipe(f"{scale}-model-1").model == "unet"
     same = get_recipe(f"{scale}-unet").model_dump(exclude={"name"})
     assert get_recipe(f"{scale}-model-1").model_dump(exclude={"name"}) == same
@@ -63,7 +63,7 @@ def test_rows_of_tables_two_and_three_change_one_option(row: str, option: str, v
 
 
 @pytest.mark.parametrize("row", [*ABLATIONS, *BASELINES])
-def test_no_row_changes_what_all_rows_share(row: str) -> None:
+def test_rows_share_data_mining_and_training_settings(row: str) -> None:
     full, recipe = get_recipe("cpu-taichinet"), get_recipe(f"cpu-{row}")
     assert recipe.data == full.data
     assert recipe.mining == full.mining
@@ -71,7 +71,7 @@ def test_no_row_changes_what_all_rows_share(row: str) -> None:
 
 
 @pytest.mark.parametrize("model", BASELINES)
-def test_a_baseline_has_its_sources_options_at_full_scale_and_half_its_width_at_half_scale(model: str) -> None:
+def test_baseline_has_default_options_at_full_scale_and_half_width_at_half_scale(model: str) -> None:
     full, half = get_recipe(f"busi-{model}"), get_recipe(f"cpu-{model}")
     assert full.training.strategy == "plain"
     default = model_settings(model)
@@ -82,7 +82,7 @@ def test_a_baseline_has_its_sources_options_at_full_scale_and_half_its_width_at_
         assert model_settings(half.model, **half.options).width == default.width // 2  # type: ignore[attr-defined]
 
 
-def test_any_baseline_can_have_the_strategy_or_the_second_path() -> None:
+def test_every_baseline_has_strategy_and_second_path_recipes() -> None:
     for model in BASELINES:
         assert get_recipe(f"busi-{model}-strategy").training.strategy == "easy-to-hard"
         assert get_recipe(f"busi-{model}-second-path").options["second_path"] == {"head": "c"}

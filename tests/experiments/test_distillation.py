@@ -1,4 +1,4 @@
-"""Distillation: a teacher of the same fold, asked once, whose answers move with the images."""
+"""Distillation: the teacher is of the same fold and its predictions are augmented together with the images."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return Runs(tmp_path_factory.mktemp("study"))
 
 
-def test_a_student_learns_from_the_teacher_of_its_own_fold(runs: Runs) -> None:
+def test_student_is_trained_with_teacher_of_same_fold(runs: Runs) -> None:
     plain = runs.train(vary(TEACHER, {"name": "plain"}))
     student = runs.train(STUDENT)
     assert student.record.teacher is not None
     assert plain.record.teacher is None
     assert student.record.identity != plain.record.identity == runs.teacher.record.identity
-    one, other = (load_weights(run.folder / "weights").network.state_dict() for run in (student, plain))
-    assert any(not torch.equal(one[name], other[name]) for name in one)
+    weights, without_teacher = (load_weights(run.folder / "weights").network.state_dict() for run in (student, plain))
+    assert any(not torch.equal(weights[name], without_teacher[name]) for name in weights)
     with pytest.raises(FoldError, match="teacher has not finished this fold"):
         runs.train(STUDENT, fold=1)
     study = runs.study
@@ -81,18 +81,18 @@ def test_a_student_learns_from_the_teacher_of_its_own_fold(runs: Runs) -> None:
         run_fold(FoldJob(STUDENT, study, 0, runs.out / "lost", runs.out / "mining"))
 
 
-def test_a_teacher_trained_anew_makes_another_run(runs: Runs, tmp_path: Path) -> None:
+def test_retrained_teacher_changes_identity_of_student(runs: Runs, tmp_path: Path) -> None:
     """The student's identity holds the teacher's weights."""
     study, cache = runs.study, runs.out / "mining"
     job = FoldJob(STUDENT, study, 0, tmp_path / "student", cache, teacher=runs.teacher.folder)
     run_fold(job)
     run_fold(replace(job, resume=True))
-    other = run_fold(FoldJob(vary(TEACHER, {"training.seed": 1}), study, 0, tmp_path / "other", cache))
+    other_teacher = run_fold(FoldJob(vary(TEACHER, {"training.seed": 1}), study, 0, tmp_path / "other", cache))
     with pytest.raises(FoldError, match="trained with other settings"):
-        run_fold(replace(job, teacher=other.folder, resume=True))
+        run_fold(replace(job, teacher=other_teacher.folder, resume=True))
 
 
-def test_the_teacher_is_asked_about_every_training_image_as_it_is(runs: Runs) -> None:
+def test_teacher_predicts_every_training_image_without_augmentation(runs: Runs) -> None:
     train = runs.study.prepared.subset(runs.split.train)
     teacher_probability = predict_teacher(runs.teacher.folder, train, runs.split, FLOAT32_CPU, batch_size=3)
     assert teacher_probability.keys == train.keys
@@ -103,9 +103,9 @@ def test_the_teacher_is_asked_about_every_training_image_as_it_is(runs: Runs) ->
         assert float((teacher_probability.probability[number] / 255 - alone).abs().max()) < 0.5 / 255 + 1e-4
 
 
-@pytest.mark.parametrize(("part", "refused"), [("validation", False), ("test", True), ("train", True)])
-def test_a_teacher_that_saw_held_out_images_is_refused(runs: Runs, part: str, refused: bool, tmp_path: Path) -> None:
-    """One held-out image in what it learned from is enough; being selected by our validation images is no leak."""
+@pytest.mark.parametrize(("part", "rejected"), [("validation", False), ("test", True), ("train", True)])
+def test_teacher_trained_on_held_out_images_is_rejected(runs: Runs, part: str, rejected: bool, tmp_path: Path) -> None:
+    """One held-out training image is enough; selection on the validation images of this fold is not leakage."""
     split = runs.split
     held_out = {
         "validation": split,
@@ -113,40 +113,40 @@ def test_a_teacher_that_saw_held_out_images_is_refused(runs: Runs, part: str, re
         "train": replace(split, train=split.train[1:], test=(split.train[0],)),
     }[part]
     train = runs.study.prepared.subset(held_out.train)
-    if not refused:
+    if not rejected:
         predict_teacher(runs.teacher.folder, train, held_out, FLOAT32_CPU)
         return
     with pytest.raises(FoldError, match="1 held-out images took part in training the teacher"):
         predict_teacher(runs.teacher.folder, train, held_out, FLOAT32_CPU)
 
 
-def test_a_teacher_of_another_size_is_refused(runs: Runs) -> None:
+def test_teacher_of_different_size_is_rejected(runs: Runs) -> None:
     train = prepare(runs.study.manifest, 16, 1).subset(runs.split.train)
     with pytest.raises(FoldError, match=r"\(1, 32, 1\), the student \(1, 16, 1\)"):
         predict_teacher(runs.teacher.folder, train, runs.split, FLOAT32_CPU)
 
 
-def test_a_teachers_answer_moves_with_its_image_and_stays_a_probability() -> None:
+def test_teacher_output_is_augmented_with_image_and_remains_probability() -> None:
     data = discs(6, size=64)
-    answer = (data.lesion.float() * 140 + 60).to(torch.uint8)
-    batch = data.batch(torch.arange(6), teacher_probability=TeacherProbabilities(data.keys, answer))
-    moved = augment(batch, AugmentationSettings(probability=1.0), torch.Generator().manual_seed(0))
-    assert moved.teacher_probability is not None
-    assert not torch.equal(moved.teacher_probability, batch.teacher_probability)  # type: ignore[arg-type]
-    inside = moved.teacher_probability > 130 / 255  # between 60 and 200: the same cut that makes the mask
-    assert float((inside.float() - moved.lesion).abs().mean()) < 0.01
-    assert float(moved.teacher_probability.min()) >= 0
-    assert float(moved.teacher_probability.max()) == pytest.approx(200 / 255, abs=1e-4)
-    assert 0.2 < float(moved.teacher_probability[moved.lesion == 0].median()) < 0.25
+    teacher_output = (data.lesion.float() * 140 + 60).to(torch.uint8)
+    batch = data.batch(torch.arange(6), teacher_probability=TeacherProbabilities(data.keys, teacher_output))
+    augmented = augment(batch, AugmentationSettings(probability=1.0), torch.Generator().manual_seed(0))
+    assert augmented.teacher_probability is not None
+    assert not torch.equal(augmented.teacher_probability, batch.teacher_probability)  # type: ignore[arg-type]
+    inside = augmented.teacher_probability > 130 / 255  # between 60 and 200: the threshold that gives the mask
+    assert float((inside.float() - augmented.lesion).abs().mean()) < 0.01
+    assert float(augmented.teacher_probability.min()) >= 0
+    assert float(augmented.teacher_probability.max()) == pytest.approx(200 / 255, abs=1e-4)
+    assert 0.2 < float(augmented.teacher_probability[augmented.lesion == 0].median()) < 0.25
     without = augment(
         data.batch(torch.arange(6)), AugmentationSettings(probability=1.0), torch.Generator().manual_seed(0)
     )
-    assert torch.equal(without.image, moved.image)
+    assert torch.equal(without.image, augmented.image)
     with pytest.raises(DataError, match="teacher's predictions belong to other images"):
-        data.batch(torch.arange(6), teacher_probability=TeacherProbabilities(data.keys[::-1], answer))
+        data.batch(torch.arange(6), teacher_probability=TeacherProbabilities(data.keys[::-1], teacher_output))
 
 
-def test_the_students_loss_is_the_cross_entropy_with_the_teacher_added() -> None:
+def test_student_loss_adds_cross_entropy_with_teacher() -> None:
     torch.manual_seed(0)
     logits, lesion, teacher_probability = (
         torch.randn(3, 1, 8, 8),
@@ -165,13 +165,11 @@ def test_the_students_loss_is_the_cross_entropy_with_the_teacher_added() -> None
     torch.testing.assert_close(with_teacher - alone, 0.5 * expected)
 
 
-# --------------------------------------------------------------------------------- settings that came after runs were
+# ------------------------------------------------------------------------- runs older than some of the settings
 
 
-def test_runs_from_before_a_setting_existed_are_summarised_and_resumed_with_new_ones(
-    runs: Runs, tmp_path: Path
-) -> None:
-    """A setting that is added at the value that changes nothing must not make finished folds foreign."""
+def test_runs_without_newer_settings_are_summarised_and_resumed(runs: Runs, tmp_path: Path) -> None:
+    """A new setting whose default changes nothing must not invalidate finished folds."""
     study = replace(runs.study)
     old = train_folds(TEACHER, study, [0], tmp_path).folds[0]
     path = old.folder / "result.json"
@@ -187,20 +185,20 @@ def test_runs_from_before_a_setting_existed_are_summarised_and_resumed_with_new_
         train_folds(vary(TEACHER, {"training.accumulate": 2}), study, [1], tmp_path, existing="overwrite")
 
 
-# ------------------------------------------------------------------------------- a second path for training alone
+# ------------------------------------------------------------------------- second path only during training
 
 
-def test_a_path_that_only_trains_is_neither_scored_nor_counted_nor_kept(runs: Runs, tmp_path: Path) -> None:
+def test_training_only_path_is_not_scored_counted_or_saved(runs: Runs, tmp_path: Path) -> None:
     options = {"cross_attention": False, "head": "none", "second_path_at_inference": False, "shared_levels": 4}
     recipe = vary(TEACHER, {"name": "one-path", "model": "taichinet", "options": {"width": 2, **options}})
     study = runs.study
-    done = run_fold(FoldJob(recipe, study, 0, tmp_path / "fold-0", tmp_path / "mining"))
-    assert "second_path_dice" not in done.scores
+    result = run_fold(FoldJob(recipe, study, 0, tmp_path / "fold-0", tmp_path / "mining"))
+    assert "second_path_dice" not in result.scores
     for cost in ("parameters", "gflops"):
-        assert getattr(done.record, cost) == getattr(runs.teacher.record, cost)  # those of one U-Net
-    loaded = load_weights(done.folder / "weights")
+        assert getattr(result.record, cost) == getattr(runs.teacher.record, cost)  # those of one U-Net
+    loaded = load_weights(result.folder / "weights")
     assert loaded.config.model == "taichinet"
     assert not loaded.config.options["second_path"]
     part = study.prepared.subset(runs.split.test)
     again = score_images(loaded.network, study.manifest, part, 0, FLOAT32_CPU).rows
-    assert again["dice"].tolist() == done.scores["dice"].tolist()
+    assert again["dice"].tolist() == result.scores["dice"].tolist()

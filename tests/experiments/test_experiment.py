@@ -1,4 +1,4 @@
-"""Experiments: varied by dotted keys, refused where a key or value is wrong, and every recipe valid."""
+"""Experiments: variation by dotted keys, rejection of wrong keys and values, and validity of all recipes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def float_keys(value: dict[str, Any], before: str = "") -> list[str]:
 # ----------------------------------------------------------------------------------------------- variation
 
 
-def test_a_variation_changes_its_keys_and_nothing_else() -> None:
+def test_vary_changes_only_given_keys() -> None:
     changes = {
         "training.epochs": 3,
         "data.augmentation.gamma": [0.9, 1.1],
@@ -43,21 +43,21 @@ def test_a_variation_changes_its_keys_and_nothing_else() -> None:
     assert varied.model_dump() == expected
 
 
-def test_the_original_stays_as_it_was() -> None:
+def test_vary_does_not_modify_original() -> None:
     before = PAPER.model_dump()
     vary(PAPER, {"options.width": 4, "training.epochs": 1})
     assert PAPER.model_dump() == before
     assert vary(PAPER, {}) == PAPER
 
 
-def test_an_experiment_cannot_be_changed_in_place() -> None:
+def test_experiment_is_immutable() -> None:
     with pytest.raises(ValidationError):
         PAPER.name = "other"  # type: ignore[misc]
     with pytest.raises(ValidationError):
         PAPER.training.epochs = 1  # type: ignore[misc]
 
 
-def test_the_options_given_are_copied() -> None:
+def test_given_options_are_copied() -> None:
     options = {"width": 4}
     experiment = Experiment(name="mine", options=options)
     options["width"] = 3
@@ -65,7 +65,7 @@ def test_the_options_given_are_copied() -> None:
 
 
 @pytest.mark.parametrize("text", [".inf", "-.inf", ".nan"])
-def test_a_setting_that_is_not_finite_is_refused(text: str) -> None:
+def test_non_finite_setting_is_rejected(text: str) -> None:
     keys = float_keys(PAPER.model_dump())
     assert {"objective.positive_weight", "training.easy_share", "data.augmentation.max_degrees"} <= set(keys)
     for key in (*keys, "options.background_prior", "objective.auxiliary.levels"):
@@ -75,21 +75,21 @@ def test_a_setting_that_is_not_finite_is_refused(text: str) -> None:
         vary(PAPER, parse_assignments([f"data.augmentation.gamma=[0.5, {text}]"]))
 
 
-def test_model_and_options_can_be_changed_together_but_must_fit() -> None:
+def test_model_and_options_change_together_if_compatible() -> None:
     unet = vary(PAPER, {"model": "unet", "options": {"width": 8}})
     assert (unet.model, unet.options) == ("unet", {"width": 8})
     with pytest.raises(SettingError, match="option of model 'unet' 'head'"):
         vary(PAPER, {"model": "unet", "options": {"head": "c"}})
 
 
-def test_an_experiment_survives_its_own_yaml_form() -> None:
+def test_experiment_round_trips_through_json_dump() -> None:
     for name in list_recipes():
         experiment = get_recipe(name)
         assert Experiment.model_validate(experiment.model_dump(mode="json")) == experiment
 
 
 @pytest.mark.parametrize(
-    ("key", "meant"),
+    ("key", "nearest"),
     [
         ("training.epoch", "training.epochs"),
         ("trainig.epochs", "training.epochs"),
@@ -101,22 +101,22 @@ def test_an_experiment_survives_its_own_yaml_form() -> None:
         ("training.epochs.more", "training.epochs"),
     ],
 )
-def test_an_unknown_key_is_answered_with_the_nearest(key: str, meant: str | None) -> None:
+def test_unknown_key_suggests_nearest(key: str, nearest: str | None) -> None:
     with pytest.raises(SettingError, match=f"Unknown setting '{key}'") as caught:
         vary(PAPER, {key: 1})
     assert "Known: " in str(caught.value)
-    assert "experiment.yaml" in str(caught.value)  # where all are, not fifty names
-    if meant is not None:
-        assert f"Did you mean '{meant}'?" in str(caught.value)
+    assert "experiment.yaml" in str(caught.value)  # the file that lists all settings, instead of fifty names
+    if nearest is not None:
+        assert f"Did you mean '{nearest}'?" in str(caught.value)
 
 
-def test_an_unknown_option_of_the_network_is_answered_with_the_nearest() -> None:
+def test_unknown_network_option_suggests_nearest() -> None:
     with pytest.raises(SettingError, match=r"'head_spce'\. Did you mean 'head_space'\?"):
         vary(PAPER, {"options.head_spce": "logit"})
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "named"),
+    ("key", "value", "message"),
     [
         ("training.epochs", 0, "training.epochs = 0"),
         ("training.epochs", "many", "training.epochs = 'many'"),
@@ -133,10 +133,10 @@ def test_an_unknown_option_of_the_network_is_answered_with_the_nearest() -> None
         ("model", "unet+", "Did you mean 'unet"),
     ],
 )
-def test_a_value_outside_its_range_is_named_with_its_key(key: str, value: object, named: str) -> None:
+def test_invalid_value_is_reported_with_its_key(key: str, value: object, message: str) -> None:
     with pytest.raises(SettingError) as caught:
         vary(PAPER, {key: value})
-    assert named in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.exit_code == 4
 
 
@@ -155,36 +155,36 @@ def test_a_value_outside_its_range_is_named_with_its_key(key: str, value: object
         (" name = mine ", {"name": "mine"}),
     ],
 )
-def test_an_assignment_is_a_key_and_a_yaml_value(text: str, expected: dict[str, Any]) -> None:
+def test_assignment_is_parsed_as_key_and_yaml_value(text: str, expected: dict[str, Any]) -> None:
     assert parse_assignments([text]) == expected
 
 
-def test_several_assignments_add_up_and_the_last_of_one_key_counts() -> None:
+def test_assignments_are_merged_and_last_value_of_a_key_wins() -> None:
     parsed = parse_assignments(["training.epochs=3", "name=mine", "training.epochs=5"])
     assert parsed == {"training.epochs": 5, "name": "mine"}
     assert parse_assignments([]) == {}
 
 
 @pytest.mark.parametrize("text", ["1e-3", "0.001", "1.0e-3"])
-def test_a_rate_may_be_written_with_an_exponent(text: str) -> None:
-    """YAML 1.1 reads 1e-3 as text; the setting's type makes it a number all the same."""
+def test_learning_rate_with_exponent_is_parsed(text: str) -> None:
+    """YAML 1.1 reads 1e-3 as text; the type of the setting converts it to a number."""
     varied = vary(PAPER, parse_assignments([f"training.learning_rate={text}"]))
     assert varied.training.learning_rate == pytest.approx(1e-3)
 
 
 @pytest.mark.parametrize("text", ["training.epochs", "", "=3", "training.epochs 3"])
-def test_text_without_key_and_value_is_refused_with_an_example(text: str) -> None:
+def test_malformed_assignment_is_rejected_with_an_example(text: str) -> None:
     with pytest.raises(SettingError, match=r"Invalid setting .*\. Write key=value, e\.g\. --set training\.epochs=20"):
         parse_assignments([text])
 
 
 @pytest.mark.parametrize("text", ["name=[1, 2", "name={", "name=a: b: c", "name=@x"])
-def test_a_value_that_is_no_yaml_is_refused(text: str) -> None:
+def test_invalid_yaml_value_is_rejected(text: str) -> None:
     with pytest.raises(SettingError, match="cannot be read"):
         parse_assignments([text])
 
 
-def test_an_assignment_of_nothing_is_refused_by_the_settings() -> None:
+def test_empty_value_is_rejected_by_settings() -> None:
     with pytest.raises(SettingError, match=r"training\.epochs = None"):
         vary(PAPER, parse_assignments(["training.epochs="]))
 
@@ -193,15 +193,15 @@ def test_an_assignment_of_nothing_is_refused_by_the_settings() -> None:
 
 
 @pytest.mark.parametrize("name", list_recipes())
-def test_every_recipe_bears_its_name_and_its_network_takes_its_options(name: str) -> None:
-    """That each can be trained is in contracts/test_every_network.py."""
+def test_every_recipe_has_its_name_and_valid_network_options(name: str) -> None:
+    """Training of each network is tested in contracts/test_every_network.py."""
     experiment = get_recipe(name)
     assert experiment.name == name
     assert experiment.channels in (1, 3)
     assert model_settings(experiment.model, **experiment.options).num_classes == 1
 
 
-def test_the_papers_recipe_has_the_printed_settings() -> None:
+def test_paper_recipe_has_printed_settings() -> None:
     assert (PAPER.data.size, PAPER.data.folds) == (224, 5)
     training = PAPER.training
     assert (training.epochs, training.batch_size, training.learning_rate) == (40, 16, 1e-4)
@@ -217,7 +217,7 @@ def test_the_papers_recipe_has_the_printed_settings() -> None:
 
 
 @pytest.mark.parametrize("family", SCALES)
-def test_a_plain_unet_differs_from_its_taichinet_in_model_and_strategy_alone(family: str) -> None:
+def test_unet_recipe_differs_from_taichinet_only_in_model_and_strategy(family: str) -> None:
     unet, taichinet = get_recipe(f"{family}-unet"), get_recipe(f"{family}-taichinet")
     assert unet.training.strategy == "plain"
     same = {"name", "model", "options", "training"}
@@ -226,22 +226,22 @@ def test_a_plain_unet_differs_from_its_taichinet_in_model_and_strategy_alone(fam
     assert unet.options == {k: v for k, v in taichinet.options.items() if k in ("width", "in_channels")}
 
 
-def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
+def test_unknown_recipe_suggests_nearest() -> None:
     with pytest.raises(SettingError, match=r"Unknown recipe 'busi-taichi'\. Did you mean 'busi-taichinet'\?"):
         get_recipe("busi-taichi")
 
 
-def test_an_unknown_recipe_tells_how_recipes_are_named_instead_of_all_of_them() -> None:
+def test_unknown_recipe_message_describes_naming_scheme_instead_of_full_list() -> None:
     with pytest.raises(SettingError, match=r"Did you mean 'cpu-rf-net'\?.* Known: SCALE-ROW") as caught:
         get_recipe("cpu-rfnet")
     assert len(str(caught.value)) < 600
 
 
-def test_a_size_that_the_network_does_not_take_is_refused_with_the_recipe() -> None:
+def test_size_unsupported_by_network_is_rejected() -> None:
     with pytest.raises(SettingError, match=r"data\.size 208 .* 'ce-net', which takes multiples of 32"):
         vary(get_recipe("busi-ce-net"), {"data.size": 208})
 
 
-def test_options_of_the_second_path_can_be_set_one_by_one() -> None:
+def test_single_option_of_second_path_can_be_set() -> None:
     changed = vary(get_recipe("cpu-unet-second-path"), {"options.second_path.head": "a"})
     assert changed.options["second_path"] == {"head": "a"}

@@ -1,4 +1,4 @@
-"""The comparison of runs: settings, folds of a study, and digests, which must not change for existing runs."""
+"""Comparison of runs by settings, study fields and digests; digests must not change for existing runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_digests_of_existing_runs_do_not_change() -> None:
     assert computation_key(experiment, "content", SPLIT, PLAN) == "5c580b780601eae7"
 
 
-def test_every_changed_setting_and_field_of_a_recorded_fold_is_named() -> None:
+def test_all_changed_settings_and_fields_are_listed() -> None:
     experiment = recipe("short-unet")
     record = fold_record(experiment, [lesion_row("a", 0.5)])
     assert not differences(record, experiment, study_fields(PLAN))
@@ -45,7 +45,7 @@ def test_every_changed_setting_and_field_of_a_recorded_fold_is_named() -> None:
     )
 
 
-def test_seeds_and_precision_do_not_make_another_recipe() -> None:
+def test_seeds_and_precision_do_not_change_the_recipe() -> None:
     experiment = recipe("short-unet")
     same = vary(experiment, {"name": "x", "training.seed": 3, "mining.seed": 3, "training.precision": "float32"})
     assert recipe_settings(same) == recipe_settings(experiment)

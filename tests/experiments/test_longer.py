@@ -1,4 +1,4 @@
-"""`train --resume` with more epochs: the run of that length from the beginning, or a refusal with the reason."""
+"""`train --resume` with more epochs: equals an uninterrupted run of that length, or is rejected with the reason."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ PLAIN = vary(MINED, {"name": "plain", "model": "unet", "training.strategy": "pla
 TIMES: dict[str, Any] = {"inference_seconds_per_image": True, "wall_seconds": True, "mining": {"seconds"}}
 
 
-class PowerCutError(Exception):
-    """Stands for the end of the process."""
+class SimulatedCrashError(Exception):
+    """Simulates the end of the process."""
 
 
-def cut_after(epoch: int) -> Callable[..., None]:
-    def hear(phase: str, row: dict[str, Any], epochs: int) -> None:
+def crash_after(epoch: int) -> Callable[..., None]:
+    def on_epoch(phase: str, row: dict[str, Any], epochs: int) -> None:
         if (phase, row["epoch"]) == ("train", epoch):
-            raise PowerCutError
+            raise SimulatedCrashError
 
-    return hear
+    return on_epoch
 
 
-def epochs(experiment: Experiment, count: int) -> Experiment:
+def with_epochs(experiment: Experiment, count: int) -> Experiment:
     return vary(experiment, {"training.epochs": count})
 
 
@@ -60,20 +60,20 @@ class Runs:
         self.root = root
         self.trained: dict[str, Path] = {}
 
-    def undisturbed(self, experiment: Experiment) -> FoldResult:
-        """Fold 0 of `experiment`, trained at once."""
+    def uninterrupted(self, experiment: Experiment) -> FoldResult:
+        """Fold 0 of `experiment`, trained without interruption."""
         return read_fold(self._trained(experiment, None) / experiment_folder(experiment))
 
     def copy(self, experiment: Experiment, out: Path, epoch: int | None = None) -> None:
-        """Fold 0 of `experiment` in `out`, finished or broken off after `epoch`."""
+        """Copy fold 0 of `experiment` to `out`, finished or interrupted after `epoch`."""
         shutil.copytree(self._trained(experiment, epoch), out, dirs_exist_ok=True)
 
     def _trained(self, experiment: Experiment, epoch: int | None) -> Path:
         key = f"{experiment!r} {epoch}"
         if key not in self.trained:
             out = self.trained[key] = self.root / str(len(self.trained))
-            with nullcontext() if epoch is None else pytest.raises(PowerCutError):
-                train(self.study, experiment, out, callbacks=Callbacks(on_epoch=cut_after(epoch or 0)))
+            with nullcontext() if epoch is None else pytest.raises(SimulatedCrashError):
+                train(self.study, experiment, out, callbacks=Callbacks(on_epoch=crash_after(epoch or 0)))
         return self.trained[key]
 
 
@@ -87,7 +87,7 @@ def runs(study: StudyData, tmp_path_factory: pytest.TempPathFactory) -> Runs:
 
 
 def train(study: StudyData, experiment: Experiment, out: Path, folds: tuple[int, ...] = (0,), **more: Any) -> Study:
-    """As the command does: it keeps the checkpoints."""
+    """Train as the command does, with `keep_checkpoints`."""
     return train_folds(experiment, study, folds, out, keep_checkpoints=True, **more)
 
 
@@ -99,114 +99,116 @@ def content(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
-def assert_same_run(one: FoldResult, other: FoldResult) -> None:
-    """Weights bit for bit, scores, history and result.json; times and the folder apart."""
-    assert same_weights(*(load_weights(run.folder / "weights").network for run in (one, other)))
-    pd.testing.assert_frame_equal(one.scores, other.scores)
-    history, other_history = (pd.read_csv(run.folder / "history.csv").drop(columns="seconds") for run in (one, other))
-    pd.testing.assert_frame_equal(history, other_history)
-    one_record, other_record = (run.record.model_dump(exclude=TIMES) for run in (one, other))
-    assert one_record == other_record
-    assert read_fold(one.folder).record == one.record
+def assert_same_run(actual: FoldResult, expected: FoldResult) -> None:
+    """Compare weights bit for bit, scores, history and result.json, without times and folders."""
+    assert same_weights(*(load_weights(run.folder / "weights").network for run in (actual, expected)))
+    pd.testing.assert_frame_equal(actual.scores, expected.scores)
+    actual_history, expected_history = (
+        pd.read_csv(run.folder / "history.csv").drop(columns="seconds") for run in (actual, expected)
+    )
+    pd.testing.assert_frame_equal(actual_history, expected_history)
+    actual_record, expected_record = (run.record.model_dump(exclude=TIMES) for run in (actual, expected))
+    assert actual_record == expected_record
+    assert read_fold(actual.folder).record == actual.record
     for file in ("experiment.yaml", "scores.csv", "weights/config.json"):
-        assert (one.folder / file).read_bytes() == (other.folder / file).read_bytes(), file
+        assert (actual.folder / file).read_bytes() == (expected.folder / file).read_bytes(), file
 
 
-# 3 -> 4 epochs leaves one easy epoch, so that the mined run can go on too.
+# 3 and 4 epochs both have one easy epoch, so that the run with mined regions can be extended too.
 @pytest.mark.parametrize(("experiment", "more"), [(PLAIN, 5), (MINED, 4)], ids=["plain", "easy-to-hard"])
 @pytest.mark.parametrize("interrupted", [True, False])
-def test_a_longer_run_equals_one_that_was_never_shorter(
+def test_extended_run_equals_uninterrupted_run(
     study: StudyData, runs: Runs, tmp_path: Path, experiment: Experiment, more: int, interrupted: bool
 ) -> None:
     runs.copy(experiment, tmp_path, 2 if interrupted else None)
-    heard: list[tuple[str, int]] = []
-    lines: list[str] = []
-    grown = resume(
+    trained_epochs: list[tuple[str, int]] = []
+    messages: list[str] = []
+    extended = resume(
         study,
-        epochs(experiment, more),
+        with_epochs(experiment, more),
         tmp_path,
         callbacks=Callbacks(
-            on_epoch=lambda phase, row, _: heard.append((phase, row["epoch"])), on_extension=lines.append
+            on_epoch=lambda phase, row, _: trained_epochs.append((phase, row["epoch"])), on_extension=messages.append
         ),
     )
     done = 2 if interrupted else 3
-    assert heard == [("train", epoch) for epoch in range(done + 1, more + 1)]
-    assert lines == [f"Extends the training to {more} epochs: fold-0 from {done} of 3."]
-    undisturbed = runs.undisturbed(epochs(experiment, more))
-    assert_same_run(grown.folds[0], undisturbed)
-    pd.testing.assert_frame_equal(grown.scores, undisturbed.scores)
-    files = {name for name in content(grown.folds[0].folder) if name.startswith("checkpoint")}
+    assert trained_epochs == [("train", epoch) for epoch in range(done + 1, more + 1)]
+    assert messages == [f"Extends the training to {more} epochs: fold-0 from {done} of 3."]
+    uninterrupted = runs.uninterrupted(with_epochs(experiment, more))
+    assert_same_run(extended.folds[0], uninterrupted)
+    pd.testing.assert_frame_equal(extended.scores, uninterrupted.scores)
+    files = {name for name in content(extended.folds[0].folder) if name.startswith("checkpoint")}
     assert files == {"checkpoint.pt"}
 
 
-def test_finished_and_unfinished_folds_of_a_study_go_on_together(study: StudyData, runs: Runs, tmp_path: Path) -> None:
-    runs.copy(PLAIN, tmp_path / "grown")
-    with pytest.raises(PowerCutError):
-        train(study, PLAIN, tmp_path / "grown", (1,), callbacks=Callbacks(on_epoch=cut_after(1)))
-    grown = resume(study, epochs(PLAIN, 5), tmp_path / "grown", (0, 1))
-    undisturbed = train(study, epochs(PLAIN, 5), tmp_path / "undisturbed", (0, 1))
-    for one, other in zip(grown.folds, undisturbed.folds, strict=True):
-        assert_same_run(one, other)
-    assert grown.summary == undisturbed.summary
+def test_finished_and_unfinished_folds_are_extended_together(study: StudyData, runs: Runs, tmp_path: Path) -> None:
+    runs.copy(PLAIN, tmp_path / "extended")
+    with pytest.raises(SimulatedCrashError):
+        train(study, PLAIN, tmp_path / "extended", (1,), callbacks=Callbacks(on_epoch=crash_after(1)))
+    extended = resume(study, with_epochs(PLAIN, 5), tmp_path / "extended", (0, 1))
+    uninterrupted = train(study, with_epochs(PLAIN, 5), tmp_path / "undisturbed", (0, 1))
+    for actual, expected in zip(extended.folds, uninterrupted.folds, strict=True):
+        assert_same_run(actual, expected)
+    assert extended.summary == uninterrupted.summary
 
 
-def test_a_run_goes_on_more_than_once(study: StudyData, runs: Runs, tmp_path: Path) -> None:
+def test_run_can_be_extended_twice(study: StudyData, runs: Runs, tmp_path: Path) -> None:
     runs.copy(PLAIN, tmp_path)
     for count in (4, 5):
-        grown = resume(study, epochs(PLAIN, count), tmp_path)
-    assert_same_run(grown.folds[0], runs.undisturbed(epochs(PLAIN, 5)))
+        extended = resume(study, with_epochs(PLAIN, count), tmp_path)
+    assert_same_run(extended.folds[0], runs.uninterrupted(with_epochs(PLAIN, 5)))
 
 
 @pytest.mark.parametrize("place", ["first checkpoint", "second checkpoint", "result", "settings", "first epoch"])
-def test_a_kill_while_it_is_made_ready_loses_nothing(
+def test_crash_during_extension_loses_nothing(
     study: StudyData, runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     runs.copy(PLAIN, tmp_path, None if place in ("result", "settings") else 2)
-    more: dict[str, Any] = {"callbacks": Callbacks(on_epoch=cut_after(4))} if place == "first epoch" else {}
+    more: dict[str, Any] = {"callbacks": Callbacks(on_epoch=crash_after(4))} if place == "first epoch" else {}
     writes: list[Path] = []
     write = checkpoint._write
 
-    def dies(saved: checkpoint.Checkpoint, path: Path) -> None:
+    def write_and_crash(saved: checkpoint.Checkpoint, path: Path) -> None:
         writes.append(path)
         write(saved, path)
         if len(writes) == {"first checkpoint": 1, "second checkpoint": 2}[place]:
-            raise PowerCutError
+            raise SimulatedCrashError
 
-    def cut(*_: Any, **__: Any) -> None:
-        raise PowerCutError
+    def crash(*_: Any, **__: Any) -> None:
+        raise SimulatedCrashError
 
     with monkeypatch.context() as patch:
         if place.endswith("checkpoint"):
-            patch.setattr(checkpoint, "_write", dies)
+            patch.setattr(checkpoint, "_write", write_and_crash)
         elif place == "result":
             remove = Path.unlink
             patch.setattr(
-                Path, "unlink", lambda path, **how: cut() if path.name == "result.json" else remove(path, **how)
+                Path, "unlink", lambda path, **how: crash() if path.name == "result.json" else remove(path, **how)
             )
         elif place == "settings":
-            patch.setattr(longer, "write_settings", cut)
-        with pytest.raises(PowerCutError):
-            resume(study, epochs(PLAIN, 5), tmp_path, **more)
-    grown = resume(study, epochs(PLAIN, 5), tmp_path)
-    assert_same_run(grown.folds[0], runs.undisturbed(epochs(PLAIN, 5)))
+            patch.setattr(longer, "write_settings", crash)
+        with pytest.raises(SimulatedCrashError):
+            resume(study, with_epochs(PLAIN, 5), tmp_path, **more)
+    extended = resume(study, with_epochs(PLAIN, 5), tmp_path)
+    assert_same_run(extended.folds[0], runs.uninterrupted(with_epochs(PLAIN, 5)))
 
 
-def test_a_torn_newest_checkpoint_still_falls_back_in_a_longer_run(
+def test_extension_uses_previous_checkpoint_if_newest_is_truncated(
     study: StudyData, runs: Runs, tmp_path: Path
 ) -> None:
     runs.copy(PLAIN, tmp_path, 2)
     (tmp_path / experiment_folder(PLAIN) / "checkpoint.pt").write_bytes(b"torn")
     with pytest.warns(UserWarning, match="one epoch earlier"):
-        grown = resume(study, epochs(PLAIN, 5), tmp_path)
-    assert_same_run(grown.folds[0], runs.undisturbed(epochs(PLAIN, 5)))
+        extended = resume(study, with_epochs(PLAIN, 5), tmp_path)
+    assert_same_run(extended.folds[0], runs.uninterrupted(with_epochs(PLAIN, 5)))
 
 
-# --------------------------------------------------------------------------------------------------- refusals
+# --------------------------------------------------------------------------------------------- rejected extensions
 
 
 @pytest.mark.parametrize("interrupted", [True, False])
 @pytest.mark.parametrize(
-    ("started", "asked", "reason"),
+    ("initial", "changes", "reason"),
     [
         ({}, {"training.epochs": 1}, r"training.epochs=3, of which \d are complete, and training.epochs=1 is lower"),
         (
@@ -226,63 +228,63 @@ def test_a_torn_newest_checkpoint_still_falls_back_in_a_longer_run(
     ],
     ids=["fewer", "cosine", "step", "seed", "epochs and seed", "nested"],
 )
-def test_what_is_not_the_same_training_is_refused_with_the_reason_and_changes_nothing(
+def test_incompatible_extension_is_rejected_with_reason_and_changes_no_file(
     study: StudyData,
     runs: Runs,
     tmp_path: Path,
     interrupted: bool,
-    started: dict[str, Any],
-    asked: dict[str, Any],
+    initial: dict[str, Any],
+    changes: dict[str, Any],
     reason: str,
 ) -> None:
-    experiment = vary(PLAIN, started)
+    experiment = vary(PLAIN, initial)
     runs.copy(experiment, tmp_path, 2 if interrupted else None)
     before = content(tmp_path)
     with pytest.raises(TaiChiNetError, match=rf"(?s){reason}.*--out.*--overwrite"):
-        resume(study, vary(experiment, asked), tmp_path)
+        resume(study, vary(experiment, changes), tmp_path)
     assert content(tmp_path) == before
 
 
-def test_a_finished_run_without_its_checkpoint_is_refused(study: StudyData, tmp_path: Path) -> None:
-    train_folds(PLAIN, study, [0], tmp_path)  # keeps none
+def test_finished_run_without_checkpoint_is_rejected(study: StudyData, tmp_path: Path) -> None:
+    train_folds(PLAIN, study, [0], tmp_path)  # without checkpoints
     before = content(tmp_path)
     with pytest.raises(FoldError, match=r"cannot be extended to 6, because its checkpoint was not kept.*--overwrite"):
-        resume(study, epochs(PLAIN, 6), tmp_path)
+        resume(study, with_epochs(PLAIN, 6), tmp_path)
     assert content(tmp_path) == before
 
 
-def test_other_masks_are_refused_although_the_epochs_grew(study: StudyData, runs: Runs, tmp_path: Path) -> None:
+def test_extension_with_different_masks_is_rejected(study: StudyData, runs: Runs, tmp_path: Path) -> None:
     runs.copy(PLAIN, tmp_path, 2)
     before = content(tmp_path)
     prepared = prepare(study.manifest, 32, 1)
     prepared.lesion.copy_(1 - prepared.lesion)
     with pytest.raises(WeightsError, match=r"besides training.epochs, images, masks, folds.*--out.*--overwrite"):
-        resume(StudyData(study.manifest, prepared, study.plan), epochs(PLAIN, 6), tmp_path)
+        resume(StudyData(study.manifest, prepared, study.plan), with_epochs(PLAIN, 6), tmp_path)
     assert content(tmp_path) == before
 
 
-def test_one_fold_alone_does_not_go_on_beside_finished_ones(study: StudyData, runs: Runs, tmp_path: Path) -> None:
+def test_single_fold_of_finished_study_cannot_be_extended(study: StudyData, runs: Runs, tmp_path: Path) -> None:
     runs.copy(PLAIN, tmp_path)
     train(study, PLAIN, tmp_path, (1,))
     before = content(tmp_path)
     with pytest.raises(FoldError, match=r"fold-1 was trained.*training.epochs was 3 and is 6 now.*leave out --fold"):
-        resume(study, epochs(PLAIN, 6), tmp_path)
+        resume(study, with_epochs(PLAIN, 6), tmp_path)
     assert content(tmp_path) == before
 
 
-def test_where_one_of_the_folds_cannot_go_on_none_does(study: StudyData, runs: Runs, tmp_path: Path) -> None:
+def test_no_fold_is_extended_if_one_cannot_be_extended(study: StudyData, runs: Runs, tmp_path: Path) -> None:
     runs.copy(PLAIN, tmp_path)
     train(study, PLAIN, tmp_path, (1,))
     (tmp_path / "busi/plain/grouped/fold-1/checkpoint.pt").unlink()
     before = content(tmp_path)
     with pytest.raises(FoldError, match=r"fold-1 .*checkpoint is not kept"):
-        resume(study, epochs(PLAIN, 6), tmp_path, (0, 1))
+        resume(study, with_epochs(PLAIN, 6), tmp_path, (0, 1))
     assert content(tmp_path) == before
 
 
-def test_a_run_without_a_finished_epoch_takes_any_number(study: StudyData, runs: Runs, tmp_path: Path) -> None:
+def test_run_without_completed_epoch_accepts_any_number_of_epochs(study: StudyData, runs: Runs, tmp_path: Path) -> None:
     runs.copy(PLAIN, tmp_path, 2)
     for name in ("checkpoint.pt", "checkpoint-previous.pt", "history.csv", "seconds"):
         (tmp_path / experiment_folder(PLAIN) / name).unlink()
-    grown = resume(study, epochs(PLAIN, 5), tmp_path)
-    assert_same_run(grown.folds[0], runs.undisturbed(epochs(PLAIN, 5)))
+    extended = resume(study, with_epochs(PLAIN, 5), tmp_path)
+    assert_same_run(extended.folds[0], runs.uninterrupted(with_epochs(PLAIN, 5)))

@@ -1,4 +1,4 @@
-"""Mined regions that saw a validation or test image are refused before the training begins."""
+"""Mined regions from validation or test images are rejected before training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from taichinet.experiments.recipes.catalogue import get_recipe
 
 
 @pytest.mark.parametrize("held_out", ["validation", "test"])
-def test_regions_that_saw_a_held_out_image_are_refused(
+def test_regions_mined_from_held_out_image_are_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held_out: str
 ) -> None:
     data = prepare(DATASET.read(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, size=(64, 80))), 32, 1)

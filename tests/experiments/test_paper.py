@@ -1,4 +1,4 @@
-"""The printed tables: complete, and of rows and data sets that exist."""
+"""Tables of the paper: complete, with existing recipes, data sets and scores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from taichinet.experiments.recipes.catalogue import list_recipes
 TABLES = tuple(paper_tables().values())
 
 
-def test_the_seven_tables_have_the_rows_that_are_printed() -> None:
+def test_seven_tables_have_printed_number_of_rows() -> None:
     rows = {table.name: [len(part.rows) for part in table.parts] for table in TABLES}
     assert rows == {
         "table1": [8],
@@ -38,20 +38,20 @@ def test_every_row_is_a_recipe_and_every_column_a_score(table: PaperTable) -> No
             assert all(0 < figure.std < 0.1 < figure.mean < 1 for figure in row.figures)
 
 
-def test_taichinet_stands_last_in_every_part_and_leads_in_dice() -> None:
-    """As the paper claims of each of its comparisons; a slip of a copied figure would show here."""
+def test_taichinet_is_last_row_with_highest_dice() -> None:
+    """The paper claims this for each comparison, so the test detects most copying errors."""
     for table in TABLES:
         for part in table.parts:
             assert part.rows[-1].variation == "taichinet"
             assert part.rows[-1].figures[0].mean == max(row.figures[0].mean for row in part.rows)
 
 
-def test_the_same_model_prints_the_same_figures_in_tables_one_to_four() -> None:
+def test_same_model_has_same_values_in_tables_one_to_four() -> None:
     full = {paper_table(f"table{number}").parts[0].rows[-1].figures for number in (1, 2, 3, 4)}
     assert len(full) == 1
     assert paper_table("table1").parts[0].rows[0].figures == paper_table("table2").parts[0].rows[0].figures
 
 
-def test_an_unknown_table_names_the_nearest() -> None:
+def test_unknown_table_suggests_nearest() -> None:
     with pytest.raises(SettingError, match="table4"):
         paper_table("table-4")

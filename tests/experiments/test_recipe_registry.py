@@ -1,4 +1,4 @@
-"""A recipe that is registered outside the package exists at every scale."""
+"""Recipes registered outside the package exist at every scale."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def narrow(full: Experiment) -> Experiment:
     return vary(full, {"options.width": 4})
 
 
-def test_a_registered_recipe_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registered_recipe_is_available_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     register_recipe("taichinet-narrow", narrow)
     try:
         recipe = get_recipe("cpu-taichinet-narrow")
@@ -29,6 +29,6 @@ def test_a_registered_recipe_is_found_by_its_name(monkeypatch: pytest.MonkeyPatc
     ("name", "reason"),
     [("unet", "already registered"), ("taichinet", "already registered"), ("cpu-x", "Invalid"), ("a b", "Invalid")],
 )
-def test_a_name_that_cannot_be_used_is_refused(name: str, reason: str) -> None:
+def test_invalid_or_used_name_is_rejected(name: str, reason: str) -> None:
     with pytest.raises(SettingError, match=reason):
         register_recipe(name, narrow)

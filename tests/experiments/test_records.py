@@ -1,4 +1,4 @@
-"""Records and scores.csv: read back as written, old files are readable, damaged files are refused with the reason."""
+"""Records and scores.csv: round trips, files of earlier versions, and rejection of damaged files with the reason."""
 
 from __future__ import annotations
 
@@ -43,37 +43,37 @@ def recorded_run(root: Path) -> Run:
     return method.first
 
 
-def test_scores_are_read_back_as_written(tmp_path: Path) -> None:
+def test_scores_round_trip(tmp_path: Path) -> None:
     record = write_scores(tmp_path / "scores.csv", scores())
     assert record.rows == 3
-    found = read_scores(tmp_path / "scores.csv", record)
-    assert found["key"].tolist() == ["007", "b", "NA"]
-    pd.testing.assert_frame_equal(found, scores())
+    read_back = read_scores(tmp_path / "scores.csv", record)
+    assert read_back["key"].tolist() == ["007", "b", "NA"]
+    pd.testing.assert_frame_equal(read_back, scores())
 
 
-def test_a_name_that_a_spreadsheet_would_run_is_escaped_in_the_file_and_read_back(tmp_path: Path) -> None:
+def test_spreadsheet_formulas_are_escaped_and_read_back(tmp_path: Path) -> None:
     keys = ["=1+1", "+a", "-5", "@a", "\ta", "'=1", "''-b", "'quoted", "a-b"]
     rows = pd.DataFrame([lesion_row(key, 0.5) | {"label": f"={key}", "region": "-lesion"} for key in keys])
-    rows["network_dice"] = -1.5  # a number, also a negative one, stays a number
+    rows["network_dice"] = -1.5  # negative numbers are not escaped
     record = write_scores(tmp_path / "scores.csv", rows)
     with (tmp_path / "scores.csv").open(encoding="utf-8", newline="") as file:
         cells = list(csv.DictReader(file))
     assert not [row["key"] for row in cells if row["key"].startswith(("=", "+", "-", "@", "\t"))]
     assert all(row["label"].startswith("'=") and row["region"] == "'-lesion" for row in cells)
-    found = read_scores(tmp_path / "scores.csv", record)
-    pd.testing.assert_frame_equal(found, rows)
+    read_back = read_scores(tmp_path / "scores.csv", record)
+    pd.testing.assert_frame_equal(read_back, rows)
 
 
-@pytest.mark.parametrize("kept", [0, 2])
-def test_a_shortened_table_is_refused(tmp_path: Path, kept: int) -> None:
+@pytest.mark.parametrize("rows_left", [0, 2])
+def test_truncated_table_is_rejected(tmp_path: Path, rows_left: int) -> None:
     run = recorded_run(tmp_path)
     path = run.folder / "scores.csv"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[: 1 + kept]))
-    with pytest.raises(DataError, match=rf"scores\.csv has {kept} rows.*when it was written it had 3"):
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[: 1 + rows_left]))
+    with pytest.raises(DataError, match=rf"scores\.csv has {rows_left} rows.*when it was written it had 3"):
         _ = run.rows
 
 
-def test_a_changed_value_is_refused(tmp_path: Path) -> None:
+def test_changed_value_is_rejected(tmp_path: Path) -> None:
     run = recorded_run(tmp_path)
     assert len(run.rows) == 3
     path = run.folder / "scores.csv"
@@ -83,7 +83,7 @@ def test_a_changed_value_is_refused(tmp_path: Path) -> None:
         _ = method.first.rows
 
 
-def test_a_run_without_a_record_is_readable_and_reported_as_unverified(tmp_path: Path) -> None:
+def test_run_without_scores_record_is_read_and_reported_as_unverified(tmp_path: Path) -> None:
     rows = [lesion_row(key, dice, fold=fold) for key, dice, fold in (("a", 0.5, 0), ("b", 0.6, 1))]
     write_run(tmp_path / "old", recipe("short-unet"), rows)
     (method,) = read_methods(tmp_path / "old")
@@ -95,7 +95,7 @@ def test_a_run_without_a_record_is_readable_and_reported_as_unverified(tmp_path:
     assert "Unverified" not in (tmp_path / "report/report.md").read_text()
 
 
-def test_a_run_without_a_record_still_needs_every_image_of_its_summary(tmp_path: Path) -> None:
+def test_run_without_scores_record_needs_all_images_of_summary(tmp_path: Path) -> None:
     folder = write_run(tmp_path, recipe("short-unet"), scores().to_dict("records"))
     scores().head(2).to_csv(folder / "scores.csv", index=False)
     (method,) = read_methods(tmp_path)
@@ -104,13 +104,13 @@ def test_a_run_without_a_record_still_needs_every_image_of_its_summary(tmp_path:
 
 
 @pytest.mark.parametrize(("separator", "name"), [(";", "semicolon"), ("\t", "tab")])
-def test_another_separator_is_named(tmp_path: Path, separator: str, name: str) -> None:
+def test_wrong_separator_is_reported(tmp_path: Path, separator: str, name: str) -> None:
     scores().to_csv(tmp_path / "scores.csv", index=False, sep=separator, decimal=",")
     with pytest.raises(DataError, match=rf"separated by '{separator}' \({name}\)"):
         read_scores(tmp_path / "scores.csv", None)
 
 
-def test_missing_columns_are_named(tmp_path: Path) -> None:
+def test_missing_columns_are_reported(tmp_path: Path) -> None:
     scores().drop(columns="hd95").to_csv(tmp_path / "scores.csv", index=False)
     with pytest.raises(DataError, match="lacks the columns hd95"):
         read_scores(tmp_path / "scores.csv", ScoresRecord(rows=3, sha256=""))
@@ -119,7 +119,7 @@ def test_missing_columns_are_named(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------- typed records
 
 
-def test_a_fold_record_is_read_back_as_written(tmp_path: Path) -> None:
+def test_fold_record_round_trips(tmp_path: Path) -> None:
     record = fold_record(recipe("short-unet"), scores().to_dict("records"), gflops=1.5)
     write_record(tmp_path / "result.json", record)
     assert read_record(tmp_path / "result.json", FoldRecord) == record
@@ -128,7 +128,7 @@ def test_a_fold_record_is_read_back_as_written(tmp_path: Path) -> None:
     assert read_record(tmp_path / "result.json", FoldRecord).copied_from == "busi/other"
 
 
-def test_settings_that_were_added_later_have_their_default(tmp_path: Path) -> None:
+def test_missing_newer_settings_have_their_default(tmp_path: Path) -> None:
     record = fold_record(recipe("short-unet"), scores().to_dict("records"))
     content = record.to_json_dict()
     for key in ("version", "scores", "machine", "inference_seconds_per_image", "gflops", "teacher"):
@@ -146,7 +146,7 @@ def test_settings_that_were_added_later_have_their_default(tmp_path: Path) -> No
         ({"experiment": {"name": "x", "model": "unett"}}, "unett"),
     ],
 )
-def test_a_record_that_cannot_be_used_is_refused(tmp_path: Path, change: dict[str, object], reason: str) -> None:
+def test_invalid_record_is_rejected(tmp_path: Path, change: dict[str, object], reason: str) -> None:
     content = fold_record(recipe("short-unet"), scores().to_dict("records")).to_json_dict()
     (tmp_path / "result.json").write_text(json.dumps(content | change))
     with pytest.raises(DataError, match=reason):

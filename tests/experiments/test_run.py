@@ -1,4 +1,4 @@
-"""run_fold: from a data set on disk to scores, resumable, honest about what it was made with."""
+"""run_fold: from a data set on disk to scores, with resuming and a complete record of the run."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ from taichinet.training.loop import predict_batches
 UNET = vary(TINY, {"model": "unet", "training.strategy": "plain"})
 
 
-class PowerCutError(Exception):
-    """Stands for the end of the process."""
+class SimulatedCrashError(Exception):
+    """Simulates the end of the process."""
 
 
 class Study:
-    """A fake BUSI, prepared and split, with a folder to run in."""
+    """A fake BUSI, prepared and split, with a mining cache."""
 
     def __init__(self, root: Path) -> None:
         self.manifest: Manifest = DATASET.read(make_fake_busi(root / "data", benign=5, malignant=4, normal=4))
@@ -82,18 +82,18 @@ def finished(study: Study, tmp_path_factory: pytest.TempPathFactory) -> FoldResu
     return study.run(tmp_path_factory.mktemp("runs") / "fold-0")
 
 
-def cut_after(epoch: int, phase: str = "train") -> Callable[..., None]:
-    def hear(heard: str, row: dict[str, Any], epochs: int) -> None:
-        if (heard, row["epoch"]) == (phase, epoch):
-            raise PowerCutError
+def crash_after(epoch: int, phase: str = "train") -> Callable[..., None]:
+    def on_epoch(current_phase: str, row: dict[str, Any], epochs: int) -> None:
+        if (current_phase, row["epoch"]) == (phase, epoch):
+            raise SimulatedCrashError
 
-    return hear
+    return on_epoch
 
 
 # -------------------------------------------------------------------------------------------- the run folder
 
 
-def test_a_finished_folder_holds_what_is_promised_and_no_checkpoint(finished: FoldResult) -> None:
+def test_finished_folder_has_documented_files_and_no_checkpoint(finished: FoldResult) -> None:
     files = {str(file.relative_to(finished.folder)) for file in finished.folder.rglob("*") if file.is_file()}
     promised = {
         "experiment.yaml",
@@ -108,7 +108,7 @@ def test_a_finished_folder_holds_what_is_promised_and_no_checkpoint(finished: Fo
     assert files - promised <= {"seconds"}
 
 
-def test_the_result_says_what_was_run_on_what_and_how_it_was_chosen(finished: FoldResult, study: Study) -> None:
+def test_result_records_experiment_data_and_selection(finished: FoldResult, study: Study) -> None:
     split = study.plan.split(0, study.manifest.labels, 0.5)
     written = json.loads((finished.folder / "result.json").read_text(encoding="utf-8"))
     assert written == finished.record.to_json_dict()
@@ -141,26 +141,26 @@ def test_the_result_says_what_was_run_on_what_and_how_it_was_chosen(finished: Fo
     assert written["parameters"] == sum(weight.numel() for weight in network.parameters())
 
 
-def test_the_result_is_strict_json_without_nan(finished: FoldResult) -> None:
+def test_result_is_strict_json_without_nan(finished: FoldResult) -> None:
     def refuse(constant: str) -> None:
         raise AssertionError(constant)
 
     json.loads((finished.folder / "result.json").read_text(encoding="utf-8"), parse_constant=refuse)
 
 
-def test_the_settings_written_are_the_settings_run(finished: FoldResult) -> None:
+def test_written_settings_equal_experiment(finished: FoldResult) -> None:
     raw = yaml.safe_load((finished.folder / "experiment.yaml").read_text(encoding="utf-8"))
     assert Experiment.model_validate(raw) == TINY
 
 
-def test_the_history_has_a_row_an_epoch(finished: FoldResult) -> None:
+def test_history_has_one_row_per_epoch(finished: FoldResult) -> None:
     history = pd.read_csv(finished.folder / "history.csv")
     assert list(history["epoch"]) == [1, 2, 3]
     assert list(history["step"]) == ["easy", "hard", "hard"]
     assert np.isfinite(history["loss"]).all()
 
 
-def test_each_test_image_is_scored_once_and_nothing_else(finished: FoldResult, study: Study) -> None:
+def test_exactly_the_test_images_are_scored_once(finished: FoldResult, study: Study) -> None:
     split = study.plan.split(0, study.manifest.labels, 0.5)
     assert tuple(finished.scores["key"]) == split.test
     assert set(COLUMNS) <= set(finished.scores.columns)
@@ -171,7 +171,7 @@ def test_each_test_image_is_scored_once_and_nothing_else(finished: FoldResult, s
     pd.testing.assert_frame_equal(pd.read_csv(finished.folder / "scores.csv"), finished.scores)
 
 
-def test_the_weights_know_their_provenance_and_give_the_scores_again(finished: FoldResult, study: Study) -> None:
+def test_weights_record_provenance_and_reproduce_scores(finished: FoldResult, study: Study) -> None:
     loaded = load_weights(finished.folder / "weights")
     split = study.plan.split(0, study.manifest.labels, 0.5)
     provenance = loaded.config.provenance
@@ -182,7 +182,7 @@ def test_the_weights_know_their_provenance_and_give_the_scores_again(finished: F
     pd.testing.assert_frame_equal(again, finished.scores)
 
 
-def test_no_held_out_image_was_mined(finished: FoldResult, study: Study) -> None:
+def test_only_training_images_are_mined(finished: FoldResult, study: Study) -> None:
     split = study.plan.split(0, study.manifest.labels, 0.5)
     assert finished.record.mining is not None
     folder = study.cache / finished.record.mining.identity
@@ -190,79 +190,79 @@ def test_no_held_out_image_was_mined(finished: FoldResult, study: Study) -> None
     assert tuple(mined) == split.train
 
 
-def test_training_and_selection_get_their_own_images_and_never_the_test_images(
+def test_training_and_selection_do_not_use_test_images(
     finished: FoldResult, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And with other test images the same epoch of the same weights is selected."""
+    """With different test images, the same weights of the same epoch are selected."""
     split = study.plan.split(0, study.manifest.labels, 0.5)
     tested = torch.tensor([key in split.test for key in study.data.keys])
     image, lesion = study.data.image.clone(), study.data.lesion.clone()
     image[tested], lesion[tested] = 0, lesion[tested].flip(-1)
-    given: list[TrainingData] = []
+    received: list[TrainingData] = []
 
     def spy(network: Any, data: TrainingData, *more: Any) -> Any:
-        given.append(data)
+        received.append(data)
         return fit(network, data, *more)
 
     monkeypatch.setattr(run_module, "fit", spy)
     data = replace(study.data, image=image, lesion=lesion)
-    done = study.run_on(StudyData(study.manifest, data, study.plan), tmp_path)
-    assert [data.train.keys for data in given] == [split.train]
-    assert [data.validation.keys for data in given] == [split.validation]
-    assert given[0].regions is not None
-    assert given[0].regions.keys == split.train
-    one, other = (load_weights(run.folder / "weights").network for run in (done, finished))
-    assert same_weights(one, other)
-    assert done.record.selection == finished.record.selection
-    assert done.record.mining == finished.record.mining
+    result = study.run_on(StudyData(study.manifest, data, study.plan), tmp_path)
+    assert [data.train.keys for data in received] == [split.train]
+    assert [data.validation.keys for data in received] == [split.validation]
+    assert received[0].regions is not None
+    assert received[0].regions.keys == split.train
+    weights, expected_weights = (load_weights(run.folder / "weights").network for run in (result, finished))
+    assert same_weights(weights, expected_weights)
+    assert result.record.selection == finished.record.selection
+    assert result.record.mining == finished.record.mining
 
 
-def test_a_plain_run_mines_nothing(study: Study, tmp_path: Path) -> None:
-    heard: list[tuple[str, int, int]] = []
+def test_plain_run_does_not_mine_regions(study: Study, tmp_path: Path) -> None:
+    reported: list[tuple[str, int, int]] = []
     cache = study.cache
     study.cache = tmp_path / "no cache"
     try:
-        done = study.run(
+        result = study.run(
             tmp_path / "run",
             UNET,
-            on_epoch=lambda phase, row, epochs: heard.append((phase, row["epoch"], epochs)),
+            on_epoch=lambda phase, row, epochs: reported.append((phase, row["epoch"], epochs)),
         )
     finally:
         study.cache = cache
-    assert heard == [("train", 1, 3), ("train", 2, 3), ("train", 3, 3)]
-    assert done.record.mining is None
+    assert reported == [("train", 1, 3), ("train", 2, 3), ("train", 3, 3)]
+    assert result.record.mining is None
     assert not (tmp_path / "no cache").exists()
-    assert not {"second_path_dice", "mean_dice"} & set(done.scores.columns)
+    assert not {"second_path_dice", "mean_dice"} & set(result.scores.columns)
 
 
-def test_without_validation_images_the_last_epoch_is_kept_and_said(study: Study, tmp_path: Path) -> None:
-    done = study.run(tmp_path, vary(UNET, {"data.validation_share": 0, "training.epochs": 1}))
-    assert done.record.images.validation == 0
-    assert done.record.selection.epoch == 1
-    assert done.record.selection.validation_dice is None
+def test_last_epoch_is_selected_without_validation_images(study: Study, tmp_path: Path) -> None:
+    result = study.run(tmp_path, vary(UNET, {"data.validation_share": 0, "training.epochs": 1}))
+    assert result.record.images.validation == 0
+    assert result.record.selection.epoch == 1
+    assert result.record.selection.validation_dice is None
 
 
-# ---------------------------------------------------------------------------------- going on, beginning anew
+# ------------------------------------------------------------------------------------ resuming and restarting
 
 
-def test_a_finished_fold_is_read_back_without_training(finished: FoldResult, study: Study) -> None:
-    heard: list[Any] = []
+def test_finished_fold_is_read_without_training(finished: FoldResult, study: Study) -> None:
+    reported: list[Any] = []
     before = {file: file.stat().st_mtime_ns for file in finished.folder.rglob("*")}
-    again = study.run(finished.folder, resume=True, on_epoch=lambda *row: heard.append(row))
-    assert heard == []
+    again = study.run(finished.folder, resume=True, on_epoch=lambda *row: reported.append(row))
+    assert reported == []
     assert again.record == finished.record
     pd.testing.assert_frame_equal(again.scores, finished.scores)
     assert {file: file.stat().st_mtime_ns for file in finished.folder.rglob("*")} == before
 
 
-def test_another_name_for_the_same_settings_is_the_same_run(finished: FoldResult, study: Study) -> None:
+def test_renamed_experiment_is_the_same_run(finished: FoldResult, study: Study) -> None:
     assert study.run(finished.folder, vary(TINY, {"name": "renamed"}), resume=True).record == finished.record
 
 
 @pytest.mark.parametrize(
     "change", [{"training.seed": 1}, {"options.head": "none"}, {"objective.complementary": False}], ids=str
 )
-def test_a_finished_fold_of_other_settings_is_refused_with_both_ways_out(
+def test_finished_fold_with_other_settings_is_rejected_with_two_remedies(
     finished: FoldResult, study: Study, change: dict[str, Any]
 ) -> None:
     before = {file: file.stat().st_mtime_ns for file in finished.folder.rglob("*")}
@@ -271,13 +271,13 @@ def test_a_finished_fold_of_other_settings_is_refused_with_both_ways_out(
     assert {file: file.stat().st_mtime_ns for file in finished.folder.rglob("*")} == before
 
 
-def test_a_finished_fold_of_another_fold_is_refused(finished: FoldResult, study: Study) -> None:
+def test_finished_fold_with_other_number_is_rejected(finished: FoldResult, study: Study) -> None:
     with pytest.raises(FoldError, match="other settings, images or folds"):
         study.run(finished.folder, fold=1, resume=True)
 
 
-def test_a_finished_fold_of_repainted_masks_is_refused(finished: FoldResult, study: Study, tmp_path: Path) -> None:
-    """Mending a mask changes the truth that was trained on and scored against."""
+def test_finished_fold_with_changed_masks_is_rejected(finished: FoldResult, study: Study, tmp_path: Path) -> None:
+    """A corrected mask changes the ground truth for training and scoring."""
     folder = make_fake_busi(tmp_path, benign=5, malignant=4, normal=4)
     mask = folder / "benign" / "benign (3)_mask.png"
     Image.open(mask).convert("L").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(mask)
@@ -289,63 +289,63 @@ def test_a_finished_fold_of_repainted_masks_is_refused(finished: FoldResult, stu
         study.run_on(StudyData(manifest, data, plan), finished.folder, resume=True)
 
 
-def test_an_interrupted_fold_goes_on_and_ends_with_the_same_weights_and_scores(
-    finished: FoldResult, study: Study, tmp_path: Path
-) -> None:
-    with pytest.raises(PowerCutError):
-        study.run(tmp_path, on_epoch=cut_after(2))
+def test_resumed_fold_has_same_weights_and_scores(finished: FoldResult, study: Study, tmp_path: Path) -> None:
+    with pytest.raises(SimulatedCrashError):
+        study.run(tmp_path, on_epoch=crash_after(2))
     assert (tmp_path / "checkpoint.pt").exists()
     assert not (tmp_path / "result.json").exists()
-    heard: list[tuple[str, int]] = []
-    done = study.run(tmp_path, resume=True, on_epoch=lambda phase, row, epochs: heard.append((phase, row["epoch"])))
-    assert heard == [("train", 3)]
+    reported: list[tuple[str, int]] = []
+    result = study.run(
+        tmp_path, resume=True, on_epoch=lambda phase, row, epochs: reported.append((phase, row["epoch"]))
+    )
+    assert reported == [("train", 3)]
     assert same_weights(load_weights(tmp_path / "weights").network, load_weights(finished.folder / "weights").network)
-    pd.testing.assert_frame_equal(done.scores, finished.scores)
+    pd.testing.assert_frame_equal(result.scores, finished.scores)
     assert list(pd.read_csv(tmp_path / "history.csv")["epoch"]) == [1, 2, 3]
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
-def test_an_interrupted_fold_of_other_settings_is_refused(study: Study, tmp_path: Path) -> None:
-    with pytest.raises(PowerCutError):
-        study.run(tmp_path, UNET, on_epoch=cut_after(1))
+def test_interrupted_fold_with_other_settings_is_rejected(study: Study, tmp_path: Path) -> None:
+    with pytest.raises(SimulatedCrashError):
+        study.run(tmp_path, UNET, on_epoch=crash_after(1))
     with pytest.raises(WeightsError, match="other settings or other training images"):
         study.run(tmp_path, vary(UNET, {"training.seed": 5}), resume=True)
 
 
-def test_a_refused_resume_leaves_the_folder_as_it_was(study: Study, tmp_path: Path) -> None:
-    with pytest.raises(PowerCutError):
-        study.run(tmp_path, UNET, on_epoch=cut_after(1))
+def test_rejected_resume_does_not_change_settings_file(study: Study, tmp_path: Path) -> None:
+    with pytest.raises(SimulatedCrashError):
+        study.run(tmp_path, UNET, on_epoch=crash_after(1))
     before = (tmp_path / "experiment.yaml").read_bytes()
     with pytest.raises(WeightsError):
         study.run(tmp_path, vary(UNET, {"training.seed": 5}), resume=True)
     assert (tmp_path / "experiment.yaml").read_bytes() == before
 
 
-def test_without_resume_the_folder_begins_anew(study: Study, tmp_path: Path) -> None:
+def test_folder_is_cleared_without_resume(study: Study, tmp_path: Path) -> None:
     one_epoch = vary(UNET, {"training.epochs": 1})
     study.run(tmp_path, one_epoch)
-    with pytest.raises(PowerCutError):
-        study.run(tmp_path, UNET, on_epoch=cut_after(1))
+    with pytest.raises(SimulatedCrashError):
+        study.run(tmp_path, UNET, on_epoch=crash_after(1))
     assert not (tmp_path / "result.json").exists()
     assert not (tmp_path / "scores.csv").exists()
     assert list(pd.read_csv(tmp_path / "history.csv")["epoch"]) == [1]
 
 
-def test_a_run_removes_the_temporary_files_of_a_killed_one(study: Study, tmp_path: Path) -> None:
+def test_run_removes_temporary_files_of_killed_run(study: Study, tmp_path: Path) -> None:
     (tmp_path / ".checkpoint.pt.0123abcd.tmp").write_bytes(b"half")
     study.run(tmp_path, vary(UNET, {"training.epochs": 1}))
     assert not list(tmp_path.glob(".*.tmp"))
 
 
-def test_a_run_begun_anew_does_not_keep_the_weights_of_the_one_before(study: Study, tmp_path: Path) -> None:
+def test_restarted_run_removes_earlier_weights(study: Study, tmp_path: Path) -> None:
     study.run(tmp_path, vary(UNET, {"training.epochs": 1}))
-    with pytest.raises(PowerCutError):
-        study.run(tmp_path, UNET, on_epoch=cut_after(1))
+    with pytest.raises(SimulatedCrashError):
+        study.run(tmp_path, UNET, on_epoch=crash_after(1))
     assert not (tmp_path / "weights").exists()
 
 
 @pytest.mark.parametrize("file", ["result.json", "scores.csv"])
-def test_a_torn_finished_fold_is_refused(finished: FoldResult, tmp_path: Path, file: str) -> None:
+def test_empty_result_or_scores_file_is_rejected(finished: FoldResult, tmp_path: Path, file: str) -> None:
     for name in ("result.json", "scores.csv"):
         content = (finished.folder / name).read_bytes()
         (tmp_path / name).write_bytes(b"" if name == file else content)
@@ -353,7 +353,7 @@ def test_a_torn_finished_fold_is_refused(finished: FoldResult, tmp_path: Path, f
         read_fold(tmp_path)
 
 
-def test_the_identity_is_of_settings_pictures_and_split_but_not_of_the_name(study: Study) -> None:
+def test_identity_depends_on_settings_images_and_split_but_not_name(study: Study) -> None:
     split = study.plan.split(0, study.manifest.labels, 0.5)
     data, plan = study.data, study.plan
     identity = run_identity(TINY, data, split, plan, bf16=False)
@@ -374,7 +374,7 @@ def test_the_identity_is_of_settings_pictures_and_split_but_not_of_the_name(stud
 
 
 class Oracle(torch.nn.Module):
-    """Answers with the given masks in turn, certain of them; its second path sees no lesion anywhere."""
+    """Predicts the given masks in order with high confidence; its second path predicts no lesion anywhere."""
 
     def __init__(self, lesion: torch.Tensor) -> None:
         super().__init__()
@@ -382,21 +382,19 @@ class Oracle(torch.nn.Module):
         self.position = 0
 
     def forward(self, image: torch.Tensor) -> Prediction:
-        answer = self.lesion[self.position : self.position + len(image)]
+        lesion = self.lesion[self.position : self.position + len(image)]
         self.position += len(image)
-        return Prediction(positive=20 * (2 * answer - 1), negative=torch.full_like(answer, 20.0))
+        return Prediction(positive=20 * (2 * lesion - 1), negative=torch.full_like(lesion, 20.0))
 
 
-def test_scores_compare_at_network_size_and_with_the_mask_as_drawn(
-    study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scores_are_computed_at_network_and_original_size(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     data = study.data
     monkeypatch.setattr(scoring, "BATCH_SIZE", 4)
     frame = score_images(Oracle(data.lesion), study.manifest, data, 3, FLOAT32_CPU).rows.set_index("key")
     assert list(frame.index) == list(data.keys)
     for row, sample in enumerate(study.manifest.samples):
         scores = frame.to_dict("index")[sample.key]
-        truth = united_mask(sample)
+        true_mask = united_mask(sample)
         inside = int(data.lesion[row].sum())
         assert (scores["predicted_pixels"], scores["true_pixels"], scores["pixels"]) == (
             inside,
@@ -407,19 +405,19 @@ def test_scores_compare_at_network_size_and_with_the_mask_as_drawn(
             assert math.isnan(scores["dice"])
             continue
         assert scores["dice"] == scores["jaccard"] == scores["positive_dice"] == 1
-        # Resized bilinearly and cut at one half, written with Pillow instead.
+        # Reference with Pillow: bilinear resizing and a threshold of one half.
         small = Image.fromarray(data.lesion[row, 0].numpy().astype(np.float32))
-        large = np.asarray(small.resize(truth.shape[::-1], Image.Resampling.BILINEAR)) > 0.5
-        expected = 2 * (large & truth).sum() / (large.sum() + truth.sum())
+        large = np.asarray(small.resize(true_mask.shape[::-1], Image.Resampling.BILINEAR)) > 0.5
+        expected = 2 * (large & true_mask).sum() / (large.sum() + true_mask.sum())
         assert scores["dice_native"] == pytest.approx(expected, abs=0.02)
         assert 0.8 < scores["dice_native"] < 1
-        assert scores["second_path_dice"] == 0  # it says "background" everywhere
+        assert scores["second_path_dice"] == 0  # it predicts background everywhere
 
 
-def test_the_inference_time_is_the_networks_alone_and_not_misled_by_a_slow_start(
+def test_inference_time_is_of_network_only_and_ignores_slow_first_batch(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By a clock that only the network moves: 8 s for the first batch of four, 2 s for every other one."""
+    """The clock only advances in the network: 8 s for the first batch of four images, 2 s for every other batch."""
     now = 0.0
 
     def slow(network: Any, batches: list[Any], device_config: Any) -> list[Prediction]:
@@ -435,7 +433,7 @@ def test_the_inference_time_is_the_networks_alone_and_not_misled_by_a_slow_start
     assert scored.inference_seconds_per_image == 2 / 4
 
 
-def test_the_mean_of_two_contradicting_paths_is_no_lesion(study: Study) -> None:
+def test_mean_of_contradicting_paths_has_no_lesion(study: Study) -> None:
     frame = score_images(Oracle(study.data.lesion), study.manifest, study.data, 0, FLOAT32_CPU).rows
     lesions = frame[frame["label"] != "normal"]
     assert (lesions["mean_dice"] == 0).all()

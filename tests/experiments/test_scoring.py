@@ -1,4 +1,4 @@
-"""score_images thresholds at both sizes with the threshold that it is given."""
+"""score_images uses the given threshold at network and original size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The card's figures against `aggregate` and hand sums; its origin, clusters, comparison; the whole way on phantoms."""
+"""Validation card: values compared with `aggregate` and manual sums, origin, clusters, comparison; end-to-end test."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ def images(folder: Path, scores: pd.DataFrame) -> Manifest:
 
 
 def confidences(scores: pd.DataFrame) -> dict[str, ImageConfidence]:
-    """Of each image 64 probabilities, those of lesion images reaching higher."""
-    kept = {}
+    """64 random probabilities per image, with a higher maximum for lesion images."""
+    by_key = {}
     for number, (key, label) in enumerate(zip(scores["key"], scores["label"], strict=True)):
         p = np.random.default_rng(number).random((8, 8)) * (0.5 if label == "normal" else 1)
-        kept[key] = measure_confidence(p, p > 0.6)
-    return kept
+        by_key[key] = measure_confidence(p, p > 0.6)
+    return by_key
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def make(tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize("size", SUFFIX)
 @pytest.mark.parametrize("score", SCORES)
-def test_every_mean_is_that_of_aggregate(make: Any, size: ImageSize, score: str) -> None:
+def test_means_equal_aggregate(make: Any, size: ImageSize, score: str) -> None:
     card, summary = make(), aggregate(rows())
     expected = {(group.group, group.policy): group.score(score, size).mean for group in summary.groups}
     assert [group.group for group in card.by_class] == ["benign", "malignant"]
@@ -107,23 +107,23 @@ def test_every_mean_is_that_of_aggregate(make: Any, size: ImageSize, score: str)
         assert group.scores[size][score].mean == pytest.approx(expected[group.group, group.policy])
 
 
-def test_normal_images_and_missed_lesions_are_counted_as_aggregate_does(make: Any) -> None:
+def test_normal_images_and_missed_lesions_are_counted(make: Any) -> None:
     card, summary = make(), aggregate(rows())
     assert card.normal.images == summary.normal_images.images == 2
     assert card.normal.false_positive_rate.mean == summary.normal_images.false_positive_rate == 0.5
     assert card.normal.false_positive_area.mean == summary.normal_images.mean_false_positive_area
-    assert card.missed == 2  # c, and d that resizing lost
-    assert [one.policy for one in card.all_images] == list(POLICIES)
+    assert card.missed == 2  # c, and d, whose lesion disappears by resizing
+    assert [group.policy for group in card.all_images] == list(POLICIES)
     assert card.cohort.images_by_class == {"benign": 3, "malignant": 2, "normal": 2}
 
 
-def test_without_normal_images_their_part_is_left_out(make: Any) -> None:
+def test_card_without_normal_images_has_no_normal_part(make: Any) -> None:
     card = make(rows()[lambda table: table["label"] != "normal"])
     assert (card.normal, card.all_images) == (None, ())
     assert card.overall is card.lesion
 
 
-def test_images_of_one_patient_are_resampled_together(make: Any, tmp_path: Path) -> None:
+def test_images_of_one_patient_are_one_cluster(make: Any, tmp_path: Path) -> None:
     assert make().cohort.clusters == 7
     manifest = images(tmp_path / "more", rows())
     patients = tuple(replace(sample, patient="P" if sample.key in "abg" else None) for sample in manifest)
@@ -133,12 +133,12 @@ def test_images_of_one_patient_are_resampled_together(make: Any, tmp_path: Path)
     assert card.lesion.scores["network"]["dice"].clusters == 3
 
 
-def test_the_result_hangs_on_the_seed_alone_not_on_the_order_of_rows(make: Any) -> None:
+def test_card_is_deterministic_and_worst_keys_ignore_row_order(make: Any) -> None:
     assert make() == make()
     assert worst_keys(rows()) == worst_keys(rows()[::-1])
 
 
-def test_worst_cases_are_lesion_images_lowest_dice_first_equal_ones_by_key(make: Any) -> None:
+def test_worst_cases_are_lesion_images_sorted_by_dice_and_key(make: Any) -> None:
     card = make(images={"d": b"png", "a": b"unused" * 2})
     assert [case.key for case in card.worst] == ["c", "d", "g", "b", "a"]
     assert [case.dice for case in card.worst] == [0.0, 0.0, 0.3, 0.6, 0.8]
@@ -147,11 +147,11 @@ def test_worst_cases_are_lesion_images_lowest_dice_first_equal_ones_by_key(make:
     assert worst_keys(rows(), 2) == ("c", "d")
 
 
-def test_calibrations_are_pooled_by_group_and_peaks_tell_normal_images_apart(make: Any) -> None:
-    kept = confidences(rows())
-    card = make(confidences=kept)
+def test_calibration_is_pooled_by_group_and_peaks_separate_normal_images(make: Any) -> None:
+    by_key = confidences(rows())
+    card = make(confidences=by_key)
     benign = next(group for group in card.by_class if group.group == "benign")
-    assert benign.whole == kept["a"].whole + kept["c"].whole + kept["g"].whole
+    assert benign.whole == by_key["a"].whole + by_key["c"].whole + by_key["g"].whole
     assert card.lesion.whole.total == 5 * 64
     assert card.overall.whole.total == 7 * 64
     assert card.overall.uncertain.total < 7 * 64
@@ -160,17 +160,17 @@ def test_calibrations_are_pooled_by_group_and_peaks_tell_normal_images_apart(mak
     assert isnan(make().normal.detection_auc)
 
 
-def test_missing_confidences_and_strange_images_are_named(make: Any, tmp_path: Path) -> None:
-    kept = confidences(rows())
-    kept.pop("b")
+def test_missing_confidences_and_unknown_images_are_reported(make: Any, tmp_path: Path) -> None:
+    by_key = confidences(rows())
+    by_key.pop("b")
     with pytest.raises(DataError, match=r"1 of 7 scored images have no confidence(.|\n)*- b"):
-        make(confidences=kept)
+        make(confidences=by_key)
     manifest = images(tmp_path / "six", rows()[:-1])
     with pytest.raises(DataError, match=r"1 of 7 scored images are not in the data set files(.|\n)*- g"):
         validation_card(rows(), WEIGHTS, manifest, OTHER)
 
 
-def test_an_internal_result_is_compared_with_an_interval(make: Any) -> None:
+def test_internal_result_is_compared_with_an_interval(make: Any) -> None:
     own = pd.DataFrame([lesion_row(str(i), 0.5 + i / 50) for i in range(20)])
     card = make(internal=InternalResult(own))
     assert [comparison.score for comparison in card.comparison] == list(COMPARED)
@@ -181,46 +181,51 @@ def test_an_internal_result_is_compared_with_an_interval(make: Any) -> None:
     assert make().comparison == ()
 
 
-def test_the_internal_side_is_drawn_by_clusters_where_a_plan_tells_them(make: Any, tmp_path: Path) -> None:
-    own = [lesion_row(f"k{i}", 0.3 + 0.06 * (i // 4)) for i in range(20)]  # five images, four copies of each
-    copies = [[f"k{4 * i + j}" for j in range(4)] for i in range(5)]
-    write_plan(tmp_path, {f"k{i}": 0 for i in range(20)}, copies)
+def test_internal_images_are_resampled_by_clusters_of_fold_plan(make: Any, tmp_path: Path) -> None:
+    rows_of_run = [lesion_row(f"k{i}", 0.3 + 0.06 * (i // 4)) for i in range(20)]  # five groups of four near-duplicates
+    groups = [[f"k{4 * i + j}" for j in range(4)] for i in range(5)]
+    write_plan(tmp_path, {f"k{i}": 0 for i in range(20)}, groups)
     run = tmp_path / "busi/short-unet/grouped/fold-0"
     run.mkdir(parents=True)
-    pd.DataFrame(own).to_csv(run / "scores.csv", index=False)
-    write_record(run / "result.json", fold_record(recipe("short-unet"), own))
+    pd.DataFrame(rows_of_run).to_csv(run / "scores.csv", index=False)
+    write_record(run / "result.json", fold_record(recipe("short-unet"), rows_of_run))
     internal = read_internal(run / "weights")
     assert internal is not None
-    grouped, alone = make(internal=internal), make(internal=replace(internal, groups=None))
-    wide, narrow = grouped.comparison[0].difference, alone.comparison[0].difference
-    assert (grouped.internal_grouped, alone.internal_grouped) == (True, False)
+    grouped, ungrouped = make(internal=internal), make(internal=replace(internal, groups=None))
+    wide, narrow = grouped.comparison[0].difference, ungrouped.comparison[0].difference
+    assert (grouped.internal_grouped, ungrouped.internal_grouped) == (True, False)
     assert narrow.clusters - wide.clusters == 15
     assert wide.high - wide.low > narrow.high - narrow.low
 
 
-def test_external_is_what_shares_no_picture_with_the_training(make: Any, tmp_path: Path) -> None:
+def test_validation_is_external_if_no_image_was_used_in_training(make: Any, tmp_path: Path) -> None:
     assert make().external
     digest = images(tmp_path / "files", rows()).image_digests()[0]
     shared = replace(WEIGHTS, provenance={**WEIGHTS.provenance, "seen_images": [digest]})
     assert not make(weights=shared).external
-    silent = replace(WEIGHTS, provenance={"dataset": "files"})
-    assert not make(weights=silent).external
+    without_digests = replace(WEIGHTS, provenance={"dataset": "files"})
+    assert not make(weights=without_digests).external
     assert make(weights=replace(WEIGHTS, provenance={"dataset": "busi"})).external
     assert not make(weights=replace(WEIGHTS, provenance={})).external
 
 
-def test_weights_that_tell_nothing_make_a_card_all_the_same(make: Any) -> None:
+def test_card_is_made_for_weights_without_provenance(make: Any) -> None:
     origin = make(weights=replace(WEIGHTS, provenance={})).origin
     assert (origin.name, origin.trained_on, origin.trained_images, origin.fold) == ("taichinet", None, None, None)
-    told = make().origin
-    assert (told.name, told.trained_on, told.trained_images, told.fold) == ("cpu-taichinet", "busi", 2, 0)
+    known = make().origin
+    assert (known.name, known.trained_on, known.trained_images, known.fold) == (
+        "cpu-taichinet",
+        "busi",
+        2,
+        0,
+    )
 
 
-def test_weights_outside_a_run_have_no_result_of_their_own(tmp_path: Path) -> None:
+def test_weights_outside_a_run_have_no_internal_result(tmp_path: Path) -> None:
     assert read_internal(tmp_path / "weights") is None
 
 
-def test_a_finished_run_tells_its_own_result_on_lesion_images(tmp_path: Path) -> None:
+def test_internal_result_of_finished_run_has_lesion_images(tmp_path: Path) -> None:
     rows().to_csv(tmp_path / "scores.csv", index=False)
     write_record(tmp_path / "result.json", fold_record(recipe("short-unet"), rows().to_dict("records")))
     own = read_internal(tmp_path / "weights")
@@ -230,28 +235,28 @@ def test_a_finished_run_tells_its_own_result_on_lesion_images(tmp_path: Path) ->
     assert dice.mean() == pytest.approx(aggregate(rows()).lesion.score("dice").mean)
 
 
-def test_a_network_is_measured_in_the_pass_that_scores_it_whatever_the_batches(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_confidences_do_not_depend_on_batch_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = DATASET.read(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, size=(64, 80)))
     network, data = tiny_network(), prepare(manifest, 32, 1)
-    whole, pairs = ConfidenceKeeper("lesion"), ConfidenceKeeper("lesion")
-    score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=whole)
+    one_batch, small_batches = ConfidenceKeeper("lesion"), ConfidenceKeeper("lesion")
+    score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=one_batch)
     monkeypatch.setattr(scoring, "BATCH_SIZE", 2)
-    score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=pairs)
-    assert tuple(whole.by_key) == tuple(pairs.by_key) == data.keys
-    assert [one.whole.total for one in whole.by_key.values()] == [32 * 32] * 5
-    assert [sum(one.whole.lesion_pixels) for one in whole.by_key.values()] == data.lesion.flatten(1).sum(1).tolist()
-    for key, one in pairs.by_key.items():
-        assert one.whole.confidence == pytest.approx(whole.by_key[key].whole.confidence, abs=1e-3)
+    score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=small_batches)
+    assert tuple(one_batch.by_key) == tuple(small_batches.by_key) == data.keys
+    assert [entry.whole.total for entry in one_batch.by_key.values()] == [32 * 32] * 5
+    assert [sum(entry.whole.lesion_pixels) for entry in one_batch.by_key.values()] == data.lesion.flatten(1).sum(
+        1
+    ).tolist()
+    for key, entry in small_batches.by_key.items():
+        assert entry.whole.confidence == pytest.approx(one_batch.by_key[key].whole.confidence, abs=1e-3)
     with torch.inference_mode():
         lesion = network.eval()(data.batch(torch.arange(5)).image).lesion
-    assert [one.peak for one in whole.by_key.values()] == pytest.approx(
+    assert [entry.peak for entry in one_batch.by_key.values()] == pytest.approx(
         [peak_probability(probability[0].numpy()) for probability in lesion], abs=1e-5
     )
 
 
-def test_phantoms_go_the_whole_way_from_folder_to_card(tmp_path: Path) -> None:
+def test_card_from_phantom_folder_end_to_end(tmp_path: Path) -> None:
     manifest = DATASET.read(write_phantom_busi(tmp_path / "phantoms", 3, 2, 2, seed=1, size=(64, 80)))
     network = tiny_network()
     data = prepare(manifest, 32, 1)
@@ -269,7 +274,7 @@ def test_phantoms_go_the_whole_way_from_folder_to_card(tmp_path: Path) -> None:
     assert f"{card.lesion.scores['network']['dice'].mean:.3f}" in card_markdown(card)
 
 
-def test_a_picture_of_a_stranger_is_refused(tmp_path: Path) -> None:
+def test_image_outside_data_set_is_rejected(tmp_path: Path) -> None:
     predictor = Predictor(LoadedWeights(tiny_network(), WEIGHTS), FLOAT32_CPU)
     with pytest.raises(DataError, match="files has no image 'z'"):
         case_images(["z"], file_manifest(tmp_path, {"a": "benign"}), predictor)

@@ -1,4 +1,4 @@
-"""Parity of a candidate: what is counted over the images."""
+"""Parity of a candidate with the reference, accumulated over images."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def segment(pixels: NDArray[np.uint8]) -> Segmentation:
     return pixels > 127, pixels.astype(np.float32) / np.float32(255)
 
 
-def test_the_least_agreement_is_that_of_the_image_that_agrees_least(tmp_path: Path) -> None:
+def test_least_agreement_is_minimum_over_images(tmp_path: Path) -> None:
     cases = []
     for name in ("equal", "half", "another"):
         pixels = np.zeros((4, 8), np.uint8)
         pixels[:, 4:] = 255
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
         cases.append(Case(name, tmp_path / f"{name}.png"))
-    seen: list[int] = []
+    calls: list[int] = []
 
     def candidate(pixels: NDArray[np.uint8]) -> Segmentation:
         mask, probability = segment(pixels)
-        seen.append(len(seen))
-        if len(seen) == 2:
+        calls.append(len(calls))
+        if len(calls) == 2:
             mask[:, 4:6] = False  # half of the lesion is missed: Dice 2 * 8 / (16 + 8)
         return mask, probability
 

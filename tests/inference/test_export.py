@@ -1,4 +1,4 @@
-"""The exported file: any image in, the predictor's mask out; refused where int8 costs too much."""
+"""Exported files: masks equal those of the predictor for any image, and int8 with a large Dice loss is rejected."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SIZE = 32
 SIZES = [(1, 1), (7, 5), (33, 47), (32, 32), (20, 300), (300, 20), (101, 64)]
 
 
-def picture(height: int, width: int, channels: int = 0, seed: int = 0) -> NDArray[np.uint8]:
+def random_image(height: int, width: int, channels: int = 0, seed: int = 0) -> NDArray[np.uint8]:
     """Smooth noise, which resizing does not turn into plain grey."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8)).resize((width, height))
@@ -51,7 +51,7 @@ def picture(height: int, width: int, channels: int = 0, seed: int = 0) -> NDArra
 
 @pytest.fixture(autouse=True, scope="module")
 def _share_graphs(shared_graph: Callable[..., onnx.ModelProto]) -> Iterator[None]:
-    """Several exports of one network capture it once."""
+    """Capture each network once for several exports."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("taichinet.inference.export.graph.network_graph", shared_graph)
         yield
@@ -64,7 +64,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=[1, 3], ids=["grey", "colour"])
 def exported(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A weights folder and the ONNX file of it; the masks of the network are neither empty nor full."""
+    """A weights folder and its ONNX file; the predicted masks are neither empty nor full."""
     folder = tmp_path_factory.mktemp("exported")
     torch.manual_seed(3)
     network = create_model("taichinet", width=2, in_channels=request.param)
@@ -72,7 +72,7 @@ def exported(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytes
     config = WeightsConfig("taichinet", {"width": 2, "in_channels": request.param}, SIZE)
     weights = save_weights(network, config, folder / "weights")
     plain = Predictor(load_weights(weights), PLAIN)
-    values = np.concatenate([plain.predict(picture(*size, 3)).probability.ravel() for size in SIZES])
+    values = np.concatenate([plain.predict(random_image(*size, 3)).probability.ravel() for size in SIZES])
     config = WeightsConfig("taichinet", config.options, SIZE, threshold=round(float(np.median(values)), 6))
     save_weights(network, config, weights)
     export(ExportRequest(weights, "onnx", False, folder / "file.onnx", f"busi={data}"))
@@ -87,21 +87,21 @@ def opened(exported: tuple[Path, Path]) -> tuple[Predictor, Model]:
 
 @pytest.mark.parametrize("channels", [0, 3])
 @pytest.mark.parametrize("size", SIZES)
-def test_the_file_gives_the_predictors_mask_for_every_size_and_colour(
+def test_exported_file_equals_predictor_for_every_size_and_colour(
     opened: tuple[Predictor, Model], size: tuple[int, int], channels: int
 ) -> None:
     predictor, model = opened
-    pixels = picture(*size, channels)
+    pixels = random_image(*size, channels)
     expected = predictor.predict(pixels)
-    found = model.segment(pixels)
-    assert found.mask.shape == found.probability.shape == size
-    np.testing.assert_allclose(found.probability, expected.probability, atol=5e-3)
+    result = model.segment(pixels)
+    assert result.mask.shape == result.probability.shape == size
+    np.testing.assert_allclose(result.probability, expected.probability, atol=5e-3)
     clear = np.abs(expected.probability - predictor.threshold) > 5e-3
-    np.testing.assert_array_equal(found.mask[clear] > 0, expected.mask[clear])
-    assert set(np.unique(found.mask)) <= {0, 255}
+    np.testing.assert_array_equal(result.mask[clear] > 0, expected.mask[clear])
+    assert set(np.unique(result.mask)) <= {0, 255}
 
 
-def test_the_report_tells_what_was_compared_and_predict_may_use_the_graph(exported: tuple[Path, Path]) -> None:
+def test_report_lists_comparisons_and_graph_is_usable_by_predict(exported: tuple[Path, Path]) -> None:
     weights, file = exported
     report = json.loads(file.with_name("file.onnx.parity.json").read_text())
     assert report["rows"].keys() == {"the file", "in predict", "tuned PyTorch"}
@@ -117,20 +117,20 @@ def test_the_report_tells_what_was_compared_and_predict_may_use_the_graph(export
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [*SIZES, (500, 611), (31, 1200)])
-def test_the_files_resizing_is_pillows_within_one_grey_level(size: tuple[int, int], channels: int) -> None:
+def test_resizing_equals_pillow_within_one_grey_level(size: tuple[int, int], channels: int) -> None:
     session = onnxruntime.InferenceSession(before_network(channels, SIZE).SerializeToString())
-    pixels = picture(*size, 3)
-    found = session.run(["network_image"], {"image": pixels})[0][0] * 255
-    wanted = Image.fromarray(pixels).convert("L" if channels == 1 else "RGB")
-    expected = np.asarray(wanted.resize((SIZE, SIZE), Image.Resampling.BILINEAR)).reshape(SIZE, SIZE, channels)
-    difference = np.abs(found.transpose(1, 2, 0) - expected)
+    pixels = random_image(*size, 3)
+    resized = session.run(["network_image"], {"image": pixels})[0][0] * 255
+    converted = Image.fromarray(pixels).convert("L" if channels == 1 else "RGB")
+    expected = np.asarray(converted.resize((SIZE, SIZE), Image.Resampling.BILINEAR)).reshape(SIZE, SIZE, channels)
+    difference = np.abs(resized.transpose(1, 2, 0) - expected)
     assert difference.max() < 1.001
-    much_taller = size[0] > 1.3 * size[1]  # where Pillow may round the height first
+    much_taller = size[0] > 1.3 * size[1]  # Pillow may round the height first
     assert np.mean(difference > 0.001) < (0.3 if much_taller else 0.01)
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_files_way_back_is_pytorchs(size: tuple[int, int]) -> None:
+def test_resizing_of_output_equals_pytorch(size: tuple[int, int]) -> None:
     session = onnxruntime.InferenceSession(behind_network(SIZE, 0.4).SerializeToString())
     lesion = np.random.default_rng(0).random((1, 1, SIZE, SIZE), dtype=np.float32)
     mask, probability = session.run(None, {"lesion": lesion, "native_size": np.array(size)})
@@ -139,10 +139,12 @@ def test_the_files_way_back_is_pytorchs(size: tuple[int, int]) -> None:
     np.testing.assert_array_equal(mask > 0, probability > np.float32(0.4))
 
 
-def test_int8_that_costs_more_than_the_limit_is_refused_and_leaves_nothing(
+def test_int8_above_loss_limit_is_rejected_without_output_files(
     exported: tuple[Path, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("taichinet.inference.runtimes.parity.MAX_DICE_LOSS", -1.0)  # random weights have none to lose
+    monkeypatch.setattr(
+        "taichinet.inference.runtimes.parity.MAX_DICE_LOSS", -1.0
+    )  # the Dice of random weights cannot decrease
     weights, _ = exported
     black = tmp_path / "black"
     black.mkdir()
@@ -157,8 +159,10 @@ def test_int8_that_costs_more_than_the_limit_is_refused_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
-def test_a_trained_network_is_quantised_on_good_images_and_refused_on_damaged_ones(form: str, tmp_path: Path) -> None:
-    """The limit of 0.005 Dice itself: the shipped network, real quantisation, a truth to lose against."""
+def test_quantisation_succeeds_with_good_and_is_rejected_with_black_calibration_images(
+    form: str, tmp_path: Path
+) -> None:
+    """The limit of 0.005 Dice, tested with the shipped network, real quantisation and a ground truth."""
     weights = tmp_path / "weights"
     shutil.copytree(shipped_weights(), weights)
     data = write_phantom_busi(tmp_path / "data", 6, 6, 0, seed=3, size=(96, 128))
@@ -168,34 +172,34 @@ def test_a_trained_network_is_quantised_on_good_images_and_refused_on_damaged_on
     for i in range(2):
         Image.fromarray(np.full((96, 128), i, dtype=np.uint8)).save(black / f"{i}.png")
     file = tmp_path / f"lesion{find_runtime(form).suffix}"
-    asked = ExportRequest(weights, form, True, file, f"busi={data}", f"busi={good}")
+    request = ExportRequest(weights, form, True, file, f"busi={data}", f"busi={good}")
     with pytest.raises(WeightsError, match=r"int8 is refused.*it loses 0\.\d+ Dice .*more than 0\.005.*calibrate"):
-        export(replace(asked, calibration=str(black)))
+        export(replace(request, calibration=str(black)))
     assert not file.exists()
     assert not (weights / "runtimes").exists()
-    report = export(asked)
+    report = export(request)
     assert report.rows["the file"].plain_dice is not None
-    assert report.rows["the file"].plain_dice > 0.3, "a network that finds nothing has nothing to lose"
-    assert report.rows["the file"].flipped_pixels > 0, "computed in float after all"
+    assert report.rows["the file"].plain_dice > 0.3, "the network must predict lesions"
+    assert report.rows["the file"].flipped_pixels > 0, "the file is not computed in int8"
     assert file.stat().st_size + sum(part.stat().st_size for part in tmp_path.glob("lesion.bin")) < 8e6
 
 
-def test_openvino_writes_the_same_masks(exported: tuple[Path, Path], data: Path, tmp_path: Path) -> None:
+def test_openvino_file_gives_same_masks(exported: tuple[Path, Path], data: Path, tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     weights, file = exported
     report = export(ExportRequest(weights, "openvino", False, tmp_path / "f.xml", str(data / "benign")))
-    assert report.rows["the file"].plain_dice is None, "a plain folder has no truth"
-    # Left to itself, OpenVINO computes in bf16 where the processor can, and its masks are other ones.
+    assert report.rows["the file"].plain_dice is None, "a plain folder has no ground truth"
+    # By default, OpenVINO computes in bf16 if the processor supports it, which changes the masks.
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
     compiled = openvino.Core().compile_model(tmp_path / "f.xml", "CPU", settings)
     for size in SIZES:
-        pixels = picture(*size, 3)
+        pixels = random_image(*size, 3)
         np.testing.assert_allclose(
             compiled([pixels])["probability"], Model(file).segment(pixels).probability, atol=5e-3
         )
 
 
-def test_calibration_takes_what_training_saw_and_the_comparison_the_rest(data: Path) -> None:
+def test_training_images_calibrate_and_other_images_are_compared(data: Path) -> None:
     cases = find_cases(f"busi={data}")
     seen = [digest_file(case.file)[:16] for case in cases[:4]]
     config = WeightsConfig("unet", {}, SIZE, provenance={"seen_images": seen})
@@ -212,21 +216,21 @@ def test_calibration_takes_what_training_saw_and_the_comparison_the_rest(data: P
         split_images(cases[:1], None, WeightsConfig("unet", {}, SIZE), 100)
 
 
-def test_training_images_saved_as_other_files_are_calibrated_on_and_not_compared(data: Path, tmp_path: Path) -> None:
+def test_resaved_training_images_calibrate_and_are_not_compared(data: Path, tmp_path: Path) -> None:
     shutil.copytree(data, tmp_path / "again")
     for path in (tmp_path / "again").glob("*/*).png"):
         Image.open(path).save(path, compress_level=1)
-    cases, again = find_cases(f"busi={data}"), find_cases(f"busi={tmp_path / 'again'}")
+    cases, resaved = find_cases(f"busi={data}"), find_cases(f"busi={tmp_path / 'resaved'}")
     seen = ImageDigests(open_dataset(data, include_normal=False)).pixels[:4]
     config = WeightsConfig("unet", {}, SIZE, provenance={"seen_images": [], "seen_pixels": seen})
-    images = split_images(again, None, config, 100)
-    assert (images.calibration, images.parity) == (again[:4], again[4:])
-    # Of two sets: what one calibrates on is not compared on as another file.
-    own = split_images(again, cases[:2], WeightsConfig("unet", {}, SIZE), 100)
-    assert own.parity == again[2:]
+    images = split_images(resaved, None, config, 100)
+    assert (images.calibration, images.parity) == (resaved[:4], resaved[4:])
+    # With two sets: calibration images are not compared if they are stored as other files.
+    own = split_images(resaved, cases[:2], WeightsConfig("unet", {}, SIZE), 100)
+    assert own.parity == resaved[2:]
 
 
-def test_wrong_requests_are_refused_before_anything_is_built(tmp_path: Path, data: Path) -> None:
+def test_invalid_requests_are_rejected_before_export(tmp_path: Path, data: Path) -> None:
     with pytest.raises(SettingError, match=r"Name it FILE\.onnx"):
         export_command(tmp_path / "f.pt", str(data), form="onnx")
     with pytest.raises(SettingError, match="Did you mean 'onnx'"):

@@ -1,4 +1,4 @@
-"""A folder's images are each answered for, whatever happens to the others."""
+"""Prediction of a folder: every image has a result, also if other images fail."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from taichinet.models.catalogue import create_model
 from taichinet.models.weights import LoadedWeights, WeightsConfig
 
 
-class Grey:
-    """Answers with the image's own grey values; memory for at most `room` images."""
+class GreyRuntime:
+    """Returns the grey values of the image as probability; has memory for at most `room` images."""
 
     description = RuntimeDescription("eager", "float32")
 
     def __init__(self, room: int) -> None:
-        self.room, self.asked, self.threads = room, list[int](), set[int]()
+        self.room, self.batch_sizes, self.threads = room, list[int](), set[int]()
 
     def maps(self, images: NDArray[np.uint8]) -> Maps:
-        self.asked.append(len(images))
+        self.batch_sizes.append(len(images))
         self.threads.add(threading.get_ident())
         if len(images) > self.room:
             raise MemoryError("no room")
         return Maps(lesion=images[:, 0].astype(np.float32) / np.float32(255), disagreement=None)
 
 
-def predict(folder: Path, runtime: Grey, count: int) -> list[Row]:
-    """Row n is of an image whose grey value is 10 n."""
+def predict(folder: Path, runtime: GreyRuntime, count: int) -> list[Row]:
+    """Predict `count` images; the grey value of image n is 10 n."""
     output = folder / "out"
     output.mkdir()
     files = []
@@ -51,8 +51,8 @@ def predict(folder: Path, runtime: Grey, count: int) -> list[Row]:
 
 
 @pytest.mark.parametrize("room", [BATCH_SIZE, 1])
-def test_every_image_gets_its_own_answer_in_order_and_at_its_size(tmp_path: Path, room: int) -> None:
-    runtime = Grey(room)
+def test_every_image_has_its_own_result_in_order_and_at_its_size(tmp_path: Path, room: int) -> None:
+    runtime = GreyRuntime(room)
     rows = predict(tmp_path, runtime, BATCH_SIZE + 3)
     assert [row.status for row in rows] == ["done"] * (BATCH_SIZE + 3)
     assert [row.height for row in rows] == [20 + number for number in range(BATCH_SIZE + 3)]
@@ -61,73 +61,77 @@ def test_every_image_gets_its_own_answer_in_order_and_at_its_size(tmp_path: Path
         written = np.asarray(Image.open(tmp_path / "out" / f"{number}_probability.png"))
         assert written.shape == (20 + number, 30)
         assert np.all(written == 10 * number)
-    assert runtime.asked[0] == BATCH_SIZE
-    assert (1 in runtime.asked) == (room == 1), "asked one by one only where the batch finds no room"
-    assert runtime.threads == {threading.get_ident()}, "no two networks at once, least of all where memory is short"
+    assert runtime.batch_sizes[0] == BATCH_SIZE
+    assert (1 in runtime.batch_sizes) == (room == 1), (
+        "images are predicted one by one only if the batch does not fit into memory"
+    )
+    assert runtime.threads == {threading.get_ident()}, "the network must not run in two threads at the same time"
 
 
-def test_maps_are_measured_beside_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maps_are_measured_in_another_thread_than_the_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measure, threads = Predictor.at_original_size, set[int]()
 
-    def heard(self: Predictor, maps: Maps, index: int, image: NetworkInput) -> MaskPrediction:
+    def record_thread(self: Predictor, maps: Maps, index: int, image: NetworkInput) -> MaskPrediction:
         threads.add(threading.get_ident())
         return measure(self, maps, index, image)
 
-    monkeypatch.setattr(Predictor, "at_original_size", heard)
-    predict(tmp_path, Grey(BATCH_SIZE), 3)
+    monkeypatch.setattr(Predictor, "at_original_size", record_thread)
+    predict(tmp_path, GreyRuntime(BATCH_SIZE), 3)
     assert threads
     assert threading.get_ident() not in threads
 
 
-def test_an_image_without_room_fails_alone_and_says_so(tmp_path: Path) -> None:
-    rows = predict(tmp_path, Grey(0), 2)
+def test_image_that_exceeds_memory_fails_with_its_name(tmp_path: Path) -> None:
+    rows = predict(tmp_path, GreyRuntime(0), 2)
     assert [row.status for row in rows] == ["failed"] * 2
     assert all(row.error is not None and f"{number}.png" in row.error for number, row in enumerate(rows))
 
 
-CPU_REFUSAL = "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+CPU_ALLOCATION_ERROR = (
+    "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+)
 
 
 @pytest.mark.parametrize(
-    "fault", [MemoryError(), RuntimeError(CPU_REFUSAL), torch.OutOfMemoryError("CUDA out of memory.")]
+    "fault", [MemoryError(), RuntimeError(CPU_ALLOCATION_ERROR), torch.OutOfMemoryError("CUDA out of memory.")]
 )
 @pytest.mark.parametrize("place", ["prepare", "network_maps", "at_original_size"])
-def test_an_image_that_the_allocator_refuses_fails_alone(
+def test_allocation_error_fails_only_its_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception, place: str
 ) -> None:
-    """Image 3 has 23 rows: its size tells the steps which image they have."""
+    """Only image 3 has 23 rows, so the failing steps recognise it by its size."""
     step = getattr(Predictor, place)
 
-    def refuse(self: Predictor, *arguments: Any) -> Any:
+    def fail_on_image_3(self: Predictor, *arguments: Any) -> Any:
         last = arguments[0] if place == "prepare" else arguments[-1]
         images = last if isinstance(last, list) else [last]
         if any(getattr(image, "original_size", np.shape(image))[0] == 23 for image in images):
             raise fault
         return step(self, *arguments)
 
-    monkeypatch.setattr(Predictor, place, refuse)
-    rows = predict(tmp_path, Grey(BATCH_SIZE), BATCH_SIZE + 2)
+    monkeypatch.setattr(Predictor, place, fail_on_image_3)
+    rows = predict(tmp_path, GreyRuntime(BATCH_SIZE), BATCH_SIZE + 2)
     assert [row.status for row in rows] == ["failed" if number == 3 else "done" for number in range(BATCH_SIZE + 2)]
     assert rows[3].error is not None
     assert "3.png: there is not enough memory" in rows[3].error
     assert len(list((tmp_path / "out").glob("*_mask.png"))) == BATCH_SIZE + 1
 
 
-def test_a_defect_is_not_taken_for_a_lack_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_runtime_error_is_not_reported_as_lack_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("shapes do not match")
 
     monkeypatch.setattr(Predictor, "at_original_size", broken)
     with pytest.raises(RuntimeError, match="shapes"):
-        predict(tmp_path, Grey(BATCH_SIZE), 2)
+        predict(tmp_path, GreyRuntime(BATCH_SIZE), 2)
 
 
-def test_an_image_whose_prediction_is_not_finite_fails_alone_by_its_name(tmp_path: Path) -> None:
-    class Damaged(Grey):
+def test_non_finite_prediction_fails_only_its_image(tmp_path: Path) -> None:
+    class Damaged(GreyRuntime):
         def maps(self, images: NDArray[np.uint8]) -> Maps:
-            found = super().maps(images)
-            found.lesion[found.lesion == 20 / 255] = np.nan
-            return found
+            maps = super().maps(images)
+            maps.lesion[maps.lesion == 20 / 255] = np.nan
+            return maps
 
     rows = predict(tmp_path, Damaged(BATCH_SIZE), 4)
     assert [row.status for row in rows] == ["done", "done", "failed", "done"]

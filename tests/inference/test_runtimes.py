@@ -1,4 +1,4 @@
-"""Runtimes: all give plain PyTorch's answers, what the mask does not need is left out, and the choice is safe."""
+"""Runtimes: predictions equal those of plain PyTorch, unneeded layers are skipped, and the choice is verified."""
 
 from __future__ import annotations
 
@@ -72,12 +72,12 @@ def transposed_graph(shipped: LoadedWeights, shared_graph: Callable[..., onnx.Mo
 
 def assert_agrees(runtime: Runtime, shipped: LoadedWeights, tolerance: float) -> None:
     images = phantoms(3, shipped.config.size)
-    expected, found = Eager(shipped.network).maps(images), runtime.maps(images)
-    assert expected.lesion.max() > 0.5, "the network must find something, or agreement says little"
-    np.testing.assert_allclose(found.lesion, expected.lesion, atol=tolerance)
-    assert found.disagreement is not None
+    expected, actual = Eager(shipped.network).maps(images), runtime.maps(images)
+    assert expected.lesion.max() > 0.5, "the network must predict a lesion"
+    np.testing.assert_allclose(actual.lesion, expected.lesion, atol=tolerance)
+    assert actual.disagreement is not None
     assert expected.disagreement is not None
-    np.testing.assert_allclose(found.disagreement, expected.disagreement, atol=tolerance)
+    np.testing.assert_allclose(actual.disagreement, expected.disagreement, atol=tolerance)
 
 
 def test_tuned_pytorch_agrees_with_plain_on_the_shipped_weights(shipped: LoadedWeights) -> None:
@@ -100,16 +100,14 @@ def test_openvino_agrees_with_plain_on_the_shipped_weights(
     assert_agrees(OpenVino(model, "float32", threads=1), shipped, 2e-4)
 
 
-def test_openvino_answers_each_image_of_a_batch_in_its_place(
-    shipped: LoadedWeights, transposed_graph: onnx.ModelProto
-) -> None:
-    """Two threads and nine different images: they end in another order than they began."""
+def test_openvino_returns_batch_predictions_in_order(shipped: LoadedWeights, transposed_graph: onnx.ModelProto) -> None:
+    """With two threads and nine different images, the requests end in a different order."""
     openvino = pytest.importorskip("openvino")
     from taichinet.inference.runtimes.openvino import OpenVino
 
     model = openvino.Core().read_model(transposed_graph.SerializeToString())
     runtime = OpenVino(model, "float32", threads=2)
-    assert len(runtime._requests) > 1, "one after the other, none could end out of turn"
+    assert len(runtime._requests) > 1, "with one request, the order cannot change"
     images = phantoms(9, shipped.config.size)
     together = runtime.maps(images)
     assert together.disagreement is not None
@@ -121,7 +119,7 @@ def test_openvino_answers_each_image_of_a_batch_in_its_place(
     assert not np.allclose(together.lesion[0], together.lesion[1], atol=1e-2)
 
 
-def test_plain_pytorch_computes_upsampling_as_written_and_the_faster_ones_merge_it(shipped: LoadedWeights) -> None:
+def test_tuned_pytorch_fuses_upsampling_and_plain_does_not(shipped: LoadedWeights) -> None:
     def layers(runtime: Eager) -> tuple[list[bool], int]:
         modules = list(runtime._network.modules())
         plain = [module.fused for module in modules if isinstance(module, UpsampledConv2d)]
@@ -131,7 +129,7 @@ def test_plain_pytorch_computes_upsampling_as_written_and_the_faster_ones_merge_
     assert layers(Tuned(shipped.network, FLOAT32_CPU)) == ([], 8)
 
 
-def test_only_the_graph_for_openvino_has_transposed_convolutions(
+def test_only_openvino_graph_has_transposed_convolutions(
     shipped: LoadedWeights,
     shipped_graph: onnx.ModelProto,
     transposed_graph: onnx.ModelProto,
@@ -157,7 +155,7 @@ def test_only_the_graph_for_openvino_has_transposed_convolutions(
     assert kinds.count("ConvolutionBackpropData") == 8
 
 
-def test_int8_keeps_the_shipped_networks_answers_nearly_and_is_int8_indeed(
+def test_int8_predictions_are_close_and_convolutions_are_int8(
     shipped: LoadedWeights, shipped_graph: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))  # no file is written to the system's temporary folder
@@ -165,23 +163,23 @@ def test_int8_keeps_the_shipped_networks_answers_nearly_and_is_int8_indeed(
     quantised = onnx_int8(shipped_graph, list(phantoms(6, shipped.config.size, seed=1)), tmp_path)
     assert list(tmp_path.iterdir()) == []
     convolutions = [node for node in quantised.graph.node if node.op_type == "Conv"]
-    made = {output: node.op_type for node in quantised.graph.node for output in node.output}
-    of_int8 = [node for node in convolutions if made.get(node.input[1]) == "DequantizeLinear"]
+    producers = {output: node.op_type for node in quantised.graph.node for output in node.output}
+    of_int8 = [node for node in convolutions if producers.get(node.input[1]) == "DequantizeLinear"]
     assert len(of_int8) >= 40
     assert len(of_int8) < len(convolutions), "first layer, output and head stay float"
     images = phantoms(3, shipped.config.size)
     expected = Eager(shipped.network).maps(images).lesion
-    found = OnnxRuntime(quantised.SerializeToString(), "int8", threads=1).maps(images).lesion
-    assert 0 < np.abs(found - expected).mean() < 0.02
-    assert np.mean((found > 0.5) != (expected > 0.5)) < 0.01
+    actual = OnnxRuntime(quantised.SerializeToString(), "int8", threads=1).maps(images).lesion
+    assert 0 < np.abs(actual - expected).mean() < 0.02
+    assert np.mean((actual > 0.5) != (expected > 0.5)) < 0.01
 
 
 @pytest.mark.parametrize("model", list_models())
-def test_folding_leaves_every_networks_answer_and_the_network_itself_as_they_were(model: str) -> None:
+def test_folding_batch_norm_changes_neither_output_nor_original_network(model: str) -> None:
     torch.manual_seed(0)
     network = create_model(model, **NARROW.get(model, {})).eval()
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):  # fresh statistics would make folding trivial
+        if isinstance(module, nn.BatchNorm2d):  # with initial statistics, folding would be trivial
             nn.init.uniform_(module.running_mean, -0.5, 0.5)  # type: ignore[arg-type]
             nn.init.uniform_(module.running_var, 0.5, 2.0)  # type: ignore[arg-type]
     image = torch.rand(1, 1, 64, 64)
@@ -195,31 +193,31 @@ def test_folding_leaves_every_networks_answer_and_the_network_itself_as_they_wer
 
 
 @pytest.mark.parametrize("cross_attention", [True, False])
-def test_without_a_head_the_lesion_is_found_without_the_negative_decoder(cross_attention: bool) -> None:
+def test_negative_decoder_is_skipped_without_head(cross_attention: bool) -> None:
     network = create_model("taichinet", width=4, head="none", cross_attention=cross_attention).eval()
-    assert_lesion_alone(network, network.negative.decoder[-1])  # type: ignore[union-attr, index]
+    assert_same_lesion_without_disagreement(network, network.negative.decoder[-1])  # type: ignore[union-attr, index]
 
 
-def test_without_a_head_the_twin_of_a_baseline_is_not_asked() -> None:
+def test_second_path_of_baseline_is_skipped_without_head() -> None:
     network = create_model("unet", width=4, second_path=CouplingSettings(head="none")).eval()
-    assert_lesion_alone(network, network.negative)
+    assert_same_lesion_without_disagreement(network, network.negative)
 
 
 @pytest.mark.parametrize("head", ["a", "b", "c"])
-def test_with_a_head_the_lesion_needs_both_paths(head: str) -> None:
+def test_lesion_needs_both_paths_with_head(head: str) -> None:
     network = create_model("taichinet", width=4, head=head).eval()
-    assert_lesion_alone(network, network.negative.decoder[-1], called=True)  # type: ignore[union-attr, index]
+    assert_same_lesion_without_disagreement(network, network.negative.decoder[-1], called=True)  # type: ignore[union-attr, index]
 
 
-def assert_lesion_alone(network: nn.Module, spared: object, called: bool = False) -> None:
-    """The lesion without the disagreement is bit for bit the same, and `spared` is (not) called for it."""
-    assert isinstance(spared, nn.Module)
+def assert_same_lesion_without_disagreement(network: nn.Module, layer: object, called: bool = False) -> None:
+    """Check that the lesion is bit-identical without the disagreement, and whether `layer` is called for it."""
+    assert isinstance(layer, nn.Module)
     image = torch.rand(2, 1, 32, 32)
     calls: list[int] = []
     with torch.inference_mode():
         lesion, disagreement = InferenceWrapper(network, disagreement=True)(image)
         assert disagreement.max() > 0
-        spared.register_forward_hook(lambda *_: calls.append(1))
+        layer.register_forward_hook(lambda *_: calls.append(1))
         (alone,) = InferenceWrapper(network, disagreement=False)(image)
     assert torch.equal(alone, lesion)
     assert bool(calls) == called
@@ -227,7 +225,7 @@ def assert_lesion_alone(network: nn.Module, spared: object, called: bool = False
 
 @pytest.fixture(scope="module")
 def narrow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the weights of a small network in `w`, and its graph beside them."""
+    """A folder with the weights of a small network in `w` and its graph."""
     folder = tmp_path_factory.mktemp("narrow")
     torch.manual_seed(0)
     save_weights(create_model("taichinet", width=2), WeightsConfig("taichinet", {"width": 2}, 32), folder / "w")
@@ -240,8 +238,8 @@ def weights(narrow: Path, tmp_path: Path) -> Path:
     return shutil.copytree(narrow, tmp_path / "narrow") / "w"
 
 
-def keep_graph(folder: Path, **changes: object) -> None:
-    """The ONNX graph of the weights in their folder, with a record that holds, but for `changes`."""
+def store_graph(folder: Path, **changes: object) -> None:
+    """Store the ONNX graph in the weights folder, with a valid record except for `changes`."""
     runtimes = folder / RUNTIMES_FOLDER
     runtimes.mkdir(exist_ok=True)
     if not (runtimes / "onnx-float32.onnx").exists():
@@ -256,26 +254,26 @@ def chosen(choice: str, folder: Path, accelerated: bool = False) -> str:
     return open_runtime(choice, load_weights(folder), folder, accelerated=accelerated).description.name
 
 
-def test_a_proven_faster_runtime_is_chosen_and_gives_the_same_answer(weights: Path) -> None:
+def test_verified_faster_runtime_is_chosen_and_gives_same_prediction(weights: Path) -> None:
     assert chosen("auto", weights) == "tuned"
-    keep_graph(weights)
+    store_graph(weights)
     assert chosen("auto", weights) == "onnx"
     assert chosen("auto", weights / "model.safetensors") == "onnx"
     assert chosen("auto", weights, accelerated=True) == "tuned"
     assert chosen("eager", weights) == "eager"
     loaded, images = load_weights(weights), phantoms(2, 32)
     expected = Eager(loaded.network).maps(images)
-    found = open_runtime("auto", loaded, weights).maps(images)
-    np.testing.assert_allclose(found.lesion, expected.lesion, atol=1e-5)
+    actual = open_runtime("auto", loaded, weights).maps(images)
+    np.testing.assert_allclose(actual.lesion, expected.lesion, atol=1e-5)
 
 
-def test_a_runtime_is_not_chosen_where_anything_speaks_against_it(weights: Path) -> None:
-    unlike = replace(EXACT, agreement=0.9)
+def test_runtime_with_invalid_record_or_graph_is_not_chosen(weights: Path) -> None:
+    different = replace(EXACT, agreement=0.9)
     for changes in (
         {"seconds": 1.5},
         {"weights_digest": "another"},
         {"processor": "another"},
-        {"parity": unlike},
+        {"parity": different},
         {"graph": "gone.onnx"},
         {"runtime": "unheard-of"},
         {"runtime": "eager"},
@@ -285,60 +283,60 @@ def test_a_runtime_is_not_chosen_where_anything_speaks_against_it(weights: Path)
         {"seconds": "fast"},
         {"graph": "a\0b"},
     ):
-        keep_graph(weights, **changes)
+        store_graph(weights, **changes)
         assert chosen("auto", weights) == "tuned", changes
     (weights / RUNTIMES_FOLDER / "onnx-float32.json").write_text("{")
     assert chosen("auto", weights) == "tuned"
-    keep_graph(weights)
+    store_graph(weights)
     (weights / RUNTIMES_FOLDER / "onnx-float32.onnx").write_bytes(b"torn")
     assert chosen("auto", weights) == "tuned"
 
 
-def refusals(folder: Path) -> list[str]:
-    """What `auto` reports; it must take tuned PyTorch."""
+def rejection_reasons(folder: Path) -> list[str]:
+    """Messages of `auto`, which must select tuned PyTorch."""
     reasons: list[str] = []
     runtime = open_runtime("auto", load_weights(folder), folder, report=reasons.append)
     assert runtime.description.name == "tuned"
     return reasons
 
 
-def test_a_graph_whose_content_was_changed_is_refused_with_the_reason(weights: Path) -> None:
-    keep_graph(weights)
+def test_changed_graph_is_rejected_with_reason(weights: Path) -> None:
+    store_graph(weights)
     graph = weights / RUNTIMES_FOLDER / "onnx-float32.onnx"
     content = bytearray(graph.read_bytes())
-    content[len(content) // 2] ^= 1  # one bit, most likely of a weight: the graph still opens
+    content[len(content) // 2] ^= 1  # one bit, probably of a weight, so that the graph can still be read
     graph.write_bytes(content)
-    (reason,) = refusals(weights)
+    (reason,) = rejection_reasons(weights)
     assert "onnx-float32.onnx is not the one that was exported" in reason
     with pytest.raises(WeightsError, match="not the one that was exported"):
         chosen("onnx", weights)
 
 
-def test_a_record_without_a_digest_is_unverified_and_not_used(weights: Path) -> None:
-    keep_graph(weights)
+def test_record_without_digest_is_unverified_and_not_used(weights: Path) -> None:
+    store_graph(weights)
     file = weights / RUNTIMES_FOLDER / "onnx-float32.json"
     old = json.loads(file.read_text())
     del old["graph_digest"]
     file.write_text(json.dumps(old))
-    (reason,) = refusals(weights)
+    (reason,) = rejection_reasons(weights)
     assert "unverified" in reason
     assert "taichinet export" in reason
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_a_graph_outside_the_weights_folder_is_refused(weights: Path, tmp_path: Path, linked: bool) -> None:
-    keep_graph(weights)
+def test_graph_outside_weights_folder_is_rejected(weights: Path, tmp_path: Path, linked: bool) -> None:
+    store_graph(weights)
     own, outside = weights / RUNTIMES_FOLDER / "onnx-float32.onnx", tmp_path / "outside.onnx"
     shutil.copy(own, outside)
     if linked:
         own.unlink()
         own.symlink_to(outside)
-    keep_graph(weights, graph=own.name if linked else "../../outside.onnx")
-    (reason,) = refusals(weights)
+    store_graph(weights, graph=own.name if linked else "../../outside.onnx")
+    (reason,) = rejection_reasons(weights)
     assert "is outside of" in reason
 
 
-def test_the_digest_of_an_openvino_graph_covers_its_weights(tmp_path: Path) -> None:
+def test_digest_of_openvino_graph_includes_its_weights(tmp_path: Path) -> None:
     graph, values = tmp_path / "g.xml", tmp_path / "g.bin"
     graph.write_text("<net/>")
     values.write_bytes(b"weights")
@@ -348,33 +346,33 @@ def test_the_digest_of_an_openvino_graph_covers_its_weights(tmp_path: Path) -> N
     assert digest_graph(files) != before
 
 
-def test_a_record_of_any_damaged_form_is_one_error(tmp_path: Path) -> None:
+def test_damaged_record_raises_weights_error(tmp_path: Path) -> None:
     file = tmp_path / "r.json"
     write_record(ParityRecord("onnx", "int8", "g", "d", "p", EXACT, 0.1, 0.2, 0.3, "e"), file)
-    whole = json.loads(file.read_text())
+    valid = json.loads(file.read_text())
     texts = ["[" * 100_000, "1" * 5000, "[]", "null", '{"parity": 3}', "\xff"]
     wrong: tuple[object, ...] = ([], {}, float("nan"))
-    texts += [json.dumps({**whole, key: value}) for key in whole for value in wrong if key != "holds"]
+    texts += [json.dumps({**valid, key: value}) for key in valid for value in wrong if key != "holds"]
     for text in texts:
         file.write_text(text, encoding="latin-1")
         with pytest.raises(WeightsError, match="taichinet export"):
             read_record(file)
 
 
-def test_an_unproven_runtime_asked_for_by_name_is_refused_with_the_command_that_proves_it(weights: Path) -> None:
+def test_unverified_runtime_is_rejected_with_export_command(weights: Path) -> None:
     with pytest.raises(WeightsError, match="taichinet export"):
         chosen("onnx", weights)
     with pytest.raises(SettingError, match="Did you mean 'onnx'"):
         chosen("onx", weights)
 
 
-def test_a_record_survives_its_file(tmp_path: Path) -> None:
+def test_parity_record_round_trips(tmp_path: Path) -> None:
     record = ParityRecord("openvino", "int8", "g.xml", "d", processor(), EXACT, 0.1, 0.2, 0.3)
     write_record(record, tmp_path / "r.json")
     assert read_record(tmp_path / "r.json") == record
 
 
-def test_parity_fails_on_a_dice_cost_or_else_on_masks_that_disagree() -> None:
+def test_parity_fails_on_dice_loss_or_different_masks() -> None:
     assert EXACT.failures("int8") == []
     assert replace(EXACT, agreement=0.99).failures("int8")
     assert replace(EXACT, agreement=0.99, plain_dice=0.7, dice=0.6951).failures("int8") == []
@@ -382,7 +380,7 @@ def test_parity_fails_on_a_dice_cost_or_else_on_masks_that_disagree() -> None:
     assert replace(EXACT, agreement=0.99, plain_dice=0.7, dice=0.7).failures("float32")
 
 
-def test_a_runtime_registered_from_outside_is_opened_by_name_and_cannot_replace_another(weights: Path) -> None:
+def test_registered_runtime_is_opened_by_name_and_cannot_replace_another(weights: Path) -> None:
     opened: list[tuple[Path, bool]] = []
 
     def open_half(loaded: LoadedWeights, path: Path, precision: Precision, disagreement: bool) -> Runtime:

@@ -1,4 +1,4 @@
-"""The page of the demo: self-contained, escaped, with all scores; and the learning curves as a chart."""
+"""Scores table and learning curves of the demo page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CURVES = (LearningCurve("TaiChiNet", (0.2, 0.5, 0.7), 2, 3), LearningCurve("U-Ne
 
 
 def study(model: str, scores: dict[str, float], rate: float | None = None, seconds: float | None = None) -> Any:
-    """What the table reads of a study."""
+    """A study with the values that the table needs."""
     experiment = SimpleNamespace(model=model)
     record = SimpleNamespace(experiment=experiment, parameters=1148210, wall_seconds=seconds)
     lesion = SimpleNamespace(score=lambda name: SimpleNamespace(mean=scores[name]))
@@ -36,29 +36,29 @@ def columns(*studies: Any) -> dict[str, list[Cell | str]]:
     return {heading: [row[place] for row in table.groups[0]] for place, heading in enumerate(table.headings)}
 
 
-def test_the_best_score_of_each_column_is_marked() -> None:
-    found = columns(study("taichinet", FIRST, 0.25, 96.4), study("unet", SECOND, 0.5))
-    assert found["Dice"] == [Cell("0.842", best=True), Cell("0.815")]
-    assert found["Precision"] == [Cell("0.861"), Cell("0.870", best=True)]
-    assert found["HD95 (px)"] == [Cell("7.3", best=True), Cell("9.8")]
-    assert found["False-positive rate"] == [Cell("0.25", best=True), Cell("0.50")]
-    assert found["Network"] == ["TaiChiNet", "U-Net"]
-    assert found["Parameters"] == ["1,148,210"] * 2
-    assert found["Training"] == ["96 s", "–"]
+def test_best_score_of_each_column_is_marked() -> None:
+    table = columns(study("taichinet", FIRST, 0.25, 96.4), study("unet", SECOND, 0.5))
+    assert table["Dice"] == [Cell("0.842", best=True), Cell("0.815")]
+    assert table["Precision"] == [Cell("0.861"), Cell("0.870", best=True)]
+    assert table["HD95 (px)"] == [Cell("7.3", best=True), Cell("9.8")]
+    assert table["False-positive rate"] == [Cell("0.25", best=True), Cell("0.50")]
+    assert table["Network"] == ["TaiChiNet", "U-Net"]
+    assert table["Parameters"] == ["1,148,210"] * 2
+    assert table["Training"] == ["96 s", "–"]
 
 
-def test_equal_scores_are_not_marked_and_missing_ones_are_a_dash() -> None:
-    found = columns(study("taichinet", FIRST, 0.25), study("unet", SECOND | {"dice": nan}, None))
-    assert found["Jaccard"] == [Cell("0.751"), Cell("0.751")]
-    assert [cell_text(cell) for cell in found["Dice"]] == ["0.842", "–"]
-    assert [cell_text(cell) for cell in found["False-positive rate"]] == ["0.25", "–"]
+def test_equal_scores_are_not_marked_and_missing_scores_are_dashes() -> None:
+    table = columns(study("taichinet", FIRST, 0.25), study("unet", SECOND | {"dice": nan}, None))
+    assert table["Jaccard"] == [Cell("0.751"), Cell("0.751")]
+    assert [cell_text(cell) for cell in table["Dice"]] == ["0.842", "–"]
+    assert [cell_text(cell) for cell in table["False-positive rate"]] == ["0.25", "–"]
 
 
-def test_there_is_no_false_positive_rate_without_normal_images() -> None:
+def test_no_false_positive_rate_without_normal_images() -> None:
     assert "False-positive rate" not in columns(study("taichinet", FIRST), study("unet", SECOND))
 
 
-def test_the_chart_has_one_line_per_network_in_the_colours_of_the_page() -> None:
+def test_chart_has_one_line_per_network_in_page_colours() -> None:
     svg = curves_figure(CURVES, "").draw()
     root = ElementTree.fromstring(svg)  # noqa: S314  our own text
     assert root.tag == "svg"
@@ -70,7 +70,7 @@ def test_the_chart_has_one_line_per_network_in_the_colours_of_the_page() -> None
     assert svg == curves_figure(CURVES, "").draw()
 
 
-def test_the_chart_is_described_in_words_and_numbers() -> None:
+def test_chart_has_description_and_table_of_numbers() -> None:
     figure = curves_figure(CURVES, "")
     assert figure.description == (
         "TaiChiNet: validation Dice 0.20 after the first of 3 epochs, 0.70 after the last, maximum 0.70. "

@@ -1,4 +1,4 @@
-"""The table of networks: measured, beside its sources, with what is not certain."""
+"""The table of networks: measured values, sources and notes on uncertain details."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def rows() -> list[NetworkRow]:
     return network_rows(64, 3)
 
 
-def test_the_command_prints_every_network_for_programs() -> None:
+def test_command_prints_every_network_as_json() -> None:
     result = CliRunner().invoke(app, ["models", "--size", "64", "--channels", "1", "--json"])
     assert result.exit_code == 0
     rows = {row["name"]: row for row in json.loads(result.stdout)}
@@ -31,7 +31,7 @@ def test_the_command_prints_every_network_for_programs() -> None:
     assert "reconstruction" in rows["x-net"]["note"]
 
 
-def test_the_page_names_every_doubt_and_the_printed_parameters(rows: list[NetworkRow]) -> None:
+def test_page_has_all_notes_and_printed_parameters(rows: list[NetworkRow]) -> None:
     page = networks_page(rows, 64, 3)
     for entry in CATALOGUE.values():
         assert f"| {entry.title} | " in page
@@ -39,13 +39,13 @@ def test_the_page_names_every_doubt_and_the_printed_parameters(rows: list[Networ
     assert "| `model-4` | 18,325,826 |" in page
 
 
-def test_gflops_grow_with_the_area(rows: list[NetworkRow], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gflops_are_proportional_to_image_area(rows: list[NetworkRow], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(networks, "CATALOGUE", {"unet": CATALOGUE["unet"]})
     small, large = ({row.name: row.gflops for row in some} for some in (rows, network_rows(128, 3)))
     assert small["unet"] * 4 == pytest.approx(large["unet"])
 
 
-def test_a_size_that_not_every_network_takes_is_refused_with_the_way_out() -> None:
+def test_unsupported_size_is_rejected_with_supported_sizes() -> None:
     with pytest.raises(SettingError, match="multiple of 32"):
         network_rows(80, 1)
     with pytest.raises(SettingError, match="multiples of 16, not 0"):

@@ -1,4 +1,4 @@
-"""The reliability diagram: its chart by the points in it, its description and table by the bins."""
+"""The reliability diagram: points of the chart, description and table of bins."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def curve(calibration: Calibration) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in re.findall(r"[ML] ([\d.]+) ([\d.]+)", path)]
 
 
-def test_the_chart_is_an_svg_element_in_the_colours_of_the_page() -> None:
+def test_chart_is_svg_element_in_page_colours() -> None:
     svg = reliability_figure(WHOLE).draw()
     root = ElementTree.fromstring(svg)  # noqa: S314  our own text
     assert root.tag == "svg"
@@ -31,7 +31,7 @@ def test_the_chart_is_an_svg_element_in_the_colours_of_the_page() -> None:
     assert {"probability of lesion", "share that is lesion", "pixels", "probability too low", "too high"} <= texts
 
 
-def test_the_curve_is_higher_if_calibrated_than_if_overconfident() -> None:
+def test_curve_is_lower_for_overconfident_predictions() -> None:
     rng = np.random.default_rng(0)
     p = rng.random(60_000)
     calibrated = curve(calibrate(p, rng.random(p.size) < p))
@@ -40,12 +40,12 @@ def test_the_curve_is_higher_if_calibrated_than_if_overconfident() -> None:
     assert calibrated[-1][1] < overconfident[-1][1] - 100
 
 
-def test_a_chart_without_pixels_is_drawn_and_described() -> None:
+def test_chart_without_pixels_is_drawn_and_described() -> None:
     assert reliability_figure(pool([])).draw().startswith("<svg")
     assert reliability_figure(pool([])).description == "No pixel was measured."
 
 
-def test_the_description_has_both_ends_and_the_distribution_of_the_pixels() -> None:
+def test_description_has_both_ends_and_pixel_distribution() -> None:
     words = reliability_figure(WHOLE).description
     assert "Of the 9,000 pixels with a mean probability of 0.02, 1% are lesion." in words
     assert "Of the 50 pixels with a mean probability of 0.60, 40% are lesion." in words
@@ -53,11 +53,11 @@ def test_the_description_has_both_ends_and_the_distribution_of_the_pixels() -> N
     assert "The lowest of 3 filled bins contains 90.0% of all pixels, the highest 9.5%." in words
 
 
-def test_a_single_bin_is_described_once() -> None:
+def test_single_bin_is_described_once() -> None:
     assert reliability_figure(Calibration((4, 0), (1, 0), (1.0, 0.0), 0.1)).description.count("Of the") == 1
 
 
-def test_the_table_has_one_row_per_bin_with_dashes_for_empty_bins() -> None:
+def test_table_has_one_row_per_bin_with_dashes_for_empty_bins() -> None:
     assert reliability_figure(WHOLE).numbers.groups[0] == (
         ("0.00 to 0.25", "9,000", "0.020", "0.010"),
         ("0.25 to 0.50", "0", "–", "–"),

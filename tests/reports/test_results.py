@@ -1,4 +1,4 @@
-"""Markdown tables cell by cell, from summaries written by hand and from one that `aggregate` made."""
+"""Markdown tables, cell by cell, from summaries written by hand and from a summary of `aggregate`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COMMIT = "3f2c1a9be012"
 
 
 def group(name: str, policy: str | None, images: int, dice: float, std: float | None = 0.012) -> dict[str, Any]:
-    """Every score but the distances is `dice`; at native size 0.1 less."""
+    """All scores except the distances are `dice`, and 0.1 lower at the original size."""
 
     def at(base: float) -> dict[str, Any]:
         overlap = {score: {"mean": base, "std": std, "per_fold": {"0": base}} for score in SCORES}
@@ -91,7 +91,7 @@ def write(folder: Path, summary: dict[str, Any]) -> Path:
 
 def tables(text: str) -> dict[str, list[dict[str, str]]]:
     """Rows of the table under each heading of the third level."""
-    found: dict[str, list[dict[str, str]]] = {}
+    rows_by_heading: dict[str, list[dict[str, str]]] = {}
     heading = ""
     head: list[str] = []
     for line in text.splitlines():
@@ -102,8 +102,8 @@ def tables(text: str) -> dict[str, list[dict[str, str]]]:
             if not head:
                 head = cells
             elif not cells[0].startswith(":-"):
-                found.setdefault(heading, []).append(dict(zip(head, cells, strict=True)))
-    return found
+                rows_by_heading.setdefault(heading, []).append(dict(zip(head, cells, strict=True)))
+    return rows_by_heading
 
 
 def markdown(*summaries: dict[str, Any]) -> str:
@@ -111,7 +111,7 @@ def markdown(*summaries: dict[str, Any]) -> str:
     return document_markdown(results_document(results), HEADER)
 
 
-def test_the_lesion_row_has_all_values_of_the_run() -> None:
+def test_lesion_row_has_all_values_of_the_run() -> None:
     (row,) = tables(markdown(content(cpu_taichinet())))["Images with a lesion"]
     assert row == {
         "Network": "TaiChiNet",
@@ -129,7 +129,7 @@ def test_the_lesion_row_has_all_values_of_the_run() -> None:
     }
 
 
-def test_incomplete_studies_give_the_number_of_folds() -> None:
+def test_incomplete_study_has_number_of_folds() -> None:
     (row,) = tables(markdown(content(get_recipe("cpu-unet"), folds_done=(0, 2, 4))))["Images with a lesion"]
     assert row["Network"] == "U-Net"
     assert row["Folds"] == "3 of 5 folds, grouped"
@@ -141,7 +141,7 @@ def test_each_commit_of_a_study_is_listed_once() -> None:
     assert row["Commit"] == "`aaa`, `bbb`"
 
 
-def test_what_was_not_run_is_an_empty_cell() -> None:
+def test_missing_values_are_empty_cells() -> None:
     summary = content(get_recipe("cpu-unet"), wall_seconds=None, commit=None, per_fold=[])
     summary["summary"]["groups"][0]["network"]["dice"] = {"mean": None, "std": None}
     (row,) = tables(markdown(summary))["Images with a lesion"]
@@ -151,25 +151,25 @@ def test_what_was_not_run_is_an_empty_cell() -> None:
     assert (row["Images"], row["JA"], row["ASSD (px)"]) == ("", "", "")
 
 
-def test_with_normal_images_there_are_both_policies_and_false_positives() -> None:
-    found = tables(markdown(content(demo_taichinet())))
-    assert [(row["Empty ground truth scores"], row["DI"]) for row in found["All images"]] == [
+def test_tables_with_normal_images_have_both_policies_and_false_positives() -> None:
+    by_heading = tables(markdown(content(demo_taichinet())))
+    assert [(row["Empty ground truth scores"], row["DI"]) for row in by_heading["All images"]] == [
         ("0, as the paper", "0.601 ± 0.012"),
         ("1 if left empty", "0.701 ± 0.012"),
     ]
-    (normal,) = found["Normal images"]
+    (normal,) = by_heading["Normal images"]
     assert (normal["Images"], normal["With any false positive"]) == ("133", "45.1 %")
     assert normal["Mean false-positive area"] == "1.23 %"
-    assert [row["Class or region"] for row in found["By class and region"]][:2] == ["benign", "malignant"]
+    assert [row["Class or region"] for row in by_heading["By class and region"]][:2] == ["benign", "malignant"]
 
 
-def test_without_normal_images_only_lesions_and_classes_have_tables() -> None:
-    found = tables(markdown(content(cpu_taichinet())))
-    assert list(found) == ["Images with a lesion", "By class and region"]
-    assert [row["Images"] for row in found["By class and region"]] == ["437", "210"]
+def test_no_tables_of_normal_images_without_normal_images() -> None:
+    by_heading = tables(markdown(content(cpu_taichinet())))
+    assert list(by_heading) == ["Images with a lesion", "By class and region"]
+    assert [row["Images"] for row in by_heading["By class and region"]] == ["437", "210"]
 
 
-def test_a_data_set_with_and_without_normal_images_has_two_sections() -> None:
+def test_data_set_with_and_without_normal_images_has_two_sections() -> None:
     text = markdown(content(cpu_taichinet()), content(demo_taichinet()))
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
         "## busi, without normal images",
@@ -177,12 +177,12 @@ def test_a_data_set_with_and_without_normal_images_has_two_sections() -> None:
     ]
 
 
-def test_data_sets_that_never_have_normal_images_do_not_mention_them() -> None:
+def test_heading_omits_normal_images_for_data_sets_without_them() -> None:
     text = markdown(content(cpu_taichinet(), dataset="ddti"))
     assert [line for line in text.splitlines() if line.startswith("## ")] == ["## ddti"]
 
 
-def test_data_sets_of_one_name_with_different_images_have_separate_sections() -> None:
+def test_data_sets_with_same_name_and_different_images_have_separate_sections() -> None:
     text = markdown(content(cpu_taichinet()), content(get_recipe("cpu-unet"), dataset_digest="d2"))
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
         "## busi, without normal images (images `d1`)",
@@ -190,7 +190,7 @@ def test_data_sets_of_one_name_with_different_images_have_separate_sections() ->
     ]
 
 
-def test_the_papers_recipes_have_no_differences() -> None:
+def test_recipes_of_the_paper_have_no_differences() -> None:
     assert differences_from_paper(busi_taichinet()) == []
     assert differences_from_paper(get_recipe("busi-unet")) == []
     assert "- `busi-taichinet`, `busi-unet`: 1/8 of the training part held out for validation" in markdown(
@@ -203,7 +203,7 @@ def test_every_recipe_can_be_described(name: str) -> None:
     assert f"`{name}`" in markdown(content(get_recipe(name)))
 
 
-def test_what_aggregate_writes_can_be_read() -> None:
+def test_summary_of_aggregate_is_read() -> None:
     scores = dict.fromkeys(SCORES, 0.5) | {f"{name}_native": 0.25 for name in SCORES}
     undefined = {
         f"{name}{size}": nan for name in ("dice", "jaccard", "precision", "sensitivity") for size in ("", "_native")
@@ -223,18 +223,18 @@ def test_what_aggregate_writes_can_be_read() -> None:
         | undefined,
     ]
     summary = aggregate(pd.DataFrame(rows)).model_dump(mode="json")
-    found = tables(markdown(content(demo_taichinet(), folds_done=(0,), summary=summary)))
-    assert found["Images with a lesion"][0]["DI"] == "0.500"
-    assert [row["DI"] for row in found["All images"]] == ["0.250", "0.750"]
-    assert found["Normal images"][0]["With any false positive"] == "0.0 %"
+    by_heading = tables(markdown(content(demo_taichinet(), folds_done=(0,), summary=summary)))
+    assert by_heading["Images with a lesion"][0]["DI"] == "0.500"
+    assert [row["DI"] for row in by_heading["All images"]] == ["0.250", "0.750"]
+    assert by_heading["Normal images"][0]["With any false positive"] == "0.0 %"
 
 
-def test_summaries_are_found_below_the_folder_and_sorted(tmp_path: Path) -> None:
+def test_summaries_below_folder_are_sorted(tmp_path: Path) -> None:
     write(tmp_path / "b", content(get_recipe("cpu-unet")))
     write(tmp_path / "a", content(cpu_taichinet(), protocol="paper"))
     write(tmp_path / "a", content(cpu_taichinet()))
-    found = [(summary.experiment.name, summary.protocol) for summary in list(find_summaries(tmp_path).values())]
-    assert found == [("cpu-taichinet", "grouped"), ("cpu-unet", "grouped"), ("cpu-taichinet", "paper")]
+    names = [(summary.experiment.name, summary.protocol) for summary in list(find_summaries(tmp_path).values())]
+    assert names == [("cpu-taichinet", "grouped"), ("cpu-unet", "grouped"), ("cpu-taichinet", "paper")]
 
 
 def test_summaries_of_evaluations_are_ignored(tmp_path: Path) -> None:
@@ -244,31 +244,31 @@ def test_summaries_of_evaluations_are_ignored(tmp_path: Path) -> None:
     assert len(list(find_summaries(tmp_path).values())) == 1
 
 
-def test_a_folder_without_summaries_is_refused(tmp_path: Path) -> None:
+def test_folder_without_summaries_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Give the --out folder"):
         list(find_summaries(tmp_path).values())
 
 
-def test_every_damaged_summary_is_listed_with_its_problem(tmp_path: Path) -> None:
-    torn = write(tmp_path / "a", content(get_recipe("cpu-unet")))
-    torn.write_text(torn.read_text(encoding="utf-8")[:200], encoding="utf-8")
+def test_damaged_summaries_are_listed_with_their_problems(tmp_path: Path) -> None:
+    truncated = write(tmp_path / "a", content(get_recipe("cpu-unet")))
+    truncated.write_text(truncated.read_text(encoding="utf-8")[:200], encoding="utf-8")
     lacking = content(cpu_taichinet())
     del lacking["parameters"]
-    short = write(tmp_path / "b", lacking)
+    incomplete = write(tmp_path / "b", lacking)
     unknown = content(cpu_taichinet(), protocol="paper")
     unknown["experiment"]["model"] = "unett"
-    strange = write(tmp_path / "c", unknown)
+    invalid_model = write(tmp_path / "c", unknown)
     with pytest.raises(DataError) as caught:
         list(find_summaries(tmp_path).values())
     first, second, third = caught.value.problems
-    assert str(torn) in first
-    assert str(short) in second
+    assert str(truncated) in first
+    assert str(incomplete) in second
     assert "parameters" in second
-    assert str(strange) in third
+    assert str(invalid_model) in third
     assert "unett" in third
 
 
-def test_the_command_writes_the_file_and_says_not_to_edit_it(tmp_path: Path) -> None:
+def test_command_writes_file_with_do_not_edit_header(tmp_path: Path) -> None:
     write(tmp_path / "runs", content(cpu_taichinet()))
     out = tmp_path / "docs" / "results.md"
     report(tmp_path / "runs", out)

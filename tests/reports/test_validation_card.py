@@ -1,4 +1,4 @@
-"""The card as HTML and Markdown: all values, escaped, without external resources, without what was not measured."""
+"""The card as HTML and Markdown: complete, escaped, without external resources and unmeasured values."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def png() -> bytes:
     return memory.getvalue()
 
 
-def bare() -> ValidationCard:
-    """A card of one set of lesion images: no normal images, no probabilities, no result to compare with."""
+def minimal_card() -> ValidationCard:
+    """A card of lesion images only, without probabilities and internal result."""
     return card(
         lesion=group("lesion", 0.672, 36, whole=None, uncertain=None),
         by_class=(),
@@ -40,7 +40,7 @@ def bare() -> ValidationCard:
 
 
 def text_of(html: str) -> str:
-    """What a reader sees, on one line."""
+    """The visible text on one line."""
     body = re.sub(r"<style>.*?</style>", "", html, flags=re.S)
     return re.sub(r"[ \n]+", " ", re.sub(r"<[^>]+>", " ", body))
 
@@ -49,7 +49,7 @@ def headings(html: str) -> list[str]:
     return re.findall(r'<h2 id="([a-z]+)"', html)
 
 
-def test_the_page_needs_nothing_from_elsewhere() -> None:
+def test_page_has_no_external_resources() -> None:
     html = card_html(card(worst=(WorstCase("a", "benign", 0.1, 0.1, 0.1, png()),)))
     assert not re.search(r"<(script|link|iframe|a|object)\b|url\((?!#)|https?:|@import", html)
     for address in re.findall(r'src="([^"]*)', html):
@@ -58,7 +58,7 @@ def test_the_page_needs_nothing_from_elsewhere() -> None:
         assert len(re.findall(rf"<{tag}[ >]", html)) == html.count(f"</{tag}>"), tag
 
 
-def test_page_and_markdown_say_the_same() -> None:
+def test_page_and_markdown_have_the_same_texts() -> None:
     content = card()
     html, markdown = text_of(card_html(content)), card_markdown(content)
     for section in card_document(content).sections:
@@ -84,10 +84,10 @@ def test_page_and_markdown_say_the_same() -> None:
             assert text in markdown, text
 
 
-def test_the_sections_are_in_order() -> None:
+def test_sections_are_in_order() -> None:
     expected = ["reading", "scores", "classes", "normal", "comparison", "calibration", "worst", "made"]
     assert headings(card_html(card())) == expected
-    assert headings(card_html(bare())) == ["reading", "scores", "made"]
+    assert headings(card_html(minimal_card())) == ["reading", "scores", "made"]
 
 
 def test_scores_have_intervals_at_both_resolutions() -> None:
@@ -111,7 +111,7 @@ def test_differences_have_a_sign_and_their_bounds_if_any() -> None:
     assert "| HD95 (px) | 10.1 | 12.3 | +2.2 |" in lines
 
 
-def test_calibration_is_given_for_all_and_for_uncertain_pixels_with_a_chart() -> None:
+def test_calibration_is_reported_for_all_and_uncertain_pixels_with_chart() -> None:
     content = card()
     assert f"| all images | {content.lesion.whole.ece:.4f} |" in card_markdown(content)  # type: ignore[union-attr]
     assert f"| {DOUBT.ece:.4f} | {DOUBT.brier:.4f} | 0.0200 |" in card_markdown(content)
@@ -120,13 +120,13 @@ def test_calibration_is_given_for_all_and_for_uncertain_pixels_with_a_chart() ->
 
 
 def test_images_are_shown_with_the_licence_of_their_data_set() -> None:
-    with_picture = replace(bare(), worst=(WorstCase("benign (16)", "benign", 0.0, 0.0, 0.0, png()),))
-    assert 'alt="benign (16), Dice 0.000"' in card_html(with_picture)
-    assert "from Other Ultrasound and subject to its licence: CC BY 4.0." in card_html(with_picture)
-    assert "subject to its licence" not in card_html(bare())
+    with_image = replace(minimal_card(), worst=(WorstCase("benign (16)", "benign", 0.0, 0.0, 0.0, png()),))
+    assert 'alt="benign (16), Dice 0.000"' in card_html(with_image)
+    assert "from Other Ultrasound and subject to its licence: CC BY 4.0." in card_html(with_image)
+    assert "subject to its licence" not in card_html(minimal_card())
 
 
-def test_everything_known_about_weights_and_images_is_listed() -> None:
+def test_known_facts_about_weights_and_images_are_listed() -> None:
     text = card_markdown(card())
     assert "trained on: busi, 454 images, without normal images, protocol grouped, fold 0, commit 34db10c47731" in text
     assert "tested on: Other Ultrasound: 22 benign, 14 malignant, 12 normal" in text
@@ -146,12 +146,12 @@ def test_only_external_validations_are_called_external() -> None:
 
 
 def test_all_texts_are_escaped() -> None:
-    evil = 'a|b"><script>alert(1)</script>'
+    hostile = 'a|b"><script>alert(1)</script>'
     content = card(
-        origin=replace(card().origin, name=evil, trained_on=evil),
-        cohort=replace(card().cohort, title=evil, licence=evil, note=evil, images_by_class={evil: 48}),
-        by_class=(group(evil, 0.7, 22),),
-        worst=(WorstCase(evil, evil, 0.1, 0.1, 0.1, png()),),
+        origin=replace(card().origin, name=hostile, trained_on=hostile),
+        cohort=replace(card().cohort, title=hostile, licence=hostile, note=hostile, images_by_class={hostile: 48}),
+        by_class=(group(hostile, 0.7, 22),),
+        worst=(WorstCase(hostile, hostile, 0.1, 0.1, 0.1, png()),),
     )
     assert "<script" not in card_html(content)
     assert "<script" not in card_markdown(content)
@@ -159,39 +159,39 @@ def test_all_texts_are_escaped() -> None:
     assert sorted(len(re.split(r"(?<!\\)\|", row)) - 2 for row in rows) == [5, 6, 7]  # worst, calibration, by class
 
 
-def test_both_formats_say_that_this_is_no_medical_device() -> None:
-    assert NOT_A_DEVICE in card_html(bare())
-    assert NOT_A_DEVICE in card_markdown(bare())
+def test_both_formats_state_that_this_is_no_medical_device() -> None:
+    assert NOT_A_DEVICE in card_html(minimal_card())
+    assert NOT_A_DEVICE in card_markdown(minimal_card())
 
 
-def test_the_ending_of_the_file_decides_the_format(tmp_path: Path) -> None:
-    for name, text in (("card.html", card_html(bare())), ("card.MD", card_markdown(bare()))):
-        write_card(tmp_path / "new" / name, bare())
+def test_file_suffix_determines_format(tmp_path: Path) -> None:
+    for name, text in (("card.html", card_html(minimal_card())), ("card.MD", card_markdown(minimal_card()))):
+        write_card(tmp_path / "new" / name, minimal_card())
         assert (tmp_path / "new" / name).read_text(encoding="utf-8") == text
     with pytest.raises(SettingError, match=r"card\.pdf ends in '\.pdf'"):
-        write_card(tmp_path / "card.pdf", bare())
+        write_card(tmp_path / "card.pdf", minimal_card())
 
 
-def test_the_summary_has_one_sentence_per_result() -> None:
-    said = summarise_card(card())
-    assert said[0] == (
+def test_summary_has_one_sentence_per_result() -> None:
+    sentences = summarise_card(card())
+    assert sentences[0] == (
         "On average, 77 of 100 pixels of a lesion were found, and 65 of 100 pixels that were predicted as lesion "
         "belong to one."
     )
-    assert "the 95% confidence interval of the mean is 0.622 to 0.722" in said[1]
-    assert said[2] == "In 4 of 36 images with a lesion no part of the lesion was found."
-    assert said[3] == (
+    assert "the 95% confidence interval of the mean is 0.622 to 0.722" in sentences[1]
+    assert sentences[2] == "In 4 of 36 images with a lesion no part of the lesion was found."
+    assert sentences[3] == (
         "In 9 of 12 normal images a lesion was predicted although there is none. No normal image was used for training."
     )
-    assert "they are too high by 0.12 overall" in said[4]  # (85 - 60) / 200
-    assert said[5] == (
+    assert "they are too high by 0.12 overall" in sentences[4]  # (85 - 60) / 200
+    assert sentences[5] == (
         "On test images of the data set of the training the mean Dice was 0.781; here it is 0.109 lower, more than the "
         "variation expected by chance."
     )
-    assert len(said) == 6
+    assert len(sentences) == 6
 
 
-def test_a_difference_is_judged_by_its_bounds() -> None:
+def test_difference_is_interpreted_by_its_bounds() -> None:
     within = Comparison("dice", 0.7, 0.712, Interval(0.012, -0.05, 0.07, 165, 165))
     assert "0.012 higher, within the variation expected by chance" in " ".join(
         summarise_card(card(comparison=(within,)))
@@ -200,22 +200,22 @@ def test_a_difference_is_judged_by_its_bounds() -> None:
     assert "cannot be estimated" in " ".join(summarise_card(card(comparison=(unknown,))))
 
 
-def test_the_summary_lists_what_was_not_measured() -> None:
-    said = " ".join(summarise_card(bare()))
-    assert "There was no normal image" in said
-    assert "Uncertain" not in said
-    assert "data set of the training" not in said
+def test_summary_lists_unmeasured_results() -> None:
+    text = " ".join(summarise_card(minimal_card()))
+    assert "There was no normal image" in text
+    assert "Uncertain" not in text
+    assert "data set of the training" not in text
 
 
-def test_the_summary_of_few_images_confident_predictions_and_no_missed_lesion() -> None:
+def test_summary_of_few_images_confident_predictions_and_no_missed_lesion() -> None:
     small = card(lesion=group("lesion", 0.7, 9), missed=0)
     assert "9 images with a lesion are few" in " ".join(summarise_card(small))
     assert "In each of the 9 images with a lesion at least a part of the lesion was found." in summarise_card(small)
-    certain = [replace(one, uncertain=pool([])) for one in card().all_images]
+    certain = [replace(group_card, uncertain=pool([])) for group_card in card().all_images]
     assert "all predictions are confident" in " ".join(summarise_card(card(all_images=tuple(certain))))
 
 
-def test_without_lesion_images_there_is_no_statement_about_lesions() -> None:
+def test_no_statement_about_lesions_without_lesion_images() -> None:
     nan_scores = {size: dict.fromkeys(scores, interval(nan, images=0)) for size, scores in card().lesion.scores.items()}
     empty = card(lesion=replace(card().lesion, images=0, scores=nan_scores), by_class=(), worst=(), missed=0)
     assert summarise_card(empty)[0].startswith("There was no image with a lesion")

@@ -1,6 +1,6 @@
-"""A training in a process of its own, to be killed: folder, epochs, threads, and where death strikes.
+"""Training in a separate process that kills itself. Arguments: folder, number of threads, and time of the kill.
 
-`after-epoch-2` ends it between two epochs; `while-saving-3` in the middle of writing the third checkpoint.
+`after-epoch-2` kills it between two epochs, `while-saving-3` during the writing of the third checkpoint.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers import tiny_settings, train_tiny
 
 
-def die() -> None:
+def kill_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(folder: Path, threads: int, death: str) -> None:
+def main(folder: Path, threads: int, kill_at: str) -> None:
     torch.set_num_threads(threads)
-    whole_save = torch.save
+    full_save = torch.save
 
     def half_save(content: dict[str, Any], file: Any) -> None:
-        whole_save(content, file)
+        full_save(content, file)
         if content["epoch"] == 3:
             file.truncate(file.tell() // 2)
             file.flush()
-            die()
+            kill_process()
 
-    def hear(row: dict[str, Any]) -> None:
-        if death == "after-epoch-2" and row["epoch"] == 2:
-            die()
+    def on_epoch(row: dict[str, Any]) -> None:
+        if kill_at == "after-epoch-2" and row["epoch"] == 2:
+            kill_process()
 
-    if death == "while-saving-3":
+    if kill_at == "while-saving-3":
         patch.object(torch, "save", half_save).start()
-    train_tiny(folder, tiny_settings(), on_epoch=hear)
+    train_tiny(folder, tiny_settings(), on_epoch=on_epoch)
 
 
 if __name__ == "__main__":

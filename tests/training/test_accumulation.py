@@ -1,4 +1,4 @@
-"""Gradient accumulation: micro-batches make the step of the whole batch, where no BatchNorm sees the difference."""
+"""Gradient accumulation: without BatchNorm, the step over micro-batches equals the step of the full batch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from taichinet.training.settings import TrainingSettings
 
 
 def without_batch_norm(network: nn.Module) -> nn.Module:
-    """Every BatchNorm replaced by nothing."""
+    """Replace every BatchNorm by the identity."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.BatchNorm2d):
@@ -30,7 +30,7 @@ def without_batch_norm(network: nn.Module) -> nn.Module:
 
 
 def whole_batch(count: int = 7) -> Batch:
-    """Images of which some have no hard part, with a teacher's answers."""
+    """Images with teacher predictions, of which some have no hard part."""
     data = discs(count)
     regions = halves(data)
     regions.hard[:2] = 0
@@ -38,7 +38,7 @@ def whole_batch(count: int = 7) -> Batch:
 
 
 def gradients_after(network: nn.Module, batch: Batch, accumulate: int) -> tuple[float, list[torch.Tensor]]:
-    """The reported loss and the gradient that the optimiser saw."""
+    """The reported loss and the gradients for the optimiser."""
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0)
 
     def loss(prediction: Any, part: Batch) -> torch.Tensor:
@@ -49,7 +49,7 @@ def gradients_after(network: nn.Module, batch: Batch, accumulate: int) -> tuple[
 
 
 @pytest.mark.parametrize("accumulate", [2, 3, 100])
-def test_without_batch_norm_the_step_is_that_of_the_full_batch(accumulate: int) -> None:
+def test_gradients_equal_full_batch_without_batch_norm(accumulate: int) -> None:
     batch = whole_batch()
     loss, gradients = gradients_after(without_batch_norm(tiny_network()), batch, 1)
     parts_loss, parts_gradients = gradients_after(without_batch_norm(tiny_network()), batch, accumulate)
@@ -59,7 +59,7 @@ def test_without_batch_norm_the_step_is_that_of_the_full_batch(accumulate: int) 
         torch.testing.assert_close(summed, whole, rtol=1e-3, atol=1e-6)
 
 
-def test_the_optimiser_steps_once_a_batch_and_each_image_passes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_optimiser_steps_once_per_batch_and_each_image_is_used_once(monkeypatch: pytest.MonkeyPatch) -> None:
     network = tiny_network()
     seen: list[int] = []
     network.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
@@ -74,11 +74,11 @@ def test_the_optimiser_steps_once_a_batch_and_each_image_passes_once(monkeypatch
     monkeypatch.setattr(optimizer, "step", step)
     batches = [whole_batch(7), whole_batch(3)]
     train_epoch(network, batches, lambda p, b: objective(p, b, "hard", ObjectiveSettings()), optimizer, FLOAT32_CPU, 3)
-    assert seen == [3, 2, 2, 3]  # never an image alone: BatchNorm has no variance of one
+    assert seen == [3, 2, 2, 3]  # never a single image, which has no variance in BatchNorm
     assert steps == [3, 4]
 
 
-def test_a_split_batch_keeps_every_images_own_masks() -> None:
+def test_split_batch_preserves_masks_of_every_image() -> None:
     whole = whole_batch(7)
     parts = whole.split(3)
     assert [len(part.image) for part in parts] == [3, 2, 2]
@@ -89,23 +89,23 @@ def test_a_split_batch_keeps_every_images_own_masks() -> None:
     assert bare.teacher_probability is None
 
 
-def test_a_recipe_can_accumulate_and_validates_in_micro_batches(tmp_path: Any) -> None:
+def test_training_and_validation_use_micro_batches(tmp_path: Any) -> None:
     sizes: list[tuple[bool, int]] = []
     network = tiny_network()
     network.register_forward_pre_hook(lambda module, args: sizes.append((module.training, len(args[0]))))
     train_tiny(tmp_path, tiny_settings(epochs=1, batch_size=4, accumulate=2), network=network)
-    assert [size for training, size in sizes if training] == [2, 2, 3]  # seven images: a batch of four, one of three
+    assert [size for training, size in sizes if training] == [2, 2, 3]  # seven images: batches of four and three
     assert max(size for training, size in sizes if not training) == 2
 
 
-def test_micro_batches_of_one_image_are_refused() -> None:
+def test_micro_batches_of_one_image_are_rejected() -> None:
     TrainingSettings(batch_size=8, accumulate=4)
     with pytest.raises(ValidationError, match="use at most 4"):
         TrainingSettings(batch_size=8, accumulate=5)
 
 
-def test_regions_mined_before_there_was_accumulation_keep_their_identity() -> None:
-    """Else every cached preparation would be mined again for a setting that changes nothing."""
+def test_default_accumulation_does_not_change_mining_identity() -> None:
+    """Otherwise, all cached regions would be mined again for a setting that changes nothing."""
     train, settings = discs(2), MiningSettings(batch_size=8)
     whole, parts = (
         provenance_of(train, settings.model_copy(update={"accumulate": parts}), AugmentationSettings(), bf16=False)

@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, the one before kept, never mistaken for another run's."""
+"""Checkpoints: written atomically, with the previous one as fallback, and rejected for a different run."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def checkpoint(epoch: int, numbers: int = 2000) -> Checkpoint:
 
 
 def loaded(folder: Path) -> Checkpoint:
-    found = load_checkpoint(folder, IDENTITY)
-    assert found is not None
-    return found
+    state = load_checkpoint(folder, IDENTITY)
+    assert state is not None
+    return state
 
 
 @contextmanager
 def files_limited_to(size: int) -> Iterator[None]:
-    """The kernel refuses to let any file grow beyond `size` bytes, as on a full disk."""
+    """Limit the size of files to `size` bytes, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -57,22 +57,22 @@ def files_limited_to(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+def test_checkpoint_round_trips(tmp_path: Path) -> None:
     written = checkpoint(3)
     save_checkpoint(written, tmp_path / "deep" / "folder")
-    found = loaded(tmp_path / "deep" / "folder")
-    assert (found.identity, found.epoch, found.best_epoch, found.best_dice) == (IDENTITY, 3, 3, 0.5)
-    assert found.history == written.history
-    assert torch.equal(found.network["weight"], written.network["weight"])
-    assert found.optimizer["param_groups"] == [{"lr": 1e-3}]
+    state = loaded(tmp_path / "deep" / "folder")
+    assert (state.identity, state.epoch, state.best_epoch, state.best_dice) == (IDENTITY, 3, 3, 0.5)
+    assert state.history == written.history
+    assert torch.equal(state.network["weight"], written.network["weight"])
+    assert state.optimizer["param_groups"] == [{"lr": 1e-3}]
 
 
-def test_where_there_is_nothing_nothing_is_loaded(tmp_path: Path) -> None:
+def test_load_returns_none_without_checkpoint(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path, IDENTITY) is None
     assert load_checkpoint(tmp_path / "nowhere", IDENTITY) is None
 
 
-def test_only_the_newest_two_are_kept_and_the_newest_is_loaded(tmp_path: Path) -> None:
+def test_two_newest_checkpoints_are_kept_and_newest_is_loaded(tmp_path: Path) -> None:
     for epoch in (1, 2, 3):
         save_checkpoint(checkpoint(epoch), tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {CURRENT, PREVIOUS}
@@ -81,12 +81,12 @@ def test_only_the_newest_two_are_kept_and_the_newest_is_loaded(tmp_path: Path) -
     assert loaded(tmp_path).epoch == 2
 
 
-@pytest.mark.parametrize("kept", [0.0, 0.01, 0.3, 0.6, 0.9, 0.99, 0.9999])
-def test_a_newest_file_cut_short_falls_back_one_epoch_and_says_so(tmp_path: Path, kept: float) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.6, 0.9, 0.99, 0.9999])
+def test_truncated_checkpoint_falls_back_one_epoch_with_warning(tmp_path: Path, share: float) -> None:
     save_checkpoint(checkpoint(1), tmp_path)
     save_checkpoint(checkpoint(2), tmp_path)
     content = (tmp_path / CURRENT).read_bytes()
-    (tmp_path / CURRENT).write_bytes(content[: int(kept * len(content))])
+    (tmp_path / CURRENT).write_bytes(content[: int(share * len(content))])
     with pytest.warns(UserWarning, match=f"{CURRENT}: .*resuming from {PREVIOUS}, one epoch earlier"):
         assert loaded(tmp_path).epoch == 1
 
@@ -102,7 +102,7 @@ def test_a_newest_file_cut_short_falls_back_one_epoch_and_says_so(tmp_path: Path
     ],
     ids=["zeros", "text", "empty pickled dict", "broken zip", "pickled number"],
 )
-def test_a_file_of_anything_else_counts_as_torn(tmp_path: Path, content: bytes) -> None:
+def test_file_with_other_content_falls_back_one_epoch(tmp_path: Path, content: bytes) -> None:
     save_checkpoint(checkpoint(1), tmp_path)
     save_checkpoint(checkpoint(2), tmp_path)
     (tmp_path / CURRENT).write_bytes(content)
@@ -110,7 +110,7 @@ def test_a_file_of_anything_else_counts_as_torn(tmp_path: Path, content: bytes) 
         assert loaded(tmp_path).epoch == 1
 
 
-def test_a_checkpoint_is_data_and_runs_no_code(tmp_path: Path) -> None:
+def test_loading_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[Any, ...]:
             return (Path.touch, (tmp_path / "code ran",))
@@ -122,13 +122,13 @@ def test_a_checkpoint_is_data_and_runs_no_code(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [torch.zeros(3), [1, 2], {"epoch": 3}], ids=["tensor", "list", "too few keys"])
-def test_a_readable_file_of_another_shape_counts_as_torn(tmp_path: Path, content: Any) -> None:
+def test_readable_file_without_checkpoint_is_rejected(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / CURRENT)
     with pytest.raises(WeightsError, match=r"No checkpoint of .* can be read: .*Train again with --overwrite"):
         load_checkpoint(tmp_path, IDENTITY)
 
 
-def test_two_torn_files_are_both_named(tmp_path: Path) -> None:
+def test_two_damaged_files_are_both_reported(tmp_path: Path) -> None:
     for epoch in (1, 2):
         save_checkpoint(checkpoint(epoch), tmp_path)
     for name in (CURRENT, PREVIOUS):
@@ -138,24 +138,22 @@ def test_two_torn_files_are_both_named(tmp_path: Path) -> None:
     assert caught.value.exit_code == 5
 
 
-def test_a_checkpoint_of_other_settings_is_refused_with_both_ways_out(tmp_path: Path) -> None:
+def test_checkpoint_of_other_settings_is_rejected_with_two_remedies(tmp_path: Path) -> None:
     save_checkpoint(checkpoint(1), tmp_path)
     with pytest.raises(WeightsError, match=r"other settings or other training images.*--out.*--overwrite"):
         load_checkpoint(tmp_path, "another run")
     assert loaded(tmp_path).epoch == 1
 
 
-def test_a_full_disk_reported_by_the_system_leaves_the_last_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_does_not_damage_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(checkpoint(1), tmp_path)
     before = (tmp_path / CURRENT).read_bytes()
 
-    def full(content: object, file: Any) -> None:
+    def save_to_full_disk(content: object, file: Any) -> None:
         file.write(b"the first bytes still fit")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(torch, "save", save_to_full_disk)
     with pytest.raises(WeightsError, match=r"epoch 2 .*No space left.*one before is intact.*--resume"):
         save_checkpoint(checkpoint(2), tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {CURRENT}
@@ -163,7 +161,7 @@ def test_a_full_disk_reported_by_the_system_leaves_the_last_checkpoint(
 
 
 @pytest.mark.parametrize("room", [0, 1000, 20_000])
-def test_a_file_that_really_cannot_grow_leaves_the_last_checkpoint(tmp_path: Path, room: int) -> None:
+def test_file_size_limit_does_not_damage_last_checkpoint(tmp_path: Path, room: int) -> None:
     save_checkpoint(checkpoint(1), tmp_path)
     with files_limited_to(room), pytest.raises(WeightsError, match=r"one before is intact: free disk space"):
         save_checkpoint(checkpoint(2, numbers=50_000), tmp_path)
@@ -173,21 +171,19 @@ def test_a_file_that_really_cannot_grow_leaves_the_last_checkpoint(tmp_path: Pat
     assert loaded(tmp_path).epoch == 2
 
 
-def test_a_crash_between_the_two_renamings_loses_one_epoch_at_most(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_crash_between_renames_loses_at_most_one_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(checkpoint(1), tmp_path)
     save_checkpoint(checkpoint(2), tmp_path)
     rename = Path.replace
-    done: list[str] = []
+    renamed: list[str] = []
 
-    def dies_at_the_second(self: Path, target: Path) -> Path:
-        done.append(self.name)
-        if len(done) == 2:
+    def crash_at_second_rename(self: Path, target: Path) -> Path:
+        renamed.append(self.name)
+        if len(renamed) == 2:
             raise KeyboardInterrupt
         return rename(self, target)
 
-    monkeypatch.setattr(Path, "replace", dies_at_the_second)
+    monkeypatch.setattr(Path, "replace", crash_at_second_rename)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(checkpoint(3), tmp_path)
     monkeypatch.undo()
@@ -196,8 +192,8 @@ def test_a_crash_between_the_two_renamings_loses_one_epoch_at_most(
     assert loaded(tmp_path).epoch == 3
 
 
-def test_a_torn_file_never_takes_the_place_of_a_good_one(tmp_path: Path) -> None:
-    """After a fall back, the next checkpoint must not rename the torn file over the only good one."""
+def test_damaged_file_never_replaces_valid_checkpoint(tmp_path: Path) -> None:
+    """After a fallback, the next checkpoint must not replace the only valid file with the truncated one."""
     save_checkpoint(checkpoint(1), tmp_path)
     save_checkpoint(checkpoint(2), tmp_path)
     (tmp_path / CURRENT).write_bytes(b"torn")
@@ -228,7 +224,7 @@ def rewrite(path: Path, **changes: Any) -> None:
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_a_changed_value_falls_back_to_the_checkpoint_before(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_changed_value_falls_back_to_previous_checkpoint(tmp_path: Path, change: dict[str, Any]) -> None:
     save_checkpoint(checkpoint(1), tmp_path)
     save_checkpoint(checkpoint(2), tmp_path)
     rewrite(tmp_path / CURRENT, **change)
@@ -236,7 +232,7 @@ def test_a_changed_value_falls_back_to_the_checkpoint_before(tmp_path: Path, cha
         assert loaded(tmp_path).epoch == 1
 
 
-def test_every_flipped_bit_of_the_tensors_is_noticed(tmp_path: Path) -> None:
+def test_flipped_bits_of_tensors_are_detected(tmp_path: Path) -> None:
     save_checkpoint(checkpoint(1), tmp_path)
     save_checkpoint(checkpoint(2), tmp_path)
     content, previous = (tmp_path / CURRENT).read_bytes(), (tmp_path / PREVIOUS).read_bytes()
@@ -250,7 +246,7 @@ def test_every_flipped_bit_of_the_tensors_is_noticed(tmp_path: Path) -> None:
             assert loaded(tmp_path).epoch == 1
 
 
-def test_two_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
+def test_two_changed_checkpoints_are_rejected(tmp_path: Path) -> None:
     for epoch in (1, 2):
         save_checkpoint(checkpoint(epoch), tmp_path)
     for name in (CURRENT, PREVIOUS):
@@ -259,18 +255,18 @@ def test_two_damaged_checkpoints_are_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path, IDENTITY)
 
 
-def test_a_checkpoint_of_an_earlier_version_has_no_digest_and_loads(tmp_path: Path) -> None:
+def test_checkpoint_of_earlier_version_without_digest_is_loaded(tmp_path: Path) -> None:
     torch.save(vars(checkpoint(4)), tmp_path / CURRENT)
     assert loaded(tmp_path).epoch == 4
 
 
-def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+def test_temporary_files_of_killed_process_are_removed(tmp_path: Path) -> None:
     (tmp_path / f".{CURRENT}.0123.tmp").write_bytes(b"half")
     save_checkpoint(checkpoint(1), tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {CURRENT}
 
 
-def test_clearing_removes_every_trace_and_nothing_else(tmp_path: Path) -> None:
+def test_clear_removes_only_checkpoint_files(tmp_path: Path) -> None:
     save_checkpoint(checkpoint(1), tmp_path)
     save_checkpoint(checkpoint(2), tmp_path)
     (tmp_path / f"{CURRENT}.tmp").write_bytes(b"torn")

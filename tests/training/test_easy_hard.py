@@ -1,4 +1,4 @@
-"""Easy and hard parts (Eq. 23-24): what they are, mined once, and never from held-out images."""
+"""Easy and hard regions (Eq. 23-24): definition, caching, and rejection of held-out images."""
 
 from __future__ import annotations
 
@@ -35,37 +35,37 @@ AUGMENTATION = AugmentationSettings()
 def mine(
     cache: Path, train: Prepared | None = None, settings: MiningSettings = SETTINGS
 ) -> tuple[MinedRegions, list[dict[str, Any]]]:
-    """The regions, and the epochs that had to be trained for them."""
+    """The regions and the epochs trained for them."""
     epochs: list[dict[str, Any]] = []
     return mine_regions(train or discs(5), settings, AUGMENTATION, cache, epochs.append, FLOAT32_CPU), epochs
 
 
-def test_easy_is_what_level_1_finds_of_the_lesion_and_hard_what_only_level_4_adds() -> None:
+def test_level_1_gives_easy_part_and_level_4_adds_hard_part() -> None:
     first = torch.tensor([0.9, 0.9, 0.2, 0.2, 0.9, 0.2, 0.5])
     fourth = torch.tensor([0.9, 0.2, 0.9, 0.2, 0.9, 0.9, 0.5])
-    truth = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0])
-    easy, hard = split_lesion(first, fourth, truth)
+    true_mask = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 1.0])
+    easy, hard = split_lesion(first, fourth, true_mask)
     assert easy.tolist() == [True, True, False, False, False, False, False]
     assert hard.tolist() == [False, False, True, False, False, False, False]
 
 
-def test_the_split_equals_equations_23_and_24_as_sets_of_pixels() -> None:
+def test_split_equals_equations_23_and_24() -> None:
     generator = torch.Generator().manual_seed(0)
     first, fourth, mask = (torch.rand(2, 1, 8, 8, generator=generator) for _ in range(3))
-    truth = (mask > 0.6).float()
-    easy, hard = split_lesion(first, fourth, truth)
+    true_mask = (mask > 0.6).float()
+    easy, hard = split_lesion(first, fourth, true_mask)
 
-    def places(chosen: torch.Tensor) -> set[tuple[int, ...]]:
-        return {tuple(place) for place in chosen.nonzero().tolist()}
+    def pixels_of(chosen: torch.Tensor) -> set[tuple[int, ...]]:
+        return {tuple(pixel) for pixel in chosen.nonzero().tolist()}
 
-    lesion = places(truth == 1)
-    expected_easy = places(first > 0.5) & lesion  # Eq. 23
+    lesion = pixels_of(true_mask == 1)
+    expected_easy = pixels_of(first > 0.5) & lesion  # Eq. 23
     complement_in_lesion = lesion - expected_easy
-    assert places(easy) == expected_easy
-    assert places(hard) == (places(fourth > 0.5) & lesion) & complement_in_lesion  # Eq. 24
+    assert pixels_of(easy) == expected_easy
+    assert pixels_of(hard) == (pixels_of(fourth > 0.5) & lesion) & complement_in_lesion  # Eq. 24
 
 
-def test_mined_parts_are_disjoint_and_within_the_lesion(tmp_path: Path) -> None:
+def test_mined_regions_are_disjoint_and_within_the_lesion(tmp_path: Path) -> None:
     train = discs(5)
     mined, _ = mine(tmp_path, train, replace_settings(epochs=20))
     easy, hard = mined.regions.easy, mined.regions.hard
@@ -84,18 +84,18 @@ def replace_settings(**changes: object) -> MiningSettings:
     return MiningSettings.model_validate({**SETTINGS.model_dump(), **changes})
 
 
-def test_the_second_call_trains_nothing_and_gives_the_same_regions(tmp_path: Path) -> None:
+def test_second_call_reads_regions_from_cache(tmp_path: Path) -> None:
     first, trained = mine(tmp_path)
-    again, nothing = mine(tmp_path)
+    again, trained_again = mine(tmp_path)
     assert [row["epoch"] for row in trained] == [1, 2, 3]
-    assert nothing == []
+    assert trained_again == []
     assert again.provenance == replace(first.provenance, settings=again.provenance.settings)
     assert again.provenance.identity() == first.provenance.identity()
     assert torch.equal(again.regions.easy, first.regions.easy)
     assert torch.equal(again.regions.hard, first.regions.hard)
 
 
-def test_the_cache_says_where_the_regions_come_from_and_keeps_no_checkpoint(tmp_path: Path) -> None:
+def test_cache_has_provenance_and_no_checkpoint(tmp_path: Path) -> None:
     mined, _ = mine(tmp_path)
     (folder,) = tmp_path.iterdir()
     assert folder.name == mined.provenance.identity()
@@ -107,7 +107,7 @@ def test_the_cache_says_where_the_regions_come_from_and_keeps_no_checkpoint(tmp_
 
 
 @pytest.mark.parametrize("change", ["images", "masks", "keys", "seed", "epochs"])
-def test_anything_else_mines_anew(tmp_path: Path, change: str) -> None:
+def test_changed_input_is_mined_again(tmp_path: Path, change: str) -> None:
     mine(tmp_path, settings=replace_settings(epochs=1))
     data, settings = discs(5), replace_settings(epochs=1)
     if change == "images":
@@ -126,40 +126,40 @@ def test_anything_else_mines_anew(tmp_path: Path, change: str) -> None:
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_another_augmentation_mines_anew(tmp_path: Path) -> None:
+def test_changed_augmentation_is_mined_again(tmp_path: Path) -> None:
     settings = replace_settings(epochs=1)
-    one = mine_regions(discs(5), settings, AUGMENTATION, tmp_path)
+    default = mine_regions(discs(5), settings, AUGMENTATION, tmp_path)
     other = mine_regions(discs(5), settings, AugmentationSettings(gamma=(1.0, 1.0)), tmp_path)
-    assert one.provenance.identity() != other.provenance.identity()
+    assert default.provenance.identity() != other.provenance.identity()
 
 
 def test_mining_is_deterministic(tmp_path: Path) -> None:
-    one, _ = mine(tmp_path / "one")
-    torch.manual_seed(99)  # the global state decides nothing
-    other, _ = mine(tmp_path / "other")
-    assert torch.equal(one.regions.easy, other.regions.easy)
-    assert torch.equal(one.regions.hard, other.regions.hard)
+    first, _ = mine(tmp_path / "one")
+    torch.manual_seed(99)  # the global random state has no effect
+    second, _ = mine(tmp_path / "other")
+    assert torch.equal(first.regions.easy, second.regions.easy)
+    assert torch.equal(first.regions.hard, second.regions.hard)
 
 
-def test_an_interrupted_preparation_goes_on_from_its_last_epoch(tmp_path: Path) -> None:
-    class PowerCutError(Exception):
+def test_interrupted_mining_resumes_from_last_epoch(tmp_path: Path) -> None:
+    class SimulatedCrashError(Exception):
         pass
 
-    def cut(row: dict[str, Any]) -> None:
+    def interrupt(row: dict[str, Any]) -> None:
         if row["epoch"] == 2:
-            raise PowerCutError
+            raise SimulatedCrashError
 
-    whole, _ = mine(tmp_path / "whole")
-    with pytest.raises(PowerCutError):
-        mine_regions(discs(5), SETTINGS, AUGMENTATION, tmp_path / "cut", cut, FLOAT32_CPU)
+    uninterrupted, _ = mine(tmp_path / "whole")
+    with pytest.raises(SimulatedCrashError):
+        mine_regions(discs(5), SETTINGS, AUGMENTATION, tmp_path / "cut", interrupt, FLOAT32_CPU)
     resumed, trained = mine(tmp_path / "cut")
     assert [row["epoch"] for row in trained] == [3]
-    assert torch.equal(resumed.regions.easy, whole.regions.easy)
-    assert torch.equal(resumed.regions.hard, whole.regions.hard)
+    assert torch.equal(resumed.regions.easy, uninterrupted.regions.easy)
+    assert torch.equal(resumed.regions.hard, uninterrupted.regions.hard)
 
 
 @pytest.mark.parametrize("file", ["provenance.json", "regions.safetensors"])
-def test_a_torn_cache_names_the_folder_to_delete(tmp_path: Path, file: str) -> None:
+def test_truncated_cache_is_reported_with_folder_to_delete(tmp_path: Path, file: str) -> None:
     mine(tmp_path, settings=replace_settings(epochs=1))
     (folder,) = tmp_path.iterdir()
     torn = folder / file
@@ -171,7 +171,7 @@ def test_a_torn_cache_names_the_folder_to_delete(tmp_path: Path, file: str) -> N
         read_regions(tmp_path / "nowhere")
 
 
-def test_a_changed_pixel_of_the_regions_is_refused(tmp_path: Path) -> None:
+def test_changed_pixel_of_regions_is_rejected(tmp_path: Path) -> None:
     mine(tmp_path, settings=replace_settings(epochs=1))
     (folder,) = tmp_path.iterdir()
     file = folder / "regions.safetensors"
@@ -185,8 +185,8 @@ def test_a_changed_pixel_of_the_regions_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change", [{"keys": ["disc (1)"]}, {"keys": None}, {"keys": 3}, {"settings": {}}, {"unknown": 1}], ids=str
 )
-def test_a_changed_provenance_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
-    """Its keys decide whether a held-out image took part."""
+def test_changed_provenance_is_rejected(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Its keys are used to detect leakage of held-out images."""
     mine(tmp_path, settings=replace_settings(epochs=1))
     (folder,) = tmp_path.iterdir()
     file = folder / "provenance.json"
@@ -195,7 +195,7 @@ def test_a_changed_provenance_is_refused(tmp_path: Path, change: dict[str, Any])
         mine(tmp_path, settings=replace_settings(epochs=1))
 
 
-def test_regions_of_an_earlier_version_have_no_digest_and_are_read(tmp_path: Path) -> None:
+def test_regions_of_earlier_version_without_digest_are_read(tmp_path: Path) -> None:
     mined, _ = mine(tmp_path, settings=replace_settings(epochs=1))
     (folder,) = tmp_path.iterdir()
     file = folder / "provenance.json"
@@ -205,8 +205,8 @@ def test_regions_of_an_earlier_version_have_no_digest_and_are_read(tmp_path: Pat
     assert torch.equal(read_regions(folder).regions.easy, mined.regions.easy)
 
 
-def test_the_coarse_output_is_trained_as_much_as_the_fine_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eq. 23 reads output 1, which only deep supervision trains."""
+def test_all_outputs_of_mining_network_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eq. 23 uses output 1, which is only trained by deep supervision."""
     objectives: list[ObjectiveSettings] = []
     networks: list[torch.nn.Module] = []
 
@@ -225,9 +225,9 @@ def test_the_coarse_output_is_trained_as_much_as_the_fine_one(tmp_path: Path, mo
     assert objectives[0].auxiliary.levels == 1
 
 
-def test_easy_is_what_the_first_and_the_last_output_find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eq. 23: the outputs between them decide nothing."""
-    given: list[tuple[torch.Tensor, torch.Tensor]] = []
+def test_regions_are_from_first_and_last_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eq. 23: the outputs in between are not used."""
+    received: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def predict(network: torch.nn.Module, batches: list[Batch], device_config: Any) -> Iterator[Prediction]:
         for batch in batches:
@@ -235,30 +235,30 @@ def test_easy_is_what_the_first_and_the_last_output_find(tmp_path: Path, monkeyp
             yield Prediction(levels[-1], levels=levels)
 
     def spy(coarse: torch.Tensor, fine: torch.Tensor, lesion: torch.Tensor) -> Any:
-        given.append((coarse, fine))
+        received.append((coarse, fine))
         return split_lesion(coarse, fine, lesion)
 
     monkeypatch.setattr(easy_hard, "predict_batches", predict)
     monkeypatch.setattr(easy_hard, "split_lesion", spy)
     mine(tmp_path, settings=replace_settings(epochs=1))
-    for coarse, fine in given:
+    for coarse, fine in received:
         assert torch.equal(coarse, torch.full_like(coarse, 1.0).sigmoid())
         assert torch.equal(fine, torch.full_like(fine, 4.0).sigmoid())
-    assert given
+    assert received
 
 
-def test_a_held_out_image_that_took_part_in_the_mining_is_named(tmp_path: Path) -> None:
+def test_held_out_image_used_in_mining_is_reported(tmp_path: Path) -> None:
     mined, _ = mine(tmp_path, settings=replace_settings(epochs=1))
-    refuse_leakage(mined.provenance, ["somebody else", "other (1)"])
+    refuse_leakage(mined.provenance, ["other (2)", "other (1)"])
     with pytest.raises(FoldError, match=r"1 held-out images .*\(disc \(3\)\).*bias the scores") as caught:
         refuse_leakage(mined.provenance, ["other (1)", "disc (3)"])
     assert caught.value.exit_code == 6
 
 
-def test_regions_of_other_images_are_refused_by_the_batch(tmp_path: Path) -> None:
+def test_regions_of_other_images_are_rejected(tmp_path: Path) -> None:
     mined, _ = mine(tmp_path, settings=replace_settings(epochs=1))
     with pytest.raises(DataError, match="belong to other images"):
-        discs(5, name="stranger").batch(torch.arange(2), mined.regions)
+        discs(5, name="other").batch(torch.arange(2), mined.regions)
     backwards = discs(5).subset(discs(5).keys[::-1])
     with pytest.raises(DataError, match="belong to other images"):
         backwards.batch(torch.arange(2), mined.regions)

@@ -1,4 +1,4 @@
-"""A whole training: deterministic, resumable after any death bit for bit, honest in its selection."""
+"""Training: deterministic, bit-identical after an interruption, and with the documented selection of the epoch."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ from taichinet.training.loop import predict_batches, train_epoch
 from taichinet.training.settings import TrainingSettings
 
 
-class PowerCutError(Exception):
-    """Stands for the end of the process."""
+class SimulatedCrashError(Exception):
+    """Simulates the end of the process."""
 
 
-def stop_after(epoch: int) -> Any:
-    def hear(row: dict[str, Any]) -> None:
+def crash_after(epoch: int) -> Any:
+    def on_epoch(row: dict[str, Any]) -> None:
         if row["epoch"] == epoch:
-            raise PowerCutError
+            raise SimulatedCrashError
 
-    return hear
+    return on_epoch
 
 
 def without_seconds(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -63,9 +63,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Module, 
 # --------------------------------------------------------------------------------------------- determinism
 
 
-def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(
-    uninterrupted: tuple[nn.Module, Any], tmp_path: Path
-) -> None:
+def test_identical_seed_gives_identical_weights(uninterrupted: tuple[nn.Module, Any], tmp_path: Path) -> None:
     network = tiny_network()
     torch.manual_seed(12345)
     again, result = train_tiny(tmp_path, tiny_settings(), network=network)
@@ -73,12 +71,12 @@ def test_the_same_seed_gives_the_same_weights_whatever_was_drawn_before(
     assert without_seconds(result.history) == without_seconds(uninterrupted[1].history)
 
 
-def test_another_seed_gives_other_weights(uninterrupted: tuple[nn.Module, Any], tmp_path: Path) -> None:
+def test_different_seed_gives_different_weights(uninterrupted: tuple[nn.Module, Any], tmp_path: Path) -> None:
     other, _ = train_tiny(tmp_path, tiny_settings(seed=1))
     assert not same_weights(other, uninterrupted[0])
 
 
-def test_training_learns(tmp_path: Path) -> None:
+def test_training_reduces_the_loss(tmp_path: Path) -> None:
     _, result = train_tiny(
         tmp_path,
         tiny_settings(epochs=12, learning_rate=1e-2, strategy="plain"),
@@ -89,24 +87,24 @@ def test_training_learns(tmp_path: Path) -> None:
     assert result.best_dice == max(row["validation_dice"] for row in result.history)
 
 
-def test_every_epoch_draws_its_own_batches_from_seed_and_epoch_alone() -> None:
+def test_batches_depend_only_on_seed_and_epoch() -> None:
     settings = tiny_settings()
     first = [batch.image for batch in epoch_batches(tiny_data(), settings, 0)]
     torch.rand(100)
     again = [batch.image for batch in epoch_batches(tiny_data(), settings, 0)]
     later = [batch.image for batch in epoch_batches(tiny_data(), settings, 1)]
     other_seed = [batch.image for batch in epoch_batches(tiny_data(), tiny_settings(seed=1), 0)]
-    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
+    assert all(torch.equal(expected, actual) for expected, actual in zip(first, again, strict=True))
     for different in (later, other_seed):
         assert not torch.equal(torch.cat(first), torch.cat(different))
 
 
-def test_an_epoch_shows_every_image_once_with_its_own_masks() -> None:
+def test_epoch_has_every_image_once_with_its_masks() -> None:
     train = discs(7)
     regions = halves(train)
     data = replace(tiny_data(), train=train, regions=regions, augmentation=AugmentationSettings(probability=0))
     batches = list(epoch_batches(data, tiny_settings(), 0))
-    assert [len(batch.image) for batch in batches] == [3, 4]  # a lone last image joins the batch before
+    assert [len(batch.image) for batch in batches] == [3, 4]  # a single last image is added to the previous batch
     seen = []
     for batch in batches:
         assert batch.easy is not None
@@ -121,108 +119,110 @@ def test_an_epoch_shows_every_image_once_with_its_own_masks() -> None:
     assert seen != sorted(seen)
 
 
-# ------------------------------------------------------------------------------------- death and resurrection
+# ----------------------------------------------------------------------------------- interruption and resuming
 
 
-@pytest.mark.parametrize(("death", "last_epoch"), [("after-epoch-2", 2), ("while-saving-3", 2)])
-def test_a_killed_training_resumes_to_bit_identical_weights(
-    uninterrupted: tuple[nn.Module, Any], tmp_path: Path, death: str, last_epoch: int
+@pytest.mark.parametrize(("kill_at", "last_epoch"), [("after-epoch-2", 2), ("while-saving-3", 2)])
+def test_killed_training_resumes_to_bit_identical_weights(
+    uninterrupted: tuple[nn.Module, Any], tmp_path: Path, kill_at: str, last_epoch: int
 ) -> None:
     script = Path(__file__).parent / "killed_run.py"
-    command = [sys.executable, str(script), str(tmp_path), str(torch.get_num_threads()), death]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    command = [sys.executable, str(script), str(tmp_path), str(torch.get_num_threads()), kill_at]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert process.returncode == -signal.SIGKILL, process.stderr
     assert (tmp_path / CURRENT).exists()
-    assert bool(list(tmp_path.glob(f".{CURRENT}.*.tmp"))) is (death == "while-saving-3")
+    assert bool(list(tmp_path.glob(f".{CURRENT}.*.tmp"))) is (kill_at == "while-saving-3")
 
-    heard: list[int] = []
-    # Resuming may begin from any network: all its weights come from the checkpoint.
+    epochs: list[int] = []
+    # The initial network has no effect, because all weights are from the checkpoint.
     resumed, result = train_tiny(
         tmp_path,
         tiny_settings(),
         network=tiny_network(seed=99),
         resume=True,
-        on_epoch=lambda row: heard.append(row["epoch"]),
+        on_epoch=lambda row: epochs.append(row["epoch"]),
     )
-    assert heard == list(range(last_epoch + 1, 5))
+    assert epochs == list(range(last_epoch + 1, 5))
     assert same_weights(resumed, uninterrupted[0])
     assert without_seconds(result.history) == without_seconds(uninterrupted[1].history)
     assert (result.best_epoch, result.best_dice) == (uninterrupted[1].best_epoch, uninterrupted[1].best_dice)
 
 
 @pytest.mark.parametrize("settings", [{"schedule": "cosine"}, {"easy_share": 0.75}, {"selection": "last"}], ids=str)
-def test_schedule_curriculum_and_selection_survive_an_interruption(tmp_path: Path, settings: dict[str, Any]) -> None:
-    whole, result = train_tiny(tmp_path / "whole", tiny_settings(**settings))
+def test_resumed_training_is_identical_with_schedule_curriculum_and_selection(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    uninterrupted_network, result = train_tiny(tmp_path / "whole", tiny_settings(**settings))
     folder = tmp_path / "cut"
-    with pytest.raises(PowerCutError):
-        train_tiny(folder, tiny_settings(**settings), on_epoch=stop_after(2))
+    with pytest.raises(SimulatedCrashError):
+        train_tiny(folder, tiny_settings(**settings), on_epoch=crash_after(2))
     resumed, again = train_tiny(folder, tiny_settings(**settings), resume=True)
-    assert same_weights(resumed, whole)
+    assert same_weights(resumed, uninterrupted_network)
     assert without_seconds(again.history) == without_seconds(result.history)
 
 
-def test_a_torn_newest_checkpoint_costs_one_epoch_and_no_bit(
+def test_truncated_checkpoint_repeats_one_epoch_with_identical_weights(
     uninterrupted: tuple[nn.Module, Any], tmp_path: Path
 ) -> None:
-    with pytest.raises(PowerCutError):
-        train_tiny(tmp_path, tiny_settings(), on_epoch=stop_after(3))
+    with pytest.raises(SimulatedCrashError):
+        train_tiny(tmp_path, tiny_settings(), on_epoch=crash_after(3))
     newest = tmp_path / CURRENT
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
-    heard: list[int] = []
+    epochs: list[int] = []
     with pytest.warns(UserWarning, match=f"resuming from {PREVIOUS}, one epoch earlier"):
         resumed, result = train_tiny(
-            tmp_path, tiny_settings(), resume=True, on_epoch=lambda row: heard.append(row["epoch"])
+            tmp_path, tiny_settings(), resume=True, on_epoch=lambda row: epochs.append(row["epoch"])
         )
-    assert heard == [3, 4]
+    assert epochs == [3, 4]
     assert same_weights(resumed, uninterrupted[0])
     assert without_seconds(result.history) == without_seconds(uninterrupted[1].history)
 
 
-def test_a_finished_training_resumes_to_its_selected_weights_without_an_epoch(
+def test_finished_training_resumes_to_selected_weights_without_training(
     uninterrupted: tuple[nn.Module, Any], tmp_path: Path
 ) -> None:
     train_tiny(tmp_path, tiny_settings())
-    heard: list[Any] = []
-    resumed, _ = train_tiny(tmp_path, tiny_settings(), resume=True, on_epoch=heard.append)
-    assert heard == []
+    rows: list[Any] = []
+    resumed, _ = train_tiny(tmp_path, tiny_settings(), resume=True, on_epoch=rows.append)
+    assert rows == []
     assert same_weights(resumed, uninterrupted[0])
 
 
-def test_a_checkpoint_of_other_settings_is_refused_and_left_alone(tmp_path: Path) -> None:
-    with pytest.raises(PowerCutError):
-        train_tiny(tmp_path, tiny_settings(), on_epoch=stop_after(1))
+def test_checkpoint_of_other_settings_is_rejected_and_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(SimulatedCrashError):
+        train_tiny(tmp_path, tiny_settings(), on_epoch=crash_after(1))
     before = (tmp_path / CURRENT).read_bytes()
     with pytest.raises(WeightsError, match="other settings"):
         train_tiny(tmp_path, tiny_settings(), resume=True, identity="other settings")
     assert (tmp_path / CURRENT).read_bytes() == before
 
 
-def test_without_resume_the_training_begins_anew(uninterrupted: tuple[nn.Module, Any], tmp_path: Path) -> None:
-    with pytest.raises(PowerCutError):
-        train_tiny(tmp_path, tiny_settings(), on_epoch=stop_after(2))
-    heard: list[int] = []
-    anew, _ = train_tiny(tmp_path, tiny_settings(), on_epoch=lambda row: heard.append(row["epoch"]))
-    assert heard == [1, 2, 3, 4]
-    assert same_weights(anew, uninterrupted[0])
+def test_training_restarts_without_resume(uninterrupted: tuple[nn.Module, Any], tmp_path: Path) -> None:
+    with pytest.raises(SimulatedCrashError):
+        train_tiny(tmp_path, tiny_settings(), on_epoch=crash_after(2))
+    epochs: list[int] = []
+    restarted, _ = train_tiny(tmp_path, tiny_settings(), on_epoch=lambda row: epochs.append(row["epoch"]))
+    assert epochs == [1, 2, 3, 4]
+    assert same_weights(restarted, uninterrupted[0])
 
 
-def test_a_disk_that_fills_up_costs_no_finished_epoch(
+def test_full_disk_loses_no_finished_epoch(
     uninterrupted: tuple[nn.Module, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole_save = torch.save
+    full_save = torch.save
 
-    def full_at_the_third(content: dict[str, Any], file: Any) -> None:
+    def fail_in_third_epoch(content: dict[str, Any], file: Any) -> None:
         if content["epoch"] == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
-        whole_save(content, file)
+        full_save(content, file)
 
-    monkeypatch.setattr(torch, "save", full_at_the_third)
+    monkeypatch.setattr(torch, "save", fail_in_third_epoch)
     with pytest.raises(WeightsError, match=r"epoch 3 .*No space left on device.*free disk space.*--resume"):
         train_tiny(tmp_path, tiny_settings())
     monkeypatch.undo()
-    heard: list[int] = []
-    resumed, _ = train_tiny(tmp_path, tiny_settings(), resume=True, on_epoch=lambda row: heard.append(row["epoch"]))
-    assert heard == [3, 4]
+    epochs: list[int] = []
+    resumed, _ = train_tiny(tmp_path, tiny_settings(), resume=True, on_epoch=lambda row: epochs.append(row["epoch"]))
+    assert epochs == [3, 4]
     assert same_weights(resumed, uninterrupted[0])
 
 
@@ -230,7 +230,7 @@ def test_a_disk_that_fills_up_costs_no_finished_epoch(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(value: float) -> None:
+def test_non_finite_loss_raises_before_weights_are_changed(value: float) -> None:
     network = tiny_network().train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1.0)
     before = {name: weight.clone() for name, weight in network.named_parameters()}
@@ -240,7 +240,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(value: f
     assert all(torch.equal(weight, before[name]) for name, weight in network.named_parameters())
 
 
-def test_an_epoch_of_training_equals_the_textbook_loop() -> None:
+def test_train_epoch_equals_plain_pytorch_loop() -> None:
     data, settings = tiny_data(), tiny_settings()
     ours, theirs = tiny_network(), tiny_network().to(memory_format=torch.channels_last)
     ours = FLOAT32_CPU.place(ours)
@@ -264,7 +264,7 @@ def test_an_epoch_of_training_equals_the_textbook_loop() -> None:
     assert same_weights(ours, theirs)
 
 
-def test_prediction_leaves_the_network_as_it_is_and_keeps_the_order() -> None:
+def test_prediction_preserves_network_and_order() -> None:
     network = tiny_network()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     data = discs(5)
@@ -279,7 +279,7 @@ def test_prediction_leaves_the_network_as_it_is_and_keeps_the_order() -> None:
 # ------------------------------------------------------------------------------ values that are not finite
 
 
-def spoil_after(epoch: int, name: str, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def damage_after(epoch: int, name: str, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Overwrite a tensor of the network in the last step of `epoch`, after its last finite loss."""
     batches_of_epoch = fit_module.epoch_batches
     networks: list[nn.Module] = []
@@ -300,14 +300,14 @@ def spoil_after(epoch: int, name: str, value: float, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("value", [math.nan, math.inf], ids=str)
 @pytest.mark.parametrize("name", ["positive.output.weight", "negative.encoder.0.1.running_var"])
 @pytest.mark.parametrize("validation", [0, 3])
-def test_a_tensor_that_is_not_finite_stops_the_training_and_keeps_the_epoch_before(
+def test_non_finite_tensor_stops_training_and_previous_epoch_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: float, validation: int
 ) -> None:
     data = tiny_data()
     data = replace(data, validation=data.validation.subset(data.validation.keys[:validation]))
     whole, _ = train_tiny(tmp_path / "two", tiny_settings(epochs=2, strategy="plain"), data=data)
-    spoil_after(3, name, value, monkeypatch)
-    folder = tmp_path / "spoilt"
+    damage_after(3, name, value, monkeypatch)
+    folder = tmp_path / "damaged"
     with pytest.raises(
         SettingError,
         match=rf"Epoch 3: .*'{name}' has values that are not finite.*learning_rate.*after epoch 2.*{CURRENT}",
@@ -320,15 +320,15 @@ def test_a_tensor_that_is_not_finite_stops_the_training_and_keeps_the_epoch_befo
     assert all(torch.equal(value, state.best[name]) for name, value in whole.state_dict().items())
 
 
-def test_a_loss_that_is_not_finite_names_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_non_finite_loss_reports_last_valid_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit_module, "objective", lambda prediction, *_: prediction.positive.sum() * math.nan)
     with pytest.raises(SettingError, match=r"Epoch 1: The loss became nan\..*No epoch had been completed before"):
         train_tiny(tmp_path, tiny_settings())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_outputs_that_are_not_finite_are_not_selected_as_silence() -> None:
-    """Finite weights whose outputs overflow: on a normal image their mask is empty, which would be Dice 1."""
+def test_non_finite_outputs_are_not_scored_as_empty_masks() -> None:
+    """Finite weights with overflowing outputs give an empty mask for a normal image, which would have Dice 1."""
     data = tiny_data()
     normal = replace(data.validation, lesion=torch.zeros_like(data.validation.lesion))
     network = tiny_network()
@@ -340,21 +340,21 @@ def test_outputs_that_are_not_finite_are_not_selected_as_silence() -> None:
 
 
 @pytest.mark.parametrize("learning_rate", [1e30, 1e38])
-def test_a_learning_rate_out_of_range_is_refused(learning_rate: float) -> None:
+def test_learning_rate_out_of_range_is_rejected(learning_rate: float) -> None:
     with pytest.raises(ValidationError, match="less than or equal to 10"):
         tiny_settings(learning_rate=learning_rate)
 
 
-def test_the_greatest_learning_rate_ends_with_finite_weights_or_a_clear_error(tmp_path: Path) -> None:
+def test_largest_learning_rate_gives_finite_weights_or_an_error(tmp_path: Path) -> None:
     try:
         network, _ = train_tiny(tmp_path, tiny_settings(learning_rate=10.0))
     except SettingError as error:
-        assert "finite" in str(error) or "loss became" in str(error)  # noqa: PT017 - either end is right
+        assert "finite" in str(error) or "loss became" in str(error)  # noqa: PT017 - both results are valid
     else:
         assert all(bool(torch.isfinite(value).all()) for value in network.state_dict().values())
 
 
-def test_a_probability_of_nan_never_counts_as_an_empty_mask() -> None:
+def test_nan_probability_is_not_scored_as_empty_mask() -> None:
     probability = torch.zeros(3, 2, 4, 4)
     probability[1, 0, 2, 3] = math.nan
     assert image_dice(probability, torch.zeros_like(probability)).tolist() == [[1, 1], [0, 1], [1, 1]]
@@ -363,7 +363,7 @@ def test_a_probability_of_nan_never_counts_as_an_empty_mask() -> None:
 # -------------------------------------------------------------------------- schedule, curriculum, selection
 
 
-def test_the_printed_rate_is_constant_and_the_cosine_falls_to_a_hundredth() -> None:
+def test_default_rate_is_constant_and_cosine_decreases_to_one_percent() -> None:
     constant = TrainingSettings()
     assert {learning_rate(constant, epoch) for epoch in range(40)} == {1e-4}
     cosine = TrainingSettings(epochs=11, schedule="cosine", learning_rate=2.0)
@@ -375,7 +375,7 @@ def test_the_printed_rate_is_constant_and_the_cosine_falls_to_a_hundredth() -> N
     assert learning_rate(TrainingSettings(epochs=1, schedule="cosine"), 0) == pytest.approx(1e-4)
 
 
-def test_the_optimiser_gets_each_epochs_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_optimiser_uses_learning_rate_of_each_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
 
     def spy(network: Any, batches: Any, loss: Any, optimizer: Any, *rest: Any) -> float:
@@ -392,14 +392,14 @@ def test_the_optimiser_gets_each_epochs_rate(tmp_path: Path, monkeypatch: pytest
     ("share", "epochs", "easy"),
     [(0.25, 40, 10), (0.5, 40, 20), (0.0, 5, 0), (1.0, 5, 5), (0.3, 10, 3), (0.25, 4, 1), (0.25, 7, 2), (0.25, 15, 4)],
 )
-def test_the_easy_step_takes_its_share_of_the_epochs_and_comes_first(share: float, epochs: int, easy: int) -> None:
+def test_easy_step_is_first_and_has_its_share_of_epochs(share: float, epochs: int, easy: int) -> None:
     settings = TrainingSettings(epochs=epochs, easy_share=share)
     assert [settings.step(epoch) for epoch in range(epochs)] == ["easy"] * easy + ["hard"] * (epochs - easy)
     plain = TrainingSettings(epochs=epochs, easy_share=share, strategy="plain")
     assert {plain.step(epoch) for epoch in range(epochs)} == {"plain"}
 
 
-def test_the_loss_of_each_epoch_is_that_of_its_step(
+def test_loss_of_each_epoch_uses_its_curriculum_step(
     uninterrupted: tuple[nn.Module, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert [row["step"] for row in uninterrupted[1].history] == ["easy", "hard", "hard", "hard"]
@@ -411,13 +411,13 @@ def test_the_loss_of_each_epoch_is_that_of_its_step(
 
     monkeypatch.setattr(fit_module, "objective", spy)
     train_tiny(tmp_path, tiny_settings(easy_share=0.5))
-    assert steps == ["easy"] * 4 + ["hard"] * 4  # two batches an epoch
+    assert steps == ["easy"] * 4 + ["hard"] * 4  # two batches per epoch
 
 
-def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
-    """Let validation say these scores, one an epoch."""
-    told = iter(scores)
-    monkeypatch.setattr(fit_module, "validation_dice", lambda *_: next(told))
+def set_validation_scores(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
+    """Replace validation by the given scores, one per epoch."""
+    remaining = iter(scores)
+    monkeypatch.setattr(fit_module, "validation_dice", lambda *_: next(remaining))
 
 
 @pytest.mark.parametrize(
@@ -425,10 +425,10 @@ def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[float]) -> None:
     [([0.1, 0.7, 0.3, 0.6], 2), ([0.4, 0.4, 0.4, 0.4], 1), ([0.0, 0.0, 0.0, 0.1], 4)],
     ids=str,
 )
-def test_the_epoch_with_the_best_validation_dice_is_selected_the_earliest_of_equals(
+def test_first_epoch_with_best_validation_dice_is_selected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scores: list[float], chosen: int
 ) -> None:
-    scripted(monkeypatch, scores)
+    set_validation_scores(monkeypatch, scores)
     selected, result = train_tiny(tmp_path / "selected", tiny_settings(strategy="plain"))
     assert (result.best_epoch, result.best_dice) == (chosen, scores[chosen - 1])
     monkeypatch.undo()
@@ -436,13 +436,13 @@ def test_the_epoch_with_the_best_validation_dice_is_selected_the_earliest_of_equ
     assert same_weights(selected, short)
 
 
-def test_the_last_epoch_is_selected_where_that_is_the_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scripted(monkeypatch, [0.9, 0.8, 0.7, 0.6])
+def test_last_epoch_is_selected_with_selection_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_validation_scores(monkeypatch, [0.9, 0.8, 0.7, 0.6])
     _, result = train_tiny(tmp_path, tiny_settings(selection="last"))
     assert (result.best_epoch, result.best_dice) == (4, 0.6)
 
 
-def test_without_validation_images_the_score_is_nan_and_the_last_epoch_is_kept(tmp_path: Path) -> None:
+def test_last_epoch_is_selected_without_validation_images(tmp_path: Path) -> None:
     data = tiny_data()
     empty = replace(data, validation=data.validation.subset(()))
     trained, result = train_tiny(tmp_path, tiny_settings(), data=empty)
@@ -455,7 +455,7 @@ def test_without_validation_images_the_score_is_nan_and_the_last_epoch_is_kept(t
     assert same_weights(resumed, trained)
 
 
-def test_validation_dice_is_the_mean_of_each_images_own_dice() -> None:
+def test_validation_dice_is_mean_over_images() -> None:
     class LeftHalf(nn.Module):
         """Predicts the left half of every image as lesion."""
 
@@ -468,14 +468,14 @@ def test_validation_dice_is_the_mean_of_each_images_own_dice() -> None:
     scores = []
     for row in range(5):
         predicted = {(i, j) for i in range(32) for j in range(32) if probability[row, 0, i, j] > 0.5}
-        truth = {(i, j) for i in range(32) for j in range(32) if data.lesion[row, 0, i, j] == 1}
-        scores.append(2 * len(predicted & truth) / (len(predicted) + len(truth)))
-    assert len(set(scores)) > 2  # a mean over batches would then be another one
+        true_pixels = {(i, j) for i in range(32) for j in range(32) if data.lesion[row, 0, i, j] == 1}
+        scores.append(2 * len(predicted & true_pixels) / (len(predicted) + len(true_pixels)))
+    assert len(set(scores)) > 2  # so that a mean over batches would be different
     for batch_size in (2, 5, 16):
         assert validation_dice(network, data, batch_size, FLOAT32_CPU) == pytest.approx(sum(scores) / 5)
 
 
-def test_selection_rewards_silence_on_a_normal_image() -> None:
+def test_empty_prediction_of_normal_image_has_dice_one() -> None:
     nothing = torch.zeros(1, 1, 4, 4)
     something = torch.ones(1, 1, 4, 4)
     assert image_dice(nothing, nothing).tolist() == [[1.0]]
@@ -489,12 +489,12 @@ def test_selection_rewards_silence_on_a_normal_image() -> None:
     [{"epochs": 0}, {"batch_size": 1}, {"learning_rate": 0}, {"easy_share": 1.1}, {"schedule": "step"}],
     ids=str,
 )
-def test_settings_outside_their_range_are_refused(wrong: dict[str, Any]) -> None:
+def test_settings_outside_their_range_are_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         TrainingSettings.model_validate(wrong)
 
 
-def test_the_placement_follows_the_wanted_precision() -> None:
+def test_device_config_follows_requested_precision() -> None:
     assert not choose_device_config("float32").bf16
     assert choose_device_config("bf16").bf16
     assert choose_device_config("float32", channels_last=False).describe().endswith("float32 contiguous")
@@ -502,7 +502,7 @@ def test_the_placement_follows_the_wanted_precision() -> None:
 
 
 @pytest.mark.parametrize(("wide_vectors", "layout"), [(True, "channels-last"), (False, "contiguous")])
-def test_float32_takes_the_layout_that_is_faster_on_the_processor(
+def test_float32_uses_faster_memory_layout_of_processor(
     wide_vectors: bool, layout: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

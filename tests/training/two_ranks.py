@@ -1,6 +1,6 @@
-"""One of several processes of a tiny training, started by torchrun with a folder.
+"""One of several processes of a tiny training, started by torchrun with an output folder.
 
-Each writes what it found there, as a file that torch loads; see test_distributed.py.
+Each process writes its results to this folder as a torch file; see test_distributed.py.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from taichinet.training.fit import TrainingData, fit
 
 NORM_BATCH, NORM_CHANNELS = 7, 3
 TRAININGS: dict[str, dict[str, Any]] = {
-    "taichinet": {"batch_size": 5},  # of 7 images: batches of 5 and 2, whose shares are 3 and 2, and 2 and none
+    "taichinet": {"batch_size": 5},  # 7 images: batches of 5 (shares of 3 and 2) and 2 (shares of 2 and 0)
     "accumulated": {"batch_size": 8, "accumulate": 2},  # 10 images: micro-batches of 4 and 4, then of 2
     "attention-unet": {"batch_size": 4},
-    "float32": {"batch_size": 4, "learning_rate": 1e-4},  # the printed rate
+    "float32": {"batch_size": 4, "learning_rate": 1e-4},  # the rate of the paper
 }
 
 
 @contextmanager
 def everything_in_float64() -> Iterator[None]:
-    """Where only a wrong formula, not rounding, can tell two trainings apart."""
+    """Compute in float64, in which differences between trainings show wrong formulas and not rounding."""
     to_float = Tensor.float
     torch.set_default_dtype(torch.float64)
     Tensor.float = Tensor.double  # type: ignore[method-assign]
@@ -49,7 +49,7 @@ def everything_in_float64() -> Iterator[None]:
 
 
 def training_data(name: str) -> TrainingData:
-    """Seven discs, or ten; three others to validate on."""
+    """Seven or ten discs for training and three others for validation."""
     if name != "accumulated":
         return tiny_data()
     train = discs(10)
@@ -71,20 +71,20 @@ def train_on(name: str, folder: Path, ranks: Ranks, resume: bool = False, **chan
 
 
 def train(name: str, *arguments: Any, **changes: Any) -> dict[str, Any]:
-    """`train_on`, in float64 but for the training that is named after its precision."""
+    """Run `train_on` in float64, except for the training "float32"."""
     with nullcontext() if name == "float32" else everything_in_float64():
         return train_on(name, *arguments, **changes)
 
 
 def joined_batch(dimensions: int) -> tuple[Tensor, Tensor]:
-    """Values far from zero, whose squares' difference would lose digits; and a weight for each of them in the loss."""
+    """Values far from zero, for which a difference of squares is inaccurate, and their weights in the loss."""
     generator = torch.Generator().manual_seed(3)
     shape = (NORM_BATCH, NORM_CHANNELS, *[5, 4][: dimensions - 2])
     return 100 + torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
 
 
 def new_norm(dimensions: int, momentum: float | None) -> nn.BatchNorm1d | nn.BatchNorm2d:
-    """A BatchNorm whose weights and statistics are not those of the beginning."""
+    """A BatchNorm with other weights than the initial ones."""
     layer = (nn.BatchNorm2d if dimensions == 4 else nn.BatchNorm1d)(NORM_CHANNELS, momentum=momentum)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([0.5, 1.0, 2.0]))
@@ -98,7 +98,7 @@ def gradient_of(values: Tensor) -> Tensor:
 
 
 def normalise(layer: nn.Module, values: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Output and gradient of the values, for a loss that sees every value with its own weight."""
+    """Output and gradient of the values for a loss in which each value has its own weight."""
     values = values.clone().requires_grad_()
     output = layer(values)
     (output.square() * weights).sum().backward()
@@ -106,7 +106,7 @@ def normalise(layer: nn.Module, values: Tensor, weights: Tensor) -> tuple[Tensor
 
 
 def norm_across(ranks: Ranks, dimensions: int, momentum: float | None) -> dict[str, Tensor]:
-    """Two passes in which rank 0 has five images of seven, then one in which rank 1 has none that counts."""
+    """Two passes with five of seven images on rank 0, then one pass in which rank 1 has only padding."""
     layer = new_norm(dimensions, momentum)
     across = CrossRankBatchNorm(layer, ranks)
     values, weights = joined_batch(dimensions)
@@ -114,31 +114,31 @@ def norm_across(ranks: Ranks, dimensions: int, momentum: float | None) -> dict[s
     for _ in range(2):
         across.zero_grad()
         output, gradient = normalise(across, values[rows], weights[rows])
-    found = {f"{name}-gradient": ranks.add(gradient_of(weight).clone()) for name, weight in layer.named_parameters()}
-    found |= {"outputs": output, "input-gradients": gradient}
+    results = {f"{name}-gradient": ranks.add(gradient_of(weight).clone()) for name, weight in layer.named_parameters()}
+    results |= {"outputs": output, "input-gradients": gradient}
     across.is_padding = not ranks.is_main_process
     normalise(across, values, weights if ranks.is_main_process else 0 * weights)
-    return found | layer.state_dict()
+    return results | layer.state_dict()
 
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     with process_group() as ranks:
-        found: dict[str, Any] = {}
+        results: dict[str, Any] = {}
         for dimensions, momentum in ((4, 0.1), (2, 0.1), (4, None)):
-            found[f"norm-{dimensions}-{momentum}"] = norm_across(ranks, dimensions, momentum)
+            results[f"norm-{dimensions}-{momentum}"] = norm_across(ranks, dimensions, momentum)
         if ranks.is_main_process:
             for name in ("taichinet", "accumulated", "attention-unet"):
-                found[name] = train(name, folder, ranks)
-            found["resumed"] = train("taichinet", folder, ranks, resume=True, epochs=3)
+                results[name] = train(name, folder, ranks)
+            results["resumed"] = train("taichinet", folder, ranks, resume=True, epochs=3)
             ranks.broadcast(None)
-            found["float32"] = train("float32", folder, ranks)
+            results["float32"] = train("float32", folder, ranks)
             ranks.broadcast(None)
         else:
             with everything_in_float64():
                 follow(ranks)
             follow(ranks)
-        torch.save(found, folder / f"found-{ranks.rank}.pt")
+        torch.save(results, folder / f"results-{ranks.rank}.pt")
 
 
 if __name__ == "__main__":

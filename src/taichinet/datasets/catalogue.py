@@ -114,8 +114,8 @@ def recognise(root: Path) -> Dataset:
         if len(indexed) == 1:
             return indexed[0]
     top = open_top(root, _REMEDY)
-    alike = [entry for entry in CATALOGUE.values() if find_folder(top, entry.folders, entry.recognises) is not None]
-    likely = [entry for entry in alike if not entry.fallback] or alike
+    matching = [entry for entry in CATALOGUE.values() if find_folder(top, entry.folders, entry.recognises) is not None]
+    likely = [entry for entry in matching if not entry.fallback] or matching
     if len(likely) > 1:
         names = {root.resolve().name.lower(), root.stem.lower(), *(entry.name.lower() for entry in top.iterdir())}
         likely = [entry for entry in likely if names & {folder.lower() for folder in entry.folders}] or likely
@@ -123,7 +123,7 @@ def recognise(root: Path) -> Dataset:
         raise DataError(f"{root} has the layout of no known data set ({', '.join(list_datasets())}). {_REMEDY}")
     if len(likely) > 1:
         raise DataError(
-            f"{root} has a layout that several data sets share ({', '.join(entry.name for entry in alike)}). "
+            f"{root} has a layout that several data sets share ({', '.join(entry.name for entry in matching)}). "
             f"Specify one, e.g. {likely[0].name}={root}."
         )
     return likely[0]

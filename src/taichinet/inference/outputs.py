@@ -152,16 +152,16 @@ def _is_table(path: Path) -> bool:
         return stream.readline(_MAX_HEADER).strip() == ",".join(_COLUMNS)
 
 
-def remove_earlier_run(output: Path, names: Mapping[Path, str], kept: Container[str]) -> int:
+def remove_earlier_run(output: Path, names: Mapping[Path, str], images_to_keep: Container[str]) -> int:
     """Remove output files of an earlier run that this run does not keep.
 
-    Removes the table, the maps of all images that are not in `kept`, and temporary files. If this run is killed, the
-    folder therefore has no table that does not match the maps.
+    Removes the table, the maps of all images that are not in `images_to_keep`, and temporary files. If this run is
+    killed, the folder therefore has no table that does not match the maps.
 
     Args:
         output: Output folder.
         names: Name of the outputs of each image file of this run.
-        kept: Paths of the images whose maps are kept.
+        images_to_keep: Paths of the images whose maps are kept.
 
     Returns:
         Number of images of the earlier table that are not in this run and whose maps are not removed.
@@ -173,7 +173,7 @@ def remove_earlier_run(output: Path, names: Mapping[Path, str], kept: Container[
     for image, name in names.items():
         for path in output_files(output, name).values():
             folders.add(path.parent)
-            if str(image) not in kept:
+            if str(image) not in images_to_keep:
                 with suppress(OSError):  # a file name that is too long is reported when its maps are written
                     path.unlink(missing_ok=True)
     for folder in folders:

@@ -122,8 +122,8 @@ def _acquire(path: Path, wait: bool, stale_seconds: float) -> Lock:
                 f"ended, delete {path}."
             )
         if first is None:
-            asked = "waiting until it ends" if works else f"waiting up to {stale_seconds:.0f} s for a sign that it runs"
-            logger.warning("%s is locked by %s: %s.", path.parent, describe_owner(path), asked)
+            plan = "waiting until it ends" if works else f"waiting up to {stale_seconds:.0f} s for a sign that it runs"
+            logger.warning("%s is locked by %s: %s.", path.parent, describe_owner(path), plan)
             first = state
         time.sleep(min(POLL_SECONDS, stale_seconds / 4))
     return lock

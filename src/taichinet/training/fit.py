@@ -118,8 +118,8 @@ def fit(
             train_loss = train_epoch(network, batches, batch_loss, optimizer, device_config, settings.accumulate)
             dice = validation_dice(network, data.validation, settings.micro_batch_size, device_config)
         except NotFiniteError as error:
-            kept = _describe_last_state(state, checkpoints.folder)
-            raise SettingError(f"Epoch {state.epoch + 1}: {error} {kept}") from error
+            last_state = _describe_last_state(state, checkpoints.folder)
+            raise SettingError(f"Epoch {state.epoch + 1}: {error} {last_state}") from error
         row = {
             "epoch": state.epoch + 1,
             "step": settings.step(state.epoch),

@@ -46,9 +46,7 @@ def test_classes_come_from_the_clinical_data(breast: Path) -> None:
 
 def test_only_the_tumor_is_part_of_the_lesion(breast: Path) -> None:
     sample = DATASET.read(breast).samples[0]
-    tumor, other = (
-        np.asarray(Image.open(breast / IMAGES / f"case001_{end}.png")) > 127 for end in ("tumor", "other1")
-    )
+    tumor, other = (np.asarray(Image.open(breast / IMAGES / f"case001_{end}.png")) > 127 for end in ("tumor", "other1"))
     np.testing.assert_array_equal(united_mask(sample), tumor)
     assert (other & ~tumor).any()
 

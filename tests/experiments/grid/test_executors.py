@@ -1,4 +1,4 @@
-"""Workers end with the process that started them."""
+"""Worker processes end when their parent process ends."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if __name__ == "__main__":
 """
 
 
-def sleep_long(note: Path) -> None:
-    """The work of the worker: say which process it is, and never end."""
-    partial = note.with_suffix(".part")
+def sleep_long(pid_file: Path) -> None:
+    """Work of the test worker: write its process id to `note` and sleep."""
+    partial = pid_file.with_suffix(".part")
     partial.write_text(str(os.getpid()))
-    partial.replace(note)
+    partial.replace(pid_file)
     time.sleep(300)
 
 
-def runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -41,27 +41,27 @@ def runs(pid: int) -> bool:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 @pytest.mark.timeout(200)
-def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    program, note = tmp_path / "parent.py", tmp_path / "worker"
+def test_worker_ends_when_parent_is_killed(tmp_path: Path) -> None:
+    program, pid_file = tmp_path / "parent.py", tmp_path / "worker"
     program.write_text(PARENT)
     tests = Path(__file__).parents[2]
     search = os.pathsep.join([str(tests), os.environ.get("PYTHONPATH", "")])
-    parent = subprocess.Popen([sys.executable, str(program), str(note)], env={**os.environ, "PYTHONPATH": search})
+    parent = subprocess.Popen([sys.executable, str(program), str(pid_file)], env={**os.environ, "PYTHONPATH": search})
     worker = 0
     try:
         deadline = time.monotonic() + 120
-        while not note.exists() and time.monotonic() < deadline:
+        while not pid_file.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
-        worker = int(note.read_text())
-        assert runs(worker)
+        worker = int(pid_file.read_text())
+        assert is_running(worker)
         parent.send_signal(signal.SIGKILL)
         parent.wait()
         deadline = time.monotonic() + 20
-        while runs(worker) and time.monotonic() < deadline:
+        while is_running(worker) and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert not runs(worker)
+        assert not is_running(worker)
     finally:
         parent.kill()
         parent.wait()
-        if worker and runs(worker):
+        if worker and is_running(worker):
             os.kill(worker, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""A real local Ray cluster of two nodes: one is killed in the middle, and the results are those of a serial run."""
+"""Local Ray cluster with two nodes, one of which is killed: the results equal those of a serial run."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from taichinet.experiments.grid.executors import Serial
 from taichinet.experiments.grid.progress import Progress, read_progress
 from taichinet.experiments.grid.run_grid import run_grid
 
-# A laden machine starts Ray's helpers slowly, and little memory left is no reason to kill a worker of a few megabytes.
-PATIENCE = {
+# Ray's helper processes start slowly on a loaded machine, and workers must not be killed if memory is low.
+RAY_SETTINGS = {
     "RAY_agent_register_timeout_ms": "240000",
     "RAY_raylet_start_wait_time_s": "240",
     "RAY_memory_monitor_refresh_ms": "0",
     "RAY_enable_worker_prestart": "0",
 }
-os.environ.update({name: os.environ.get(name, value) for name, value in PATIENCE.items()})  # read when it is imported
+os.environ.update({name: os.environ.get(name, value) for name, value in RAY_SETTINGS.items()})  # before import
 ray = pytest.importorskip("ray", reason="needs the extra 'cluster'")
 RECIPES = ("taichinet", "model-3", "model-2")
-LONG = {**SETTINGS, "training.epochs": 40}  # long enough for a node to die in the middle
+LONG = {**SETTINGS, "training.epochs": 40}  # long enough to kill a node during training
 
 
 def node() -> dict[str, int]:
-    """One processor, little memory, and ports of its own: a node waits but 15 s for helpers that choose their ports."""
+    """Options for a node with one processor, little memory and fixed ports, as Ray waits only 15 s for chosen ports."""
     names = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
     sockets = [socket.socket() for _ in names]
-    for one in sockets:
-        one.bind(("", 0))
-    ports = {name: one.getsockname()[1] for name, one in zip(names, sockets, strict=True)}
-    for one in sockets:
-        one.close()
+    for free_socket in sockets:
+        free_socket.bind(("", 0))
+    ports = {name: free_socket.getsockname()[1] for name, free_socket in zip(names, sockets, strict=True)}
+    for free_socket in sockets:
+        free_socket.close()
     return {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_log_monitor": False, **ports}
 
 
 @pytest.mark.enable_socket
 @pytest.mark.timeout(600)
-def test_a_node_that_dies_costs_no_finished_cell_and_changes_no_result(tmp_path: Path) -> None:
+def test_killed_node_loses_no_finished_cell_and_changes_no_result(tmp_path: Path) -> None:
     from ray.cluster_utils import Cluster
 
     from taichinet.experiments.grid.ray_cluster import RayCluster
@@ -70,7 +70,7 @@ def test_a_node_that_dies_costs_no_finished_cell_and_changes_no_result(tmp_path:
     finally:
         ray.shutdown()
         cluster.shutdown()
-    assert killed, "no node was killed in the middle"
+    assert killed, "no node was killed during training"
     assert [entry.state for entry in progress.entries] == ["done"] * 3
     assert sum(entry.attempts for entry in progress.entries) == 1
 
@@ -79,7 +79,7 @@ def test_a_node_that_dies_costs_no_finished_cell_and_changes_no_result(tmp_path:
     torch.set_num_threads(1)
     run_grid(read_progress(serial.cells, ()), Serial())
     torch.set_num_threads(threads)
-    for one, other in zip(grid.cells, serial.cells, strict=True):
+    for cell, expected in zip(grid.cells, serial.cells, strict=True):
         for file in ("weights/model.safetensors", "scores.csv"):
-            assert (one.folder / file).read_bytes() == (other.folder / file).read_bytes()
-        assert len((one.folder / "history.csv").read_text().splitlines()) == 1 + 40
+            assert (cell.folder / file).read_bytes() == (expected.folder / file).read_bytes()
+        assert len((cell.folder / "history.csv").read_text().splitlines()) == 1 + 40

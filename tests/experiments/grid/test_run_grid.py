@@ -1,4 +1,4 @@
-"""A grid from suite to results: once only, resumed, copied, going on past failures; several processes; other data."""
+"""Grids from suite to results: no repeated work, resuming, copies, failures, several processes, other data sets."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from taichinet.experiments.records import read_fold
 SETTINGS_OF_ONE_EPOCH = {**SETTINGS, "training.epochs": 1}
 
 
-class PowerCutError(BaseException):
-    """Stands for Ctrl-C."""
+class SimulatedInterruptError(BaseException):
+    """Simulates Ctrl-C."""
 
 
 @pytest.fixture(scope="module")
@@ -50,71 +50,75 @@ def stamps(out: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
 
 
-def test_what_is_done_is_never_done_again(data: Path, tmp_path: Path) -> None:
+def test_finished_cells_are_not_run_again(data: Path, tmp_path: Path) -> None:
     first = run(data, tmp_path, "unet", "model-3")
     assert states(first) == ["done", "done"]
     before = stamps(tmp_path)
-    heard: list[int] = []
-    again = run(data, tmp_path, "unet", "model-3", executor=Serial(lambda phase, row, epochs: heard.append(1)))
+    reported: list[int] = []
+    again = run(data, tmp_path, "unet", "model-3", executor=Serial(lambda phase, row, epochs: reported.append(1)))
     assert states(again) == ["done", "done"]
     assert all(entry.done_before for entry in again.entries)
-    assert not heard
+    assert not reported
     assert stamps(tmp_path) == before
     assert (tmp_path / "busi/short-unet/grouped/summary.json").is_file()
 
 
-def test_the_same_content_under_two_names_trains_once_and_says_so(data: Path, tmp_path: Path) -> None:
+def test_identical_cells_are_trained_once_and_copied(data: Path, tmp_path: Path) -> None:
     trained: list[int] = []
     progress = run(
-        data, tmp_path, "model-1", "unet", executor=Serial(lambda phase, row, epochs: trained.append(row["epoch"]))
+        data,
+        tmp_path,
+        "model-1",
+        "unet",
+        executor=Serial(lambda phase, row, epochs: trained.append(row["epoch"])),
     )
     assert trained == [1, 2]
     assert states(progress) == ["done", "done"]
-    one, other = (read_fold(tmp_path / f"busi/short-{name}/grouped/fold-0") for name in ("model-1", "unet"))
-    assert other.record.copied_from == "busi/short-model-1/grouped/fold-0"
-    assert "copied_from" not in json.loads((one.folder / "result.json").read_text())
-    assert other.record.experiment.name == "short-unet"
-    pd.testing.assert_frame_equal(one.scores, other.scores)
-    assert (other.folder / "weights/model.safetensors").read_bytes() == (
-        one.folder / "weights/model.safetensors"
+    first, copied = (read_fold(tmp_path / f"busi/short-{name}/grouped/fold-0") for name in ("model-1", "unet"))
+    assert copied.record.copied_from == "busi/short-model-1/grouped/fold-0"
+    assert "copied_from" not in json.loads((first.folder / "result.json").read_text())
+    assert copied.record.experiment.name == "short-unet"
+    pd.testing.assert_frame_equal(first.scores, copied.scores)
+    assert (copied.folder / "weights/model.safetensors").read_bytes() == (
+        first.folder / "weights/model.safetensors"
     ).read_bytes()
     assert states(run(data, tmp_path, "model-1", "unet")) == ["done", "done"]
 
 
-def test_of_equal_cells_the_one_that_has_come_farthest_is_gone_on_with(data: Path, tmp_path: Path) -> None:
-    def cut(phase: str, row: dict[str, Any], epochs: int) -> None:
-        raise PowerCutError
+def test_identical_cell_with_most_epochs_is_resumed(data: Path, tmp_path: Path) -> None:
+    def interrupt(phase: str, row: dict[str, Any], epochs: int) -> None:
+        raise SimulatedInterruptError
 
-    with pytest.raises(PowerCutError):
-        run(data, tmp_path, "unet", executor=Serial(cut))
-    heard: list[int] = []
-    executor = Serial(lambda phase, row, epochs: heard.append(row["epoch"]))
+    with pytest.raises(SimulatedInterruptError):
+        run(data, tmp_path, "unet", executor=Serial(interrupt))
+    reported: list[int] = []
+    executor = Serial(lambda phase, row, epochs: reported.append(row["epoch"]))
     assert states(run(data, tmp_path, "model-1", "unet", executor=executor)) == ["done", "done"]
-    assert heard == [2]
+    assert reported == [2]
     copied = read_fold(tmp_path / "busi/short-model-1/grouped/fold-0").record
     assert copied.copied_from == "busi/short-unet/grouped/fold-0"
 
 
-def test_an_interrupted_grid_goes_on_where_it_stopped_and_ends_alike(data: Path, tmp_path: Path) -> None:
-    def cut(phase: str, row: dict[str, Any], epochs: int) -> None:
+def test_interrupted_grid_resumes_to_identical_weights(data: Path, tmp_path: Path) -> None:
+    def interrupt(phase: str, row: dict[str, Any], epochs: int) -> None:
         if (phase, row["epoch"]) == ("train", 1):
-            raise PowerCutError
+            raise SimulatedInterruptError
 
-    with pytest.raises(PowerCutError):
-        run(data, tmp_path / "cut", "taichinet", executor=Serial(cut))
+    with pytest.raises(SimulatedInterruptError):
+        run(data, tmp_path / "cut", "taichinet", executor=Serial(interrupt))
     grid = tiny_grid(data, tmp_path / "cut", "taichinet")
     progress = read_progress(grid.cells, grid.transfers)
     assert progress.entries[0].note == "interrupted after epoch 1"
-    heard: list[tuple[str, int]] = []
-    executor = Serial(lambda phase, row, epochs: heard.append((phase, row["epoch"])))
+    reported: list[tuple[str, int]] = []
+    executor = Serial(lambda phase, row, epochs: reported.append((phase, row["epoch"])))
     assert states(run_grid(progress, executor)) == ["done"]
-    assert heard == [("train", 2)]
+    assert reported == [("train", 2)]
     run(data, tmp_path / "whole", "taichinet")
     cell = "busi/short-taichinet/grouped/fold-0/weights/model.safetensors"
     assert (tmp_path / "cut" / cell).read_bytes() == (tmp_path / "whole" / cell).read_bytes()
 
 
-def test_a_folder_of_other_settings_fails_its_cell_alone_and_stays_as_it_is(data: Path, tmp_path: Path) -> None:
+def test_folder_with_other_settings_fails_only_its_cell_and_is_not_changed(data: Path, tmp_path: Path) -> None:
     run(data, tmp_path, "unet")
     result = tmp_path / "busi/short-unet/grouped/fold-0/result.json"
     before = result.read_bytes()
@@ -124,7 +128,7 @@ def test_a_folder_of_other_settings_fails_its_cell_alone_and_stays_as_it_is(data
     assert result.read_bytes() == before
 
 
-def test_what_fails_stops_no_other_and_what_needs_it_fails_with_its_name(data: Path, tmp_path: Path) -> None:
+def test_failed_cell_does_not_stop_others_and_is_named_by_dependent_cells(data: Path, tmp_path: Path) -> None:
     bad = {**SETTINGS_OF_ONE_EPOCH, "objective.positive_weight": 1e39, "training.batch_size": 3}
     grid = tiny_grid(data, tmp_path, "unet", "model-1", test_on=("busi",), set=bad)
     good = tiny_grid(data, tmp_path, "model-3", set=SETTINGS_OF_ONE_EPOCH)
@@ -135,7 +139,7 @@ def test_what_fails_stops_no_other_and_what_needs_it_fails_with_its_name(data: P
     assert progress.entries[3].note == "needs busi short-unet grouped fold 0, which failed"
 
 
-def test_a_defect_leaves_its_traceback_beside_the_cell(data: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_unexpected_error_writes_traceback_to_cell_folder(data: Path, tmp_path: Path, monkeypatch: Any) -> None:
     from taichinet.experiments.grid import work
 
     monkeypatch.setattr(work, "run_fold", lambda *_: 1 / 0)
@@ -144,9 +148,9 @@ def test_a_defect_leaves_its_traceback_beside_the_cell(data: Path, tmp_path: Pat
     assert "ZeroDivisionError" in (progress.failed[0].task.folder / "failure.txt").read_text()
 
 
-@pytest.mark.timeout(600)  # every process imports torch anew
-def test_several_processes_end_with_the_files_of_one(data: Path, tmp_path: Path) -> None:
-    recipes = ("taichinet", "head-a")  # both wait for one preparation
+@pytest.mark.timeout(600)  # every process imports torch
+def test_several_processes_write_same_files_as_one(data: Path, tmp_path: Path) -> None:
+    recipes = ("taichinet", "head-a")  # both need the same mined regions
     run(data, tmp_path / "one", *recipes)
     progress = run(data, tmp_path / "two", *recipes, executor=Processes(2, threads=torch.get_num_threads()))
     assert states(progress) == ["done", "done"]
@@ -159,7 +163,7 @@ def test_several_processes_end_with_the_files_of_one(data: Path, tmp_path: Path)
 
 
 def killed_once(task: Task) -> TaskResult:
-    """Dies the first time by a signal that no process can catch."""
+    """The first call ends its process with SIGKILL."""
     mark = task.folder.parent / "died"
     if not mark.exists():
         mark.parent.mkdir(parents=True, exist_ok=True)
@@ -173,8 +177,8 @@ def always_killed(task: Task) -> TaskResult:
     raise AssertionError
 
 
-@pytest.mark.timeout(600)  # every process imports torch anew
-def test_a_process_that_is_killed_is_replaced_and_one_that_always_dies_is_told(
+@pytest.mark.timeout(600)  # every process imports torch
+def test_killed_process_is_replaced_and_repeated_kills_are_reported(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     progress = run(data, tmp_path, "unet", executor=Processes(1, threads=1, work=killed_once))
@@ -187,7 +191,7 @@ def test_a_process_that_is_killed_is_replaced_and_one_that_always_dies_is_told(
     assert "2 attempts" in progress.failed[0].note
 
 
-def test_networks_are_scored_on_another_data_set_when_their_folds_are_done(data: Path, tmp_path: Path) -> None:
+def test_networks_are_scored_on_other_data_set_after_training(data: Path, tmp_path: Path) -> None:
     other = make_fake_ddti(tmp_path / "other")
     arguments = {"more": (f"ddti={other}",), "test_on": ("ddti",), "folds": (0, 1)}
     progress = run(data, tmp_path / "runs", "unet", **arguments)
@@ -204,18 +208,18 @@ def test_networks_are_scored_on_another_data_set_when_their_folds_are_done(data:
     assert again.entries[2].done_before
 
 
-def test_a_cell_that_another_command_works_on_is_waited_for(data: Path, tmp_path: Path) -> None:
+def test_cell_locked_by_another_command_is_retried(data: Path, tmp_path: Path) -> None:
     grid = tiny_grid(data, tmp_path, "unet")
     (cell,) = grid.cells
 
     class Elsewhere(Serial):
-        """Busy the first time, as if another command had the cell."""
+        """Reports the cell as busy at the first call, as if another command worked on it."""
 
-        asked = 0
+        waits = 0
 
         def wait(self, seconds: float) -> list[TaskResult]:
-            self.asked += 1
-            if self.asked == 1:
+            self.waits += 1
+            if self.waits == 1:
                 return [TaskResult(self._tasks.pop(), "busy", "worked on by process 1 on node")]
             return super().wait(seconds)
 
@@ -231,7 +235,7 @@ def test_a_cell_that_another_command_works_on_is_waited_for(data: Path, tmp_path
     assert states(progress) == ["done"]
 
 
-def test_a_key_is_of_the_content_and_not_of_the_name(data: Path, tmp_path: Path) -> None:
+def test_key_depends_on_content_and_not_on_name(data: Path, tmp_path: Path) -> None:
     def key(*recipes: str, **changes: Any) -> Cell:
         return tiny_grid(data, tmp_path, *recipes, **changes).cells[0]
 
@@ -243,7 +247,7 @@ def test_a_key_is_of_the_content_and_not_of_the_name(data: Path, tmp_path: Path)
     assert others[3].experiment.name == "short-unet+seed1"
 
 
-def test_images_are_counted_of_every_data_set_that_a_grid_reads(data: Path, tmp_path: Path) -> None:
+def test_images_of_every_data_set_of_the_grid_are_counted(data: Path, tmp_path: Path) -> None:
     other = make_fake_ddti(tmp_path / "other")
     grid = tiny_grid(data, tmp_path / "runs", "unet", more=(f"ddti={other}",), test_on=("ddti",))
     counts = count_images(grid)
@@ -251,8 +255,8 @@ def test_images_are_counted_of_every_data_set_that_a_grid_reads(data: Path, tmp_
     assert (counts["busi"].used, counts["busi"].empty, counts["busi"].normal) == (22, 0, 4)
     assert (counts["ddti"].used, counts["ddti"].skipped) == (len(open_dataset(f"ddti={other}").samples), 0)
     next(other.rglob("*.PNG")).write_bytes(b"damaged since")
-    assert list(count_images(grid)) == ["busi"]  # the evaluation on the other one fails with the reason
+    assert list(count_images(grid)) == ["busi"]  # the evaluation on the unreadable data set fails with the reason
     settings = {**SETTINGS, "data.include_normal": True, "data.validation_share": 0.5}
     both = plan_grid([suite("unet"), suite("unet", set=settings)], name_data([str(data)]), tmp_path / "both")
-    used = {title: (one.used, one.empty) for title, one in count_images(both).items()}
+    used = {title: (counted.used, counted.empty) for title, counted in count_images(both).items()}
     assert used == {"busi": (22, 0), "busi with normal images": (26, 4)}

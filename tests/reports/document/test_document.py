@@ -1,4 +1,4 @@
-"""One document in every format: the same texts, escaped."""
+"""Documents have the same escaped texts in every format."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ DOCUMENT = Document("T", ("Lead.",), (Section("s", "S", BLOCKS),), "A caveat.")
 
 
 def text_of(html: str) -> str:
-    """What a reader sees, on one line."""
+    """The visible text on one line."""
     body = re.sub(r"<style>.*?</style>", "", html, flags=re.S)
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body))
 
@@ -66,14 +66,14 @@ def test_every_format_prints_all_texts() -> None:
             assert text in printed, text
 
 
-def test_a_figure_is_its_description_and_numbers_where_there_are_no_figures() -> None:
+def test_figure_in_markdown_is_description_and_table() -> None:
     markdown_text = document_markdown(replace(DOCUMENT, sections=(Section("s", "S", (FIGURE,)),)), "")
     assert "What it shows.\n\n| A | B |" in markdown_text
     page = document_html(replace(DOCUMENT, sections=(Section("s", "S", (FIGURE,)),)))
     assert 'role="img" aria-label="What it shows."><svg>drawn</svg>' in page
 
 
-def test_only_the_page_shows_images_and_legends() -> None:
+def test_only_html_has_images_and_legends() -> None:
     page = document_html(DOCUMENT)
     assert 'width="6" height="4" alt="case 3"' in page
     assert '<div class="lost">cannot be read</div><figcaption>case 4' in page
@@ -83,7 +83,7 @@ def test_only_the_page_shows_images_and_legends() -> None:
         assert text not in document_markdown(DOCUMENT, "") + document_latex(DOCUMENT)
 
 
-def test_the_best_cells_are_bold_on_the_page() -> None:
+def test_best_cells_are_bold_in_html() -> None:
     table = table_of([{"A": "x", "B": Cell("0.9", best=True)}, {"A": "y", "B": Cell("0.8")}])
     page = document_html(replace(DOCUMENT, sections=(Section("s", "S", (table,)),)))
     assert "<b>0.9</b>" in page
@@ -91,14 +91,14 @@ def test_the_best_cells_are_bold_on_the_page() -> None:
     assert (table.headings, table.groups[0][1]) == (("A", "B"), ("y", Cell("0.8")))
 
 
-def test_the_table_of_contents_links_to_every_section() -> None:
+def test_table_of_contents_links_to_every_section() -> None:
     assert '<a href="#s">S</a>' in document_html(replace(DOCUMENT, contents=True))
     assert 'href="#s"' not in document_html(DOCUMENT)
 
 
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("columns", [2, STACKED_COLUMNS, STACKED_COLUMNS + 1])
-def test_only_a_narrow_table_of_one_group_is_stacked_on_a_phone(columns: int, groups: int) -> None:
+def test_only_narrow_tables_of_one_group_are_stacked_on_small_screens(columns: int, groups: int) -> None:
     table = Table(("h",) * columns, ((("c",) * columns,),) * groups)
     page = document_html(replace(DOCUMENT, sections=(Section("s", "S", (table,)),)))
     narrow = columns <= STACKED_COLUMNS and groups == 1
@@ -106,7 +106,7 @@ def test_only_a_narrow_table_of_one_group_is_stacked_on_a_phone(columns: int, gr
     assert ('<div class="wide"' in page) != narrow
 
 
-def test_no_text_becomes_html() -> None:
+def test_texts_are_escaped_in_html_and_markdown() -> None:
     table = Table((HOSTILE,), (((Cell(HOSTILE, HOSTILE),),),))
     blocks = (Heading(HOSTILE), Points((HOSTILE,)), Facts(((HOSTILE, HOSTILE),)), Note(HOSTILE), table)
     document = Document(HOSTILE, (HOSTILE,), (Section("s", HOSTILE, blocks),), HOSTILE)
@@ -128,7 +128,7 @@ def test_latex_escapes_its_special_characters() -> None:
     assert text.count(r"\addlinespace") == 2  # between the groups of the table and of the figure's table
 
 
-def test_numbers_are_printed_with_sign_and_limit() -> None:
+def test_numbers_are_formatted_with_sign_and_limit() -> None:
     assert (signed(-0.0571), signed(0.02), signed(0.0001), signed(None)) == ("−0.057", "+0.020", "0.000", "")
     assert (probability(0.0004), probability(0.0416), probability(float("nan"))) == ("< 0.001", "0.042", "")
 
@@ -146,5 +146,5 @@ def test_numbers_are_printed_with_sign_and_limit() -> None:
         (float("nan"), "–"),
     ],
 )
-def test_durations_are_printed_in_two_units_at_most(seconds: float | None, text: str) -> None:
+def test_durations_have_at_most_two_units(seconds: float | None, text: str) -> None:
     assert duration(seconds, "–") == text

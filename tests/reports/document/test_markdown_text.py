@@ -1,4 +1,4 @@
-"""Text from a user in Markdown: names, labels and paths stay text in every file that is written."""
+"""Names, labels and paths from users are escaped in all written Markdown files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LIVE = re.compile(r"<script|\]\(javascript|^# h|&lt;b>", re.MULTILINE)
         ("`a`", "'a'"),
     ],
 )
-def test_nothing_but_text_is_left(text: str, shown: str) -> None:
+def test_markup_is_escaped(text: str, shown: str) -> None:
     assert escape_markdown(text) == shown
 
 
@@ -51,11 +51,11 @@ def test_nothing_but_text_is_left(text: str, shown: str) -> None:
         ("a ` <b>", "a ' &lt;b>"),
     ],
 )
-def test_names_between_backticks_are_code_and_every_other_backtick_is_none(text: str, shown: str) -> None:
+def test_paired_backticks_are_code_and_others_are_replaced(text: str, shown: str) -> None:
     assert inline_markdown(text) == shown
 
 
-def test_the_reports_show_names_of_data_sets_labels_and_commits_as_text(tmp_path: Path) -> None:
+def test_reports_escape_names_of_data_sets_labels_and_commits(tmp_path: Path) -> None:
     rows = [lesion_row(f"{HOSTILE} {i}", 0.5 + 0.02 * i, label=HOSTILE, fold=i % 5) for i in range(10)]
     changes: dict[str, Any] = {
         "commit": HOSTILE,
@@ -71,10 +71,10 @@ def test_the_reports_show_names_of_data_sets_labels_and_commits_as_text(tmp_path
     results = document_markdown(results_document(list(find_summaries(tmp_path / "runs").values())), "")
     for text in (written, results):
         assert "&lt;script" in text
-        assert not LIVE.findall(re.sub("`[^`\n]*`", "", text))  # what stands in code is not read
+        assert not LIVE.findall(re.sub("`[^`\n]*`", "", text))  # text in code spans is not interpreted
 
 
-def test_the_card_shows_names_as_text() -> None:
+def test_card_escapes_names() -> None:
     cohort = replace(card().cohort, title=HOSTILE, images_by_class={HOSTILE: 48})
     worst = (WorstCase(HOSTILE, HOSTILE, 0.0, 0.0, 0.0),)
     text = card_markdown(card(cohort=cohort, worst=worst, by_class=(group(HOSTILE, 0.7, 22),)))

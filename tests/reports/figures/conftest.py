@@ -1,4 +1,4 @@
-"""Tiny runs with everything that the six figures need, and the figures made from them."""
+"""Tiny runs for the six figures, and the figures made from them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def manifest(data: Path) -> Manifest:
 
 @pytest.fixture(scope="session")
 def runs(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every run that the six figures need, with one planted failure of each kind."""
+    """All runs for the six figures, with one artificial failure of each kind."""
     out = tmp_path_factory.mktemp("runs")
     train, held_out = halves(manifest)
     make_fake_mining(out, manifest, train)
     for row in dict.fromkeys((*MODELS, *PAPER_METHODS)):
-        if row != "model-1":  # the run of "unet" stands for it
+        if row != "model-1":  # the run of "unet" is used instead
             folder = make_fake_run(out, manifest, f"demo-{row}", held_out)
     folder = out / "busi/demo-taichinet/grouped/fold-0"
     for key in held_out:

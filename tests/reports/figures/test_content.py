@@ -1,4 +1,4 @@
-"""What the figures show: which images, whose answers, which scores."""
+"""Content of the figures: images, predictions and scores."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from taichinet.reports.figures.sheet import Sheet
 from taichinet.reports.figures.source import Request, Source, at_quantiles, by_dice
 
 
-def test_the_printed_dice_is_that_of_the_scores_table_at_native_size(sheets: dict[int, Sheet], source: Source) -> None:
+def test_printed_dice_equals_scores_table_at_original_size(sheets: dict[int, Sheet], source: Source) -> None:
     for run in source.runs:
-        told = [
+        panels = [
             panel
             for row in sheets[8].record()["rows"]
             for panel in row["panels"]
             if panel.get("recipe") == run.recipe and "dice_native" in panel
         ]
-        for panel in told:
+        for panel in panels:
             assert panel["dice_native"] == pytest.approx(run.scores["dice_native"][panel["case"]], abs=1e-3)
 
 
-def test_cases_are_the_quartiles_of_the_references_dice() -> None:
+def test_cases_are_quartiles_of_reference_dice() -> None:
     scores = pd.DataFrame(
         {
             "key": [f"image {i}" for i in (4, 2, 0, 3, 1, 9)],
@@ -46,7 +46,7 @@ def test_cases_are_the_quartiles_of_the_references_dice() -> None:
     assert at_quantiles([], 3)[0] == ()
 
 
-def test_the_failures_drawn_are_the_planted_ones(sheets: dict[int, Sheet], manifest: Manifest) -> None:
+def test_drawn_failures_are_the_artificial_ones(sheets: dict[int, Sheet], manifest: Manifest) -> None:
     _, held_out = halves(manifest)
     assert [(row.label, row.panels[0].record["case"]) for row in sheets[12].rows] == [
         ("taken for background", held_out[3]),
@@ -55,7 +55,7 @@ def test_the_failures_drawn_are_the_planted_ones(sheets: dict[int, Sheet], manif
     assert sheets[12].provenance["found"] == {"taken for background": 1, "inverted": 1}
 
 
-def test_easy_and_hard_parts_are_those_that_were_mined(sheets: dict[int, Sheet], manifest: Manifest) -> None:
+def test_easy_and_hard_parts_are_the_mined_regions(sheets: dict[int, Sheet], manifest: Manifest) -> None:
     train, _ = halves(manifest)
     for row in sheets[7].rows:
         assert row.label in train
@@ -70,7 +70,7 @@ def test_easy_and_hard_parts_are_those_that_were_mined(sheets: dict[int, Sheet],
         assert not hard[:, columns].any()
 
 
-def test_feature_maps_show_the_network_that_scored(sheets: dict[int, Sheet], source: Source) -> None:
+def test_feature_maps_are_of_the_scored_network(sheets: dict[int, Sheet], source: Source) -> None:
     positive, negative = sheets[4].rows
     run = next(run for run in source.runs if run.recipe == "demo-taichinet")
     maps = source.feature_maps(run, positive.panels[0].record["case"])
@@ -83,17 +83,17 @@ def test_feature_maps_show_the_network_that_scored(sheets: dict[int, Sheet], sou
             np.testing.assert_allclose(panel.values, (values - values.min()) / max(np.ptp(values), 1e-30), atol=1e-6)
 
 
-def test_channels_that_show_the_same_are_taken_once() -> None:
+def test_proportional_channels_are_selected_once() -> None:
     rng = torch.Generator().manual_seed(0)
     maps = torch.rand(6, 8, 8, generator=rng)
-    maps[0] = 9 * maps[5]  # the strongest, and the same picture as the last
+    maps[0] = 9 * maps[5]  # the strongest channel, proportional to the last
     maps[1] *= 5
     assert distinct_channels(maps, 2) == (0, 1)
     assert 5 not in distinct_channels(maps, 5)
     assert sorted(distinct_channels(maps, 6)) == [0, 1, 2, 3, 4, 5]
 
 
-def test_named_cases_are_drawn_in_their_order(source: Source, manifest: Manifest) -> None:
+def test_given_cases_are_drawn_in_order(source: Source, manifest: Manifest) -> None:
     _, held_out = halves(manifest)
     sheet = FIGURES[8]((source,), Request(cases=(held_out[2], held_out[0])))
     assert [row.label for row in sheet.rows] == [held_out[2], held_out[0]]
@@ -109,7 +109,7 @@ def test_methods_can_be_chosen(source: Source) -> None:
         FIGURES[11]((source,), Request(methods=PAPER_METHODS + MODELS[1:4]))
 
 
-def test_the_paper_scale_goes_before_a_smaller_one(manifest: Manifest, tmp_path: Path) -> None:
+def test_largest_scale_is_selected(manifest: Manifest, tmp_path: Path) -> None:
     _, held_out = halves(manifest)
     for recipe in ("demo-taichinet", "cpu-taichinet"):
         make_fake_run(tmp_path, manifest, recipe, held_out)

@@ -1,4 +1,4 @@
-"""What is drawn: files, panels, strokes, legible text."""
+"""Drawing of figures: files, panels, contours and legible text."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ def every_text(figure: Figure) -> Iterator[Text]:
 @pytest.mark.parametrize("number", FIGURES)
 def test_every_figure_is_written_as_png_pdf_and_json(number: int, sheets: dict[int, Sheet], tmp_path: Path) -> None:
     png, pdf, record = write_figure(sheets[number], tmp_path)
-    picture = Image.open(png)
-    assert picture.info["dpi"] == pytest.approx((DPI, DPI), abs=0.1)
-    assert picture.width <= 7.17 * DPI
-    assert np.asarray(picture.convert("L")).std() > 5
+    image = Image.open(png)
+    assert image.info["dpi"] == pytest.approx((DPI, DPI), abs=0.1)
+    assert image.width <= 7.17 * DPI
+    assert np.asarray(image.convert("L")).std() > 5
     assert pdf.read_bytes().startswith(b"%PDF")
-    assert b"/Type3" not in pdf.read_bytes()  # journals refuse letters that are drawings
-    told = json.loads(record.read_text())
+    assert b"/Type3" not in pdf.read_bytes()  # journals reject Type 3 fonts
+    content = json.loads(record.read_text())
     rows, columns = PANELS[number]
-    assert len(told["columns"]) == columns
-    assert [len(row["panels"]) for row in told["rows"]] == [columns] * rows
-    assert all(panel["case"] for row in told["rows"] for panel in row["panels"])
-    assert all(len(run["weights_sha256"]) == 64 for run in told["runs"])
+    assert len(content["columns"]) == columns
+    assert [len(row["panels"]) for row in content["rows"]] == [columns] * rows
+    assert all(panel["case"] for row in content["rows"] for panel in row["panels"])
+    assert all(len(run["weights_sha256"]) == 64 for run in content["runs"])
     assert {path.name for path in tmp_path.glob("fig-*")} == {png.name, pdf.name, record.name}
 
 
 @pytest.mark.parametrize("number", FIGURES)
-def test_every_panel_is_drawn_with_the_truth_in_red(number: int, sheets: dict[int, Sheet]) -> None:
+def test_every_panel_has_ground_truth_in_red(number: int, sheets: dict[int, Sheet]) -> None:
     figure = draw(sheets[number])
     rows, columns = PANELS[number]
     panels = [axes for axes in figure.axes if axes.images]
@@ -63,7 +63,7 @@ def test_every_panel_is_drawn_with_the_truth_in_red(number: int, sheets: dict[in
 
 
 @pytest.mark.parametrize("number", FIGURES)
-def test_no_text_is_small_cut_off_or_over_another(number: int, sheets: dict[int, Sheet]) -> None:
+def test_texts_are_legible_inside_figure_and_do_not_overlap(number: int, sheets: dict[int, Sheet]) -> None:
     with matplotlib.rc_context(layout.STYLE):
         figure = draw(sheets[number])
         texts = list(every_text(figure))
@@ -72,43 +72,43 @@ def test_no_text_is_small_cut_off_or_over_another(number: int, sheets: dict[int,
     width, height = figure.bbox.width, figure.bbox.height
     for text, box in zip(texts, boxes, strict=True):
         inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
-        assert inside, f"'{text.get_text()}' leaves the figure"
-    for i, one in enumerate(boxes):
+        assert inside, f"'{text.get_text()}' is outside of the figure"
+    for i, box_of_text in enumerate(boxes):
         for j in range(i):
-            assert not one.overlaps(boxes[j]), f"'{texts[i].get_text()}' over '{texts[j].get_text()}'"
+            assert not box_of_text.overlaps(boxes[j]), f"'{texts[i].get_text()}' overlaps '{texts[j].get_text()}'"
 
 
-def test_the_same_runs_give_the_same_bytes(source: Source, tmp_path: Path) -> None:
+def test_figures_are_byte_identical_for_same_runs(source: Source, tmp_path: Path) -> None:
     written = [draw_figures([7], (source,), Request(count=1), tmp_path / name).sheets[0][1] for name in ("one", "two")]
     for first, second in zip(*written, strict=True):
         assert first.read_bytes() == second.read_bytes()
 
 
-def test_the_strokes_are_told_apart_by_colour_blind_eyes_and_in_grey() -> None:
+def test_contours_are_distinguishable_with_colour_blindness_and_in_grey() -> None:
     red = np.array(layout.RED)
     blue = np.array(matplotlib.colors.to_rgb(layout.SKY_BLUE))
     # Machado, Oliveira and Fernandes 2009, severity 1: protanopia, deuteranopia, tritanopia.
-    eyes = (
+    colour_vision_matrices = (
         [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
         [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
         [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
     )
-    for eye in eyes:
-        seen = [np.clip(np.array(eye) @ colour, 0, 1) for colour in (red, blue)]
-        assert np.linalg.norm(seen[0] - seen[1]) > 0.5
+    for matrix in colour_vision_matrices:
+        perceived = [np.clip(np.array(matrix) @ colour, 0, 1) for colour in (red, blue)]
+        assert np.linalg.norm(perceived[0] - perceived[1]) > 0.5
     grey = np.array([0.2126, 0.7152, 0.0722])
     assert grey @ (blue - red) > 0.2
     dashes: object = layout.DASHES
     assert dashes != "solid"
 
 
-def marking_nothing(network: nn.Module) -> None:
+def predict_no_lesion(network: nn.Module) -> None:
     nn.init.constant_(network.positive.output.bias, -50.0)  # type: ignore[union-attr, arg-type]
 
 
-def test_an_answer_that_marks_nothing_draws_no_dashes(data: Path, manifest: Manifest, tmp_path: Path) -> None:
+def test_empty_prediction_has_no_dashed_contour(data: Path, manifest: Manifest, tmp_path: Path) -> None:
     _, held_out = halves(manifest)
-    make_fake_run(tmp_path, manifest, "demo-taichinet", held_out, alter=marking_nothing)
+    make_fake_run(tmp_path, manifest, "demo-taichinet", held_out, alter=predict_no_lesion)
     source = open_source(str(data), find_runs(tmp_path), tmp_path)
     sheet = FIGURES[11]((source,), Request(methods=("taichinet",), count=1))
     (panel,) = (axes for axes in draw(sheet).axes[1:])
@@ -116,21 +116,21 @@ def test_an_answer_that_marks_nothing_draws_no_dashes(data: Path, manifest: Mani
     assert sheet.rows[0].panels[1].note == "DI 0.00"
 
 
-def test_text_is_broken_where_it_would_be_wider() -> None:
+def test_text_is_wrapped_at_maximum_width() -> None:
     assert wrap("one two", 7, len) == ["one two"]
     assert wrap("one two", 6, len) == ["one", "two"]
     assert wrap("one\ntwo three", 9, len) == ["one", "two three"]
     assert wrap("", 1, len) == [""]
 
 
-def test_many_rows_of_tall_images_still_fit_a_page() -> None:
+def test_many_rows_of_tall_images_fit_on_a_page() -> None:
     panel = Panel(np.zeros((90, 60), np.uint8), np.eye(90, 60, dtype=bool), note="DI 0.50")
     rows = tuple(Row(f"case {i}", (panel, panel)) for i in range(8))
     figure = draw(Sheet(11, "", ("one", "two"), rows, "", {}))
     assert figure.get_figheight() <= 9.5
 
 
-def test_a_panel_keeps_the_shape_of_its_image() -> None:
+def test_panel_has_aspect_ratio_of_image() -> None:
     truth = np.zeros((30, 60), bool)
     truth[10:20, 20:40] = True
     panel = Panel(np.zeros((30, 60), np.uint8), truth=truth)
@@ -141,6 +141,6 @@ def test_a_panel_keeps_the_shape_of_its_image() -> None:
     assert box.width / box.height == pytest.approx(2, abs=0.02)
 
 
-def test_a_constant_map_is_drawn_as_no_response() -> None:
+def test_constant_feature_map_is_drawn_as_zero() -> None:
     case = Case("a", np.zeros((4, 4), np.uint8), np.eye(4, dtype=bool))
     assert (case.feature_map_panel(torch.full((2, 2), 3.0), {}).values == 0).all()

@@ -1,4 +1,4 @@
-"""What cannot be drawn, and what the user is told."""
+"""Errors for figures that cannot be drawn."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from taichinet.reports.figures.source import Request, Source, find_runs, open_so
 
 
 @pytest.mark.parametrize("number", [4, 8, 9, 11, 12])
-def test_an_image_of_the_training_is_refused_where_answers_are_shown(
-    number: int, source: Source, manifest: Manifest
-) -> None:
+def test_training_image_is_rejected_in_figures_of_predictions(number: int, source: Source, manifest: Manifest) -> None:
     train, _ = halves(manifest)
     with pytest.raises(FoldError, match="was used in the training"):
         FIGURES[number]((source,), Request(cases=(train[0],)))
@@ -27,13 +25,13 @@ def test_an_image_of_the_training_is_refused_where_answers_are_shown(
         FIGURES[number]((source,), Request(cases=(f"{train[0]}x",)))
 
 
-def test_an_image_that_was_not_mined_is_refused_in_figure_7(source: Source, manifest: Manifest) -> None:
+def test_image_without_mined_regions_is_rejected_in_figure_7(source: Source, manifest: Manifest) -> None:
     _, held_out = halves(manifest)
     with pytest.raises(FoldError, match="--figure 7"):
         FIGURES[7]((source,), Request(cases=(held_out[0],)))
 
 
-def test_mining_that_found_no_easy_part_is_told(data: Path, manifest: Manifest, tmp_path: Path) -> None:
+def test_mining_without_easy_parts_is_reported(data: Path, manifest: Manifest, tmp_path: Path) -> None:
     train, held_out = halves(manifest)
     make_fake_run(tmp_path, manifest, "demo-taichinet", held_out)
     make_fake_mining(tmp_path, manifest, train, easy=False)
@@ -41,21 +39,19 @@ def test_mining_that_found_no_easy_part_is_told(data: Path, manifest: Manifest, 
         FIGURES[7]((open_source(str(data), find_runs(tmp_path), tmp_path),), Request())
 
 
-def test_a_mining_folder_that_was_moved_away_is_told(data: Path, manifest: Manifest, tmp_path: Path) -> None:
+def test_missing_mining_folder_is_reported(data: Path, manifest: Manifest, tmp_path: Path) -> None:
     make_fake_run(tmp_path, manifest, "demo-taichinet", halves(manifest)[1])
     with pytest.raises(FoldError, match=r"no folder mining/"):
         FIGURES[7]((open_source(str(data), find_runs(tmp_path), tmp_path),), Request())
 
 
-def test_an_image_that_is_no_failure_is_refused_in_figure_12(source: Source, manifest: Manifest) -> None:
+def test_image_that_is_no_failure_is_rejected_in_figure_12(source: Source, manifest: Manifest) -> None:
     _, held_out = halves(manifest)
     with pytest.raises(FoldError, match=r"not a failure of the two kinds.*Failures are"):
         FIGURES[12]((source,), Request(cases=(held_out[0],)))
 
 
-def test_a_figure_names_the_runs_that_it_lacks_and_how_to_train_them(
-    data: Path, manifest: Manifest, tmp_path: Path
-) -> None:
+def test_missing_runs_are_reported_with_training_commands(data: Path, manifest: Manifest, tmp_path: Path) -> None:
     _, held_out = halves(manifest)
     for recipe in ("demo-taichinet", "demo-model-3"):
         make_fake_run(tmp_path, manifest, recipe, held_out)
@@ -77,7 +73,7 @@ def test_a_figure_names_the_runs_that_it_lacks_and_how_to_train_them(
     ]
 
 
-def test_runs_of_different_folds_are_never_shown_together(manifest: Manifest, tmp_path: Path) -> None:
+def test_runs_of_different_folds_are_not_combined(manifest: Manifest, tmp_path: Path) -> None:
     _, held_out = halves(manifest)
     make_fake_run(tmp_path, manifest, "demo-model-5", held_out, fold=0)
     make_fake_run(tmp_path, manifest, "demo-model-7", held_out, fold=1)
@@ -88,7 +84,7 @@ def test_runs_of_different_folds_are_never_shown_together(manifest: Manifest, tm
     assert [run.fold for run in chosen.values()] == [1, 1]
 
 
-def test_runs_on_other_pictures_are_not_shown(data: Path, manifest: Manifest, tmp_path: Path) -> None:
+def test_runs_on_other_images_are_rejected(data: Path, manifest: Manifest, tmp_path: Path) -> None:
     folder = make_fake_run(tmp_path, manifest, "demo-taichinet", halves(manifest)[1])
     result: dict[str, Any] = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps({**result, "dataset_digest": "other"}))
@@ -96,7 +92,7 @@ def test_runs_on_other_pictures_are_not_shown(data: Path, manifest: Manifest, tm
         open_source(str(data), find_runs(tmp_path), tmp_path)
 
 
-def test_a_folder_without_runs_and_a_torn_result_are_told(manifest: Manifest, tmp_path: Path) -> None:
+def test_folder_without_runs_and_damaged_result_are_reported(manifest: Manifest, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="No finished run"):
         find_runs(tmp_path)
     folder = make_fake_run(tmp_path, manifest, "demo-taichinet", halves(manifest)[1])
@@ -105,14 +101,14 @@ def test_a_folder_without_runs_and_a_torn_result_are_told(manifest: Manifest, tm
         find_runs(tmp_path)
 
 
-def test_weights_that_were_moved_away_are_named(data: Path, manifest: Manifest, tmp_path: Path) -> None:
+def test_missing_weights_are_reported(data: Path, manifest: Manifest, tmp_path: Path) -> None:
     folder = make_fake_run(tmp_path, manifest, "demo-taichinet", halves(manifest)[1])
     shutil.rmtree(folder / "weights")
     with pytest.raises(WeightsError, match=r"Train demo-taichinet again"):
         FIGURES[4]((open_source(str(data), find_runs(tmp_path), tmp_path),), Request())
 
 
-def test_a_run_that_never_fails_has_no_figure_12(data: Path, manifest: Manifest, tmp_path: Path) -> None:
+def test_run_without_failures_has_no_figure_12(data: Path, manifest: Manifest, tmp_path: Path) -> None:
     _, held_out = halves(manifest)
     folder = make_fake_run(tmp_path, manifest, "demo-taichinet", held_out)
     for key in held_out:

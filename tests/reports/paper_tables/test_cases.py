@@ -1,4 +1,4 @@
-"""Overlays of the worst cases: predicted with the weights that tested them, only for the images that were scored."""
+"""Overlays of the worst cases: predicted with the weights of their test fold, only for scored images."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two U-Nets with different seeds, both folds."""
+    """Two U-Nets with different seeds, trained on both folds."""
     out = tmp_path_factory.mktemp("runs")
     for name, seed in (("one", 0), ("two", 1)):
         experiment = vary(get_recipe("cpu-unet"), {**TINY, "name": name, "training.seed": seed})
@@ -57,7 +57,7 @@ def studies(runs: Path) -> list[CaseStudy]:
     return case_studies(read_methods(runs))
 
 
-def test_a_case_is_predicted_with_the_weights_that_tested_it(runs: Path, data: Path) -> None:
+def test_case_is_predicted_with_weights_of_its_test_fold(runs: Path, data: Path) -> None:
     """The Dice of the predicted masks is that of scores.csv."""
     (study,) = studies(runs)
     samples = {sample.key: sample for sample in open_dataset(str(data), include_normal=False)}
@@ -66,12 +66,12 @@ def test_a_case_is_predicted_with_the_weights_that_tested_it(runs: Path, data: P
         assert set(rows["fold"]) == {0, 1}
         masks = predict_cases(method.first, list(rows.index), samples)
         for key, mask in masks.items():
-            truth = united_mask(samples[key])
-            dice = 2 * np.count_nonzero(mask & truth) / (np.count_nonzero(mask) + np.count_nonzero(truth))
+            true_mask = united_mask(samples[key])
+            dice = 2 * np.count_nonzero(mask & true_mask) / (np.count_nonzero(mask) + np.count_nonzero(true_mask))
             assert dice == pytest.approx(rows.loc[key, "dice_native"], abs=1e-4)
 
 
-def test_the_page_contains_the_worst_cases_as_images(runs: Path, data: Path, tmp_path: Path) -> None:
+def test_page_has_worst_cases_as_images(runs: Path, data: Path, tmp_path: Path) -> None:
     write_report(runs, tmp_path, data=[str(data)], worst=3, resamples=50)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     (study,) = json.loads(re.findall(r"const STUDIES = (.*);\n", page)[0])
@@ -86,13 +86,13 @@ def test_the_page_contains_the_worst_cases_as_images(runs: Path, data: Path, tmp
         assert np.count_nonzero((red > 180) & (green < 110) & (blue < 110))  # the contour of the ground truth
 
 
-def test_different_images_with_the_same_keys_are_refused(runs: Path, tmp_path: Path) -> None:
+def test_different_images_with_same_keys_are_rejected(runs: Path, tmp_path: Path) -> None:
     other = write_phantom_busi(tmp_path / "other", 6, 6, 2, seed=2, size=(72, 96))
     with pytest.raises(DataError, match="not those that the runs were scored on"):
         with_overlays(studies(runs), [str(other)])
 
 
-def test_an_evaluation_on_other_data_is_a_separate_study(runs: Path, data: Path, tmp_path: Path) -> None:
+def test_evaluation_on_other_data_is_separate_study(runs: Path, data: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(runs, tmp_path / "runs")
     other = make_fake_udiat(tmp_path / "udiat")
     for name in ("one", "two"):
@@ -105,7 +105,7 @@ def test_an_evaluation_on_other_data_is_a_separate_study(runs: Path, data: Path,
     assert set(foreign.keys) == set(open_dataset(f"udiat={other}").keys)
 
 
-def test_without_weights_there_are_no_images_and_a_note_says_why(runs: Path, data: Path, tmp_path: Path) -> None:
+def test_no_images_without_weights_and_note_has_reason(runs: Path, data: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(runs, tmp_path / "runs")
     for folder in copy.glob("busi/two/paper/fold-1/weights"):
         shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""Differences from the paper: every changed setting with the value of the paper or our default."""
+"""Differences from the paper: all changed settings with the value of the paper or our default."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from taichinet.experiments.recipes.catalogue import busi_taichinet, get_recipe
 from taichinet.reports.paper_tables.differences import choices_not_printed, differences_from_paper
 
 
-def test_differences_give_our_value_and_the_papers() -> None:
+def test_differences_have_our_value_and_that_of_the_paper() -> None:
     changes = {
         "data.size": 128,
         "options.width": 16,
@@ -16,8 +16,8 @@ def test_differences_give_our_value_and_the_papers() -> None:
         "training.schedule": "cosine",
         "mining.epochs": 10,
     }
-    found = differences_from_paper(vary(busi_taichinet(), changes))
-    assert sorted(found) == sorted(
+    lines = differences_from_paper(vary(busi_taichinet(), changes))
+    assert sorted(lines) == sorted(
         (
             "size 128 px (paper: 224)",
             "width 16 (paper: 32)",
@@ -30,7 +30,7 @@ def test_differences_give_our_value_and_the_papers() -> None:
     assert not any("mining stage" in text for text in differences_from_paper(get_recipe("cpu-unet")))
 
 
-def test_settings_without_a_description_are_given_by_key() -> None:
+def test_settings_without_description_are_listed_by_key() -> None:
     changed = vary(busi_taichinet(), {"options.head": "none", "objective.region_weight": 0.5})
     assert differences_from_paper(changed) == [
         "`options.head` none (paper: c)",
@@ -38,7 +38,7 @@ def test_settings_without_a_description_are_given_by_key() -> None:
     ]
 
 
-def test_values_that_the_paper_does_not_print_are_called_our_default() -> None:
+def test_unprinted_values_are_labelled_our_default() -> None:
     assert differences_from_paper(vary(busi_taichinet(), {"options.background_prior": 0.5})) == [
         "`options.background_prior` 0.5 (our default: 0.9)"
     ]
@@ -55,7 +55,7 @@ def test_another_full_recipe_can_be_given() -> None:
     assert differences_from_paper(get_recipe("busi-head-a"), get_recipe("busi-head-a")) == []
 
 
-def test_the_papers_settings_still_list_the_held_out_part_and_the_channel() -> None:
+def test_validation_share_and_channel_are_listed_for_paper_settings() -> None:
     assert differences_from_paper(busi_taichinet()) == []
     held_out, channel = choices_not_printed(busi_taichinet())
     assert held_out.startswith("1/8 of the training part held out for validation")

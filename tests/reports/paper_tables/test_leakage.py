@@ -1,4 +1,4 @@
-"""The leakage delta: paired where both protocols tested the same images, otherwise two samples apart."""
+"""The leakage delta: paired if both protocols have the same test images, otherwise for two samples."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def deltas(folder: Path) -> list[LeakageDelta]:
     return leakage_deltas(read_methods(folder), read_groups(folder))
 
 
-def test_the_same_images_are_compared_one_by_one(tmp_path: Path) -> None:
+def test_same_images_are_paired(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-unet"), rows(range(20), 0.6))
     better = [row | {"dice": float(str(row["dice"])) + 0.05} for row in reversed(rows(range(20), 0.6))]
     write_run(tmp_path, recipe("short-unet"), better, protocol="paper")
-    (one,) = deltas(tmp_path)
-    dice = one.deltas[0]
-    assert one.paired
+    (delta,) = deltas(tmp_path)
+    dice = delta.deltas[0]
+    assert delta.paired
     assert dice.difference.mean == pytest.approx(0.05)
     assert not dice.difference.bounded  # the differences do not vary
     assert (dice.paper - dice.grouped) == pytest.approx(0.05)
@@ -40,26 +40,28 @@ def test_different_images_are_two_samples_with_near_duplicates_resampled_togethe
     write_run(tmp_path, recipe("short-unet"), paper, protocol="paper")
     groups = [["image 0", "image 3"], ["image 9", "image 14"]]
     write_plan(tmp_path, {f"image {i}": i % 5 for i in range(60)}, groups, protocol="paper")
-    (one,) = deltas(tmp_path)
+    (delta,) = deltas(tmp_path)
     cluster = {f"image {i}": i for i in range(60)} | {"image 3": 0, "image 14": 9}
     paper, grouped = (sorted(side, key=lambda row: str(row["key"])) for side in (paper, grouped))
-    here, there = ([float(str(row["dice"])) for row in side] for side in (paper, grouped))
+    paper_dices, grouped_dices = ([float(str(row["dice"])) for row in side] for side in (paper, grouped))
     expected = bootstrap_difference(
-        here,
-        there,
+        paper_dices,
+        grouped_dices,
         np.random.default_rng(0),
         [cluster[str(row["key"])] for row in paper],
         [cluster[str(row["key"])] for row in grouped],
     )
-    assert not one.paired
-    assert one.images == (20, 30)
-    found = one.deltas[0].difference
-    assert (found.mean, found.low, found.high) == pytest.approx((expected.mean, expected.low, expected.high))
-    assert (found.images, found.clusters) == (50, 49)  # images 0 and 3 are one cluster
-    assert one.leaking == 2  # images 9 and 14 are in one fold
+    assert not delta.paired
+    assert delta.images == (20, 30)
+    difference = delta.deltas[0].difference
+    assert (difference.mean, difference.low, difference.high) == pytest.approx(
+        (expected.mean, expected.low, expected.high)
+    )
+    assert (difference.images, difference.clusters) == (50, 49)  # images 0 and 3 are one cluster
+    assert delta.leaking == 2  # images 9 and 14 are in one fold
 
 
-def test_there_is_no_delta_for_one_protocol_other_settings_or_other_data(tmp_path: Path) -> None:
+def test_no_delta_for_one_protocol_other_settings_or_other_data(tmp_path: Path) -> None:
     folder = write_run(tmp_path, recipe("short-unet"), rows(range(10), 0.6))
     write_evaluation(folder, "udiat", rows(range(10), 0.5))
     longer = recipe("short-unet", training__epochs=9)

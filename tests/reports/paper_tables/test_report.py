@@ -1,4 +1,4 @@
-"""The written report: equal content in all formats, no external resources, every text escaped."""
+"""The written report: same content in all formats, no external resources, escaped texts."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def images(shift: float) -> list[dict[str, object]]:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """U-Net and TaiChiNet on both protocols; one run with normal images; one of changed settings."""
+    """A report on U-Net and TaiChiNet with both protocols, a run with normal images and one with changed settings."""
     root = tmp_path_factory.mktemp("report")
     runs = root / "runs"
     for protocol, gain in (("grouped", 0.0), ("paper", 0.03)):
@@ -75,7 +75,7 @@ def long_form(folder: Path, name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(read(folder, name))))
 
 
-def test_every_format_prints_the_same_cells(written: Path) -> None:
+def test_all_formats_have_the_same_cells(written: Path) -> None:
     page = Tables()
     page.feed(read(written, "index.html"))
     markdown = [
@@ -93,24 +93,26 @@ def test_every_format_prints_the_same_cells(written: Path) -> None:
 
 
 def test_every_row_of_the_paper_is_in_its_table(written: Path) -> None:
-    rows = long_form(written, "tables.csv")
+    csv_rows = long_form(written, "tables.csv")
     for table in paper_tables().values():
         for part in table.parts:
             for row in part.rows:
-                found = [
-                    one
-                    for one in rows
-                    if (one["table"], one["row"], one["trained_on"], one["tested_on"])
+                lines = [
+                    line
+                    for line in csv_rows
+                    if (line["table"], line["row"], line["trained_on"], line["tested_on"])
                     == (table.name, row.title, part.trained_on, part.tested_on)
-                    and (one["with_normal"] == "true") == part.include_normal
+                    and (line["with_normal"] == "true") == part.include_normal
                 ]
                 for place, column in enumerate(part.columns):
-                    cells = [o for o in found if (o["score"], o["region"]) == (column.score, column.region or "")]
+                    cells = [
+                        line for line in lines if (line["score"], line["region"]) == (column.score, column.region or "")
+                    ]
                     assert cells
                     assert {float(cell["paper_mean"]) for cell in cells} == {row.figures[place].mean}
 
 
-def test_our_columns_are_empty_if_a_row_was_not_run(written: Path) -> None:
+def test_our_columns_are_empty_for_rows_without_run(written: Path) -> None:
     for row in long_form(written, "tables.csv"):
         if not row["recipe"]:
             assert [row[name] for name in ("folds_done", "seeds", "ours_mean", "ours_std", "difference")] == [""] * 5
@@ -120,7 +122,7 @@ def test_our_columns_are_empty_if_a_row_was_not_run(written: Path) -> None:
     assert filled == {"", "short-unet", "short-taichinet"}  # CE-Net has changed settings
 
 
-def test_a_changed_run_is_listed_with_what_was_changed(written: Path) -> None:
+def test_changed_run_is_listed_with_its_changes(written: Path) -> None:
     text = read(written, "report.md")
     assert "changed settings: training.epochs 1 (recipe: 4)" in text[text.index("## Runs that fill no row") :]
 
@@ -144,21 +146,21 @@ def test_both_policies_are_reported(written: Path) -> None:
     assert float(rows["correct-empty-is-1", "dice"]["mean"]) == pytest.approx((5 * 0.6 / 6 + sum(others)) / 5)
 
 
-def test_the_leakage_delta_is_paper_minus_grouped(written: Path) -> None:
-    found = {(r["recipe"], r["score"]): float(r["difference"]) for r in long_form(written, "leakage.csv")}
-    assert found["short-unet", "dice"] == pytest.approx(0.03)
-    assert found["short-taichinet", "dice"] == pytest.approx(-0.03)
+def test_leakage_delta_is_paper_minus_grouped(written: Path) -> None:
+    differences = {(r["recipe"], r["score"]): float(r["difference"]) for r in long_form(written, "leakage.csv")}
+    assert differences["short-unet", "dice"] == pytest.approx(0.03)
+    assert differences["short-taichinet", "dice"] == pytest.approx(-0.03)
 
 
-def test_costs_that_were_not_measured_are_empty(written: Path) -> None:
-    found = {(r["recipe"], r["with_normal"]): r for r in long_form(written, "costs.csv")}
-    assert found["short-unet", "false"]["inference_seconds_per_image"] == "0.0125"
-    assert found["short-ce-net", "false"]["inference_seconds_per_image"] == ""
-    assert found["short-unet", "false"]["training_seconds_per_fold"] == "600.0"
+def test_unmeasured_costs_are_empty(written: Path) -> None:
+    costs = {(r["recipe"], r["with_normal"]): r for r in long_form(written, "costs.csv")}
+    assert costs["short-unet", "false"]["inference_seconds_per_image"] == "0.0125"
+    assert costs["short-ce-net", "false"]["inference_seconds_per_image"] == ""
+    assert costs["short-unet", "false"]["training_seconds_per_fold"] == "600.0"
     assert "| 12.5 ms |" in read(written, "report.md")
 
 
-def test_the_page_needs_no_external_resources_and_its_data_cannot_end_the_script(written: Path) -> None:
+def test_page_has_no_external_resources_and_data_cannot_end_the_script(written: Path) -> None:
     page = read(written, "index.html")
     parser = Tables()
     parser.feed(page)
@@ -172,7 +174,7 @@ def test_the_page_needs_no_external_resources_and_its_data_cannot_end_the_script
     assert HOSTILE in studies[0]["keys"]
 
 
-def test_the_scatter_plot_contains_the_scores_of_every_image(written: Path) -> None:
+def test_scatter_plot_has_scores_of_every_image(written: Path) -> None:
     (line,) = re.findall(r"const STUDIES = (.*);\n", read(written, "index.html"))
     studies = {study["title"]: study for study in json.loads(line)}
     study = studies["BUSI, grouped folds"]
@@ -183,7 +185,7 @@ def test_the_scatter_plot_contains_the_scores_of_every_image(written: Path) -> N
     assert "--data" in study["note"]
 
 
-def test_the_pair_can_be_chosen_and_needs_the_same_data_and_folds(written: Path, tmp_path: Path) -> None:
+def test_pair_can_be_chosen_and_unknown_pair_is_rejected(written: Path, tmp_path: Path) -> None:
     runs = written.parent / "runs"
     report(runs, tmp_path / "chosen", pair=("short-ce-net", "short-unet"))
     assert '"first":"short-ce-net","second":"short-unet"' in read(tmp_path / "chosen", "index.html")
@@ -191,7 +193,7 @@ def test_the_pair_can_be_chosen_and_needs_the_same_data_and_folds(written: Path,
         report(runs, tmp_path / "x", pair=("short-unett", "short-unet"))
 
 
-def test_options_of_the_page_are_refused_for_a_single_file(written: Path, tmp_path: Path) -> None:
+def test_page_options_are_rejected_for_single_file(written: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="folder"):
         report(written.parent / "runs", tmp_path / "results.md", data=["x"])
     (tmp_path / "file").write_text("")

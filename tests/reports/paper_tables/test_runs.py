@@ -1,4 +1,4 @@
-"""Runs become methods: seeds are pooled, variants are separate, other data are found, damaged files are listed."""
+"""Methods from runs: seeds are pooled, variants and other data sets are separate, damaged files are listed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def only(folder: Path) -> Method:
     return method
 
 
-def test_a_single_run_has_the_scores_of_its_summary(tmp_path: Path) -> None:
+def test_single_run_has_scores_of_its_summary(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-unet"), two_folds(0.5, 0.7))
     method = only(tmp_path)
     score = method.score(Selection(), "dice")
@@ -33,7 +33,7 @@ def test_a_single_run_has_the_scores_of_its_summary(tmp_path: Path) -> None:
     assert method.seconds_per_fold == 600
 
 
-def test_seeds_are_one_method_whose_folds_are_means_over_seeds(tmp_path: Path) -> None:
+def test_seeds_are_one_method_with_fold_means_over_seeds(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-unet"), two_folds(0.5, 0.7))
     write_run(tmp_path, recipe("short-unet", name="short-unet+seed1", training__seed=1), two_folds(0.6, 0.6))
     method = only(tmp_path)
@@ -45,7 +45,7 @@ def test_seeds_are_one_method_whose_folds_are_means_over_seeds(tmp_path: Path) -
     assert method.per_image(Selection()).to_dict() == pytest.approx({"a": 0.45, "b": 0.65, "c": 0.55, "d": 0.75})
 
 
-def test_a_changed_setting_is_another_method(tmp_path: Path) -> None:
+def test_changed_setting_is_separate_method(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-unet"), two_folds(0.5, 0.7))
     longer = recipe("short-unet", name="short-unet+seed1", training__seed=1, training__epochs=9)
     write_run(tmp_path, longer, two_folds(0.8, 0.9))
@@ -62,12 +62,12 @@ def test_a_changed_setting_is_another_method(tmp_path: Path) -> None:
         ("short-deeplabv3+", "short-deeplabv3+"),
     ],
 )
-def test_a_plus_in_the_name_of_a_network_is_no_variant(tmp_path: Path, name: str, base: str) -> None:
+def test_plus_in_network_name_is_no_variant(tmp_path: Path, name: str, base: str) -> None:
     write_run(tmp_path, recipe(base, name=name), two_folds(0.5, 0.7))
     assert only(tmp_path).name == base
 
 
-def test_the_same_seed_twice_is_refused(tmp_path: Path) -> None:
+def test_repeated_seed_is_rejected(tmp_path: Path) -> None:
     for place in ("here", "there"):
         write_run(tmp_path / place, recipe("short-unet"), two_folds(0.5, 0.7))
     with pytest.raises(DataError, match=r"here.*there.*same seed"):
@@ -83,7 +83,7 @@ def test_weights_on_other_data_are_a_separate_method(tmp_path: Path) -> None:
     assert own.first.study != foreign.first.study
 
 
-def test_foreign_images_count_once_with_the_mean_over_the_networks_of_all_folds(tmp_path: Path) -> None:
+def test_external_images_have_mean_score_over_networks_of_all_folds(tmp_path: Path) -> None:
     folder = write_run(tmp_path, recipe("short-unet"), two_folds(0.5, 0.7))
     rows = [lesion_row(key, dice, fold=fold) for fold, dice in ((0, 0.3), (1, 0.5)) for key in "xy"]
     write_evaluation(folder, "udiat", rows)
@@ -93,7 +93,7 @@ def test_foreign_images_count_once_with_the_mean_over_the_networks_of_all_folds(
     assert foreign.score(Selection(), "dice").std == pytest.approx(0.02**0.5)
 
 
-def test_the_policy_decides_the_score_of_a_normal_image(tmp_path: Path) -> None:
+def test_policy_determines_score_of_normal_image(tmp_path: Path) -> None:
     rows = [lesion_row("a", 0.8), normal_row("left", 0), normal_row("alarm", 9)]
     write_run(tmp_path, recipe("short-unet", data__include_normal=True), rows)
     method = only(tmp_path)
@@ -112,13 +112,13 @@ def test_regions_have_their_own_scores(tmp_path: Path) -> None:
     assert method.score(Selection("disc", region="disc"), "dice").mean == pytest.approx(0.9)
 
 
-def test_a_damaged_evaluation_is_listed(tmp_path: Path) -> None:
+def test_damaged_evaluation_is_listed(tmp_path: Path) -> None:
     folder = write_run(tmp_path, recipe("short-unet"), two_folds(0.5, 0.7))
-    torn = write_evaluation(folder, "udiat", two_folds(0.3, 0.5)) / "summary.json"
-    torn.write_text('{"networks": [], "summary": {}}', encoding="utf-8")
+    damaged = write_evaluation(folder, "udiat", two_folds(0.3, 0.5)) / "summary.json"
+    damaged.write_text('{"networks": [], "summary": {}}', encoding="utf-8")
     with pytest.raises(DataError) as caught:
         read_methods(tmp_path)
-    assert str(torn) in caught.value.problems[0]
+    assert str(damaged) in caught.value.problems[0]
 
 
 def test_fold_plans_give_clusters_and_leaks(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_fold_plans_give_clusters_and_leaks(tmp_path: Path) -> None:
     assert len(set(groups.clusters("udiat", ["a", "b"]))) == 2
 
 
-def test_a_damaged_fold_plan_is_named(tmp_path: Path) -> None:
+def test_damaged_fold_plan_is_reported(tmp_path: Path) -> None:
     path = write_plan(tmp_path, {"a": 0}, [])
     path.write_text("{", encoding="utf-8")
     with pytest.raises(FoldError, match=path.name):

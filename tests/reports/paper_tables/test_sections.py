@@ -1,4 +1,4 @@
-"""Sections of the report are registered, also from outside the package."""
+"""Registration of report sections from outside the package."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from taichinet.reports.paper_tables.sections import SECTIONS, make_document, reg
 
 @pytest.fixture
 def registered() -> Iterator[None]:
-    """Two sections of a user, of which one is empty."""
+    """Two registered sections, of which one is empty."""
 
     def count(results: ComparisonResults) -> list[Block]:
         return [Note(f"{len(results.methods)} methods.")]
@@ -30,7 +30,7 @@ def registered() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_registered_section_follows_those_of_the_package(tmp_path: Path) -> None:
+def test_registered_section_follows_sections_of_the_package(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-unet"), [lesion_row("a", 0.5), lesion_row("b", 0.7, fold=1)])
     sections = make_document(read_results(tmp_path, resamples=50)).sections
     names = [section.name for section in sections]
@@ -39,6 +39,6 @@ def test_a_registered_section_follows_those_of_the_package(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("registered")
-def test_a_second_section_of_one_name_is_refused() -> None:
+def test_repeated_section_name_is_rejected() -> None:
     with pytest.raises(SettingError, match="already is a report section 'count'"):
         register_report_section("count", "Again", lambda results: [])

@@ -1,4 +1,4 @@
-"""Tables filled with runs: a row is filled only by a run of its recipe."""
+"""Tables of the paper: each row is filled only by runs of its recipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_GROUPS = KnownGroups(())
 
 
 def rows(seed: int, shift: float = 0.0, count: int = 30) -> list[dict[str, object]]:
-    """The same images in every call, harder and easier ones, in five folds."""
+    """Scores of the same images of varying difficulty in five folds."""
     hard = np.random.default_rng(99).uniform(0.3, 0.8, count)
     noise = np.random.default_rng(seed).normal(0, 0.04, count)
     return [
@@ -35,7 +35,7 @@ def filled(block: Block) -> dict[str, str]:
     return {row.row.title: method.first.file.experiment.name for row, method in block.filled}
 
 
-def test_a_row_is_filled_by_its_recipe_and_the_others_are_empty(tmp_path: Path) -> None:
+def test_row_is_filled_by_its_recipe_and_others_are_empty(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-unet"), rows(1))
     without, with_normal = blocks(tmp_path)
     assert (without.scale, without.protocol) == ("short", "grouped")
@@ -48,7 +48,7 @@ def test_a_row_is_filled_by_its_recipe_and_the_others_are_empty(tmp_path: Path) 
     assert with_normal.part.include_normal
 
 
-def test_the_difference_is_ours_minus_the_printed_figure(tmp_path: Path) -> None:
+def test_difference_is_ours_minus_printed_value(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-unet"), [lesion_row("a", 0.5), lesion_row("b", 0.7, fold=1)])
     row = blocks(tmp_path)[0].rows[0]
     assert row.scores[0].mean == pytest.approx(0.6)
@@ -67,23 +67,23 @@ def test_the_difference_is_ours_minus_the_printed_figure(tmp_path: Path) -> None
         {"data__augmentation__probability": 0.9},
     ],
 )
-def test_a_changed_setting_never_fills_a_row(tmp_path: Path, changes: dict[str, object]) -> None:
+def test_run_with_changed_setting_fills_no_row(tmp_path: Path, changes: dict[str, object]) -> None:
     write_run(tmp_path, recipe("short-unet", **changes), rows(1))
     assert [block.scale for block in blocks(tmp_path)] == [None, None]
 
 
-def test_seed_and_number_format_may_differ(tmp_path: Path) -> None:
+def test_run_with_other_seed_and_memory_format_fills_row(tmp_path: Path) -> None:
     other = recipe("short-unet", name="short-unet+seed4", training__seed=4, training__channels_last=False)
     write_run(tmp_path, other, rows(1))
     assert filled(blocks(tmp_path)[0]) == {"U-Net": "short-unet+seed4"}
 
 
-def test_another_name_fills_no_row_even_with_equal_settings(tmp_path: Path) -> None:
+def test_run_with_other_name_fills_no_row(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-unet", name="short-my-unet"), rows(1))
     assert blocks(tmp_path)[0].scale is None
 
 
-def test_the_same_recipe_under_two_names_fills_both_rows(tmp_path: Path) -> None:
+def test_unet_recipe_fills_row_of_model_1(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-unet"), rows(1))
     (block,) = blocks(tmp_path, "table1")
     assert filled(block) == {"Model 1": "short-unet"}
@@ -98,7 +98,7 @@ def test_normal_images_fill_only_the_part_with_normal_images(tmp_path: Path) -> 
     assert both.rows[0].scores[0].mean == pytest.approx(0.8 / 3)  # the paper's policy: a normal image counts 0
 
 
-def test_other_data_fill_the_second_half_of_table_five(tmp_path: Path) -> None:
+def test_external_data_fill_second_part_of_table_five(tmp_path: Path) -> None:
     folder = write_run(tmp_path, recipe("short-unet"), rows(1))
     write_evaluation(folder, "udiat", [lesion_row("x", 0.4), lesion_row("y", 0.6)])
     own, crossed = blocks(tmp_path, "table5")
@@ -110,39 +110,39 @@ def test_other_data_fill_the_second_half_of_table_five(tmp_path: Path) -> None:
 def test_scales_and_protocols_have_separate_blocks(tmp_path: Path) -> None:
     for name, protocol in (("short-unet", "paper"), ("cpu-unet", "grouped"), ("short-unet", "grouped")):
         write_run(tmp_path, recipe(name), rows(1), protocol=protocol)
-    found = [(block.scale, block.protocol) for block in blocks(tmp_path)]
-    assert found == [("cpu", "grouped"), ("short", "grouped"), ("short", "paper"), (None, None)]
+    scales_and_protocols = [(block.scale, block.protocol) for block in blocks(tmp_path)]
+    assert scales_and_protocols == [("cpu", "grouped"), ("short", "grouped"), ("short", "paper"), (None, None)]
 
 
-def test_each_row_is_tested_against_taichinet_over_the_images_of_both(tmp_path: Path) -> None:
+def test_rows_are_tested_against_taichinet_on_common_images(tmp_path: Path) -> None:
     ours, unet, ce_net = rows(1), rows(2, -0.05), rows(3, 0.01)
     write_run(tmp_path, recipe("short-taichinet"), ours)
     write_run(tmp_path, recipe("short-unet"), unet)
     write_run(tmp_path, recipe("short-ce-net"), ce_net[:24])  # four fifths of the images
     write_plan(tmp_path, {f"image {i}": i % 5 for i in range(30)}, [["image 0", "image 5"]])
-    found = {entry.row.row.title: entry for entry in blocks(tmp_path)[0].tests}
-    assert list(found) == ["U-Net", "CE-Net"]
-    raw = {}
+    tests = {entry.row.row.title: entry for entry in blocks(tmp_path)[0].tests}
+    assert list(tests) == ["U-Net", "CE-Net"]
+    p_values = {}
     for title, others in (("U-Net", unet), ("CE-Net", ce_net[:24])):
         reference = {str(row["key"]): float(str(row["dice"])) for row in ours}
         differences = [float(str(row["dice"])) - reference[str(row["key"])] for row in others]
-        test = found[title]
-        raw[title] = wilcoxon(differences).pvalue
-        assert test.test.p == pytest.approx(raw[title])
+        test = tests[title]
+        p_values[title] = wilcoxon(differences).pvalue
+        assert test.test.p == pytest.approx(p_values[title])
         assert test.test.difference.mean == pytest.approx(np.mean(differences))
         assert test.test.images == len(others)
         assert test.test.difference.clusters == len(others) - 1
-    smallest, largest = sorted(raw, key=lambda title: raw[title])
-    assert found[smallest].p_holm == pytest.approx(min(1, 2 * raw[smallest]))
-    assert found[largest].p_holm == pytest.approx(max(2 * raw[smallest], raw[largest]))
+    smallest, largest = sorted(p_values, key=lambda title: p_values[title])
+    assert tests[smallest].p_holm == pytest.approx(min(1, 2 * p_values[smallest]))
+    assert tests[largest].p_holm == pytest.approx(max(2 * p_values[smallest], p_values[largest]))
 
 
-def test_without_taichinet_there_are_no_tests(tmp_path: Path) -> None:
+def test_no_significance_tests_without_taichinet(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-unet"), rows(1))
     assert not blocks(tmp_path)[0].tests
 
 
-def test_differences_that_all_rows_share_are_listed_once(tmp_path: Path) -> None:
+def test_common_differences_are_listed_once(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("short-head-a"), rows(1))
     write_run(tmp_path, recipe("short-model-7"), rows(2))
     write_run(tmp_path, recipe("short-taichinet"), rows(3))

@@ -107,21 +107,21 @@ def match_fingerprints(
     scores = dict.fromkeys(_identical(ordered), 1.0)
     kinds: dict[tuple[int, int], Kind] = dict.fromkeys(scores, "identical")
     aligned: dict[tuple[int, int], Alignment] = {}
-    alike: dict[tuple[int, int], float] = {}
+    similarity: dict[tuple[int, int], float] = {}
     if len(keys) > 1:
         most = None if len(keys) <= EXACT_UP_TO else MOST_NEIGHBOURS
         least = thresholds.thumbnail - CANDIDATE_MARGIN
         candidates, correlations = similar_thumbnails(np.stack([f.thumbnail for f in ordered]), least, most)
-        alike = {(int(a), int(b)): min(1.0, float(c)) for (a, b), c in zip(candidates, correlations, strict=True)}
+        similarity = {(int(a), int(b)): min(1.0, float(c)) for (a, b), c in zip(candidates, correlations, strict=True)}
         reduced = [f.reduced for f in ordered if f.reduced is not None]
         aligned = align_crops(reduced, candidates, thresholds.detail, most)
-    for pair in aligned.keys() | {pair for pair, score in alike.items() if score >= thresholds.thumbnail}:
+    for pair in aligned.keys() | {pair for pair, score in similarity.items() if score >= thresholds.thumbnail}:
         if pair in kinds:
             continue
         same_frame = pair not in aligned or aligned[pair].same_frame
         same_size = ordered[pair[0]].shape == ordered[pair[1]].shape
         kinds[pair] = "cropped" if not same_frame else "altered" if same_size else "rescaled"
-        scores[pair] = aligned[pair].correlation if pair in aligned else alike[pair]
+        scores[pair] = aligned[pair].correlation if pair in aligned else similarity[pair]
     pairs = tuple(DuplicatePair(keys[a], keys[b], kinds[a, b], scores[a, b]) for a, b in sorted(kinds))
     return DuplicateReport(pairs, join_groups((pair.first, pair.second) for pair in pairs))
 
