@@ -31,6 +31,7 @@ from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.errors import SettingError, TaiChiNetError, WeightsError
 from taichinet.evaluation.metrics import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
+from taichinet.training import checkpoint_writer
 from taichinet.training import fit as fit_module
 from taichinet.training.checkpoint import CURRENT, PREVIOUS, load_checkpoint
 from taichinet.training.device import choose_device_config
@@ -53,6 +54,11 @@ def stop_after(epoch: int) -> Any:
 
 def without_seconds(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+@pytest.fixture
+def checkpoint_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint_writer, "CHECKPOINT_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -124,9 +130,9 @@ def test_an_epoch_shows_every_image_once_with_its_own_masks() -> None:
 # ------------------------------------------------------------------------------------- death and resurrection
 
 
-@pytest.mark.parametrize(("death", "last_epoch"), [("after-epoch-2", 2), ("while-saving-3", 2)])
+@pytest.mark.parametrize("death", ["after-epoch-2", "while-saving-3"])
 def test_a_killed_training_resumes_to_bit_identical_weights(
-    uninterrupted: tuple[nn.Module, Any], tmp_path: Path, death: str, last_epoch: int
+    uninterrupted: tuple[nn.Module, Any], tmp_path: Path, death: str
 ) -> None:
     script = Path(__file__).parent / "killed_run.py"
     command = [sys.executable, str(script), str(tmp_path), str(torch.get_num_threads()), death]
@@ -144,7 +150,7 @@ def test_a_killed_training_resumes_to_bit_identical_weights(
         resume=True,
         on_epoch=lambda row: heard.append(row["epoch"]),
     )
-    assert heard == list(range(last_epoch + 1, 5))
+    assert heard in ([3, 4], [2, 3, 4])  # the checkpoint of epoch 2 may not be written when the process is killed
     assert same_weights(resumed, uninterrupted[0])
     assert without_seconds(result.history) == without_seconds(uninterrupted[1].history)
     assert (result.best_epoch, result.best_dice) == (uninterrupted[1].best_epoch, uninterrupted[1].best_dice)
@@ -161,6 +167,7 @@ def test_schedule_curriculum_and_selection_survive_an_interruption(tmp_path: Pat
     assert without_seconds(again.history) == without_seconds(result.history)
 
 
+@pytest.mark.usefixtures("checkpoint_every_epoch")
 def test_a_torn_newest_checkpoint_costs_one_epoch_and_no_bit(
     uninterrupted: tuple[nn.Module, Any], tmp_path: Path
 ) -> None:
@@ -206,6 +213,7 @@ def test_without_resume_the_training_begins_anew(uninterrupted: tuple[nn.Module,
     assert same_weights(anew, uninterrupted[0])
 
 
+@pytest.mark.usefixtures("checkpoint_every_epoch")
 def test_a_disk_that_fills_up_costs_no_finished_epoch(
     uninterrupted: tuple[nn.Module, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,14 +238,12 @@ def test_a_disk_that_fills_up_costs_no_finished_epoch(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(value: float) -> None:
+def test_a_loss_that_is_not_finite_stops_the_training_after_the_epoch(value: float) -> None:
     network = tiny_network().train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1.0)
-    before = {name: weight.clone() for name, weight in network.named_parameters()}
     batches = tiny_data().train.batches(4)
     with pytest.raises(TaiChiNetError, match=rf"loss became {value}\. .*training\.learning_rate.*float32.*--overwrite"):
         train_epoch(network, batches, lambda p, b: p.positive.sum() * value, optimizer, FLOAT32_CPU)
-    assert all(torch.equal(weight, before[name]) for name, weight in network.named_parameters())
 
 
 def test_an_epoch_of_training_equals_the_textbook_loop() -> None:
