@@ -10,7 +10,7 @@ import torch
 
 from taichinet.errors import LockedError, WeightsError
 from taichinet.training import checkpoint_writer
-from taichinet.training.checkpoint import Checkpoint, load_checkpoint
+from taichinet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from taichinet.training.checkpoint_writer import CheckpointWriter
 
 
@@ -28,10 +28,9 @@ def saved_epoch(folder: Path) -> int:
 def saves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The epochs of the states that are written, in order."""
     epochs: list[int] = []
-    save = checkpoint_writer.save_checkpoint
 
     def record(checkpoint: Checkpoint, folder: Path) -> None:
-        save(checkpoint, folder)
+        save_checkpoint(checkpoint, folder)
         epochs.append(checkpoint.epoch)
 
     monkeypatch.setattr(checkpoint_writer, "save_checkpoint", record)
@@ -50,7 +49,7 @@ def test_states_are_written_when_the_interval_has_passed(
     tmp_path: Path, saves: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(checkpoint_writer.time, "monotonic", lambda: now)
+    monkeypatch.setattr("taichinet.training.checkpoint_writer.time.monotonic", lambda: now)
     with CheckpointWriter(tmp_path) as writer:
         for epoch in range(1, 6):
             writer.add(state(epoch))
@@ -81,11 +80,11 @@ def test_nothing_is_written_after_the_lock_was_lost(tmp_path: Path) -> None:
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    release, save = threading.Event(), checkpoint_writer.save_checkpoint
+    release = threading.Event()
 
     def wait(checkpoint: Checkpoint, folder: Path) -> None:
         assert release.wait(60)
-        save(checkpoint, folder)
+        save_checkpoint(checkpoint, folder)
 
     monkeypatch.setattr(checkpoint_writer, "save_checkpoint", wait)
     with CheckpointWriter(tmp_path) as writer:

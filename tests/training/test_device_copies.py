@@ -33,7 +33,9 @@ class OnMeta(DeviceConfig):
 class CopiesToHost(TorchDispatchMode):
     """Counts operations that wait for the device: `.item()`, branches on values and copies to the CPU."""
 
-    count = 0
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -62,7 +64,7 @@ def copies_of_an_epoch(model: str, images: int) -> int:
             optimizer,
             OnMeta(META, bf16=False, memory_format=torch.channels_last),
         )
-    return copies.count
+    return int(copies.count)
 
 
 @pytest.mark.parametrize("images", [3, 12])
