@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from taichinet.batch import Batch, Prediction
-from taichinet.datasets.augmentation import AugmentationSettings, augment
+from taichinet.datasets.augmentation import AugmentationSettings, augment, draw_transforms
 from taichinet.datasets.prepared import Prepared, Regions
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.losses.objective import ObjectiveSettings, objective
@@ -42,7 +42,8 @@ def random_data(count: int, size: int) -> tuple[Prepared, Regions]:
 def draw(data: Prepared, regions: Regions, count: int, generator: torch.Generator) -> Batch:
     """An augmented random batch, as in training."""
     rows = torch.randperm(len(data.keys), generator=generator)[:count]
-    return augment(data.batch(rows, regions), AugmentationSettings(), generator)
+    (transforms,) = draw_transforms([count], AugmentationSettings(), generator, data.image.device)
+    return augment(data.batch(rows, regions), transforms)
 
 
 def train_step(

@@ -38,6 +38,7 @@ from taichinet.experiments.study_data import StudyData
 from taichinet.models.catalogue import create_model
 from taichinet.training import easy_hard as mining_module
 from taichinet.training import fit as fit_module
+from taichinet.training.checkpoint_writer import CheckpointWriter
 from taichinet.training.device import choose_device_config, keep_freed_memory
 
 # An operator has the first kind with a word in its name, so the order separates forward and backward of a layer.
@@ -61,7 +62,7 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
     (mining_module, "fit", "mining"),
     (fit_module, "train_epoch", "steps"),
     (fit_module, "validation_dice", "validation"),
-    (fit_module, "save_checkpoint", "checkpoint"),
+    (CheckpointWriter, "add", "checkpoint"),
     (mining_module, "predict_batches", "asking the trained U-Net++"),
     (run_module, "score_images", "scoring"),
     (scoring_module, "predict_batches", "network"),

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from taichinet.datasets.augmentation import AugmentationSettings
+from taichinet.batch import Batch
+from taichinet.datasets.augmentation import AugmentationSettings, augment, draw_transforms
 from taichinet.datasets.manifest import Manifest, Mask, Sample
 from taichinet.datasets.prepared import Prepared, Regions
 from taichinet.experiments.experiment import vary
@@ -78,6 +79,12 @@ def halves(data: Prepared) -> Regions:
     upper = torch.zeros_like(data.lesion)
     upper[:, :, : data.lesion.shape[-1] // 2] = 1
     return Regions(data.keys, data.lesion * upper, data.lesion * (1 - upper))
+
+
+def augmented(batch: Batch, settings: AugmentationSettings, generator: torch.Generator) -> Batch:
+    """One batch with its own random transformations."""
+    (transforms,) = draw_transforms([len(batch.image)], settings, generator, batch.image.device)
+    return augment(batch, transforms)
 
 
 def tiny_data(validation: int = 3) -> TrainingData:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 from fakes.busi import make_fake_busi
-from helpers import FLOAT32_CPU, discs
+from helpers import FLOAT32_CPU, augmented, discs
 from torch.nn import functional as F
 
 from taichinet.batch import Batch, Prediction
-from taichinet.datasets.augmentation import AugmentationSettings, augment
+from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.datasets.folds import Split, make_folds
 from taichinet.datasets.prepared import TeacherProbabilities, prepare
 from taichinet.datasets.readers.busi import DATASET
@@ -130,18 +130,18 @@ def test_teacher_output_is_augmented_with_image_and_remains_probability() -> Non
     data = discs(6, size=64)
     teacher_output = (data.lesion.float() * 140 + 60).to(torch.uint8)
     batch = data.batch(torch.arange(6), teacher_probability=TeacherProbabilities(data.keys, teacher_output))
-    augmented = augment(batch, AugmentationSettings(probability=1.0), torch.Generator().manual_seed(0))
-    assert augmented.teacher_probability is not None
-    assert not torch.equal(augmented.teacher_probability, batch.teacher_probability)  # type: ignore[arg-type]
-    inside = augmented.teacher_probability > 130 / 255  # between 60 and 200: the threshold that gives the mask
-    assert float((inside.float() - augmented.lesion).abs().mean()) < 0.01
-    assert float(augmented.teacher_probability.min()) >= 0
-    assert float(augmented.teacher_probability.max()) == pytest.approx(200 / 255, abs=1e-4)
-    assert 0.2 < float(augmented.teacher_probability[augmented.lesion == 0].median()) < 0.25
-    without = augment(
+    moved = augmented(batch, AugmentationSettings(probability=1.0), torch.Generator().manual_seed(0))
+    assert moved.teacher_probability is not None
+    assert not torch.equal(moved.teacher_probability, batch.teacher_probability)  # type: ignore[arg-type]
+    inside = moved.teacher_probability > 130 / 255  # between 60 and 200: the threshold that gives the mask
+    assert float((inside.float() - moved.lesion).abs().mean()) < 0.01
+    assert float(moved.teacher_probability.min()) >= 0
+    assert float(moved.teacher_probability.max()) == pytest.approx(200 / 255, abs=1e-4)
+    assert 0.2 < float(moved.teacher_probability[moved.lesion == 0].median()) < 0.25
+    without = augmented(
         data.batch(torch.arange(6)), AugmentationSettings(probability=1.0), torch.Generator().manual_seed(0)
     )
-    assert torch.equal(without.image, augmented.image)
+    assert torch.equal(without.image, moved.image)
     with pytest.raises(DataError, match="teacher's predictions belong to other images"):
         data.batch(torch.arange(6), teacher_probability=TeacherProbabilities(data.keys[::-1], teacher_output))
 

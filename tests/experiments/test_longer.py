@@ -198,7 +198,7 @@ def test_extension_uses_previous_checkpoint_if_newest_is_truncated(
 ) -> None:
     runs.copy(PLAIN, tmp_path, 2)
     (tmp_path / experiment_folder(PLAIN) / "checkpoint.pt").write_bytes(b"torn")
-    with pytest.warns(UserWarning, match="one epoch earlier"):
+    with pytest.warns(UserWarning, match="an earlier epoch"):
         extended = resume(study, with_epochs(PLAIN, 5), tmp_path)
     assert_same_run(extended.folds[0], runs.uninterrupted(with_epochs(PLAIN, 5)))
 

@@ -73,4 +73,4 @@ def test_network_equals_the_independent_implementation(kernel: int) -> None:
     parts = Parts(network.state_dict())
     with torch.no_grad():
         assert_agree(network(image).positive, independent_unet(parts["path"], image))
-    assert not parts.left
+    assert not parts.unused

@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from helpers import tiny_settings, train_tiny
 
+from taichinet.training import checkpoint_writer
+
 
 def kill_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
@@ -25,6 +27,7 @@ def kill_process() -> None:
 
 def main(folder: Path, threads: int, kill_at: str) -> None:
     torch.set_num_threads(threads)
+    checkpoint_writer.CHECKPOINT_SECONDS = 0
     full_save = torch.save
 
     def half_save(content: dict[str, Any], file: Any) -> None:

@@ -31,6 +31,7 @@ from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.errors import SettingError, TaiChiNetError, WeightsError
 from taichinet.evaluation.metrics import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
+from taichinet.training import checkpoint_writer
 from taichinet.training import fit as fit_module
 from taichinet.training.checkpoint import CURRENT, PREVIOUS, load_checkpoint
 from taichinet.training.device import choose_device_config
@@ -53,6 +54,11 @@ def crash_after(epoch: int) -> Any:
 
 def without_seconds(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+@pytest.fixture
+def checkpoint_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint_writer, "CHECKPOINT_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +128,9 @@ def test_epoch_has_every_image_once_with_its_masks() -> None:
 # ----------------------------------------------------------------------------------- interruption and resuming
 
 
-@pytest.mark.parametrize(("kill_at", "last_epoch"), [("after-epoch-2", 2), ("while-saving-3", 2)])
+@pytest.mark.parametrize("kill_at", ["after-epoch-2", "while-saving-3"])
 def test_killed_training_resumes_to_bit_identical_weights(
-    uninterrupted: tuple[nn.Module, Any], tmp_path: Path, kill_at: str, last_epoch: int
+    uninterrupted: tuple[nn.Module, Any], tmp_path: Path, kill_at: str
 ) -> None:
     script = Path(__file__).parent / "killed_run.py"
     command = [sys.executable, str(script), str(tmp_path), str(torch.get_num_threads()), kill_at]
@@ -142,7 +148,7 @@ def test_killed_training_resumes_to_bit_identical_weights(
         resume=True,
         on_epoch=lambda row: epochs.append(row["epoch"]),
     )
-    assert epochs == list(range(last_epoch + 1, 5))
+    assert epochs in ([3, 4], [2, 3, 4])  # the checkpoint of epoch 2 may not be written when the process is killed
     assert same_weights(resumed, uninterrupted[0])
     assert without_seconds(result.history) == without_seconds(uninterrupted[1].history)
     assert (result.best_epoch, result.best_dice) == (uninterrupted[1].best_epoch, uninterrupted[1].best_dice)
@@ -161,6 +167,7 @@ def test_resumed_training_is_identical_with_schedule_curriculum_and_selection(
     assert without_seconds(again.history) == without_seconds(result.history)
 
 
+@pytest.mark.usefixtures("checkpoint_every_epoch")
 def test_truncated_checkpoint_repeats_one_epoch_with_identical_weights(
     uninterrupted: tuple[nn.Module, Any], tmp_path: Path
 ) -> None:
@@ -169,7 +176,7 @@ def test_truncated_checkpoint_repeats_one_epoch_with_identical_weights(
     newest = tmp_path / CURRENT
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     epochs: list[int] = []
-    with pytest.warns(UserWarning, match=f"resuming from {PREVIOUS}, one epoch earlier"):
+    with pytest.warns(UserWarning, match=f"resuming from {PREVIOUS}, an earlier epoch"):
         resumed, result = train_tiny(
             tmp_path, tiny_settings(), resume=True, on_epoch=lambda row: epochs.append(row["epoch"])
         )
@@ -206,6 +213,7 @@ def test_training_restarts_without_resume(uninterrupted: tuple[nn.Module, Any], 
     assert same_weights(restarted, uninterrupted[0])
 
 
+@pytest.mark.usefixtures("checkpoint_every_epoch")
 def test_full_disk_loses_no_finished_epoch(
     uninterrupted: tuple[nn.Module, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,14 +238,12 @@ def test_full_disk_loses_no_finished_epoch(
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_non_finite_loss_raises_before_weights_are_changed(value: float) -> None:
+def test_non_finite_loss_raises_after_the_epoch(value: float) -> None:
     network = tiny_network().train()
     optimizer = torch.optim.Adam(network.parameters(), lr=1.0)
-    before = {name: weight.clone() for name, weight in network.named_parameters()}
     batches = tiny_data().train.batches(4)
     with pytest.raises(TaiChiNetError, match=rf"loss became {value}\. .*training\.learning_rate.*float32.*--overwrite"):
         train_epoch(network, batches, lambda p, b: p.positive.sum() * value, optimizer, FLOAT32_CPU)
-    assert all(torch.equal(weight, before[name]) for name, weight in network.named_parameters())
 
 
 def test_train_epoch_equals_plain_pytorch_loop() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from pydantic import Field, field_validator
@@ -34,8 +36,48 @@ class AugmentationSettings(Settings):
         return bounds
 
 
-def augment(batch: Batch, settings: AugmentationSettings, generator: torch.Generator) -> Batch:
-    """Transform each image of a batch by its own random draw.
+@dataclass(frozen=True)
+class Transforms:
+    """Random transformations of the images of a batch.
+
+    Attributes:
+        matrix: (B, 2, 3), from output to input coordinates in [-1, 1].
+        gamma: (B, 1, 1, 1), exponent of the grey values.
+    """
+
+    matrix: Tensor
+    gamma: Tensor
+
+
+def draw_transforms(
+    sizes: Sequence[int], settings: AugmentationSettings, generator: torch.Generator, device: torch.device
+) -> list[Transforms]:
+    """Draw the transformations of all batches of an epoch, so that they are copied to the device at once.
+
+    Args:
+        sizes: Number of images of each batch.
+        settings: Ranges and probability.
+        generator: Generator on the CPU, so that the draws are the same for all devices.
+        device: Device of the batches.
+
+    Returns:
+        The transformations of each batch, on `device`.
+    """
+    drawn = [
+        (
+            _draw_affine(size, settings, generator),
+            _draw(size, settings.probability, *settings.gamma, 1.0, generator),
+        )
+        for size in sizes
+    ]
+    matrices = torch.cat([matrix for matrix, _ in drawn]).to(device)
+    gammas = torch.cat([gamma for _, gamma in drawn]).view(-1, 1, 1, 1).to(device)
+    parts = zip(matrices.split(list(sizes)), gammas.split(list(sizes)), strict=True)
+    return [Transforms(matrix, gamma) for matrix, gamma in parts]
+
+
+def augment(batch: Batch, transforms: Transforms) -> Batch:
+    """Transform each image of a batch, and its masks with it.
 
     All geometric transformations are one resampling. Masks are interpolated with the image and thresholded at 0.5,
     which keeps E_p and H_p disjoint and inside the lesion, since interpolation weights sum to one. The probability of
@@ -43,27 +85,21 @@ def augment(batch: Batch, settings: AugmentationSettings, generator: torch.Gener
 
     Args:
         batch: Images and masks on any device.
-        settings: Ranges and probability.
-        generator: Generator on the CPU, so that the draws are the same for all devices.
+        transforms: Transformations on the same device.
 
     Returns:
         A new batch on the same device; masks are 0 or 1.
     """
-    if settings.probability == 0:
-        return batch
-    count = len(batch.image)
-    matrix = _draw_affine(count, settings, generator).to(batch.image.device)
-    gamma = _draw(count, settings.probability, *settings.gamma, 1.0, generator).to(batch.image.device)
     masks = [mask for mask in (batch.lesion, batch.easy, batch.hard) if mask is not None]
     soft = [] if batch.teacher_probability is None else [batch.teacher_probability]
     stack = torch.cat([batch.image, *masks, *soft], dim=1)
-    grid = F.affine_grid(matrix, list(stack.shape), align_corners=False)
+    grid = F.affine_grid(transforms.matrix, list(stack.shape), align_corners=False)
     moved = F.grid_sample(stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     channels = [part.shape[1] for part in (batch.image, *masks, *soft)]
     image, *others = torch.split(moved, channels, dim=1)
     parts = iter((mask > 0.5).float() for mask in others[: len(masks)])
     return Batch(
-        image=image.clamp(0, 1) ** gamma.view(-1, 1, 1, 1),
+        image=image.clamp(0, 1) ** transforms.gamma,
         lesion=next(parts),
         easy=None if batch.easy is None else next(parts),
         hard=None if batch.hard is None else next(parts),

@@ -36,6 +36,10 @@ class Regions:
     easy: Tensor
     hard: Tensor
 
+    def to(self, device: torch.device) -> Regions:
+        """The same regions on `device`."""
+        return Regions(self.keys, self.easy.to(device), self.hard.to(device))
+
 
 @dataclass(frozen=True)
 class TeacherProbabilities:
@@ -43,6 +47,10 @@ class TeacherProbabilities:
 
     keys: tuple[str, ...]
     probability: Tensor
+
+    def to(self, device: torch.device) -> TeacherProbabilities:
+        """The same probabilities on `device`."""
+        return TeacherProbabilities(self.keys, self.probability.to(device))
 
 
 @dataclass(frozen=True)
@@ -60,13 +68,17 @@ class Prepared:
         rows = [index[key] for key in keys]
         return Prepared(tuple(keys), tuple(self.labels[row] for row in rows), self.image[rows], self.lesion[rows])
 
+    def to(self, device: torch.device) -> Prepared:
+        """The same images and masks on `device`; they remain uint8, and `batch` converts them there."""
+        return Prepared(self.keys, self.labels, self.image.to(device), self.lesion.to(device))
+
     def batch(
         self, rows: Tensor, regions: Regions | None = None, teacher_probability: TeacherProbabilities | None = None
     ) -> Batch:
         """A batch as floats.
 
         Args:
-            rows: Numbers of the samples.
+            rows: Numbers of the samples, on the device of the images.
             regions: Easy and hard regions of the same keys in the same order.
             teacher_probability: Probabilities of the same keys in the same order.
 
@@ -87,25 +99,23 @@ class Prepared:
             else teacher_probability.probability[rows].float() / 255,
         )
 
-    def batches(
-        self,
-        batch_size: int,
-        shuffle: torch.Generator | None = None,
-        regions: Regions | None = None,
-        teacher_probability: TeacherProbabilities | None = None,
-    ) -> Iterator[Batch]:
-        """All samples once, in order or shuffled by a generator.
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """All samples once, in order."""
+        for rows in torch.arange(len(self.keys), device=self.image.device).split(batch_size):
+            yield self.batch(rows)
 
-        In shuffled batches (training), a last batch of a single image is merged with the one before, since BatchNorm
-        has no variance of one value.
+    def shuffled_rows(self, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+        """The numbers of the samples of each batch of an epoch, on the device of the images.
+
+        Args:
+            batch_size: Images per batch. A last batch of a single image is merged with the one before, since BatchNorm
+                has no variance of one value.
+            generator: Generator on the CPU, so that the order is the same for all devices.
         """
-        count = len(self.keys)
-        order = torch.arange(count) if shuffle is None else torch.randperm(count, generator=shuffle)
-        chunks = list(torch.split(order, batch_size))
-        if shuffle is not None and len(chunks) > 1 and len(chunks[-1]) == 1:
-            chunks[-2:] = [torch.cat(chunks[-2:])]
-        for rows in chunks:
-            yield self.batch(rows, regions, teacher_probability)
+        batches = list(torch.randperm(len(self.keys), generator=generator).to(self.image.device).split(batch_size))
+        if len(batches) > 1 and len(batches[-1]) == 1:
+            batches[-2:] = [torch.cat(batches[-2:])]
+        return batches
 
 
 def prepare(manifest: Manifest, size: int, channels: int, cache: Path | None = None) -> Prepared:

@@ -143,7 +143,9 @@ def _prepare_folder(job: FoldJob) -> _Start:
 
 def _record_epoch(folder: Path, row: dict[str, Any], start: _Start) -> None:
     history = folder / HISTORY_FILE
-    earlier = history.read_text(encoding="utf-8") if history.exists() else ""
+    lines = history.read_text(encoding="utf-8").splitlines(keepends=True) if history.exists() else []
+    # A resumed run repeats the epochs after its checkpoint, which is written at most every 30 s.
+    earlier = "".join(lines[: row["epoch"]])
     write_text(history, earlier + pd.DataFrame([row]).to_csv(header=not earlier, index=False))
     write_text(folder / "seconds", str(start.seconds()))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -181,8 +180,14 @@ def _check_finite(tensors: Mapping[str, Tensor], folder: Path) -> None:
 
 def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     """The name of the first tensor with a NaN or infinite value, or None if all values are finite."""
-    for name, value in tensors.items():
-        # Minimum and maximum are NaN if any value is NaN. This takes a tenth of the time of `isfinite` on every value.
-        if value.numel() and not all(math.isfinite(extreme) for extreme in torch.aminmax(value.detach())):
-            return name
-    return None
+    filled = {name: value for name, value in tensors.items() if value.numel()}
+    if not filled:
+        return None
+    flags = torch.stack([all_finite(value) for value in filled.values()]).tolist()  # one copy from the device
+    return next((name for name, finite in zip(filled, flags, strict=True) if not finite), None)
+
+
+def all_finite(values: Tensor) -> Tensor:
+    """Whether no value is NaN or infinite: a boolean scalar on the device of `values`, which must not be empty."""
+    # Minimum and maximum are NaN if any value is NaN. This takes a tenth of the time of `isfinite` on every value.
+    return torch.stack(torch.aminmax(values.detach())).isfinite().all()

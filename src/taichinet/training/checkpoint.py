@@ -1,4 +1,4 @@
-"""Checkpoints, written atomically after every epoch. The previous one is kept, so a crash costs at most one epoch."""
+"""Checkpoints, written atomically. The previous one is kept in case the newest one is damaged."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def load_checkpoint(folder: Path, *identities: str, change: str = "") -> Checkpo
         if torn:
             # Otherwise, the next save would replace this valid file with the damaged one.
             (folder / CURRENT).unlink(missing_ok=True)
-            warnings.warn(f"{folder}: {torn[0]}; resuming from {name}, one epoch earlier.", stacklevel=2)
+            warnings.warn(f"{folder}: {torn[0]}; resuming from {name}, an earlier epoch.", stacklevel=2)
         return checkpoint
     if torn:
         raise WeightsError(f"No checkpoint of {folder} can be read: {'; '.join(torn)}. Train again with --overwrite.")

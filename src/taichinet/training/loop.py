@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from math import isfinite
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from taichinet.batch import Batch, Prediction
 from taichinet.errors import SettingError
-from taichinet.models.weights import first_not_finite
+from taichinet.models.weights import all_finite, first_not_finite
 from taichinet.training.device import DeviceConfig
 from taichinet.training.distributed.cross_rank_norm import norms_across, set_padding
 
@@ -47,11 +47,12 @@ def train_epoch(
         Mean loss over images.
 
     Raises:
-        NotFiniteError: A loss, or after the epoch a weight or running statistic, is not finite.
+        NotFiniteError: A loss, weight or running statistic is not finite. This is checked after the epoch, so that no
+            step waits for the device.
     """
     network.train()
     ranks = device_config.ranks
-    total, images = 0.0, 0
+    losses, weights, images = list[Tensor](), list[int](), 0
     with norms_across(network, ranks):
         for whole in batches:
             count = len(whole.image)
@@ -63,21 +64,58 @@ def train_epoch(
                 with device_config.autocast():
                     prediction = network(batch.image)
                 loss = loss_of(prediction, batch)
-                value = loss.item()
-                if not isfinite(value):
-                    raise NotFiniteError(f"The loss became {value}")
                 (loss * (own.images / count)).backward()
-                total += value * own.images
+                losses.append(loss.detach())
+                weights.append(own.images)
             ranks.sum_gradients(network)
             optimizer.step()
             images += count
+    values = torch.stack(losses).tolist() if losses else []
+    for value in values:
+        if not isfinite(value):
+            raise NotFiniteError(f"The loss became {value}")
     name = first_not_finite(network.state_dict())
     if name is not None:
         raise NotFiniteError(f"The network's tensor '{name}' has values that are not finite")
-    return ranks.sum(total) / max(images, 1)
+    return ranks.sum(sum(value * weight for value, weight in zip(values, weights, strict=True))) / max(images, 1)
 
 
 @torch.inference_mode()
+def network_outputs(
+    network: nn.Module, batches: Iterable[Batch], device_config: DeviceConfig
+) -> Iterator[tuple[Batch, Prediction]]:
+    """Run the network in evaluation mode on every batch.
+
+    Args:
+        network: The network, on its device.
+        batches: Batches on any device.
+        device_config: Device and precision.
+
+    Yields:
+        Each batch and its prediction, on the device. They are not checked, so that nothing waits for the device.
+    """
+    network.eval()
+    for batch in batches:
+        on_device = batch.to(device_config.device, device_config.memory_format)
+        with device_config.autocast():
+            prediction = network(on_device.image)
+        yield on_device, prediction
+
+
+def finite_outputs(prediction: Prediction) -> Tensor:
+    """Whether the outputs of both paths are finite: (2,) bool on the device, true without a second path."""
+    lesion = all_finite(prediction.positive)
+    second = torch.ones_like(lesion) if prediction.negative is None else all_finite(prediction.negative)
+    return torch.stack([lesion, second])
+
+
+def refuse_not_finite_outputs(finite: Tensor) -> None:
+    """Raise NotFiniteError if a value of `finite`, (B, 2) results of `finite_outputs`, is false."""
+    for name, path_is_finite in zip(("lesion", "second path"), finite.all(dim=0).tolist(), strict=True):
+        if not path_is_finite:
+            raise NotFiniteError(f"The network's output ({name}) has values that are not finite")
+
+
 def predict_batches(network: nn.Module, batches: Iterable[Batch], device_config: DeviceConfig) -> list[Prediction]:
     """Run the network in evaluation mode on every batch.
 
@@ -92,16 +130,9 @@ def predict_batches(network: nn.Module, batches: Iterable[Batch], device_config:
     Raises:
         NotFiniteError: An output is NaN or infinite. Such values would appear as "no lesion" in a mask.
     """
-    network.eval()
     predictions = []
-    for cpu_batch in batches:
-        batch = cpu_batch.to(device_config.device, device_config.memory_format)
-        with device_config.autocast():
-            prediction: Prediction = network(batch.image)
-        outputs = {"lesion": prediction.positive, "second path": prediction.negative}
-        name = first_not_finite({name: output for name, output in outputs.items() if output is not None})
-        if name is not None:
-            raise NotFiniteError(f"The network's output ({name}) has values that are not finite")
+    for _, prediction in network_outputs(network, batches, device_config):
+        refuse_not_finite_outputs(finite_outputs(prediction)[None])
         # Outputs that are only used by loss terms (feedback, reconstruction) are dropped.
         predictions.append(
             Prediction(

@@ -138,4 +138,4 @@ def test_network_equals_the_independent_implementation(modules: int, up_convolut
     parts = Parts(network.state_dict())
     with torch.no_grad():
         assert_agree(network(image).positive, independent_aau_net(parts, image, modules))
-    assert not parts.left
+    assert not parts.unused

@@ -93,4 +93,4 @@ def test_network_equals_the_independent_implementation() -> None:
     parts = Parts(network.state_dict())
     with torch.no_grad():
         assert_agree(network(image).positive, independent_attention_unet(parts, image))
-    assert not parts.left
+    assert not parts.unused

@@ -116,7 +116,7 @@ def test_network_equals_the_independent_implementation() -> None:
     parts = Parts(network.state_dict())
     with torch.no_grad():
         assert_agree(network(image).positive, independent_ce_net(parts, image))
-    assert not parts.left
+    assert not parts.unused
 
 
 @pytest.mark.parametrize("model", ["ce-net", "fat-net"])

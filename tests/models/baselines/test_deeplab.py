@@ -164,4 +164,4 @@ def test_network_equals_the_independent_implementation(network: Any, independent
     parts = Parts(network.state_dict())
     with torch.no_grad():
         assert_agree(network(image).positive, independent(parts, image))
-    assert not parts.left
+    assert not parts.unused

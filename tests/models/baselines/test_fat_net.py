@@ -153,4 +153,4 @@ def test_network_equals_the_independent_implementation(shared: bool) -> None:
     parts = Parts(network.state_dict())
     with torch.no_grad():
         assert_agree(network(image).positive, independent_fat_net(parts, image, shared))
-    assert {name.split(".")[0] for name in parts.left} == {"unused"}
+    assert {name.split(".")[0] for name in parts.unused} == {"unused"}

@@ -194,4 +194,4 @@ def test_network_equals_the_independent_implementation(size: tuple[int, int]) ->
         (reconstruction.image, reconstruction.mean, reconstruction.log_variance), expected_reconstruction, strict=True
     ):
         assert_agree(value, expected)
-    assert not parts.left
+    assert not parts.unused

@@ -25,9 +25,8 @@ def follow(ranks: Ranks) -> None:
 
 def _take_part(task: Task) -> None:
     own = choose_device_config()  # precision and memory layout of rank 0, device of this process
-    here = replace(task, device_config=replace(task.device_config, device=own.device, ranks=own.ranks))
-    network = here.device_config.place(task.network)
-    optimizer = task.new_optimizer(network)
+    device_config = replace(task.device_config, device=own.device, ranks=own.ranks)
+    here, optimizer = task.on_device(device_config)
     for epoch in range(task.epoch, task.settings.epochs):
         batches, batch_loss = prepare_epoch(here, optimizer, epoch)
-        train_epoch(network, batches, batch_loss, optimizer, here.device_config, here.settings.accumulate)
+        train_epoch(here.network, batches, batch_loss, optimizer, device_config, here.settings.accumulate)
