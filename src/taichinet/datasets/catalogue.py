@@ -16,7 +16,8 @@ CATALOGUE: dict[str, Dataset] = {}
 """All registered data sets by name, in the order in which they are listed."""
 
 _REMEDY = (
-    "Pass the folder or zip of a data set as its authors distribute it, or NAME=FOLDER (see `taichinet data list`)."
+    "Pass the folder or zip of a data set as its authors distribute it, a complete bundle, or NAME=FOLDER (see "
+    "`taichinet data list`)."
 )
 _REGISTER = "Register it with register_dataset, as where the bundle was made."
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from taichinet.datasets.archive import open_archive
-from taichinet.datasets.bundle.read import read_bundle, read_record
+from taichinet.datasets.bundle.read import is_bundle, read_bundle, read_record
 from taichinet.datasets.bundle.record import BundleRecord, SampleRecord, SelectionRecord
 from taichinet.datasets.bundle.write import Bundle, make_bundle
 from taichinet.datasets.catalogue import split_spec
@@ -32,6 +32,10 @@ def verify_bundle(path: Path, original: Path | str) -> BundleRecord:
     Raises:
         DataError: The bundle or the original cannot be read, or they differ. All kinds of differences are named.
     """
+    if not is_bundle(path):
+        raise DataError(
+            f"{path} does not exist, is cut short, or is not a bundle. Pass a file that `taichinet data bundle` wrote."
+        )
     record = read_record(path)
     read_bundle(path, record.dataset)  # verifies the digest of every member
     dataset, _ = split_spec(original)
