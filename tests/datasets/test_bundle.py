@@ -14,7 +14,7 @@ from fakes.busi import make_fake_busi
 from fakes.catalogue import FAKES
 
 from taichinet.datasets import catalogue
-from taichinet.datasets.bundle.read import is_bundle, read_record
+from taichinet.datasets.bundle.read import BundledFiles, is_bundle, read_record
 from taichinet.datasets.bundle.record import MARK
 from taichinet.datasets.bundle.verify import verify_bundle
 from taichinet.datasets.bundle.write import make_bundle, write_bundle
@@ -94,6 +94,7 @@ def test_a_bundle_is_read_as_the_original_data_set(name: str, tmp_path: Path) ->
             assert count_empty_masks(read) == count_empty_masks(expected)
         for one, other in zip(read, expected, strict=True):
             assert np.array_equal(read.region_masks(one), expected.region_masks(other))
+        assert isinstance(read.files, BundledFiles)
         assert read.files.selection.groups == groups
         for protocol in PROTOCOLS:
             try:
@@ -224,7 +225,7 @@ def test_a_member_with_other_content_is_refused(bundle: Path, name: str) -> None
     rewrite(bundle, lambda members: members.update({name: b"other"}))
     with pytest.raises(DataError, match=rf"(?s){name} does not have the SHA-256 recorded in bundle.json"):
         open_dataset(bundle)
-    rewrite(bundle, lambda members: members.pop(name) and None)
+    rewrite(bundle, lambda members: members.__delitem__(name))
     with pytest.raises(DataError, match=rf"(?s){name}: this member of the zip cannot be read"):
         open_dataset(bundle)
 
