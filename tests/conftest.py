@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TESTS = Path(__file__).parent
 SLOW = (
     "benchmarks",
+    "cli/test_bundle.py",
     "cli/test_commands.py",
     "cli/test_compare.py",
     "cli/test_data.py",

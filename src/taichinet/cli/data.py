@@ -1,14 +1,15 @@
-"""`taichinet data`: `list` in this file, `check` in data_check.py and `export` in data_export.py."""
+"""`taichinet data`: `list` in this file, the others in data_check.py, data_export.py and data_bundle.py."""
 
 from __future__ import annotations
 
 import typer
 
+from taichinet.cli.data_bundle import bundle, verify_bundle
 from taichinet.cli.data_check import check
 from taichinet.cli.data_export import export_data
 from taichinet.cli.options import AsJson
 
-data_app = typer.Typer(help="List, check and export data sets.", no_args_is_help=True)
+data_app = typer.Typer(help="List, check, export and bundle data sets.", no_args_is_help=True)
 
 
 @data_app.command("list")
@@ -36,3 +37,5 @@ def list_data(as_json: AsJson = False) -> None:
 
 data_app.command("check")(check)
 data_app.command("export")(export_data)
+data_app.command("bundle")(bundle)
+data_app.command("verify-bundle")(verify_bundle)

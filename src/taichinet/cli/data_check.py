@@ -65,6 +65,7 @@ def _check(data: str, plan: FoldPlan | None, quiet: bool) -> tuple[DataReport, M
     except DataError as error:
         path = Path(data if Path(data).exists() else data.rpartition("=")[2])
         return unreadable_report(data, error), None, path
+    manifest.files.require_originals("`data check`")
     with Progress(console=Console(stderr=True), disable=quiet, transient=True) as bar:
         task = bar.add_task("checking and comparing images", total=len(manifest.samples))
         result = check_dataset(manifest, plan, lambda done, _: bar.update(task, completed=done))

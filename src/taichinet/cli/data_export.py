@@ -52,6 +52,7 @@ def export_data(
     dataset, path = split_spec(data)
     given_plan = None if folds is None else read_folds(folds)
     complete = dataset.read(path, include_normal=normal is not False)
+    complete.files.require_originals("`data export`")
     manifest = complete
     if given_plan is not None and normal is None:  # without normal images if the plan has none
         lesions = complete.without_normal()

@@ -81,7 +81,8 @@ def _write_card(path: Path, evaluation: Evaluation) -> None:
     rows = evaluation.scores
     rows = rows[rows["region"] == scored.manifest.regions[0]].reset_index(drop=True)
     images = {}
-    if path.suffix.lower() != ".md" and len(scored.manifest.regions) == 1:
+    in_bundle = scored.manifest.files.bundle is not None  # whose images have no original resolution
+    if path.suffix.lower() != ".md" and len(scored.manifest.regions) == 1 and not in_bundle:
         images = case_images(worst_keys(rows), scored.manifest, Predictor(scored.loaded, scored.device_config))
     extras = Extras(
         confidences=scored.confidences.by_key,

@@ -11,7 +11,9 @@ PROTOCOL_HELP = (
     "Fold protocol: grouped keeps near-duplicates and images of one patient together; paper draws random folds, "
     "stratified by class; official uses the authors' split."
 )
-_DATA_HELP = "Data set as distributed: its folder or zip file, or NAME=PATH if several data sets have its layout."
+_DATA_HELP = (
+    "Data set: its folder or zip file as distributed, a bundle, or NAME=PATH if several data sets have its layout."
+)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON to standard output.")]
 DataSet = Annotated[str, typer.Option("--data", help=_DATA_HELP)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from taichinet.datasets.bundle.read import is_bundle, read_record
 from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.image_io import DecodedFiles
 from taichinet.datasets.manifest import Manifest
@@ -15,8 +16,10 @@ CATALOGUE: dict[str, Dataset] = {}
 """All registered data sets by name, in the order in which they are listed."""
 
 _REMEDY = (
-    "Pass the folder or zip of a data set as its authors distribute it, or NAME=FOLDER (see `taichinet data list`)."
+    "Pass the folder or zip of a data set as its authors distribute it, a complete bundle, or NAME=FOLDER (see "
+    "`taichinet data list`)."
 )
+_REGISTER = "Register it with register_dataset, as where the bundle was made."
 
 
 def register_dataset(dataset: Dataset) -> None:
@@ -104,7 +107,7 @@ def split_spec(spec: str | Path) -> tuple[Dataset, Path]:
 
 
 def recognise(root: Path) -> Dataset:
-    """The data set whose layout the folder or zip file `root` has, or whose index file it is.
+    """The data set whose layout the folder or zip file `root` has, whose index file it is, or that it bundles.
 
     Raises:
         DataError: The layout is unknown, or several data sets have it and the name of the folder does not decide.
@@ -113,6 +116,11 @@ def recognise(root: Path) -> Dataset:
         indexed = [entry for entry in CATALOGUE.values() if root.suffix.lower() in entry.index_endings]
         if len(indexed) == 1:
             return indexed[0]
+    if is_bundle(root):
+        name = read_record(root).dataset
+        if name not in CATALOGUE:
+            raise DataError(f"{root} is a bundle of data set '{name}', which is not registered. {_REGISTER}")
+        return CATALOGUE[name]
     top = open_top(root, _REMEDY)
     matching = [entry for entry in CATALOGUE.values() if find_folder(top, entry.folders, entry.recognises) is not None]
     likely = [entry for entry in matching if not entry.fallback] or matching

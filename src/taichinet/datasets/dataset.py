@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from taichinet.datasets.bundle.read import is_bundle, read_bundle
 from taichinet.datasets.image_io import DecodedFiles
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.readers.layout import find_folder, open_top
@@ -113,10 +114,12 @@ class Dataset:
         """Read the data set at `root`.
 
         Args:
-            root: The folder as its authors distribute it, a folder that contains it, its zip file, or its index file.
+            root: The folder as its authors distribute it, a folder that contains it, its zip file, its index file, or a
+                bundle.
             include_normal: Whether to include images without a lesion.
             verify: Whether to decode every file; otherwise only names and pairs are checked.
-            files: Keeps what later steps need of the decoded files; by default thumbnails, digests and masks.
+            files: Keeps what later steps need of the decoded files; by default thumbnails, digests and masks. A bundle
+                has its own.
 
         Returns:
             The samples in a fixed order.
@@ -124,6 +127,8 @@ class Dataset:
         Raises:
             DataError: There is no such data set at `root`, or it has faults. All of them are named.
         """
+        if is_bundle(root):
+            return read_bundle(root, self.name, include_normal, verify)
         files = DecodedFiles() if files is None else files
         reading = Reading(root, self._locate(root), include_normal, verify, files)
         manifest = replace(self.list_samples(reading), files=files)

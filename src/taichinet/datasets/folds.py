@@ -12,7 +12,6 @@ from pydantic.dataclasses import dataclass
 
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import FoldError
-from taichinet.groups import join_groups
 from taichinet.storage.atomic import write_json
 from taichinet.storage.documents import read_json, shortened
 
@@ -115,6 +114,9 @@ def make_folds(
     Raises:
         FoldError: A class has fewer samples than folds, or there is no official split.
     """
+    # scipy takes a second to import
+    from taichinet.groups import join_groups
+
     labels = manifest.labels
     known = set(labels)
     joined = join_groups((*groups, *manifest.patients)) if manifest.patients else groups  # their order decides the draw

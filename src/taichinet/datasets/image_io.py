@@ -11,11 +11,13 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
+from PIL import __version__ as pillow_version
 from PIL.TiffImagePlugin import TiffImageFile
 
 from taichinet import runner
@@ -23,6 +25,10 @@ from taichinet.datasets.duplicates.fingerprint import Fingerprint, take_fingerpr
 from taichinet.datasets.sample import BRIGHT, Mask, MaskRule, Sample
 from taichinet.errors import DataError
 from taichinet.storage.digest import digest_bytes
+
+RECIPE = (
+    2  # increase it if the same files give other resized pixels, so that old cache entries and bundles are not read
+)
 
 _TURNED_BY_A_QUARTER = (5, 6, 7, 8)  # the EXIF orientations that swap height and width
 _ORIENTATION_BLOCKS = ("exif", "xmp", "XML:com.adobe.xmp")
@@ -181,7 +187,14 @@ class DecodedFiles:
     Args:
         size: Input resolution in pixels to which images are resized while they are decoded; None for no resizing.
         channels: 1 to resize grey images, 3 to resize RGB images.
+
+    Attributes:
+        bundle: The bundle that contains the data set instead of its files, see `datasets/bundle`; usually None.
+        pillow: Version of Pillow with which images are resized.
     """
+
+    bundle: Path | None = None
+    pillow = pillow_version
 
     def __init__(self, size: int | None = None, channels: int = 1) -> None:
         self._size = size
@@ -192,6 +205,17 @@ class DecodedFiles:
         self._masks: dict[Traversable, tuple[bytes, str, tuple[int, ...]]] = {}
         self._headers: dict[Traversable, Header] = {}
         self._digests: dict[Traversable, bytes] = {}
+
+    def require_originals(self, purpose: str) -> None:
+        """Raise DataError if the data set is a bundle; `purpose` needs images at their original resolution."""
+        if self.bundle is not None:
+            raise DataError(
+                f"{self.bundle}: a bundle has its images at input resolution only, and {purpose} needs them at their "
+                "original resolution. Pass the original data set."
+            )
+
+    def refuse_other_input(self, size: int, channels: int) -> None:
+        """Raise DataError if the images are not available at `size` with `channels`; files are resized to any size."""
 
     def fingerprint(self, file: Traversable) -> Fingerprint:
         """The digest and the thumbnail of an image file; raises DataError if it cannot be read."""

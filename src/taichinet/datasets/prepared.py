@@ -11,19 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import __version__ as pillow_version
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from taichinet.batch import Batch
-from taichinet.datasets.image_io import resize_mask
+from taichinet.datasets.image_io import RECIPE, resize_mask
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.sample import Sample
 from taichinet.errors import DataError
 from taichinet.storage.tensors import write_tensors
-
-RECIPE = 2  # increase it if the same files give other pixels, so that old cache entries are not read
 
 MOSTLY_LESION = 0.75  # mean share of the images that masks cover; above it they are probably inverted
 
@@ -132,8 +129,9 @@ def prepare(manifest: Manifest, size: int, channels: int, cache: Path | None = N
         The resized samples.
 
     Raises:
-        DataError: Files cannot be read. All of them are named.
+        DataError: Files cannot be read. All of them are named. Or the data set is a bundle with another size.
     """
+    manifest.files.refuse_other_input(size, channels)
     entry = None if cache is None else cache / f"{_identity(manifest, size, channels)}.safetensors"
     earlier = None if entry is None else _read_entry(entry)
     labels = tuple(sample.label for sample in manifest)
@@ -150,7 +148,7 @@ def prepare(manifest: Manifest, size: int, channels: int, cache: Path | None = N
 
 
 def _identity(manifest: Manifest, size: int, channels: int) -> str:
-    content = [RECIPE, pillow_version, size, channels, manifest.content_digest()]
+    content = [RECIPE, manifest.files.pillow, size, channels, manifest.content_digest()]
     return hashlib.sha256(repr(content).encode()).hexdigest()[:32]
 
 

@@ -6,9 +6,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from taichinet.datasets.bundle.read import BundledFiles
 from taichinet.datasets.catalogue import split_spec
 from taichinet.datasets.duplicates.search import manifest_duplicates
-from taichinet.datasets.folds import FoldPlan, Protocol, load_or_make_folds
+from taichinet.datasets.folds import FoldPlan, Protocol, load_or_make_folds, write_folds
 from taichinet.datasets.image_io import DecodedFiles
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared, prepare
@@ -51,8 +52,9 @@ def open_folds(
 ) -> tuple[Manifest, FoldPlan]:
     """Read a data set and its fold plan in `out`/folds, which a lock lets only one process make.
 
-    Near-duplicates are only searched if the fold plan does not exist (about half a minute for BUSI). `files` keeps what
-    later steps need of the decoded files. The other arguments and the errors are those of `open_study_data`.
+    Near-duplicates are only searched if the fold plan does not exist (about half a minute for BUSI); a bundle contains
+    them and the usual plans. `files` keeps what later steps need of the decoded files. The other arguments and the
+    errors are those of `open_study_data`.
     """
     settings = experiment.data
     files = DecodedFiles() if files is None else files
@@ -62,8 +64,15 @@ def open_folds(
     path = out / "folds" / f"{dataset.name}{content}-{protocol}{folds}.json"
     files.keep_reduced(not path.exists())
     manifest = dataset.read(root, settings.include_normal, files=files)
+    manifest.files.refuse_other_input(settings.size, experiment.channels)
     with nullcontext() if path.exists() else locked(path.with_suffix(".lock"), wait=True):
-        groups = () if path.exists() else manifest_duplicates(manifest).groups
+        if isinstance(manifest.files, BundledFiles):
+            groups = manifest.files.selection.groups
+            bundled = manifest.files.plan(protocol, settings.fold_seed, settings.folds)
+            if bundled is not None and not path.exists():
+                write_folds(bundled, path)
+        else:
+            groups = () if path.exists() else manifest_duplicates(manifest).groups
         return manifest, load_or_make_folds(path, manifest, groups, protocol, settings.fold_seed, settings.folds)
 
 
