@@ -27,6 +27,7 @@ class Entry:
         done_before: Whether the task was completed before this command.
         copy_of: The identical cell whose result is copied; None for a cell that is trained.
         attempts: Number of attempts that ended because the worker died.
+        estimate: Estimated seconds that the task still needs; None without a budget or without a measurement.
     """
 
     task: Task
@@ -38,6 +39,7 @@ class Entry:
     done_before: bool = False
     copy_of: Cell | None = None
     attempts: int = 0
+    estimate: float | None = None
 
 
 @dataclass
@@ -59,6 +61,11 @@ class Progress:
     def failed(self) -> list[Entry]:
         """The entries that failed, in order."""
         return [entry for entry in self.entries if entry.state == "failed"]
+
+    @property
+    def unfinished(self) -> list[Entry]:
+        """The entries that are neither done nor failed, in order."""
+        return [entry for entry in self.entries if entry.state not in ("done", "failed")]
 
     def read_epochs(self) -> None:
         """Update the running entries from their run folders, on any machine."""
