@@ -82,17 +82,38 @@ def compare(
         return
     from taichinet.experiments.grid.cells import count_images, name_data
 
+    _check_archive(archive, archive_weights)
     limit = None if budget is None else _start_budget(budget, began, on_this_machine=cluster is None)
     selected = select_suites(suites, scale, fold, protocol, seeds, assignments)
     make_executor = partial(_make_executor, jobs, cluster, cpus, gpus)
     grid, progress = _run(selected, name_data(data or []), out, make_executor, limit, as_json)
     show = _print_json if as_json else _print_summary
     show(progress, count_images(grid), out, limit)
+    if archive is not None and progress.count("done"):
+        from taichinet.cli.archive import describe
+        from taichinet.experiments.transport.pack import pack_runs
+
+        typer.echo(describe(pack_runs(out, archive, archive_weights), archive), err=True)
     _raise_failures(progress)
     if limit is not None and progress.unfinished:
         from taichinet.cli.compare_budget import EXIT_CODE
 
         raise typer.Exit(EXIT_CODE)
+
+
+def _check_archive(folder: Path | None, weights: bool) -> None:
+    """Refuse, before any training, what would prevent packing at the end."""
+    from taichinet.errors import SettingError
+    from taichinet.experiments.transport.pack import INDEX_FILE
+    from taichinet.storage.output_folder import refuse_foreign_files
+
+    if folder is None:
+        if weights:
+            raise SettingError("--archive-weights needs --archive DIR.")
+        return
+    if folder.exists() and not folder.is_dir():
+        raise SettingError(f"--archive {folder} is a file. Give a folder.")
+    refuse_foreign_files(folder, (INDEX_FILE,))
 
 
 def _start_budget(text: str, began: float, on_this_machine: bool) -> Budget:
