@@ -21,6 +21,7 @@ TESTS = Path(__file__).parent
 SLOW = (
     "benchmarks",
     "cli/test_commands.py",
+    "cli/test_budget.py",
     "cli/test_compare.py",
     "cli/test_data.py",
     "cli/test_data_check.py",
@@ -34,6 +35,7 @@ SLOW = (
     "contracts/test_every_network.py",
     "datasets/duplicates",
     "experiments/grid",
+    "experiments/transport",
     "experiments/test_distillation.py",
     "experiments/test_validation_card.py",
     "experiments/test_longer.py",

@@ -25,6 +25,20 @@ if TYPE_CHECKING:
 
 _MAX_NUMBERS = 10_000  # for --fold and --seed; the maximum of `data.folds`
 
+ArchiveFolder = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="At the end, pack all completed runs in --out, as `taichinet archive` does."),
+]
+ArchiveWeights = Annotated[bool, typer.Option("--archive-weights", help="Also pack the weights, as float16.")]
+BudgetTime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Time for this command, e.g. 90s, 10m or 1h30m. A run that cannot finish within it is not started; at its "
+        "end the running ones are stopped as by Ctrl-C. Exit code 9 if anything is left; the same command continues.",
+    ),
+]
+
 
 def compare(
     suites: Suites,
@@ -42,24 +56,9 @@ def compare(
     ] = None,
     cpus: Annotated[int, typer.Option(min=1, help="CPUs per run on the cluster.")] = 2,
     gpus: Annotated[float, typer.Option(min=0, help="GPUs per run on the cluster, e.g. 0.5.")] = 0,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Time for this command, e.g. 90s, 10m or 1h30m. A run that cannot finish within it is not started; at "
-            "its end the running ones are stopped as by Ctrl-C. Exit code 9 if runs are left; the same command "
-            "continues.",
-        ),
-    ] = None,
-    archive: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR", help="At the end, pack the completed runs into this folder, as `taichinet archive` does."
-        ),
-    ] = None,
-    archive_weights: Annotated[
-        bool, typer.Option("--archive-weights", help="Also pack the weights, as float16.")
-    ] = False,
+    budget: BudgetTime = None,
+    archive: ArchiveFolder = None,
+    archive_weights: ArchiveWeights = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", hidden=True)] = False,
     calibrate: Annotated[bool, typer.Option("--calibrate", hidden=True)] = False,
     throughput: Annotated[Path | None, typer.Option(hidden=True)] = None,
@@ -87,13 +86,13 @@ def compare(
     selected = select_suites(suites, scale, fold, protocol, seeds, assignments)
     make_executor = partial(_make_executor, jobs, cluster, cpus, gpus)
     grid, progress = _run(selected, name_data(data or []), out, make_executor, limit, as_json)
-    show = _print_json if as_json else _print_summary
-    show(progress, count_images(grid), out, limit)
     if archive is not None and progress.count("done"):
         from taichinet.cli.archive import describe
         from taichinet.experiments.transport.pack import pack_runs
 
         typer.echo(describe(pack_runs(out, archive, archive_weights), archive), err=True)
+    show = _print_json if as_json else _print_summary
+    show(progress, count_images(grid), out, limit)
     _raise_failures(progress)
     if limit is not None and progress.unfinished:
         from taichinet.cli.compare_budget import EXIT_CODE

@@ -61,7 +61,7 @@ def print_unfinished(progress: Progress, budget: Budget) -> None:
 def _describe(entry: Entry) -> str:
     if entry.copy_of is not None:
         return f"will be copied from {entry.copy_of.title}"
-    needs = "of unknown duration" if entry.estimate is None else f"needs about {duration(entry.estimate)}"
+    needs = "needs an unknown time" if entry.estimate is None else f"needs about {duration(entry.estimate)}"
     if not isinstance(entry.task, Cell):
         return f"evaluation, {needs}"
     return f"{needs}, {entry.epoch} of {entry.epochs} epochs completed"

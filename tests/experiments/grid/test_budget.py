@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -100,28 +101,54 @@ def test_nothing_is_started_after_the_end(data: Path, tmp_path: Path) -> None:
     assert len(progress.unfinished) == 2
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_a_running_cell_is_stopped_at_the_end_and_resumed(jobs: int, data: Path, tmp_path: Path) -> None:
-    progress = planned(data, tmp_path, "unet", **long(100_000))
-    epochs: list[int] = []
-    executor = Serial(lambda phase, row, number: epochs.append(row["epoch"])) if jobs == 1 else Processes(jobs)
+def end_budget() -> None:
+    """The alarm of the budget rings now."""
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
+
+
+def test_the_end_of_the_budget_interrupts_a_computation() -> None:
+    before = signal.getsignal(signal.SIGALRM)
     began = time.monotonic()
-    seconds = 20 if jobs == 1 else 60
-    run_grid(progress, executor, tick_seconds=0.2, budget=Budget(seconds, FixedSpeeds({})))
-    assert time.monotonic() - began < seconds + 60
+    with pytest.raises(BudgetEndedError), Budget(0.2).enforced():
+        time.sleep(60)
+    assert time.monotonic() - began < 30
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_a_cell_in_this_process_is_stopped_at_the_end_and_resumed(data: Path, tmp_path: Path) -> None:
+    epochs: list[int] = []
+
+    def after_epoch(phase: str, row: dict[str, Any], number: int) -> None:
+        epochs.append(row["epoch"])
+        if row["epoch"] == 2:
+            end_budget()
+
+    progress = planned(data, tmp_path, "unet", **long(1000))
+    run_grid(progress, Serial(after_epoch), budget=Budget(3600, FixedSpeeds({})))
     entry = progress.entries[0]
-    assert entry.state == "waiting"
-    assert entry.epoch > 0
+    assert epochs[-1] < 1000
+    assert (entry.state, entry.epoch) == ("waiting", epochs[-1])
     assert (entry.task.folder / "checkpoint.pt").exists()
-    if jobs > 1:
-        return
     assert not (entry.task.folder / "lock").exists()
-    again = planned(data, tmp_path, "unet", **long(100_000))
-    assert again.entries[0].note == f"interrupted after epoch {entry.epoch}"
-    resumed: list[int] = []
-    budget = Budget(20, FixedSpeeds({}))
-    run_grid(again, Serial(lambda phase, row, number: resumed.append(row["epoch"])), budget=budget)
-    assert resumed[0] in (entry.epoch, entry.epoch + 1)  # an epoch may have been stopped before its checkpoint
+    stopped = epochs[-1]
+    again = planned(data, tmp_path, "unet", **long(1000))
+    epochs.clear()
+    run_grid(again, Serial(lambda *row: (after_epoch(*row), end_budget())[0]), budget=Budget(3600, FixedSpeeds({})))
+    assert epochs[0] in (stopped + 1, stopped + 2)  # a checkpoint is written before the epoch is reported
+
+
+def test_cells_in_other_processes_are_stopped_at_the_end(data: Path, tmp_path: Path) -> None:
+    def on_change(progress: Progress) -> None:
+        if progress.entries[0].epoch:
+            end_budget()
+
+    progress = planned(data, tmp_path, "unet", **long(100_000))
+    executor = Processes(2)
+    run_grid(progress, executor, on_change, tick_seconds=0.2, budget=Budget(3600, FixedSpeeds({})))
+    assert progress.entries[0].state == "waiting"
+    assert (progress.entries[0].task.folder / "checkpoint.pt").exists()
+    assert executor._running == {}
 
 
 def test_ctrl_c_within_a_budget_is_still_an_interruption(data: Path, tmp_path: Path) -> None:

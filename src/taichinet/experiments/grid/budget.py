@@ -181,7 +181,10 @@ class Budget:
         before = signal.signal(signal.SIGALRM, stop)
         signal.setitimer(signal.ITIMER_REAL, max(self.left, 0.001), REPEAT_SECONDS)
         try:
-            yield
+            try:
+                yield
+            finally:
+                signal.setitimer(signal.ITIMER_REAL, 0)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_REAL, 0)  # again, as the alarm may have rung before the line above
             signal.signal(signal.SIGALRM, before)
