@@ -179,9 +179,9 @@ class Budget:
             raise BudgetEndedError
 
         before = signal.signal(signal.SIGALRM, stop)
-        signal.setitimer(signal.ITIMER_REAL, max(self.left, 0.001), REPEAT_SECONDS)
         try:
             try:
+                signal.setitimer(signal.ITIMER_REAL, max(self.left, 0.001), REPEAT_SECONDS)
                 yield
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)

@@ -95,6 +95,8 @@ def read_index(folder: Path) -> ArchiveIndex:
     """Read archive.json; DataError if it is absent, damaged, or names a part that is not one."""
     path = folder / INDEX_FILE
     index = read_record(path, ArchiveIndex, remedy=COPY_AGAIN)
+    if not index.parts:
+        raise DataError(f"{path} lists no parts. {PACK_AGAIN}")
     for part in index.parts:
         if not re.fullmatch(PART_NAME, part.name):
             raise DataError(f"{path}: '{part.name[:100]}' is not the name of a part. {PACK_AGAIN}")
@@ -122,7 +124,7 @@ def _join_parts(folder: Path, index: ArchiveIndex, whole: Path) -> None:
 
 def _verify_files(archive: Member, index: ArchiveIndex, folder: Path) -> None:
     """Check names, sizes and digests of all files in the zip."""
-    names = archive.root.namelist()
+    names = [member.filename for member in archive.root.infolist()]  # `namelist` adds the folders
     if sorted(names) != sorted(file.name for file in index.files):
         raise DataError(f"The parts in {folder} contain other files than {INDEX_FILE} lists. {PACK_AGAIN}")
     problems = [f"'{name[:200]}' is not a file of a run" for name in names if not _is_run_file(name)]
