@@ -56,7 +56,7 @@ def run_grid(
                 free = [n for n in startable if not_before.get(n, 0) <= time.monotonic()]
                 allowed = (n for n in free if budget is None or budget.allows(progress.entries[n], progress))
                 chosen = list(islice(allowed, max(executor.slots - len(running), 0)))
-                if free == startable != [] and not chosen and not running:
+                if startable and free == startable and not chosen and not running:
                     break  # none can finish within the budget
                 for number in chosen:
                     entry = progress.entries[number]

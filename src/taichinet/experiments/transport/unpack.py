@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from dataclasses import dataclass
+from importlib.resources.abc import Traversable
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
@@ -145,7 +146,7 @@ def _is_run_file(name: str) -> bool:
     return path.name in (*FOLD_FILES, *SUMMARY_FILES, SEEN_FILE)
 
 
-def _studies_to_merge(archive: Member, index: ArchiveIndex, out: Path) -> list[str]:
+def _studies_to_merge(archive: Traversable, index: ArchiveIndex, out: Path) -> list[str]:
     """Studies of which `out` has a summary of other folds, with the same settings and images."""
     names = {file.name: file for file in index.files}
     studies = dict.fromkeys(
@@ -180,7 +181,7 @@ def _order(file: PackedFile) -> tuple[str, bool, str]:
     return (_home(file.name), PurePosixPath(file.name).name in (RESULT_FILE, SUMMARY_FILE), file.name)
 
 
-def _write_files(archive: Member, files: list[PackedFile], out: Path, home: Path) -> None:
+def _write_files(archive: Traversable, files: list[PackedFile], out: Path, home: Path) -> None:
     with locked(home / "lock"):
         if (home / RESULT_FILE).exists() and any(out / file.name == home / RESULT_FILE for file in files):
             (home / RESULT_FILE).unlink()
@@ -191,5 +192,5 @@ def _write_files(archive: Member, files: list[PackedFile], out: Path, home: Path
             write_bytes(out / file.name, _read(archive, file))
 
 
-def _read(archive: Member, file: PackedFile) -> bytes:
+def _read(archive: Traversable, file: PackedFile) -> bytes:
     return (archive / file.name).read_bytes()
