@@ -70,8 +70,7 @@ def unpack_runs(folder: Path, out: Path, overwrite: bool = False) -> Unpacked:
     """
     index = read_index(folder)
     with temporary_folder(out) as temporary:
-        _join_parts(folder, index, temporary / "runs.zip")
-        archive = open_archive(temporary / "runs.zip")
+        archive = _open_parts(folder, index, temporary / "runs.zip")
         with archive.root:
             _verify_files(archive, index, folder)
             merged = _studies_to_merge(archive, index, out)
@@ -104,7 +103,8 @@ def read_index(folder: Path) -> ArchiveIndex:
     return index
 
 
-def _join_parts(folder: Path, index: ArchiveIndex, whole: Path) -> None:
+def _open_parts(folder: Path, index: ArchiveIndex, whole: Path) -> Member:
+    """Verify the parts, join them to the zip `whole`, and validate its names."""
     absent = [part.name for part in index.parts if not (folder / part.name).is_file()]
     damaged = [
         part.name
@@ -121,6 +121,10 @@ def _join_parts(folder: Path, index: ArchiveIndex, whole: Path) -> None:
     with whole.open("wb") as file:
         for part in index.parts:
             file.write((folder / part.name).read_bytes())
+    try:
+        return open_archive(whole)
+    except DataError as error:  # names the temporary file
+        raise DataError(f"{str(error).replace(str(whole), str(folder))} {PACK_AGAIN}") from error
 
 
 def _verify_files(archive: Member, index: ArchiveIndex, folder: Path) -> None:
