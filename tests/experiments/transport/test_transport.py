@@ -133,6 +133,7 @@ def test_large_archives_are_cut_and_smaller_ones_remove_their_surplus(
 
 def test_an_incomplete_fold_is_not_packed(runs: Path, tmp_path: Path) -> None:
     (runs / STUDY / "fold-1/result.json").unlink()
+    shutil.copytree(runs / STUDY / "fold-0", runs / STUDY / ".0123abcd.tmp")  # left by a killed process
     assert pack_runs(runs, tmp_path / "archive").folds == 1
     unpack_runs(tmp_path / "archive", tmp_path / "runs")
     assert not (tmp_path / "runs" / STUDY / "fold-1").exists()

@@ -102,8 +102,13 @@ def pack_runs(runs: Path, folder: Path, weights: bool = False, overwrite: bool =
 
 
 def _find_files(runs: Path, weights: bool) -> dict[str, Path]:
-    """The files to pack by their name in the archive, sorted."""
-    return {path.relative_to(runs).as_posix(): path for path in sorted(_list_files(runs, weights))}
+    """The files to pack by their name in the archive, sorted, without temporary folders of killed processes."""
+    files = {path.relative_to(runs): path for path in sorted(_list_files(runs, weights))}
+    return {
+        name.as_posix(): path
+        for name, path in files.items()
+        if not any(folder.startswith(".") for folder in name.parts[:-1])
+    }
 
 
 def _list_files(runs: Path, weights: bool) -> Iterator[Path]:
