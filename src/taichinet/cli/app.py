@@ -1,8 +1,8 @@
 """The command `taichinet`: its subcommands, and the mapping of errors to exit codes.
 
 Exit codes: 0 success; 1 a bug in taichinet; 2 wrong usage; 3 data; 4 settings; 5 weights or checkpoints; 6 folds or
-leakage; 7 some inputs failed, the others were processed; 8 another process of the same training exited;
-130 interrupted.
+leakage; 7 some inputs failed, the others were processed; 8 another process of the same training exited; 9 the time
+budget ended before all was done; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from taichinet.cli.archive import archive
 from taichinet.cli.compare import compare
 from taichinet.cli.cost import cost
 from taichinet.cli.data import data_app
@@ -38,7 +39,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, train, compare, cost, evaluate, predict, export, package_weights, report, figures, models):
+for command in (
+    demo,
+    train,
+    compare,
+    cost,
+    archive,
+    evaluate,
+    predict,
+    export,
+    package_weights,
+    report,
+    figures,
+    models,
+):
     app.command()(command)
 app.command(hidden=True)(pack)
 app.add_typer(data_app, name="data")

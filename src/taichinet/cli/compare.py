@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taichinet.datasets.manifest import ImageCounts
+    from taichinet.experiments.grid.budget import Budget
     from taichinet.experiments.grid.cells import Grid
     from taichinet.experiments.grid.executors import Executor
     from taichinet.experiments.grid.progress import Progress
@@ -22,6 +24,20 @@ if TYPE_CHECKING:
     from taichinet.experiments.run import OnEpoch
 
 _MAX_NUMBERS = 10_000  # for --fold and --seed; the maximum of `data.folds`
+
+ArchiveFolder = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="At the end, pack all completed runs in --out, as `taichinet archive` does."),
+]
+ArchiveWeights = Annotated[bool, typer.Option("--archive-weights", help="Also pack the weights, as float16.")]
+BudgetTime = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Time for this command, e.g. 90s, 10m or 1h30m. A run that cannot finish within it is not started; at its "
+        "end the running ones are stopped as by Ctrl-C. Exit code 9 if anything is left; the same command continues.",
+    ),
+]
 
 
 def compare(
@@ -40,6 +56,9 @@ def compare(
     ] = None,
     cpus: Annotated[int, typer.Option(min=1, help="CPUs per run on the cluster.")] = 2,
     gpus: Annotated[float, typer.Option(min=0, help="GPUs per run on the cluster, e.g. 0.5.")] = 0,
+    budget: BudgetTime = None,
+    archive: ArchiveFolder = None,
+    archive_weights: ArchiveWeights = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", hidden=True)] = False,
     calibrate: Annotated[bool, typer.Option("--calibrate", hidden=True)] = False,
     throughput: Annotated[Path | None, typer.Option(hidden=True)] = None,
@@ -48,7 +67,11 @@ def compare(
     cost_file: Annotated[Path | None, typer.Option("--cost", hidden=True)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train and evaluate a grid of recipes x folds x protocols x seeds. Completed runs are skipped."""
+    """Train and evaluate a grid of recipes x folds x protocols x seeds. Completed runs are skipped.
+
+    Exit codes: 0 all runs are done, 7 some failed, 9 the budget ended before all were done, 130 interrupted.
+    """
+    began = time.monotonic()
     if dry_run:  # the options of `cost` before it was a command of its own
         from taichinet.cli.cost import cost
 
@@ -58,12 +81,48 @@ def compare(
         return
     from taichinet.experiments.grid.cells import count_images, name_data
 
+    _check_archive(archive, archive_weights)
+    limit = None if budget is None else _start_budget(budget, began, on_this_machine=cluster is None)
     selected = select_suites(suites, scale, fold, protocol, seeds, assignments)
     make_executor = partial(_make_executor, jobs, cluster, cpus, gpus)
-    grid, progress = _run(selected, name_data(data or []), out, make_executor, as_json)
+    grid, progress = _run(selected, name_data(data or []), out, make_executor, limit, as_json)
+    if archive is not None and progress.count("done"):
+        from taichinet.cli.archive import describe
+        from taichinet.experiments.transport.pack import pack_runs
+
+        typer.echo(describe(pack_runs(out, archive, archive_weights), archive), err=True)
     show = _print_json if as_json else _print_summary
-    show(progress, count_images(grid), out)
+    show(progress, count_images(grid), out, limit)
     _raise_failures(progress)
+    if limit is not None and progress.unfinished:
+        from taichinet.cli.compare_budget import EXIT_CODE
+
+        raise typer.Exit(EXIT_CODE)
+
+
+def _check_archive(folder: Path | None, weights: bool) -> None:
+    """Refuse, before any training, what would prevent packing at the end."""
+    from taichinet.errors import SettingError
+    from taichinet.experiments.transport.pack import INDEX_FILE
+    from taichinet.storage.output_folder import refuse_foreign_files
+
+    if folder is None:
+        if weights:
+            raise SettingError("--archive-weights needs --archive DIR.")
+        return
+    if folder.exists() and not folder.is_dir():
+        raise SettingError(f"--archive {folder} is a file. Give a folder.")
+    refuse_foreign_files(folder, (INDEX_FILE,))
+
+
+def _start_budget(text: str, began: float, on_this_machine: bool) -> Budget:
+    from rich.console import Console
+
+    from taichinet.cli.compare_budget import parse_time
+    from taichinet.experiments.grid.budget import Budget, Estimates
+
+    say = partial(Console(stderr=True).print, markup=False, highlight=False)
+    return Budget(parse_time(text), Estimates(on_this_machine, say), began)
 
 
 def select_suites(
@@ -99,6 +158,7 @@ def _run(
     data: dict[str, str],
     out: Path,
     make_executor: Callable[[OnEpoch], Executor],
+    budget: Budget | None,
     quiet: bool,
 ) -> tuple[Grid, Progress]:
     from rich.console import Console
@@ -119,7 +179,7 @@ def _run(
 
         executor = make_executor(on_epoch)
         try:
-            return grid, run_grid(progress, executor, table.show)
+            return grid, run_grid(progress, executor, table.show, budget=budget)
         except KeyboardInterrupt:
             console.print("Interrupted. Run the same command again to resume from the last completed epochs.")
             raise typer.Exit(130) from None
@@ -137,7 +197,7 @@ def _make_executor(jobs: int, cluster: str | None, cpus: int, gpus: float, on_ep
     return Processes(jobs) if jobs > 1 else Serial(on_epoch)
 
 
-def _print_json(progress: Progress, images: dict[str, ImageCounts], out: Path) -> None:
+def _print_json(progress: Progress, images: dict[str, ImageCounts], out: Path, budget: Budget | None) -> None:
     """Print the state of all runs without the folders of this machine, so that the output can be shared."""
     import json
 
@@ -156,16 +216,20 @@ def _print_json(progress: Progress, images: dict[str, ImageCounts], out: Path) -
         }
         for entry in progress.entries
     ]
-    content = {
+    content: dict[str, Any] = {
         "out": out.name,
         "cells": rows,
         "studies_failed": progress.studies_failed,
         "used_and_skipped": {dataset: counts.to_json_dict() for dataset, counts in images.items()},
     }
+    if budget is not None:
+        from taichinet.cli.compare_budget import unfinished_rows
+
+        content |= {"budget_seconds": budget.total, "left": unfinished_rows(progress, out)}
     print(json.dumps(content))
 
 
-def _print_summary(progress: Progress, images: dict[str, ImageCounts], out: Path) -> None:
+def _print_summary(progress: Progress, images: dict[str, ImageCounts], out: Path, budget: Budget | None) -> None:
     from rich.console import Console
 
     from taichinet.cli.printing import print_counts
@@ -179,6 +243,10 @@ def _print_summary(progress: Progress, images: dict[str, ImageCounts], out: Path
     )
     for dataset, counts in images.items():
         print_counts(counts, dataset)
+    if budget is not None:
+        from taichinet.cli.compare_budget import print_unfinished
+
+        print_unfinished(progress, budget)
 
 
 def _raise_failures(progress: Progress) -> None:

@@ -14,7 +14,6 @@ from taichinet.datasets.manifest import ImageCounts, Manifest
 from taichinet.datasets.prepared import prepare
 from taichinet.errors import FoldError, WeightsError
 from taichinet.evaluation.aggregate import Summary, aggregate
-from taichinet.evaluation.calibration import pool
 from taichinet.evaluation.confidence import ConfidenceKeeper
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.experiments.records import (
@@ -212,8 +211,6 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
 def _network(scored: ScoredNetwork) -> NetworkRecord:
     """Origin of a network, number of scored images, and calibration."""
     config = scored.loaded.config
-    confidences = scored.confidences.by_key.values()
-    whole, uncertain = pool(c.whole for c in confidences), pool(c.uncertain for c in confidences)
     return NetworkRecord(
         model=config.model,
         options=config.options,
@@ -225,10 +222,5 @@ def _network(scored: ScoredNetwork) -> NetworkRecord:
         images=len(scored.keys),
         compared_with_training=scored.check.done,
         near_duplicates=tuple(sorted(scored.check.near)) if scored.check.by_thumbnails else "not checked",
-        calibration=CalibrationRecord(
-            region=scored.confidences.region,
-            ece_all_pixels=round(whole.ece, 6),
-            ece_uncertain_pixels=round(uncertain.ece, 6),
-            brier_all_pixels=round(whole.brier, 6),
-        ),
+        calibration=CalibrationRecord.of(scored.confidences),
     )

@@ -20,7 +20,7 @@ from typing import Any
 from taichinet.datasets.folds import FoldPlan, Split
 from taichinet.datasets.prepared import Prepared
 from taichinet.experiments.experiment import Experiment, flat_settings, flatten
-from taichinet.experiments.records import FoldRecord
+from taichinet.experiments.records import FoldRecord, StudyRecord
 from taichinet.models.backbones import pretrained_digests
 from taichinet.storage.digest import digest_bytes, digest_json
 
@@ -103,8 +103,8 @@ class Differences:
         return bool(self.settings or self.fields)
 
 
-def differences(record: FoldRecord, experiment: Experiment, requested: Mapping[str, Any]) -> Differences:
-    """How a recorded fold differs from the requested settings, and from `requested` fields of `FoldRecord`."""
+def differences(record: FoldRecord | StudyRecord, experiment: Experiment, requested: Mapping[str, Any]) -> Differences:
+    """How a recorded fold or study differs from the requested settings, and from `requested` fields of the record."""
     fields = tuple(name for name, value in requested.items() if getattr(record, name) != value)
     return Differences(setting_changes(record.experiment, experiment), fields)
 

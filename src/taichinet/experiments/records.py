@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from math import isnan
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,6 +21,8 @@ from pydantic import Field, ValidationError
 
 from taichinet.errors import DataError, FoldError, SettingError, TaiChiNetError
 from taichinet.evaluation.aggregate import COLUMNS, Summary
+from taichinet.evaluation.calibration import pool
+from taichinet.evaluation.confidence import ConfidenceKeeper
 from taichinet.experiments.experiment import Experiment
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.settings import Record
@@ -69,6 +72,27 @@ class MiningRecord(Record):
     images_without_hard_part: int | None = None
 
 
+class CalibrationRecord(Record):
+    """Calibration of one network on the scored images, for one region; None without a pixel in the range."""
+
+    region: str
+    ece_all_pixels: float | None
+    ece_uncertain_pixels: float | None
+    brier_all_pixels: float | None
+
+    @classmethod
+    def of(cls, confidences: ConfidenceKeeper) -> CalibrationRecord:
+        """The calibration over all images of `confidences`."""
+        by_key = confidences.by_key.values()
+        whole, uncertain = pool(c.whole for c in by_key), pool(c.uncertain for c in by_key)
+        return cls(
+            region=confidences.region,
+            ece_all_pixels=_rounded(whole.ece),
+            ece_uncertain_pixels=_rounded(uncertain.ece),
+            brier_all_pixels=_rounded(whole.brier),
+        )
+
+
 class FileRecord(Record):
     """A record that is a file of its own."""
 
@@ -88,6 +112,7 @@ class FoldRecord(FileRecord):
         placement: Device, precision and memory layout.
         inference_seconds_per_image: Median over batches.
         wall_seconds: Duration including mining and scoring, over all processes that worked on the fold.
+        calibration: Calibration on the test images; None in files of earlier versions.
         copied_from: The run folder of an identical training whose result was copied; None for a trained fold.
     """
 
@@ -112,6 +137,7 @@ class FoldRecord(FileRecord):
     machine: dict[str, Any] = Field(default_factory=dict)
     scores: ScoresRecord | None = None
     summary: Summary
+    calibration: CalibrationRecord | None = None
     copied_from: str | None = None
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -173,15 +199,6 @@ class StudyRecord(FileRecord):
         return tuple(dict.fromkeys(commit for commit in commits if commit))
 
 
-class CalibrationRecord(Record):
-    """Calibration of one network on the scored images, for one region."""
-
-    region: str
-    ece_all_pixels: float
-    ece_uncertain_pixels: float
-    brier_all_pixels: float
-
-
 class NetworkRecord(Record):
     """One evaluated network: its origin, the number of scored images, and its calibration on them.
 
@@ -202,6 +219,10 @@ class NetworkRecord(Record):
     compared_with_training: str = ""
     near_duplicates: tuple[str, ...] | Literal["not checked"] = "not checked"
     calibration: CalibrationRecord | None = None
+
+
+def _rounded(value: float) -> float | None:
+    return None if isnan(value) else round(value, 6)
 
 
 class ImageCountsRecord(Record):

@@ -24,6 +24,7 @@ from taichinet.datasets.duplicates.known_images import record_seen
 from taichinet.datasets.prepared import Prepared
 from taichinet.errors import SettingError
 from taichinet.evaluation.aggregate import aggregate
+from taichinet.evaluation.confidence import ConfidenceKeeper
 from taichinet.experiments.distillation import predict_teacher
 from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.identity import describe_changes, setting_changes
@@ -31,6 +32,7 @@ from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.experiments.records import (
     RESULT_FILE,
     SCORES_FILE,
+    CalibrationRecord,
     FoldRecord,
     FoldResult,
     MiningRecord,
@@ -188,7 +190,9 @@ def _score_and_record(
     options = architecture(experiment.options)
     if network is not trained and isinstance(network, TaiChiNet):
         options = network.settings.model_dump(mode="json", exclude_defaults=True)
-    scored = score_images(network, study.manifest, study.prepared.subset(job.split.test), job.fold, job.device_config)
+    confidences = ConfidenceKeeper(study.manifest.regions[0])
+    test = study.prepared.subset(job.split.test)
+    scored = score_images(network, study.manifest, test, job.fold, job.device_config, on_region=confidences)
     plan, split = study.plan, job.split
     record = FoldRecord(
         identity=job.identity,
@@ -216,6 +220,7 @@ def _score_and_record(
         machine=describe_machine(),
         scores=write_scores(folder / SCORES_FILE, scored.rows),
         summary=aggregate(scored.rows),
+        calibration=CalibrationRecord.of(confidences),
     )
     config = WeightsConfig(experiment.model, options, experiment.data.size, provenance=_provenance(job, start.commit))
     save_weights(network, config, folder / "weights")

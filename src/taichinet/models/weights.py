@@ -20,6 +20,7 @@ from taichinet.storage.atomic import replacing
 from taichinet.storage.digest import digest_file
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
+ROUNDED_FROM = "rounded_from"  # in the provenance of float16 weights: SHA-256 of the file that they were rounded from
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.grid.work import Task
 from taichinet.experiments.identity import differences
 from taichinet.experiments.records import RESULT_FILE, SUMMARY_FILE, EvaluationRecord, FoldRecord, read_record
-from taichinet.models.weights import WEIGHTS_FILE
+from taichinet.models.weights import CONFIG_FILE, ROUNDED_FROM, WEIGHTS_FILE
 from taichinet.storage.digest import digest_file
+from taichinet.storage.documents import read_json
 
 State = Literal["waiting", "running", "elsewhere", "done", "failed"]
 RUNNING: tuple[State, ...] = ("running", "elsewhere")
@@ -27,6 +28,7 @@ class Entry:
         done_before: Whether the task was completed before this command.
         copy_of: The identical cell whose result is copied; None for a cell that is trained.
         attempts: Number of attempts that ended because the worker died.
+        estimate: Estimated seconds that the task still needs; None without a budget or without a measurement.
     """
 
     task: Task
@@ -38,6 +40,7 @@ class Entry:
     done_before: bool = False
     copy_of: Cell | None = None
     attempts: int = 0
+    estimate: float | None = None
 
 
 @dataclass
@@ -59,6 +62,11 @@ class Progress:
     def failed(self) -> list[Entry]:
         """The entries that failed, in order."""
         return [entry for entry in self.entries if entry.state == "failed"]
+
+    @property
+    def unfinished(self) -> list[Entry]:
+        """The entries that are neither done nor failed, in order."""
+        return [entry for entry in self.entries if entry.state not in ("done", "failed")]
 
     def read_epochs(self) -> None:
         """Update the running entries from their run folders, on any machine."""
@@ -107,13 +115,25 @@ def _transfer_entry(transfer: Transfer) -> Entry:
         return entry
     try:
         record = read_record(transfer.folder / SUMMARY_FILE, EvaluationRecord)
-    except DataError:  # absent or damaged
+        entry.done_before = all(_has_scored(record, cell) for cell in transfer.needs)
+    except DataError:  # a file is absent or damaged
         return entry
-    # an evaluation of other weights is outdated
-    weights = {digest_file(cell.folder / "weights" / WEIGHTS_FILE) for cell in transfer.needs}
-    entry.done_before = weights <= {network.weights_sha256 for network in record.networks}
     entry.state = "done" if entry.done_before else "waiting"
     return entry
+
+
+def _has_scored(record: EvaluationRecord, cell: Cell) -> bool:
+    """Whether the weights of `cell` were scored, before or after an archive rounded them; others are outdated.
+
+    Runs that were unpacked without weights are compared by the number of the fold.
+    """
+    weights = cell.folder / "weights"
+    if not (weights / WEIGHTS_FILE).exists():
+        return cell.fold in {network.trained.get("fold") for network in record.networks}
+    origin = read_json(weights / CONFIG_FILE).get("provenance", {}).get(ROUNDED_FROM)
+    return not {digest_file(weights / WEIGHTS_FILE), origin}.isdisjoint(
+        network.weights_sha256 for network in record.networks if network.weights_sha256
+    )
 
 
 def _find_copies(entries: list[Entry]) -> None:

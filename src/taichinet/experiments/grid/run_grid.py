@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import islice
 
 from taichinet.errors import TaiChiNetError
 from taichinet.experiments.cross_validate import summarise_study
+from taichinet.experiments.grid.budget import Budget, BudgetEndedError
 from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.grid.executors import Executor
 from taichinet.experiments.grid.progress import Entry, Progress, read_epoch
 from taichinet.experiments.grid.work import TaskResult, copy_result
+from taichinet.experiments.records import RESULT_FILE
 from taichinet.experiments.study_data import teacher_folder
 
 BUSY_SECONDS = 5.0  # delay before a cell that is locked by another process is tried again
@@ -23,6 +27,7 @@ def run_grid(
     on_change: Callable[[Progress], None] = lambda progress: None,
     tick_seconds: float = 1.0,
     busy_seconds: float = BUSY_SECONDS,
+    budget: Budget | None = None,
 ) -> Progress:
     """Run all tasks that are not done.
 
@@ -37,42 +42,66 @@ def run_grid(
         on_change: Called with the updated state.
         tick_seconds: Interval of the updates.
         busy_seconds: Delay before a locked cell is tried again.
+        budget: A task that cannot finish within it is not started, and at its end the running tasks are stopped as by
+            an interruption. Such tasks remain in the state "waiting".
     """
     not_before: dict[int, float] = {}
     running: set[int] = set()
     _summarise_earlier(progress)
     try:
-        while progress.count("waiting", "running", "elsewhere"):
-            _settle(progress)
-            ready = [
-                number
-                for number, entry in enumerate(progress.entries)
-                if entry.state in ("waiting", "elsewhere")
-                and number not in running
-                and entry.copy_of is None
-                and all(other.state == "done" for other in _needs(progress, entry))
-                and not_before.get(number, 0) <= time.monotonic()
-            ]
-            for number in ready[: max(executor.slots - len(running), 0)]:
-                entry = progress.entries[number]
-                entry.state = "running" if entry.state == "waiting" else entry.state
-                running.add(number)
-                executor.start(entry.task)
-            on_change(progress)
-            for ended in executor.wait(tick_seconds):
-                number = next(i for i in running if progress.entries[i].task.folder == ended.task.folder)
-                running.discard(number)
-                if ended.outcome == "busy":
-                    not_before[number] = time.monotonic() + busy_seconds
-                _note(progress, progress.entries[number], ended)
-            progress.read_epochs()
+        with nullcontext() if budget is None else budget.enforced():
+            while progress.count("waiting", "running", "elsewhere"):
+                _settle(progress)
+                startable = _startable(progress, running)
+                free = [n for n in startable if not_before.get(n, 0) <= time.monotonic()]
+                allowed = (n for n in free if budget is None or budget.allows(progress.entries[n], progress))
+                chosen = list(islice(allowed, max(executor.slots - len(running), 0)))
+                if startable and free == startable and not chosen and not running:
+                    break  # none can finish within the budget
+                for number in chosen:
+                    entry = progress.entries[number]
+                    entry.state = "running" if entry.state == "waiting" else entry.state
+                    running.add(number)
+                    executor.start(entry.task)
+                on_change(progress)
+                for ended in executor.wait(tick_seconds):
+                    number = next(i for i in running if progress.entries[i].task.folder == ended.task.folder)
+                    running.discard(number)
+                    if ended.outcome == "busy":
+                        not_before[number] = time.monotonic() + busy_seconds
+                    _note(progress, progress.entries[number], ended)
+                progress.read_epochs()
+    except BudgetEndedError:
+        _stop(progress, executor, running)
     except BaseException:
-        executor.stop()
-        for number in running:
-            progress.entries[number].state = "waiting"
+        _stop(progress, executor, running)
         raise
+    if budget is not None:
+        budget.estimate_left(progress)
     on_change(progress)
     return progress
+
+
+def _startable(progress: Progress, running: set[int]) -> list[int]:
+    """Numbers of the tasks that are not running here and need no other task."""
+    return [
+        number
+        for number, entry in enumerate(progress.entries)
+        if entry.state in ("waiting", "elsewhere")
+        and number not in running
+        and entry.copy_of is None
+        and all(other.state == "done" for other in _needs(progress, entry))
+    ]
+
+
+def _stop(progress: Progress, executor: Executor, running: set[int]) -> None:
+    """Stop the running tasks. One that has written its result before is done."""
+    executor.stop()
+    progress.read_epochs()
+    for entry in (progress.entries[number] for number in running):
+        entry.state = "waiting"
+        if isinstance(entry.task, Cell) and (entry.task.folder / RESULT_FILE).exists():
+            _note(progress, entry, TaskResult(entry.task, "done"))
 
 
 def _note(progress: Progress, entry: Entry, ended: TaskResult) -> None:

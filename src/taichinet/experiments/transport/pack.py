@@ -1,0 +1,159 @@
+"""Pack runs for another machine: one zip, cut into parts, and a list of the parts and files with their digests.
+
+DIR/archive.json                         the list: an `ArchiveIndex`
+DIR/runs-0001.part, runs-0002.part, ...  the zip in parts of at most 15 MB
+
+Packed are the completed folds, the summaries, the evaluations and the fold plans below a folder of runs. Checkpoints,
+mined regions and prepared images are not packed.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from taichinet.datasets.duplicates.known_images import SEEN_FILE
+from taichinet.errors import DataError
+from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, SETTINGS_FILE, SUMMARY_FILE, FileRecord, read_record
+from taichinet.experiments.run import HISTORY_FILE
+from taichinet.models.weights import CONFIG_FILE, ROUNDED_FROM, WEIGHTS_FILE, load_weights, save_weights
+from taichinet.settings import Record
+from taichinet.storage.atomic import temporary_folder, write_json
+from taichinet.storage.digest import digest_file
+from taichinet.storage.lock import locked
+from taichinet.storage.output_folder import MANIFEST, output_files, refuse_foreign_files
+
+PART_BYTES = 15_000_000
+INDEX_FILE = "archive.json"
+PART_NAME = r"runs-[0-9]{4,6}\.part"
+FOLD_FILES = (HISTORY_FILE, RESULT_FILE, SCORES_FILE, SETTINGS_FILE)
+SUMMARY_FILES = (MANIFEST, SCORES_FILE, SUMMARY_FILE)
+WEIGHTS_FOLDER, PLANS_FOLDER = "weights", "folds"
+
+
+class PackedFile(Record):
+    """Name, size and SHA-256 of a part, or of a file in the zip."""
+
+    name: str
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: str
+
+
+class ArchiveIndex(FileRecord):
+    """The content of archive.json."""
+
+    parts: tuple[PackedFile, ...]
+    files: tuple[PackedFile, ...]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Numbers of completed folds and parts, and the size of all parts in bytes."""
+
+    folds: int
+    parts: int
+    bytes: int
+
+
+def pack_runs(runs: Path, folder: Path, weights: bool = False, overwrite: bool = False) -> Packed:
+    """Pack the completed runs below `runs`. An earlier archive in `folder` is replaced.
+
+    Args:
+        runs: A folder of runs.
+        folder: The output folder.
+        weights: Whether to pack the weights, rounded to float16, and the thumbnails of the training images.
+        overwrite: Whether files of the same names that taichinet did not write may be replaced.
+
+    Returns:
+        What was packed.
+
+    Raises:
+        DataError: There is no completed run.
+        WeightsError: Weights cannot be read, or are too large for float16.
+        StorageError: A file cannot be written, or would replace a file that taichinet did not write.
+    """
+    files = _find_files(runs, weights)
+    if not files:
+        raise DataError(f"No completed run under {runs}. Give the --out folder of `train` or `compare`.")
+    with locked(folder / "lock", wait=True), temporary_folder(folder) as temporary:
+        if weights:
+            files |= _rounded_weights(runs, files, temporary)
+        whole = temporary / "runs.zip"
+        _write_zip(files, whole)
+        names = [f"runs-{number:04d}.part" for number in range(1, -(-whole.stat().st_size // PART_BYTES) + 1)]
+        refuse_foreign_files(folder, (INDEX_FILE, *names), overwrite)
+        earlier = _earlier_parts(folder)
+        with output_files(folder) as new, whole.open("rb") as content:
+            for name in names:
+                (new / name).write_bytes(content.read(PART_BYTES))
+            parts = tuple(_describe(name, new / name) for name in names)
+            index = ArchiveIndex(parts=parts, files=tuple(_describe(name, path) for name, path in files.items()))
+            write_json(new / INDEX_FILE, index.to_json_dict())
+        for part in earlier:
+            if part.name not in names and (folder / part.name).is_file():
+                (folder / part.name).unlink()
+    return Packed(sum(name.endswith(f"/{RESULT_FILE}") for name in files), len(parts), sum(p.bytes for p in parts))
+
+
+def _find_files(runs: Path, weights: bool) -> dict[str, Path]:
+    """The files to pack by their name in the archive, sorted, without temporary folders of killed processes."""
+    files = {path.relative_to(runs): path for path in sorted(_list_files(runs, weights))}
+    return {
+        name.as_posix(): path
+        for name, path in files.items()
+        if not any(folder.startswith(".") for folder in name.parts[:-1])
+    }
+
+
+def _list_files(runs: Path, weights: bool) -> Iterator[Path]:
+    for result in runs.rglob(RESULT_FILE):
+        names = (*FOLD_FILES, SEEN_FILE) if weights else FOLD_FILES
+        yield from (result.parent / name for name in names if (result.parent / name).is_file())
+    for summary in runs.rglob(SUMMARY_FILE):
+        yield from (summary.parent / name for name in SUMMARY_FILES if (summary.parent / name).is_file())
+    yield from runs.rglob(f"{PLANS_FOLDER}/*.json")
+
+
+def _rounded_weights(runs: Path, files: Mapping[str, Path], temporary: Path) -> dict[str, Path]:
+    """Write the weights of all packed folds as float16; they record the digest of the originals."""
+    rounded = {}
+    for number, result in enumerate(path for name, path in files.items() if name.endswith(f"/{RESULT_FILE}")):
+        folder = result.parent / WEIGHTS_FOLDER
+        if not (folder / CONFIG_FILE).is_file():
+            continue
+        loaded = load_weights(folder)
+        provenance = {ROUNDED_FROM: digest_file(folder / WEIGHTS_FILE), **loaded.config.provenance}
+        config = replace(loaded.config, provenance=provenance)
+        save_weights(loaded.network, config, temporary / str(number), torch.float16)
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            rounded[(folder / name).relative_to(runs).as_posix()] = temporary / str(number) / name
+    return rounded
+
+
+def _write_zip(files: Mapping[str, Path], path: Path) -> None:
+    """Write a zip that depends only on the names and contents of the files."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(files):
+            member = zipfile.ZipInfo(name)  # with a constant date
+            member.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(member, files[name].read_bytes())
+
+
+def _earlier_parts(folder: Path) -> tuple[PackedFile, ...]:
+    """The parts of an earlier archive in `folder` that are unchanged."""
+    try:
+        parts = read_record(folder / INDEX_FILE, ArchiveIndex).parts
+    except DataError:
+        return ()
+    present = (part for part in parts if (folder / part.name).is_file() and Path(part.name).name == part.name)
+    return tuple(part for part in present if digest_file(folder / part.name) == part.sha256)
+
+
+def _describe(name: str, path: Path) -> PackedFile:
+    return PackedFile(name=name, bytes=path.stat().st_size, sha256=digest_file(path))

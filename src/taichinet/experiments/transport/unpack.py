@@ -1,0 +1,200 @@
+"""Unpack runs that were packed on another machine (pack.py) into a folder of runs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+
+from taichinet.datasets.archive import Member, open_archive
+from taichinet.datasets.duplicates.known_images import SEEN_FILE
+from taichinet.errors import DataError, StorageError
+from taichinet.experiments.cross_validate import summarise_study
+from taichinet.experiments.identity import STUDY_FIELDS, differences
+from taichinet.experiments.records import (
+    RESULT_FILE,
+    SCORES_FILE,
+    SUMMARY_FILE,
+    StudyRecord,
+    parse_record,
+    read_record,
+)
+from taichinet.experiments.transport.pack import (
+    FOLD_FILES,
+    INDEX_FILE,
+    PART_NAME,
+    PLANS_FOLDER,
+    SUMMARY_FILES,
+    WEIGHTS_FOLDER,
+    ArchiveIndex,
+    PackedFile,
+)
+from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
+from taichinet.storage.atomic import temporary_folder, write_bytes
+from taichinet.storage.digest import digest_bytes, digest_file
+from taichinet.storage.documents import read_json
+from taichinet.storage.lock import locked
+from taichinet.training.checkpoint import clear_checkpoints
+
+COPY_AGAIN = "Copy the whole folder again from the machine that packed it."
+PACK_AGAIN = "Pack the runs again."
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """Numbers of files that were written, and that existed with the same content; studies summarised again."""
+
+    written: int
+    identical: int
+    summarised: tuple[Path, ...]
+
+
+def unpack_runs(folder: Path, out: Path, overwrite: bool = False) -> Unpacked:
+    """Unpack an archive of runs. Nothing is written if a part or file is absent, damaged or in conflict.
+
+    A study of which `out` has other folds is summarised again over all folds.
+
+    Args:
+        folder: Folder with archive.json and all parts.
+        out: Folder of runs; created if it does not exist.
+        overwrite: Whether files with another content are replaced. The weights and checkpoints of a fold whose result
+            is replaced are removed.
+
+    Raises:
+        DataError: The archive is incomplete or damaged, or has an unsafe name or a file that is not of a run.
+        StorageError: Files exist with another content, or cannot be written.
+        LockedError: Another process works in one of the run folders.
+    """
+    index = read_index(folder)
+    with temporary_folder(out) as temporary:
+        archive = _open_parts(folder, index, temporary / "runs.zip")
+        with archive.root:
+            _verify_files(archive, index, folder)
+            merged = _studies_to_merge(archive, index, out)
+            derived = {f"{study}/{name}" for study in merged for name in (SCORES_FILE, SUMMARY_FILE)}
+            changed = [file for file in index.files if file.name not in derived and not _is_identical(file, out)]
+            existing = [str(out / file.name) for file in changed if (out / file.name).exists()]
+            if existing and not overwrite:
+                raise StorageError(
+                    f"{len(existing)} file(s) in {out} have another content than in the archive. Nothing was written. "
+                    "Unpack into another folder, or replace them with --overwrite:",
+                    existing,
+                )
+            for home, files in groupby(sorted(changed, key=_order), key=lambda file: _home(file.name)):
+                _write_files(archive, list(files), out, out / home)
+    studies = tuple(out / study for study in merged)
+    for study in studies:
+        summarise_study(study)
+    return Unpacked(len(changed), len(index.files) - len(changed) - len(derived), studies)
+
+
+def read_index(folder: Path) -> ArchiveIndex:
+    """Read archive.json; DataError if it is absent, damaged, or names a part that is not one."""
+    path = folder / INDEX_FILE
+    index = read_record(path, ArchiveIndex, remedy=COPY_AGAIN)
+    if not index.parts:
+        raise DataError(f"{path} lists no parts. {PACK_AGAIN}")
+    for part in index.parts:
+        if not re.fullmatch(PART_NAME, part.name):
+            raise DataError(f"{path}: '{part.name[:100]}' is not the name of a part. {PACK_AGAIN}")
+    return index
+
+
+def _open_parts(folder: Path, index: ArchiveIndex, whole: Path) -> Member:
+    """Verify the parts, join them to the zip `whole`, and validate its names."""
+    absent = [part.name for part in index.parts if not (folder / part.name).is_file()]
+    damaged = [
+        part.name
+        for part in index.parts
+        if part.name not in absent
+        and ((folder / part.name).stat().st_size != part.bytes or digest_file(folder / part.name) != part.sha256)
+    ]
+    if absent or damaged:
+        raise DataError(
+            f"{len(absent) + len(damaged)} of {len(index.parts)} parts in {folder} cannot be used. {COPY_AGAIN}",
+            [f"{name} is absent" for name in absent]
+            + [f"{name} is damaged: its size or SHA-256 is not the recorded one" for name in damaged],
+        )
+    with whole.open("wb") as file:
+        for part in index.parts:
+            file.write((folder / part.name).read_bytes())
+    try:
+        return open_archive(whole)
+    except DataError as error:  # names the temporary file
+        raise DataError(f"{str(error).replace(str(whole), str(folder))} {PACK_AGAIN}") from error
+
+
+def _verify_files(archive: Member, index: ArchiveIndex, folder: Path) -> None:
+    """Check names, sizes and digests of all files in the zip."""
+    names = [member.filename for member in archive.root.infolist()]  # `namelist` adds the folders
+    if sorted(names) != sorted(file.name for file in index.files):
+        raise DataError(f"The parts in {folder} contain other files than {INDEX_FILE} lists. {PACK_AGAIN}")
+    problems = [f"'{name[:200]}' is not a file of a run" for name in names if not _is_run_file(name)]
+    for file in index.files if not problems else ():
+        content = _read(archive, file)
+        if len(content) != file.bytes or digest_bytes(content) != file.sha256:
+            problems.append(f"{file.name} is damaged: its size or SHA-256 is not the recorded one")
+    if problems:
+        raise DataError(f"{len(problems)} of {len(names)} files in {folder} cannot be used. {PACK_AGAIN}", problems)
+
+
+def _is_run_file(name: str) -> bool:
+    path = PurePosixPath(name)
+    if path.parent.name == WEIGHTS_FOLDER:
+        return path.name in (CONFIG_FILE, WEIGHTS_FILE)
+    if path.parent.name == PLANS_FOLDER:
+        return path.suffix == ".json"
+    return path.name in (*FOLD_FILES, *SUMMARY_FILES, SEEN_FILE)
+
+
+def _studies_to_merge(archive: Traversable, index: ArchiveIndex, out: Path) -> list[str]:
+    """Studies of which `out` has a summary of other folds, with the same settings and images."""
+    names = {file.name: file for file in index.files}
+    studies = dict.fromkeys(
+        str(PurePosixPath(name).parents[1]) for name in names if PurePosixPath(name).name == RESULT_FILE
+    )
+    merged = []
+    for study in studies:
+        summary = names.get(f"{study}/{SUMMARY_FILE}")
+        if summary is None or _is_identical(summary, out) or not (out / summary.name).exists():
+            continue
+        content = read_json(archive / summary.name)
+        packed = parse_record(content, StudyRecord, Path(summary.name))
+        present = read_record(out / summary.name, StudyRecord)
+        if not differences(packed, present.experiment, present.model_dump(include=set(STUDY_FIELDS))):
+            merged.append(study)
+    return merged
+
+
+def _is_identical(file: PackedFile, out: Path) -> bool:
+    path = out / file.name
+    return path.is_file() and path.stat().st_size == file.bytes and digest_file(path) == file.sha256
+
+
+def _home(name: str) -> str:
+    """The run folder of a file."""
+    parent = PurePosixPath(name).parent
+    return str(parent.parent if parent.name == WEIGHTS_FOLDER else parent)
+
+
+def _order(file: PackedFile) -> tuple[str, bool, str]:
+    """By run folder; the file that marks a run as complete is the last."""
+    return (_home(file.name), PurePosixPath(file.name).name in (RESULT_FILE, SUMMARY_FILE), file.name)
+
+
+def _write_files(archive: Traversable, files: list[PackedFile], out: Path, home: Path) -> None:
+    with locked(home / "lock"):
+        if (home / RESULT_FILE).exists() and any(out / file.name == home / RESULT_FILE for file in files):
+            (home / RESULT_FILE).unlink()
+            (home / SEEN_FILE).unlink(missing_ok=True)
+            shutil.rmtree(home / WEIGHTS_FOLDER, ignore_errors=True)
+            clear_checkpoints(home)
+        for file in files:
+            write_bytes(out / file.name, _read(archive, file))
+
+
+def _read(archive: Traversable, file: PackedFile) -> bytes:
+    return (archive / file.name).read_bytes()
