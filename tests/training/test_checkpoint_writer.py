@@ -10,7 +10,7 @@ import torch
 
 from taichinet.errors import LockedError, WeightsError
 from taichinet.training import checkpoint_writer
-from taichinet.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from taichinet.training.checkpoint import Checkpoint, CheckpointFolder, load_checkpoint, save_checkpoint
 from taichinet.training.checkpoint_writer import CheckpointWriter
 
 
@@ -38,7 +38,7 @@ def saves(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_first_and_last_state_are_written_and_short_epochs_are_skipped(tmp_path: Path, saves: list[int]) -> None:
-    with CheckpointWriter(tmp_path) as writer:
+    with CheckpointWriter(CheckpointFolder(tmp_path, "identity")) as writer:
         for epoch in range(1, 6):
             writer.add(state(epoch))
     assert saves == [1, 5]
@@ -50,7 +50,7 @@ def test_states_are_written_when_the_interval_has_passed(
 ) -> None:
     now = 100.0
     monkeypatch.setattr("taichinet.training.checkpoint_writer.time.monotonic", lambda: now)
-    with CheckpointWriter(tmp_path) as writer:
+    with CheckpointWriter(CheckpointFolder(tmp_path, "identity")) as writer:
         for epoch in range(1, 6):
             writer.add(state(epoch))
             now += 0.4 * checkpoint_writer.CHECKPOINT_SECONDS
@@ -59,7 +59,7 @@ def test_states_are_written_when_the_interval_has_passed(
 
 def add_two(folder: Path, error: BaseException | None = None) -> None:
     """Add the states of two epochs, of which only the first is due, then raise `error`."""
-    with CheckpointWriter(folder) as writer:
+    with CheckpointWriter(CheckpointFolder(folder, "identity")) as writer:
         writer.add(state(1))
         writer.add(state(2))
         if error is not None:
@@ -87,7 +87,7 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, monkeypa
         save_checkpoint(checkpoint, folder)
 
     monkeypatch.setattr(checkpoint_writer, "save_checkpoint", wait)
-    with CheckpointWriter(tmp_path) as writer:
+    with CheckpointWriter(CheckpointFolder(tmp_path, "identity")) as writer:
         writer.add(state(1))  # returns although nothing can be written yet
         writer.add(state(2))
         release.set()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from taichinet.errors import LockedError
-from taichinet.training.checkpoint import Checkpoint, save_checkpoint
+from taichinet.training.checkpoint import Checkpoint, CheckpointFolder, save_checkpoint
 
 CHECKPOINT_SECONDS = 30.0  # an epoch takes less than a second on a large GPU
 
@@ -21,9 +20,9 @@ class CheckpointWriter:
     raised. Nothing is written after a LockedError, since the folder then belongs to another process.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Write into `folder`. No other process may write to it."""
-        self._folder = folder
+    def __init__(self, checkpoints: CheckpointFolder) -> None:
+        """Write into the folder of `checkpoints`. No other process may write to it."""
+        self._checkpoints = checkpoints
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
         self._pending: Checkpoint | None = None
@@ -36,8 +35,11 @@ class CheckpointWriter:
             state: The state after an epoch. Its tensors must not change later.
 
         Raises:
+            LockedError: Another process has taken over the lock of the folder.
             WeightsError: An earlier state could not be written.
         """
+        if self._checkpoints.lock is not None:
+            self._checkpoints.lock.verify()
         self._pending = state
         due = time.monotonic() >= self._next_write
         if self._writing is not None and (due or self._writing.done()):
@@ -61,7 +63,7 @@ class CheckpointWriter:
 
     def _write_pending(self) -> None:
         if self._pending is not None:
-            self._writing = self._thread.submit(save_checkpoint, self._pending, self._folder)
+            self._writing = self._thread.submit(save_checkpoint, self._pending, self._checkpoints.folder)
             self._pending = None
             self._next_write = time.monotonic() + CHECKPOINT_SECONDS
 

@@ -132,7 +132,7 @@ def fit(
     task, state = _start(network, data, loss, settings, device_config, checkpoints)
     task, optimizer = task.on_device(device_config)
     validation = data.validation.to(device_config.device)
-    with CheckpointWriter(checkpoints.folder) as writer:
+    with CheckpointWriter(checkpoints) as writer:
         while state.epoch < settings.epochs:
             began = time.perf_counter()
             batches, batch_loss = prepare_epoch(task, optimizer, state.epoch)
@@ -150,8 +150,6 @@ def fit(
                 "seconds": time.perf_counter() - began,
             }
             state = _after_epoch(state, network, optimizer, row, settings.selection == "last")
-            if checkpoints.lock is not None:
-                checkpoints.lock.verify()
             writer.add(state)
             on_epoch(row)
     network.load_state_dict(state.best)
