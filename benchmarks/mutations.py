@@ -347,7 +347,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_in(
         "training/loop.py",
         "training/test_accumulation.py",
-        ("total += value * own.images", "total += value"),
+        ("value * weight for value, weight", "value for value, weight"),
         ("loss * (own.images / count)", "loss"),
     ),
     *_in(

@@ -142,7 +142,8 @@ def test_killed_rank_stops_all_ranks_and_one_process_resumes(data: Path, tmp_pat
     assert not (folder / "result.json").exists()
     run(*train[2:], "--resume")
     assert len(epochs(folder)) == EPOCHS
-    assert epochs(folder)[: len(before) - 1] == before[:-1]
+    # Epochs after the last checkpoint are trained again, by one process: the results agree up to rounding.
+    assert epochs(folder)[: len(before) - 1] == pytest.approx(before[:-1], rel=1e-4)
 
 
 KILLED_TRAINING = (

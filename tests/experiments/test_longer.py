@@ -277,7 +277,7 @@ def test_no_fold_is_extended_if_one_cannot_be_extended(study: StudyData, runs: R
     train(study, PLAIN, tmp_path, (1,))
     (tmp_path / "busi/plain/grouped/fold-1/checkpoint.pt").unlink()
     before = content(tmp_path)
-    with pytest.raises(FoldError, match=r"fold-1 .*checkpoint is not kept"):
+    with pytest.raises(FoldError, match=r"fold-1 .*checkpoint was not kept"):
         resume(study, with_epochs(PLAIN, 6), tmp_path, (0, 1))
     assert content(tmp_path) == before
 

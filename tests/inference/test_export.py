@@ -217,8 +217,8 @@ def test_training_images_calibrate_and_other_images_are_compared(data: Path) -> 
 
 
 def test_resaved_training_images_calibrate_and_are_not_compared(data: Path, tmp_path: Path) -> None:
-    shutil.copytree(data, tmp_path / "again")
-    for path in (tmp_path / "again").glob("*/*).png"):
+    shutil.copytree(data, tmp_path / "resaved")
+    for path in (tmp_path / "resaved").glob("*/*).png"):
         Image.open(path).save(path, compress_level=1)
     cases, resaved = find_cases(f"busi={data}"), find_cases(f"busi={tmp_path / 'resaved'}")
     seen = ImageDigests(open_dataset(data, include_normal=False)).pixels[:4]

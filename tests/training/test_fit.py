@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -152,6 +153,20 @@ def test_killed_training_resumes_to_bit_identical_weights(
     assert same_weights(resumed, uninterrupted[0])
     assert without_seconds(result.history) == without_seconds(uninterrupted[1].history)
     assert (result.best_epoch, result.best_dice) == (uninterrupted[1].best_epoch, uninterrupted[1].best_dice)
+
+
+def test_sigterm_writes_the_last_state(uninterrupted: tuple[nn.Module, Any], tmp_path: Path) -> None:
+    def terminate(row: dict[str, Any]) -> None:
+        if row["epoch"] == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as caught:
+        train_tiny(tmp_path, tiny_settings(), on_epoch=terminate)
+    assert caught.value.code == 143
+    epochs: list[int] = []
+    resumed, _ = train_tiny(tmp_path, tiny_settings(), resume=True, on_epoch=lambda row: epochs.append(row["epoch"]))
+    assert epochs == [4]
+    assert same_weights(resumed, uninterrupted[0])
 
 
 @pytest.mark.parametrize("settings", [{"schedule": "cosine"}, {"easy_share": 0.75}, {"selection": "last"}], ids=str)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import stat
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taichinet.cli.options import AsJson, Threshold
 from taichinet.errors import DataError, PartialFailureError
+from taichinet.signals import EXIT_TERMINATED, raise_on_sigterm
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +30,6 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 _DERIVED = re.compile(r".+_(mask.*|probability|disagreement)\.png", re.IGNORECASE | re.DOTALL)
 _MASK = "a mask or an earlier prediction according to the name (*_mask*.png, *_probability.png, *_disagreement.png)"
 _LOCK = ".predictions.lock"
-_EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
 def predict(
@@ -83,7 +80,7 @@ def predict(
     names = output_names(selection.images)
     make_output_folder(output)
     try:
-        with locked(output / _LOCK), _terminable():
+        with locked(output / _LOCK), raise_on_sigterm(_TerminatedError()):
             refuse_foreign_files(output, names)
             predictor, settings = _load_predictor(weights, threshold, runtime, disagreement, messages)
             rows = _predict_all(predictor, settings, names, output, messages, quiet=as_json)
@@ -91,7 +88,7 @@ def predict(
         messages.print(
             f"Terminated. {TABLE}.csv in {output} lists the completed images. Run the same command to resume."
         )
-        raise typer.Exit(_EXIT_TERMINATED) from None
+        raise typer.Exit(EXIT_TERMINATED) from None
     _print_result(rows, predictor.runtime.description, output, as_json)
 
 
@@ -117,23 +114,6 @@ def _print_result(rows: Sequence[Row], runtime: RuntimeDescription, output: Path
 
 class _TerminatedError(KeyboardInterrupt):
     """SIGTERM was received: handled like Ctrl-C, with another exit code."""
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Raise _TerminatedError if SIGTERM is received within the block."""
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        raise _TerminatedError
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread handles signals
-        yield
-        return
-    previous_handler = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous_handler)
 
 
 def _echo(text: str) -> None:

@@ -19,6 +19,7 @@ from taichinet.datasets.prepared import Prepared, Regions, TeacherProbabilities
 from taichinet.errors import SettingError
 from taichinet.evaluation.metrics import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
+from taichinet.signals import EXIT_TERMINATED, raise_on_sigterm
 from taichinet.training.checkpoint import CURRENT, Checkpoint, CheckpointFolder, load_checkpoint
 from taichinet.training.checkpoint_writer import CheckpointWriter
 from taichinet.training.device import DeviceConfig, keep_freed_memory
@@ -107,9 +108,9 @@ def fit(
     """Train `network` in place and load the selected weights.
 
     Images and masks are held on the device, and an epoch does not wait for it: losses are read at its end. Checkpoints
-    are written in a thread, at most every 30 s, and the last one always. A resumed training ends with bitwise the same
-    weights as an uninterrupted one, on the same machine and with the same number of threads. With several ranks, this
-    function runs on rank 0 and broadcasts a `Task` to the others.
+    are written in a thread, at most every 30 s, and the last one always, also after Ctrl-C or SIGTERM. A resumed
+    training ends with bitwise the same weights as an uninterrupted one, on the same machine and with the same number of
+    threads. With several ranks, this function runs on rank 0 and broadcasts a `Task` to the others.
 
     Args:
         network: The network to train.
@@ -132,7 +133,7 @@ def fit(
     task, state = _start(network, data, loss, settings, device_config, checkpoints)
     task, optimizer = task.on_device(device_config)
     validation = data.validation.to(device_config.device)
-    with CheckpointWriter(checkpoints) as writer:
+    with raise_on_sigterm(SystemExit(EXIT_TERMINATED)), CheckpointWriter(checkpoints) as writer:
         while state.epoch < settings.epochs:
             began = time.perf_counter()
             batches, batch_loss = prepare_epoch(task, optimizer, state.epoch)

@@ -146,7 +146,7 @@ def test_a_cell_in_this_process_is_stopped_at_the_end_and_resumed(data: Path, tm
 
 def test_cells_in_other_processes_are_stopped_at_the_end(data: Path, tmp_path: Path) -> None:
     def on_change(progress: Progress) -> None:
-        if progress.entries[0].epoch:
+        if progress.entries[0].state == "running" and progress.entries[0].epoch:
             end_budget()
 
     progress = planned(data, tmp_path, "unet", **long(100_000))
