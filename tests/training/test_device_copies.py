@@ -54,7 +54,9 @@ def copies_of_an_epoch(model: str, images: int) -> int:
     """The copies to the host of one epoch in batches of three, without those of the validation."""
     train = discs(images, size=64)
     data = TrainingData(train, train, halves(train), AugmentationSettings()).to(META)
-    network = create_model(model, **NARROW.get(model, {})).to(META)
+    # On the meta device, no weights are drawn; these two networks read values while they are built.
+    with torch.device("cpu" if model in ("fat-net", "x-net") else META):
+        network = create_model(model, **NARROW.get(model, {})).to(META)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     with CopiesToHost() as copies:
         train_epoch(
