@@ -2,7 +2,7 @@
 
 Exit codes: 0 success; 1 a bug in taichinet; 2 wrong usage; 3 data; 4 settings; 5 weights or checkpoints; 6 folds or
 leakage; 7 some inputs failed, the others were processed; 8 another process of the same training exited; 9 the time
-budget ended before all was done; 130 interrupted.
+budget ended before all was done; 130 interrupted; 143 terminated by SIGTERM.
 """
 
 from __future__ import annotations
