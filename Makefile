@@ -1,7 +1,7 @@
 # Two commands do all the set-up on a fresh machine with Python 3.11 or newer and pip:
 #   make demo    installs into .venv, then runs the whole way on built-in phantoms
 #   make test    installs what the tests need, then runs them
-#   make test-fast   runs the fast tests alone, about a minute: without whole trainings, processes and exports
+#   make test-fast   runs the fast tests alone, in 90 s on two cores: without whole trainings, processes and exports
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
