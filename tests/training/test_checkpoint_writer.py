@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,24 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, monkeypa
         writer.add(state(1))  # returns although nothing can be written yet
         writer.add(state(2))
         release.set()
+    assert saved_epoch(tmp_path) == 2
+
+
+def test_interrupt_while_waiting_for_the_disk_keeps_the_last_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint_writer, "CHECKPOINT_SECONDS", 0.0)
+    result, interrupted = Future.result, list[bool]()
+
+    def interrupt_once(future: Future[None], timeout: float | None = None) -> None:
+        if not interrupted:
+            interrupted.append(True)
+            raise KeyboardInterrupt
+        result(future, timeout)
+
+    monkeypatch.setattr(Future, "result", interrupt_once)
+    with pytest.raises(KeyboardInterrupt):
+        add_two(tmp_path)
     assert saved_epoch(tmp_path) == 2
 
 

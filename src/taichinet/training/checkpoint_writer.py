@@ -72,6 +72,6 @@ class CheckpointWriter:
         if writing is not None:
             try:
                 writing.result()
-            except BaseException:
+            except Exception:  # of the write; Ctrl-C while waiting must not discard the last state
                 self._pending = None  # a later state would not fit on the disk either
                 raise
