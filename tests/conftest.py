@@ -10,12 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 from filelock import FileLock
 
 if TYPE_CHECKING:
     import onnx
 
     from taichinet.models.weights import LoadedWeights
+
+# Without a GPU, Triton's interpreter runs the kernels of taichinet.training.gpu. It reads this when it is imported.
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 TESTS = Path(__file__).parent
 SLOW = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -86,10 +85,3 @@ def encode(levels: Iterable[nn.Module], image: Tensor, given: Sequence[Tensor] =
     for level in levels:
         features.append(level(downsample(features[-1]) if features else image))
     return features
-
-
-def without_autocast(features: Tensor) -> AbstractContextManager[object]:
-    """Context manager that disables autocast on the device of `features`; the meta device has no autocast."""
-    if features.is_meta:
-        return nullcontext()
-    return torch.autocast(device_type=features.device.type, enabled=False)

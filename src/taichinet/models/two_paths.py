@@ -13,7 +13,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from taichinet.batch import Prediction, at_least_float32
-from taichinet.models.blocks import without_autocast
+from taichinet.models.autocast import without_autocast
 from taichinet.models.settings import BaselineSettings, CouplingSettings
 from taichinet.models.taichinet.complementary_head import ComplementaryHead
 

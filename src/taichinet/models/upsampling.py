@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from taichinet.models.autocast import without_autocast
+
 FUSED_DTYPES = (torch.float32, torch.bfloat16)
 """Precisions with an optimised transposed convolution on the CPU; others use a slower kernel that unfolds its input."""
 
@@ -52,7 +54,13 @@ class UpsampledConv2d(nn.Conv2d):
             dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else features.dtype
             if dtype == torch.float32 or (dtype == torch.bfloat16 and processor_has_bf16()):
                 return cast(Tensor, _Fused.apply(features.to(dtype), self.weight, self.bias))
-        return super().forward(F.interpolate(features, scale_factor=2, mode="nearest"))
+        return super().forward(enlarged(features))
+
+
+def enlarged(features: Tensor) -> Tensor:
+    """Nearest x2 upsampling in the precision of `features`, (B, C, H, W) -> (B, C, 2H, 2W); autocast uses float32."""
+    with without_autocast(features):
+        return F.interpolate(features, scale_factor=2, mode="nearest")
 
 
 def leave_upsampling_plain(network: nn.Module) -> nn.Module:

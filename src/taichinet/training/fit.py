@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from taichinet.signals import EXIT_TERMINATED, raise_on_sigterm
 from taichinet.training.checkpoint import CURRENT, Checkpoint, CheckpointFolder, load_checkpoint
 from taichinet.training.checkpoint_writer import CheckpointWriter
 from taichinet.training.device import DeviceConfig, keep_freed_memory
+from taichinet.training.gpu.use import step_graphs
 from taichinet.training.loop import (
     BatchLoss,
     NotFiniteError,
@@ -31,6 +33,7 @@ from taichinet.training.loop import (
     refuse_not_finite_outputs,
     train_epoch,
 )
+from taichinet.training.optimizer import make_adam, set_learning_rate
 from taichinet.training.settings import TrainingSettings
 
 History = list[dict[str, Any]]
@@ -80,9 +83,7 @@ class Task:
     def on_device(self, device_config: DeviceConfig) -> tuple[Task, torch.optim.Optimizer]:
         """The task with network and data on the device, and Adam with the state of the checkpoint if there is one."""
         network = device_config.place(self.network)
-        optimizer = torch.optim.Adam(network.parameters(), lr=self.settings.learning_rate)
-        if self.optimizer:
-            optimizer.load_state_dict(self.optimizer)
+        optimizer = make_adam(network, self.settings.learning_rate, device_config.device, self.optimizer)
         data = self.data.to(device_config.device)
         return replace(self, network=network, data=data, device_config=device_config), optimizer
 
@@ -133,12 +134,16 @@ def fit(
     task, state = _start(network, data, loss, settings, device_config, checkpoints)
     task, optimizer = task.on_device(device_config)
     validation = data.validation.to(device_config.device)
+    graphs = step_graphs(device_config, settings.accumulate)
     with raise_on_sigterm(SystemExit(EXIT_TERMINATED)), CheckpointWriter(checkpoints) as writer:
         while state.epoch < settings.epochs:
             began = time.perf_counter()
             batches, batch_loss = prepare_epoch(task, optimizer, state.epoch)
             try:
-                train_loss = train_epoch(network, batches, batch_loss, optimizer, device_config, settings.accumulate)
+                replay = None if graphs is None else partial(graphs.run, settings.step(state.epoch))
+                train_loss = train_epoch(
+                    network, batches, batch_loss, optimizer, device_config, settings.accumulate, replay
+                )
                 dice = validation_dice(network, validation, settings.micro_batch_size, device_config)
             except NotFiniteError as error:
                 last_state = _describe_last_state(state, checkpoints.folder)
@@ -209,8 +214,7 @@ def prepare_epoch(task: Task, optimizer: torch.optim.Optimizer, epoch: int) -> t
     """Set the learning rate of `epoch` (from 0); return its batches and the loss of its curriculum step."""
     settings, device_config = task.settings, task.device_config
     step = settings.step(epoch)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(settings, epoch)
+    set_learning_rate(optimizer, learning_rate(settings, epoch))
     batches = epoch_batches(task.data, settings, epoch, device_config.ranks.rank)
     return batches, lambda prediction, batch: objective(prediction, batch, step, task.loss)
 

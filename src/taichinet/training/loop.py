@@ -13,8 +13,10 @@ from taichinet.errors import SettingError
 from taichinet.models.weights import all_finite, first_not_finite
 from taichinet.training.device import DeviceConfig
 from taichinet.training.distributed.cross_rank_norm import norms_across, set_padding
+from taichinet.training.gpu.use import training_layers
 
 BatchLoss = Callable[[Prediction, Batch], Tensor]
+Replay = Callable[[Batch, Callable[[Batch], Tensor]], Tensor]
 
 
 class NotFiniteError(SettingError):
@@ -35,6 +37,7 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     device_config: DeviceConfig,
     accumulate: int = 1,
+    replay: Replay | None = None,
 ) -> float:
     """Train on every batch once, with one optimiser step per batch.
 
@@ -42,6 +45,15 @@ def train_epoch(
     share of the images. Losses are means over images, so the sum is the gradient of the whole batch, except for the
     BatchNorm statistics. With several ranks, all ranks iterate over the same batches and each processes its share of
     every micro-batch.
+
+    Args:
+        network: The network, on its device.
+        batches: Batches on any device.
+        loss_of: Loss of a batch.
+        optimizer: Optimiser of the network.
+        device_config: Device, precision and ranks.
+        accumulate: Micro-batches per batch.
+        replay: Runs a step as a CUDA graph, which needs a single process and one micro-batch per batch.
 
     Returns:
         Mean loss over images.
@@ -52,24 +64,29 @@ def train_epoch(
     """
     network.train()
     ranks = device_config.ranks
-    losses, weights, images = list[Tensor](), list[int](), 0
-    with norms_across(network, ranks):
-        for whole in batches:
-            count = len(whole.image)
-            optimizer.zero_grad(set_to_none=True)
-            for micro_batch in whole.split(accumulate):
-                own = ranks.share(micro_batch)
-                set_padding(network, own.is_padding)
-                batch = own.batch.to(device_config.device, device_config.memory_format)
-                with device_config.autocast():
-                    prediction = network(batch.image)
-                loss = loss_of(prediction, batch)
-                (loss * (own.images / count)).backward()
-                losses.append(loss.detach())
-                weights.append(own.images)
-            ranks.sum_gradients(network)
-            optimizer.step()
-            images += count
+
+    def step(whole: Batch) -> Tensor:
+        """Change the weights; return the loss of the images of this rank, weighted by their share of the batch."""
+        optimizer.zero_grad(set_to_none=True)
+        losses = []
+        for micro_batch in whole.split(accumulate):
+            own = ranks.share(micro_batch)
+            set_padding(network, own.is_padding)
+            batch = own.batch.to(device_config.device, device_config.memory_format)
+            with device_config.autocast():
+                prediction = network(batch.image)
+            loss = loss_of(prediction, batch) * (own.images / len(whole.image))
+            loss.backward()
+            losses.append(loss.detach())
+        ranks.sum_gradients(network)
+        optimizer.step()
+        return torch.stack(losses).sum()
+
+    losses, images = list[Tensor](), list[int]()
+    with norms_across(network, ranks), training_layers(network, device_config):
+        for batch in batches:
+            losses.append(step(batch) if replay is None else replay(batch, step))
+            images.append(len(batch.image))
     values = torch.stack(losses).tolist() if losses else []
     for value in values:
         if not isfinite(value):
@@ -77,7 +94,8 @@ def train_epoch(
     name = first_not_finite(network.state_dict())
     if name is not None:
         raise NotFiniteError(f"The network's tensor '{name}' has values that are not finite")
-    return ranks.sum(sum(value * weight for value, weight in zip(values, weights, strict=True))) / max(images, 1)
+    total = sum(value * count for value, count in zip(values, images, strict=True))
+    return ranks.sum(total) / max(sum(images), 1)
 
 
 @torch.inference_mode()

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from taichinet.batch import Prediction, at_least_float32
-from taichinet.models.blocks import SqueezeExcitation, without_autocast
+from taichinet.models.autocast import without_autocast
+from taichinet.models.blocks import SqueezeExcitation
 from taichinet.models.entry import Entry, Source
 from taichinet.models.settings import MAX_WIDTH, SIZE_MULTIPLE, BaselineSettings, check_input
 

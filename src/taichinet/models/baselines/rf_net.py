@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from taichinet.batch import Feedback, Prediction, at_least_float32
 from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
-from taichinet.models.blocks import ConvBlock, without_autocast
+from taichinet.models.autocast import without_autocast
+from taichinet.models.blocks import ConvBlock
 from taichinet.models.entry import Entry, Source
 from taichinet.models.settings import check_input
 

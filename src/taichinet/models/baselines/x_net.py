@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from taichinet.batch import Prediction, Reconstruction, at_least_float32
+from taichinet.models.autocast import without_autocast
 from taichinet.models.blocks import (
     ConvBlock,
     DoubleConv,
@@ -28,7 +29,6 @@ from taichinet.models.blocks import (
     deep_to_shallow,
     encode,
     level_widths,
-    without_autocast,
 )
 from taichinet.models.entry import Entry, Source
 from taichinet.models.settings import MAX_WIDTH, SIZE_MULTIPLE, BaselineSettings, check_input

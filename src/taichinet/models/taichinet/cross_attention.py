@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from taichinet.batch import at_least_float32
-from taichinet.models.blocks import without_autocast
+from taichinet.models.autocast import without_autocast
 
 
 class CrossAttention(nn.Module):

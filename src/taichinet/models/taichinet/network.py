@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from taichinet.batch import Prediction, at_least_float32
-from taichinet.models.blocks import level_widths, without_autocast
+from taichinet.models.autocast import without_autocast
+from taichinet.models.blocks import level_widths
 from taichinet.models.entry import Entry, Source
 from taichinet.models.settings import MAX_WIDTH, CouplingSettings, NetworkSettings, check_input
 from taichinet.models.taichinet.complementary_head import ComplementaryHead

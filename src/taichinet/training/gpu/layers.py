@@ -1,0 +1,90 @@
+"""Faster layers for training on an NVIDIA GPU, with the same functions, weights and state dict keys.
+
+- BatchNorm, and a ReLU that follows it in a Sequential, become one function (`batch_norm`).
+- A convolution before a BatchNorm is computed without its bias. The bias only shifts the mean that BatchNorm subtracts:
+  it changes the running mean, and its gradient is zero. Adam would divide the rounding error of that zero by itself.
+- Convolutions with fewer than 8 input or output channels are padded with zeros, as needed by the matrix units.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from taichinet.models.upsampling import UpsampledConv2d, enlarged
+from taichinet.training.gpu.batch_norm import batch_norm
+
+_CHANNELS = 8  # multiple of the channels of a bf16 matrix product on the matrix units
+
+Forward = Callable[[Tensor], Tensor]
+
+
+@contextmanager
+def gpu_layers(network: nn.Module) -> Iterator[None]:
+    """Use faster layers in `network`, which is in training mode, within the context."""
+    forwards = _forwards(network)
+    for module, forward in forwards.items():
+        module.forward = forward
+    try:
+        yield
+    finally:
+        for module in forwards:
+            del module.forward
+
+
+def _forwards(network: nn.Module) -> dict[nn.Module, Forward]:
+    """The new forward functions. A module that is used in several places is not fused with its neighbours."""
+    uses = Counter(module for _, module in network.named_modules(remove_duplicate=False))
+    forwards: dict[nn.Module, Forward] = {}
+    biases: dict[nn.Module, Tensor] = {}
+    for sequence in network.modules():
+        if not isinstance(sequence, nn.Sequential):
+            continue
+        for layer, norm in pairwise(sequence):
+            if isinstance(layer, nn.Conv2d) and _is_fused(norm) and uses[layer] == uses[norm] == 1:
+                forwards[layer] = partial(_convolve, layer, bias=None)
+                if layer.bias is not None:
+                    biases[norm] = layer.bias
+        for norm, activation in pairwise(sequence):
+            if isinstance(activation, nn.ReLU) and _is_fused(norm) and uses[activation] == uses[norm] == 1:
+                forwards[norm] = partial(batch_norm, norm=norm, relu=True, conv_bias=biases.get(norm))
+                forwards[activation] = _unchanged
+    for module in network.modules():
+        if _is_fused(module) and module not in forwards:
+            forwards[module] = partial(batch_norm, norm=module, relu=False, conv_bias=biases.get(module))
+        elif isinstance(module, nn.Conv2d) and module not in forwards and _needs_padding(module):
+            forwards[module] = partial(_convolve, module, bias=module.bias)
+    return forwards
+
+
+def _is_fused(module: nn.Module) -> bool:
+    return type(module) is nn.BatchNorm2d and module.affine and module.momentum is not None and module.training
+
+
+def _needs_padding(convolution: nn.Conv2d) -> bool:
+    return convolution.groups == 1 and min(convolution.in_channels, convolution.out_channels) < _CHANNELS
+
+
+def _convolve(layer: nn.Conv2d, features: Tensor, bias: Tensor | None) -> Tensor:
+    """The convolution of `layer` with another bias, (B, I, H, W) -> (B, O, H', W')."""
+    if isinstance(layer, UpsampledConv2d):
+        features = enlarged(features)
+    if not _needs_padding(layer):
+        return layer._conv_forward(features, layer.weight, bias)
+    outputs, inputs = layer.out_channels, layer.in_channels
+    more_outputs, more_inputs = -outputs % _CHANNELS, -inputs % _CHANNELS
+    features = F.pad(features, (0, 0, 0, 0, 0, more_inputs))
+    weight = F.pad(layer.weight, (0, 0, 0, 0, 0, more_inputs, 0, more_outputs))
+    if bias is not None:
+        bias = F.pad(bias, (0, more_outputs))
+    return layer._conv_forward(features, weight, bias)[:, :outputs]
+
+
+def _unchanged(features: Tensor) -> Tensor:
+    return features
