@@ -28,6 +28,11 @@ gpu_layers = pytest.importorskip("taichinet.training.gpu.layers").gpu_layers
 needs_gpu = pytest.mark.skipif(not HAS_GPU, reason="needs an NVIDIA GPU")
 
 
+@pytest.fixture(autouse=True)
+def exact_convolutions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
 def features(shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
     torch.manual_seed(0)
     return (2 * torch.randn(shape) + 5).to(DEVICE, dtype).contiguous(memory_format=torch.channels_last)
@@ -63,6 +68,33 @@ def test_batch_norm_agrees_with_pytorch(
     torch.testing.assert_close(norm.weight.grad, reference.weight.grad, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(norm.bias.grad, reference.bias.grad, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(norm.state_dict(), reference.state_dict(), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(2, 32, 12, 10), (1, 5, 3, 7), (2, 96, 4, 4)])
+@pytest.mark.parametrize("of_a_concatenation", [True, False])
+def test_upsampling_agrees_with_pytorch(shape: tuple[int, ...], of_a_concatenation: bool) -> None:
+    upsampling = pytest.importorskip("taichinet.training.gpu.upsampling")
+    ours, theirs = features(shape).requires_grad_(), features(shape).requires_grad_()
+    output = upsampling.enlarged(ours)
+    expected = F.interpolate(theirs, scale_factor=2, mode="nearest")
+    assert torch.equal(output, expected)
+    gradient = features((shape[0], shape[1] + 7, 2 * shape[2], 2 * shape[3]))[:, 7:]
+    assert upsampling.as_rows(gradient) is gradient
+    gradient = gradient if of_a_concatenation else gradient.contiguous()
+    output.backward(gradient)
+    expected.backward(gradient)
+    torch.testing.assert_close(ours.grad, theirs.grad)
+
+
+def test_batch_norm_accepts_the_gradient_of_a_concatenation() -> None:
+    norm, values = norm_of(8), features((2, 8, 6, 5))
+    gradient = features((2, 12, 6, 5))[:, 4:]
+    results = []
+    for given in (gradient, gradient.contiguous()):
+        image = values.clone().requires_grad_()
+        batch_norm.batch_norm(image, norm, relu=True).backward(given)
+        results.append(image.grad)
+    assert torch.equal(results[0], results[1])
 
 
 def small_network() -> nn.Module:

@@ -54,13 +54,9 @@ class UpsampledConv2d(nn.Conv2d):
             dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else features.dtype
             if dtype == torch.float32 or (dtype == torch.bfloat16 and processor_has_bf16()):
                 return cast(Tensor, _Fused.apply(features.to(dtype), self.weight, self.bias))
-        return super().forward(enlarged(features))
-
-
-def enlarged(features: Tensor) -> Tensor:
-    """Nearest x2 upsampling in the precision of `features`, (B, C, H, W) -> (B, C, 2H, 2W); autocast uses float32."""
-    with without_autocast(features):
-        return F.interpolate(features, scale_factor=2, mode="nearest")
+        with without_autocast(features):  # which would copy the features in float32, on a GPU
+            features = F.interpolate(features, scale_factor=2, mode="nearest")
+        return super().forward(features)
 
 
 def leave_upsampling_plain(network: nn.Module) -> nn.Module:

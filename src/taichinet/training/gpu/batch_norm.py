@@ -18,9 +18,12 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from taichinet.training.gpu.upsampling import as_rows
+
 _TILE = 8192  # values of a tile
 _PARTS = 396  # at most this many parts of the rows; three programs for each of the 132 multiprocessors of an H100
-_MERGED = 64  # parts that are merged at a time
+_MERGED = 512  # parts that are merged at a time
+_MERGED_COLUMNS = 16
 _WARPS = 8
 
 
@@ -115,7 +118,7 @@ def _normalise(
 
 @triton.jit
 def _gradient_sums(
-    grad, x, mean, scale, weight, bias, sums, products, rows, columns,
+    grad, x, mean, scale, weight, bias, sums, products, rows, columns, stride,
     RELU: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Sums of the gradient, and of its product with the normalised features, over a part of the rows."""
@@ -133,7 +136,7 @@ def _gradient_sums(
         inside = (row < rows)[:, None] & valid[None, :]
         offsets = row.to(tl.int64)[:, None] * columns + column[None, :]
         normal = (tl.load(x + offsets, inside, other=0.0).to(tl.float32) - centre[None, :]) * inverse[None, :]
-        incoming = tl.load(grad + offsets, inside, other=0.0).to(tl.float32)
+        incoming = tl.load(grad + row.to(tl.int64)[:, None] * stride + column[None, :], inside, other=0.0).to(tl.float32)
         if RELU:
             incoming = tl.where(normal * gain[None, :] + shift[None, :] > 0, incoming, 0.0)
         total += tl.sum(incoming, 0)
@@ -160,7 +163,7 @@ def _merge_sums(sums, products, sum_out, product_out, columns, parts, COLUMNS: t
 
 @triton.jit
 def _input_gradient(
-    grad, x, dx, mean, scale, weight, bias, sums, products, rows, columns,
+    grad, x, dx, mean, scale, weight, bias, sums, products, rows, columns, stride,
     RELU: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
@@ -175,7 +178,7 @@ def _input_gradient(
     inside = (row < rows)[:, None] & valid[None, :]
     offsets = row.to(tl.int64)[:, None] * columns + column[None, :]
     normal = (tl.load(x + offsets, inside, other=0.0).to(tl.float32) - centre[None, :]) * inverse[None, :]
-    incoming = tl.load(grad + offsets, inside, other=0.0).to(tl.float32)
+    incoming = tl.load(grad + row.to(tl.int64)[:, None] * stride + column[None, :], inside, other=0.0).to(tl.float32)
     if RELU:
         incoming = tl.where(normal * gain[None, :] + shift[None, :] > 0, incoming, 0.0)
     outgoing = (incoming - mean_gradient[None, :] - normal * mean_product[None, :]) * (gain * inverse)[None, :]
@@ -194,7 +197,8 @@ class _Grid:
         self.parts = min(self.tiles, _PARTS)
         self.blocks = triton.cdiv(self.columns, self.tile_columns)
         self.tile = {"ROWS": self.tile_rows, "COLUMNS": self.tile_columns, "num_warps": _WARPS}
-        self.merge = {"COLUMNS": self.tile_columns, "MERGED": _MERGED, "num_warps": _WARPS}
+        self.merge = {"COLUMNS": _MERGED_COLUMNS, "MERGED": _MERGED, "num_warps": _WARPS}
+        self.merged_blocks = triton.cdiv(self.columns, _MERGED_COLUMNS)
 
     def partial(self, like: Tensor) -> Tensor:
         """One float32 value per part and column."""
@@ -221,7 +225,7 @@ class _BatchNorm(torch.autograd.Function):
         means, squares = grid.partial(x), grid.partial(x)
         mean, scale = grid.per_column(x), grid.per_column(x)
         _statistics[(grid.parts, grid.blocks)](x, means, squares, grid.rows, grid.columns, **grid.tile)
-        _merge_statistics[(grid.blocks,)](
+        _merge_statistics[(grid.merged_blocks,)](
             means, squares, mean if conv_bias is None else conv_bias, *running, mean, scale,
             grid.rows, grid.columns, grid.parts, *constants,
             ROWS=grid.tile_rows, HAS_BIAS=conv_bias is not None, **grid.merge,
@@ -238,18 +242,18 @@ class _BatchNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, mean, scale = ctx.saved_tensors
-        grad = grad.contiguous(memory_format=torch.channels_last)
+        grad = as_rows(grad)
         grid = _Grid(x)
         sums, products = grid.partial(x), grid.partial(x)
         total, product = grid.per_column(x), grid.per_column(x)
         known = (mean, scale, weight, bias)
         _gradient_sums[(grid.parts, grid.blocks)](
-            grad, x, *known, sums, products, grid.rows, grid.columns, RELU=ctx.relu, **grid.tile
+            grad, x, *known, sums, products, grid.rows, grid.columns, grad.stride(3), RELU=ctx.relu, **grid.tile
         )
-        _merge_sums[(grid.blocks,)](sums, products, total, product, grid.columns, grid.parts, **grid.merge)
+        _merge_sums[(grid.merged_blocks,)](sums, products, total, product, grid.columns, grid.parts, **grid.merge)
         dx = torch.empty_like(x)
         _input_gradient[(grid.tiles, grid.blocks)](
-            grad, x, dx, *known, total, product, grid.rows, grid.columns, RELU=ctx.relu, **grid.tile
+            grad, x, dx, *known, total, product, grid.rows, grid.columns, grad.stride(3), RELU=ctx.relu, **grid.tile
         )
         return dx, product, total, None, None, None, None
 

@@ -3,6 +3,7 @@
 - BatchNorm, and a ReLU that follows it in a Sequential, become one function (`batch_norm`).
 - A convolution before a BatchNorm is computed without its bias. The bias only shifts the mean that BatchNorm subtracts:
   it changes the running mean, and its gradient is zero. Adam would divide the rounding error of that zero by itself.
+- Upsampling before a convolution has its own kernel.
 - Convolutions with fewer than 8 input or output channels are padded with zeros, as needed by the matrix units.
 """
 
@@ -17,8 +18,9 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from taichinet.models.upsampling import UpsampledConv2d, enlarged
+from taichinet.models.upsampling import UpsampledConv2d
 from taichinet.training.gpu.batch_norm import batch_norm
+from taichinet.training.gpu.upsampling import enlarged
 
 _CHANNELS = 8  # multiple of the channels of a bf16 matrix product on the matrix units
 
@@ -58,7 +60,7 @@ def _forwards(network: nn.Module) -> dict[nn.Module, Forward]:
     for module in network.modules():
         if _is_fused(module) and module not in forwards:
             forwards[module] = partial(batch_norm, norm=module, relu=False, conv_bias=biases.get(module))
-        elif isinstance(module, nn.Conv2d) and module not in forwards and _needs_padding(module):
+        elif isinstance(module, nn.Conv2d) and module not in forwards and _is_faster(module):
             forwards[module] = partial(_convolve, module, bias=module.bias)
     return forwards
 
@@ -69,6 +71,10 @@ def _is_fused(module: nn.Module) -> bool:
 
 def _needs_padding(convolution: nn.Conv2d) -> bool:
     return convolution.groups == 1 and min(convolution.in_channels, convolution.out_channels) < _CHANNELS
+
+
+def _is_faster(convolution: nn.Conv2d) -> bool:
+    return isinstance(convolution, UpsampledConv2d) or _needs_padding(convolution)
 
 
 def _convolve(layer: nn.Conv2d, features: Tensor, bias: Tensor | None) -> Tensor:
