@@ -1,20 +1,25 @@
 """Train the tables of the paper within a time budget, for example on a rented GPU without network access.
 
     python benchmarks/gpu_tables.py --data busi-224.zip --budget 14m --jobs 4 --archive results-archive
+    python benchmarks/gpu_tables.py --costs docs/gpu.md --speeds results/benchmarks/step_profile-nvidia-h200.txt
 
 The stages below are given to one `taichinet compare`, in their order, so that a run that does not fit into the rest of
 the budget leaves its place to a shorter one. The same command continues. Exit codes are those of `compare`: 0 all runs
 are done, 7 some failed, 9 the budget ended before all were done, 130 interrupted. See docs/gpu.md.
+
+With --costs, nothing is trained: the table of times in docs/gpu.md is written, from the operations of each stage and
+the speeds in --speeds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,11 +30,24 @@ from taichinet.cli.compare_budget import parse_time
 from taichinet.errors import SettingError, TaiChiNetError, unknown_name
 from taichinet.experiments.experiment import Experiment, parse_assignments
 from taichinet.experiments.grid.cells import name_data, part_recipes
+from taichinet.experiments.grid.cost import (
+    FORWARDS_PER_STEP,
+    Work,
+    forward_flop,
+    mining_flop,
+    published_works,
+    training_flop,
+)
 from taichinet.experiments.grid.suite import Suite, SuitePart, table_suite, vary_suite
 from taichinet.experiments.identity import recipe_settings
 from taichinet.experiments.records import RESULT_FILE, SUMMARY_FILE, StudyRecord, read_record
+from taichinet.reports.document.format import duration
 
-RESERVE = (0.1, 30.0)  # for reading the data and packing: this share of the budget, at most these seconds
+RESERVE = (0.15, 45.0)  # for packing: this share of the budget, at most these seconds
+TARGET = {"taichinet": 1200.0, "unet": 3000.0}  # images/s of a training step
+SIZE, WIDTH = 224, 32  # of the speeds
+DDTI_SHARE = 400 / 3644  # images of the processed release of DDTI, by those of TN-SCUI2020
+COSTS = ("<!-- costs: begin -->", "<!-- costs: end -->")  # around the table in docs/gpu.md
 
 
 @dataclass(frozen=True)
@@ -204,6 +222,72 @@ def _describe(title: str, studies: list[Study], wanted: Mapping[str, Study], out
     return f"{title}: {done} of {total} folds done{left}"
 
 
+def read_speeds(path: Path, variant: str) -> dict[str, float]:
+    """Images/s of a training step by network, from the output of step_profile.py: the lines `NETWORK VARIANT: ...`."""
+    line = re.compile(rf"^(\S+) {re.escape(variant)}: .*, ([0-9.]+) images/s$", re.MULTILINE)
+    speeds = {network: float(speed) for network, speed in line.findall(path.read_text(encoding="utf-8"))}
+    if "taichinet" not in speeds:
+        raise SettingError(
+            f"{path} has no line 'taichinet {variant}: ... images/s'. Give an output of step_profile.py, or another "
+            "--variant."
+        )
+    return speeds
+
+
+def seconds_of(works: Iterable[Work], mined: Iterable[Work], speeds: Mapping[str, float]) -> float:
+    """Seconds of trainings and mining stages. A network without a speed has as many FLOP/s as TaiChiNet."""
+    flops = {
+        name: images * FORWARDS_PER_STEP * forward_flop(name, SIZE, {"width": WIDTH}) for name, images in speeds.items()
+    }
+    trained = sum(training_flop(work) / flops.get(work.experiment.model, flops["taichinet"]) for work in works)
+    return trained + sum(mining_flop(work) for work in mined) / flops.get("unet++", flops["taichinet"])
+
+
+def cost_table(speeds: Mapping[str, float]) -> list[str]:
+    """Lines of a Markdown table: the new work of each stage after the earlier ones, and its time."""
+    lines = [
+        "| stage | option | new trainings | PFLOP | at the measured speed | all up to here | at the target speed |",
+        "| --- | --- | --: | --: | --: | --: | --: |",
+    ]
+    trained: dict[str, Work] = {}
+    mined: dict[str, Work] = {}
+    total = 0.0
+    for name, stage in plan_stages().items():
+        works = {work.key: work for work in _works(stage.suite) if work.key not in trained}
+        mining = {w.mining_key: w for w in works.values() if mining_flop(w) and w.mining_key not in mined}
+        trained, mined = trained | works, mined | mining
+        flop = sum(map(training_flop, works.values())) + sum(map(mining_flop, mining.values()))
+        measured, target = (seconds_of(works.values(), mining.values(), rates) for rates in (speeds, TARGET))
+        total += measured
+        times = " | ".join(duration(seconds) for seconds in (measured, total, target))
+        lines.append(f"| {stage.title} | `{name}` | {len(works)} | {flop / 1e15:.1f} | {times} |")
+    return lines
+
+
+def _works(suite: Suite) -> list[Work]:
+    """The works of a stage from published numbers of images; there is none for DDTI."""
+    if suite.parts[0].data != "ddti":
+        return published_works([suite])
+    works = published_works([table_suite("table6")])
+    return [
+        replace(work, images=round(work.images * DDTI_SHARE), held_out=round(work.held_out * DDTI_SHARE))
+        for work in works
+    ]
+
+
+def write_costs(page: Path, path: Path, variant: str) -> None:
+    """Replace the table of times in `page`."""
+    text = page.read_text(encoding="utf-8")
+    if not all(text.count(mark) == 1 for mark in COSTS):
+        raise SettingError(f"{page} does not contain {' and '.join(COSTS)} once each. Add them around the table.")
+    speeds = read_speeds(path, variant)
+    names = ", ".join(f"{name} {speed:g} images/s" for name, speed in speeds.items())
+    goal = ", ".join(f"{name} {speed:g} images/s" for name, speed in TARGET.items())
+    lines = [f"Measured speed ({path.name}, {variant}): {names}. Target speed: {goal}.", "", *cost_table(speeds)]
+    before, after = text.partition(COSTS[0])[0], text.partition(COSTS[1])[2]
+    page.write_text("\n".join([before + COSTS[0], *lines, COSTS[1] + after]), encoding="utf-8")
+
+
 def main() -> None:
     """Train the tables, or write their cost in time."""
     began = time.monotonic() - time.process_time()  # before the imports
@@ -222,8 +306,16 @@ def main() -> None:
         "--done", action="append", type=Path, default=[], metavar="DIR", help="skip completed studies; repeatable"
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in compare; repeatable")
+    parser.add_argument("--costs", type=Path, metavar="PAGE", help="train nothing, write the times into this page")
+    parser.add_argument("--speeds", type=Path, help="with --costs: output of step_profile.py")
+    parser.add_argument("--variant", default="eager", help="with --speeds: which of its lines (default: eager)")
     options = parser.parse_args()
+    if (options.costs is None) != (options.speeds is None):
+        parser.error("--costs and --speeds are given together")
     try:
+        if options.costs is not None:
+            write_costs(options.costs, options.speeds, options.variant)
+            return
         code = train(options, began)
     except TaiChiNetError as error:
         print(f"Error: {error}", file=sys.stderr)
