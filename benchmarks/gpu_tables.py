@@ -225,7 +225,8 @@ def _describe(title: str, studies: list[Study], wanted: Mapping[str, Study], out
 def read_speeds(path: Path, variant: str) -> dict[str, float]:
     """Images/s of a training step by network, from the output of step_profile.py: the lines `NETWORK VARIANT: ...`."""
     line = re.compile(rf"^(\S+) {re.escape(variant)}: .*, ([0-9.]+) images/s$", re.MULTILINE)
-    speeds = {network: float(speed) for network, speed in line.findall(path.read_text(encoding="utf-8"))}
+    text = path.read_text(encoding="utf-8", errors="replace")
+    speeds = {network: float(speed) for network, speed in line.findall(text)}
     if "taichinet" not in speeds:
         raise SettingError(
             f"{path} has no line 'taichinet {variant}: ... images/s'. Give an output of step_profile.py, or another "
@@ -320,6 +321,9 @@ def main() -> None:
     except TaiChiNetError as error:
         print(f"Error: {error}", file=sys.stderr)
         code = error.exit_code
+    except OSError as error:
+        print(f"Error: {error.strerror or error} ({error.filename}). Check the path.", file=sys.stderr)
+        code = 3
     sys.exit(code)
 
 
