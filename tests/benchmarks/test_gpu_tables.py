@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from cli.test_commands import TINY
 
+from taichinet.datasets.folds import FoldPlan, Split
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import SettingError
 from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.grid.cells import name_data, plan_grid
 from taichinet.experiments.grid.suite import vary_suite
 from taichinet.experiments.recipes.catalogue import get_recipe
 
@@ -220,3 +222,18 @@ def test_the_page_has_the_table_of_all_stages() -> None:
     table = text.partition(gpu_tables.COSTS[0])[2].partition(gpu_tables.COSTS[1])[0]
     for name, stage in gpu_tables.plan_stages().items():
         assert f"| {stage.title} | `{name}` |" in table
+
+
+def test_a_fold_is_split_once_for_all_recipes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folds: list[int] = []
+    split = FoldPlan.split
+
+    def counted(plan: FoldPlan, fold: int, *rest: Any) -> Split:
+        folds.append(fold)
+        return split(plan, fold, *rest)
+
+    monkeypatch.setattr(FoldPlan, "split", counted)
+    suite = vary_suite(gpu_tables.plan_stages()["table1"].suite, scale="short", set=TINY)
+    grid = plan_grid([suite], name_data([str(data)]), tmp_path)
+    assert len(grid.cells) == 8 * 2
+    assert folds == [0, 1]
