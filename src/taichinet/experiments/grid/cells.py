@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from taichinet.datasets.catalogue import find_dataset, open_dataset, split_spec
-from taichinet.datasets.folds import FoldPlan, Protocol
+from taichinet.datasets.folds import FoldPlan, Protocol, Split
 from taichinet.datasets.manifest import ImageCounts, Manifest
 from taichinet.datasets.prepared import count_empty_masks
 from taichinet.errors import DataError, SettingError
@@ -18,6 +19,8 @@ from taichinet.experiments.grid.suite import Suite, SuitePart
 from taichinet.experiments.identity import computation_key
 from taichinet.experiments.recipes.catalogue import SCALES, get_recipe
 from taichinet.experiments.study_data import fitted_to, open_folds, study_folder
+
+Splits = Callable[[int, float], Split]  # by fold and share of validation images
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def plan_grid(
     """
     refuse_absent(suites, data)
     out = out.absolute()
-    read: dict[tuple[Any, ...], tuple[Manifest, FoldPlan, str]] = {}
+    read: dict[tuple[Any, ...], tuple[Manifest, FoldPlan, str, Splits]] = {}
     cells: dict[Path, Cell] = {}
     transfers: dict[Path, Transfer] = {}
     manifests: dict[str, Manifest] = {}
@@ -119,11 +122,12 @@ def plan_grid(
         if key not in read:
             on_data(f"{part.data}, protocol {protocol}")
             manifest, plan = open_folds(recipe, data[part.data], protocol, out)
-            read[key] = (manifest, plan, manifest.content_digest())
-        manifest, plan, content = read[key]
+            kept = cache(partial(_split, plan, manifest))  # a split of BUSI takes 0.7 s
+            read[key] = (manifest, plan, manifest.content_digest(), kept)
+        manifest, plan, content, splits = read[key]
         manifests[_title(part.data, recipe)] = manifest
         fitted = fitted_to(recipe, manifest)
-        made = _study_cells(fitted, data[part.data], manifest, plan, content, suite.folds, out)
+        made = _study_cells(fitted, data[part.data], plan, splits, content, suite.folds, out)
         for cell in made:
             if cells.setdefault(cell.folder, cell).key != cell.key:
                 raise SettingError(
@@ -173,11 +177,15 @@ def part_recipes(suite: Suite, part: SuitePart) -> list[Experiment]:
     return recipes
 
 
+def _split(plan: FoldPlan, manifest: Manifest, fold: int, validation_share: float) -> Split:
+    return plan.split(fold, manifest.labels, validation_share)
+
+
 def _study_cells(
     experiment: Experiment,
     data: str,
-    manifest: Manifest,
     plan: FoldPlan,
+    splits: Splits,
     content: str,
     folds: tuple[int, ...] | None,
     out: Path,
@@ -188,10 +196,10 @@ def _study_cells(
         )
     made = []
     for fold in folds if folds is not None else range(plan.count):
-        split = plan.split(fold, manifest.labels, experiment.data.validation_share)
+        split = splits(fold, experiment.data.validation_share)
         key = computation_key(experiment, content, split, plan)
         folder = study_folder(experiment, plan, out) / f"fold-{fold}"
-        made.append(Cell(experiment, data, manifest.name, plan.protocol, fold, out, folder, key, len(split.train)))
+        made.append(Cell(experiment, data, plan.dataset, plan.protocol, fold, out, folder, key, len(split.train)))
     return tuple(made)
 
 
