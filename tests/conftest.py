@@ -49,6 +49,7 @@ SLOW = (
     "experiments/test_distillation.py",
     "experiments/test_longer.py",
     "experiments/test_mining_leakage.py",
+    "experiments/test_other_device.py",
     "experiments/test_run.py",
     "experiments/test_validation_card.py",
     "experiments/transport",

@@ -123,7 +123,7 @@ def norm_across(ranks: Ranks, dimensions: int, momentum: float | None) -> dict[s
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    with process_group() as ranks:
+    with process_group(torch.device("cpu")) as ranks:
         results: dict[str, Any] = {}
         for dimensions, momentum in ((4, 0.1), (2, 0.1), (4, None)):
             results[f"norm-{dimensions}-{momentum}"] = norm_across(ranks, dimensions, momentum)

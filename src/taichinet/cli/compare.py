@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from taichinet.cli.device import Device, use_and_print
 from taichinet.cli.options import AsJson, DataSets, Folds, Protocols, RunFolder, Scale, Seeds, Settings, Suites
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def compare(
     budget: BudgetTime = None,
     archive: ArchiveFolder = None,
     archive_weights: ArchiveWeights = False,
+    device: Device = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", hidden=True)] = False,
     calibrate: Annotated[bool, typer.Option("--calibrate", hidden=True)] = False,
     throughput: Annotated[Path | None, typer.Option(hidden=True)] = None,
@@ -77,14 +79,15 @@ def compare(
 
         typer.echo("`taichinet compare --dry-run` is now `taichinet cost`.", err=True)
         selection = (suites, data, scale, fold, protocol, seeds, assignments, out)
-        cost(*selection, calibrate, throughput, gpu_tflops, utilisation, cost_file, as_json)
+        cost(*selection, calibrate, throughput, gpu_tflops, utilisation, cost_file, device, as_json)
         return
     from taichinet.experiments.grid.cells import count_images, name_data
 
     _check_archive(archive, archive_weights)
     limit = None if budget is None else _start_budget(budget, began, on_this_machine=cluster is None)
     selected = select_suites(suites, scale, fold, protocol, seeds, assignments)
-    make_executor = partial(_make_executor, jobs, cluster, cpus, gpus)
+    make_executor = partial(_make_executor, jobs, cluster, cpus, gpus, device)
+    _choose_device(device, cluster)
     grid, progress = _run(selected, name_data(data or []), out, make_executor, limit, as_json)
     if archive is not None and progress.count("done"):
         from taichinet.cli.archive import describe
@@ -187,14 +190,26 @@ def _run(
             executor.stop()
 
 
-def _make_executor(jobs: int, cluster: str | None, cpus: int, gpus: float, on_epoch: OnEpoch) -> Executor:
+def _choose_device(device: str, cluster: str | None) -> None:
+    """Choose the device and print it. On a cluster, each run verifies that its machine has the device."""
+    from taichinet.training.device import refuse_unknown_device
+
+    if cluster is None:
+        use_and_print(device)
+        return
+    refuse_unknown_device(device)
+    typer.echo(f"Device: {device}, on the machine of each run", err=True)
+
+
+def _make_executor(jobs: int, cluster: str | None, cpus: int, gpus: float, device: str, on_epoch: OnEpoch) -> Executor:
     if cluster is not None:
         from taichinet.experiments.grid.ray_cluster import RayCluster
 
-        return RayCluster(cluster, cpus, gpus)
+        return RayCluster(cluster, cpus, gpus, device)
     from taichinet.experiments.grid.executors import Processes, Serial
+    from taichinet.experiments.grid.work import run_task
 
-    return Processes(jobs) if jobs > 1 else Serial(on_epoch)
+    return Processes(jobs, work=partial(run_task, device=device)) if jobs > 1 else Serial(on_epoch)
 
 
 def _print_json(progress: Progress, images: dict[str, ImageCounts], out: Path, budget: Budget | None) -> None:

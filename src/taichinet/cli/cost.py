@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from taichinet.cli.device import Device, use_and_print
 from taichinet.cli.options import AsJson, DataSets, Folds, Protocols, RunFolder, Scale, Seeds, Settings, Suites
 
 
@@ -31,6 +32,7 @@ def cost(
         float, typer.Option(min=0.01, max=1, help="Assumed fraction of the peak TFLOPS of the GPU.")
     ] = 0.4,
     file: Annotated[Path | None, typer.Option("--write", help="Write the cost to this JSON file.")] = None,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Show the runs that `compare` would train with the same arguments, and estimate their cost. Trains nothing.
@@ -47,6 +49,7 @@ def cost(
     from taichinet.experiments.grid.cost import CostAssumptions, estimate, plan_work
     from taichinet.storage.atomic import write_json
 
+    use_and_print(device, computes=calibrate)
     selected = select_suites(suites, scale, fold, protocol, seeds, assignments)
     say = partial(Console(stderr=True, quiet=as_json).print, markup=False)
     entries, works = plan_work(selected, name_data(data or []), out, say)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from taichinet.cli.device import Device, use_and_print
 from taichinet.cli.options import AsJson
 
 PHANTOMS = {"benign": 90, "malignant": 60, "normal": 25}
@@ -16,6 +17,7 @@ RECIPES = ("demo-taichinet", "demo-unet")
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Output folder.")] = Path("taichinet-demo"),
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the phantoms.")] = 0,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Simulate phantoms, draw folds, mine easy and hard pixels, train and evaluate TaiChiNet and U-Net.
@@ -37,6 +39,7 @@ def demo(
     from taichinet.reports.demo import write_demo
 
     start = time.perf_counter()
+    use_and_print(device)
     console = Console(stderr=True, quiet=as_json)
     total = sum(PHANTOMS.values())
     with Progress(console=console, disable=as_json) as bar:

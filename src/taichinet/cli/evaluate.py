@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taichinet.cli.device import Device, use_and_print
 from taichinet.cli.options import AsJson, DataSet, Overwrite
 from taichinet.errors import SettingError
 
@@ -34,6 +35,7 @@ def evaluate(
         ),
     ] = None,
     overwrite: Overwrite = False,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Evaluate weights: scores per image, mean per fold, and mean ± standard deviation over folds."""
@@ -50,6 +52,7 @@ def evaluate(
         refuse_foreign_page(card, MARKER, overwrite)
     if out is not None:
         refuse_foreign_files(out, (SCORES_FILE, SUMMARY_FILE), overwrite)
+    use_and_print(device)
     evaluation = evaluate_weights(weights, data, normal)
     print_skipped(evaluation.networks[0].manifest.left_out)
     for network in evaluation.networks:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from taichinet.cli.device import Device, use_and_print
 from taichinet.cli.options import AsJson, Overwrite, Threshold
 
 _Output = Annotated[
@@ -47,6 +48,7 @@ def export(
     threshold: Threshold = None,
     most_images: Annotated[int, typer.Option(min=1, help="Maximum number of images to compare.")] = 150,
     overwrite: Overwrite = False,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Export a network to one file. Input: uint8 image of any size; output: mask and probability of the same size.
@@ -63,12 +65,14 @@ def export(
     from taichinet.inference.export.export import export as export_weights
     from taichinet.inference.export.report import readable
     from taichinet.inference.runtimes.catalogue import export_formats
+    from taichinet.inference.runtimes.choose import device_of_runtime
     from taichinet.inference.shipped import shipped_weights
 
     if form not in export_formats():
         raise unknown_name("export format", form, export_formats())
     if calibrate is not None and not int8:
         raise SettingError("--calibrate requires --int8: float32 needs no calibration. Add --int8 or omit --calibrate.")
+    use_and_print(device_of_runtime(form, device))
     request = ExportRequest(
         weights=weights or shipped_weights(),
         form=form,

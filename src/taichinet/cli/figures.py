@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taichinet.cli.device import Device, use_and_print
 from taichinet.cli.options import Overwrite, Runs
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def figures(
     dpi: Annotated[int, typer.Option(min=72, max=1200, help="Pixels per inch: 300 for print, 150 for screen.")] = 300,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for fig-N.png, .pdf and .json.")] = Path("figures"),
     overwrite: Overwrite = False,
+    device: Device = "auto",
 ) -> None:
     """Draw figures 4, 7, 8, 9, 11 and 12 of the paper from RUNS, as PNG and PDF, with their content as JSON.
 
@@ -52,6 +54,7 @@ def figures(
     numbers = list(dict.fromkeys(figure or FIGURES))
     refuse_unknown_figures(numbers)
     refuse_foreign_files(out, [name for number in numbers for name in figure_files(number)], overwrite)
+    use_and_print(device)
     completed_runs = find_runs(runs)
     sources = tuple(open_source(spec, completed_runs, runs) for spec in data)
     request = Request(tuple(case or ()), rows, tuple(method or ()))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taichinet.cli.device import Device, use_and_print
 from taichinet.cli.options import AsJson, Threshold
 from taichinet.errors import DataError, PartialFailureError
 from taichinet.signals import EXIT_TERMINATED, raise_on_sigterm
@@ -58,6 +59,7 @@ def predict(
         bool, typer.Option("--disagreement/--no-disagreement", help="Write maps of disagreement between the two paths.")
     ] = True,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also read subfolders.")] = False,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Segment the lesion in every image.
@@ -73,6 +75,7 @@ def predict(
     from taichinet.inference.outputs import TABLE, make_output_folder, output_names, refuse_foreign_files
     from taichinet.storage.lock import locked
 
+    _choose_device(device, runtime)
     selection = _find_images(inputs, output, recursive)
     messages = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)  # paths may look like markup
     for line in selection.notes():
@@ -90,6 +93,13 @@ def predict(
         )
         raise typer.Exit(EXIT_TERMINATED) from None
     _print_result(rows, predictor.runtime.description, output, as_json)
+
+
+def _choose_device(device: str, runtime: str) -> None:
+    """Choose the device and print it; raises SettingError if it is absent or `runtime` cannot use it."""
+    from taichinet.inference.runtimes.choose import device_of_runtime
+
+    use_and_print(device_of_runtime(runtime, device))
 
 
 def _print_result(rows: Sequence[Row], runtime: RuntimeDescription, output: Path, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taichinet.cli.device import Device, use_and_print
 from taichinet.cli.options import Overwrite, Runs
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def report(
     ] = None,
     worst: Annotated[int, typer.Option(min=0, help="Number of worst cases of the first recipe to show.")] = 24,
     overwrite: Overwrite = False,
+    device: Device = "auto",
 ) -> None:
     """Write Tables I to VII, our results next to the paper's, from all runs in RUNS."""
     from rich.console import Console
@@ -41,6 +43,7 @@ def report(
     from taichinet.errors import SettingError
 
     console = Console(stderr=True, soft_wrap=True, markup=False)
+    use_and_print(device, computes=bool(data))
     if out.suffix.lower() == ".md":
         if data or pair:
             raise SettingError("--data and --pair need the HTML page. Give a folder as --out, not a .md file.")

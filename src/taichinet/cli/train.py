@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taichinet.cli.device import Device
 from taichinet.cli.options import PROTOCOL_HELP, AsJson, DataSet, RunFolder, Settings
 
 if TYPE_CHECKING:
@@ -26,25 +27,30 @@ def train(
         typer.Option("--resume", help="Resume from the last completed epoch; the number of epochs may be increased."),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing run.")] = False,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe on its folds, evaluate each test fold once, and summarise.
 
     Under `torchrun`, all processes share each training; only process 0 reads the data, evaluates, writes and prints.
     """
+    from taichinet.cli.device import print_device
     from taichinet.cli.printing import print_skipped, print_study
     from taichinet.cli.progress import training_progress
     from taichinet.experiments.cross_validate import Callbacks, train_folds
     from taichinet.experiments.study_data import open_study_data
+    from taichinet.training.device import use_device
     from taichinet.training.distributed.following import follow
     from taichinet.training.distributed.ranks import process_group
 
-    with process_group() as ranks:
+    chosen = use_device(device)
+    with process_group(chosen) as ranks:
         if not ranks.is_main_process:
             follow(ranks)
             return
         experiment = _read_recipe(recipe, assignments, protocol, fold)
         existing = _existing(resume, overwrite)
+        print_device(chosen, ranks.size)
         data_of_study = open_study_data(experiment, data, protocol, out)  # type: ignore[arg-type]
         print_skipped(data_of_study.manifest.left_out)
         _refuse_unknown_folds(fold, data_of_study.plan.count)

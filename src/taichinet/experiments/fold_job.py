@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from taichinet.datasets.folds import Split
-from taichinet.errors import SettingError
+from taichinet.errors import SettingError, TaiChiNetError
 from taichinet.experiments.distillation import teacher_digest
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.identity import run_identity
+from taichinet.experiments.records import RESULT_FILE, FoldRecord, read_record, read_settings
 from taichinet.experiments.study_data import StudyData
+from taichinet.training.checkpoint import checkpoint_identities
 from taichinet.training.device import DeviceConfig, choose_device_config
 
 
@@ -48,8 +51,27 @@ class FoldJob:
 
     @cached_property
     def device_config(self) -> DeviceConfig:
-        """Device and precision of the training."""
-        return choose_device_config(self.experiment.training.precision, self.experiment.training.channels_last)
+        """Device and precision of the training.
+
+        A resumed run with the precision "auto" keeps the precision that it was begun with, also on a device with
+        another default: it is part of the identity of a run, and the device is not.
+        """
+        training = self.experiment.training
+        chosen = choose_device_config(training.precision, training.channels_last)
+        if training.precision != "auto" or not self.resume:
+            return chosen
+        begun = self._recorded_identities()
+        earlier = (self.experiment, read_settings(self.folder) or self.experiment)  # the latter before an extension
+        if begun and any(self._identity_with(experiment, not chosen.bf16) in begun for experiment in earlier):
+            return choose_device_config("float32" if chosen.bf16 else "bf16", training.channels_last)
+        return chosen
+
+    def _recorded_identities(self) -> set[str]:
+        """Identities of the result and the checkpoints in the run folder."""
+        identities = checkpoint_identities(self.folder)
+        with suppress(TaiChiNetError):  # absent or damaged: reported when it is read
+            identities.add(read_record(self.folder / RESULT_FILE, FoldRecord).identity)
+        return identities
 
     @cached_property
     def teacher_digest(self) -> str | None:
@@ -66,7 +88,10 @@ class FoldJob:
 
     def identity_of(self, experiment: Experiment) -> str:
         """Digest of everything that decides the result of this fold under the settings of `experiment`."""
-        study, bf16 = self.study, self.device_config.bf16
+        return self._identity_with(experiment, self.device_config.bf16)
+
+    def _identity_with(self, experiment: Experiment, bf16: bool) -> str:
+        study = self.study
         return run_identity(experiment, study.prepared, self.split, study.plan, bf16, self.teacher_digest)
 
     @cached_property

@@ -12,17 +12,20 @@ from typing import Any
 
 import torch
 
+from taichinet.training.device import accelerator_name, chosen_device, device_name
 from taichinet.version import __version__
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores, memory, accelerator and versions, without names of hosts or users."""
+    """Processor, cores, memory, the device that is used and versions, without names of hosts or users."""
+    device = chosen_device()
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
-        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "device": device_name(device),
+        "accelerator": accelerator_name(device),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "taichinet": __version__,

@@ -243,6 +243,7 @@ def _provenance(job: FoldJob, commit: str | None) -> dict[str, Any]:
         "validation_keys": list(split.validation),
         "commit": commit,
         "precision": experiment.training.precision,
+        "placement": job.device_config.describe(),
         **record_seen(job.study.manifest.subset({*split.train, *split.validation}), job.folder),
     }
 

@@ -70,7 +70,7 @@ def predict_files(
 
         def write(read: _Read, measure: _Measure | str, seconds: float) -> Row:
             earlier = done.get(str(read.file))
-            return earlier or _write(read, measure, names[read.file], output, seconds, journal)
+            return earlier or _write(read, measure, names[read.file], output, seconds, journal, predictor.device)
 
         files = list(names)
         groups = [files[start : start + BATCH_SIZE] for start in range(0, len(files), BATCH_SIZE)]
@@ -188,7 +188,7 @@ def _attempt(file: Path, work: Callable[[], _Result]) -> _Result | str:
 
 
 def _write(
-    read: _Read, measure: _Measure | str, name: str, output: Path, seconds: float, journal: Journal | None
+    read: _Read, measure: _Measure | str, name: str, output: Path, seconds: float, journal: Journal | None, device: str
 ) -> Row:
     """Measure the maps, write them, and return the row of the file."""
     started = time.perf_counter()
@@ -203,7 +203,7 @@ def _write(
         try:
             result = measure()
             written = write_maps(result, files)
-            row = _row(file, name, result, took())
+            row = _row(file, name, result, took(), device)
             if journal:
                 journal.add(row, read.digest, written)
         except Exception:
@@ -217,7 +217,7 @@ def _write(
     return Row(file, name, "failed", seconds=took(), error=row) if isinstance(row, str) else row
 
 
-def _row(file: str, name: str, result: MaskPrediction, seconds: float) -> Row:
+def _row(file: str, name: str, result: MaskPrediction, seconds: float, device: str) -> Row:
     box = result.bounding_box
     return Row(
         file=file,
@@ -235,4 +235,5 @@ def _row(file: str, name: str, result: MaskPrediction, seconds: float) -> Row:
         max_probability=result.max_probability,
         mean_disagreement=result.mean_disagreement,
         seconds=seconds,
+        device=device,
     )

@@ -61,6 +61,7 @@ class Row:
         mean_disagreement: Mean disagreement of the two paths, in [0, 1].
         seconds: Time for reading, network and writing.
         error: Reason of a failure.
+        device: Device of the network: cpu, cuda:N or mps.
     """
 
     file: str
@@ -79,6 +80,7 @@ class Row:
     mean_disagreement: float | None = None
     seconds: float | None = None
     error: str | None = None
+    device: str | None = None
 
 
 _COLUMNS = [field.name for field in fields(Row)]
@@ -149,7 +151,8 @@ def _is_table(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open(encoding="utf-8", errors="replace", newline="") as stream:
-        return stream.readline(_MAX_HEADER).strip() == ",".join(_COLUMNS)
+        header = stream.readline(_MAX_HEADER).strip().split(",")
+        return header in (_COLUMNS, _COLUMNS[:-1])  # tables of earlier versions have no device
 
 
 def remove_earlier_run(output: Path, names: Mapping[Path, str], images_to_keep: Container[str]) -> int:

@@ -19,7 +19,7 @@ from taichinet.inference.runtimes.eager import Eager
 from taichinet.inference.runtimes.runtime import Maps, Runtime, Segmentation
 from taichinet.models.settings import SIZE_MULTIPLE
 from taichinet.models.weights import LoadedWeights
-from taichinet.training.device import DeviceConfig
+from taichinet.training.device import DeviceConfig, device_name
 
 _NEIGHBOURHOOD = np.ones((3, 3), dtype=np.bool_)  # 8-neighbourhood
 
@@ -84,7 +84,7 @@ class Predictor:
 
         Args:
             weights: Network and configuration.
-            device_config: Device, precision and memory layout; used if `runtime` is None.
+            device_config: Device of the runtime; if `runtime` is None, also precision and memory layout of the network.
             threshold: Probability threshold of the mask in [0, 1]. By default, that of the weights.
             runtime: Runtime of the network, see `runtimes/choose.py`. None: plain PyTorch; the network of `weights` is
                 moved to `device_config`.
@@ -109,6 +109,7 @@ class Predictor:
             raise SettingError(f"The threshold is {self.threshold}, but must be a probability from 0 to 1.")
         self.size = size
         self.channels = weights.channels
+        self.device = device_name(device_config.device)
         self._weights = weights.name
         self.runtime: Runtime = runtime or Eager(weights.network, device_config)
 

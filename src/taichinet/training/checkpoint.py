@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,15 @@ def load_checkpoint(folder: Path, *identities: str, change: str = "") -> Checkpo
     if torn:
         raise WeightsError(f"No checkpoint of {folder} can be read: {'; '.join(torn)}. Train again with --overwrite.")
     return None
+
+
+def checkpoint_identities(folder: Path) -> set[str]:
+    """Identities of the readable checkpoints in `folder`."""
+    identities = set()
+    for name in (CURRENT, PREVIOUS):
+        with suppress(Exception):  # absent or damaged: `load_checkpoint` reports it
+            identities.add(_read(folder / name).identity)
+    return identities
 
 
 def rename_checkpoints(folder: Path, identity: str, new_identity: str) -> None:

@@ -1,15 +1,17 @@
-"""Device, precision, memory layout, and configuration of the memory allocator."""
+"""Choice of the device, precision, memory layout, and configuration of the memory allocator."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import nn
 
+from taichinet.errors import SettingError
 from taichinet.models.upsampling import processor_has_bf16
 from taichinet.training.distributed.ranks import SINGLE_PROCESS, Ranks, current_ranks
 
@@ -17,6 +19,10 @@ from taichinet.training.distributed.ranks import SINGLE_PROCESS, Ranks, current_
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _SETTINGS = {_M_MMAP_THRESHOLD: 2**30, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 2**28}
 _ENVIRONMENT = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
+
+AUTO_DEVICE = "auto"
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:([0-9]|[1-9][0-9]))?")
+_chosen: torch.device | None = None  # None: a GPU if there is one, otherwise the CPU
 
 
 @dataclass(frozen=True)
@@ -51,10 +57,78 @@ class DeviceConfig:
         return f"{self.device.type} {'bf16' if self.bf16 else 'float32'} {layout}{processes}"
 
 
+def use_device(name: str) -> torch.device:
+    """Choose the device of all further computations of this process, and make it the current GPU if it has a number.
+
+    Args:
+        name: As given to `--device`: auto (a GPU if there is one, otherwise the CPU), cpu, cuda, cuda:N or mps.
+
+    Returns:
+        The device. Under torchrun, cuda without a number is the GPU of the local rank (`process_group`).
+
+    Raises:
+        SettingError: The name is unknown, this machine does not have the device, or several processes would share it.
+    """
+    global _chosen
+    refuse_unknown_device(name)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1 and name not in (AUTO_DEVICE, "cpu", "cuda"):
+        raise SettingError(
+            f"--device {name} is one device for {processes} processes. Under torchrun give cuda, with which each "
+            "process uses the GPU of its local rank, or cpu."
+        )
+    known = available_devices()
+    if name not in (AUTO_DEVICE, *known) and not (name == "cuda" and "cuda:0" in known):
+        without_cuda = name.startswith("cuda") and not torch.backends.cuda.is_built()
+        reason = ", and its PyTorch was built without CUDA" if without_cuda else ""
+        raise SettingError(
+            f"--device {name} is not available: this machine has {', '.join(known)}{reason}. Give one of these, or "
+            f"{AUTO_DEVICE}."
+        )
+    _chosen = None if name == AUTO_DEVICE else torch.device(name)
+    if _chosen is not None and _chosen.type == "cuda" and _chosen.index is not None:
+        torch.cuda.set_device(_chosen)
+    return chosen_device()
+
+
+def refuse_unknown_device(name: str) -> None:
+    """Raise SettingError if `name` is not of the form of `--device`; other machines may have the device."""
+    if _DEVICE.fullmatch(name) is None:
+        raise SettingError(
+            f"--device '{name[:100]}' is not a device. Give {AUTO_DEVICE}, cpu, cuda, cuda:N (the GPU with the number "
+            f"N) or mps. This machine has {', '.join(available_devices())}."
+        )
+
+
+def available_devices() -> tuple[str, ...]:
+    """Names of the devices of this machine: cpu, cuda:N for each GPU, and mps."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return ("cpu", *(f"cuda:{n}" for n in range(gpus)), *(["mps"] if torch.backends.mps.is_available() else []))
+
+
+def chosen_device() -> torch.device:
+    """The device of the last `use_device`, by default a GPU if there is one, otherwise the CPU."""
+    return _chosen or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """Name of `device` for records, with the number of the GPU: cpu, cuda:N or mps."""
+    if device.type == "cuda" and device.index is None:
+        return f"cuda:{torch.cuda.current_device()}"
+    return str(device)
+
+
+def accelerator_name(device: torch.device) -> str | None:
+    """Name of the hardware of a GPU; None for the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return None if device.type == "cpu" else device.type
+
+
 def choose_device_config(
     precision: Literal["auto", "bf16", "float32"] = "auto", channels_last: bool = True
 ) -> DeviceConfig:
-    """Choose the device (a GPU if available, otherwise the CPU), precision and memory layout.
+    """Choose precision and memory layout on the device of `use_device` (by default a GPU if available).
 
     Args:
         precision: "auto" is bf16 if the hardware supports it natively, otherwise float32.
@@ -65,7 +139,7 @@ def choose_device_config(
     Returns:
         The configuration, with the ranks of the current process group.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = chosen_device()
     bf16 = precision == "bf16" or (precision == "auto" and _native_bf16(device))
     channels_last = channels_last and (bf16 or _fast_channels_last(device))
     return DeviceConfig(
@@ -75,13 +149,15 @@ def choose_device_config(
 
 def _fast_channels_last(device: torch.device) -> bool:
     """Whether float32 convolutions are faster in channels-last; true for CPUs with unknown capabilities."""
-    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_f", True))
+    if device.type == "cpu":
+        return bool(torch.cpu.get_capabilities().get("avx512_f", True))
+    return device.type == "cuda"
 
 
 def _native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return processor_has_bf16()
+    return device.type == "cpu" and processor_has_bf16()
 
 
 def keep_freed_memory() -> bool:

@@ -60,6 +60,7 @@ class Provenance:
     """Provenance of mined regions: settings, resolution, images and precision of the U-Net++, and measurements.
 
     `images_digest` is the SHA-256 of images and masks; `keys` are those of all images that the U-Net++ was trained on.
+    `placement` is `DeviceConfig.describe`, empty in caches of earlier versions.
     """
 
     settings: dict[str, Any]
@@ -72,11 +73,12 @@ class Provenance:
     seconds: float = float("nan")
     easy_share_of_lesion: float = float("nan")
     hard_share_of_lesion: float = float("nan")
+    placement: str = ""
 
     def identity(self) -> str:
         """Digest of all inputs that determine the regions."""
-        measured = ("seconds", "easy_share_of_lesion", "hard_share_of_lesion")
-        known = {key: value for key, value in asdict(self).items() if key not in measured}
+        others = ("seconds", "easy_share_of_lesion", "hard_share_of_lesion", "placement")
+        known = {key: value for key, value in asdict(self).items() if key not in others}
         return digest_json(known)[:16]
 
 
@@ -126,7 +128,7 @@ def mine_regions(
         StorageError: The regions cannot be written.
     """
     device_config = device_config or choose_device_config()
-    provenance = _provenance(train, settings, augmentation, device_config.bf16)
+    provenance = _provenance(train, settings, augmentation, device_config)
     folder = cache / provenance.identity()
     if (folder / "provenance.json").exists():
         return _read_from_cache(folder)
@@ -235,7 +237,7 @@ def refuse_leakage(provenance: Provenance, held_out: Iterable[str]) -> None:
 
 
 def _provenance(
-    train: Prepared, settings: MiningSettings, augmentation: AugmentationSettings, bf16: bool
+    train: Prepared, settings: MiningSettings, augmentation: AugmentationSettings, device_config: DeviceConfig
 ) -> Provenance:
     pixels = hashlib.sha256(train.image.numpy().tobytes())
     pixels.update(train.lesion.numpy().tobytes())
@@ -248,5 +250,6 @@ def _provenance(
         channels=train.image.shape[1],
         images_digest=pixels.hexdigest(),
         keys=train.keys,
-        bf16=bf16,
+        bf16=device_config.bf16,
+        placement=device_config.describe(),
     )

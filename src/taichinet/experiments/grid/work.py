@@ -18,6 +18,7 @@ from taichinet.experiments.run import OnEpoch, run_fold
 from taichinet.experiments.study_data import StudyData, open_study_data, teacher_folder
 from taichinet.storage.atomic import write_bytes, write_text
 from taichinet.storage.lock import locked
+from taichinet.training.device import use_device
 
 Task = Cell | Transfer
 FAILURE = "failure.txt"
@@ -32,12 +33,15 @@ class TaskResult:
     reason: str = ""
 
 
-def run_task(task: Task, on_epoch: OnEpoch = lambda phase, row, epochs: None) -> TaskResult:
+def run_task(task: Task, on_epoch: OnEpoch = lambda phase, row, epochs: None, device: str | None = None) -> TaskResult:
     """Run a task and return its outcome. No error is raised, so that the other tasks can run.
 
-    The traceback of an unexpected error is written to failure.txt in the folder of the task.
+    The traceback of an unexpected error is written to failure.txt in the folder of the task. `device` is the name of
+    the device in a worker process, see `use_device`; None for the one that this process has chosen.
     """
     try:
+        if device is not None:
+            use_device(device)
         if isinstance(task, Cell):
             train_cell(task, on_epoch)
         else:  # as `taichinet evaluate -o`, with the networks of all completed folds of the study

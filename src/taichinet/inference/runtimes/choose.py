@@ -17,6 +17,7 @@ from taichinet.inference.runtimes.parity import (
 from taichinet.inference.runtimes.runtime import Runtime
 from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights
 from taichinet.storage.digest import digest_file
+from taichinet.training.device import AUTO_DEVICE, refuse_unknown_device
 
 
 def open_runtime(
@@ -60,6 +61,30 @@ def open_runtime(
                 except WeightsError as error:  # use the next one, which is slower
                     report(str(error))
     return RUNTIMES["tuned" if choice == AUTO else choice].open(loaded, folder, "float32", disagreement)
+
+
+def device_of_runtime(choice: str, device: str) -> str:
+    """The device that a runtime uses: `device`, or cpu instead of auto for a runtime that computes on the CPU only.
+
+    Args:
+        choice: "auto" or the name of a runtime.
+        device: As given to `--device`.
+
+    Raises:
+        SettingError: The runtime is unknown, or computes on the CPU only and `device` is another device.
+    """
+    if choice not in (AUTO, *RUNTIMES):
+        raise unknown_name("runtime", choice, (AUTO, *RUNTIMES))
+    refuse_unknown_device(device)
+    if choice == AUTO or RUNTIMES[choice].uses_device:
+        return device
+    if device not in (AUTO_DEVICE, "cpu"):
+        others = " or ".join(name for name, spec in RUNTIMES.items() if spec.uses_device)
+        raise SettingError(
+            f"--device {device} cannot be used with the runtime {choice}, which computes on the CPU. Give --device "
+            f"cpu, or to `taichinet predict` --runtime {others}."
+        )
+    return "cpu"
 
 
 def validated_records(folder: Path, report: Callable[[str], None] = lambda line: None) -> list[ParityRecord]:

@@ -135,4 +135,5 @@ def _open_tuned(loaded: LoadedWeights, graph: Path, precision: Precision, disagr
     return Tuned(loaded.network, disagreement=disagreement)
 
 
-PLAIN_SPEC, TUNED_SPEC = RuntimeSpec("eager", _open_plain), RuntimeSpec("tuned", _open_tuned)
+PLAIN_SPEC = RuntimeSpec("eager", _open_plain, uses_device=True)
+TUNED_SPEC = RuntimeSpec("tuned", _open_tuned, uses_device=True)

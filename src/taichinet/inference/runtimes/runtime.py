@@ -107,6 +107,7 @@ class RuntimeSpec:
         open: Opens the runtime from (weights, graph file, precision of the graph, whether to compute the
             disagreement). If `suffix` is empty, the path is the weights folder.
         packages: Packages that are needed to open it.
+        uses_device: Whether it computes on the device of `--device`; otherwise always on the CPU.
         suffix: Suffix of its graph files; empty if it runs the network of the weights without a graph file.
         companions: Suffixes of further files with the same stem that belong to a graph file.
         build: Builds an export; None if `taichinet export` does not support it.
@@ -117,6 +118,7 @@ class RuntimeSpec:
     name: str
     open: Callable[[LoadedWeights, Path, Precision, bool], Runtime]
     packages: tuple[str, ...] = ()
+    uses_device: bool = False
     suffix: str = ""
     companions: tuple[str, ...] = ()
     build: Callable[[BuildRequest], Built] | None = None

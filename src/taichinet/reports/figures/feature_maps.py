@@ -125,7 +125,7 @@ def _paths(maps: FeatureMaps) -> list[tuple[str, str, Tensor, Tensor]]:
         ("negative", "$O_n$", maps.negative, maps.prediction.negative),
     )
     return [
-        (name, symbol, path.decoded[0], torch.sigmoid(logits[0, 0].float()))
+        (name, symbol, path.decoded[0], torch.sigmoid(logits[0, 0].float()).cpu())
         for name, symbol, path, logits in outputs
         if path is not None and logits is not None
     ]

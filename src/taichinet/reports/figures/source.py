@@ -31,7 +31,7 @@ from taichinet.models.taichinet.feature_maps import FeatureMaps, feature_maps
 from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
 from taichinet.reports.figures.sheet import Panel
 from taichinet.storage.digest import digest_file
-from taichinet.training.device import choose_device_config
+from taichinet.training.device import choose_device_config, chosen_device, device_name
 from taichinet.version import __version__
 
 SAME_RECIPE = {"model-1": "unet"}  # Model 1 of Table I is the baseline U-Net under another name
@@ -196,7 +196,7 @@ class Source:
         loaded = load_weights(run.weights)
         manifest = Manifest(self.name, (self.samples[key],))
         image = prepare(manifest, loaded.config.size, loaded.channels).batch(torch.tensor([0])).image
-        maps = feature_maps(loaded.network, image)
+        maps = feature_maps(loaded.network.to(chosen_device()), image.to(chosen_device()))
         if maps.negative is None:
             raise SettingError(f"{run.recipe} in {run.folder} has one path, but the figures show feature maps of two.")
         return maps
@@ -345,5 +345,9 @@ def provenance(sources: Sequence[Source], runs: Sequence[TrainedRun]) -> dict[st
             }
             for run in dict.fromkeys(runs)
         ],
-        "drawn_with": {"taichinet": __version__, "commit": source_commit()},
+        "drawn_with": {
+            "taichinet": __version__,
+            "commit": source_commit(),
+            "device": device_name(chosen_device()),
+        },
     }

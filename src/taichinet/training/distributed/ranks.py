@@ -136,10 +136,13 @@ def current_ranks() -> Ranks:
 
 
 @contextmanager
-def process_group() -> Iterator[Ranks]:
+def process_group(device: torch.device) -> Iterator[Ranks]:
     """Context with a process group of all processes started by `torchrun`, or a single process without it.
 
     GPU tensors are communicated by NCCL, with one GPU per process, and CPU tensors by gloo.
+
+    Args:
+        device: Device of the training. If it is a GPU, each process uses the one with the number of its local rank.
 
     Yields:
         The ranks.
@@ -151,7 +154,7 @@ def process_group() -> Iterator[Ranks]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield SINGLE_PROCESS
         return
-    cuda = torch.cuda.is_available()
+    cuda = device.type == "cuda"
     if cuda:
         _take_own_gpu(int(os.environ.get("LOCAL_RANK", "0")))
     try:
@@ -170,6 +173,6 @@ def _take_own_gpu(local_rank: int) -> None:
     if local_rank >= (count := torch.cuda.device_count()):
         raise SettingError(
             f"Process {local_rank} of this machine has no GPU of its own: there are {count}. Give torchrun "
-            f"--nproc-per-node {count}, or hide the GPUs with CUDA_VISIBLE_DEVICES= to train on the CPU."
+            f"--nproc-per-node {count}, or train on the CPU with --device cpu."
         )
     torch.cuda.set_device(local_rank)
