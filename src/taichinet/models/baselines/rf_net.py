@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from taichinet.batch import Feedback, Prediction, at_least_float32
-from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
 from taichinet.models.autocast import without_autocast
+from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
 from taichinet.models.blocks import ConvBlock
 from taichinet.models.entry import Entry, Source
 from taichinet.models.settings import check_input

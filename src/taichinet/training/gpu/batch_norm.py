@@ -8,6 +8,9 @@ The features are a matrix of N*H*W rows and C columns. Programs are a grid of (p
 Sums have a fixed order, so results are reproducible.
 """
 
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
+# The kernels are compiled by Triton; their arguments are pointers and numbers.
+
 from __future__ import annotations
 
 from typing import Any
@@ -18,7 +21,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from taichinet.training.gpu.upsampling import as_rows
+from taichinet.training.gpu.upsampling import rows_of
 
 _TILE = 8192  # values of a tile
 _PARTS = 396  # at most this many parts of the rows; three programs for each of the 132 multiprocessors of an H100
@@ -136,7 +139,9 @@ def _gradient_sums(
         inside = (row < rows)[:, None] & valid[None, :]
         offsets = row.to(tl.int64)[:, None] * columns + column[None, :]
         normal = (tl.load(x + offsets, inside, other=0.0).to(tl.float32) - centre[None, :]) * inverse[None, :]
-        incoming = tl.load(grad + row.to(tl.int64)[:, None] * stride + column[None, :], inside, other=0.0).to(tl.float32)
+        incoming = tl.load(grad + row.to(tl.int64)[:, None] * stride + column[None, :], inside, other=0.0).to(
+            tl.float32
+        )
         if RELU:
             incoming = tl.where(normal * gain[None, :] + shift[None, :] > 0, incoming, 0.0)
         total += tl.sum(incoming, 0)
@@ -242,18 +247,18 @@ class _BatchNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, mean, scale = ctx.saved_tensors
-        grad = as_rows(grad)
+        grad, stride = rows_of(grad)
         grid = _Grid(x)
         sums, products = grid.partial(x), grid.partial(x)
         total, product = grid.per_column(x), grid.per_column(x)
         known = (mean, scale, weight, bias)
         _gradient_sums[(grid.parts, grid.blocks)](
-            grad, x, *known, sums, products, grid.rows, grid.columns, grad.stride(3), RELU=ctx.relu, **grid.tile
+            grad, x, *known, sums, products, grid.rows, grid.columns, stride, RELU=ctx.relu, **grid.tile
         )
         _merge_sums[(grid.merged_blocks,)](sums, products, total, product, grid.columns, grid.parts, **grid.merge)
         dx = torch.empty_like(x)
         _input_gradient[(grid.tiles, grid.blocks)](
-            grad, x, dx, *known, total, product, grid.rows, grid.columns, grad.stride(3), RELU=ctx.relu, **grid.tile
+            grad, x, dx, *known, total, product, grid.rows, grid.columns, stride, RELU=ctx.relu, **grid.tile
         )
         return dx, product, total, None, None, None, None
 

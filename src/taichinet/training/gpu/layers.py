@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
+from typing import TypeGuard
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -65,7 +66,7 @@ def _forwards(network: nn.Module) -> dict[nn.Module, Forward]:
     return forwards
 
 
-def _is_fused(module: nn.Module) -> bool:
+def _is_fused(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
     return type(module) is nn.BatchNorm2d and module.affine and module.momentum is not None and module.training
 
 
@@ -82,14 +83,19 @@ def _convolve(layer: nn.Conv2d, features: Tensor, bias: Tensor | None) -> Tensor
     if isinstance(layer, UpsampledConv2d):
         features = enlarged(features)
     if not _needs_padding(layer):
-        return layer._conv_forward(features, layer.weight, bias)
+        return _result(layer, features, layer.weight, bias)
     outputs, inputs = layer.out_channels, layer.in_channels
     more_outputs, more_inputs = -outputs % _CHANNELS, -inputs % _CHANNELS
     features = F.pad(features, (0, 0, 0, 0, 0, more_inputs))
     weight = F.pad(layer.weight, (0, 0, 0, 0, 0, more_inputs, 0, more_outputs))
     if bias is not None:
         bias = F.pad(bias, (0, more_outputs))
-    return layer._conv_forward(features, weight, bias)[:, :outputs]
+    return _result(layer, features, weight, bias)[:, :outputs]
+
+
+def _result(layer: nn.Conv2d, features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    result: Tensor = layer._conv_forward(features, weight, bias)
+    return result
 
 
 def _unchanged(features: Tensor) -> Tensor:
