@@ -23,9 +23,10 @@ from taichinet.datasets.bundle.record import (
     image_name,
     mask_name,
 )
+from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.duplicates.fingerprint import THUMBNAIL_SIDE, Fingerprint, FloatArray
 from taichinet.datasets.folds import FoldPlan
-from taichinet.datasets.image_io import RECIPE, DecodedFiles, Header
+from taichinet.datasets.image_io import RECIPE, Header
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.sample import Mask, MaskRule, Sample
 from taichinet.errors import DataError
