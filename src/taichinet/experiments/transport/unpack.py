@@ -1,8 +1,7 @@
-"""Unpack runs that were packed on another machine (pack.py) into a folder of runs."""
+"""Unpack runs that were packed on another machine into a folder of runs."""
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
@@ -22,17 +21,14 @@ from taichinet.experiments.records import (
     parse_record,
     read_record,
 )
-from taichinet.experiments.transport.pack import (
-    FOLD_FILES,
+from taichinet.experiments.transport.record import (
     INDEX_FILE,
-    PART_NAME,
-    PLANS_FOLDER,
-    SUMMARY_FILES,
     WEIGHTS_FOLDER,
     ArchiveIndex,
     PackedFile,
+    is_part_name,
+    is_run_file,
 )
-from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
 from taichinet.storage.atomic import temporary_folder, write_bytes
 from taichinet.storage.digest import digest_bytes, digest_file
 from taichinet.storage.documents import read_json
@@ -74,7 +70,7 @@ def unpack_runs(folder: Path, out: Path, overwrite: bool = False) -> Unpacked:
         with archive.root:
             _verify_files(archive, index, folder)
             merged = _studies_to_merge(archive, index, out)
-            derived = {f"{study}/{name}" for study in merged for name in (SCORES_FILE, SUMMARY_FILE)}
+            derived = {str(study / name) for study in merged for name in (SCORES_FILE, SUMMARY_FILE)}
             changed = [file for file in index.files if file.name not in derived and not _is_identical(file, out)]
             existing = [str(out / file.name) for file in changed if (out / file.name).exists()]
             if existing and not overwrite:
@@ -98,7 +94,7 @@ def read_index(folder: Path) -> ArchiveIndex:
     if not index.parts:
         raise DataError(f"{path} lists no parts. {PACK_AGAIN}")
     for part in index.parts:
-        if not re.fullmatch(PART_NAME, part.name):
+        if not is_part_name(part.name):
             raise DataError(f"{path}: '{part.name[:100]}' is not the name of a part. {PACK_AGAIN}")
     return index
 
@@ -132,7 +128,7 @@ def _verify_files(archive: Member, index: ArchiveIndex, folder: Path) -> None:
     names = [member.filename for member in archive.root.infolist()]  # `namelist` adds the folders
     if sorted(names) != sorted(file.name for file in index.files):
         raise DataError(f"The parts in {folder} contain other files than {INDEX_FILE} lists. {PACK_AGAIN}")
-    problems = [f"'{name[:200]}' is not a file of a run" for name in names if not _is_run_file(name)]
+    problems = [f"'{name[:200]}' is not a file of a run" for name in names if not is_run_file(name)]
     for file in index.files if not problems else ():
         content = _read(archive, file)
         if len(content) != file.bytes or digest_bytes(content) != file.sha256:
@@ -141,24 +137,13 @@ def _verify_files(archive: Member, index: ArchiveIndex, folder: Path) -> None:
         raise DataError(f"{len(problems)} of {len(names)} files in {folder} cannot be used. {PACK_AGAIN}", problems)
 
 
-def _is_run_file(name: str) -> bool:
-    path = PurePosixPath(name)
-    if path.parent.name == WEIGHTS_FOLDER:
-        return path.name in (CONFIG_FILE, WEIGHTS_FILE)
-    if path.parent.name == PLANS_FOLDER:
-        return path.suffix == ".json"
-    return path.name in (*FOLD_FILES, *SUMMARY_FILES, SEEN_FILE)
-
-
-def _studies_to_merge(archive: Traversable, index: ArchiveIndex, out: Path) -> list[str]:
+def _studies_to_merge(archive: Traversable, index: ArchiveIndex, out: Path) -> list[PurePosixPath]:
     """Studies of which `out` has a summary of other folds, with the same settings and images."""
     names = {file.name: file for file in index.files}
-    studies = dict.fromkeys(
-        str(PurePosixPath(name).parents[1]) for name in names if PurePosixPath(name).name == RESULT_FILE
-    )
+    folds = [PurePosixPath(name).parent for name in names if PurePosixPath(name).name == RESULT_FILE]
     merged = []
-    for study in studies:
-        summary = names.get(f"{study}/{SUMMARY_FILE}")
+    for study in dict.fromkeys(fold.parent for fold in folds if fold.name):  # without a name for a fold packed alone
+        summary = names.get(str(study / SUMMARY_FILE))
         if summary is None or _is_identical(summary, out) or not (out / summary.name).exists():
             continue
         content = read_json(archive / summary.name)

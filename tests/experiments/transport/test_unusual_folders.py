@@ -1,0 +1,56 @@
+"""Archives of unusual folders, and the folder of an earlier archive."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from taichinet.errors import DataError
+from taichinet.experiments.transport.pack import pack_runs
+from taichinet.experiments.transport.record import is_part_name, is_run_file, part_name
+from taichinet.experiments.transport.unpack import unpack_runs
+from taichinet.storage.digest import digest_file
+
+
+def test_file_that_is_not_a_part_is_kept_whatever_the_earlier_index_lists(tmp_path: Path) -> None:
+    (tmp_path / "runs/study").mkdir(parents=True)
+    (tmp_path / "runs/study/result.json").write_text("{}")
+    archive = tmp_path / "archive"
+    pack_runs(tmp_path / "runs", archive)
+    (archive / "notes.txt").write_text("mine")
+    index = json.loads((archive / "archive.json").read_text())
+    index["parts"].append({"name": "notes.txt", "bytes": 4, "sha256": digest_file(archive / "notes.txt")})
+    (archive / "archive.json").write_text(json.dumps(index))
+
+    pack_runs(tmp_path / "runs", archive, overwrite=True)
+
+    assert (archive / "notes.txt").read_text() == "mine"
+
+
+def test_fold_plans_without_a_completed_run_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "runs/busi/folds").mkdir(parents=True)
+    (tmp_path / "runs/busi/folds/grouped.json").write_text("{}")
+
+    with pytest.raises(DataError, match="No completed run"):
+        pack_runs(tmp_path / "runs", tmp_path / "archive")
+
+    assert not (tmp_path / "archive").exists()
+
+
+def test_folder_of_one_fold_is_packed_and_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "fold-0").mkdir()
+    (tmp_path / "fold-0/result.json").write_text("{}")
+
+    assert pack_runs(tmp_path / "fold-0", tmp_path / "archive").folds == 1
+    assert unpack_runs(tmp_path / "archive", tmp_path / "out").written == 1
+    assert (tmp_path / "out/result.json").read_text() == "{}"
+
+
+def test_names_of_parts_and_run_files() -> None:
+    assert [is_part_name(part_name(number)) for number in (1, 9999, 10_000)] == [True, True, True]
+    assert not is_part_name("../runs-0001.part")
+    assert is_run_file("study/fold-0/weights/model.safetensors")
+    assert not is_run_file("study/fold-0/weights/setup.py")
+    assert not is_run_file("study/folds/plan.py")
