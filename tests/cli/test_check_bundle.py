@@ -114,3 +114,22 @@ def test_truncated_bundle_is_reported(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "short.zip").write_bytes(bundle.read_bytes()[:5000])
 
     assert check(tmp_path / "short.zip", code=3)["counts"] == {"unreadable": 1}
+
+
+@pytest.mark.parametrize("groups", [[["benign (1)", "absent"]], [["benign (1)", "benign (1)"]]])
+def test_groups_of_unknown_or_repeated_images_are_refused(
+    groups: list[list[str]], bundle: Path, tmp_path: Path
+) -> None:
+    changed = tmp_path / "changed.zip"
+    with zipfile.ZipFile(bundle) as source, zipfile.ZipFile(changed, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name == "bundle.json":
+                record = json.loads(content)
+                record["complete"]["groups"] = groups
+                content = json.dumps(record).encode()
+            target.writestr(name, content)
+
+    (finding,) = check(changed, code=3)["findings"]
+
+    assert "a key in 'groups' occurs twice or is not in 'samples'" in finding["message"]

@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from fakes.runs import fold_record
+from fakes.scores import lesion_row
 
 from taichinet.errors import DataError
+from taichinet.experiments.cross_validate import summarise_study
+from taichinet.experiments.recipes.catalogue import get_recipe
+from taichinet.experiments.records import write_record, write_scores
 from taichinet.experiments.transport.pack import pack_runs
 from taichinet.experiments.transport.record import is_part_name, is_run_file, part_name
 from taichinet.experiments.transport.unpack import unpack_runs
 from taichinet.storage.digest import digest_file
+
+STUDY = "busi/demo-unet/grouped"
 
 
 def test_file_that_is_not_a_part_is_kept_whatever_the_earlier_index_lists(tmp_path: Path) -> None:
@@ -54,3 +62,26 @@ def test_names_of_parts_and_run_files() -> None:
     assert is_run_file("study/fold-0/weights/model.safetensors")
     assert not is_run_file("study/fold-0/weights/setup.py")
     assert not is_run_file("study/folds/plan.py")
+
+
+def test_folds_that_cannot_be_summarised_together_change_nothing(tmp_path: Path) -> None:
+    """The scores of the packed fold lack a score; their digests are right, and a study with other folds exists."""
+    rows = {fold: [lesion_row("a", 0.5, fold=fold), lesion_row("b", 0.7, fold=fold)] for fold in (0, 1)}
+    for place, fold in (("runs", 0), ("out", 1)):
+        folder = tmp_path / place / STUDY / f"fold-{fold}"
+        folder.mkdir(parents=True)
+        scores = write_scores(folder / "scores.csv", pd.DataFrame(rows[fold]))
+        record = fold_record(get_recipe("demo-unet"), rows[fold], fold=fold, scores=scores)
+        write_record(folder / "result.json", record)
+        summarise_study(folder.parent)
+    damaged = tmp_path / "runs" / STUDY / "fold-0/scores.csv"
+    damaged.write_text(damaged.read_text().replace("0.5", "", 1))
+    pack_runs(tmp_path / "runs", tmp_path / "archive")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+
+    with pytest.raises(
+        DataError, match=rf"(?s)Nothing was written, as .*out/{STUDY} .*out/{STUDY}/fold-0.*scores\.csv"
+    ):
+        unpack_runs(tmp_path / "archive", tmp_path / "out")
+
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before

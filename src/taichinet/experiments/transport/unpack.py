@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from taichinet.datasets.archive import Member, open_archive
 from taichinet.datasets.duplicates.known_images import SEEN_FILE
-from taichinet.errors import DataError, StorageError
+from taichinet.errors import DataError, StorageError, TaiChiNetError
 from taichinet.experiments.cross_validate import summarise_study
 from taichinet.experiments.identity import STUDY_FIELDS, differences
 from taichinet.experiments.records import (
@@ -60,7 +60,8 @@ def unpack_runs(folder: Path, out: Path, overwrite: bool = False) -> Unpacked:
             is replaced are removed.
 
     Raises:
-        DataError: The archive is incomplete or damaged, or has an unsafe name or a file that is not of a run.
+        DataError: The archive is incomplete or damaged, has an unsafe name or a file that is not of a run, or a study
+            could not be summarised again.
         StorageError: Files exist with another content, or cannot be written.
         LockedError: Another process works in one of the run folders.
     """
@@ -70,6 +71,7 @@ def unpack_runs(folder: Path, out: Path, overwrite: bool = False) -> Unpacked:
         with archive.root:
             _verify_files(archive, index, folder)
             merged = _studies_to_merge(archive, index, out)
+            _verify_merges(archive, index, merged, out, temporary / "merged")
             derived = {str(study / name) for study in merged for name in (SCORES_FILE, SUMMARY_FILE)}
             changed = [file for file in index.files if file.name not in derived and not _is_identical(file, out)]
             existing = [str(out / file.name) for file in changed if (out / file.name).exists()]
@@ -152,6 +154,25 @@ def _studies_to_merge(archive: Traversable, index: ArchiveIndex, out: Path) -> l
         if not differences(packed, present.experiment, present.model_dump(include=set(STUDY_FIELDS))):
             merged.append(study)
     return merged
+
+
+def _verify_merges(
+    archive: Traversable, index: ArchiveIndex, studies: list[PurePosixPath], out: Path, temporary: Path
+) -> None:
+    """Summarise the folds of the archive and of `out` in a temporary folder, so that a failure changes nothing."""
+    for study in studies:
+        for name in (RESULT_FILE, SCORES_FILE):
+            for path in (out / study).glob(f"fold-*/{name}"):
+                write_bytes(temporary / path.relative_to(out), path.read_bytes())
+            for file in index.files:
+                path_in_zip = PurePosixPath(file.name)
+                if path_in_zip.name == name and path_in_zip.parent.parent == study:
+                    write_bytes(temporary / file.name, _read(archive, file))
+        try:
+            summarise_study(temporary / study)
+        except TaiChiNetError as error:
+            reason = str(error).replace(str(temporary), str(out))
+            raise DataError(f"Nothing was written, as {out / study} could not be summarised: {reason}") from error
 
 
 def _is_identical(file: PackedFile, out: Path) -> bool:
