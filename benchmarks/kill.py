@@ -175,7 +175,8 @@ def result_of(folder: Path, stdout: str) -> dict[str, str]:
     found = {
         str(path.relative_to(folder)): hashlib.sha256(_without_timings(path)).hexdigest()[:16]
         for path in files
-        if not any(word in path.name for word in _IGNORED) and path.parent.suffix != TEMPORARY_SUFFIX
+        if not any(word in path.name for word in _IGNORED)
+        and TEMPORARY_SUFFIX not in {folder.suffix for folder in path.parents}
     }
     with suppress(ValueError):
         found["stdout"] = hashlib.sha256(json.dumps(_strip(json.loads(stdout))).encode()).hexdigest()[:16]

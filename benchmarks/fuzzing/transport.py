@@ -190,7 +190,7 @@ def _write_fold(study: Path, experiment: Experiment, fold: int) -> None:
     other = {**row, "dice": 0.25, "key": f"b{fold}"}
     rows = pd.DataFrame([{**row, "key": f"a{fold}"}, other])[list(COLUMNS)]
     folder = study / f"fold-{fold}"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     record = FoldRecord(
         identity="0123456789abcdef",
         experiment=experiment,

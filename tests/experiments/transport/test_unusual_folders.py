@@ -85,3 +85,17 @@ def test_folds_that_cannot_be_summarised_together_change_nothing(tmp_path: Path)
         unpack_runs(tmp_path / "archive", tmp_path / "out")
 
     assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+def test_temporary_files_of_a_killed_command_are_removed_from_the_archive_only(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/result.json").write_text("{}")
+    left, running = tmp_path / "archive/.01234567.tmp/0", tmp_path / "archive/runs/.01234567.tmp"
+    for folder in (left, running):
+        folder.mkdir(parents=True)
+        (folder / "runs.zip").write_text("")
+
+    pack_runs(tmp_path / "runs", tmp_path / "archive")
+
+    assert not left.parent.exists()
+    assert running.exists()

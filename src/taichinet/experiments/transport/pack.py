@@ -28,7 +28,7 @@ from taichinet.experiments.transport.record import (
     part_name,
 )
 from taichinet.models.weights import CONFIG_FILE, ROUNDED_FROM, WEIGHTS_FILE, load_weights, save_weights
-from taichinet.storage.atomic import temporary_folder, write_json
+from taichinet.storage.atomic import remove_leftovers, temporary_folder, write_json
 from taichinet.storage.digest import digest_file
 from taichinet.storage.lock import locked
 from taichinet.storage.output_folder import output_files, refuse_foreign_files
@@ -64,23 +64,25 @@ def pack_runs(runs: Path, folder: Path, weights: bool = False, overwrite: bool =
     folds = sum(Path(name).name == RESULT_FILE for name in files)
     if not folds and not any(Path(name).name == SUMMARY_FILE for name in files):
         raise DataError(f"No completed run under {runs}. Give the --out folder of `train` or `compare`.")
-    with locked(folder / "lock", wait=True), temporary_folder(folder) as temporary:
-        if weights:
-            files |= _rounded_weights(runs, files, temporary)
-        whole = temporary / "runs.zip"
-        _write_zip(files, whole)
-        names = [part_name(number) for number in range(1, -(-whole.stat().st_size // PART_BYTES) + 1)]
-        refuse_foreign_files(folder, (INDEX_FILE, *names), overwrite)
-        earlier = _earlier_parts(folder)
-        with output_files(folder) as new, whole.open("rb") as content:
-            for name in names:
-                (new / name).write_bytes(content.read(PART_BYTES))
-            parts = tuple(_describe(name, new / name) for name in names)
-            index = ArchiveIndex(parts=parts, files=tuple(_describe(name, path) for name, path in files.items()))
-            write_json(new / INDEX_FILE, index.to_json_dict())
-        for part in earlier:
-            if part.name not in names and (folder / part.name).is_file():
-                (folder / part.name).unlink()
+    with locked(folder / "lock", wait=True):
+        remove_leftovers(folder, subfolders=False)
+        with temporary_folder(folder) as temporary:
+            if weights:
+                files |= _rounded_weights(runs, files, temporary)
+            whole = temporary / "runs.zip"
+            _write_zip(files, whole)
+            names = [part_name(number) for number in range(1, -(-whole.stat().st_size // PART_BYTES) + 1)]
+            refuse_foreign_files(folder, (INDEX_FILE, *names), overwrite)
+            earlier = _earlier_parts(folder)
+            with output_files(folder) as new, whole.open("rb") as content:
+                for name in names:
+                    (new / name).write_bytes(content.read(PART_BYTES))
+                parts = tuple(_describe(name, new / name) for name in names)
+                index = ArchiveIndex(parts=parts, files=tuple(_describe(name, path) for name, path in files.items()))
+                write_json(new / INDEX_FILE, index.to_json_dict())
+            for part in earlier:
+                if part.name not in names and (folder / part.name).is_file():
+                    (folder / part.name).unlink()
     return Packed(folds, len(parts), sum(part.bytes for part in parts))
 
 
