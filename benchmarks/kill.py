@@ -2,10 +2,10 @@
 
     python benchmarks/kill.py --kills 40 --full-disk 10 --seed 0
 
-Each command (train, compare, predict, evaluate, data check, data export, export) runs on tiny phantoms. After each
-fault the same command, with --resume where it needs that, must complete with the files of an undisturbed run, apart
-from timings. A call goes on where the last one of the same seed and commit ended. Writes results/benchmarks/kill.json;
-exit code 1 where there is a finding.
+Each command of `commands` runs on tiny phantoms. After each fault no damaged file may be accepted, SIGTERM may lose no
+completed epoch, and the same command, with --resume where it needs that, must complete with the files of an
+undisturbed run, apart from timings. A call goes on where the last one of the same seed and commit ended. Writes
+results/benchmarks/kill.json; exit code 1 where there is a finding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,17 +29,25 @@ from random import Random
 from typing import Any
 
 import pandas as pd
+import torch
 import yaml
 
+from taichinet.cli import compare_budget
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.experiments.provenance import describe_machine, source_commit
+from taichinet.experiments.records import RESULT_FILE
+from taichinet.experiments.run import HISTORY_FILE
+from taichinet.signals import EXIT_TERMINATED
 from taichinet.storage.atomic import TEMPORARY_SUFFIX, write_json
 from taichinet.storage.output_folder import MANIFEST
+from taichinet.training.checkpoint import CURRENT, PREVIOUS
 
 RECORD = Path(__file__).parents[1] / "results/benchmarks/kill.json"
 TAKEOVER_SECONDS = 90.0
 SURVIVOR_SECONDS = 15.0
 SETTINGS = {"options.width": 4, "data.size": 32, "data.folds": 2, "data.validation_share": 0.25, "training.epochs": 4}
+EVERY_EPOCH = "train, checkpoint after every epoch"
+NO_INTERVAL = "from taichinet.training import checkpoint_writer; checkpoint_writer.CHECKPOINT_SECONDS = 0"
 _OUTPUTS = ("runs", "out")
 _TIMINGS = ("second", "minute", "speed", "faster", "wall", "date", "time", "load", "written_at")
 _OF_THE_CALL = ("done_before",)  # true of what an interrupted call had finished: no part of the result
@@ -48,11 +56,28 @@ _IGNORED = ("lock", "seconds", ".parity.md", ".tmp", ".pt")
 
 @dataclass(frozen=True)
 class Command:
-    """A command line, and what is added to it when it is given again after a fault."""
+    """A command line.
+
+    Attributes:
+        name: Its name in the record.
+        words: The command line.
+        again: Words that are added when it is given again after a fault.
+        disturbed: Words that are added when it is disturbed.
+        setup: Python code that is executed before the command.
+    """
 
     name: str
     words: tuple[str, ...]
     again: tuple[str, ...] = ()
+    disturbed: tuple[str, ...] = ()
+    setup: str = ""
+
+    def program(self, more: tuple[str, ...] = ()) -> list[str]:
+        """The arguments of the process."""
+        if not self.setup:
+            return [sys.executable, "-m", "taichinet", *self.words, *more]
+        code = f"{self.setup}; from taichinet.cli.app import main; main()"
+        return [sys.executable, "-c", code, *self.words, *more]
 
 
 @dataclass(frozen=True)
@@ -82,13 +107,19 @@ def commands() -> dict[str, Command]:
     settings = tuple(word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}"))
     data = "busi=data"
     train = ("train", "demo-unet", "--data", data, "--protocol", "paper", *settings, "-o", "runs")
+    compare = ("compare", "suite.yaml", "--data", data, "-o", "runs", "--json")
     made = (
         Command("train", train, ("--resume",)),
-        Command("compare", ("compare", "suite.yaml", "--data", data, "-o", "runs", "--json")),
+        Command(EVERY_EPOCH, (*train, "--fold", "0", "--set", "training.epochs=80"), ("--resume",), setup=NO_INTERVAL),
+        Command("compare", compare),
+        Command("compare --budget", (*compare, "--budget", "20m"), disturbed=("--budget", "15s")),
         Command("predict", ("predict", "data/malignant", "-w", "trained", "-o", "out")),
         Command("evaluate", ("evaluate", "study", "--data", data, "-o", "out")),
         Command("data check", ("data", "check", data, "--report", "out/page.html", "--json")),
         Command("data export", ("data", "export", data, "--format", "monai", "-o", "out")),
+        Command("data bundle", ("data", "bundle", data, "--size", "32", "-o", "out/busi.zip")),
+        Command("archive", ("archive", "study", "-o", "out", "--weights")),
+        Command("archive --unpack", ("archive", "--unpack", "packed", "-o", "runs")),
         Command("export", ("export", "trained", "--images", data, "-o", "out/model.onnx")),
     )
     return {command.name: command for command in made}
@@ -107,21 +138,24 @@ def prepare(folder: Path) -> None:
         "parts": [{"data": "busi", "recipes": ["unet", "model-1"]}],
     }
     (folder / "suite.yaml").write_text(yaml.safe_dump(suite), encoding="utf-8")
-    done = call(commands()["train"].words, folder)
-    if done.returncode:
-        raise RuntimeError(f"The training that the other commands need fails: {done.stderr}")
+    _must_complete(call(commands()["train"].program(), folder))
     weights = next((folder / "runs").rglob("model.safetensors")).parent
     shutil.copytree(weights, folder / "trained")
     shutil.copytree(weights.parent.parent, folder / "study")
     shutil.rmtree(folder / "runs")
+    for words in (("study", "-o", "packed", "--weights"), ("packed", "-o", "unpacked", "--unpack")):
+        _must_complete(call(Command("", ("archive", *words)).program(), folder))
     (folder / "ready").touch()
 
 
-def call(words: Iterable[str], folder: Path, seconds: float = 600) -> subprocess.CompletedProcess[str]:
-    """The command, run to its end within `folder`."""
-    return subprocess.run(
-        [sys.executable, "-m", "taichinet", *words], cwd=folder, capture_output=True, text=True, timeout=seconds
-    )
+def _must_complete(done: subprocess.CompletedProcess[str]) -> None:
+    if done.returncode:
+        raise RuntimeError(f"A command that the others need fails: {done.stderr}")
+
+
+def call(program: list[str], folder: Path, seconds: float = 600) -> subprocess.CompletedProcess[str]:
+    """A process, run to its end within `folder`."""
+    return subprocess.run(program, cwd=folder, capture_output=True, text=True, timeout=seconds)
 
 
 def fresh(ready: Path, folder: Path, command: str) -> Path:
@@ -141,7 +175,8 @@ def result_of(folder: Path, stdout: str) -> dict[str, str]:
     found = {
         str(path.relative_to(folder)): hashlib.sha256(_without_timings(path)).hexdigest()[:16]
         for path in files
-        if not any(word in path.name for word in _IGNORED) and path.parent.suffix != TEMPORARY_SUFFIX
+        if not any(word in path.name for word in _IGNORED)
+        and TEMPORARY_SUFFIX not in {folder.suffix for folder in path.parents}
     }
     with suppress(ValueError):
         found["stdout"] = hashlib.sha256(json.dumps(_strip(json.loads(stdout))).encode()).hexdigest()[:16]
@@ -175,7 +210,7 @@ def undisturbed(command: Command, ready: Path, work: Path) -> dict[str, Any]:
     for _ in range(2):
         folder = fresh(ready, work / "plain", command.name)
         began = time.monotonic()
-        done = call(command.words, folder)
+        done = call(command.program(), folder)
         if done.returncode:
             raise RuntimeError(f"{command.name} fails undisturbed: {done.stderr}")
         results.append(result_of(folder, done.stdout))
@@ -190,17 +225,21 @@ def differences(one: dict[str, str], two: dict[str, str]) -> list[str]:
     return sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
 
 
-def trials(seed: int, kills: int, full_disk: int) -> list[Trial]:
-    """`kills` SIGKILLs and `full_disk` full disks, a quarter as many SIGTERMs, half as many read-only folders."""
+def trials(seed: int, kills: int, full_disk: int, only: Sequence[str] = ()) -> list[Trial]:
+    """`kills` SIGKILLs and `full_disk` full disks, a quarter as many SIGTERMs, half as many read-only folders.
+
+    They are of all commands, or of `only` those with these names.
+    """
     random = Random(seed)  # noqa: S311 - not for secrets
     counts = {"SIGKILL": kills, "full disk": full_disk, "SIGTERM": kills // 4, "read-only": full_disk // 2}
-    names = list(commands())
+    names = list(only or commands())
     drawn = [
         Trial(names[number % len(names)], fault, round(random.random(), 4))
         for fault, count in counts.items()
         for number in range(count)
     ]
-    return [*drawn, *(Trial("train", "lock", moment) for moment in ((0.0, 0.5, 1.0) if kills else ()))]
+    locks = (0.0, 0.5, 1.0) if kills and "train" in names else ()
+    return [*drawn, *(Trial("train", "lock", moment) for moment in locks)]
 
 
 def run_trial(trial: Trial, plain: dict[str, Any], ready: Path, work: Path) -> dict[str, Any]:
@@ -209,11 +248,12 @@ def run_trial(trial: Trial, plain: dict[str, Any], ready: Path, work: Path) -> d
     folder = fresh(ready, work / "trial", command.name)
     findings: list[str] = []
     code = disturb(trial, command, plain, folder, findings)
+    findings += [*wrong_exit(trial, code), *lost_epochs(trial, folder), *accepted_damage(command, plain, folder)]
     began = time.monotonic()
     locks = sum(Path(name).name == "result.json" for name in plain["result"])  # one per run folder, one after another
     limit = TAKEOVER_SECONDS * max(1, locks) + 5 * plain["seconds"]
     try:
-        done = call([*command.words, *command.again], folder, limit)
+        done = call(command.program(command.again), folder, limit)
     except subprocess.TimeoutExpired:
         findings.append(f"the same command does not end within {limit:.0f} s")
     else:
@@ -237,6 +277,68 @@ def _result(folder: Path, stdout: str, findings: list[str]) -> dict[str, str]:
         return {}
 
 
+def wrong_exit(trial: Trial, code: int | None) -> list[str]:
+    """After SIGTERM: not 143 of a training or prediction, -15 of other work, or the one of a command that had ended."""
+    ended = (0, compare_budget.EXIT_CODE) if "budget" in trial.command else (0,)
+    if trial.fault == "SIGTERM" and code not in (*ended, EXIT_TERMINATED, -signal.SIGTERM):
+        return [f"exit code {code} after SIGTERM"]
+    return []
+
+
+def lost_epochs(trial: Trial, folder: Path) -> list[str]:
+    """Run folders whose checkpoint has fewer epochs than their history.
+
+    SIGTERM may lose no completed epoch. SIGKILL may lose the one that is being written, if all are written.
+    """
+    if trial.fault != "SIGTERM" and (trial.fault, trial.command) != ("SIGKILL", EVERY_EPOCH):
+        return []
+    lost = []
+    for history in (folder / "runs").rglob(HISTORY_FILE):
+        completed = len(pd.read_csv(history))
+        kept = max((_epoch(history.with_name(name)) for name in (CURRENT, PREVIOUS)), default=0)
+        if not (history.parent / RESULT_FILE).exists() and kept < completed - (trial.fault == "SIGKILL"):
+            lost.append(f"{completed} epochs were completed, and the checkpoint has {kept}")
+    return lost
+
+
+def _epoch(checkpoint: Path) -> int:
+    """The completed epochs of a checkpoint; 0 if it cannot be read."""
+    try:
+        return int(torch.load(checkpoint, weights_only=True)["epoch"])
+    except Exception:  # noqa: BLE001 - almost any exception for a truncated file
+        return 0
+
+
+def accepted_damage(command: Command, plain: dict[str, Any], folder: Path) -> list[str]:
+    """Damaged files that a reader would accept: a bundle, an archive, or the run folder of a completed fold."""
+    problems: list[str] = []
+    found = _result(folder, "", problems)
+    if command.name == "archive":
+        done = call(Command("", ("archive", "--unpack", "out", "-o", "checked")).program(), folder)
+        files = _contents(folder / "checked")
+        wrong = [name for name, content in files.items() if content != _contents(folder / "unpacked").get(name)]
+        shutil.rmtree(folder / "checked", ignore_errors=True)
+        if done.returncode not in (0, 3) or (done.returncode and files):
+            problems.append(f"unpacking ends with exit code {done.returncode} and {len(files)} files")
+    elif command.name == "data bundle":
+        wrong = [name for name in found if name in plain["result"] and found[name] != plain["result"][name]]
+    elif command.name == "archive --unpack":
+        complete = {Path(name).parent for name in found if Path(name).name == RESULT_FILE}
+        wrong = [
+            name
+            for name, digest in plain["result"].items()
+            if complete.intersection(Path(name).parents) and found.get(name) != digest
+        ]
+    else:
+        wrong = []
+    return [*problems, *(f"damaged and accepted: {name}" for name in wrong[:4])]
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
 def disturb(trial: Trial, command: Command, plain: dict[str, Any], folder: Path, findings: list[str]) -> int | None:
     """Run the command with the fault; its exit code, None where it never ran."""
     if trial.fault == "lock":
@@ -250,7 +352,7 @@ def disturb(trial: Trial, command: Command, plain: dict[str, Any], folder: Path,
         setup = _without_override
     with (folder / "stderr.txt").open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "taichinet", *command.words],
+            command.program(command.disturbed),
             cwd=folder,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE if trial.fault == "full disk" else errors,  # a pipe is never full
@@ -363,6 +465,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=40, help="SIGKILLs; a quarter as many SIGTERMs follow")
     parser.add_argument("--full-disk", type=int, default=10, help="half as many read-only folders follow")
+    parser.add_argument("--command", action="append", default=[], choices=list(commands()), help="only this one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/kill"), help="folder of the state and the trials")
     parser.add_argument("--record", type=Path, default=RECORD)
@@ -374,7 +477,7 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     prepare(out / "ready")
     done = [Trial(trial["command"], trial["fault"], trial["moment"]) for trial in state.trials]
-    for trial in trials(arguments.seed, arguments.kills, arguments.full_disk):
+    for trial in trials(arguments.seed, arguments.kills, arguments.full_disk, arguments.command):
         if trial in done:
             continue
         if trial.command not in state.plain:

@@ -20,7 +20,7 @@ from fuzzing.mutations import NAMES, VALUES, mutate_bytes, mutate_json, mutate_p
 from fuzzing.target import Case, Target, WrongValueError
 from taichinet.datasets import image_io
 from taichinet.datasets.catalogue import open_dataset
-from taichinet.datasets.folds import make_folds, read_folds, verify_folds
+from taichinet.datasets.folds import FoldPlan, make_folds, read_folds, verify_folds
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.readers.tables import read_rows
 
@@ -139,9 +139,13 @@ def _make_plan(plan: Any, random: Random) -> Case:
 
 
 def _check_plan(manifest: Manifest, folder: Path, _: Case) -> None:
-    """An accepted plan tests every image at most once and splits no group if its protocol keeps groups together."""
     plan = read_folds(folder / "plan.json")
     verify_folds(plan, manifest)
+    check_folds(plan, manifest)
+
+
+def check_folds(plan: FoldPlan, manifest: Manifest) -> None:
+    """An accepted plan tests every image at most once and splits no group if its protocol keeps groups together."""
     if plan.count > len(manifest.samples):
         raise WrongValueError(f"{plan.count} folds of {len(manifest.samples)} images")
     seen: list[str] = []

@@ -15,6 +15,7 @@ from PIL import Image
 from fuzzing.mutations import mutate_bytes, mutate_png
 from fuzzing.target import Case, Target, WrongValueError
 from taichinet.datasets import image_io
+from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.manifest import Mask
 from taichinet.datasets.phantoms.phantom import make_phantom
 from taichinet.errors import TaiChiNetError
@@ -150,7 +151,7 @@ def _make_mask(random: Random) -> Case:
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """The foreground of a mask file, read by the default rule."""
-    return image_io.DecodedFiles().mask(Mask(path))
+    return DecodedFiles().mask(Mask(path))
 
 
 def _check_mask(folder: Path, case: Case) -> None:

@@ -19,7 +19,7 @@ MOST_MEMORY = 2**30
 """Bytes above the memory of the worker before the input."""
 
 _GUARD = 6 * 2**30  # of address space above the baseline: what is refused here shows as MemoryError
-MODULES = ("fuzzing.images", "fuzzing.data", "fuzzing.networks", "fuzzing.graphs")
+MODULES = ("fuzzing.images", "fuzzing.data", "fuzzing.transport", "fuzzing.networks", "fuzzing.graphs")
 
 
 @dataclass(frozen=True)

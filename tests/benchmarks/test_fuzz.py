@@ -17,7 +17,7 @@ from fuzzing.target import random_for  # noqa: E402
 from fuzzing.worker import load_targets  # noqa: E402
 
 SELF_TEST = ("fuzzing.selftest",)
-MODULES = ("fuzzing.images", "fuzzing.data", "fuzzing.networks")
+MODULES = ("fuzzing.images", "fuzzing.data", "fuzzing.transport", "fuzzing.networks")
 
 
 @pytest.fixture(scope="module")

@@ -78,16 +78,17 @@ def test_a_command_that_ends_within_its_budget_has_exit_code_0_and_nothing_left(
     assert json.loads(run(*words))["left"] == []
 
 
-def test_failures_have_exit_code_7_and_the_completed_runs_are_packed(
+def test_nothing_is_packed_if_all_runs_failed_and_a_line_says_so(
     data: Path, suite: Path, trained: Path, tmp_path: Path
 ) -> None:
-    """The second recipe fails for its settings; the first one is packed."""
     from taichinet.errors import PartialFailureError
 
+    archive = tmp_path / "archive"
     words = ("compare", suite, "--data", data, "-o", trained / "runs", "--set", "training.epochs=1")
-    with pytest.raises(PartialFailureError):
-        run(*words, "--archive", tmp_path / "archive")
-    assert not (tmp_path / "archive").exists(), "there was nothing that this command has completed"
+    done = invoke(*words, "--archive", archive)
+    assert isinstance(done.exception, PartialFailureError)
+    assert f"Nothing was packed into {archive}: none of the 2 runs is completed." in done.stderr
+    assert not archive.exists()
 
 
 def test_an_archive_is_packed_by_compare_and_unpacked_by_archive(trained: Path, tmp_path: Path) -> None:

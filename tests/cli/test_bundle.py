@@ -150,7 +150,6 @@ def test_the_fold_plan_of_the_bundle_is_used_for_its_settings(bundle: Path, tmp_
 
 def test_commands_that_need_the_original_images_refuse_a_bundle(bundle: Path, tmp_path: Path) -> None:
     for words in (
-        ("data", "check", bundle),
         ("data", "export", bundle, "--format", "monai", "-o", tmp_path / "out"),
         ("data", "bundle", bundle, "--size", 32, "-o", tmp_path / "again.zip"),
     ):

@@ -181,7 +181,7 @@ def test_processes_use_the_gpu_of_their_local_rank_only_with_cuda(
     monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: None)
     with process_group(use_device(name)):
         assert started == [backend]
-    assert two_gpus == gpus
+    assert list(map(str, two_gpus)) == list(map(str, gpus))
 
 
 def test_all_computing_commands_have_the_option_and_others_do_not() -> None:

@@ -21,7 +21,8 @@ from taichinet.datasets.catalogue import (
     register_dataset,
 )
 from taichinet.datasets.dataset import Dataset, Reading
-from taichinet.datasets.image_io import read_grey, region_masks
+from taichinet.datasets.decoded import region_masks
+from taichinet.datasets.image_io import read_grey
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import count_empty_masks, prepare
 from taichinet.datasets.readers.layout import holds_folders, paired_samples

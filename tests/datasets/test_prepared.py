@@ -16,7 +16,8 @@ from fakes.busi import make_fake_busi
 from PIL import Image
 
 from taichinet import runner
-from taichinet.datasets.image_io import region_masks, resize_image, resize_mask
+from taichinet.datasets.decoded import region_masks
+from taichinet.datasets.image_io import resize_image, resize_mask
 from taichinet.datasets.manifest import Manifest, Mask, MaskRule, Sample
 from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.datasets.readers.busi import DATASET

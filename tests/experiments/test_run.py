@@ -20,8 +20,8 @@ from helpers import FLOAT32_CPU, TINY, same_weights
 from PIL import Image
 
 from taichinet.batch import Prediction
+from taichinet.datasets.decoded import united_mask
 from taichinet.datasets.folds import FoldPlan, make_folds
-from taichinet.datasets.image_io import united_mask
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.datasets.readers.busi import DATASET

@@ -108,7 +108,7 @@ def test_default_accumulation_does_not_change_mining_identity() -> None:
     """Otherwise, all cached regions would be mined again for a setting that changes nothing."""
     train, settings = discs(2), MiningSettings(batch_size=8)
     whole, parts = (
-        provenance_of(train, settings.model_copy(update={"accumulate": parts}), AugmentationSettings(), bf16=False)
+        provenance_of(train, settings.model_copy(update={"accumulate": parts}), AugmentationSettings(), FLOAT32_CPU)
         for parts in (1, 2)
     )
     assert "accumulate" not in whole.settings

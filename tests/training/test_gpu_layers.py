@@ -94,7 +94,7 @@ def test_batch_norm_accepts_the_gradient_of_a_concatenation() -> None:
         image = values.clone().requires_grad_()
         batch_norm.batch_norm(image, norm, relu=True).backward(given)
         results.append(image.grad)
-    assert torch.equal(results[0], results[1])
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
 
 
 def small_network() -> nn.Module:

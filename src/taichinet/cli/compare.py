@@ -89,11 +89,8 @@ def compare(
     make_executor = partial(_make_executor, jobs, cluster, cpus, gpus, device)
     _choose_device(device, cluster)
     grid, progress = _run(selected, name_data(data or []), out, make_executor, limit, as_json)
-    if archive is not None and progress.count("done"):
-        from taichinet.cli.archive import describe
-        from taichinet.experiments.transport.pack import pack_runs
-
-        typer.echo(describe(pack_runs(out, archive, archive_weights), archive), err=True)
+    if archive is not None:
+        typer.echo(_pack(out, archive, archive_weights, progress), err=True)
     show = _print_json if as_json else _print_summary
     show(progress, count_images(grid), out, limit)
     _raise_failures(progress)
@@ -106,7 +103,7 @@ def compare(
 def _check_archive(folder: Path | None, weights: bool) -> None:
     """Refuse, before any training, what would prevent packing at the end."""
     from taichinet.errors import SettingError
-    from taichinet.experiments.transport.pack import INDEX_FILE
+    from taichinet.experiments.transport.record import INDEX_FILE
     from taichinet.storage.output_folder import refuse_foreign_files
 
     if folder is None:
@@ -116,6 +113,16 @@ def _check_archive(folder: Path | None, weights: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise SettingError(f"--archive {folder} is a file. Give a folder.")
     refuse_foreign_files(folder, (INDEX_FILE,))
+
+
+def _pack(out: Path, folder: Path, weights: bool, progress: Progress) -> str:
+    """Pack all completed runs, if this command or an earlier one has completed any of its own; a sentence on it."""
+    from taichinet.cli.archive import describe
+    from taichinet.experiments.transport.pack import pack_runs
+
+    if not progress.count("done"):
+        return f"Nothing was packed into {folder}: none of the {len(progress.entries)} runs is completed."
+    return describe(pack_runs(out, folder, weights), folder)
 
 
 def _start_budget(text: str, began: float, on_this_machine: bool) -> Budget:

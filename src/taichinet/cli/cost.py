@@ -37,6 +37,7 @@ def cost(
 ) -> None:
     """Show the runs that `compare` would train with the same arguments, and estimate their cost. Trains nothing.
 
+    The time on this machine is that of --calibrate or --throughput, otherwise that of finished trainings in --out.
     Without --data, the numbers of images are those published by the authors of the data sets, and no runs are shown.
     """
     import json
@@ -45,6 +46,7 @@ def cost(
 
     from taichinet.cli.compare import select_suites
     from taichinet.cli.compare_table import entries_table
+    from taichinet.experiments.grid.budget import finished_speeds
     from taichinet.experiments.grid.cells import name_data
     from taichinet.experiments.grid.cost import CostAssumptions, estimate, plan_work
     from taichinet.storage.atomic import write_json
@@ -53,7 +55,7 @@ def cost(
     selected = select_suites(suites, scale, fold, protocol, seeds, assignments)
     say = partial(Console(stderr=True, quiet=as_json).print, markup=False)
     entries, works = plan_work(selected, name_data(data or []), out, say)
-    assumptions = CostAssumptions(calibrate, throughput, gpu_tflops, utilisation)
+    assumptions = CostAssumptions(calibrate, throughput, finished_speeds(out), gpu_tflops, utilisation)
     content = estimate(suites, selected, works, assumptions, say)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)

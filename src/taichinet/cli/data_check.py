@@ -24,7 +24,8 @@ def check(
 ) -> None:
     """Check files, masks, labels, near-duplicates, burnt-in marks, statistics, and leakage between folds.
 
-    The exit code is 0 for any findings, and 3 if files cannot be read. The report is written in both cases.
+    The exit code is 0 for any findings, and 3 if files cannot be read. The report is written in both cases. What needs
+    the original images is not checked in a bundle.
     """
     from taichinet.cli.printing import print_counts, print_data_report
     from taichinet.datasets.checks.check import without_folders
@@ -38,7 +39,8 @@ def check(
     if report is not None:
         from taichinet.reports.data_check import write_data_page
 
-        write_data_page(report, without_folders(result, path), manifest, path.name)
+        shown = None if manifest is None or manifest.files.bundle is not None else manifest  # whose images it shows
+        write_data_page(report, without_folders(result, path), shown, path.name)
     if as_json:
         _print_json(result, manifest, path)
     else:
@@ -54,7 +56,9 @@ def _check(data: str, plan: FoldPlan | None, quiet: bool) -> tuple[DataReport, M
     from rich.console import Console
     from rich.progress import Progress
 
+    from taichinet.datasets.bundle.read import BundledFiles
     from taichinet.datasets.catalogue import split_spec
+    from taichinet.datasets.checks.bundled import check_bundle
     from taichinet.datasets.checks.check import check_dataset, unreadable_report
     from taichinet.errors import DataError
 
@@ -65,10 +69,16 @@ def _check(data: str, plan: FoldPlan | None, quiet: bool) -> tuple[DataReport, M
     except DataError as error:
         path = Path(data if Path(data).exists() else data.rpartition("=")[2])
         return unreadable_report(data, error), None, path
-    manifest.files.require_originals("`data check`")
     with Progress(console=Console(stderr=True), disable=quiet, transient=True) as bar:
         task = bar.add_task("checking and comparing images", total=len(manifest.samples))
-        result = check_dataset(manifest, plan, lambda done, _: bar.update(task, completed=done))
+
+        def show(done: int, count: int) -> None:
+            bar.update(task, completed=done)
+
+        if isinstance(manifest.files, BundledFiles):
+            result = check_bundle(manifest, manifest.files, plan, show)
+        else:
+            result = check_dataset(manifest, plan, show)
     return result, manifest, path
 
 

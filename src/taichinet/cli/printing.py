@@ -138,7 +138,7 @@ def print_data_report(report: DataReport, page: Path | None) -> None:
         console.print(table)
     for finding in report.of_kind("unreadable"):
         console.print(f"[bold red]Cannot be read:[/] {escape(finding.message)}", soft_wrap=True)
-    for finding in (*report.of_kind("other fold file"), *report.of_kind("outside folds")):
+    for finding in (f for kind in ("other fold file", "outside folds", "not checked") for f in report.of_kind(kind)):
         console.print(escape(finding.message), highlight=False, soft_wrap=True)
     for fold in report.folds:
         labels = ", ".join(f"{images} {label}" for label, images in fold.by_label)

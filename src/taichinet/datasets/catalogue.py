@@ -6,7 +6,7 @@ from pathlib import Path
 
 from taichinet.datasets.bundle.read import is_bundle, read_record
 from taichinet.datasets.dataset import Dataset
-from taichinet.datasets.image_io import DecodedFiles
+from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.readers import breast, bus_bra, bus_uclm, busi, folder, fundus, monai, nnunet, paired, tn3k
 from taichinet.datasets.readers.layout import find_folder, open_top

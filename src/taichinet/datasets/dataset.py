@@ -9,7 +9,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from taichinet.datasets.bundle.read import is_bundle, read_bundle
-from taichinet.datasets.image_io import DecodedFiles
+from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.readers.layout import find_folder, open_top
 from taichinet.datasets.sample import Mask

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from taichinet.datasets.image_io import DecodedFiles
+from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.sample import BRIGHT, NORMAL_CLASS, Mask, MaskRule, Part, Sample
 
 __all__ = ["BRIGHT", "NORMAL_CLASS", "ImageCounts", "Manifest", "Mask", "MaskRule", "Part", "Sample"]

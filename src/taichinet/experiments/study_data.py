@@ -8,9 +8,9 @@ from pathlib import Path
 
 from taichinet.datasets.bundle.read import BundledFiles
 from taichinet.datasets.catalogue import split_spec
+from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.duplicates.search import manifest_duplicates
 from taichinet.datasets.folds import FoldPlan, Protocol, load_or_make_folds, write_folds
-from taichinet.datasets.image_io import DecodedFiles
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.experiments.experiment import Experiment, vary

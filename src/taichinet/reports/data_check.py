@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw
 from taichinet.datasets.checks.check import DataReport
 from taichinet.datasets.checks.finding import KINDS, Finding, FindingKind, Severity, counted
 from taichinet.datasets.checks.statistics import Spread
-from taichinet.datasets.image_io import read_grey_and_colour, region_masks
+from taichinet.datasets.decoded import region_masks
+from taichinet.datasets.image_io import read_grey_and_colour
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.errors import DataError
 from taichinet.reports.document import model as doc

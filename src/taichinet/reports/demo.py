@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from taichinet.datasets.image_io import read_grey, united_mask
+from taichinet.datasets.decoded import united_mask
+from taichinet.datasets.image_io import read_grey
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.experiments.cross_validate import Study
 from taichinet.experiments.records import network_title

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from math import isfinite
 from pathlib import Path
 
-from taichinet.datasets.image_io import read_grey, read_rgb, united_mask
+from taichinet.datasets.decoded import united_mask
+from taichinet.datasets.image_io import read_grey, read_rgb
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import DataError, SettingError
 from taichinet.evaluation.calibration import UNCERTAIN

@@ -137,15 +137,17 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path, subfolders: bool = True) -> None:
     """Remove the temporary files and folders that a killed process left in `folder`.
 
     Call it only while holding the lock of `folder`, since those of a running process look the same.
 
     Args:
-        folder: A folder that need not exist. Subfolders are searched as well.
+        folder: A folder that need not exist.
+        subfolders: Whether the lock also protects the subfolders, which are searched as well.
     """
-    for path in sorted(folder.rglob(f".*{TEMPORARY_SUFFIX}")):
+    pattern = f".*{TEMPORARY_SUFFIX}"
+    for path in sorted(folder.rglob(pattern) if subfolders else folder.glob(pattern)):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -98,6 +98,7 @@ TESTED_ELSEWHERE: set[FindingKind] = {
     "split patient",
     "other fold file",
     "outside folds",
+    "not checked",
     "outlier",
 }
 

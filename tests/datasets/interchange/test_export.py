@@ -21,8 +21,9 @@ from monai.transforms import LoadImage
 from PIL import Image
 
 from taichinet.datasets.catalogue import find_dataset, list_datasets, open_dataset, recognise
+from taichinet.datasets.decoded import DecodedFiles, region_masks
 from taichinet.datasets.folds import FoldPlan, make_folds
-from taichinet.datasets.image_io import DecodedFiles, read_grey, read_rgb, region_masks
+from taichinet.datasets.image_io import read_grey, read_rgb
 from taichinet.datasets.interchange.cases import case_names
 from taichinet.datasets.interchange.export import export_monai, export_nnunet
 from taichinet.datasets.manifest import Manifest, Part, Sample

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from taichinet.datasets.image_io import DecodedFiles, region_masks
+from taichinet.datasets.decoded import DecodedFiles, region_masks
 from taichinet.datasets.interchange.label_map import NOT_BACKGROUND, declare, encode, read_scheme
 from taichinet.datasets.manifest import MaskRule, Sample
 from taichinet.errors import DataError

@@ -11,7 +11,7 @@ from fakes.breast import IMAGES, TABLE, make_fake_breast
 from openpyxl import load_workbook
 from PIL import Image
 
-from taichinet.datasets.image_io import united_mask
+from taichinet.datasets.decoded import united_mask
 from taichinet.datasets.readers.breast import DATASET
 from taichinet.errors import DataError
 

@@ -8,7 +8,7 @@ import pytest
 from fakes.bus_uclm import make_fake_bus_uclm
 from PIL import Image
 
-from taichinet.datasets.image_io import united_mask
+from taichinet.datasets.decoded import united_mask
 from taichinet.datasets.readers.bus_uclm import DATASET
 from taichinet.errors import DataError
 

@@ -12,7 +12,8 @@ import pytest
 from fakes.busi import FOLDER, make_fake_busi
 from PIL import Image
 
-from taichinet.datasets.image_io import read_grey, read_rgb, united_mask
+from taichinet.datasets.decoded import united_mask
+from taichinet.datasets.image_io import read_grey, read_rgb
 from taichinet.datasets.readers.busi import DATASET
 from taichinet.errors import DataError
 

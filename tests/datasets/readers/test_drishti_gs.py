@@ -13,8 +13,8 @@ from fakes.drishti_gs import make_fake_drishti_gs
 from PIL import Image
 from scipy import ndimage
 
+from taichinet.datasets.decoded import region_masks, united_mask
 from taichinet.datasets.duplicates.search import manifest_duplicates
-from taichinet.datasets.image_io import region_masks, united_mask
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.datasets.readers.fundus import DRISHTI_GS
 from taichinet.errors import DataError

@@ -11,7 +11,7 @@ from fakes.folder import make_fake_folder
 from PIL import Image
 
 from taichinet.datasets.catalogue import CATALOGUE, recognise
-from taichinet.datasets.image_io import DecodedFiles, united_mask
+from taichinet.datasets.decoded import DecodedFiles, united_mask
 from taichinet.datasets.manifest import Mask
 from taichinet.datasets.readers.folder import DATASET
 from taichinet.errors import DataError

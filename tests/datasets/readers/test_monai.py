@@ -15,7 +15,7 @@ from monai.data import load_decathlon_datalist
 from PIL import Image
 
 from taichinet.datasets.catalogue import open_dataset, recognise
-from taichinet.datasets.image_io import region_masks
+from taichinet.datasets.decoded import region_masks
 from taichinet.datasets.readers.monai import DATASET
 from taichinet.errors import DataError
 

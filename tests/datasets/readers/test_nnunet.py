@@ -11,7 +11,8 @@ import pytest
 from fakes.nnunet import make_fake_nnunet
 from PIL import Image
 
-from taichinet.datasets.image_io import read_rgb, region_masks
+from taichinet.datasets.decoded import region_masks
+from taichinet.datasets.image_io import read_rgb
 from taichinet.datasets.readers.nnunet import DATASET
 from taichinet.errors import DataError
 

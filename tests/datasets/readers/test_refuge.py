@@ -10,7 +10,7 @@ import pytest
 from fakes.refuge import make_fake_refuge
 from PIL import Image
 
-from taichinet.datasets.image_io import united_mask
+from taichinet.datasets.decoded import united_mask
 from taichinet.datasets.readers.fundus import REFUGE
 from taichinet.errors import DataError
 

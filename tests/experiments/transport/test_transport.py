@@ -24,7 +24,8 @@ from taichinet.experiments.grid.progress import read_progress
 from taichinet.experiments.grid.run_grid import run_grid
 from taichinet.experiments.records import StudyRecord, read_fold, read_record
 from taichinet.experiments.transport import pack
-from taichinet.experiments.transport.pack import INDEX_FILE, pack_runs
+from taichinet.experiments.transport.pack import pack_runs
+from taichinet.experiments.transport.record import INDEX_FILE
 from taichinet.experiments.transport.unpack import unpack_runs
 from taichinet.models.weights import ROUNDED_FROM, load_weights, save_weights
 from taichinet.reports.paper_tables.write import write_report

@@ -15,7 +15,7 @@ from fakes.udiat import make_fake_udiat
 from PIL import Image
 
 from taichinet.datasets.catalogue import open_dataset
-from taichinet.datasets.image_io import united_mask
+from taichinet.datasets.decoded import united_mask
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError
 from taichinet.experiments.cross_validate import train_folds

@@ -23,9 +23,10 @@ from taichinet.datasets.bundle.record import (
     image_name,
     mask_name,
 )
+from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.duplicates.fingerprint import THUMBNAIL_SIDE, Fingerprint, FloatArray
 from taichinet.datasets.folds import FoldPlan
-from taichinet.datasets.image_io import RECIPE, DecodedFiles, Header
+from taichinet.datasets.image_io import RECIPE, Header
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.sample import Mask, MaskRule, Sample
 from taichinet.errors import DataError
@@ -110,6 +111,10 @@ class BundledFiles(DecodedFiles):
         shape = (size, size) if channels == 1 else (size, size, 3)
         return self._decode_member(image_name(self._numbers[file]), "L" if channels == 1 else "RGB", shape)
 
+    def image(self, file: Traversable) -> NDArray[np.uint8]:
+        """An image as it is in the bundle, (S, S) or (S, S, 3); raises DataError if it is damaged."""
+        return self.take_resized(file, self._record.size, self._record.channels)
+
     def united_mask(self, sample: Sample, region: int = 0) -> NDArray[np.bool_]:
         """The mask of one region of a sample, bool (H, W); raises DataError if it is damaged."""
         name, size = mask_name(self._numbers[sample.image], region), self.header(sample.image).size
@@ -124,7 +129,7 @@ class BundledFiles(DecodedFiles):
         problems: list[str] = []
         sample = Sample("", "", image, tuple(masks))
         try:
-            self.take_resized(image, self._record.size, self._record.channels)
+            self.image(image)
         except DataError as fault:
             problems.append(str(fault))
         for region in range(len(self._record.regions)):

@@ -117,8 +117,13 @@ class BundleRecord(_Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> BundleRecord:
-        if len({sample.key for sample in self.samples}) < len(self.samples):
+        keys = {sample.key for sample in self.samples}
+        if len(keys) < len(self.samples):
             raise ValueError("a key occurs twice in 'samples'")
+        for selection in (self.complete, self.lesions):
+            grouped = [key for group in selection.groups for key in group] if selection else []
+            if len(keys.intersection(grouped)) < len(grouped):
+                raise ValueError("a key in 'groups' occurs twice or is not in 'samples'")
         if any(mask.region >= len(self.regions) for sample in self.samples for mask in sample.masks):
             raise ValueError(f"a mask has a region that is not among the {len(self.regions)} of 'regions'")
         return self

@@ -29,10 +29,11 @@ from taichinet.datasets.bundle.record import (
 )
 from taichinet.datasets.catalogue import split_spec
 from taichinet.datasets.dataset import Dataset
+from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.duplicates.fingerprint import Fingerprint
 from taichinet.datasets.duplicates.search import match_fingerprints
 from taichinet.datasets.folds import PROTOCOLS, FoldPlan, make_folds
-from taichinet.datasets.image_io import RECIPE, DecodedFiles
+from taichinet.datasets.image_io import RECIPE
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.sample import Sample
 from taichinet.errors import DataError, FoldError, SettingError

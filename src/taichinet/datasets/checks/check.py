@@ -1,8 +1,11 @@
-"""Checks a data set before training: `check_dataset` returns all findings and statistics as one DataReport."""
+"""Checks a data set before training: `check_dataset` returns all findings and statistics as one DataReport.
+
+bundled.py checks a bundle.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -142,18 +145,22 @@ def check_dataset(
     if folds is not None:
         findings += find_leaks(folds, manifest, duplicates.groups)
         counts = count_folds(folds, manifest.labels, (*duplicates.groups, *manifest.patients))
-    kinds = list(KINDS)
-    findings.sort(key=lambda f: (SEVERITIES.index(f.severity), kinds.index(f.kind), -f.weight))
     return DataReport(
         dataset=manifest.name,
         images=len(manifest.samples),
-        findings=tuple(findings),
+        findings=sorted_by_severity(findings),
         classes=by_class(facts),
         facts=facts,
         duplicates=duplicates,
         agreements=agreements,
         folds=counts,
     )
+
+
+def sorted_by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings, most severe first, in the order of the kinds, highest weight first."""
+    kinds = list(KINDS)
+    return tuple(sorted(findings, key=lambda f: (SEVERITIES.index(f.severity), kinds.index(f.kind), -f.weight)))
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,7 @@ KINDS: dict[FindingKind, KindInfo] = {
         "Black borders and corners", "note", "Cropping them away leaves the network more of the tissue."
     ),
     "left out": KindInfo("Samples that the reader leaves out", "note", "Faults of the distribution itself."),
+    "not checked": KindInfo("What was not checked", "note", "Pass the original data set for a complete check."),
     "outside folds": KindInfo(
         "Images outside the folds", "note", "The fold file was drawn from fewer images, such as lesions alone."
     ),

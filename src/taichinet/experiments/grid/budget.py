@@ -20,8 +20,8 @@ import pandas as pd
 
 from taichinet.errors import TaiChiNetError
 from taichinet.experiments.experiment import Experiment
-from taichinet.experiments.grid.cells import Cell, Transfer
-from taichinet.experiments.grid.cost import calibrate, mining_flop, speed_key, training_flop, work_of
+from taichinet.experiments.grid.cells import Transfer
+from taichinet.experiments.grid.cost import Work, calibrate, mining_flop, speed_key, training_flop, work_of
 from taichinet.experiments.grid.progress import Entry, Progress
 from taichinet.experiments.provenance import describe_machine
 from taichinet.experiments.records import (
@@ -118,7 +118,7 @@ class Estimates:
             self._mined.add(work.mining_key)
         if record.copied_from or not self._applies(entry, record.machine):
             return
-        seconds = _training_seconds(entry.task, record)
+        seconds = _training_seconds(entry.task.folder, record)
         if seconds > 0:
             self._speeds.setdefault(speed_key(entry.task.experiment), []).append(training_flop(work) / seconds)
         if mining is not None and mining.seconds:
@@ -126,15 +126,32 @@ class Estimates:
 
     @staticmethod
     def _applies(entry: Entry, machine: dict[str, Any]) -> bool:
-        here = describe_machine() if entry.done_before else machine
-        return all(machine.get(name) == here.get(name) for name in HARDWARE)
+        return not entry.done_before or _is_this_hardware(machine)
 
 
-def _training_seconds(cell: Cell, record: FoldRecord) -> float:
+def finished_speeds(out: Path) -> dict[str, float]:
+    """FLOP/s of the finished trainings below `out` on this hardware, by `speed_key`: the median of each network."""
+    speeds: dict[str, list[float]] = {}
+    for path in sorted(out.rglob(RESULT_FILE)):
+        with suppress(TaiChiNetError):  # a damaged record
+            record = read_record(path, FoldRecord)
+            work = Work(record.experiment, record.dataset, "", "", record.images.train, record.images.validation)
+            seconds = _training_seconds(path.parent, record)
+            if seconds > 0 and not record.copied_from and _is_this_hardware(record.machine):
+                speeds.setdefault(speed_key(record.experiment), []).append(training_flop(work) / seconds)
+    return {key: median(of_network) for key, of_network in speeds.items()}
+
+
+def _is_this_hardware(machine: dict[str, Any]) -> bool:
+    here = describe_machine()
+    return all(machine.get(name) == here.get(name) for name in HARDWARE)
+
+
+def _training_seconds(folder: Path, record: FoldRecord) -> float:
     """Duration of a fold without the mining stage, which a run does only if no other has done it before."""
     mining = record.mining.seconds if record.mining is not None and record.mining.seconds else 0.0
     try:
-        epochs = float(pd.read_csv(cell.folder / HISTORY_FILE)["seconds"].sum())
+        epochs = float(pd.read_csv(folder / HISTORY_FILE)["seconds"].sum())
     except (OSError, ValueError, KeyError):
         return record.wall_seconds
     return record.wall_seconds - (mining if record.wall_seconds > epochs + mining else 0.0)

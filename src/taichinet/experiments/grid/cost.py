@@ -116,12 +116,14 @@ class CostAssumptions:
     Attributes:
         calibrate: Time a training step of each network on this machine.
         throughput: Output of benchmarks/training_throughput.py, used for this machine if `calibrate` is false.
+        finished: FLOP/s of finished trainings on this machine by `speed_key`, used if none of the above is given.
         gpu_tflops: Peak TFLOPS of the GPU for which hours are estimated.
         utilisation: Assumed fraction of this peak, in (0, 1].
     """
 
     calibrate: bool
     throughput: Path | None
+    finished: Mapping[str, float]
     gpu_tflops: float
     utilisation: float
 
@@ -181,15 +183,10 @@ def _this_machine(
     works: list[Work], total: Cost, assumptions: CostAssumptions, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Estimated hours on this machine and how its speed was measured; hours are None without a measurement."""
+    networks = {speed_key(work.experiment): work.experiment for work in works}
     if assumptions.calibrate:
-        unique = {work.key: work for work in works}
-        experiments = [work.experiment for work in unique.values()]
-        speeds = calibrate(experiments, say)
-        seconds = sum(training_flop(work) / speeds[speed_key(work.experiment)] for work in unique.values())
-        mean_speed = total.training_flop / seconds if seconds else float("nan")
-        seconds += total.mining_flop / mean_speed if total.mining_flop else 0.0
         return {
-            "hours": round(seconds / 3600, 2),
+            "hours": _hours(works, total, calibrate(networks.values(), say)),
             "speed_from": "a training step of each network, median of three batches of four; mining stages at their "
             "mean speed",
             "machine": describe_machine(),
@@ -202,7 +199,24 @@ def _this_machine(
             "speed_from": f"{assumptions.throughput.name}: training step of TaiChiNet, assumed for every network",
             "machine": read_json(assumptions.throughput).get("machine"),
         }
-    return {"hours": None, "speed_from": "not measured: add --calibrate or --throughput FILE"}
+    if networks and networks.keys() <= assumptions.finished.keys():
+        return {
+            "hours": _hours(works, total, assumptions.finished),
+            "speed_from": "finished trainings of each network in --out; mining stages at their mean speed",
+            "machine": describe_machine(),
+        }
+    known = len(networks.keys() & assumptions.finished.keys())
+    trained = f" for {len(networks) - known} of {len(networks)} networks" if known else ""
+    return {"hours": None, "speed_from": f"not measured{trained}: add --calibrate or --throughput FILE"}
+
+
+def _hours(works: list[Work], total: Cost, speeds: Mapping[str, float]) -> float:
+    """Hours of the works at `speeds`, by `speed_key`; mining stages at their mean."""
+    unique = {work.key: work for work in works}
+    seconds = sum(training_flop(work) / speeds[speed_key(work.experiment)] for work in unique.values())
+    mean_speed = total.training_flop / seconds if seconds else float("nan")
+    seconds += total.mining_flop / mean_speed if total.mining_flop else 0.0
+    return round(seconds / 3600, 2)
 
 
 def _by_data_set(works: list[Work]) -> dict[str, dict[str, float]]:

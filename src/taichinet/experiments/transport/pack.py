@@ -1,10 +1,6 @@
-"""Pack runs for another machine: one zip, cut into parts, and a list of the parts and files with their digests.
+"""Pack runs into an archive for another machine; record.py has its format.
 
-DIR/archive.json                         the list: an `ArchiveIndex`
-DIR/runs-0001.part, runs-0002.part, ...  the zip in parts of at most 15 MB
-
-Packed are the completed folds, the summaries, the evaluations and the fold plans below a folder of runs. Checkpoints,
-mined regions and prepared images are not packed.
+Checkpoints, mined regions and prepared images are not packed.
 """
 
 from __future__ import annotations
@@ -13,43 +9,29 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
 
 import torch
-from pydantic import Field
 
 from taichinet.datasets.duplicates.known_images import SEEN_FILE
 from taichinet.errors import DataError
-from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, SETTINGS_FILE, SUMMARY_FILE, FileRecord, read_record
-from taichinet.experiments.run import HISTORY_FILE
+from taichinet.experiments.records import RESULT_FILE, SUMMARY_FILE, read_record
+from taichinet.experiments.transport.record import (
+    FOLD_FILES,
+    INDEX_FILE,
+    PART_BYTES,
+    PLANS_FOLDER,
+    SUMMARY_FILES,
+    WEIGHTS_FOLDER,
+    ArchiveIndex,
+    PackedFile,
+    is_part_name,
+    part_name,
+)
 from taichinet.models.weights import CONFIG_FILE, ROUNDED_FROM, WEIGHTS_FILE, load_weights, save_weights
-from taichinet.settings import Record
-from taichinet.storage.atomic import temporary_folder, write_json
+from taichinet.storage.atomic import remove_leftovers, temporary_folder, write_json
 from taichinet.storage.digest import digest_file
 from taichinet.storage.lock import locked
-from taichinet.storage.output_folder import MANIFEST, output_files, refuse_foreign_files
-
-PART_BYTES = 15_000_000
-INDEX_FILE = "archive.json"
-PART_NAME = r"runs-[0-9]{4,6}\.part"
-FOLD_FILES = (HISTORY_FILE, RESULT_FILE, SCORES_FILE, SETTINGS_FILE)
-SUMMARY_FILES = (MANIFEST, SCORES_FILE, SUMMARY_FILE)
-WEIGHTS_FOLDER, PLANS_FOLDER = "weights", "folds"
-
-
-class PackedFile(Record):
-    """Name, size and SHA-256 of a part, or of a file in the zip."""
-
-    name: str
-    bytes: Annotated[int, Field(ge=0)]
-    sha256: str
-
-
-class ArchiveIndex(FileRecord):
-    """The content of archive.json."""
-
-    parts: tuple[PackedFile, ...]
-    files: tuple[PackedFile, ...]
+from taichinet.storage.output_folder import output_files, refuse_foreign_files
 
 
 @dataclass(frozen=True)
@@ -79,26 +61,29 @@ def pack_runs(runs: Path, folder: Path, weights: bool = False, overwrite: bool =
         StorageError: A file cannot be written, or would replace a file that taichinet did not write.
     """
     files = _find_files(runs, weights)
-    if not files:
+    folds = sum(Path(name).name == RESULT_FILE for name in files)
+    if not folds and not any(Path(name).name == SUMMARY_FILE for name in files):
         raise DataError(f"No completed run under {runs}. Give the --out folder of `train` or `compare`.")
-    with locked(folder / "lock", wait=True), temporary_folder(folder) as temporary:
-        if weights:
-            files |= _rounded_weights(runs, files, temporary)
-        whole = temporary / "runs.zip"
-        _write_zip(files, whole)
-        names = [f"runs-{number:04d}.part" for number in range(1, -(-whole.stat().st_size // PART_BYTES) + 1)]
-        refuse_foreign_files(folder, (INDEX_FILE, *names), overwrite)
-        earlier = _earlier_parts(folder)
-        with output_files(folder) as new, whole.open("rb") as content:
-            for name in names:
-                (new / name).write_bytes(content.read(PART_BYTES))
-            parts = tuple(_describe(name, new / name) for name in names)
-            index = ArchiveIndex(parts=parts, files=tuple(_describe(name, path) for name, path in files.items()))
-            write_json(new / INDEX_FILE, index.to_json_dict())
-        for part in earlier:
-            if part.name not in names and (folder / part.name).is_file():
-                (folder / part.name).unlink()
-    return Packed(sum(name.endswith(f"/{RESULT_FILE}") for name in files), len(parts), sum(p.bytes for p in parts))
+    with locked(folder / "lock", wait=True):
+        remove_leftovers(folder, subfolders=False)
+        with temporary_folder(folder) as temporary:
+            if weights:
+                files |= _rounded_weights(runs, files, temporary)
+            whole = temporary / "runs.zip"
+            _write_zip(files, whole)
+            names = [part_name(number) for number in range(1, -(-whole.stat().st_size // PART_BYTES) + 1)]
+            refuse_foreign_files(folder, (INDEX_FILE, *names), overwrite)
+            earlier = _earlier_parts(folder)
+            with output_files(folder) as new, whole.open("rb") as content:
+                for name in names:
+                    (new / name).write_bytes(content.read(PART_BYTES))
+                parts = tuple(_describe(name, new / name) for name in names)
+                index = ArchiveIndex(parts=parts, files=tuple(_describe(name, path) for name, path in files.items()))
+                write_json(new / INDEX_FILE, index.to_json_dict())
+            for part in earlier:
+                if part.name not in names and (folder / part.name).is_file():
+                    (folder / part.name).unlink()
+    return Packed(folds, len(parts), sum(part.bytes for part in parts))
 
 
 def _find_files(runs: Path, weights: bool) -> dict[str, Path]:
@@ -123,7 +108,7 @@ def _list_files(runs: Path, weights: bool) -> Iterator[Path]:
 def _rounded_weights(runs: Path, files: Mapping[str, Path], temporary: Path) -> dict[str, Path]:
     """Write the weights of all packed folds as float16; they record the digest of the originals."""
     rounded = {}
-    for number, result in enumerate(path for name, path in files.items() if name.endswith(f"/{RESULT_FILE}")):
+    for number, result in enumerate(path for name, path in files.items() if Path(name).name == RESULT_FILE):
         folder = result.parent / WEIGHTS_FOLDER
         if not (folder / CONFIG_FILE).is_file():
             continue
@@ -151,7 +136,7 @@ def _earlier_parts(folder: Path) -> tuple[PackedFile, ...]:
         parts = read_record(folder / INDEX_FILE, ArchiveIndex).parts
     except DataError:
         return ()
-    present = (part for part in parts if (folder / part.name).is_file() and Path(part.name).name == part.name)
+    present = (part for part in parts if is_part_name(part.name) and (folder / part.name).is_file())
     return tuple(part for part in present if digest_file(folder / part.name) == part.sha256)
 
 

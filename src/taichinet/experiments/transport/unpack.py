@@ -1,8 +1,7 @@
-"""Unpack runs that were packed on another machine (pack.py) into a folder of runs."""
+"""Unpack runs that were packed on another machine into a folder of runs."""
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
@@ -11,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from taichinet.datasets.archive import Member, open_archive
 from taichinet.datasets.duplicates.known_images import SEEN_FILE
-from taichinet.errors import DataError, StorageError
+from taichinet.errors import DataError, StorageError, TaiChiNetError
 from taichinet.experiments.cross_validate import summarise_study
 from taichinet.experiments.identity import STUDY_FIELDS, differences
 from taichinet.experiments.records import (
@@ -22,17 +21,14 @@ from taichinet.experiments.records import (
     parse_record,
     read_record,
 )
-from taichinet.experiments.transport.pack import (
-    FOLD_FILES,
+from taichinet.experiments.transport.record import (
     INDEX_FILE,
-    PART_NAME,
-    PLANS_FOLDER,
-    SUMMARY_FILES,
     WEIGHTS_FOLDER,
     ArchiveIndex,
     PackedFile,
+    is_part_name,
+    is_run_file,
 )
-from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
 from taichinet.storage.atomic import temporary_folder, write_bytes
 from taichinet.storage.digest import digest_bytes, digest_file
 from taichinet.storage.documents import read_json
@@ -64,7 +60,8 @@ def unpack_runs(folder: Path, out: Path, overwrite: bool = False) -> Unpacked:
             is replaced are removed.
 
     Raises:
-        DataError: The archive is incomplete or damaged, or has an unsafe name or a file that is not of a run.
+        DataError: The archive is incomplete or damaged, has an unsafe name or a file that is not of a run, or a study
+            could not be summarised again.
         StorageError: Files exist with another content, or cannot be written.
         LockedError: Another process works in one of the run folders.
     """
@@ -74,7 +71,8 @@ def unpack_runs(folder: Path, out: Path, overwrite: bool = False) -> Unpacked:
         with archive.root:
             _verify_files(archive, index, folder)
             merged = _studies_to_merge(archive, index, out)
-            derived = {f"{study}/{name}" for study in merged for name in (SCORES_FILE, SUMMARY_FILE)}
+            _verify_merges(archive, index, merged, out, temporary / "merged")
+            derived = {str(study / name) for study in merged for name in (SCORES_FILE, SUMMARY_FILE)}
             changed = [file for file in index.files if file.name not in derived and not _is_identical(file, out)]
             existing = [str(out / file.name) for file in changed if (out / file.name).exists()]
             if existing and not overwrite:
@@ -98,7 +96,7 @@ def read_index(folder: Path) -> ArchiveIndex:
     if not index.parts:
         raise DataError(f"{path} lists no parts. {PACK_AGAIN}")
     for part in index.parts:
-        if not re.fullmatch(PART_NAME, part.name):
+        if not is_part_name(part.name):
             raise DataError(f"{path}: '{part.name[:100]}' is not the name of a part. {PACK_AGAIN}")
     return index
 
@@ -132,7 +130,7 @@ def _verify_files(archive: Member, index: ArchiveIndex, folder: Path) -> None:
     names = [member.filename for member in archive.root.infolist()]  # `namelist` adds the folders
     if sorted(names) != sorted(file.name for file in index.files):
         raise DataError(f"The parts in {folder} contain other files than {INDEX_FILE} lists. {PACK_AGAIN}")
-    problems = [f"'{name[:200]}' is not a file of a run" for name in names if not _is_run_file(name)]
+    problems = [f"'{name[:200]}' is not a file of a run" for name in names if not is_run_file(name)]
     for file in index.files if not problems else ():
         content = _read(archive, file)
         if len(content) != file.bytes or digest_bytes(content) != file.sha256:
@@ -141,24 +139,13 @@ def _verify_files(archive: Member, index: ArchiveIndex, folder: Path) -> None:
         raise DataError(f"{len(problems)} of {len(names)} files in {folder} cannot be used. {PACK_AGAIN}", problems)
 
 
-def _is_run_file(name: str) -> bool:
-    path = PurePosixPath(name)
-    if path.parent.name == WEIGHTS_FOLDER:
-        return path.name in (CONFIG_FILE, WEIGHTS_FILE)
-    if path.parent.name == PLANS_FOLDER:
-        return path.suffix == ".json"
-    return path.name in (*FOLD_FILES, *SUMMARY_FILES, SEEN_FILE)
-
-
-def _studies_to_merge(archive: Traversable, index: ArchiveIndex, out: Path) -> list[str]:
+def _studies_to_merge(archive: Traversable, index: ArchiveIndex, out: Path) -> list[PurePosixPath]:
     """Studies of which `out` has a summary of other folds, with the same settings and images."""
     names = {file.name: file for file in index.files}
-    studies = dict.fromkeys(
-        str(PurePosixPath(name).parents[1]) for name in names if PurePosixPath(name).name == RESULT_FILE
-    )
+    folds = [PurePosixPath(name).parent for name in names if PurePosixPath(name).name == RESULT_FILE]
     merged = []
-    for study in studies:
-        summary = names.get(f"{study}/{SUMMARY_FILE}")
+    for study in dict.fromkeys(fold.parent for fold in folds if fold.name):  # without a name for a fold packed alone
+        summary = names.get(str(study / SUMMARY_FILE))
         if summary is None or _is_identical(summary, out) or not (out / summary.name).exists():
             continue
         content = read_json(archive / summary.name)
@@ -167,6 +154,25 @@ def _studies_to_merge(archive: Traversable, index: ArchiveIndex, out: Path) -> l
         if not differences(packed, present.experiment, present.model_dump(include=set(STUDY_FIELDS))):
             merged.append(study)
     return merged
+
+
+def _verify_merges(
+    archive: Traversable, index: ArchiveIndex, studies: list[PurePosixPath], out: Path, temporary: Path
+) -> None:
+    """Summarise the folds of the archive and of `out` in a temporary folder, so that a failure changes nothing."""
+    for study in studies:
+        for name in (RESULT_FILE, SCORES_FILE):
+            for path in (out / study).glob(f"fold-*/{name}"):
+                write_bytes(temporary / path.relative_to(out), path.read_bytes())
+            for file in index.files:
+                path_in_zip = PurePosixPath(file.name)
+                if path_in_zip.name == name and path_in_zip.parent.parent == study:
+                    write_bytes(temporary / file.name, _read(archive, file))
+        try:
+            summarise_study(temporary / study)
+        except TaiChiNetError as error:
+            reason = str(error).replace(str(temporary), str(out))
+            raise DataError(f"Nothing was written, as {out / study} could not be summarised: {reason}") from error
 
 
 def _is_identical(file: PackedFile, out: Path) -> bool:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taichinet.datasets.catalogue import split_spec
+from taichinet.datasets.decoded import united_mask
 from taichinet.datasets.duplicates.known_images import ImageDigests, check_leaks
-from taichinet.datasets.image_io import read_grey, read_rgb, united_mask
+from taichinet.datasets.image_io import read_grey, read_rgb
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.errors import DataError
 from taichinet.evaluation.metrics import score_mask

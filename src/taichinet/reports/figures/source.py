@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from taichinet.datasets.catalogue import open_dataset, split_spec
-from taichinet.datasets.image_io import read_grey, read_rgb, resize_mask, united_mask
+from taichinet.datasets.decoded import united_mask
+from taichinet.datasets.image_io import read_grey, read_rgb, resize_mask
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.datasets.prepared import prepare
 from taichinet.errors import DataError, FoldError, SettingError, WeightsError, unknown_name

@@ -10,7 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from taichinet.datasets.catalogue import open_dataset
-from taichinet.datasets.image_io import read_grey, read_rgb, united_mask
+from taichinet.datasets.decoded import united_mask
+from taichinet.datasets.image_io import read_grey, read_rgb
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.errors import DataError, SettingError, unknown_name
 from taichinet.experiments.recipes.catalogue import SCALES
