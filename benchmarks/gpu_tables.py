@@ -1,7 +1,7 @@
 """Train the tables of the paper within a time budget, for example on a rented GPU without network access.
 
     python benchmarks/gpu_tables.py --data busi-224.zip --budget 14m --jobs 4 --archive results-archive
-    python benchmarks/gpu_tables.py --costs docs/gpu.md --speeds results/benchmarks/step_profile-nvidia-h200.txt
+    python benchmarks/gpu_tables.py --costs docs/gpu.md --speeds results/benchmarks/gpu_training-nvidia-h200.json
 
 The stages below are given to one `taichinet compare`, in their order, so that a run that does not fit into the rest of
 the budget leaves its place to a shorter one. The same command continues. Exit codes are those of `compare`: 0 all runs
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,10 +41,12 @@ from taichinet.experiments.grid.suite import Suite, SuitePart, table_suite, vary
 from taichinet.experiments.identity import recipe_settings
 from taichinet.experiments.records import RESULT_FILE, SUMMARY_FILE, StudyRecord, read_record
 from taichinet.reports.document.format import duration
+from taichinet.storage.documents import read_json
 
 RESERVE = (0.15, 45.0)  # for packing: this share of the budget, at most these seconds
 TARGET = {"taichinet": 1200.0, "unet": 3000.0}  # images/s of a training step
 SIZE, WIDTH = 224, 32  # of the speeds
+VARIANT = "CUDA graph"  # with all faster parts
 DDTI_SHARE = 400 / 3644  # images of the processed release of DDTI, by those of TN-SCUI2020
 COSTS = ("<!-- costs: begin -->", "<!-- costs: end -->")  # around the table in docs/gpu.md
 
@@ -222,16 +223,13 @@ def _describe(title: str, studies: list[Study], wanted: Mapping[str, Study], out
     return f"{title}: {done} of {total} folds done{left}"
 
 
-def read_speeds(path: Path, variant: str) -> dict[str, float]:
-    """Images/s of a training step by network, from the output of step_profile.py: the lines `NETWORK VARIANT: ...`."""
-    line = re.compile(rf"^(\S+) {re.escape(variant)}: .*, ([0-9.]+) images/s$", re.MULTILINE)
-    text = path.read_text(encoding="utf-8", errors="replace")
-    speeds = {network: float(speed) for network, speed in line.findall(text)}
+def read_speeds(path: Path) -> dict[str, float]:
+    """Images/s of training by network, from a record of gpu_training.py: those of the last variant."""
+    entries = read_json(path)
+    measured = {network: entry for network, entry in entries.items() if isinstance(entry, dict) and VARIANT in entry}
+    speeds = {network: float(entry[VARIANT]["images_per_second"]) for network, entry in measured.items()}
     if "taichinet" not in speeds:
-        raise SettingError(
-            f"{path} has no line 'taichinet {variant}: ... images/s'. Give an output of step_profile.py, or another "
-            "--variant."
-        )
+        raise SettingError(f"{path} has no speed of taichinet with '{VARIANT}'. Give a record of gpu_training.py.")
     return speeds
 
 
@@ -276,15 +274,15 @@ def _works(suite: Suite) -> list[Work]:
     ]
 
 
-def write_costs(page: Path, path: Path, variant: str) -> None:
+def write_costs(page: Path, path: Path) -> None:
     """Replace the table of times in `page`."""
     text = page.read_text(encoding="utf-8")
     if not all(text.count(mark) == 1 for mark in COSTS):
         raise SettingError(f"{page} does not contain {' and '.join(COSTS)} once each. Add them around the table.")
-    speeds = read_speeds(path, variant)
+    speeds = read_speeds(path)
     names = ", ".join(f"{name} {speed:g} images/s" for name, speed in speeds.items())
     goal = ", ".join(f"{name} {speed:g} images/s" for name, speed in TARGET.items())
-    lines = [f"Measured speed ({path.name}, {variant}): {names}. Target speed: {goal}.", "", *cost_table(speeds)]
+    lines = [f"Measured speed ({path.name}): {names}. Target speed: {goal}.", "", *cost_table(speeds)]
     before, after = text.partition(COSTS[0])[0], text.partition(COSTS[1])[2]
     page.write_text("\n".join([before + COSTS[0], *lines, COSTS[1] + after]), encoding="utf-8")
 
@@ -308,14 +306,13 @@ def main() -> None:
     )
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as in compare; repeatable")
     parser.add_argument("--costs", type=Path, metavar="PAGE", help="train nothing, write the times into this page")
-    parser.add_argument("--speeds", type=Path, help="with --costs: output of step_profile.py")
-    parser.add_argument("--variant", default="eager", help="with --speeds: which of its lines (default: eager)")
+    parser.add_argument("--speeds", type=Path, help="with --costs: record of gpu_training.py")
     options = parser.parse_args()
     if (options.costs is None) != (options.speeds is None):
         parser.error("--costs and --speeds are given together")
     try:
         if options.costs is not None:
-            write_costs(options.costs, options.speeds, options.variant)
+            write_costs(options.costs, options.speeds)
             return
         code = train(options, began)
     except TaiChiNetError as error:

@@ -111,7 +111,9 @@ def main() -> None:
         entry = record(arguments.out, content)
     if arguments.page:
         machines = [read_record(path) for path in sorted(arguments.throughput.glob("training_throughput*.json"))]
-        arguments.page.write_text(page(entry, machines), encoding="utf-8")
+        of_gpus = sorted(arguments.throughput.glob("gpu_training-*.json"))
+        gpus = {path.stem.removeprefix("gpu_training-"): read_record(path) for path in of_gpus}
+        arguments.page.write_text(page(entry, machines, gpus), encoding="utf-8")
 
 
 def profile_step(width: int, size: int, count: int) -> dict[str, float]:

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import gpu_tables  # noqa: E402
 
-STEP_PROFILE = ROOT / "results" / "benchmarks" / "step_profile-nvidia-h200.txt"
+SPEEDS = ROOT / "results" / "benchmarks" / "gpu_training-nvidia-h200.json"
 
 
 def start(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
@@ -175,8 +175,8 @@ def test_the_budget_of_compare_leaves_time_for_packing(
     [
         (["--budget", "10"], 4, "is not a time"),
         (["--data", "nowhere"], 3, "nowhere"),
-        (["--costs", "{tmp}/absent.md", "--speeds", STEP_PROFILE], 3, "absent.md"),
-        (["--costs", "{tmp}/page.md", "--speeds", STEP_PROFILE], 4, "does not contain <!-- costs: begin -->"),
+        (["--costs", "{tmp}/absent.md", "--speeds", SPEEDS], 3, "absent.md"),
+        (["--costs", "{tmp}/page.md", "--speeds", SPEEDS], 4, "does not contain <!-- costs: begin -->"),
         (["--costs", "{tmp}/page.md"], 2, "given together"),
     ],
 )
@@ -193,13 +193,14 @@ def test_wrong_options_end_with_a_message(
     assert says in capsys.readouterr().err
 
 
-def test_speeds_are_read_from_the_lines_of_one_variant(tmp_path: Path) -> None:
-    assert gpu_tables.read_speeds(STEP_PROFILE, "eager") == {"taichinet": 486, "unet": 632}
-    assert gpu_tables.read_speeds(STEP_PROFILE, "padded, CUDA graph") == {"taichinet": 563, "unet": 1238}
-    (tmp_path / "other").write_bytes(b"\xff\x00")
-    for path, variant in ((STEP_PROFILE, "compiled"), (tmp_path / "other", "eager")):
-        with pytest.raises(SettingError, match="no line 'taichinet"):
-            gpu_tables.read_speeds(path, variant)
+def test_speeds_are_those_with_all_faster_parts(tmp_path: Path) -> None:
+    record = tmp_path / "record.json"
+    speed = {"plain": {"images_per_second": 1}, "CUDA graph": {"images_per_second": 2.5}}
+    record.write_text(json.dumps({"taichinet": speed, "unet": {"plain": {}}, "size": 224}), encoding="utf-8")
+    assert gpu_tables.read_speeds(record) == {"taichinet": 2.5}
+    record.write_text(json.dumps({"unet": speed}), encoding="utf-8")
+    with pytest.raises(SettingError, match="no speed of taichinet"):
+        gpu_tables.read_speeds(record)
 
 
 def test_times_are_written_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,13 +208,13 @@ def test_times_are_written_between_the_marks(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(gpu_tables, "plan_stages", lambda: stages)
     page = tmp_path / "page.md"
     page.write_text("before\n<!-- costs: begin -->\nold\n<!-- costs: end -->\nafter\n", encoding="utf-8")
-    gpu_tables.write_costs(page, STEP_PROFILE, "eager")
+    gpu_tables.write_costs(page, SPEEDS)
     first = page.read_text(encoding="utf-8")
-    assert first.startswith("before\n<!-- costs: begin -->\nMeasured speed (step_profile-nvidia-h200.txt, eager)")
+    assert first.startswith("before\n<!-- costs: begin -->\nMeasured speed (gpu_training-nvidia-h200.json)")
     assert first.endswith("<!-- costs: end -->\nafter\n")
     assert "| `networks` | 10 | 36.1 |" in first
     assert "| `seeds` | 20 | 43.3 |" in first, "the mining stages are those of the first stage"
-    gpu_tables.write_costs(page, STEP_PROFILE, "eager")
+    gpu_tables.write_costs(page, SPEEDS)
     assert page.read_text(encoding="utf-8") == first
 
 
