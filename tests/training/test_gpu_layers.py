@@ -149,6 +149,30 @@ def test_frozen_and_cumulative_norms_are_unchanged() -> None:
         assert not any("forward" in vars(module) for module in network)
 
 
+class Halved(nn.Conv2d):
+    def forward(self, features: Tensor) -> Tensor:
+        return super().forward(features) / 2
+
+
+class Reversed(nn.Sequential):
+    def forward(self, features: Tensor) -> Tensor:
+        for layer in reversed(list(self)):
+            features = layer(features)
+        return features
+
+
+@pytest.mark.parametrize(
+    "network",
+    [nn.Sequential(Halved(8, 4, 1)), Reversed(nn.BatchNorm2d(8), nn.ReLU())],
+    ids=["convolution", "sequence"],
+)
+def test_classes_with_another_forward_function_keep_it(network: nn.Module) -> None:
+    network, values = network.to(DEVICE), features((2, 8, 4, 4))
+    expected = network(values)
+    with gpu_layers(network):
+        torch.testing.assert_close(network(values), expected, atol=1e-4, rtol=1e-4)
+
+
 def test_a_cpu_trains_with_its_own_layers_and_steps() -> None:
     network = small_network().cpu()
     cpu = DeviceConfig(torch.device("cpu"), bf16=False, memory_format=torch.channels_last)

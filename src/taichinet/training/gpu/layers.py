@@ -47,10 +47,10 @@ def _forwards(network: nn.Module) -> dict[nn.Module, Forward]:
     forwards: dict[nn.Module, Forward] = {}
     biases: dict[nn.Module, Tensor] = {}
     for sequence in network.modules():
-        if not isinstance(sequence, nn.Sequential):
+        if not isinstance(sequence, nn.Sequential) or type(sequence).forward is not nn.Sequential.forward:
             continue
         for layer, norm in pairwise(sequence):
-            if isinstance(layer, nn.Conv2d) and _is_fused(norm) and uses[layer] == uses[norm] == 1:
+            if _is_convolution(layer) and _is_fused(norm) and uses[layer] == uses[norm] == 1:
                 forwards[layer] = partial(_convolve, layer, bias=None)
                 if layer.bias is not None:
                     biases[norm] = layer.bias
@@ -61,13 +61,17 @@ def _forwards(network: nn.Module) -> dict[nn.Module, Forward]:
     for module in network.modules():
         if _is_fused(module) and module not in forwards:
             forwards[module] = partial(batch_norm, norm=module, relu=False, conv_bias=biases.get(module))
-        elif isinstance(module, nn.Conv2d) and module not in forwards and _is_faster(module):
+        elif _is_convolution(module) and module not in forwards and _is_faster(module):
             forwards[module] = partial(_convolve, module, bias=module.bias)
     return forwards
 
 
 def _is_fused(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
     return type(module) is nn.BatchNorm2d and module.affine and module.momentum is not None and module.training
+
+
+def _is_convolution(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    return type(module) in (nn.Conv2d, UpsampledConv2d)
 
 
 def _needs_padding(convolution: nn.Conv2d) -> bool:
