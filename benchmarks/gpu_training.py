@@ -31,7 +31,7 @@ from taichinet.training.device import DeviceConfig, choose_device_config
 from taichinet.training.fit import TrainingData, epoch_batches
 from taichinet.training.gpu.use import step_graphs
 from taichinet.training.loop import train_epoch
-from taichinet.training.optimizer import make_adam
+from taichinet.training.optimizer import make_optimizer
 from taichinet.training.settings import TrainingSettings
 
 LAYERS = "taichinet.training.gpu.layers"
@@ -113,7 +113,7 @@ class Epochs:
         self.data = TrainingData(train, train.subset(()), regions, AugmentationSettings()).to(device_config.device)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.network.parameters(), lr=1e-4)
         if fused:
-            self.optimizer = make_adam(self.network, 1e-4, device_config.device)
+            self.optimizer = make_optimizer(self.network, TrainingSettings(), device_config.device)
         self.graphs = step_graphs(device_config, 1) if graphs else None
         self.epoch = 0
 

@@ -36,8 +36,9 @@ from taichinet.training import checkpoint_writer
 from taichinet.training import fit as fit_module
 from taichinet.training.checkpoint import CURRENT, PREVIOUS, load_checkpoint
 from taichinet.training.device import choose_device_config
-from taichinet.training.fit import epoch_batches, learning_rate, validation_dice
+from taichinet.training.fit import epoch_batches, validation_dice
 from taichinet.training.loop import predict_batches, train_epoch
+from taichinet.training.optimizer import learning_rate
 from taichinet.training.settings import TrainingSettings
 
 

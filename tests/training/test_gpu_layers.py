@@ -19,7 +19,8 @@ from taichinet.training.device import DeviceConfig, choose_device_config
 from taichinet.training.fit import TrainingData, epoch_batches
 from taichinet.training.gpu.use import step_graphs, training_layers
 from taichinet.training.loop import train_epoch
-from taichinet.training.optimizer import make_adam, set_learning_rate
+from taichinet.training.optimizer import make_optimizer, set_learning_rate
+from taichinet.training.settings import TrainingSettings
 
 batch_norm = pytest.importorskip("taichinet.training.gpu.batch_norm", exc_type=ModuleNotFoundError)  # Triton
 HAS_GPU = torch.cuda.is_available()
@@ -183,13 +184,13 @@ def test_a_cpu_trains_with_its_own_layers_and_steps() -> None:
 
 def test_the_state_of_adam_moves_from_a_gpu_to_a_cpu() -> None:
     network, other = small_network().cpu(), small_network().cpu()
-    optimizer = make_adam(network, 1e-3, torch.device("cpu"))
+    optimizer = make_optimizer(network, TrainingSettings(learning_rate=1e-3), torch.device("cpu"))
     network(torch.rand(2, 1, 16, 16)).mean().backward()
     optimizer.step()
     state = copy.deepcopy(optimizer.state_dict())
     state["param_groups"][0] |= {"lr": torch.tensor(1e-3), "fused": True, "capturable": True}  # as on a GPU
     other.load_state_dict(network.state_dict())
-    resumed = make_adam(other, 5e-4, torch.device("cpu"), state)
+    resumed = make_optimizer(other, TrainingSettings(learning_rate=5e-4), torch.device("cpu"), state)
     assert resumed.param_groups[0]["lr"] == 5e-4
     for chosen, weights in ((optimizer, network), (resumed, other)):
         set_learning_rate(chosen, 1e-2)
@@ -206,7 +207,7 @@ def losses_of_steps(graphs: Any, bf16: bool = False) -> tuple[list[float], dict[
     data = TrainingData(train, train, halves(train), AugmentationSettings()).to(DEVICE)
     torch.manual_seed(0)
     network = device_config.place(tiny_network())
-    optimizer = make_adam(network, 1e-3, DEVICE)
+    optimizer = make_optimizer(network, TrainingSettings(learning_rate=1e-3), DEVICE)
     losses: list[Tensor] = []
 
     def replay(batch: Batch, step: Any) -> Tensor:

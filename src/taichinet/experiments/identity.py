@@ -25,13 +25,22 @@ from taichinet.models.backbones import pretrained_digests
 from taichinet.storage.digest import digest_bytes, digest_json
 
 EPOCHS = "training.epochs"
+# (section, key, default): settings that were added after the keys of grids were published, and after runs were made.
+NEW_SETTINGS: tuple[tuple[str, str, Any], ...] = (
+    ("objective", "terms", {}),
+    ("training", "warmup_epochs", 0),
+    ("training", "optimizer", "adam"),
+    ("training", "weight_decay", 0.0),
+    ("training", "encoder_rate", 1.0),
+    ("training", "average_decay", 0.0),
+)
 # (section, key, default): settings that were added after runs were made. Their default is excluded from the digest.
 LATER_SETTINGS: tuple[tuple[str, str, Any], ...] = (
     ("training", "accumulate", 1),
     ("mining", "accumulate", 1),
     ("objective", "taught_weight", 1.0),
-    ("objective", "terms", {}),
     ("", "teacher", None),
+    *NEW_SETTINGS,
 )
 STUDY_FIELDS = ("dataset_digest", "protocol", "folds", "fold_seed")
 # Seeds, the number of regions of the data set, and the precision and memory layout on a machine.
@@ -62,11 +71,7 @@ def run_identity(
     Returns:
         16 hexadecimal digits.
     """
-    settings = experiment.model_dump(mode="json", exclude={"name"})
-    for parent, key, default in LATER_SETTINGS:
-        section = settings[parent] if parent else settings
-        if section[key] == default:
-            del section[key]
+    settings = _without_defaults(experiment, LATER_SETTINGS)
     masks = digest_bytes(data.lesion.numpy().tobytes())
     content = [settings, plan.digest, masks, plan.protocol, split.train, split.validation, split.test, bf16]
     if pretrained := pretrained_digests(experiment.options):
@@ -81,15 +86,22 @@ def computation_key(experiment: Experiment, content_digest: str, split: Split, p
 
     The name of the recipe is excluded.
     """
-    settings = experiment.model_dump(mode="json", exclude={"name"})
-    if not settings["objective"]["terms"]:  # added after the keys of grids were published
-        del settings["objective"]["terms"]
     content = [
-        settings,
+        _without_defaults(experiment, NEW_SETTINGS),
         [content_digest, split.train, split.validation, split.test, plan.protocol],
         pretrained_digests(experiment.options),
     ]
     return digest_json(content)[:16]
+
+
+def _without_defaults(experiment: Experiment, later: tuple[tuple[str, str, Any], ...]) -> dict[str, Any]:
+    """All settings but the name, and those of `later` that have their default."""
+    settings = experiment.model_dump(mode="json", exclude={"name"})
+    for parent, key, default in later:
+        section = settings[parent] if parent else settings
+        if section[key] == default:
+            del section[key]
+    return settings
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Checkpoint:
         best_dice: Validation Dice of the selected epoch.
         best_epoch: Number of the selected epoch, from 1; 0 if there is none.
         history: One row of metrics per epoch.
+        average: State dict of the moving average of the weights; empty without one.
     """
 
     identity: str
@@ -46,6 +47,7 @@ class Checkpoint:
     best_dice: float
     best_epoch: int
     history: list[dict[str, Any]]
+    average: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

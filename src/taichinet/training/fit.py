@@ -21,6 +21,7 @@ from taichinet.errors import SettingError
 from taichinet.evaluation.metrics import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.signals import EXIT_TERMINATED, raise_on_sigterm
+from taichinet.training.average import WeightAverage
 from taichinet.training.checkpoint import CURRENT, Checkpoint, CheckpointFolder, load_checkpoint
 from taichinet.training.checkpoint_writer import CheckpointWriter
 from taichinet.training.device import DeviceConfig, keep_freed_memory
@@ -33,7 +34,7 @@ from taichinet.training.loop import (
     refuse_not_finite_outputs,
     train_epoch,
 )
-from taichinet.training.optimizer import make_adam, set_learning_rate
+from taichinet.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from taichinet.training.settings import TrainingSettings
 
 History = list[dict[str, Any]]
@@ -83,7 +84,7 @@ class Task:
     def on_device(self, device_config: DeviceConfig) -> tuple[Task, torch.optim.Optimizer]:
         """The task with network and data on the device, and Adam with the state of the checkpoint if there is one."""
         network = device_config.place(self.network)
-        optimizer = make_adam(network, self.settings.learning_rate, device_config.device, self.optimizer)
+        optimizer = make_optimizer(network, self.settings, device_config.device, self.optimizer)
         data = self.data.to(device_config.device)
         return replace(self, network=network, data=data, device_config=device_config), optimizer
 
@@ -135,6 +136,11 @@ def fit(
     task, optimizer = task.on_device(device_config)
     validation = data.validation.to(device_config.device)
     graphs = step_graphs(device_config, settings.accumulate)
+    average = None
+    if settings.average_decay:
+        average = WeightAverage(network, settings.average_decay, state.average)
+        average.follow(optimizer)
+    evaluated = network if average is None else average.network
     with raise_on_sigterm(SystemExit(EXIT_TERMINATED)), CheckpointWriter(checkpoints) as writer:
         while state.epoch < settings.epochs:
             began = time.perf_counter()
@@ -144,7 +150,7 @@ def fit(
                 train_loss = train_epoch(
                     network, batches, batch_loss, optimizer, device_config, settings.accumulate, replay
                 )
-                dice = validation_dice(network, validation, settings.micro_batch_size, device_config)
+                dice = validation_dice(evaluated, validation, settings.micro_batch_size, device_config)
             except NotFiniteError as error:
                 last_state = _describe_last_state(state, checkpoints.folder)
                 raise SettingError(f"Epoch {state.epoch + 1}: {error} {last_state}") from error
@@ -155,7 +161,9 @@ def fit(
                 "validation_dice": dice,
                 "seconds": time.perf_counter() - began,
             }
-            state = _after_epoch(state, network, optimizer, row, settings.selection == "last")
+            state = _after_epoch(state, network, optimizer, row, average)
+            if settings.selection == "last" or math.isnan(dice) or dice > state.best_dice:
+                state = replace(state, best=state.average or state.network, best_dice=dice, best_epoch=state.epoch)
             writer.add(state)
             on_epoch(row)
     network.load_state_dict(state.best)
@@ -187,20 +195,26 @@ def _start(
 
 
 def _after_epoch(
-    state: Checkpoint, network: nn.Module, optimizer: torch.optim.Optimizer, row: dict[str, Any], always_select: bool
+    state: Checkpoint,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    row: dict[str, Any],
+    average: WeightAverage | None,
 ) -> Checkpoint:
-    """`state` with the epoch of `row`, and its weights as the selected ones if its validation Dice is the best."""
-    after = replace(
+    """`state` with the weights, optimiser and `row` of another epoch."""
+    return replace(
         state,
         epoch=row["epoch"],
-        network={name: value.detach().clone() for name, value in network.state_dict().items()},
+        network=_weights(network),
         optimizer=copy.deepcopy(optimizer.state_dict()),
+        average={} if average is None else _weights(average.network),
         history=[*state.history, row],
     )
-    dice = row["validation_dice"]
-    if not (always_select or math.isnan(dice) or dice > state.best_dice):
-        return after
-    return replace(after, best=after.network, best_dice=dice, best_epoch=row["epoch"])
+
+
+def _weights(network: nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of the weights and statistics."""
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
 
 
 def _describe_last_state(state: Checkpoint, folder: Path) -> str:
@@ -248,14 +262,6 @@ def refuse_idle_ranks(settings: TrainingSettings, device_config: DeviceConfig) -
             f"A batch of {settings.batch_size} in {settings.accumulate} micro-batch(es) has fewer than two images for "
             f"each of {device_config.ranks.size} processes. Start fewer processes, or raise batch_size to {needed}."
         )
-
-
-def learning_rate(settings: TrainingSettings, epoch: int) -> float:
-    """Learning rate in `epoch` (from 0): constant, as in the paper, or cosine decay to 1 % of the initial rate."""
-    if settings.schedule == "constant":
-        return settings.learning_rate
-    progress = epoch / max(settings.epochs - 1, 1)
-    return settings.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
 
 
 def validation_dice(network: nn.Module, data: Prepared, batch_size: int, device_config: DeviceConfig) -> float:

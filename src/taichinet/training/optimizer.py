@@ -1,48 +1,86 @@
-"""Adam, on a GPU as one kernel whose learning rate can change within a CUDA graph."""
+"""Adam and AdamW, on a GPU as one kernel whose learning rate can change within a CUDA graph; the learning rate."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from taichinet.training.settings import TrainingSettings
+
+ENCODER = "encoder"
 _OF_THE_DEVICE = ("lr", "fused", "foreach", "capturable")
 
 
-def make_adam(
-    network: nn.Module, learning_rate: float, device: torch.device, state: dict[str, Any] | None = None
-) -> torch.optim.Adam:
-    """Adam for the parameters of `network`, which are on `device`.
+def make_optimizer(
+    network: nn.Module, settings: TrainingSettings, device: torch.device, state: dict[str, Any] | None = None
+) -> torch.optim.Optimizer:
+    """The optimiser for the parameters of `network`, which are on `device`.
 
     Args:
         network: The network.
-        learning_rate: Initial learning rate, see `set_learning_rate`.
+        settings: Optimiser and learning rate; `set_learning_rate` changes the latter.
         device: Device of the parameters.
         state: State dict to continue from, of any device.
 
     Returns:
         The optimiser.
     """
+    groups = _parameter_groups(network, settings)
+    rates = [settings.learning_rate * group["factor"] for group in groups]
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
     if device.type == "cuda":
-        rate: float | Tensor = torch.tensor(learning_rate, device=device)
-        optimizer = torch.optim.Adam(network.parameters(), lr=rate, fused=True, capturable=True)
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = torch.tensor(rate, device=device)
+        optimizer = kind(groups, fused=True, capturable=True)
     else:
-        optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
+        optimizer = kind(groups)
     if state:
         own = optimizer.state_dict()["param_groups"]
-        groups = [
-            {**saved, **{key: group[key] for key in _OF_THE_DEVICE}}
+        loaded = [
+            {"factor": group["factor"], **saved, **{key: group[key] for key in _OF_THE_DEVICE}}
             for saved, group in zip(state["param_groups"], own, strict=True)
         ]
-        optimizer.load_state_dict({**state, "param_groups": groups})
+        optimizer.load_state_dict({**state, "param_groups": loaded})
     return optimizer
 
 
+def _parameter_groups(network: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
+    """Parameters by factor of the learning rate and weight decay; one group if these are the same for all."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        factor = settings.encoder_rate if ENCODER in name.split(".") else 1.0
+        decay = settings.weight_decay if parameter.dim() > 1 else 0.0
+        groups.setdefault((factor, decay), []).append(parameter)
+    return [
+        {"params": parameters, "factor": factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
+    ]
+
+
+def learning_rate(settings: TrainingSettings, epoch: int) -> float:
+    """Learning rate in `epoch` (from 0): constant, as in the paper, or cosine decay to 1 % of the initial rate.
+
+    In the warm-up epochs it increases linearly, and the schedule begins after them.
+    """
+    warmup = settings.warmup_epochs
+    if epoch < warmup:
+        return settings.learning_rate * (epoch + 1) / (warmup + 1)
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    progress = (epoch - warmup) / max(settings.epochs - 1 - warmup, 1)
+    return settings.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * progress)) / 2)
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of all parameters; on a GPU in place, so that captured steps use it."""
+    """Set the learning rate, times the factor of each group; on a GPU in place, so that captured steps use it."""
     for group in optimizer.param_groups:
+        own = rate * group.get("factor", 1.0)
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
+            group["lr"].fill_(own)
         else:
-            group["lr"] = rate
+            group["lr"] = own

@@ -24,6 +24,12 @@ class TrainingSettings(Settings):
             that BatchNorm normalises each micro-batch by its own mean and variance.
         learning_rate: Initial learning rate of Adam.
         schedule: Constant learning rate, or cosine decay to 1 % of it.
+        warmup_epochs: Number of first epochs in which the learning rate increases linearly.
+        optimizer: Adam, or AdamW (Loshchilov and Hutter, 2019) with `weight_decay`.
+        weight_decay: Weight decay of AdamW. Biases and the parameters of norms have none.
+        encoder_rate: Factor of the learning rate for the modules named `encoder`, below 1 for pretrained encoders.
+        average_decay: Decay per optimiser step of an exponential moving average of the weights, which is validated and
+            selected in place of the weights; 0 for none.
         strategy: easy-to-hard (E_p in the first `easy_share` of the epochs, then H_p and L_C), or plain.
         easy_share: Fraction of the epochs in the easy step.
         selection: Weights of the epoch with the best Dice on the inner validation split, or of the last epoch.
@@ -39,6 +45,11 @@ class TrainingSettings(Settings):
     )
     learning_rate: float = Field(default=1e-4, gt=0, le=MAX_LEARNING_RATE)
     schedule: Literal["constant", "cosine"] = "constant"
+    warmup_epochs: int = Field(default=0, ge=0, le=MAX_EPOCHS)
+    optimizer: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = Field(default=0.0, ge=0, le=1, description="of adamw")
+    encoder_rate: float = Field(default=1.0, ge=0, le=10, description="factor of the learning rate of the encoder")
+    average_decay: float = Field(default=0.0, ge=0, lt=1, description="of the moving average of the weights, 0: none")
     strategy: Literal["easy-to-hard", "plain"] = "easy-to-hard"
     easy_share: float = Field(default=0.25, ge=0, le=1)
     selection: Literal["best-validation-dice", "last"] = "best-validation-dice"
@@ -53,6 +64,12 @@ class TrainingSettings(Settings):
                 f"accumulate {self.accumulate} splits a batch of {self.batch_size} into parts of fewer than 2 images, "
                 f"for which BatchNorm has no variance: use at most {self.batch_size // 2}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _weight_decay_has_an_effect(self) -> Self:
+        if self.weight_decay and self.optimizer == "adam":
+            raise ValueError(f"weight_decay {self.weight_decay:g} is not used by adam: set optimizer to adamw")
         return self
 
     @property
