@@ -30,7 +30,7 @@ from taichinet.training import loop
 from taichinet.training.device import DeviceConfig, choose_device_config
 from taichinet.training.fit import TrainingData, epoch_batches
 from taichinet.training.gpu.use import step_graphs
-from taichinet.training.loop import train_epoch
+from taichinet.training.loop import TrainingStep, train_epoch
 from taichinet.training.optimizer import make_optimizer
 from taichinet.training.settings import TrainingSettings
 
@@ -128,7 +128,8 @@ class Epochs:
         finish()
         began = time.perf_counter()
         batches = epoch_batches(self.data, TrainingSettings(), self.epoch)
-        train_epoch(self.network, batches, hard_loss, self.optimizer, self.device_config, 1, replay)
+        step = TrainingStep(self.network, hard_loss, self.optimizer, self.device_config)
+        train_epoch(step, batches, replay)
         finish()
         self.epoch += 1
         return time.perf_counter() - began

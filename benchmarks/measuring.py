@@ -23,7 +23,7 @@ from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.models.catalogue import create_model
 from taichinet.models.upsampling import leave_upsampling_plain
 from taichinet.training.device import DeviceConfig, choose_device_config
-from taichinet.training.loop import train_epoch
+from taichinet.training.loop import TrainingStep, train_epoch
 
 GEMM_SIZE = 2048
 
@@ -50,7 +50,7 @@ def train_step(
     network: nn.Module, batch: Batch, optimizer: torch.optim.Optimizer, device_config: DeviceConfig, accumulate: int = 1
 ) -> None:
     """One optimiser step through the project's own loop, in the hard step of the curriculum."""
-    train_epoch(network, [batch], hard_loss, optimizer, device_config, accumulate)
+    train_epoch(TrainingStep(network, hard_loss, optimizer, device_config, accumulate), [batch])
 
 
 def hard_loss(prediction: Prediction, batch: Batch) -> Tensor:

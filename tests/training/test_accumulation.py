@@ -16,7 +16,7 @@ from taichinet.datasets.prepared import TeacherProbabilities
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.training.easy_hard import MiningSettings
 from taichinet.training.easy_hard import _provenance as provenance_of
-from taichinet.training.loop import train_epoch
+from taichinet.training.loop import TrainingStep, train_epoch
 from taichinet.training.settings import TrainingSettings
 
 
@@ -44,7 +44,7 @@ def gradients_after(network: nn.Module, batch: Batch, accumulate: int) -> tuple[
     def loss(prediction: Any, part: Batch) -> torch.Tensor:
         return objective(prediction, part, "hard", ObjectiveSettings())
 
-    value = train_epoch(network, [batch], loss, optimizer, FLOAT32_CPU, accumulate)
+    value = train_epoch(TrainingStep(network, loss, optimizer, FLOAT32_CPU, accumulate), [batch])
     return value, [weight.grad.clone() for weight in network.parameters() if weight.grad is not None]
 
 
@@ -73,7 +73,10 @@ def test_optimiser_steps_once_per_batch_and_each_image_is_used_once(monkeypatch:
 
     monkeypatch.setattr(optimizer, "step", step)
     batches = [whole_batch(7), whole_batch(3)]
-    train_epoch(network, batches, lambda p, b: objective(p, b, "hard", ObjectiveSettings()), optimizer, FLOAT32_CPU, 3)
+    train_epoch(
+        TrainingStep(network, lambda p, b: objective(p, b, "hard", ObjectiveSettings()), optimizer, FLOAT32_CPU, 3),
+        batches,
+    )
     assert seen == [3, 2, 2, 3]  # never a single image, which has no variance in BatchNorm
     assert steps == [3, 4]
 

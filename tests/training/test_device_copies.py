@@ -18,7 +18,7 @@ from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.models.catalogue import create_model, list_models
 from taichinet.training.device import DeviceConfig
 from taichinet.training.fit import TrainingData, epoch_batches, validation_dice
-from taichinet.training.loop import train_epoch
+from taichinet.training.loop import TrainingStep, train_epoch
 
 META = torch.device("meta")
 
@@ -59,13 +59,13 @@ def copies_of_an_epoch(model: str, images: int) -> int:
         network = create_model(model, **NARROW.get(model, {})).to(META)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
     with CopiesToHost() as copies:
-        train_epoch(
+        step = TrainingStep(
             network,
-            epoch_batches(data, tiny_settings(), 3),
             lambda prediction, batch: objective(prediction, batch, "hard", ObjectiveSettings()),
             optimizer,
             OnMeta(META, bf16=False, memory_format=torch.channels_last),
         )
+        train_epoch(step, epoch_batches(data, tiny_settings(), 3))
     return int(copies.count)
 
 

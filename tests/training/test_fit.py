@@ -37,7 +37,7 @@ from taichinet.training import fit as fit_module
 from taichinet.training.checkpoint import CURRENT, PREVIOUS, load_checkpoint
 from taichinet.training.device import choose_device_config
 from taichinet.training.fit import epoch_batches, validation_dice
-from taichinet.training.loop import predict_batches, train_epoch
+from taichinet.training.loop import TrainingStep, predict_batches, train_epoch
 from taichinet.training.optimizer import learning_rate
 from taichinet.training.settings import TrainingSettings
 
@@ -259,7 +259,7 @@ def test_non_finite_loss_raises_after_the_epoch(value: float) -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=1.0)
     batches = tiny_data().train.batches(4)
     with pytest.raises(TaiChiNetError, match=rf"loss became {value}\. .*training\.learning_rate.*float32.*--overwrite"):
-        train_epoch(network, batches, lambda p, b: p.positive.sum() * value, optimizer, FLOAT32_CPU)
+        train_epoch(TrainingStep(network, lambda p, b: p.positive.sum() * value, optimizer, FLOAT32_CPU), batches)
 
 
 def test_train_epoch_equals_plain_pytorch_loop() -> None:
@@ -271,7 +271,7 @@ def test_train_epoch_equals_plain_pytorch_loop() -> None:
         return objective(prediction, batch, "hard", ObjectiveSettings())
 
     optimizer = torch.optim.Adam(ours.parameters(), lr=1e-3)
-    mean = train_epoch(ours, epoch_batches(data, settings, 0), loss_of, optimizer, FLOAT32_CPU)
+    mean = train_epoch(TrainingStep(ours, loss_of, optimizer, FLOAT32_CPU), epoch_batches(data, settings, 0))
 
     optimizer = torch.optim.Adam(theirs.parameters(), lr=1e-3)
     theirs.train()
@@ -306,9 +306,9 @@ def damage_after(epoch: int, name: str, value: float, monkeypatch: pytest.Monkey
     batches_of_epoch = fit_module.epoch_batches
     networks: list[nn.Module] = []
 
-    def remember(network: nn.Module, *rest: Any) -> float:
-        networks[:] = [network]
-        return train_epoch(network, *rest)
+    def remember(step: TrainingStep, *rest: Any) -> float:
+        networks[:] = [step.network]
+        return train_epoch(step, *rest)
 
     def batches(data: Any, settings: Any, number: int, *rest: Any) -> Any:
         yield from batches_of_epoch(data, settings, number, *rest)
@@ -400,9 +400,9 @@ def test_default_rate_is_constant_and_cosine_decreases_to_one_percent() -> None:
 def test_optimiser_uses_learning_rate_of_each_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rates: list[float] = []
 
-    def spy(network: Any, batches: Any, loss: Any, optimizer: Any, *rest: Any) -> float:
-        rates.extend(group["lr"] for group in optimizer.param_groups)
-        return train_epoch(network, batches, loss, optimizer, *rest)
+    def spy(step: TrainingStep, *rest: Any) -> float:
+        rates.extend(group["lr"] for group in step.optimizer.param_groups)
+        return train_epoch(step, *rest)
 
     monkeypatch.setattr(fit_module, "train_epoch", spy)
     settings = tiny_settings(schedule="cosine")

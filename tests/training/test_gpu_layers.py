@@ -18,7 +18,7 @@ from taichinet.models.blocks import DoubleConv, UpConv
 from taichinet.training.device import DeviceConfig, choose_device_config
 from taichinet.training.fit import TrainingData, epoch_batches
 from taichinet.training.gpu.use import step_graphs, training_layers
-from taichinet.training.loop import train_epoch
+from taichinet.training.loop import TrainingStep, train_epoch
 from taichinet.training.optimizer import make_optimizer, set_learning_rate
 from taichinet.training.settings import TrainingSettings
 
@@ -214,17 +214,15 @@ def losses_of_steps(graphs: Any, bf16: bool = False) -> tuple[list[float], dict[
         losses.append(step(batch) if graphs is None else graphs.run("hard", batch, step))
         return losses[-1]
 
+    step = TrainingStep(
+        network,
+        lambda prediction, batch: objective(prediction, batch, "hard", ObjectiveSettings()),
+        optimizer,
+        device_config,
+    )
     for epoch in range(3):
         set_learning_rate(optimizer, 1e-3 / (epoch + 1))
-        train_epoch(
-            network,
-            epoch_batches(data, tiny_settings(batch_size=3), epoch),
-            lambda prediction, batch: objective(prediction, batch, "hard", ObjectiveSettings()),
-            optimizer,
-            device_config,
-            1,
-            replay,
-        )
+        train_epoch(step, epoch_batches(data, tiny_settings(batch_size=3), epoch), replay)
     return torch.stack(losses).tolist(), network.state_dict()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from taichinet.batch import Batch
+from taichinet.batch import Batch, Prediction
 from taichinet.datasets.augmentation import AugmentationSettings, augment, draw_transforms
 from taichinet.datasets.prepared import Prepared, Regions, TeacherProbabilities
 from taichinet.errors import SettingError
@@ -27,8 +27,8 @@ from taichinet.training.checkpoint_writer import CheckpointWriter
 from taichinet.training.device import DeviceConfig, keep_freed_memory
 from taichinet.training.gpu.use import step_graphs
 from taichinet.training.loop import (
-    BatchLoss,
     NotFiniteError,
+    TrainingStep,
     finite_outputs,
     network_outputs,
     refuse_not_finite_outputs,
@@ -136,31 +136,20 @@ def fit(
     task, optimizer = task.on_device(device_config)
     validation = data.validation.to(device_config.device)
     graphs = step_graphs(device_config, settings.accumulate)
-    average = None
-    if settings.average_decay:
-        average = WeightAverage(network, settings.average_decay, state.average)
-        average.follow(optimizer)
+    average = _average(network, settings, optimizer, state)
     evaluated = network if average is None else average.network
     with raise_on_sigterm(SystemExit(EXIT_TERMINATED)), CheckpointWriter(checkpoints) as writer:
         while state.epoch < settings.epochs:
             began = time.perf_counter()
-            batches, batch_loss = prepare_epoch(task, optimizer, state.epoch)
+            batches, step = prepare_epoch(task, optimizer, state.epoch)
+            replay = None if graphs is None else partial(graphs.run, settings.step(state.epoch))
             try:
-                replay = None if graphs is None else partial(graphs.run, settings.step(state.epoch))
-                train_loss = train_epoch(
-                    network, batches, batch_loss, optimizer, device_config, settings.accumulate, replay
-                )
+                train_loss = train_epoch(step, batches, replay)
                 dice = validation_dice(evaluated, validation, settings.micro_batch_size, device_config)
             except NotFiniteError as error:
                 last_state = _describe_last_state(state, checkpoints.folder)
                 raise SettingError(f"Epoch {state.epoch + 1}: {error} {last_state}") from error
-            row = {
-                "epoch": state.epoch + 1,
-                "step": settings.step(state.epoch),
-                "loss": train_loss,
-                "validation_dice": dice,
-                "seconds": time.perf_counter() - began,
-            }
+            row = _row(state.epoch, settings, train_loss, dice, began)
             state = _after_epoch(state, network, optimizer, row, average)
             if settings.selection == "last" or math.isnan(dice) or dice > state.best_dice:
                 state = replace(state, best=state.average or state.network, best_dice=dice, best_epoch=state.epoch)
@@ -194,6 +183,28 @@ def _start(
     return task, state
 
 
+def _average(
+    network: nn.Module, settings: TrainingSettings, optimizer: torch.optim.Optimizer, state: Checkpoint
+) -> WeightAverage | None:
+    """The moving average of the weights, continued from `state`; None if the settings have none."""
+    if not settings.average_decay:
+        return None
+    average = WeightAverage(network, settings.average_decay, state.average)
+    average.follow(optimizer)
+    return average
+
+
+def _row(epoch: int, settings: TrainingSettings, loss: float, dice: float, began: float) -> dict[str, Any]:
+    """The row of the history of `epoch` (from 0)."""
+    return {
+        "epoch": epoch + 1,
+        "step": settings.step(epoch),
+        "loss": loss,
+        "validation_dice": dice,
+        "seconds": time.perf_counter() - began,
+    }
+
+
 def _after_epoch(
     state: Checkpoint,
     network: nn.Module,
@@ -224,13 +235,17 @@ def _describe_last_state(state: Checkpoint, folder: Path) -> str:
     return f"The last valid state, after epoch {state.epoch}{best}, is kept in {folder / CURRENT}."
 
 
-def prepare_epoch(task: Task, optimizer: torch.optim.Optimizer, epoch: int) -> tuple[Iterator[Batch], BatchLoss]:
-    """Set the learning rate of `epoch` (from 0); return its batches and the loss of its curriculum step."""
+def prepare_epoch(task: Task, optimizer: torch.optim.Optimizer, epoch: int) -> tuple[Iterator[Batch], TrainingStep]:
+    """Set the learning rate of `epoch` (from 0); return its batches and the optimiser step of its curriculum step."""
     settings, device_config = task.settings, task.device_config
     step = settings.step(epoch)
     set_learning_rate(optimizer, learning_rate(settings, epoch))
+
+    def loss_of(prediction: Prediction, batch: Batch) -> torch.Tensor:
+        return objective(prediction, batch, step, task.loss)
+
     batches = epoch_batches(task.data, settings, epoch, device_config.ranks.rank)
-    return batches, lambda prediction, batch: objective(prediction, batch, step, task.loss)
+    return batches, TrainingStep(task.network, loss_of, optimizer, device_config, settings.accumulate)
 
 
 def epoch_batches(data: TrainingData, settings: TrainingSettings, epoch: int, rank: int = 0) -> Iterator[Batch]:

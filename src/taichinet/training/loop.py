@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from math import isfinite
 
 import torch
@@ -30,29 +31,54 @@ class NotFiniteError(SettingError):
         )
 
 
-def train_epoch(
-    network: nn.Module,
-    batches: Iterable[Batch],
-    loss_of: BatchLoss,
-    optimizer: torch.optim.Optimizer,
-    device_config: DeviceConfig,
-    accumulate: int = 1,
-    replay: Replay | None = None,
-) -> float:
-    """Train on every batch once, with one optimiser step per batch.
+@dataclass(frozen=True)
+class TrainingStep:
+    """One optimiser step on a batch.
 
     With `accumulate` micro-batches per batch (gradient accumulation), the loss of each micro-batch is weighted by its
     share of the images. Losses are means over images, so the sum is the gradient of the whole batch, except for the
-    BatchNorm statistics. With several ranks, all ranks iterate over the same batches and each processes its share of
-    every micro-batch.
+    BatchNorm statistics. With several ranks, all ranks take the same batches, and each processes its share of every
+    micro-batch.
 
-    Args:
+    Attributes:
         network: The network, on its device.
-        batches: Batches on any device.
-        loss_of: Loss of a batch.
+        loss_of: Loss of a prediction for a batch.
         optimizer: Optimiser of the network.
         device_config: Device, precision and ranks.
         accumulate: Micro-batches per batch.
+    """
+
+    network: nn.Module
+    loss_of: BatchLoss
+    optimizer: torch.optim.Optimizer
+    device_config: DeviceConfig
+    accumulate: int = 1
+
+    def __call__(self, whole: Batch) -> Tensor:
+        """Change the weights; return the loss of the images of this rank, weighted by their share of the batch."""
+        ranks = self.device_config.ranks
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = []
+        for micro_batch in whole.split(self.accumulate):
+            own = ranks.share(micro_batch)
+            set_padding(self.network, own.is_padding)
+            batch = own.batch.to(self.device_config.device, self.device_config.memory_format)
+            with self.device_config.autocast():
+                prediction = self.network(batch.image)
+            loss = self.loss_of(prediction, batch) * (own.images / len(whole.image))
+            loss.backward()
+            losses.append(loss.detach())
+        ranks.sum_gradients(self.network)
+        self.optimizer.step()
+        return torch.stack(losses).sum()
+
+
+def train_epoch(step: TrainingStep, batches: Iterable[Batch], replay: Replay | None = None) -> float:
+    """Train on every batch once, with one optimiser step per batch.
+
+    Args:
+        step: The optimiser step.
+        batches: Batches on any device.
         replay: Runs a step as a CUDA graph, which needs a single process and one micro-batch per batch.
 
     Returns:
@@ -62,28 +88,9 @@ def train_epoch(
         NotFiniteError: A loss, weight or running statistic is not finite. This is checked after the epoch, so that no
             step waits for the device.
     """
-    network.train()
-    ranks = device_config.ranks
-
-    def step(whole: Batch) -> Tensor:
-        """Change the weights; return the loss of the images of this rank, weighted by their share of the batch."""
-        optimizer.zero_grad(set_to_none=True)
-        losses = []
-        for micro_batch in whole.split(accumulate):
-            own = ranks.share(micro_batch)
-            set_padding(network, own.is_padding)
-            batch = own.batch.to(device_config.device, device_config.memory_format)
-            with device_config.autocast():
-                prediction = network(batch.image)
-            loss = loss_of(prediction, batch) * (own.images / len(whole.image))
-            loss.backward()
-            losses.append(loss.detach())
-        ranks.sum_gradients(network)
-        optimizer.step()
-        return torch.stack(losses).sum()
-
+    network, ranks = step.network.train(), step.device_config.ranks
     losses, images = list[Tensor](), list[int]()
-    with norms_across(network, ranks), training_layers(network, device_config):
+    with norms_across(network, ranks), training_layers(network, step.device_config):
         for batch in batches:
             losses.append(step(batch) if replay is None else replay(batch, step))
             images.append(len(batch.image))

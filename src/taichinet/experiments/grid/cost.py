@@ -31,7 +31,7 @@ from taichinet.models.catalogue import create_model
 from taichinet.models.complexity import measure_complexity
 from taichinet.storage.documents import read_json
 from taichinet.training.device import choose_device_config
-from taichinet.training.loop import train_epoch
+from taichinet.training.loop import TrainingStep, train_epoch
 
 FORWARDS_PER_STEP = 3
 NORMAL_IMAGES = {"busi": 133}  # included in the number of images in the catalogue
@@ -295,10 +295,11 @@ def _time_steps(recipe: Experiment) -> list[float]:
     regions = int(recipe.options.get("num_classes", 1))
     lesion = (image[:, :1].expand(-1, regions, -1, -1) > 0.5).float()
     batch = Batch(image, lesion)
+    step = TrainingStep(network, lambda p, b: objective(p, b, "plain", recipe.objective), optimizer, device_config)
     seconds = []
     for _ in range(CALIBRATION_STEPS + 1):  # the first warms up
         began = time.perf_counter()
-        train_epoch(network, [batch], lambda p, b: objective(p, b, "plain", recipe.objective), optimizer, device_config)
+        train_epoch(step, [batch])
         seconds.append(time.perf_counter() - began)
     return seconds[1:]
 

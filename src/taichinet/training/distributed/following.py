@@ -28,5 +28,5 @@ def _take_part(task: Task) -> None:
     device_config = replace(task.device_config, device=own.device, ranks=own.ranks)
     here, optimizer = task.on_device(device_config)
     for epoch in range(task.epoch, task.settings.epochs):
-        batches, batch_loss = prepare_epoch(here, optimizer, epoch)
-        train_epoch(here.network, batches, batch_loss, optimizer, device_config, here.settings.accumulate)
+        batches, step = prepare_epoch(here, optimizer, epoch)
+        train_epoch(step, batches)

@@ -222,8 +222,7 @@ class _BatchNorm(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         conv_bias: Tensor | None,
-        running: tuple[Tensor, Tensor],
-        constants: tuple[float, float],
+        norm: torch.nn.BatchNorm2d,
         relu: bool,
     ) -> Tensor:
         grid = _Grid(x)
@@ -231,8 +230,8 @@ class _BatchNorm(torch.autograd.Function):
         mean, scale = grid.per_column(x), grid.per_column(x)
         _statistics[(grid.parts, grid.blocks)](x, means, squares, grid.rows, grid.columns, **grid.tile)
         _merge_statistics[(grid.merged_blocks,)](
-            means, squares, mean if conv_bias is None else conv_bias, *running, mean, scale,
-            grid.rows, grid.columns, grid.parts, *constants,
+            means, squares, mean if conv_bias is None else conv_bias, norm.running_mean, norm.running_var, mean, scale,
+            grid.rows, grid.columns, grid.parts, norm.momentum, norm.eps,
             ROWS=grid.tile_rows, HAS_BIAS=conv_bias is not None, **grid.merge,
         )  # fmt: skip
         y = torch.empty_like(x)
@@ -260,7 +259,7 @@ class _BatchNorm(torch.autograd.Function):
         _input_gradient[(grid.tiles, grid.blocks)](
             grad, x, dx, *known, total, product, grid.rows, grid.columns, stride, RELU=ctx.relu, **grid.tile
         )
-        return dx, product, total, None, None, None, None
+        return dx, product, total, None, None, None
 
 
 def batch_norm(features: Tensor, norm: torch.nn.BatchNorm2d, relu: bool, conv_bias: Tensor | None = None) -> Tensor:
@@ -277,13 +276,6 @@ def batch_norm(features: Tensor, norm: torch.nn.BatchNorm2d, relu: bool, conv_bi
         (N, C, H, W) in the type of `features`, channels-last.
     """
     norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
-    result: Tensor = _BatchNorm.apply(
-        features.contiguous(memory_format=torch.channels_last),
-        norm.weight,
-        norm.bias,
-        conv_bias,
-        (norm.running_mean, norm.running_var),
-        (norm.momentum, norm.eps),
-        relu,
-    )
+    features = features.contiguous(memory_format=torch.channels_last)
+    result: Tensor = _BatchNorm.apply(features, norm.weight, norm.bias, conv_bias, norm, relu)
     return result
