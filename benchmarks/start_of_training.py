@@ -38,7 +38,6 @@ PHANTOM_SIZE = (96, 128)  # pixels; height and width
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "unet": ("demo-unet", {}),
     "taichinet": ("demo-taichinet", {}),
-    "lesion prior 0.6": ("demo-taichinet", {"options.lesion_prior": 0.6}),
     "lesion prior 0.65": ("demo-taichinet", {"options.lesion_prior": 0.65}),
     "no easy step": ("demo-taichinet", {"training.easy_share": 0.0}),
     "background prior 0.5": ("demo-taichinet", {"options.background_prior": 0.5}),
