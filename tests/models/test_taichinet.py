@@ -353,6 +353,38 @@ def test_second_path_starts_at_the_background_prior_only_if_it_learns_the_backgr
     assert torch.equal(consistent["negative.output.bias"], unbiased["negative.output.bias"])
 
 
+@pytest.mark.parametrize(
+    ("options", "tolerance"),
+    [
+        ({}, 0.01),  # O_n starts near the prior of the background, not at it: the head adds to O_n' as well
+        ({"head": "a"}, 0.01),
+        ({"head": "b"}, 1e-5),
+        ({"head": "none"}, 1e-5),
+        ({"mutual": "consistent"}, 0.01),
+        ({"num_classes": 2}, 0.01),
+        (ONE_PATH, 1e-5),
+    ],
+)
+def test_lesion_output_starts_at_the_lesion_prior(options: dict[str, Any], tolerance: float) -> None:
+    """Only the bias of the positive output depends on the prior."""
+    for prior in (0.2, 0.65):
+        network = tiny_network(lesion_prior=prior, **options).eval()
+        usual = tiny_network(**options).state_dict()
+        changed = [name for name, value in network.state_dict().items() if not torch.equal(value, usual[name])]
+        assert changed == ["positive.output.bias"]
+        for name, weights in network.named_parameters():
+            if name.endswith("output.weight"):
+                nn.init.zeros_(weights)  # the outputs of the paths are then their biases
+        centre = torch.sigmoid(network(example()).positive)[..., 8:-8, 8:-8]  # head (a) pads its convolutions
+        assert torch.allclose(centre, torch.tensor(prior), atol=tolerance)
+
+
+def test_lesion_prior_is_that_of_the_path_where_the_head_adds_to_a_probability() -> None:
+    for space in ("squash", "clamp"):
+        bias = tiny_network(lesion_prior=0.65, head_space=space).get_parameter("positive.output.bias")
+        assert torch.allclose(torch.sigmoid(bias), torch.tensor(0.65))
+
+
 def test_lesion_is_the_positive_path_or_the_mean_of_both_paths() -> None:
     image = example()
     for mutual in ("complementary", "consistent"):

@@ -53,6 +53,11 @@ class CouplingSettings(Settings):
         """Target of the second path."""
         return "background" if self.mutual == "complementary" else "lesion"
 
+    @property
+    def negative_prior(self) -> float:
+        """Initial probability of the second path's target; 0.5 with PyTorch's default bias."""
+        return self.background_prior if self.mutual == "complementary" else 0.5
+
 
 class BaselineSettings(NetworkSettings):
     """Options of a baseline network. `second_path` adds a second network for the background: see `TwoPaths`."""

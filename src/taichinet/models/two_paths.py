@@ -42,8 +42,7 @@ class TwoPaths(nn.Module):
         self.positive = positive
         self.negative = negative
         self.head = ComplementaryHead(coupling, settings.num_classes) if coupling.head != "none" else None
-        prior = coupling.background_prior if coupling.mutual == "complementary" else 0.5
-        self.prior_logit = math.log(prior / (1 - prior))
+        self.prior_logit = math.log(coupling.negative_prior / (1 - coupling.negative_prior))
 
     def forward(self, image: Tensor) -> Prediction:
         """Segment images (B, C, H, W) in [0, 1]. Auxiliary outputs are those of the positive network."""

@@ -41,6 +41,13 @@ class ComplementaryHead(nn.Module):
         refined_n = self._refine(logits_n, logits_p, self.refine_n)  # Eq. 10
         return refined_n, self._refine(logits_p, refined_n, self.refine_p)  # Eq. 11
 
+    def added_to_positive(self, probability_n: float) -> Tensor:
+        """What the head adds to each logit (R,) of O_p' in logit space where the second path is `probability_n`."""
+        first: nn.Conv2d = self.refine_p[0]  # type: ignore[assignment]
+        shape = (1, first.in_channels, 5, 5)  # large enough for the centre to be unaffected by padding
+        message: Tensor = self.refine_p(torch.full(shape, 1 - probability_n if self.complementary else probability_n))
+        return message[0, :, 2, 2]
+
     def _refine(self, own: Tensor, other: Tensor, refiner: nn.Module) -> Tensor:
         """Logits of O = O' + MLP(Psi(other)), all (B, R, H, W)."""
         probability = torch.sigmoid(other)

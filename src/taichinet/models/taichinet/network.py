@@ -25,7 +25,8 @@ class TaiChiNetSettings(CouplingSettings, NetworkSettings):
     Three options that reduce the cost are our additions and not part of the paper: the first `shared_levels` levels of
     the encoder are computed once, by the positive path, and used by both; `negative_width` reduces the width of the
     negative path; with `second_path_at_inference=False` the negative path is only used in training, and inference has
-    the cost of one U-Net.
+    the cost of one U-Net. `lesion_prior` is ours too: the bias of the positive output is set so that O_p starts at this
+    probability (O_p' if `head_space` is squash or clamp), see docs/fidelity.md, "The start of training".
     """
 
     width: int = Field(default=32, ge=2, le=MAX_WIDTH, multiple_of=2, description="channels of the first level")
@@ -37,6 +38,9 @@ class TaiChiNetSettings(CouplingSettings, NetworkSettings):
         default=None, ge=1, le=MAX_WIDTH, description="first-level channels of the negative path"
     )
     second_path_at_inference: bool = True
+    lesion_prior: float | None = Field(
+        default=None, gt=0, lt=1, description="initial probability of lesion in O_p; None: PyTorch's default bias"
+    )
 
     @model_validator(mode="after")
     def _check_second_path(self) -> Self:
@@ -87,14 +91,23 @@ class TaiChiNet(nn.Module):
         second = self.settings.path_settings(self.settings.negative_width)
         shared = widths[: self.settings.shared_levels]
         self.negative = UNetPath(second, given=shared) if self.settings.second_path else None
-        prior = self.settings.background_prior
-        if self.negative is not None and self.settings.mutual == "complementary" and prior > 0.5:
-            nn.init.constant_(self.negative.output.bias, math.log(prior / (1 - prior)))  # type: ignore[arg-type]
+        prior = self.settings.negative_prior
+        if self.negative is not None and prior > 0.5:
+            nn.init.constant_(self.negative.output.bias, _logit(prior))  # type: ignore[arg-type]
         deep_channels = (widths[-1], level_widths(second.width)[-1])
         self.cross_attention = CrossAttention(*deep_channels) if self.settings.cross_attention else None
         self.head = (
             ComplementaryHead(self.settings, self.settings.num_classes) if self.settings.head != "none" else None
         )
+        if self.settings.lesion_prior is not None:
+            self._start_at(self.settings.lesion_prior)
+
+    @torch.no_grad()
+    def _start_at(self, lesion_prior: float) -> None:
+        """Set the bias of the positive output so that O_p starts at `lesion_prior`, including what the head adds."""
+        bias = nn.init.constant_(self.positive.output.bias, _logit(lesion_prior))  # type: ignore[arg-type]
+        if self.head is not None and self.head.space == "logit":
+            bias -= self.head.added_to_positive(self.settings.negative_prior)
 
     def forward(self, image: Tensor) -> Prediction:
         """Segment a batch of images.
@@ -128,6 +141,10 @@ class TaiChiNet(nn.Module):
             negative_sees=self.settings.negative_sees,
             answer=self.settings.answer,
         )
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
 
 
 def without_training_parts(network: nn.Module) -> nn.Module:
