@@ -14,10 +14,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from measuring import clock, draw, random_data, read_record, record, train_step

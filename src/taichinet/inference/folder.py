@@ -38,7 +38,7 @@ _Result = TypeVar("_Result")
 _Measure = Callable[[], MaskPrediction]
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """Images per batch, and numbers of threads. Two batches are decoded in advance: more would only use memory."""
 
     batch: int = BATCH_SIZE
@@ -46,7 +46,7 @@ class _Plan(NamedTuple):
     writers: int = WRITERS
 
     @classmethod
-    def for_device(cls, device: str) -> _Plan:
+    def for_device(cls, device: str) -> Plan:
         """The plan for a device: beside a GPU, the threads use all cores; writing takes 3 times as long as reading."""
         if not device.startswith("cuda"):
             return cls()
@@ -71,7 +71,7 @@ def predict_files(
     """Predict all files, write their maps, and yield one row per file.
 
     Threads decode and resize images in advance; others resize the maps to the original resolution, measure and write
-    them (see `_Plan`). BATCH_SIZE images are processed together, on a GPU GPU_BATCH_SIZE. If a file cannot be read, its
+    them (see `Plan`). BATCH_SIZE images are processed together, on a GPU GPU_BATCH_SIZE. If a file cannot be read, its
     maps cannot be written, or there is not enough memory for it, its row has the status "failed" and the other files
     are processed. Rounding may depend on the batch: probabilities may differ in the seventh digit from those of a
     single image.
@@ -89,7 +89,7 @@ def predict_files(
         One row per file.
     """
     done = dict(journal.rows) if journal else {}
-    plan = _Plan.for_device(predictor.device)
+    plan = Plan.for_device(predictor.device)
     with ThreadPoolExecutor(plan.readers, "read") as reader, ThreadPoolExecutor(plan.writers, "write") as writer:
         writing: deque[Future[Row]] = deque()
 
