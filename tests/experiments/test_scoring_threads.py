@@ -126,5 +126,5 @@ def test_output_that_is_not_finite_is_refused(phantoms: tuple[Manifest, Prepared
 @pytest.mark.parametrize("prediction", ["0000", "0110", "1111"])
 @pytest.mark.parametrize("truth", ["0000", "0011", "1111"])
 def test_dice_alone_is_that_of_all_scores(prediction: str, truth: str) -> None:
-    masks = [np.array([[digit == "1" for digit in digits]]) for digits in (prediction, truth)]
-    assert dice_score(*masks) == pytest.approx(score_mask(*masks).dice, nan_ok=True, abs=0)
+    predicted, true = (np.array([[digit == "1" for digit in digits]]) for digits in (prediction, truth))
+    assert dice_score(predicted, true) == pytest.approx(score_mask(predicted, true).dice, nan_ok=True, abs=0)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -152,5 +153,5 @@ def test_interruption_keeps_launched_batches_and_the_run_is_resumed(
 def test_threads_use_all_cores_beside_a_gpu(
     monkeypatch: pytest.MonkeyPatch, device: str, threads: int, expected: Plan
 ) -> None:
-    monkeypatch.setattr(folder.torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     assert Plan.for_device(device) == expected

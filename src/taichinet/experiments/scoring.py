@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
+from itertools import count
 from math import nan
 from statistics import median
 from typing import Any
@@ -83,8 +84,7 @@ def score_images(
         NotFiniteError: An output is NaN or infinite.
     """
     size, waiting_images = (GPU_BATCH_SIZE, GPU_WAITING) if device_config.device.type == "cuda" else (BATCH_SIZE, 0)
-    samples = {sample.key: sample for sample in manifest.samples}
-    scorer = _Scorer(manifest, samples, data, fold, threshold, None if confidences is None else confidences.region)
+    scorer = _Scorer(manifest, data, fold, threshold, None if confidences is None else confidences.region)
     rows, seconds = list[dict[str, Any]](), list[float]()
     scoring: deque[Future[list[_Scored]]] = deque()
 
@@ -97,13 +97,13 @@ def score_images(
 
     with ThreadPoolExecutor(torch.get_num_threads(), "score") as pool:
         try:
-            positions = iter(range(len(data.keys)))
+            position = count()
             for launch in one_ahead(_launches(network, data, device_config, size)):
                 finite, *outputs = launch.results()
                 refuse_not_finite_outputs(finite[None])
                 seconds.append(launch.seconds() / len(outputs[0]))
                 for outputs_of_image in zip(*outputs, strict=True):
-                    scoring.append(pool.submit(scorer.score, next(positions), *outputs_of_image))
+                    scoring.append(pool.submit(scorer.score, next(position), *outputs_of_image))
                 collect(waiting_images)
             collect(0)
         finally:
@@ -131,16 +131,19 @@ class _Scorer:
     """Scores one image, in any thread. `kept` is the region of which the confidence is measured."""
 
     manifest: Manifest
-    samples: Mapping[str, Sample]
     data: Prepared
     fold: int
     threshold: float
     kept: str | None
 
+    @cached_property
+    def _samples(self) -> dict[str, Sample]:
+        return {sample.key: sample for sample in self.manifest.samples}
+
     def score(self, position: int, lesion: Tensor, positive: Tensor, second: Tensor | None = None) -> list[_Scored]:
         """Score the outputs (R, S, S) for the image with the number `position`: one row per region."""
         key = self.data.keys[position]
-        drawn = self.manifest.region_masks(self.samples[key])
+        drawn = self.manifest.region_masks(self._samples[key])
         scored = list[_Scored]()
         for r, region in enumerate(self.manifest.regions):
             truth = self.data.lesion[position, r].numpy() > 0.5
