@@ -15,7 +15,7 @@ from taichinet.datasets.readers.busi import DATASET
 
 
 def test_files_are_verified_and_resized_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = write_phantom_busi(tmp_path, 2, 2, 0, seed=1, size=(64, 80))
+    root = write_phantom_busi(tmp_path, 2, 1, 1, seed=1, size=(64, 80))
     together = threading.Barrier(4)
 
     def wait_for_others(function: Any) -> Any:
