@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ import torch
 from helpers import FLOAT32_CPU
 from numpy.typing import NDArray
 from torch import nn
+from training.test_launch import Event as GpuEvent
 
-from taichinet.batch import Prediction
+from taichinet.batch import Batch, Prediction
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.datasets.prepared import Prepared, prepare
@@ -24,8 +26,9 @@ from taichinet.evaluation.confidence import ConfidenceKeeper
 from taichinet.evaluation.metrics import dice_score, score_mask
 from taichinet.experiments import scoring
 from taichinet.experiments.scoring import score_images
+from taichinet.training.device import DeviceConfig
 from taichinet.training.launch import Launch
-from taichinet.training.loop import NotFiniteError
+from taichinet.training.loop import NotFiniteError, network_outputs
 
 MASKS = Manifest.region_masks
 
@@ -95,6 +98,33 @@ def test_scores_do_not_depend_on_threads_and_launches(
     rows_ahead, confidences_ahead = score(phantoms)
     pd.testing.assert_frame_equal(rows, rows_ahead, check_exact=True)
     assert confidences == confidences_ahead
+
+
+def test_gpu_computes_the_next_batches_while_images_are_scored(
+    phantoms: tuple[Manifest, Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The images of the first batch are only scored after the network was called for the third."""
+    sizes, third = list[int](), threading.Event()
+
+    def outputs(network: nn.Module, batches: list[Batch], device_config: DeviceConfig) -> Iterator[Any]:
+        sizes.append(len(batches[0].image))
+        if len(sizes) == 3:
+            third.set()
+        return network_outputs(network, batches, FLOAT32_CPU)
+
+    def wait(key: str) -> None:
+        assert third.wait(timeout=10)
+
+    rows, _ = score(phantoms)
+    gpu = DeviceConfig(torch.device("cuda"), bf16=False, memory_format=torch.channels_last)
+    monkeypatch.setattr(torch.cuda, "Event", GpuEvent)
+    monkeypatch.setattr(Prepared, "to", lambda data, device: data)
+    monkeypatch.setattr(scoring, "network_outputs", outputs)
+    monkeypatch.setattr(scoring, "GPU_BATCH_SIZE", 3)
+    replace_masks(monkeypatch, wait)
+    rows_of_gpu = score_images(Brightness(), *phantoms, 0, gpu).rows
+    assert sizes == [3, 3, 2]
+    pd.testing.assert_frame_equal(rows, rows_of_gpu, check_exact=True)
 
 
 @pytest.mark.usefixtures("launched_ahead")
