@@ -201,8 +201,8 @@ class Predictor:
         return self.runtime.maps(np.stack([image.pixels for image in inputs]))
 
     def launch(self, inputs: Sequence[NetworkInput]) -> PendingMaps:
-        """Start `network_maps` without waiting for a GPU; on the CPU it is complete afterwards."""
-        if isinstance(self.runtime, LaunchingRuntime):
+        """Start `network_maps` without waiting for a GPU; on other devices it is complete afterwards."""
+        if self.device.startswith("cuda") and isinstance(self.runtime, LaunchingRuntime):
             return self.runtime.launch(np.stack([image.pixels for image in inputs]))
         return _Ready(self.network_maps(inputs))
 
