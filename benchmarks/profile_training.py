@@ -14,10 +14,13 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from measuring import clock, draw, random_data, read_record, record, train_step
@@ -65,7 +68,7 @@ STAGES: tuple[tuple[Any, str, str], ...] = (
     (CheckpointWriter, "add", "checkpoint"),
     (mining_module, "predict_batches", "asking the trained U-Net++"),
     (run_module, "score_images", "scoring"),
-    (scoring_module, "predict_batches", "network"),
+    (scoring_module, "_outputs", "network"),
     (scoring_module, "score_mask", "overlap and surface distances"),
     (Manifest, "region_masks", "decoding the masks at the original resolution"),
     (scoring_module, "resize_probability", "resizing to the image's size"),
@@ -153,7 +156,12 @@ def kind_of(operator: str) -> str:
 def profile_run(recipe: Experiment, count: int) -> tuple[list[Stage], dict[str, int]]:
     """Seconds of each stage of one fold with a single epoch each, and the images of each part of the fold."""
     short = vary(recipe, {"training.epochs": 1, "mining.epochs": 1, "data.include_normal": False})
-    with tempfile.TemporaryDirectory() as folder, stopwatch() as (seconds, calls):
+    one_thread = partial(ThreadPoolExecutor, 1)  # the stages of the scoring must not run at the same time
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.object(scoring_module, "ThreadPoolExecutor", lambda count, name: one_thread(name)),
+        stopwatch() as (seconds, calls),
+    ):
         root = Path(folder)
         # BUSI's images are about 600 x 500 pixels.
         write_phantom_busi(root / "phantoms", 2 * count // 3, count - 2 * count // 3, 0, 0, size=(480, 592))

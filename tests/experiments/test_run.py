@@ -39,7 +39,7 @@ from taichinet.experiments.study_data import StudyData
 from taichinet.models.weights import load_weights
 from taichinet.training.device import choose_device_config
 from taichinet.training.fit import TrainingData, fit
-from taichinet.training.loop import predict_batches
+from taichinet.training.loop import network_outputs
 
 UNET = vary(TINY, {"model": "unet", "training.strategy": "plain"})
 
@@ -420,12 +420,12 @@ def test_inference_time_is_of_network_only_and_ignores_slow_first_batch(
     """The clock only advances in the network: 8 s for the first batch of four images, 2 s for every other batch."""
     now = 0.0
 
-    def slow(network: Any, batches: list[Any], device_config: Any) -> list[Prediction]:
+    def slow(network: Any, batches: list[Any], device_config: Any) -> Any:
         nonlocal now
         now += 2.0 if now else 8.0
-        return predict_batches(network, batches, device_config)
+        return network_outputs(network, batches, device_config)
 
-    monkeypatch.setattr(scoring, "predict_batches", slow)
+    monkeypatch.setattr(scoring, "network_outputs", slow)
     monkeypatch.setattr(time, "perf_counter", lambda: now)
     twelve = study.data.subset(study.data.keys[:12])
     monkeypatch.setattr(scoring, "BATCH_SIZE", 4)

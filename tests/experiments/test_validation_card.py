@@ -239,9 +239,9 @@ def test_confidences_do_not_depend_on_batch_size(tmp_path: Path, monkeypatch: py
     manifest = DATASET.read(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, size=(64, 80)))
     network, data = tiny_network(), prepare(manifest, 32, 1)
     one_batch, small_batches = ConfidenceKeeper("lesion"), ConfidenceKeeper("lesion")
-    score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=one_batch)
+    score_images(network, manifest, data, 0, FLOAT32_CPU, confidences=one_batch)
     monkeypatch.setattr(scoring, "BATCH_SIZE", 2)
-    score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=small_batches)
+    score_images(network, manifest, data, 0, FLOAT32_CPU, confidences=small_batches)
     assert tuple(one_batch.by_key) == tuple(small_batches.by_key) == data.keys
     assert [entry.whole.total for entry in one_batch.by_key.values()] == [32 * 32] * 5
     assert [sum(entry.whole.lesion_pixels) for entry in one_batch.by_key.values()] == data.lesion.flatten(1).sum(
@@ -261,7 +261,7 @@ def test_card_from_phantom_folder_end_to_end(tmp_path: Path) -> None:
     network = tiny_network()
     data = prepare(manifest, 32, 1)
     confidences = ConfidenceKeeper(manifest.regions[0])
-    scores = score_images(network, manifest, data, 0, FLOAT32_CPU, on_region=confidences).rows
+    scores = score_images(network, manifest, data, 0, FLOAT32_CPU, confidences=confidences).rows
     worst = worst_keys(scores, 2)
     images = case_images(worst, manifest, Predictor(LoadedWeights(network, WEIGHTS), FLOAT32_CPU))
     extras = Extras(confidences=confidences.by_key, images=images)

@@ -9,7 +9,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from taichinet.datasets.bundle.read import is_bundle, read_bundle
-from taichinet.datasets.decoded import DecodedFiles
+from taichinet.datasets.decoded import DECODING_THREADS, DecodedFiles
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.readers.layout import find_folder, open_top
 from taichinet.datasets.sample import Mask
@@ -139,7 +139,7 @@ class Dataset:
             except UnicodeEncodeError:
                 problems.append(f"{root}: the name {key!r} is not valid UTF-8. Rename the file.")
         if verify:
-            with ThreadPoolExecutor(max_workers=2) as pool:
+            with ThreadPoolExecutor(max_workers=DECODING_THREADS) as pool:
                 for faults in pool.map(lambda sample: files.problems_in(sample.image, sample.masks), manifest.samples):
                     problems += faults
         if not manifest.samples and not problems:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterable
 from dataclasses import replace
@@ -28,6 +29,9 @@ from taichinet.datasets.image_io import (
 from taichinet.datasets.sample import Mask, Sample
 from taichinet.errors import DataError
 from taichinet.storage.digest import digest_bytes
+
+DECODING_THREADS = min(max(os.cpu_count() or 1, 2), 16)
+"""Number of threads that decode the files of a whole data set."""
 
 
 class DecodedFiles:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from taichinet.batch import Batch
+from taichinet.datasets.decoded import DECODING_THREADS
 from taichinet.datasets.image_io import RECIPE, resize_mask
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.sample import Sample
@@ -174,7 +175,7 @@ def _resize(manifest: Manifest, size: int, channels: int) -> tuple[Tensor, Tenso
             return None
         return pixels, np.stack([resize_mask(mask, size) for mask in masks])
 
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with ThreadPoolExecutor(max_workers=DECODING_THREADS) as pool:
         resized = list(pool.map(resize, manifest.samples))
     if problems:
         raise DataError(f"{len(problems)} files of {manifest.name} cannot be read. Repair or remove them:", problems)
@@ -206,6 +207,6 @@ def count_empty_masks(manifest: Manifest) -> int:
     Raises:
         DataError: A mask cannot be read.
     """
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with ThreadPoolExecutor(max_workers=DECODING_THREADS) as pool:
         has_lesion = pool.map(lambda sample: bool(manifest.region_masks(sample).any()), manifest.samples)
         return sum(not lesion for lesion in has_lesion)

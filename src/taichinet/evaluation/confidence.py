@@ -43,15 +43,10 @@ def measure_confidence(
 
 @dataclass(frozen=True)
 class ConfidenceKeeper:
-    """Callback for `on_region` of the scoring that collects the confidences of one region, by image key."""
+    """The confidences of one region, by image key; filled by the scoring, in the order of the images."""
 
     region: str
     by_key: dict[str, ImageConfidence] = field(default_factory=dict)
-
-    def __call__(self, key: str, region: str, probability: NDArray[np.floating], truth: NDArray[np.bool_]) -> None:
-        """Measure the probability map (H, W) against the mask (H, W) if it is of the selected region."""
-        if region == self.region:
-            self.by_key[key] = measure_confidence(probability, truth)
 
 
 def peak_probability(probability: NDArray[np.floating]) -> float:

@@ -81,6 +81,12 @@ def score_mask(prediction: Mask, truth: Mask, spacing_mm: tuple[float, float] | 
     )
 
 
+def dice_score(prediction: Mask, truth: Mask) -> float:
+    """The Dice of `score_mask`, without the distances, which take most of its time."""
+    overlap = int(np.count_nonzero(prediction & truth))
+    return _ratio(2 * overlap, int(np.count_nonzero(prediction)) + int(np.count_nonzero(truth)))
+
+
 def _ratio(part: int, whole: int) -> float:
     return part / whole if whole else nan
 

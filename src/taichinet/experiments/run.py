@@ -192,7 +192,7 @@ def _score_and_record(
         options = network.settings.model_dump(mode="json", exclude_defaults=True)
     confidences = ConfidenceKeeper(study.manifest.regions[0])
     test = study.prepared.subset(job.split.test)
-    scored = score_images(network, study.manifest, test, job.fold, job.device_config, on_region=confidences)
+    scored = score_images(network, study.manifest, test, job.fold, job.device_config, confidences=confidences)
     plan, split = study.plan, job.split
     record = FoldRecord(
         identity=job.identity,

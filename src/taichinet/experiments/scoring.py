@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import cached_property, partial
+from itertools import count
 from math import nan
 from statistics import median
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,17 +18,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from taichinet.batch import Batch
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared
-from taichinet.evaluation.metrics import resize_probability, score_mask
+from taichinet.datasets.sample import Sample
+from taichinet.evaluation.confidence import ConfidenceKeeper, ImageConfidence, measure_confidence
+from taichinet.evaluation.metrics import dice_score, resize_probability, score_mask
 from taichinet.evaluation.undefined import SUFFIX
 from taichinet.training.device import DeviceConfig
-from taichinet.training.loop import predict_batches
+from taichinet.training.launch import Launch, one_ahead
+from taichinet.training.loop import finite_outputs, network_outputs, refuse_not_finite_outputs
 
 BATCH_SIZE = 16
+GPU_BATCH_SIZE = 64
+GPU_WAITING = 2 * GPU_BATCH_SIZE  # images whose scores are not waited for: more would only use memory
 
-# Called with key, region, lesion probability float (S, S) and ground truth bool (S, S), at input resolution.
-OnRegion = Callable[[str, str, NDArray[np.floating], NDArray[np.bool_]], None]
+_Scored = tuple[dict[str, Any], ImageConfidence | None]  # a row, and the confidence of its image if it is kept
 
 
 @dataclass(frozen=True)
@@ -33,8 +42,8 @@ class ScoredImages:
 
     Attributes:
         rows: See `score_images`.
-        inference_seconds_per_image: Median over batches, from the batch in memory to probabilities on the CPU, without
-            reading, resizing and scoring.
+        inference_seconds_per_image: Median over batches, from the batch in memory to its outputs on the CPU, without
+            reading, resizing and scoring. On a GPU its own clock is used, and the batch is in its memory.
     """
 
     rows: pd.DataFrame
@@ -48,9 +57,12 @@ def score_images(
     fold: int,
     device_config: DeviceConfig,
     threshold: float = 0.5,
-    on_region: OnRegion | None = None,
+    confidences: ConfidenceKeeper | None = None,
 ) -> ScoredImages:
     """Score the predictions of a network.
+
+    Images are scored in threads, as many as PyTorch has. A GPU computes meanwhile; the CPU computes the next batch
+    after the scores of the last one, as the time of the network is measured.
 
     Args:
         network: The network, on its device.
@@ -59,47 +71,97 @@ def score_images(
         fold: Value of the column "fold".
         device_config: Device and precision.
         threshold: Probability above which a pixel is lesion.
-        on_region: Called with each probability map and its ground truth, e.g. to measure the calibration.
+        confidences: Keeps the confidence of each image, in the order of the rows.
 
     Returns:
         One row per image and region with key, label, fold, region and all scores of `score_mask`. Scores without suffix
         compare the mask with the resized ground truth at input resolution, as in the paper. For `*_native`, the
         probability is resized (bilinear) to the original resolution. Two-path networks also have the Dice of O_p, of
         the second path and of their mean: `positive_dice`, `second_path_dice` and `mean_dice`.
+
+    Raises:
+        DataError: A mask cannot be read.
+        NotFiniteError: An output is NaN or infinite.
     """
-    samples = {sample.key: sample for sample in manifest.samples}
-    rows, seconds = [], []
-    position = 0
-    for batch in data.batches(BATCH_SIZE):
-        began = time.perf_counter()
-        (prediction,) = predict_batches(network, [batch], device_config)  # one batch at a time, to limit the memory
-        seconds.append((time.perf_counter() - began) / len(batch.image))
-        lesion, second = prediction.lesion, prediction.second_opinion  # once per batch
-        for i in range(len(batch.image)):
-            key = data.keys[position]
-            drawn = manifest.region_masks(samples[key])
-            for r, region in enumerate(manifest.regions):
-                probability = lesion[i : i + 1, r : r + 1]
-                truth = batch.lesion[i, r].numpy() > 0.5
-                native_mask = resize_probability(probability, drawn[r].shape) > threshold
-                at_network_size = probability[0, 0].numpy()
-                if on_region is not None:
-                    on_region(key, region, at_network_size, truth)
-                native = asdict(score_mask(native_mask, drawn[r]))
-                row = {
-                    "key": key,
-                    "label": data.labels[position],
-                    "fold": fold,
-                    "region": region,
-                    **asdict(score_mask(at_network_size > threshold, truth)),
-                    **{f"{name}{SUFFIX['native']}": value for name, value in native.items()},
-                }
-                if second is not None:
-                    positive = torch.sigmoid(prediction.positive[i, r].float())
-                    row |= _dice_of_outputs(positive, second[i, r], truth, threshold)
+    size, waiting_images = (GPU_BATCH_SIZE, GPU_WAITING) if device_config.device.type == "cuda" else (BATCH_SIZE, 0)
+    scorer = _Scorer(manifest, data, fold, threshold, None if confidences is None else confidences.region)
+    rows, seconds = list[dict[str, Any]](), list[float]()
+    scoring: deque[Future[list[_Scored]]] = deque()
+
+    def collect(waiting: int) -> None:
+        while len(scoring) > waiting:
+            for row, confidence in scoring.popleft().result():
                 rows.append(row)
-            position += 1
+                if confidences is not None and confidence is not None:
+                    confidences.by_key[row["key"]] = confidence
+
+    with ThreadPoolExecutor(torch.get_num_threads(), "score") as pool:
+        try:
+            position = count()
+            for launch in one_ahead(_launches(network, data, device_config, size)):
+                finite, *outputs = launch.results()
+                refuse_not_finite_outputs(finite[None])
+                seconds.append(launch.seconds() / len(outputs[0]))
+                for outputs_of_image in zip(*outputs, strict=True):
+                    scoring.append(pool.submit(scorer.score, next(position), *outputs_of_image))
+                collect(waiting_images)
+            collect(0)
+        finally:
+            for future in scoring:
+                future.cancel()
     return ScoredImages(pd.DataFrame(rows), median(seconds) if seconds else nan)
+
+
+def _launches(network: nn.Module, data: Prepared, device_config: DeviceConfig, size: int) -> Iterator[Launch]:
+    """Launch the network on batches of `size` images; the data are held on the device. Results: see `_outputs`."""
+    for batch in data.to(device_config.device).batches(size):
+        yield Launch(device_config.device, partial(_outputs, network, batch, device_config))
+
+
+def _outputs(network: nn.Module, batch: Batch, device_config: DeviceConfig) -> list[Tensor]:
+    """Result of `finite_outputs`, lesion probability, logits of O_p and, with two paths, probability of the second."""
+    ((_, prediction),) = network_outputs(network, [batch], device_config)
+    second = prediction.second_opinion
+    outputs = [finite_outputs(prediction), prediction.lesion, prediction.positive]
+    return outputs if second is None else [*outputs, second]
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """Scores one image, in any thread. `kept` is the region of which the confidence is measured."""
+
+    manifest: Manifest
+    data: Prepared
+    fold: int
+    threshold: float
+    kept: str | None
+
+    @cached_property
+    def _samples(self) -> dict[str, Sample]:
+        return {sample.key: sample for sample in self.manifest.samples}
+
+    def score(self, position: int, lesion: Tensor, positive: Tensor, second: Tensor | None = None) -> list[_Scored]:
+        """Score the outputs (R, S, S) for the image with the number `position`: one row per region."""
+        key = self.data.keys[position]
+        drawn = self.manifest.region_masks(self._samples[key])
+        scored = list[_Scored]()
+        for r, region in enumerate(self.manifest.regions):
+            truth = self.data.lesion[position, r].numpy() > 0.5
+            native_mask = resize_probability(lesion[None, r : r + 1], drawn[r].shape) > self.threshold
+            at_network_size = lesion[r].numpy()
+            native = asdict(score_mask(native_mask, drawn[r]))
+            row = {
+                "key": key,
+                "label": self.data.labels[position],
+                "fold": self.fold,
+                "region": region,
+                **asdict(score_mask(at_network_size > self.threshold, truth)),
+                **{f"{name}{SUFFIX['native']}": value for name, value in native.items()},
+            }
+            if second is not None:
+                row |= _dice_of_outputs(torch.sigmoid(positive[r].float()), second[r], truth, self.threshold)
+            scored.append((row, measure_confidence(at_network_size, truth) if region == self.kept else None))
+        return scored
 
 
 def _dice_of_outputs(
@@ -107,4 +169,4 @@ def _dice_of_outputs(
 ) -> dict[str, float]:
     """Dice of the outputs of a two-path network, whose probabilities (S, S) are given, and of their mean."""
     outputs = {"positive": positive, "second_path": second_path, "mean": (positive + second_path) / 2}
-    return {f"{name}_dice": score_mask(output.numpy() > threshold, truth).dice for name, output in outputs.items()}
+    return {f"{name}_dice": dice_score(output.numpy() > threshold, truth) for name, output in outputs.items()}

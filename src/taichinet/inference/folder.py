@@ -1,4 +1,7 @@
-"""Prediction for many files: reading and writing run in threads while the network computes."""
+"""Prediction for many files: reading and writing run in threads while the network computes.
+
+A GPU computes a batch while the maps of the batch before are copied to the CPU and handed to the writers.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,20 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
+
+import torch
 
 from taichinet.datasets import image_io as decoding
 from taichinet.errors import DataError
 from taichinet.inference.outputs import Journal, Row, output_files, write_maps
 from taichinet.inference.predictor import MaskPrediction, NetworkInput, Predictor
 from taichinet.storage.digest import digest_file
+from taichinet.training.launch import one_ahead
 
 BATCH_SIZE = 8
+GPU_BATCH_SIZE = 64
 WRITERS = 2  # with a small network, PNG compression is the slowest step: one writer would be the bottleneck
-READ_AHEAD = 2 * BATCH_SIZE  # number of images to decode in advance: more would only use memory
 
 _NO_MEMORY = re.compile(
     r"can't allocate|fail\w* to allocate|out of memory|not enough memory|bad_?.?alloc", re.IGNORECASE
@@ -30,6 +36,23 @@ _NO_MEMORY = re.compile(
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _Measure = Callable[[], MaskPrediction]
+
+
+class Plan(NamedTuple):
+    """Images per batch, and numbers of threads. Two batches are decoded in advance: more would only use memory."""
+
+    batch: int = BATCH_SIZE
+    readers: int = 1
+    writers: int = WRITERS
+
+    @classmethod
+    def for_device(cls, device: str) -> Plan:
+        """The plan for a device: beside a GPU, the threads use all cores; writing takes 3 times as long as reading."""
+        if not device.startswith("cuda"):
+            return cls()
+        cores = torch.get_num_threads()
+        readers = max(cores // 4, 1)
+        return cls(GPU_BATCH_SIZE, readers, max(cores - readers, WRITERS))
 
 
 @dataclass(frozen=True)
@@ -47,10 +70,11 @@ def predict_files(
 ) -> Generator[Row]:
     """Predict all files, write their maps, and yield one row per file.
 
-    One thread decodes and resizes images in advance. WRITERS threads resize the maps to the original resolution,
-    measure and write them. BATCH_SIZE images are processed together. If a file cannot be read, its maps cannot be
-    written, or there is not enough memory for it, its row has the status "failed" and the other files are processed.
-    Rounding may depend on the batch: probabilities may differ in the seventh digit from those of a single image.
+    Threads decode and resize images in advance; others resize the maps to the original resolution, measure and write
+    them (see `Plan`). BATCH_SIZE images are processed together, on a GPU GPU_BATCH_SIZE. If a file cannot be read, its
+    maps cannot be written, or there is not enough memory for it, its row has the status "failed" and the other files
+    are processed. Rounding may depend on the batch: probabilities may differ in the seventh digit from those of a
+    single image.
 
     When resuming with a journal, its rows are yielded first, and batches without other images are skipped. The
     remaining batches have the same images as in an uninterrupted run, so that the results are identical.
@@ -65,7 +89,8 @@ def predict_files(
         One row per file.
     """
     done = dict(journal.rows) if journal else {}
-    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(WRITERS, "write") as writer:
+    plan = Plan.for_device(predictor.device)
+    with ThreadPoolExecutor(plan.readers, "read") as reader, ThreadPoolExecutor(plan.writers, "write") as writer:
         writing: deque[Future[Row]] = deque()
 
         def write(read: _Read, measure: _Measure | str, seconds: float) -> Row:
@@ -73,14 +98,15 @@ def predict_files(
             return earlier or _write(read, measure, names[read.file], output, seconds, journal, predictor.device)
 
         files = list(names)
-        groups = [files[start : start + BATCH_SIZE] for start in range(0, len(files), BATCH_SIZE)]
+        groups = [files[start : start + plan.batch] for start in range(0, len(files), plan.batch)]
         pending = [file for group in groups if not all(str(file) in done for file in group) for file in group]
         yield from (done[str(file)] for file in names.keys() - set(pending))
         try:
-            for batch in _batches(_ahead(reader, partial(_read, predictor), pending), BATCH_SIZE):
-                for read, measure, seconds in _run_network(predictor, batch):
+            reads = _ahead(reader, partial(_read, predictor), pending, 2 * plan.batch)
+            for launch in one_ahead(_Launch(predictor, batch) for batch in _batches(reads, plan.batch)):
+                for read, measure, seconds in launch.measures():
                     writing.append(writer.submit(write, read, measure, seconds))
-                while len(writing) > BATCH_SIZE:
+                while len(writing) > plan.batch:
                     yield writing.popleft().result()
         except KeyboardInterrupt:
             yield from _finished(writing)
@@ -88,13 +114,15 @@ def predict_files(
         yield from _finished(writing)
 
 
-def _ahead(pool: ThreadPoolExecutor, work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-    """Results of `work` for `items`, in order, computed in `pool` up to READ_AHEAD items in advance."""
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[_Item], _Result], items: Iterable[_Item], count: int
+) -> Iterator[_Result]:
+    """Results of `work` for `items`, in order, computed in `pool` up to `count` items in advance."""
     begun: deque[Future[_Result]] = deque()
     try:
         for item in items:
             begun.append(pool.submit(work, item))
-            if len(begun) > READ_AHEAD:
+            if len(begun) > count:
                 yield begun.popleft().result()
         yield from _finished(begun)
     finally:
@@ -135,34 +163,50 @@ def _read(predictor: Predictor, file: Path) -> _Read:
     return _Read(file, image, digest, time.perf_counter() - started)
 
 
-def _run_network(predictor: Predictor, batch: Sequence[_Read]) -> Iterator[tuple[_Read, _Measure | str, float]]:
-    """Run the network on a batch.
+class _Launch:
+    """A batch that the network computes. On a GPU it is launched, and not waited for."""
 
-    Yields:
-        For each file, a function that measures its maps, or an error; and its share of the network's run time.
-    """
-    started = time.perf_counter()
-    inputs = {read.file: read.image for read in batch if not isinstance(read.image, str)}
-    measures: dict[Path, _Measure | str] = {read.file: read.image for read in batch if isinstance(read.image, str)}
+    def __init__(self, predictor: Predictor, batch: Sequence[_Read]) -> None:
+        started = time.perf_counter()
+        self._predictor, self._batch = predictor, batch
+        self._inputs = {read.file: read.image for read in batch if not isinstance(read.image, str)}
+        self._maps = self._unless_too_large(lambda: predictor.launch(list(self._inputs.values())))
+        self._seconds = time.perf_counter() - started
 
-    def run(files: Sequence[Path]) -> None:
-        maps = predictor.network_maps([inputs[file] for file in files])
-        for row, file in enumerate(files):
-            measures[file] = partial(predictor.at_original_size, maps, row, inputs[file])
+    def done(self) -> bool:
+        return self._maps is None or self._maps.done()
 
-    try:
-        if inputs:
-            run(list(inputs))
-    except Exception as fault:
-        if not is_out_of_memory(fault):
-            raise
-        for file in inputs:  # single images may fit into memory
-            error = _attempt(file, partial(run, [file]))
-            if error is not None:
-                measures[file] = error
-    seconds = (time.perf_counter() - started) / max(len(inputs), 1)
-    for read in batch:
-        yield read, measures[read.file], seconds
+    def measures(self) -> Iterator[tuple[_Read, _Measure | str, float]]:
+        """Wait for the maps.
+
+        Yields:
+            For each file, a function that measures its maps, or an error; and its share of the network's run time.
+        """
+        started = time.perf_counter()
+        measures: dict[Path, _Measure | str]
+        measures = {read.file: read.image for read in self._batch if isinstance(read.image, str)}
+        launched = self._maps
+        maps = None if launched is None else self._unless_too_large(launched.maps)
+        for row, (file, image) in enumerate(self._inputs.items()):
+            if maps is None:  # single images may fit into memory
+                measures[file] = _attempt(file, partial(self._measure_alone, image))
+            else:
+                measures[file] = partial(self._predictor.at_original_size, maps, row, image)
+        seconds = (self._seconds + time.perf_counter() - started) / max(len(self._inputs), 1)
+        for read in self._batch:
+            yield read, measures[read.file], seconds
+
+    def _measure_alone(self, image: NetworkInput) -> _Measure:
+        return partial(self._predictor.at_original_size, self._predictor.network_maps([image]), 0, image)
+
+    def _unless_too_large(self, work: Callable[[], _Result]) -> _Result | None:
+        """The result of `work`; None if the batch is empty or does not fit into memory."""
+        try:
+            return work() if self._inputs else None
+        except Exception as fault:
+            if not is_out_of_memory(fault):
+                raise
+            return None
 
 
 def is_out_of_memory(fault: Exception) -> bool:

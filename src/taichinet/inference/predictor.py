@@ -16,7 +16,7 @@ from taichinet.datasets.image_io import resize_image
 from taichinet.errors import DataError, SettingError, WeightsError
 from taichinet.evaluation.metrics import resize_probability
 from taichinet.inference.runtimes.eager import Eager
-from taichinet.inference.runtimes.runtime import Maps, Runtime, Segmentation
+from taichinet.inference.runtimes.runtime import LaunchingRuntime, Maps, PendingMaps, Runtime, Segmentation
 from taichinet.models.settings import SIZE_MULTIPLE
 from taichinet.models.weights import LoadedWeights
 from taichinet.training.device import DeviceConfig, device_name
@@ -68,6 +68,19 @@ class NetworkInput:
 
     pixels: NDArray[np.uint8]
     original_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """Maps that are computed."""
+
+    computed: Maps
+
+    def done(self) -> bool:
+        return True
+
+    def maps(self) -> Maps:
+        return self.computed
 
 
 class Predictor:
@@ -186,6 +199,12 @@ class Predictor:
     def network_maps(self, inputs: Sequence[NetworkInput]) -> Maps:
         """Output of the network for a batch of `inputs`, at its input resolution."""
         return self.runtime.maps(np.stack([image.pixels for image in inputs]))
+
+    def launch(self, inputs: Sequence[NetworkInput]) -> PendingMaps:
+        """Start `network_maps` without waiting for a GPU; on other devices it is complete afterwards."""
+        if self.device.startswith("cuda") and isinstance(self.runtime, LaunchingRuntime):
+            return self.runtime.launch(np.stack([image.pixels for image in inputs]))
+        return _Ready(self.network_maps(inputs))
 
     def at_original_size(self, maps: Maps, index: int, image: NetworkInput) -> MaskPrediction:
         """Resize the maps of image `index` of a batch to its original resolution and measure them. Thread-safe.

@@ -23,7 +23,7 @@ from taichinet.datasets.bundle.record import (
     image_name,
     mask_name,
 )
-from taichinet.datasets.decoded import DecodedFiles
+from taichinet.datasets.decoded import DECODING_THREADS, DecodedFiles
 from taichinet.datasets.duplicates.fingerprint import THUMBNAIL_SIDE, Fingerprint, FloatArray
 from taichinet.datasets.folds import FoldPlan
 from taichinet.datasets.image_io import RECIPE, Header
@@ -273,7 +273,7 @@ def read_bundle(path: Path, name: str, include_normal: bool = True, verify: bool
         )
     files = BundledFiles(path, top, record, include_normal)
     if verify:
-        with ThreadPoolExecutor(max_workers=2) as pool:
+        with ThreadPoolExecutor(max_workers=DECODING_THREADS) as pool:
             faults = pool.map(lambda sample: files.problems_in(sample.image, sample.masks), files.samples)
             problems = [problem for of_sample in faults for problem in of_sample]
         if problems:

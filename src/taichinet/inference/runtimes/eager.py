@@ -6,6 +6,7 @@ Tuned PyTorch also has the channels-last layout where it is faster, and bf16 if 
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +23,7 @@ from taichinet.models.two_paths import TwoPaths
 from taichinet.models.upsampling import leave_upsampling_plain, transpose_upsampling
 from taichinet.models.weights import LoadedWeights
 from taichinet.training.device import DeviceConfig, choose_device_config
+from taichinet.training.launch import Launch, to_device
 
 PLAIN = DeviceConfig(torch.device("cpu"), bf16=False, memory_format=torch.contiguous_format)
 """Float32 on the CPU in the contiguous layout: the reference for all other runtimes."""
@@ -83,13 +85,28 @@ class Eager:
         """Name and precision."""
         return RuntimeDescription(self.name, "bf16" if self._device_config.bf16 else "float32")
 
-    @torch.inference_mode()
     def maps(self, images: NDArray[np.uint8]) -> Maps:
         """Output of the network for uint8 images (B, C, S, S)."""
-        image = torch.from_numpy(images).to(self._device_config.device).float() / 255
+        return self.launch(images).maps()
+
+    def launch(self, images: NDArray[np.uint8]) -> LaunchedMaps:
+        """Start `maps` without waiting for a GPU."""
+        return LaunchedMaps(self._device_config.device, partial(self._planes, images))
+
+    @torch.inference_mode()
+    def _planes(self, images: NDArray[np.uint8]) -> list[Tensor]:
+        image = to_device(torch.from_numpy(images), self._device_config.device).float() / 255
         with self._device_config.autocast():
             outputs = self._network(image.to(memory_format=self._device_config.memory_format))
-        planes = [output[:, 0].float().cpu().numpy() for output in outputs]
+        return [output[:, 0].float() for output in outputs]
+
+
+class LaunchedMaps(Launch):
+    """Output of an `Eager` network that may still be computed."""
+
+    def maps(self) -> Maps:
+        """The output. Waits for a GPU."""
+        planes = [plane.numpy() for plane in self.results()]
         return Maps(lesion=planes[0], disagreement=planes[1] if len(planes) > 1 else None)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,24 @@ class Runtime(Protocol):
 
     def maps(self, images: NDArray[np.uint8]) -> Maps:
         """Output of the network for uint8 images (B, C, S, S) at its input resolution, with B at least 1."""
+
+
+class PendingMaps(Protocol):
+    """Output of a network that may still be computed."""
+
+    def done(self) -> bool:
+        """Whether `maps` returns without waiting."""
+
+    def maps(self) -> Maps:
+        """The output, after waiting for it."""
+
+
+@runtime_checkable
+class LaunchingRuntime(Runtime, Protocol):
+    """A runtime on a device that computes while the CPU continues."""
+
+    def launch(self, images: NDArray[np.uint8]) -> PendingMaps:
+        """Start `maps` without waiting."""
 
 
 @dataclass(frozen=True)
