@@ -62,7 +62,7 @@ def run_identity(
     Returns:
         16 hexadecimal digits.
     """
-    settings = experiment.model_dump(mode="json", exclude={"name"})
+    settings = _settings_in_use(experiment)
     for parent, key, default in LATER_SETTINGS:
         section = settings[parent] if parent else settings
         if section[key] == default:
@@ -76,12 +76,19 @@ def run_identity(
     return digest_json(content)[:16]
 
 
+def _settings_in_use(experiment: Experiment) -> dict[str, Any]:
+    """All settings except the name of the recipe and those of the kind of augmentation that is not used."""
+    settings = experiment.model_dump(mode="json", exclude={"name"})
+    settings["data"]["augmentation"] = experiment.data.augmentation.settings_in_use()
+    return settings
+
+
 def computation_key(experiment: Experiment, content_digest: str, split: Split, plan: FoldPlan) -> str:
     """Digest of the inputs of a fold by the content of the files (`Manifest.content_digest`), 16 hexadecimal digits.
 
     The name of the recipe is excluded.
     """
-    settings = experiment.model_dump(mode="json", exclude={"name"})
+    settings = _settings_in_use(experiment)
     if not settings["objective"]["terms"]:  # added after the keys of grids were published
         del settings["objective"]["terms"]
     content = [
