@@ -1,7 +1,7 @@
 """Transformations of the grey values, in the order in which they arise in a scanner.
 
 Each function maps images (n, C, H, W) in [0, 1], the amount of each image (n, 1, 1, 1), further uniform numbers
-(n, PLACES) and the textures to images. Coordinates are in [-1, 1]; values may leave [0, 1].
+(n, PLACES) and the textures to new images, whose values are then limited to [0, 1]. Coordinates are in [-1, 1].
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def shadow(image: Tensor, remaining: Tensor, places: Tensor, textures: Textures)
     y, x = _axes(image)
     u = places[:, :, None, None, None].unbind(1)
     start_y, start_x = 1.4 * u[0] - 0.9, 2 * u[1] - 1
-    half_width, spread, tilt = 0.06 + 0.24 * u[2], 0.15 * u[3], 0.3 * (u[4] - 0.5)
-    softness = 0.05 + 0.15 * u[5]
+    half_width, spread, tilt = 0.05 + 0.25 * u[2], 0.15 * u[3], 0.3 * (u[4] - 0.5)
+    softness = 0.08 + 0.2 * u[5]
     depth = y - start_y
     below = (depth / (2 * softness)).clamp(0, 1)
     across = (half_width + spread * depth.clamp(min=0) - (x - start_x - tilt * depth).abs()) / softness
@@ -71,7 +71,7 @@ def speckle(image: Tensor, deviation: Tensor, places: Tensor, textures: Textures
     count, _, height, width = image.shape
     grid = F.affine_grid(matrix, [count, 1, height, width], align_corners=False)
     noise = F.grid_sample(textures.noise.expand(count, -1, -1, -1), grid, padding_mode="border", align_corners=False)
-    return image * (1 + deviation * noise).clamp(min=0)
+    return image * (1 + deviation * noise)
 
 
 def depth_gain(image: Tensor, factor: Tensor, places: Tensor, textures: Textures) -> Tensor:
@@ -86,7 +86,7 @@ def gain(image: Tensor, factor: Tensor, places: Tensor, textures: Textures) -> T
 
 def contrast(image: Tensor, exponent: Tensor, places: Tensor, textures: Textures) -> Tensor:
     """Raise to the power `exponent`."""
-    return image.clamp(0, 1) ** exponent
+    return image**exponent
 
 
 def blur(image: Tensor, weight: Tensor, places: Tensor, textures: Textures) -> Tensor:

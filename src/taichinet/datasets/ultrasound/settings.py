@@ -42,7 +42,7 @@ class UltrasoundSettings(Settings):
 
     Geometry has the highest probabilities, because combined geometric transformations helped most in published
     comparisons on ultrasound; strong artefacts of intensity can hurt and are rarer. Each transformation is drawn
-    independently, so that most images have between three and six of them. Lengths are shares of the image side.
+    independently of the others; an image has five of them on average. Lengths are shares of the image side.
 
     Attributes:
         zoom: Magnification. Below 1 the lesion becomes smaller, because small lesions are missed most: 0.5 is a quarter
@@ -73,10 +73,10 @@ class UltrasoundSettings(Settings):
     flip: Chance = Chance(probability=0.5)
     sector: Annotated[Effect, _within(0.1, 1)] = Effect(probability=0.15, range=(0.5, 1.0))
     shadow: Annotated[Effect, _within(0, 1)] = Effect(probability=0.25, range=(0.15, 0.7))
-    speckle: Annotated[Effect, _within(0, 2)] = Effect(probability=0.3, range=(0.1, 0.35))
+    speckle: Annotated[Effect, _within(0, 2)] = Effect(probability=0.3, range=(0.05, 0.2))
     depth_gain: Annotated[Effect, _within(0.1, 10)] = Effect(probability=0.4, range=(0.6, 1.6))
     gain: Annotated[Effect, _within(0, 10)] = Effect(probability=0.5, range=(0.7, 1.4))
     contrast: Annotated[Effect, _within(0.1, 10)] = Effect(probability=0.4, range=(0.7, 1.5))
     blur: Annotated[Effect, _within(-4, 1)] = Effect(probability=0.3, range=(-1.0, 1.0))
-    marks: Annotated[Effect, _within(0, 1)] = Effect(probability=0.3, range=(0.5, 1.0))
+    marks: Annotated[Effect, _within(0, 1)] = Effect(probability=0.3, range=(0.6, 1.0))
     resolution: Annotated[Effect, _within(0.25, 1)] = Effect(probability=0.2, range=(0.35, 0.8))

@@ -65,12 +65,12 @@ class UltrasoundTransforms:
             A new batch on the same device; masks are 0 or 1.
         """
         moved = transform_together(batch, self._move)
-        image = moved.image
+        image = moved.image.clamp_(0, 1)
         for name, appearance in APPEARANCES.items():
             if rows := self.rows.get(name):
                 changed = appearance(image[rows.index], rows.amount, rows.places, self.textures)
-                image.index_copy_(0, rows.index, changed)
-        return replace(moved, image=image.clamp(0, 1))
+                image.index_copy_(0, rows.index, changed.clamp_(0, 1))
+        return replace(moved, image=image)
 
     def _move(self, stack: Tensor) -> Tensor:
         if self.matrix is not None:
