@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from taichinet.batch import Batch, Prediction
-from taichinet.datasets.augmentation import AugmentationSettings, augment, draw_transforms
+from taichinet.datasets.augmentation import AugmentationSettings, draw_transforms
 from taichinet.datasets.prepared import Prepared, Regions
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.losses.objective import ObjectiveSettings, objective
@@ -43,7 +43,7 @@ def draw(data: Prepared, regions: Regions, count: int, generator: torch.Generato
     """An augmented random batch, as in training."""
     rows = torch.randperm(len(data.keys), generator=generator)[:count]
     (transforms,) = draw_transforms([count], AugmentationSettings(), generator, data.image.device)
-    return augment(data.batch(rows, regions), transforms)
+    return transforms.apply(data.batch(rows, regions))
 
 
 def train_step(

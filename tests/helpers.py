@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from taichinet.batch import Batch
-from taichinet.datasets.augmentation import AugmentationSettings, augment, draw_transforms
+from taichinet.datasets.augmentation import AugmentationSettings, draw_transforms
 from taichinet.datasets.manifest import Manifest, Mask, Sample
 from taichinet.datasets.prepared import Prepared, Regions
 from taichinet.experiments.experiment import vary
@@ -84,7 +84,7 @@ def halves(data: Prepared) -> Regions:
 def augmented(batch: Batch, settings: AugmentationSettings, generator: torch.Generator) -> Batch:
     """One batch with its own random transformations."""
     (transforms,) = draw_transforms([len(batch.image)], settings, generator, batch.image.device)
-    return augment(batch, transforms)
+    return transforms.apply(batch)
 
 
 def tiny_data(validation: int = 3) -> TrainingData:

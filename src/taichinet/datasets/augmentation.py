@@ -1,10 +1,11 @@
-"""Augmentation as in the paper (Sec. V-B): quarter turns, rotations, gamma, stretch; image and masks together."""
+"""Augmentation: as in the paper (Sec. V-B), with quarter turns, rotations, gamma and stretch, or for ultrasound."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import Field, field_validator
@@ -12,6 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from taichinet.batch import Batch
+from taichinet.datasets.together import transform_together
+from taichinet.datasets.ultrasound.settings import UltrasoundSettings
+from taichinet.datasets.ultrasound.transforms import draw_ultrasound
 from taichinet.settings import Settings
 
 
@@ -20,13 +24,19 @@ class AugmentationSettings(Settings):
 
     The paper's shear "rate in [0.6, 1.3]" is read as a stretch of one axis, the only reading in which 1 is the
     identity.
+
+    Attributes:
+        kind: The transformations of the paper, or those of `ultrasound`. The settings of the other kind are not used.
+        ultrasound: Settings of the kind `ultrasound`.
     """
 
+    kind: Literal["paper", "ultrasound"] = "paper"
     probability: float = Field(default=0.5, ge=0, le=1)
     quarter_turns: bool = True
     max_degrees: float = Field(default=10.0, ge=0, le=180)
     gamma: tuple[float, float] = (0.5, 1.5)
     stretch: tuple[float, float] = (0.6, 1.3)
+    ultrasound: UltrasoundSettings = UltrasoundSettings()
 
     @field_validator("gamma", "stretch")
     @classmethod
@@ -35,10 +45,28 @@ class AugmentationSettings(Settings):
             raise ValueError("give [least, greatest], both above 0")
         return bounds
 
+    @property
+    def is_off(self) -> bool:
+        """Whether images are never changed, in the kind of the paper. For this, no random numbers are drawn."""
+        return self.kind == "paper" and self.probability == 0
+
+    def settings_in_use(self) -> dict[str, Any]:
+        """The settings that affect the result, for digests. `kind` was added later, so the paper's have none."""
+        if self.kind == "ultrasound":
+            return {"kind": self.kind, "ultrasound": self.ultrasound.model_dump(mode="json")}
+        return self.model_dump(mode="json", exclude={"kind", "ultrasound"})
+
+
+class Transforms(Protocol):
+    """Random transformations of the images of a batch."""
+
+    def apply(self, batch: Batch) -> Batch:
+        """Transform each image of a batch on the same device, and its masks with it; masks are 0 or 1."""
+
 
 @dataclass(frozen=True)
-class Transforms:
-    """Random transformations of the images of a batch.
+class PaperTransforms:
+    """Random transformations as in the paper.
 
     Attributes:
         matrix: (B, 2, 3), from output to input coordinates in [-1, 1].
@@ -48,6 +76,18 @@ class Transforms:
     matrix: Tensor
     gamma: Tensor
 
+    def apply(self, batch: Batch) -> Batch:
+        """Transform each image of a batch on the same device, and its masks with it.
+
+        All geometric transformations are one resampling.
+        """
+        moved = transform_together(batch, self._move)
+        return replace(moved, image=moved.image.clamp(0, 1) ** self.gamma)
+
+    def _move(self, stack: Tensor) -> Tensor:
+        grid = F.affine_grid(self.matrix, list(stack.shape), align_corners=False)
+        return F.grid_sample(stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
 
 def draw_transforms(
     sizes: Sequence[int], settings: AugmentationSettings, generator: torch.Generator, device: torch.device
@@ -56,13 +96,15 @@ def draw_transforms(
 
     Args:
         sizes: Number of images of each batch.
-        settings: Ranges and probability.
+        settings: Kind, ranges and probabilities.
         generator: Generator on the CPU, so that the draws are the same for all devices.
         device: Device of the batches.
 
     Returns:
         The transformations of each batch, on `device`.
     """
+    if settings.kind == "ultrasound":
+        return [*draw_ultrasound(sizes, settings.ultrasound, generator, device)]
     drawn = [
         (
             _draw_affine(size, settings, generator),
@@ -73,38 +115,7 @@ def draw_transforms(
     matrices = torch.cat([matrix for matrix, _ in drawn]).to(device)
     gammas = torch.cat([gamma for _, gamma in drawn]).view(-1, 1, 1, 1).to(device)
     parts = zip(matrices.split(list(sizes)), gammas.split(list(sizes)), strict=True)
-    return [Transforms(matrix, gamma) for matrix, gamma in parts]
-
-
-def augment(batch: Batch, transforms: Transforms) -> Batch:
-    """Transform each image of a batch, and its masks with it.
-
-    All geometric transformations are one resampling. Masks are interpolated with the image and thresholded at 0.5,
-    which keeps E_p and H_p disjoint and inside the lesion, since interpolation weights sum to one. The probability of
-    a teacher is interpolated without a threshold.
-
-    Args:
-        batch: Images and masks on any device.
-        transforms: Transformations on the same device.
-
-    Returns:
-        A new batch on the same device; masks are 0 or 1.
-    """
-    masks = [mask for mask in (batch.lesion, batch.easy, batch.hard) if mask is not None]
-    soft = [] if batch.teacher_probability is None else [batch.teacher_probability]
-    stack = torch.cat([batch.image, *masks, *soft], dim=1)
-    grid = F.affine_grid(transforms.matrix, list(stack.shape), align_corners=False)
-    moved = F.grid_sample(stack, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    channels = [part.shape[1] for part in (batch.image, *masks, *soft)]
-    image, *others = torch.split(moved, channels, dim=1)
-    parts = iter((mask > 0.5).float() for mask in others[: len(masks)])
-    return Batch(
-        image=image.clamp(0, 1) ** transforms.gamma,
-        lesion=next(parts),
-        easy=None if batch.easy is None else next(parts),
-        hard=None if batch.hard is None else next(parts),
-        teacher_probability=others[-1] if soft else None,
-    )
+    return [PaperTransforms(matrix, gamma) for matrix, gamma in parts]
 
 
 def _draw_affine(count: int, settings: AugmentationSettings, generator: torch.Generator) -> Tensor:

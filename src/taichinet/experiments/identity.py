@@ -95,8 +95,9 @@ def computation_key(experiment: Experiment, content_digest: str, split: Split, p
 
 
 def _without_defaults(experiment: Experiment, later: tuple[tuple[str, str, Any], ...]) -> dict[str, Any]:
-    """All settings but the name, and those of `later` that have their default."""
+    """All settings but the name, those of `later` that have their default, and those of another augmentation."""
     settings = experiment.model_dump(mode="json", exclude={"name"})
+    settings["data"]["augmentation"] = experiment.data.augmentation.settings_in_use()
     for parent, key, default in later:
         section = settings[parent] if parent else settings
         if section[key] == default:

@@ -245,7 +245,7 @@ def _provenance(
     left_out = {"accumulate"} if settings.accumulate == 1 else set()
     return Provenance(
         settings=settings.model_dump(mode="json", exclude=left_out),
-        augmentation=augmentation.model_dump(mode="json"),
+        augmentation=augmentation.settings_in_use(),
         size=train.image.shape[-1],
         channels=train.image.shape[1],
         images_digest=pixels.hexdigest(),

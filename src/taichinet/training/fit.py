@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from taichinet.batch import Batch, Prediction
-from taichinet.datasets.augmentation import AugmentationSettings, augment, draw_transforms
+from taichinet.datasets.augmentation import AugmentationSettings, draw_transforms
 from taichinet.datasets.prepared import Prepared, Regions, TeacherProbabilities
 from taichinet.errors import SettingError
 from taichinet.evaluation.metrics import image_dice
@@ -259,14 +259,14 @@ def epoch_batches(data: TrainingData, settings: TrainingSettings, epoch: int, ra
     torch.manual_seed(seed + rank * 1_000_000_000_039)
     generator = torch.Generator().manual_seed(seed)
     rows_of_batches = data.train.shuffled_rows(settings.batch_size, generator)
-    if data.augmentation.probability == 0:
+    if data.augmentation.is_off:
         for rows in rows_of_batches:
             yield data.train.batch(rows, data.regions, data.teacher_probability)
         return
     sizes = [len(rows) for rows in rows_of_batches]
     drawn = draw_transforms(sizes, data.augmentation, generator, data.train.image.device)
     for rows, transforms in zip(rows_of_batches, drawn, strict=True):
-        yield augment(data.train.batch(rows, data.regions, data.teacher_probability), transforms)
+        yield transforms.apply(data.train.batch(rows, data.regions, data.teacher_probability))
 
 
 def refuse_idle_ranks(settings: TrainingSettings, device_config: DeviceConfig) -> None:

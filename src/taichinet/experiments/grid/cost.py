@@ -313,6 +313,6 @@ def _mining_key(recipe: Experiment, where: list[Any]) -> str:
         recipe.data.size,
         recipe.channels,
         recipe.data.validation_share,
-        recipe.data.augmentation.model_dump(mode="json"),
+        recipe.data.augmentation.settings_in_use(),
     ]
     return json.dumps([where, shape, recipe.mining.model_dump(mode="json")], sort_keys=True)

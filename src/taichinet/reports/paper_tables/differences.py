@@ -9,6 +9,7 @@ from taichinet.experiments.recipes.catalogue import busi_taichinet
 # Other settings are printed by their key.
 WORDS = {
     "data.size": "size {} px",
+    "data.augmentation.kind": "augmentation '{}'",
     "options.width": "width {}",
     "options.in_channels": "{} input channel(s)",
     "training.epochs": "{} epochs",
@@ -27,7 +28,8 @@ IGNORED = ("name", "model", "data.include_normal", "training.precision", "traini
 # Specified in the paper (Sec. III, IV, V-B) or fixed by its printed parameters; other values are our defaults.
 PRINTED = frozenset(
     [
-        *("data.size", "data.folds", "data.augmentation.quarter_turns", "data.augmentation.max_degrees"),
+        *("data.size", "data.folds", "data.augmentation.kind"),
+        *("data.augmentation.quarter_turns", "data.augmentation.max_degrees"),
         *("data.augmentation.gamma", "data.augmentation.stretch", "objective.complementary"),
         *("objective.positive_weight", "objective.negative_weight", "objective.complementary_weight"),
         *("objective.region_weight", "objective.region_rest", "training.epochs", "training.batch_size"),

@@ -1,0 +1,1 @@
+"""Augmentation for ultrasound: settings, draws, geometry, appearance and burnt-in marks."""
