@@ -73,11 +73,11 @@ class LitePath(EncoderDecoder):
         Raises:
             SettingError: A training batch of one image of 32 x 32 pixels, which BatchNorm cannot normalise.
         """
+        if image.shape[-2:] == (SIZE_MULTIPLE, SIZE_MULTIPLE):
+            refuse_single_image(self, f"EfficientNet-lite with images of {SIZE_MULTIPLE} px", image)
         features = list(given)
         for level in self.encoder:
             features.append(level(features[-1] if features else image))
-        if features[-1].shape[-2:] == (1, 1):
-            refuse_single_image(self, "EfficientNet-lite at 32 x 32 pixels", features[-1])
         return (*features, self.bottleneck(features[-1]))
 
     def decode(self, skips: tuple[Tensor, ...], deep: Tensor) -> Tensor:
