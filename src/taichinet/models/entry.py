@@ -53,6 +53,13 @@ class Entry:
     size_multiple: int = SIZE_MULTIPLE
 
     @property
+    def imagenet(self) -> Literal["file", "package", "none"]:
+        """Where ImageNet weights of the encoder come from: the option `pretrained` or `encoder_weights`, or neither."""
+        if "encoder_weights" in self.settings.model_fields:
+            return "package"
+        return "file" if self.has_pretrained else "none"
+
+    @property
     def has_pretrained(self) -> bool:
         """Whether the network has an option for ImageNet weights of its backbone."""
         return "pretrained" in self.settings.model_fields

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.blocks import DoubleConv, UpConv, deep_to_shallow, encode, level_widths
 from taichinet.models.entry import Entry, Source
-from taichinet.models.settings import MAX_WIDTH, BaselineSettings, check_input
+from taichinet.models.settings import MAX_WIDTH, SIZE_MULTIPLE, BaselineSettings, check_input
 
 
 class UNetSettings(BaselineSettings):
@@ -25,7 +25,52 @@ class UNetSettings(BaselineSettings):
     output_kernel: Literal[1, 3] = 3
 
 
-class UNetPath(nn.Module):
+class EncoderDecoder(nn.Module):
+    """An encoder and a U-Net decoder, as one network or as a path of a TaiChiNet.
+
+    Attributes:
+        encoder: Levels of the encoder that are not given by the other path.
+        ups: Upsampling steps of the decoder, deep to shallow.
+        decoder: Blocks of the decoder after each concatenation.
+        output: The convolution whose output are the logits.
+        deep_channels: Channels of the deepest features F.
+        given: Number of encoder levels that the other path computes.
+        size_multiple: Height and width of images must be multiples of this number of pixels.
+    """
+
+    encoder: nn.ModuleList
+    ups: nn.ModuleList
+    decoder: nn.ModuleList
+    output: nn.Conv2d
+    deep_channels: int
+    given: int
+    size_multiple = SIZE_MULTIPLE
+
+    @property
+    def deepest(self) -> nn.Module:
+        """The layer whose output is F."""
+        return self.encoder[-1]
+
+    def encode(self, image: Tensor, given: tuple[Tensor, ...] = ()) -> tuple[Tensor, ...]:
+        """Features of all levels, shallow to deep, for an image (B, C, H, W); the last is F of Eq. 1-2.
+
+        `given` are the features of the first levels from the other path; then, the image is not used.
+        """
+        raise NotImplementedError
+
+    def decode(self, skips: tuple[Tensor, ...], deep: Tensor) -> Tensor:
+        """Logits of O' (Eq. 4-5), (B, R, H, W) or at the resolution of the last step of the decoder.
+
+        `skips` are the features of all levels but the last, shallow to deep; `deep` is F, or F' after cross-attention.
+        """
+        features = deep
+        for skip, up, block in zip(reversed(skips), self.ups, self.decoder, strict=True):
+            features = block(torch.cat([skip, up(features)], dim=1))
+        logits: Tensor = self.output(features)
+        return logits
+
+
+class UNetPath(EncoderDecoder):
     """U-Net encoder and decoder: image (B, C, H, W) -> logits (B, R, H, W); H and W are multiples of 16."""
 
     def __init__(self, settings: UNetSettings, given: tuple[int, ...] = ()) -> None:
@@ -36,6 +81,7 @@ class UNetPath(nn.Module):
         """
         super().__init__()
         widths = level_widths(settings.width)
+        self.deep_channels, self.given = widths[-1], len(given)
         own = widths[len(given) :]
         inputs = (given[-1] if given else settings.in_channels, *own[:-1])
         skips = (*given, *own[:-1])
@@ -56,17 +102,6 @@ class UNetPath(nn.Module):
         other path, with the channels given to the constructor; then, the image is not used.
         """
         return tuple(encode(self.encoder, image, given))
-
-    def decode(self, skips: tuple[Tensor, ...], deep: Tensor) -> Tensor:
-        """Logits (B, R, H, W) of O' (Eq. 4-5).
-
-        `skips` are the features of the first four levels, shallow to deep; `deep` is F, or F' after cross-attention.
-        """
-        features = deep
-        for skip, up, block in zip(reversed(skips), self.ups, self.decoder, strict=True):
-            features = block(torch.cat([skip, up(features)], dim=1))
-        logits: Tensor = self.output(features)
-        return logits
 
 
 class UNet(nn.Module):

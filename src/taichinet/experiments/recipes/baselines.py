@@ -12,9 +12,10 @@ from typing import Any
 from taichinet.errors import SettingError
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.models.catalogue import CATALOGUE, model_settings
-from taichinet.models.taichinet.network import TaiChiNetSettings
+from taichinet.models.taichinet.network import TaiChiNetSettings, TwoPathSettings
 
-BASELINES = tuple(name for name in CATALOGUE if name != "taichinet")
+# All networks that are not a TaiChiNet.
+BASELINES = tuple(name for name, entry in CATALOGUE.items() if not issubclass(entry.settings, TwoPathSettings))
 
 # Outputs that are only used by the auxiliary loss terms of a network are disabled without these terms.
 WITHOUT_OWN_TERMS: dict[str, dict[str, Any]] = {"unet++": {"deep_supervision": False}, "x-net": {"variational": False}}

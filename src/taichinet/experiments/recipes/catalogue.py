@@ -21,6 +21,7 @@ from taichinet.experiments.recipes.baselines import (
     with_second_path,
     with_strategy,
 )
+from taichinet.experiments.recipes.lite import LITE
 from taichinet.experiments.recipes.variants import VARIANTS
 
 
@@ -125,7 +126,7 @@ def register_recipe(name: str, recipe: Row) -> None:
 for _model in BASELINES:
     for _name, _row in _rows_of(_model).items():
         register_recipe(_name, _row)
-for _name, _row in {**ABLATIONS, **VARIANTS}.items():
+for _name, _row in {**ABLATIONS, **VARIANTS, **LITE}.items():
     register_recipe(_name, _row)
 _BUILT_IN = tuple(VARIATIONS)
 
@@ -146,7 +147,7 @@ def get_recipe(name: str) -> Experiment:
         registered = [row for row in VARIATIONS if row not in _BUILT_IN]
         grammar = (
             f"SCALE-ROW, where SCALE is {', '.join(SCALES)} and ROW is taichinet, alone or with "
-            f"{', '.join(name.removeprefix('taichinet') for name in VARIANTS)}; {', '.join(ABLATIONS)}; or a "
+            f"{', '.join(name.removeprefix('taichinet') for name in (*VARIANTS, *LITE))}; {', '.join(ABLATIONS)}; or a "
             f"baseline ({', '.join(BASELINES)}), alone or with -second-path, -strategy or, if its paper has further "
             f"loss terms ({', '.join(OWN_TERMS)}), -own-loss"
             f"{'; or ' if registered else ''}{', '.join(registered)}"

@@ -54,10 +54,7 @@ class InferenceWrapper(nn.Module):
     def _lesion_only(self, image: Tensor) -> Prediction:
         network = self.network
         if isinstance(network, TaiChiNet) and _lesion_needs_one_path(network, network.settings.answer):
-            *skips, deep = network.positive.encode(image)
-            if network.negative is not None and network.cross_attention is not None:
-                _, deep = network.cross_attention(network.negative.encode(image)[-1], deep)
-            return Prediction(positive=network.positive.decode(tuple(skips), deep).float())
+            return network.positive_alone(image)
         if isinstance(network, TwoPaths) and _lesion_needs_one_path(network, network.coupling.answer):
             return cast(Prediction, network.positive(image))
         return cast(Prediction, network(image))

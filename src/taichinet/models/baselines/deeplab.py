@@ -17,11 +17,10 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.backbones import PretrainedSettings, ResNetEncoder
-from taichinet.models.blocks import ConvBlock
+from taichinet.models.blocks import ConvBlock, resize
 from taichinet.models.entry import Entry, Source
 from taichinet.models.settings import SIZE_MULTIPLE, check_input, refuse_single_image
 
@@ -73,11 +72,6 @@ class AtrousSpatialPyramidPooling(nn.Module):
         views = [*(view(features) for view in self.views), everywhere]
         merged: Tensor = self.dropout(self.merge(torch.cat(views, dim=1)))
         return merged
-
-
-def resize(features: Tensor, like: Tensor) -> Tensor:
-    """Bilinear resizing to the height and width of `like`."""
-    return F.interpolate(features, size=like.shape[-2:], mode="bilinear", align_corners=False)
 
 
 class _DilatedEncoder(nn.Module):

@@ -12,18 +12,18 @@ from torch import Tensor, nn
 from taichinet.batch import Prediction
 from taichinet.errors import SettingError
 from taichinet.models.taichinet.network import TaiChiNet
-from taichinet.models.unet import UNetPath
+from taichinet.models.unet import EncoderDecoder
 
 
 @dataclass(frozen=True)
 class PathMaps:
-    """Feature maps of one path, float32, on the CPU. C = 16 * width is the number of bottleneck channels.
+    """Feature maps of one path, float32, on the CPU. C is the number of bottleneck channels, 16 * width in TaiChiNet.
 
     Attributes:
-        deep: F of Eq. 1-2, before the cross-attention; (B, C, H/16, W/16), non-negative.
+        deep: F of Eq. 1-2, before the cross-attention; (B, C, H/16, W/16), H/32 in TaiChiNet-lite, non-negative.
         attended: F' of Eq. 3, after the cross-attention; same shape, may have negative values. None in a network
             without cross-attention.
-        decoded: Input of the output convolution; (B, width, H, W), non-negative.
+        decoded: Input of the output convolution; (B, width, H, W), H/2 in TaiChiNet-lite, non-negative.
     """
 
     deep: Tensor
@@ -59,7 +59,7 @@ def feature_maps(network: nn.Module, image: Tensor) -> FeatureMaps:
             "taichinet or model-2 to model-7 recipe."
         )
     paths = [path for path in (network.positive, network.negative) if path is not None]
-    recorded = [module for path in paths for module in (path.encoder[-1], path.decoder[-1])]
+    recorded = [module for path in paths for module in (path.deepest, path.decoder[-1])]
     if network.cross_attention is not None:
         recorded.append(network.cross_attention)
     outputs: dict[nn.Module, Any] = {}
@@ -69,9 +69,9 @@ def feature_maps(network: nn.Module, image: Tensor) -> FeatureMaps:
             hooks.callback(handle.remove)
         prediction: Prediction = network(image)
 
-    def path_maps(path: UNetPath, attended: Tensor | None) -> PathMaps:
+    def path_maps(path: EncoderDecoder, attended: Tensor | None) -> PathMaps:
         return PathMaps(
-            deep=outputs[path.encoder[-1]].float().cpu(),
+            deep=outputs[path.deepest].float().cpu(),
             attended=None if attended is None else attended.float().cpu(),
             decoded=outputs[path.decoder[-1]].float().cpu(),
         )

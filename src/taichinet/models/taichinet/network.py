@@ -1,9 +1,12 @@
-"""TaiChiNet (Fig. 2): a U-Net for the lesion and one for the background, cross-attention and a complementary head."""
+"""TaiChiNet (Fig. 2): a U-Net for the lesion and one for the background, cross-attention and a complementary head.
+
+The paths are built by the settings: U-Nets in the network of the paper, decoders of one ImageNet encoder in `lite.py`.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -11,32 +14,27 @@ from torch import Tensor, nn
 
 from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.autocast import without_autocast
-from taichinet.models.blocks import level_widths
+from taichinet.models.backbones import architecture
+from taichinet.models.blocks import level_widths, resize
 from taichinet.models.entry import Entry, Source
 from taichinet.models.settings import MAX_WIDTH, CouplingSettings, NetworkSettings, check_input
 from taichinet.models.taichinet.complementary_head import ComplementaryHead
 from taichinet.models.taichinet.cross_attention import CrossAttention
-from taichinet.models.unet import UNetPath, UNetSettings
+from taichinet.models.unet import EncoderDecoder, UNetPath, UNetSettings
 
 
-class TaiChiNetSettings(CouplingSettings, NetworkSettings):
-    """Options of a TaiChiNet. The defaults are the network of the paper with one input channel.
+class TwoPathSettings(CouplingSettings, NetworkSettings):
+    """Options of every TaiChiNet, whatever its encoder.
 
-    Three options that reduce the cost are our additions and not part of the paper: the first `shared_levels` levels of
-    the encoder are computed once, by the positive path, and used by both; `negative_width` reduces the width of the
-    negative path; with `second_path_at_inference=False` the negative path is only used in training, and inference has
-    the cost of one U-Net. `lesion_prior` is ours too: the bias of the positive output is set so that O_p starts at this
-    probability (O_p' if `head_space` is squash or clamp), see docs/fidelity.md, "The start of training".
+    With `second_path_at_inference=False`, which is our addition, the negative path is only used in training, and
+    inference has the cost of one path. `lesion_prior` is ours too: the bias of the positive output is set so that O_p
+    starts at this probability (O_p' if `head_space` is squash or clamp), see docs/fidelity.md, "The start of training".
     """
 
-    width: int = Field(default=32, ge=2, le=MAX_WIDTH, multiple_of=2, description="channels of the first level")
-    output_kernel: Literal[1, 3] = 3
+    of_second_path: ClassVar[tuple[str, ...]] = ("second_path_at_inference",)  # options that change the second path
+
     second_path: bool = True
     cross_attention: bool = True
-    shared_levels: int = Field(default=0, ge=0, le=4, description="encoder levels that both paths share")
-    negative_width: int | None = Field(
-        default=None, ge=1, le=MAX_WIDTH, description="first-level channels of the negative path"
-    )
     second_path_at_inference: bool = True
     lesion_prior: float | None = Field(
         default=None, gt=0, lt=1, description="initial probability of lesion in O_p; None: PyTorch's default bias"
@@ -50,10 +48,10 @@ class TaiChiNetSettings(CouplingSettings, NetworkSettings):
                 "second_path=false requires cross_attention=false, head=none and answer=positive, because the others "
                 "need a second path"
             )
-        if not self.second_path and (self.shared_levels or self.negative_width or not self.second_path_at_inference):
+        if not self.second_path and any(getattr(self, name) != default for name, default in self._defaults().items()):
             raise ValueError(
-                "second_path=false requires the defaults of shared_levels, negative_width and "
-                "second_path_at_inference, which change the second path"
+                f"second_path=false requires the defaults of {', '.join(self.of_second_path)}, which change the "
+                "second path"
             )
         if not self.second_path_at_inference and output_needs_it:
             raise ValueError(
@@ -61,6 +59,37 @@ class TaiChiNetSettings(CouplingSettings, NetworkSettings):
                 "output must not depend on the second path"
             )
         return self
+
+    def build_paths(self) -> tuple[EncoderDecoder, EncoderDecoder | None]:
+        """The positive and, unless `second_path` is false, the negative path."""
+        raise NotImplementedError
+
+    def at_inference(self) -> Self:
+        """These options without the parts that are only used in training."""
+        if self.second_path_at_inference:
+            return self
+        return self.model_validate({**architecture(self.model_dump()), "second_path": False, **self._defaults()})
+
+    def _defaults(self) -> dict[str, Any]:
+        return {name: type(self).model_fields[name].default for name in self.of_second_path}
+
+
+class TaiChiNetSettings(TwoPathSettings):
+    """Options of a TaiChiNet. The defaults are the network of the paper with one input channel.
+
+    Two further options that reduce the cost are our additions and not part of the paper: the first `shared_levels`
+    levels of the encoder are computed once, by the positive path, and used by both; `negative_width` reduces the width
+    of the negative path.
+    """
+
+    of_second_path: ClassVar[tuple[str, ...]] = ("shared_levels", "negative_width", "second_path_at_inference")
+
+    width: int = Field(default=32, ge=2, le=MAX_WIDTH, multiple_of=2, description="channels of the first level")
+    output_kernel: Literal[1, 3] = 3
+    shared_levels: int = Field(default=0, ge=0, le=4, description="encoder levels that both paths share")
+    negative_width: int | None = Field(
+        default=None, ge=1, le=MAX_WIDTH, description="first-level channels of the negative path"
+    )
 
     def path_settings(self, width: int | None = None) -> UNetSettings:
         """Options of the U-Net of one path; `width` overrides the width of the network."""
@@ -71,31 +100,32 @@ class TaiChiNetSettings(CouplingSettings, NetworkSettings):
             output_kernel=self.output_kernel,
         )
 
-    def at_inference(self) -> Self:
-        """These options without the parts that are only used in training."""
-        if self.second_path_at_inference:
-            return self
-        changes = {"second_path": False, "second_path_at_inference": True, "shared_levels": 0, "negative_width": None}
-        return self.model_validate({**self.model_dump(), **changes})
+    def build_paths(self) -> tuple[EncoderDecoder, EncoderDecoder | None]:
+        """Two U-Nets."""
+        positive = UNetPath(self.path_settings())
+        if not self.second_path:
+            return positive, None
+        shared = level_widths(self.width)[: self.shared_levels]
+        return positive, UNetPath(self.path_settings(self.negative_width), given=shared)
 
 
 class TaiChiNet(nn.Module):
     """The negative-positive cross-attention network; 18,325,826 parameters with RGB input, without the head."""
 
-    def __init__(self, settings: TaiChiNetSettings | None = None) -> None:
+    positive: EncoderDecoder
+    negative: EncoderDecoder | None
+
+    def __init__(self, settings: TwoPathSettings | None = None) -> None:
         """Build the network; if `settings` is None, that of the paper with one input channel."""
         super().__init__()
-        self.settings = settings or TaiChiNetSettings()
-        widths = level_widths(self.settings.width)
-        self.positive = UNetPath(self.settings.path_settings())
-        second = self.settings.path_settings(self.settings.negative_width)
-        shared = widths[: self.settings.shared_levels]
-        self.negative = UNetPath(second, given=shared) if self.settings.second_path else None
+        self.settings: TwoPathSettings = settings or TaiChiNetSettings()
+        self.positive, self.negative = self.settings.build_paths()
         prior = self.settings.negative_prior
         if self.negative is not None and prior > 0.5:
             nn.init.constant_(self.negative.output.bias, _logit(prior))  # type: ignore[arg-type]
-        deep_channels = (widths[-1], level_widths(second.width)[-1])
-        self.cross_attention = CrossAttention(*deep_channels) if self.settings.cross_attention else None
+        self.cross_attention = None
+        if self.settings.cross_attention and self.negative is not None:
+            self.cross_attention = CrossAttention(self.positive.deep_channels, self.negative.deep_channels)
         self.head = (
             ComplementaryHead(self.settings, self.settings.num_classes) if self.settings.head != "none" else None
         )
@@ -113,7 +143,7 @@ class TaiChiNet(nn.Module):
         """Segment a batch of images.
 
         Args:
-            image: (B, C, H, W) in [0, 1]; H and W are multiples of 16.
+            image: (B, C, H, W) in [0, 1]; H and W are multiples of 16, or of 32 with an ImageNet encoder.
 
         Returns:
             Logits (B, R, H, W) of both paths. Only the positive path in a one-path network, and in evaluation mode if
@@ -122,11 +152,11 @@ class TaiChiNet(nn.Module):
         Raises:
             SettingError: The shape of `image` does not fit the network.
         """
-        check_input(image, self.settings.in_channels)
-        *skips_p, deep_p = self.positive.encode(image)  # Eq. 2
         if self.negative is None or not (self.training or self.settings.second_path_at_inference):
-            return Prediction(positive=at_least_float32(self.positive.decode(tuple(skips_p), deep_p)))
-        *skips_n, deep_n = self.negative.encode(image, tuple(skips_p[: self.settings.shared_levels]))  # Eq. 1
+            return self.positive_alone(image)
+        check_input(image, self.settings.in_channels, self.positive.size_multiple)
+        *skips_p, deep_p = self.positive.encode(image)  # Eq. 2
+        *skips_n, deep_n = self.negative.encode(image, tuple(skips_p[: self.negative.given]))  # Eq. 1
         if self.cross_attention is not None:
             deep_n, deep_p = self.cross_attention(deep_n, deep_p)  # Eq. 3
         output_n = at_least_float32(self.negative.decode(tuple(skips_n), deep_n))  # Eq. 4
@@ -136,11 +166,20 @@ class TaiChiNet(nn.Module):
             with without_autocast(image):
                 output_n, output_p = self.head(output_n, output_p)
         return Prediction(
-            positive=output_p,
-            negative=output_n,
+            positive=resize(output_p, like=image),
+            negative=resize(output_n, like=image),
             negative_sees=self.settings.negative_sees,
             answer=self.settings.answer,
         )
+
+    def positive_alone(self, image: Tensor) -> Prediction:
+        """O_p' of images (B, C, H, W), the output of a network without head, without decoding the negative path."""
+        check_input(image, self.settings.in_channels, self.positive.size_multiple)
+        *skips, deep = self.positive.encode(image)
+        if self.negative is not None and self.cross_attention is not None:
+            deep_n = self.negative.encode(image, tuple(skips[: self.negative.given]))[-1]
+            _, deep = self.cross_attention(deep_n, deep)
+        return Prediction(positive=resize(at_least_float32(self.positive.decode(tuple(skips), deep)), like=image))
 
 
 def _logit(probability: float) -> float:
