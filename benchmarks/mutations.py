@@ -320,7 +320,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_in(
         "models/taichinet/network.py",
         "models/test_taichinet.py",
-        ("math.log(prior / (1 - prior))", "math.log((1 - prior) / prior)"),
+        ("math.log(probability / (1 - probability))", "math.log((1 - probability) / probability)"),
     ),
     *_in(
         "models/taichinet/complementary_head.py",
@@ -340,15 +340,19 @@ MUTATIONS: tuple[Mutation, ...] = (
     *_in(
         "training/fit.py",
         SELECTION,
-        ("progress = epoch / max(settings.epochs - 1, 1)", "progress = epoch / settings.epochs"),
         ("dice > state.best_dice", "dice >= state.best_dice"),
         ("float(torch.cat(scores).mean())", "float(torch.stack([s.mean() for s in scores]).mean())"),
     ),
     *_in(
+        "training/optimizer.py",
+        SELECTION,
+        ("max(settings.epochs - 1 - warmup, 1)", "(settings.epochs - warmup)"),
+    ),
+    *_in(
         "training/loop.py",
         "training/test_accumulation.py",
-        ("value * weight for value, weight", "value for value, weight"),
-        ("loss * (own.images / count)", "loss"),
+        ("value * count for value, count", "value for value, count"),
+        (" * (own.images / len(whole.image))", ""),
     ),
     *_in(
         "training/easy_hard.py",
