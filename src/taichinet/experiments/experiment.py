@@ -101,9 +101,9 @@ def vary(experiment: Experiment, changes: Mapping[str, object]) -> Experiment:
         return Experiment.model_validate(raw)
     except ValidationError as error:
         details = "; ".join(
-            f"{'.'.join(map(str, e['loc']))} = {shortened(repr(e.get('input')))}: {e['msg']}"
-            if e["loc"]
-            else e["msg"].removeprefix("Value error, ")  # the input would be all settings
+            e["msg"].removeprefix("Value error, ")  # of several settings; the input would be all of them
+            if isinstance(e.get("input"), dict)
+            else f"{'.'.join(map(str, e['loc']))} = {shortened(repr(e.get('input')))}: {e['msg']}"
             for e in error.errors()
         )
         raise SettingError(f"The experiment is not valid: {details}.") from error
