@@ -350,8 +350,12 @@ MUTATIONS: tuple[Mutation, ...] = (
     ),
     *_in(
         "training/loop.py",
-        "training/test_accumulation.py",
+        f"{_FIT}train_epoch_equals_plain_pytorch_loop",
         ("value * count for value, count", "value for value, count"),
+    ),
+    *_in(
+        "training/loop.py",
+        "training/test_accumulation.py",
         (" * (own.images / len(whole.image))", ""),
     ),
     *_in(
