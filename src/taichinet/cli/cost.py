@@ -44,8 +44,8 @@ def cost(
 
     from rich.console import Console
 
-    from taichinet.cli.compare import select_suites
     from taichinet.cli.compare_table import entries_table
+    from taichinet.cli.suites import select_suites
     from taichinet.experiments.grid.budget import finished_speeds
     from taichinet.experiments.grid.cells import name_data
     from taichinet.experiments.grid.cost import CostAssumptions, estimate, plan_work
