@@ -44,7 +44,7 @@ from taichinet.reports.document.format import duration
 from taichinet.storage.documents import read_json
 
 RESERVE = (0.15, 45.0)  # for packing: this share of the budget, at most these seconds
-TARGET = {"taichinet": 1200.0, "unet": 3000.0}  # images/s of a training step
+TARGET = {"taichinet": 1200.0, "unet": 3000.0}  # images/s of training
 SIZE, WIDTH = 224, 32  # of the speeds
 VARIANT = "CUDA graph"  # with all faster parts
 DDTI_SHARE = 400 / 3644  # images of the processed release of DDTI, by those of TN-SCUI2020
@@ -224,7 +224,7 @@ def _describe(title: str, studies: list[Study], wanted: Mapping[str, Study], out
 
 
 def read_speeds(path: Path) -> dict[str, float]:
-    """Images/s of training by network, from a record of gpu_training.py: those of the last variant."""
+    """Images/s of training by network, from a record of gpu_training.py: those with all faster parts."""
     entries = read_json(path)
     measured = {network: entry for network, entry in entries.items() if isinstance(entry, dict) and VARIANT in entry}
     speeds = {network: float(entry[VARIANT]["images_per_second"]) for network, entry in measured.items()}

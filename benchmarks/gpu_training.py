@@ -3,8 +3,8 @@
     python benchmarks/gpu_training.py -o results/benchmarks/gpu_training-MACHINE.json
 
 An epoch of 480 random images at the paper's settings (batch 16, 224 px, width 32) is trained with `train_epoch`, with
-drawing and augmentation of the batches. Each network has one process at a time; a variant is timed in three epochs
-after two that warm up. The variants add one part after the other. `--losses` writes the losses of the first 20 steps
+drawing and augmentation of the batches. A variant is timed in three epochs after two that warm up. The variants add one
+part after the other. `--losses` writes the losses of the first 20 steps
 instead, on any device, to compare devices.
 """
 
@@ -13,15 +13,14 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
 import torch
 from measuring import gemm_call, gemm_gflops, hard_loss, random_data, record, seconds_in_turn, training_gflops
-from torch import Tensor, nn
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from taichinet.datasets.augmentation import AugmentationSettings
@@ -148,15 +147,10 @@ def parts_up_to(variant: str) -> Iterator[None]:
     """Leave out the parts of layers that come after `variant`."""
     with ExitStack() as stack:
         if VARIANTS.index(variant) < VARIANTS.index("padded convolutions"):
-            stack.enter_context(patch.object(loop, "training_layers", partial(_unchanged)))
+            stack.enter_context(patch.object(loop, "training_layers", lambda network, device_config: nullcontext()))
         elif VARIANTS.index(variant) < VARIANTS.index("fused BatchNorm"):
             stack.enter_context(patch(f"{LAYERS}._is_fused", lambda module: False))
         yield
-
-
-@contextmanager
-def _unchanged(network: nn.Module, device_config: DeviceConfig) -> Iterator[None]:
-    yield
 
 
 def finish() -> None:

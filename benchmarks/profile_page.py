@@ -173,7 +173,9 @@ def _gpus(records: Mapping[str, Mapping[str, Any]]) -> list[str]:
         "| :-- | :-- | :-- | :-- | --: | --: | --: |",
     ]
     for name, entry in records.items():
-        networks = {network: found for network, found in entry.items() if "gemm_gflops" in str(found)}
+        networks = {
+            network: found for network, found in entry.items() if isinstance(found, dict) and "gemm_gflops" in found
+        }
         lines += [
             f"| {entry['machine']['accelerator']} | `{name}` | {network} | {part} | {speed['images_per_second']:.0f} | "
             f"{100 * speed['share_of_gemm_peak']:.0f} % | {GPU_TARGETS.get(network, '')} |"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import zipfile
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from bundles import change_record
 from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
@@ -133,16 +135,16 @@ def test_compare_trains_from_a_bundle(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_the_fold_plan_of_the_bundle_is_used_for_its_settings(bundle: Path, tmp_path: Path) -> None:
-    changed = tmp_path / "changed.zip"
-    with zipfile.ZipFile(bundle) as source, zipfile.ZipFile(changed, "w") as target:
-        for name in source.namelist():
-            content = source.read(name)
-            if name == "bundle.json":
-                record = json.loads(content)
-                (plan,) = (plan for plan in record["lesions"]["plans"] if plan["protocol"] == "paper")
-                plan["fold_of"]["benign (1)"] = expected = (plan["fold_of"]["benign (1)"] + 1) % 5
-                content = json.dumps(record).encode()
-            target.writestr(name, content)
+    changed = Path(shutil.copy(bundle, tmp_path / "changed.zip"))
+    moved = []
+
+    def change(record: dict[str, Any]) -> None:
+        (plan,) = (plan for plan in record["lesions"]["plans"] if plan["protocol"] == "paper")
+        plan["fold_of"]["benign (1)"] = (plan["fold_of"]["benign (1)"] + 1) % 5
+        moved.append(plan["fold_of"]["benign (1)"])
+
+    change_record(changed, change)
+    (expected,) = moved
     recipe = vary(get_recipe("cpu-unet"), {"data.size": 32})
     _, plan = open_folds(recipe, changed, "paper", tmp_path / "runs")
     assert plan.fold_of["benign (1)"] == expected

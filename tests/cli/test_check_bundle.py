@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bundles import change_record
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -120,15 +121,8 @@ def test_truncated_bundle_is_reported(bundle: Path, tmp_path: Path) -> None:
 def test_groups_of_unknown_or_repeated_images_are_refused(
     groups: list[list[str]], bundle: Path, tmp_path: Path
 ) -> None:
-    changed = tmp_path / "changed.zip"
-    with zipfile.ZipFile(bundle) as source, zipfile.ZipFile(changed, "w") as target:
-        for name in source.namelist():
-            content = source.read(name)
-            if name == "bundle.json":
-                record = json.loads(content)
-                record["complete"]["groups"] = groups
-                content = json.dumps(record).encode()
-            target.writestr(name, content)
+    changed = Path(shutil.copy(bundle, tmp_path / "changed.zip"))
+    change_record(changed, lambda record: record["complete"].update(groups=groups))
 
     (finding,) = check(changed, code=3)["findings"]
 

@@ -200,9 +200,9 @@ def test_the_state_of_adam_moves_from_a_gpu_to_a_cpu() -> None:
     torch.testing.assert_close(other.state_dict(), network.state_dict(), rtol=0, atol=0)
 
 
-def losses_of_steps(graphs: Any, bf16: bool = False) -> tuple[list[float], dict[str, Tensor]]:
+def losses_of_steps(graphs: Any) -> tuple[list[float], dict[str, Tensor]]:
     """Losses of three epochs, with batches of two sizes, and the weights."""
-    device_config = DeviceConfig(DEVICE, bf16, torch.channels_last)
+    device_config = DeviceConfig(DEVICE, False, torch.channels_last)
     train = discs(8, size=64)
     data = TrainingData(train, train, halves(train), AugmentationSettings()).to(DEVICE)
     torch.manual_seed(0)

@@ -53,7 +53,7 @@ class Launch:
         return self._results
 
     def seconds(self) -> float:
-        """Time from the begin of the computation to the results on the CPU, without earlier work of the GPU."""
+        """Time from the start of the computation to the results on the CPU, without earlier work of the GPU."""
         self.results()
         if not self._events:
             return self._seconds

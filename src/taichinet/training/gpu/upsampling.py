@@ -1,6 +1,7 @@
 """Nearest x2 upsampling of channels-last features on a GPU, and its gradient.
 
-PyTorch's kernels reach a tenth of the memory bandwidth: 1.9 of 20 ms of a training step of TaiChiNet on an H200.
+PyTorch's kernels take 1.9 of 20 ms of a training step of TaiChiNet on an H200, far more than reading and writing the
+features once (results/benchmarks/gpu_kernels-nvidia-h200.txt).
 """
 
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
