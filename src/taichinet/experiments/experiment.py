@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.errors import SettingError, unknown_name
@@ -100,13 +101,17 @@ def vary(experiment: Experiment, changes: Mapping[str, object]) -> Experiment:
     try:
         return Experiment.model_validate(raw)
     except ValidationError as error:
-        details = "; ".join(
-            e["msg"].removeprefix("Value error, ")  # of several settings; the input would be all of them
-            if isinstance(e.get("input"), dict)
-            else f"{'.'.join(map(str, e['loc']))} = {shortened(repr(e.get('input')))}: {e['msg']}"
-            for e in error.errors()
-        )
+        details = "; ".join(_describe(e) for e in error.errors())
         raise SettingError(f"The experiment is not valid: {details}.") from error
+
+
+def _describe(error: ErrorDetails) -> str:
+    """Key, value and reason of one error of validation; without the value if it is a section of settings."""
+    key, value, reason = ".".join(map(str, error["loc"])), error["input"], error["msg"]
+    if not isinstance(value, dict):
+        return f"{key} = {shortened(repr(value))}: {reason}"
+    reason = reason.removeprefix("Value error, ")
+    return f"{key}: {reason}" if key else reason
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, object]:

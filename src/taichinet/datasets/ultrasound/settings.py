@@ -31,7 +31,7 @@ class Effect(Chance):
 def _within(least: float, greatest: float) -> AfterValidator:
     def check(effect: Effect) -> Effect:
         if not least <= effect.range[0] <= effect.range[1] <= greatest:
-            raise ValueError(f"give a range within [{least:g}, {greatest:g}]")
+            raise ValueError(f"range {list(effect.range)} is not within [{least:g}, {greatest:g}]")
         return effect
 
     return AfterValidator(check)
