@@ -11,13 +11,16 @@ from taichinet.batch import Batch, Prediction
 from taichinet.errors import unknown_name
 from taichinet.losses.auxiliary import AuxiliarySettings, lesion_loss
 from taichinet.losses.complementary import complementary_loss
+from taichinet.losses.presence import presence_term
 from taichinet.losses.segmentation import cross_entropy, dice_loss, segmentation_loss
-from taichinet.losses.terms import TERMS
+from taichinet.losses.terms import TERMS, register_loss
 from taichinet.settings import Settings
 
 Step = Literal["easy", "hard", "plain"]
 
 ABSENT_LOGIT = -30.0  # probability 1e-13: zero loss against background; masked_fill blocks the gradient
+
+register_loss("presence", presence_term)
 
 
 class ObjectiveSettings(Settings):

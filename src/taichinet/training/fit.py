@@ -17,6 +17,7 @@ from torch import nn
 from taichinet.batch import Batch, Prediction
 from taichinet.datasets.augmentation import AugmentationSettings, draw_transforms
 from taichinet.datasets.prepared import Prepared, Regions, TeacherProbabilities
+from taichinet.datasets.together import reduce_together
 from taichinet.errors import SettingError
 from taichinet.evaluation.metrics import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
@@ -259,14 +260,16 @@ def epoch_batches(data: TrainingData, settings: TrainingSettings, epoch: int, ra
     torch.manual_seed(seed + rank * 1_000_000_000_039)
     generator = torch.Generator().manual_seed(seed)
     rows_of_batches = data.train.shuffled_rows(settings.batch_size, generator)
+    batches = (data.train.batch(rows, data.regions, data.teacher_probability) for rows in rows_of_batches)
+    if settings.is_reduced(epoch):
+        batches = (reduce_together(batch, settings.reduced_size) for batch in batches)
     if data.augmentation.is_off:
-        for rows in rows_of_batches:
-            yield data.train.batch(rows, data.regions, data.teacher_probability)
+        yield from batches
         return
     sizes = [len(rows) for rows in rows_of_batches]
     drawn = draw_transforms(sizes, data.augmentation, generator, data.train.image.device)
-    for rows, transforms in zip(rows_of_batches, drawn, strict=True):
-        yield transforms.apply(data.train.batch(rows, data.regions, data.teacher_probability))
+    for batch, transforms in zip(batches, drawn, strict=True):
+        yield transforms.apply(batch)
 
 
 def refuse_idle_ranks(settings: TrainingSettings, device_config: DeviceConfig) -> None:

@@ -17,6 +17,7 @@ from taichinet.errors import DataError, SettingError
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.grid.suite import Suite, SuitePart
 from taichinet.experiments.identity import computation_key
+from taichinet.experiments.recipes.best import BEST
 from taichinet.experiments.recipes.catalogue import SCALES, get_recipe
 from taichinet.experiments.study_data import fitted_to, open_folds, study_folder
 
@@ -164,7 +165,7 @@ def part_recipes(suite: Suite, part: SuitePart) -> list[Experiment]:
     """The recipes of a part, with the settings of part and suite, for each seed; names may end in +normal, +seedK."""
     recipes = []
     for name in part.recipes:
-        whole = name if name.partition("-")[0] in SCALES else f"{suite.scale}-{name}"
+        whole = name if name.partition("-")[0] in (*SCALES, *BEST) else f"{suite.scale}-{name}"
         recipe = vary(get_recipe(whole), {**suite.set, **part.set})
         if part.normal is not None and find_dataset(part.data).has_normal:
             recipe = vary(recipe, {"data.include_normal": part.normal})

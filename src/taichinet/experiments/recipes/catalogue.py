@@ -1,8 +1,9 @@
 """Registry of recipes: a full recipe for each scale, and variations of it, named SCALE-ROW.
 
 `busi-*` is the protocol of the paper (Sec. V-B), `cpu-*` trains in an hour on two cores, `short-*` is `cpu-*` with a
-third of the epochs, and `demo-*` trains on phantoms in two minutes. A new recipe is a function in a file of this
-folder, or of the user, and one call of `register_recipe`.
+third of the epochs, and `demo-*` trains on phantoms in two minutes. The recipes of `best.py` vary none of these, and their
+names have no scale. A new recipe is a function in a file of this folder, or of the user, and one call of
+`register_recipe`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from taichinet.experiments.recipes.baselines import (
     with_second_path,
     with_strategy,
 )
+from taichinet.experiments.recipes.best import BEST
 from taichinet.experiments.recipes.lite import LITE
 from taichinet.experiments.recipes.variants import VARIANTS
 
@@ -132,16 +134,18 @@ _BUILT_IN = tuple(VARIATIONS)
 
 
 def list_recipes() -> tuple[str, ...]:
-    """Names of all recipes, SCALE-ROW.
+    """Names of all recipes: SCALE-ROW, and those of `best.py`.
 
     A row is taichinet, a baseline with or without variation, a row of Tables I to III, or a faster variant of
     taichinet.
     """
-    return tuple(f"{scale}-{row}" for scale in SCALES for row in (FULL, *VARIATIONS))
+    return (*(f"{scale}-{row}" for scale in SCALES for row in (FULL, *VARIATIONS)), *BEST)
 
 
 def get_recipe(name: str) -> Experiment:
     """The recipe of that name; raises SettingError with the closest name if it does not exist."""
+    if name in BEST:
+        return BEST[name]()
     scale, _, row = name.partition("-")
     if scale not in SCALES or row not in (FULL, *VARIATIONS):
         registered = [row for row in VARIATIONS if row not in _BUILT_IN]
@@ -149,7 +153,7 @@ def get_recipe(name: str) -> Experiment:
             f"SCALE-ROW, where SCALE is {', '.join(SCALES)} and ROW is taichinet, alone or with "
             f"{', '.join(name.removeprefix('taichinet') for name in (*VARIANTS, *LITE))}; {', '.join(ABLATIONS)}; or a "
             f"baseline ({', '.join(BASELINES)}), alone or with -second-path, -strategy or, if its paper has further "
-            f"loss terms ({', '.join(OWN_TERMS)}), -own-loss"
+            f"loss terms ({', '.join(OWN_TERMS)}), -own-loss; or {', '.join(BEST)}"
             f"{'; or ' if registered else ''}{', '.join(registered)}"
         )
         raise unknown_name("recipe", name, list_recipes(), grammar, near=1)

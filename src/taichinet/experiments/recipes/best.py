@@ -1,0 +1,60 @@
+"""Our recipes for networks to be used, not from the paper: augmentation for ultrasound, normal images, AdamW.
+
+docs/best.md has the measured effect of each choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from taichinet.experiments.experiment import Experiment, vary
+
+
+def best() -> Experiment:
+    """TaiChiNet as in the paper, trained with normal images, augmentation for ultrasound and AdamW."""
+    return Experiment.model_validate(
+        {
+            "name": "best",
+            "data": {"include_normal": True, "augmentation": {"kind": "ultrasound"}},
+            "objective": {"terms": {"presence": 0.1}},
+            "training": {
+                "epochs": 40,
+                "learning_rate": 1e-3,
+                "schedule": "cosine",
+                "warmup_epochs": 1,
+                "optimizer": "adamw",
+                "weight_decay": 0.01,
+                "average_decay": 0.995,
+                "strategy": "plain",
+                "selection": "last",
+            },
+        }
+    )
+
+
+def best_lite() -> Experiment:
+    """TaiChiNet-lite on an ImageNet encoder; most epochs are at 128 px, so that a fold takes half an hour on a CPU."""
+    return vary(
+        best(),
+        {
+            "name": "best-lite",
+            "model": "taichinet-lite",
+            "options.encoder_weights": "imagenet",
+            "training.epochs": 24,
+            "training.batch_size": 8,
+            "training.encoder_rate": 0.3,
+            "training.reduced_share": 0.75,
+        },
+    )
+
+
+def best_lite_unet() -> Experiment:
+    """U-Net-lite, which is the encoder and one decoder of TaiChiNet-lite, trained in the same way."""
+    return vary(best_lite(), {"name": "best-lite-unet", "model": "unet-lite"})
+
+
+BEST: dict[str, Callable[[], Experiment]] = {
+    "best": best,
+    "best-lite": best_lite,
+    "best-lite-unet": best_lite_unet,
+}
