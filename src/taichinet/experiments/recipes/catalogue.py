@@ -1,7 +1,7 @@
 """Registry of recipes: a full recipe for each scale, and variations of it, named SCALE-ROW.
 
 `busi-*` is the protocol of the paper (Sec. V-B), `cpu-*` trains in an hour on two cores, `short-*` is `cpu-*` with a
-third of the epochs, and `demo-*` trains on phantoms in two minutes. The recipes of `best.py` vary none of these, and their
+third of the epochs, and `demo-*` trains on phantoms in two minutes. The recipes of `best.py` vary none of these: their
 names have no scale. A new recipe is a function in a file of this folder, or of the user, and one call of
 `register_recipe`.
 """
