@@ -34,7 +34,7 @@ class LeftHalf:
     def maps(self, images: NDArray[np.uint8]) -> Maps:
         lesion = np.zeros((len(images), *images.shape[-2:]), np.float32)
         lesion[..., : images.shape[-1] // 2] = self.value
-        return Maps(lesion, lesion / np.float32(2) if self.disagreement else None)
+        return Maps(lesion, (lesion / 2).astype(np.float32) if self.disagreement else None)
 
 
 def test_an_ensemble_is_the_mean_of_its_members() -> None:
