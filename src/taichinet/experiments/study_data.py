@@ -122,7 +122,7 @@ def _open_joint_folds(
 
     The arguments and errors are those of `open_folds`; also DataError if the data sets cannot be joined.
     """
-    own = "grouped" if protocol == LEAVE_ONE_OUT else protocol
+    own: Protocol = "grouped" if protocol == LEAVE_ONE_OUT else protocol
     opened = [open_folds(experiment, spec, own, out, files, patients) for spec in data]
     manifest, plans = join_manifests([manifest for manifest, _ in opened]), [plan for _, plan in opened]
     plan = (
