@@ -277,7 +277,7 @@ def load_or_make_folds(
             verify_folds(plan, manifest)
         except FoldError as error:
             raise FoldError(f"{path}: {error}") from error
-        wanted = (protocol, seed, plan.count if protocol in OWN_COUNT else count)
+        wanted = (protocol, seed, plan.count if protocol == "official" else count)
         if (plan.protocol, plan.seed, plan.count) != wanted:
             raise FoldError(
                 f"{path} has {plan.count} {plan.protocol} folds of seed {plan.seed}, but {count} {protocol} folds of "

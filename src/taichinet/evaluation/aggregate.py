@@ -165,7 +165,8 @@ def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
         for label in sorted(rows["label"].unique())
         for policy in (POLICIES if bool(empty[rows["label"] == label].any()) else (None,))
     ]
-    datasets = {str(name): rows["dataset"] == name for name in (rows["dataset"].unique() if "dataset" in rows else ())}
+    names = list(rows["dataset"].unique()) if "dataset" in rows else []
+    datasets = {str(name): rows["dataset"] == name for name in names}
     by_dataset = [_group(scored, name, None, members & ~empty) for name, members in datasets.items()]
     all_images = [_group(scored, "all", policy, everything) for policy in POLICIES]
     return Summary(
