@@ -10,7 +10,7 @@ import pytest
 from fakes.bus_uclm import make_fake_bus_uclm
 from PIL import Image
 
-from taichinet.datasets.catalogue import open_dataset
+from taichinet.datasets.catalogue import open_dataset, recognise
 from taichinet.errors import DataError
 
 REAL = Path(os.environ.get("TAICHINET_DATA", ""), "BUS-UCLM")
@@ -37,7 +37,7 @@ def test_white_masks_are_lesions_and_empty_masks_normal(copy: Path) -> None:
 def test_a_folder_with_other_names_is_not_recognised(copy: Path) -> None:
     for folder in ("images", "masks"):
         (copy / folder / "ALWI_000.png").rename(copy / folder / "scan.png")
-    assert open_dataset(copy).name == "folder"
+    assert recognise(copy).name == "folder"
     with pytest.raises(DataError, match="is not a data set of type bus-uclm"):
         open_dataset(f"bus-uclm={copy}")
 
