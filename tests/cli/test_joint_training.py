@@ -10,9 +10,8 @@ import pytest
 from fakes.bus_uclm import make_fake_bus_uclm
 from fakes.busi import make_fake_busi
 from fakes.folder import make_fake_folder
-from typer.testing import CliRunner
 
-from taichinet.cli import app as command_line
+from cli.test_commands import run
 from taichinet.datasets.folds import read_folds
 from taichinet.errors import FoldError, SettingError
 
@@ -25,15 +24,6 @@ SETTINGS = {
     "training.epochs": 1,
     "training.batch_size": 4,
 }
-
-
-def run(*args: object) -> str:
-    """Standard output of `taichinet ARGS`; errors of the command are raised."""
-    result = CliRunner().invoke(command_line.app, [str(arg) for arg in args])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.output
-    return result.stdout
 
 
 def train(out: Path, *args: object, **changes: object) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes.drawing import ellipse, speckle
+from fakes.drawing import lesion_and_mask
 from helpers import file_manifest
 from PIL import Image
 
@@ -124,7 +124,7 @@ def write_images(folder: Path, seed: int) -> Manifest:
     samples = []
     for number in range(2):
         image = folder / f"{number}.png"
-        speckle((48, 64), [ellipse((48, 64), rng)], rng).save(image)
+        lesion_and_mask((48, 64), rng)[0].save(image)
         samples.append(Sample(str(number), "lesion", image, ()))
     return Manifest(folder.name, tuple(samples))
 
