@@ -35,6 +35,7 @@ SLOW = (
     "cli/test_demo.py",
     "cli/test_figures.py",
     "cli/test_interrupted.py",
+    "cli/test_joint_training.py",
     "cli/test_no_machine_paths.py",
     "cli/test_no_network.py",
     "cli/test_predict.py",

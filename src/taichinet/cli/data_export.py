@@ -95,7 +95,7 @@ def _draw_folds(manifest: Manifest, protocol: str | None, seed: int, count: int)
         make_folds(manifest, (), "official")  # raises if there is no official split
         return None
     groups = manifest_duplicates(manifest).groups
-    return make_folds(manifest, groups, "paper" if protocol == "paper" else "grouped", seed, count)
+    return make_folds(manifest, groups, protocol or "grouped", seed, count)  # type: ignore[arg-type]
 
 
 def _print_json(written: Path, form: str, manifest: Manifest, plan: FoldPlan | None, counts: dict[str, object]) -> None:

@@ -9,7 +9,8 @@ import typer
 
 PROTOCOL_HELP = (
     "Fold protocol: grouped keeps near-duplicates and images of one patient together; paper draws random folds, "
-    "stratified by class; official uses the authors' split."
+    "stratified by class; official uses the authors' split; leave-one-dataset-out tests each of several data sets with "
+    "a network trained on the others (`train`)."
 )
 _DATA_HELP = (
     "Data set: its folder or zip file as distributed, a bundle, or NAME=PATH if several data sets have its layout."
@@ -21,6 +22,18 @@ DataSetArgument = Annotated[str, typer.Argument(metavar="DATA", help=_DATA_HELP)
 DataSets = Annotated[
     list[str] | None,
     typer.Option("--data", help="Data set, or NAME=PATH if several data sets have its layout; repeatable."),
+]
+JointDataSets = Annotated[
+    list[str],
+    typer.Option("--data", help=f"{_DATA_HELP} Repeat it to train on several data sets together."),
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REGEX",
+        help="Patients of a plain folder: the first group of this pattern in the file name of an image, e.g. "
+        "'^([A-Z]{4})_'. Images of one patient are in one fold.",
+    ),
 ]
 Folds = Annotated[
     list[str] | None, typer.Option("--fold", "--folds", help="Folds, e.g. 0 or 0,2-4. Default: all folds.")

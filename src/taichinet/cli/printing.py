@@ -32,12 +32,13 @@ def print_study(folder: Path | None, summary: Summary, as_json: bool, counts: Im
         return
     console = Console()
     console.print(summary_table(summary))
-    normal = summary.normal_images
-    if normal.images:
-        console.print(
-            f"Normal images: {normal.images}; false-positive rate {normal.false_positive_rate:.3f}, "
-            f"mean false-positive area {normal.mean_false_positive_area:.4f} of the image."
-        )
+    for dataset, normal in {"": summary.normal_images, **summary.normal_images_by_dataset}.items():
+        if normal.images:
+            console.print(
+                f"Normal images{f' of {dataset}' if dataset else ''}: {normal.images}; false-positive rate "
+                f"{normal.false_positive_rate:.3f}, mean false-positive area {normal.mean_false_positive_area:.4f} of "
+                "the image."
+            )
     if folder is not None:
         console.print(f"Written to {folder}", soft_wrap=True, markup=False)
     if counts is not None:

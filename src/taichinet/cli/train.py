@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taichinet.cli.device import Device
-from taichinet.cli.options import PROTOCOL_HELP, AsJson, DataSet, RunFolder, Settings
+from taichinet.cli.options import PROTOCOL_HELP, AsJson, GroupBy, JointDataSets, RunFolder, Settings
 
 if TYPE_CHECKING:
     from taichinet.experiments.cross_validate import Existing
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 def train(
     recipe: Annotated[str, typer.Argument(help="Recipe, e.g. cpu-taichinet, busi-taichinet, cpu-rf-net, cpu-model-6.")],
-    data: DataSet,
+    data: JointDataSets,
     fold: Annotated[list[int] | None, typer.Option(help="Fold to train; repeatable. Default: all folds.")] = None,
     protocol: Annotated[str, typer.Option(help=PROTOCOL_HELP)] = "grouped",
+    group_by: GroupBy = None,
     assignments: Settings = None,
     out: RunFolder = Path("runs"),
     resume: Annotated[
@@ -51,7 +52,7 @@ def train(
         experiment = _read_recipe(recipe, assignments, protocol, fold)
         existing = _existing(resume, overwrite)
         print_device(chosen, ranks.size)
-        data_of_study = open_study_data(experiment, data, protocol, out)  # type: ignore[arg-type]
+        data_of_study = open_study_data(experiment, data, protocol, out, group_by)  # type: ignore[arg-type]
         print_skipped(data_of_study.manifest.left_out)
         _refuse_unknown_folds(fold, data_of_study.plan.count)
         folds = sorted(set(fold or range(data_of_study.plan.count)))
@@ -69,7 +70,7 @@ def train(
 
 def _read_recipe(recipe: str, assignments: list[str] | None, protocol: str, folds: list[int] | None) -> Experiment:
     """The recipe with the given settings; checks everything that can be checked before the data are read."""
-    from taichinet.datasets.folds import PROTOCOLS
+    from taichinet.datasets.folds import OWN_COUNT, PROTOCOLS
     from taichinet.errors import unknown_name
     from taichinet.experiments.experiment import parse_assignments, vary
     from taichinet.experiments.recipes.catalogue import get_recipe
@@ -77,7 +78,7 @@ def _read_recipe(recipe: str, assignments: list[str] | None, protocol: str, fold
     if protocol not in PROTOCOLS:
         raise unknown_name("fold protocol", protocol, PROTOCOLS)
     experiment = vary(get_recipe(recipe), parse_assignments(assignments or []))
-    if protocol != "official":
+    if protocol not in OWN_COUNT:
         _refuse_unknown_folds(folds, experiment.data.folds)
     return experiment
 

@@ -15,8 +15,11 @@ from taichinet.errors import FoldError
 from taichinet.storage.atomic import write_json
 from taichinet.storage.documents import read_json, shortened
 
-Protocol = Literal["grouped", "paper", "official"]
+Protocol = Literal["grouped", "paper", "official", "leave-one-dataset-out"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+LEAVE_ONE_OUT: Protocol = "leave-one-dataset-out"
+OWN_COUNT: tuple[Protocol, ...] = ("official", LEAVE_ONE_OUT)
+"""Protocols whose number of folds is that of the data, not a setting."""
 
 MOST_FOLDS = 100_000
 _REMEDY = "Delete it: it is drawn again."
@@ -44,6 +47,7 @@ class FoldPlan:
         protocol: `paper`: random, stratified by class; near-duplicates may be in different folds, as in the paper.
             `grouped`: the same, but groups of near-duplicates and patients are kept together; the default.
             `official`: the split that the authors of the data set distribute, folds or fixed parts.
+            `leave-one-dataset-out`: fold i tests all images of the i-th of several joined data sets.
         seed: Seed of the draw.
         count: Number of folds.
         groups: Groups of more than one image, for every protocol.
@@ -65,7 +69,7 @@ class FoldPlan:
 
         Args:
             fold: Number of the fold.
-            labels: Class of each key.
+            labels: Class of each key, or another stratum (`Manifest.strata`).
             validation_share: Share of the other folds for validation. The inner split follows the same protocol and
                 seed; within an official split, groups are kept together.
 
@@ -106,13 +110,13 @@ def make_folds(
         groups: Groups of near-duplicates.
         protocol: See `FoldPlan`.
         seed: Seed of the draw.
-        count: Number of folds; an official split has its own.
+        count: Number of folds; an official split and leave-one-dataset-out have their own.
 
     Returns:
         The plan.
 
     Raises:
-        FoldError: A class has fewer samples than folds, or there is no official split.
+        FoldError: A class has fewer samples than folds, there is no official split, or there is only one data set.
     """
     # scipy takes a second to import
     from taichinet.groups import join_groups
@@ -123,6 +127,8 @@ def make_folds(
     present = tuple(g for g in (tuple(k for k in group if k in known) for group in joined) if len(g) > 1)
     if protocol == "official":
         return _official_plan(manifest, present, seed)
+    if protocol == LEAVE_ONE_OUT:
+        return _leave_one_out_plan(manifest, present, seed)
     fold_of = _assign(list(manifest.keys), labels, present, protocol, count, seed)
     return FoldPlan(manifest.name, manifest.digest(), protocol, seed, count, present, fold_of)
 
@@ -143,6 +149,18 @@ def _official_plan(manifest: Manifest, groups: tuple[tuple[str, ...], ...], seed
     numbered = {number: index for index, number in enumerate(sorted(folds))}
     fold_of = {sample.key: NEVER_TESTED if sample.fold is None else numbered[sample.fold] for sample in manifest}
     return FoldPlan(manifest.name, manifest.digest(), "official", seed, len(folds), groups, fold_of)
+
+
+def _leave_one_out_plan(manifest: Manifest, groups: tuple[tuple[str, ...], ...], seed: int) -> FoldPlan:
+    """One fold for each of the joined data sets; `seed` and `groups` are those of the inner splits."""
+    names = manifest.datasets
+    if len(names) < 2:
+        raise FoldError(
+            f"Protocol {LEAVE_ONE_OUT} needs several data sets, but was given {manifest.name}. Repeat --data in "
+            "`train`, or use protocol grouped."
+        )
+    fold_of = {sample.key: names.index(sample.dataset) for sample in manifest if sample.dataset is not None}
+    return FoldPlan(manifest.name, manifest.digest(), LEAVE_ONE_OUT, seed, len(names), groups, fold_of)
 
 
 def write_folds(plan: FoldPlan, path: Path) -> None:
@@ -221,6 +239,12 @@ def verify_folds(plan: FoldPlan, manifest: Manifest) -> None:
                 raise FoldError(f"The fold file groups images that are not in it: {', '.join(group)}. Delete it.")
             if len({plan.fold_of[key] for key in group}) > 1:
                 raise FoldError(f"The fold file splits the near-duplicates {', '.join(group)}. Delete it.")
+        for patient in manifest.patients:
+            if len({plan.fold_of[key] for key in patient}) > 1:
+                raise FoldError(
+                    f"The fold file splits the images {', '.join(patient[:3])} of one patient. It was made with other "
+                    "patients or without them. Delete it: it is drawn again."
+                )
 
 
 def load_or_make_folds(

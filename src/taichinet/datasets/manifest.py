@@ -68,7 +68,7 @@ class Manifest:
     """All samples of one data set in a fixed order, which does not depend on the file system.
 
     Attributes:
-        name: Name of the data set in the catalogue.
+        name: Name of the data set in the catalogue; "busi+bus-uclm" for joined data sets.
         samples: The samples.
         regions: Names of the regions that masks show, outer before inner.
         left_out: One line for each sample that was left out because of a fault of the distribution itself, e.g. a mask
@@ -93,6 +93,16 @@ class Manifest:
     def labels(self) -> dict[str, str]:
         """The class of each key."""
         return {sample.key: sample.label for sample in self.samples}
+
+    @property
+    def strata(self) -> dict[str, str]:
+        """What a split is stratified by: the class of each key, and in joined data sets also the data set."""
+        return {sample.key: "/".join(filter(None, (sample.dataset, sample.label))) for sample in self.samples}
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Names of the data sets that are joined, in order; empty for a single data set."""
+        return tuple(dict.fromkeys(sample.dataset for sample in self.samples if sample.dataset is not None))
 
     def count_images(self, empty: int) -> ImageCounts:
         """The counts that a command prints at its end; `empty` is the number of images without a lesion."""

@@ -45,6 +45,7 @@ class Sample:
         patient: Patient that the image shows, if the data set says so.
         part: Part of the split that the authors of the data set distribute, if any.
         fold: Fold of the cross-validation that the authors distribute, counted from 0, if any.
+        dataset: Name of the data set if several are joined, whose keys begin with it; None for a single data set.
     """
 
     key: str
@@ -54,3 +55,4 @@ class Sample:
     patient: str | None = None
     part: Part | None = None
     fold: int | None = None
+    dataset: str | None = None

@@ -67,7 +67,7 @@ class GroupScores(Record):
     """All scores of one group of images.
 
     Attributes:
-        group: 'lesion', 'all', a class, or one of several regions (e.g. 'cup').
+        group: 'lesion', 'all', a class, one of several regions (e.g. 'cup'), or the lesion images of a joined data set.
         policy: How images with an empty ground truth are scored; None if the group has no such image.
         images: Number of distinct images.
         images_per_fold: Number of images in each fold.
@@ -108,14 +108,17 @@ class Summary(Record):
 
     Attributes:
         deviation: Definition of the standard deviations.
-        groups: Lesion images (the main result), all images for each policy for empty ground truth, the classes, and the
-            regions if there are several. Report those of all images and classes together with `normal_images`.
+        groups: Lesion images (the main result), all images for each policy for empty ground truth, the classes, the
+            regions if there are several, and the lesion images of each data set if several are joined. Report those of
+            all images and classes together with `normal_images`.
         normal_images: False positives on normal images.
+        normal_images_by_dataset: The same for each of several joined data sets.
     """
 
     deviation: str = ""
     groups: tuple[GroupScores, ...]
     normal_images: NormalImages
+    normal_images_by_dataset: dict[str, NormalImages] = Field(default_factory=dict)
 
     @property
     def lesion(self) -> GroupScores:
@@ -133,7 +136,7 @@ def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
 
     Args:
         rows: One row per image and region with `COLUMNS`; scores as returned by `score_mask`. Without a column
-            "region", there is one region.
+            "region", there is one region; without a column "dataset", there is one data set.
         repeated: Whether an image may occur in several folds. This is the case if the networks of several folds are
             evaluated on all images of an external data set.
 
@@ -162,11 +165,15 @@ def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
         for label in sorted(rows["label"].unique())
         for policy in (POLICIES if bool(empty[rows["label"] == label].any()) else (None,))
     ]
+    names = list(rows["dataset"].unique()) if "dataset" in rows else []
+    datasets = {str(name): rows["dataset"] == name for name in names}
+    by_dataset = [_group(scored, name, None, members & ~empty) for name, members in datasets.items()]
     all_images = [_group(scored, "all", policy, everything) for policy in POLICIES]
     return Summary(
         deviation=DEVIATION,
-        groups=(_group(scored, "lesion", None, ~empty), *all_images, *by_class, *by_region),
+        groups=(_group(scored, "lesion", None, ~empty), *all_images, *by_class, *by_region, *by_dataset),
         normal_images=_normal_images(rows[empty]),
+        normal_images_by_dataset={name: _normal_images(rows[members & empty]) for name, members in datasets.items()},
     )
 
 

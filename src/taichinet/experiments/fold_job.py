@@ -47,7 +47,7 @@ class FoldJob:
     def split(self) -> Split:
         """Training, validation and test images of the fold."""
         manifest, share = self.study.manifest, self.experiment.data.validation_share
-        return self.study.plan.split(self.fold, manifest.labels, share)
+        return self.study.plan.split(self.fold, manifest.strata, share)
 
     @cached_property
     def device_config(self) -> DeviceConfig:

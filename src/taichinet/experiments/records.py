@@ -34,7 +34,7 @@ from taichinet.storage.documents import read_json, read_yaml
 RESULT_FILE, SUMMARY_FILE, SCORES_FILE, SETTINGS_FILE = "result.json", "summary.json", "scores.csv", "experiment.yaml"
 RECORD_VERSION = 1  # increased if older versions of the package can no longer read a record
 SEPARATORS = {";": "semicolon", "\t": "tab", "|": "vertical bar"}
-_TEXT = ("key", "label", "region")
+_TEXT = ("key", "label", "region", "dataset")
 
 
 class ScoresRecord(Record):

@@ -77,7 +77,8 @@ def score_images(
         One row per image and region with key, label, fold, region and all scores of `score_mask`. Scores without suffix
         compare the mask with the resized ground truth at input resolution, as in the paper. For `*_native`, the
         probability is resized (bilinear) to the original resolution. Two-path networks also have the Dice of O_p, of
-        the second path and of their mean: `positive_dice`, `second_path_dice` and `mean_dice`.
+        the second path and of their mean: `positive_dice`, `second_path_dice` and `mean_dice`. Rows of joined data sets
+        have the column "dataset".
 
     Raises:
         DataError: A mask cannot be read.
@@ -143,7 +144,8 @@ class _Scorer:
     def score(self, position: int, lesion: Tensor, positive: Tensor, second: Tensor | None = None) -> list[_Scored]:
         """Score the outputs (R, S, S) for the image with the number `position`: one row per region."""
         key = self.data.keys[position]
-        drawn = self.manifest.region_masks(self._samples[key])
+        sample = self._samples[key]
+        drawn = self.manifest.region_masks(sample)
         scored = list[_Scored]()
         for r, region in enumerate(self.manifest.regions):
             truth = self.data.lesion[position, r].numpy() > 0.5
@@ -157,6 +159,7 @@ class _Scorer:
                 "region": region,
                 **asdict(score_mask(at_network_size > self.threshold, truth)),
                 **{f"{name}{SUFFIX['native']}": value for name, value in native.items()},
+                **({} if sample.dataset is None else {"dataset": sample.dataset}),
             }
             if second is not None:
                 row |= _dice_of_outputs(torch.sigmoid(positive[r].float()), second[r], truth, self.threshold)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +12,25 @@ from taichinet.datasets.bundle.read import BundledFiles
 from taichinet.datasets.catalogue import split_spec
 from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.duplicates.search import manifest_duplicates
-from taichinet.datasets.folds import FoldPlan, Protocol, load_or_make_folds, write_folds
+from taichinet.datasets.folds import (
+    LEAVE_ONE_OUT,
+    FoldPlan,
+    Protocol,
+    load_or_make_folds,
+    make_folds,
+    read_folds,
+    write_folds,
+)
+from taichinet.datasets.joint import join_folds, join_manifests, joined_groups, refuse_shared_images
 from taichinet.datasets.manifest import Manifest
+from taichinet.datasets.patients import patient_pattern, takes_pattern, with_patients
 from taichinet.datasets.prepared import Prepared, prepare
+from taichinet.errors import FoldError, SettingError
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.storage.lock import locked
+
+DataSpec = Path | str | Sequence[Path | str]
+"""One data set as a path or NAME=PATH, or several that are joined."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +42,17 @@ class StudyData:
     plan: FoldPlan
 
 
-def open_study_data(experiment: Experiment, data: Path | str, protocol: Protocol, out: Path) -> StudyData:
+def open_study_data(
+    experiment: Experiment, data: DataSpec, protocol: Protocol, out: Path, group_by: str | None = None
+) -> StudyData:
     """Read a data set, make or verify its fold plan, and resize the images; each file is decoded once.
 
     Args:
         experiment: The recipe.
-        data: A path, or NAME=PATH.
+        data: A path, or NAME=PATH; several are joined.
         protocol: Fold protocol.
         out: Folder of all runs; the plan is in `out`/folds and the images are cached in `out`/prepared.
+        group_by: Pattern that finds the patient in the file names of plain folders, see `with_patients`.
 
     Returns:
         The samples, their pixels at the input resolution, and the fold plan.
@@ -41,30 +60,45 @@ def open_study_data(experiment: Experiment, data: Path | str, protocol: Protocol
     Raises:
         DataError: The data set has faults. All of them are named.
         FoldError: The existing fold plan was made for other images, or no plan can be drawn.
+        SettingError: `group_by` is not valid, or no data set is a plain folder.
     """
     size, channels = experiment.data.size, experiment.channels
-    manifest, plan = open_folds(experiment, data, protocol, out, DecodedFiles(size, channels))
+    files = DecodedFiles(size, channels)
+    specs = [data] if isinstance(data, str | Path) else list(data)
+    pattern = None if group_by is None else patient_pattern(group_by)
+    if pattern is not None and not any(takes_pattern(split_spec(spec)[0].name) for spec in specs):
+        raise SettingError("--group-by is for plain folders (folder=PATH). The patients of other data sets are known.")
+    manifest, plan = (
+        open_folds(experiment, specs[0], protocol, out, files, pattern)
+        if len(specs) == 1
+        else _open_joint_folds(experiment, specs, protocol, out, files, pattern)
+    )
     return StudyData(manifest, prepare(manifest, size, channels, out / "prepared"), plan)
 
 
 def open_folds(
-    experiment: Experiment, data: Path | str, protocol: Protocol, out: Path, files: DecodedFiles | None = None
+    experiment: Experiment,
+    data: Path | str,
+    protocol: Protocol,
+    out: Path,
+    files: DecodedFiles | None = None,
+    patients: re.Pattern[str] | None = None,
 ) -> tuple[Manifest, FoldPlan]:
     """Read a data set and its fold plan in `out`/folds, which a lock lets only one process make.
 
     Near-duplicates are only searched if the fold plan does not exist (about half a minute for BUSI); a bundle contains
-    them and the usual plans. `files` keeps what later steps need of the decoded files. The other arguments and the
-    errors are those of `open_study_data`.
+    them and the usual plans. `files` keeps what later steps need of the decoded files, `patients` finds the patient in
+    the file names of a plain folder. The other arguments and the errors are those of `open_study_data`.
     """
     settings = experiment.data
     files = DecodedFiles() if files is None else files
     dataset, root = split_spec(data)
-    content = ("-with-normal" if settings.include_normal else "-lesions") if dataset.has_normal else ""
-    folds = "" if protocol == "official" else f"-{settings.folds}folds-seed{settings.fold_seed}"
-    path = out / "folds" / f"{dataset.name}{content}-{protocol}{folds}.json"
+    path = _plan_path(experiment, dataset.name, dataset.has_normal, protocol, out)
     files.keep_reduced(not path.exists())
     manifest = dataset.read(root, settings.include_normal, files=files)
     manifest.files.refuse_other_input(settings.size, experiment.channels)
+    if patients is not None and takes_pattern(dataset.name):
+        manifest = with_patients(manifest, patients)
     with nullcontext() if path.exists() else locked(path.with_suffix(".lock"), wait=True):
         if isinstance(manifest.files, BundledFiles):
             groups = manifest.files.selection.groups
@@ -74,6 +108,46 @@ def open_folds(
         else:
             groups = () if path.exists() else manifest_duplicates(manifest).groups
         return manifest, load_or_make_folds(path, manifest, groups, protocol, settings.fold_seed, settings.folds)
+
+
+def _open_joint_folds(
+    experiment: Experiment,
+    data: Sequence[Path | str],
+    protocol: Protocol,
+    out: Path,
+    files: DecodedFiles,
+    patients: re.Pattern[str] | None,
+) -> tuple[Manifest, FoldPlan]:
+    """Read several data sets and their fold plans, and join them; the images of different data sets are compared once.
+
+    The arguments and errors are those of `open_folds`; also DataError if the data sets cannot be joined.
+    """
+    own: Protocol = "grouped" if protocol == LEAVE_ONE_OUT else protocol
+    opened = [open_folds(experiment, spec, own, out, files, patients) for spec in data]
+    manifest, plans = join_manifests([manifest for manifest, _ in opened]), [plan for _, plan in opened]
+    plan = (
+        make_folds(manifest, joined_groups(plans), protocol, experiment.data.fold_seed)
+        if protocol == LEAVE_ONE_OUT
+        else join_folds(manifest, plans)
+    )
+    has_normal = any(split_spec(spec)[0].has_normal for spec in data)
+    path = _plan_path(experiment, manifest.name, has_normal, protocol, out)
+    with nullcontext() if path.exists() else locked(path.with_suffix(".lock"), wait=True):
+        if not path.exists():
+            refuse_shared_images(manifest)
+            write_folds(plan, path)
+        elif read_folds(path) != plan:
+            raise FoldError(f"{path} was made from other images or other folds of {manifest.name}. Delete it.")
+    return manifest, plan
+
+
+def _plan_path(experiment: Experiment, dataset: str, has_normal: bool, protocol: Protocol, out: Path) -> Path:
+    """The fold file of a data set in `out`/folds."""
+    settings = experiment.data
+    content = ("-with-normal" if settings.include_normal else "-lesions") if has_normal else ""
+    folds = {"official": "", LEAVE_ONE_OUT: f"-seed{settings.fold_seed}"}
+    drawn = folds.get(protocol, f"-{settings.folds}folds-seed{settings.fold_seed}")
+    return out / "folds" / f"{dataset}{content}-{protocol}{drawn}.json"
 
 
 def fitted_to(experiment: Experiment, manifest: Manifest) -> Experiment:

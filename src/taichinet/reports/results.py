@@ -100,12 +100,13 @@ def _all_rows(members: Sequence[StudyRecord]) -> list[dict[str, str]]:
 def _normal_rows(members: Sequence[StudyRecord]) -> list[dict[str, str]]:
     rows = []
     for member in members:
-        normal = member.summary.normal_images
-        rates = {
-            "With any false positive": percent(normal.false_positive_rate),
-            "Mean false-positive area": percent(normal.mean_false_positive_area, 2),
-        }
-        rows.append({**_study(member), "Images": str(normal.images), **rates})
+        by_dataset = {f" of {name}": images for name, images in member.summary.normal_images_by_dataset.items()}
+        for of_dataset, normal in {"": member.summary.normal_images, **by_dataset}.items():
+            rates = {
+                "With any false positive": percent(normal.false_positive_rate),
+                "Mean false-positive area": percent(normal.mean_false_positive_area, 2),
+            }
+            rows.append({**_study(member), "Images": f"{normal.images}{of_dataset}", **rates})
     return rows
 
 

@@ -79,8 +79,13 @@ def manifest_duplicates(manifest: Manifest) -> DuplicateReport:
 
 
 def duplicate_thresholds(manifest: Manifest) -> DuplicateThresholds:
-    """The correlations from which two images of `manifest` are near-duplicates; those of ultrasound by default."""
-    return CATALOGUE[manifest.name].thresholds if manifest.name in CATALOGUE else ULTRASOUND
+    """The correlations from which two images of `manifest` are near-duplicates; those of ultrasound by default.
+
+    The highest of them for joined data sets.
+    """
+    found = [CATALOGUE[name].thresholds for name in manifest.datasets or (manifest.name,) if name in CATALOGUE]
+    found = found or [ULTRASOUND]
+    return DuplicateThresholds(max(t.thumbnail for t in found), max(t.detail for t in found))
 
 
 def match_fingerprints(

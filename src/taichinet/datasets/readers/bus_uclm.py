@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.resources.abc import Traversable
@@ -15,16 +16,20 @@ from taichinet.datasets.readers.layout import holds_folders, image_files, pair_b
 from taichinet.datasets.sample import BRIGHT, NORMAL_CLASS, Mask, Sample
 from taichinet.errors import DataError
 
+LESION_CLASS = "lesion"
+"""The class of a mask without colours, from a copy that was saved with one-bit or grey masks."""
+
 _RED, _GREEN = 0, 1  # channels
+_NAME = re.compile(r"[A-Z]{4}_[0-9]{3}")
 
 
 def _list_samples(reading: Reading) -> Manifest:
     """All samples: images/ABCD_000.png and masks/ABCD_000.png, keys "ABCD_000".
 
-    The class is the colour of the mask: green benign, red malignant (with both, malignant), none normal. Therefore
-    masks are always decoded; INFO.csv, which has the same and more, is ignored. The letters of the name are the
-    patient. An image whose mask has another size is left out, since the position of the mask is unknown, and named in
-    `Manifest.left_out`; any other fault is a problem.
+    The class is the colour of the mask: green benign, red malignant (with both, malignant), none normal, and "lesion"
+    for white masks of converted copies. Therefore masks are always decoded; INFO.csv, which has the same and more, is
+    ignored and may be absent. The letters of the name are the patient. An image whose mask has another size is left
+    out, since the position of the mask is unknown, and named in `Manifest.left_out`; any other fault is a problem.
     """
     folder, problems = reading.folder, reading.problems
     images = image_files(folder / "images", problems)
@@ -63,12 +68,23 @@ def _list_samples(reading: Reading) -> Manifest:
     return whole.without_normal()
 
 
+def _recognises(folder: Traversable) -> bool:
+    """Whether `folder` has both folders, and INFO.csv or only images with names as ABCD_000."""
+    if not holds_folders(folder, "images", "masks"):
+        return False
+    names = image_files(folder / "images", [])
+    return (folder / "INFO.csv").is_file() or (bool(names) and all(_NAME.fullmatch(name) for name in names))
+
+
 def _label(mask: Traversable, colours: NDArray[np.uint8]) -> str:
     """The class of a mask (H, W, 3) by its foreground; raises DataError if a pixel is neither red nor green.
 
-    A pixel is red if red exceeds green and vice versa, so that blended colours at edges count as one of them.
+    A pixel is red if red exceeds green and vice versa, so that blended colours at edges count as one of them. A mask
+    whose whole foreground is grey has no colours.
     """
     foreground = colours[colours.max(axis=2) >= BRIGHT.low]
+    if len(foreground) and (foreground == foreground[:, :1]).all():
+        return LESION_CLASS
     red, green = foreground[:, _RED], foreground[:, _GREEN]
     neither = foreground[red == green]
     if len(neither):
@@ -85,8 +101,8 @@ DATASET = Dataset(
     name="bus-uclm",
     title="BUS-UCLM",
     list_samples=_list_samples,
-    recognises=lambda folder: holds_folders(folder, "images", "masks") and (folder / "INFO.csv").is_file(),
-    layout="images, masks and INFO.csv in it",
+    recognises=_recognises,
+    layout="images and masks in it, with names as ABCD_000.png",
     licence="CC BY-NC 4.0 in its authors' repository; others quote CC BY 4.0 for the copy at its DOI",
     source="https://doi.org/10.17632/7fvgj4jsp7",
     citation=(

@@ -21,7 +21,12 @@ LONG = {
 }
 SHORT = LONG | {"dice": "DI", "jaccard": "JA", "accuracy": "ACC", "precision": "PR", "sensitivity": "SE"}
 EMPTY = "–"
-PROTOCOLS = {"grouped": "grouped folds", "paper": "the paper's random folds", "official": "the authors' own split"}
+PROTOCOLS = {
+    "grouped": "grouped folds",
+    "paper": "the paper's random folds",
+    "official": "the authors' own split",
+    "leave-one-dataset-out": "each data set tested with a network trained on the others",
+}
 
 
 def digits_of(score: str) -> int:

@@ -1,0 +1,113 @@
+"""Several data sets as one manifest, with the folds that each of them has alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from taichinet.datasets.duplicates.search import manifest_duplicates
+from taichinet.datasets.folds import FoldPlan
+from taichinet.datasets.manifest import Manifest, Sample
+from taichinet.errors import DataError, FoldError, SettingError
+
+SHOWN = 5
+
+
+def join_manifests(manifests: Sequence[Manifest]) -> Manifest:
+    """Join data sets, e.g. to "busi+bus-uclm".
+
+    Args:
+        manifests: The data sets, which share one `DecodedFiles`.
+
+    Returns:
+        All samples in order. Keys and patients begin with the name of the data set ("busi/benign (1)"), which is also
+        `Sample.dataset`; classes are unchanged. The lines of `left_out` begin with the name too.
+
+    Raises:
+        SettingError: Two data sets have the same name.
+        DataError: One is a bundle, or they have different regions.
+    """
+    first, names = manifests[0], [manifest.name for manifest in manifests]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise SettingError(
+            f"Two data sets are called '{repeated[0]}'. Put their images into one folder, or register one of them "
+            "under another name."
+        )
+    for manifest in manifests:
+        if manifest.files.bundle is not None:
+            raise DataError(
+                f"{manifest.files.bundle}: a bundle cannot be joined with other data sets. Pass the original data set."
+            )
+        if manifest.regions != first.regions:
+            raise DataError(
+                f"{first.name} has the regions {', '.join(first.regions)}, {manifest.name} has "
+                f"{', '.join(manifest.regions)}. Join data sets with the same regions."
+            )
+    return Manifest(
+        name="+".join(names),
+        samples=tuple(_joined(sample, manifest.name) for manifest in manifests for sample in manifest),
+        regions=first.regions,
+        left_out=tuple(f"{manifest.name}: {line}" for manifest in manifests for line in manifest.left_out),
+        normal_left_out=sum(manifest.normal_left_out for manifest in manifests),
+        files=first.files,
+    )
+
+
+def _joined(sample: Sample, dataset: str) -> Sample:
+    patient = None if sample.patient is None else joined_key(dataset, sample.patient)
+    return replace(sample, key=joined_key(dataset, sample.key), patient=patient, dataset=dataset)
+
+
+def joined_key(dataset: str, key: str) -> str:
+    """The key in joined data sets of an image that `dataset` calls `key`."""
+    return f"{dataset}/{key}"
+
+
+def joined_groups(plans: Sequence[FoldPlan]) -> tuple[tuple[str, ...], ...]:
+    """The groups of all plans with the keys of the joined data sets."""
+    return tuple(tuple(joined_key(plan.dataset, key) for key in group) for plan in plans for group in plan.groups)
+
+
+def join_folds(manifest: Manifest, plans: Sequence[FoldPlan]) -> FoldPlan:
+    """Join the folds of data sets, so that each image is tested in the same fold as in a training on its data set.
+
+    Args:
+        manifest: The joined data sets.
+        plans: Their plans, with the same protocol, seed and number of folds.
+
+    Returns:
+        The plan for `manifest`.
+
+    Raises:
+        FoldError: A plan is an official split.
+    """
+    first = plans[0]
+    if first.protocol == "official":
+        raise FoldError(
+            f"Official splits are not available for several data sets ({manifest.name}). Use protocol grouped, paper "
+            "or leave-one-dataset-out."
+        )
+    fold_of = {joined_key(plan.dataset, key): fold for plan in plans for key, fold in plan.fold_of.items()}
+    groups = joined_groups(plans)
+    return FoldPlan(manifest.name, manifest.digest(), first.protocol, first.seed, first.count, groups, fold_of)
+
+
+def refuse_shared_images(manifest: Manifest) -> None:
+    """Raise DataError if images of different data sets are near-duplicates, as their folds are drawn independently.
+
+    Args:
+        manifest: The joined data sets. Their images are compared with the highest thresholds of the data sets.
+    """
+    dataset_of = {sample.key: sample.dataset for sample in manifest}
+    pairs = [
+        f"{pair.first} and {pair.second} ({pair.kind}, {pair.score:.2f})"
+        for pair in manifest_duplicates(manifest).pairs
+        if dataset_of[pair.first] != dataset_of[pair.second]
+    ]
+    if pairs:
+        more = [f"and {len(pairs) - SHOWN} more pairs"] if len(pairs) > SHOWN else []
+        raise DataError(
+            f"{manifest.name}: images of different data sets show the same scene and could be in training and test "
+            "set. Remove one image of each pair:",
+            [*pairs[:SHOWN], *more],
+        )
