@@ -314,14 +314,15 @@ def _components(mask: NDArray[np.bool_], diagonal: bool) -> NDArray[np.int64]:
         return run
 
     reach = int(diagonal)
-    first_of_row = np.searchsorted(rows, np.arange(len(mask) + 1))
+    first_of_row = np.searchsorted(rows, np.arange(len(mask) + 1)).tolist()
+    begin, end = starts.tolist(), ends.tolist()
     for row in range(1, len(mask)):
         above, above_end = first_of_row[row - 1], first_of_row[row]
         for run in range(above_end, first_of_row[row + 1]):
-            while above < above_end and ends[above] + reach <= starts[run]:
+            while above < above_end and end[above] + reach <= begin[run]:
                 above += 1
             touching = above
-            while touching < above_end and starts[touching] < ends[run] + reach:
+            while touching < above_end and begin[touching] < end[run] + reach:
                 parents[root(touching + 1)] = root(run + 1)
                 touching += 1
     labels = np.zeros(mask.shape, dtype=np.int64)

@@ -26,9 +26,9 @@ def square(size: int = 10) -> NDArray[np.bool_]:
     return mask
 
 
-def image(inside: float, truth: NDArray[np.bool_] | None = None, normal: bool = False) -> ValidationImage:
-    """An image with the probability `inside` in a square, and 0.1 elsewhere."""
-    probability = np.where(square() if truth is None else truth, inside, 0.1).astype(np.float32)
+def image(inside: float, predicted: NDArray[np.bool_] | None = None, normal: bool = False) -> ValidationImage:
+    """An image with the probability `inside` in `predicted`, by default the true square, and 0.1 elsewhere."""
+    probability = np.where(square() if predicted is None else predicted, inside, 0.1).astype(np.float32)
     return ValidationImage(probability, np.zeros_like(square()) if normal else square())
 
 
@@ -49,27 +49,26 @@ def test_temperature_of_overconfident_maps_is_recovered() -> None:
     assert chosen.ece_after < 0.5 * chosen.ece_before
 
 
-def test_post_processing_is_that_of_the_best_mean_dice_of_all_combinations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DICE_TOLERANCE", 0.0)
-    rng = np.random.default_rng(1)
-    images = [
-        ValidationImage(np.clip(0.3 * square(7) + rng.random((SIZE, SIZE)) * 0.6, 0, 1).astype(np.float32), square(7))
-        for _ in range(2)
-    ]
-    chosen = choose_operating_point(images, 0.95)
-    dices = [
-        np.mean([dice_score(decision.mask(image.probability, 1.0), image.truth) for image in images])
-        for threshold in module.THRESHOLDS
-        for smallest in module.SMALLEST_COMPONENTS
-        for fill in (False, True)
-        for decision in [
-            chosen.decision.model_copy(
-                update={"threshold": threshold, "smallest_component": smallest, "fill_holes": fill}
-            )
-        ]
-    ]
-    assert chosen.dice_before == pytest.approx(max(dices))
-    assert chosen.decision.smallest_component > 0
+def test_post_processing_removes_a_speck_and_fills_a_hole() -> None:
+    predicted = square()
+    predicted[14:16, 14:16] = False
+    predicted[2:4, 2:4] = True  # 0.44 % of the image
+    chosen = choose_operating_point([image(0.9, predicted)] * 2, 0.95)
+    assert chosen.dice_at_default == pytest.approx(2 * 96 / 200)
+    assert chosen.dice_before == chosen.dice == 1
+    assert (chosen.decision.threshold, chosen.decision.smallest_component) == (0.5, 0.005)
+    assert chosen.decision.fill_holes
+
+
+@pytest.mark.parametrize("decision", [Decision(threshold=0.7), Decision(threshold=0.6, fill_holes=True)])
+def test_components_of_all_sizes_are_scored_like_one_mask_each(decision: Decision) -> None:
+    for seed, truth in enumerate([square(), ~square(SIZE)]):
+        probability = np.random.default_rng(seed).random((SIZE, SIZE)).astype(np.float32)
+        dices, predicted = module._scores_by_component_size(decision, ValidationImage(probability, truth))
+        for share, dice, any_predicted in zip(module.SMALLEST_COMPONENTS, dices, predicted, strict=True):
+            mask = decision.model_copy(update={"smallest_component": share}).mask(probability, 1.0)
+            assert any_predicted == mask.any()
+            assert dice == pytest.approx(np.nan_to_num(dice_score(mask, truth)))
 
 
 def test_of_nearly_equal_dice_the_fewest_false_positives_decide(monkeypatch: pytest.MonkeyPatch) -> None:

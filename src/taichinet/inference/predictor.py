@@ -127,7 +127,7 @@ class Predictor:
         if threshold is not None and not 0 <= threshold <= 1:
             raise SettingError(f"The threshold is {threshold}, but must be a probability from 0 to 1.")
         decision = stored_decision(weights.config.decision, weights.config.threshold, weights.name)
-        changes = {} if threshold is None else {"threshold": threshold}
+        changes: dict[str, float] = {} if threshold is None else {"threshold": threshold}
         self.decision = decision.model_copy(update=changes if presence_decision else {**changes, "presence": 0.0})
         self.size = size
         self.channels = weights.channels

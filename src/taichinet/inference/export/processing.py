@@ -79,6 +79,8 @@ def before_network(channels: int, size: int) -> onnx.ModelProto:
 
 def behind_network(size: int, decision: Decision) -> onnx.ModelProto:
     """Float `lesion` (1, 1, S, S) and int64 `original_size` -> uint8 `mask` (0 or 255), float `probability`: (H, W)."""
+    raw = PROBABILITY if decision.temperature == 1 else "raw"
+    shown = "above" if decision.presence == 0 else "present_above"
     return _parsed(
         f"""
         behind (float[1, 1, {size}, {size}] {LESION}, int64[2] {_ORIGINAL_SIZE})
@@ -100,23 +102,23 @@ def behind_network(size: int, decision: Decision) -> onnx.ModelProto:
           widened = MatMul (plane, across_turned)
           native = MatMul (down, widened)
           least = Constant <value = float {{0.0}}> ()
-          raw = Clip (native, least, one)
+          {raw} = Clip (native, least, one)
           limit = Constant <value = float {{{float(decision.raw_threshold)!r}}}> ()
-          above_limit = Greater (raw, limit)
-          {_calibrated(PROBABILITY, "raw", decision)}
-          {_with_presence("above", "above_limit", size, decision)}
+          above = Greater ({raw}, limit)
+          {_calibrated(PROBABILITY, raw, decision)}
+          {_with_presence(shown, "above", size, decision)}
           painted = Constant <value = uint8 {{255}}> ()
           empty = Constant <value = uint8 {{0}}> ()
-          {MASK} = Where (above, painted, empty)
+          {MASK} = Where ({shown}, painted, empty)
         }}
         """
     )
 
 
 def _calibrated(name: str, raw: str, decision: Decision) -> str:
-    """ONNX text for `Decision.calibrated`."""
-    if decision.temperature == 1:
-        return f"{name} = Identity ({raw})"
+    """ONNX text for `Decision.calibrated`; empty if it changes nothing, and `name` is `raw`."""
+    if name == raw:
+        return ""
     return f"""
           {name}_low = Constant <value = float {{{SMALLEST_PROBABILITY:.8f}}}> ()
           {name}_high = Constant <value = float {{{1 - SMALLEST_PROBABILITY:.8f}}}> ()
@@ -131,16 +133,17 @@ def _calibrated(name: str, raw: str, decision: Decision) -> str:
 
 
 def _with_presence(name: str, above: str, size: int, decision: Decision) -> str:
-    """ONNX text for `above`, or no pixel if the presence score of `plane` is below the presence threshold."""
+    """ONNX text for `above`, or no pixel if the presence score of `plane` is too low; empty without a threshold."""
     if decision.presence == 0:
-        return f"{name} = Identity ({above})"
+        return ""
+    evidence = "largest" if decision.temperature == 1 else "evidence"
     return f"""
           all_pixels = Constant <value = int64[1] {{{size * size}}}> ()
           flat = Reshape (plane, all_pixels)
           count = Constant <value = int64[1] {{{presence_pixels(size * size)}}}> ()
           largest, largest_at = TopK (flat, count)
-          {_calibrated("evidence", "largest", decision)}
-          score = ReduceMean <keepdims = 0> (evidence)
+          {_calibrated(evidence, "largest", decision)}
+          score = ReduceMean <keepdims = 0> ({evidence})
           least_score = Constant <value = float {{{decision.presence:.8f}}}> ()
           present = GreaterOrEqual (score, least_score)
           {name} = And ({above}, present)"""
