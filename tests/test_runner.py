@@ -20,6 +20,7 @@ from PIL import Image
 from taichinet import runner
 from taichinet.datasets import image_io
 from taichinet.errors import DataError
+from taichinet.evaluation.decision import Decision
 from taichinet.inference.export.graph import LESION, NETWORK_IMAGE
 from taichinet.inference.export.processing import before_network, behind_network, complete_onnx
 
@@ -35,7 +36,7 @@ def save_model(path: Path, operator: str, threshold: float = 0.5) -> Path:
         f'<ir_version: 10, opset_import: ["" : 20]> same (float[1, 1, {SIZE}, {SIZE}] {NETWORK_IMAGE})'
         f" => (float[1, 1, {SIZE}, {SIZE}] {LESION}) {{ {LESION} = {operator} ({NETWORK_IMAGE}) }}"
     )
-    onnx.save(complete_onnx(network, 1, SIZE, threshold, {"weights": "none"}), path)
+    onnx.save(complete_onnx(network, 1, SIZE, Decision(threshold=threshold), {"weights": "none"}), path)
     return path
 
 
@@ -232,4 +233,4 @@ def test_command_line_imports_no_heavy_package() -> None:
 
 def test_processing_graphs_name_their_outputs() -> None:
     assert [output.name for output in before_network(1, SIZE).graph.output] == ["network_image", "native_size"]
-    assert [output.name for output in behind_network(SIZE, 0.5).graph.output] == ["mask", "probability"]
+    assert [output.name for output in behind_network(SIZE, Decision()).graph.output] == ["mask", "probability"]

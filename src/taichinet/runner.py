@@ -9,6 +9,7 @@ This file can be copied and used without the package. It also defines how image 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections import Counter
@@ -244,6 +245,10 @@ class Model:
             threads: Number of threads; 0 for one per core.
         """
         self._session = open_session(model, threads)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        decision = json.loads(metadata.get("decision", "{}"))  # absent in files of earlier versions
+        self._smallest_component = float(decision.get("smallest_component", 0))
+        self._fill_holes = bool(decision.get("fill_holes", False))
 
     def segment(self, pixels: NDArray[np.uint8]) -> Segmentation:
         """Segment the lesion in an image.
@@ -266,7 +271,64 @@ class Model:
         mask, probability = self._session.run(["mask", "probability"], {"image": image})
         if not np.isfinite(probability).all():
             raise ValueError("The model's output for this image is not finite, so there is no mask. Export it again.")
-        return Segmentation(mask, probability)
+        return Segmentation(cleaned(mask, self._smallest_component, self._fill_holes), probability)
+
+
+def cleaned(mask: NDArray[np.uint8], smallest_component: float, fill_holes: bool) -> NDArray[np.uint8]:
+    """Fill the holes of a mask, and remove its small components.
+
+    Args:
+        mask: uint8 (H, W), 0 or 255.
+        smallest_component: Components (8-neighbourhood) with a smaller share of the image area are removed.
+        fill_holes: Whether background that does not touch the border of the image becomes 255.
+
+    Returns:
+        The mask, uint8 (H, W), 0 or 255.
+    """
+    lesion = mask > 0
+    if fill_holes and lesion.any():
+        labels = _components(~lesion, diagonal=False)
+        border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+        lesion |= ~np.isin(labels, border)
+    if smallest_component and lesion.any():
+        labels = _components(lesion, diagonal=True)
+        kept = np.bincount(labels.ravel()) >= smallest_component * lesion.size
+        kept[0] = False  # the background
+        lesion = kept[labels]
+    return lesion.astype(np.uint8) * np.uint8(255)
+
+
+def _components(mask: NDArray[np.bool_], diagonal: bool) -> NDArray[np.int64]:
+    """Label the connected components of `mask` (H, W) from 1; 0 outside. Without SciPy, which this file cannot import.
+
+    Runs of pixels of each row are joined with the runs of the row above that they touch, also diagonally if `diagonal`.
+    """
+    steps = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    (rows, starts), (_, ends) = np.nonzero(steps == 1), np.nonzero(steps == -1)
+    parents = list(range(len(rows) + 1))
+
+    def root(run: int) -> int:
+        while parents[run] != run:
+            parents[run] = parents[parents[run]]
+            run = parents[run]
+        return run
+
+    reach = int(diagonal)
+    first_of_row = np.searchsorted(rows, np.arange(len(mask) + 1)).tolist()
+    begin, end = starts.tolist(), ends.tolist()
+    for row in range(1, len(mask)):
+        above, above_end = first_of_row[row - 1], first_of_row[row]
+        for run in range(above_end, first_of_row[row + 1]):
+            while above < above_end and end[above] + reach <= begin[run]:
+                above += 1
+            touching = above
+            while touching < above_end and begin[touching] < end[run] + reach:
+                parents[root(touching + 1)] = root(run + 1)
+                touching += 1
+    labels = np.zeros(mask.shape, dtype=np.int64)
+    roots = np.array([root(run) for run in range(len(parents))])
+    labels[mask] = np.repeat(roots[1:], ends - starts)
+    return labels
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from taichinet.batch import Prediction
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.datasets.prepared import prepare
 from taichinet.datasets.readers.busi import DATASET
+from taichinet.evaluation.decision import Decision
 from taichinet.experiments.scoring import score_images
 
 
@@ -31,6 +32,6 @@ class Constant(nn.Module):
 def test_both_sizes_use_the_given_threshold(tmp_path: Path, threshold: float, share: int) -> None:
     manifest = DATASET.read(write_phantom_busi(tmp_path / "phantoms", 2, 2, 1, seed=1, size=(64, 80)))
     data = prepare(manifest, 32, 1)
-    rows = score_images(Constant(0.7), manifest, data, 0, FLOAT32_CPU, threshold).rows
+    rows = score_images(Constant(0.7), manifest, data, 0, FLOAT32_CPU, Decision(threshold=threshold)).rows
     assert rows["predicted_pixels"].tolist() == [share * 32 * 32] * 5
     assert rows["predicted_pixels_native"].tolist() == [share * 64 * 80] * 5

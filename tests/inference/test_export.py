@@ -23,6 +23,7 @@ from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.duplicates.known_images import ImageDigests
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError, SettingError, WeightsError
+from taichinet.evaluation.decision import Decision
 from taichinet.inference.export.comparison import find_cases, split_images
 from taichinet.inference.export.export import ExportRequest, export
 from taichinet.inference.export.processing import before_network, behind_network
@@ -96,7 +97,7 @@ def test_exported_file_equals_predictor_for_every_size_and_colour(
     result = model.segment(pixels)
     assert result.mask.shape == result.probability.shape == size
     np.testing.assert_allclose(result.probability, expected.probability, atol=5e-3)
-    clear = np.abs(expected.probability - predictor.threshold) > 5e-3
+    clear = np.abs(expected.probability - predictor.decision.threshold) > 5e-3
     np.testing.assert_array_equal(result.mask[clear] > 0, expected.mask[clear])
     assert set(np.unique(result.mask)) <= {0, 255}
 
@@ -131,7 +132,7 @@ def test_resizing_equals_pillow_within_one_grey_level(size: tuple[int, int], cha
 
 @pytest.mark.parametrize("size", SIZES)
 def test_resizing_of_output_equals_pytorch(size: tuple[int, int]) -> None:
-    session = onnxruntime.InferenceSession(behind_network(SIZE, 0.4).SerializeToString())
+    session = onnxruntime.InferenceSession(behind_network(SIZE, Decision(threshold=0.4)).SerializeToString())
     lesion = np.random.default_rng(0).random((1, 1, SIZE, SIZE), dtype=np.float32)
     mask, probability = session.run(None, {"lesion": lesion, "native_size": np.array(size)})
     expected = F.interpolate(torch.from_numpy(lesion), size, mode="bilinear", align_corners=False)[0, 0].numpy()

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from taichinet.batch import Prediction
 from taichinet.errors import DataError, SettingError, WeightsError
+from taichinet.evaluation.decision import Decision
 from taichinet.inference import predictor as predictor_module
 from taichinet.inference import shipped
 from taichinet.inference.predictor import BoundingBox, Predictor
@@ -205,7 +206,7 @@ def test_batch_size_zero_is_rejected() -> None:
 
 def test_components_and_bounding_box_equal_flood_fill() -> None:
     probability = np.random.default_rng(1).random((40, 30)).astype(np.float32)
-    result = predictor_module._measured(probability, None, 0.8)
+    result = predictor_module._measured(probability, None, Decision(threshold=0.8), 1.0)
     remaining = {(int(r), int(c)) for r, c in np.argwhere(result.mask)}
     rows, columns = [r for r, _ in remaining], [c for _, c in remaining]
     assert result.bounding_box == BoundingBox(min(rows), min(columns), max(rows) + 1, max(columns) + 1)
@@ -241,7 +242,9 @@ def test_shipped_weights_are_a_folder_in_the_package(tmp_path: Path, monkeypatch
 
 def test_probability_equal_to_threshold_is_background() -> None:
     probability = np.array([[0.25, 0.5, 0.75]], dtype=np.float32)
-    assert predictor_module._measured(probability, None, 0.5).mask.tolist() == [[False, False, True]]
+    assert predictor_module._measured(probability, None, Decision(threshold=0.5), 1.0).mask.tolist() == [
+        [False, False, True]
+    ]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -21,6 +21,7 @@ from torch import nn
 from taichinet.datasets.image_io import resize_image
 from taichinet.datasets.phantoms.phantom import make_phantom
 from taichinet.errors import SettingError, WeightsError
+from taichinet.evaluation.decision import Decision
 from taichinet.inference.export.graph import network_graph
 from taichinet.inference.export.quantise import onnx_int8
 from taichinet.inference.runtimes.catalogue import RUNTIMES, export_formats, find_runtime, register_runtime
@@ -149,7 +150,7 @@ def test_only_openvino_graph_has_transposed_convolutions(
     monkeypatch.setattr("taichinet.inference.export.graph.network_graph", shared_graph)
     build = find_runtime("openvino").build
     assert build is not None
-    built = build(BuildRequest("float32", shipped, 0.5, [], {}, tmp_path))
+    built = build(BuildRequest("float32", shipped, Decision(), [], {}, tmp_path))
     assert isinstance(built.runtime, OpenVino)
     kinds = [operation.get_type_name() for operation in built.runtime._model.get_ops()]
     assert kinds.count("ConvolutionBackpropData") == 8

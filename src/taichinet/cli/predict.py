@@ -48,6 +48,13 @@ def predict(
         ),
     ] = None,
     threshold: Threshold = None,
+    presence: Annotated[
+        bool,
+        typer.Option(
+            "--presence-decision/--no-presence-decision",
+            help="Write an empty mask if the presence score of an image is below that of the weights.",
+        ),
+    ] = True,
     runtime: Annotated[
         str,
         typer.Option(
@@ -85,7 +92,7 @@ def predict(
     try:
         with locked(output / _LOCK), raise_on_sigterm(_TerminatedError()):
             refuse_foreign_files(output, names)
-            predictor, settings = _load_predictor(weights, threshold, runtime, disagreement, messages)
+            predictor, settings = _load_predictor(weights, threshold, presence, runtime, disagreement, messages)
             rows = _predict_all(predictor, settings, names, output, messages, quiet=as_json)
     except _TerminatedError:
         messages.print(
@@ -236,7 +243,7 @@ def _derived_from_another(file: Path, inputs: Sequence[Path]) -> bool:
 
 
 def _load_predictor(
-    weights: Path | None, threshold: float | None, runtime: str, disagreement: bool, messages: Console
+    weights: Path | None, threshold: float | None, presence: bool, runtime: str, disagreement: bool, messages: Console
 ) -> tuple[Predictor, str]:
     """Return the predictor and a digest of all settings that affect its output."""
     from taichinet.inference.predictor import Predictor
@@ -253,13 +260,13 @@ def _load_predictor(
         typer.echo(f"{folder}: {loaded.unverified}", err=True)
     on_gpu = device_config.device.type != "cpu"
     opened = open_runtime(runtime, loaded, folder, disagreement, on_gpu, messages.print)
-    predictor = Predictor(loaded, device_config, threshold, opened)
+    predictor = Predictor(loaded, device_config, threshold, opened, presence)
     folder = folder.parent if folder.name == WEIGHTS_FILE else folder
     digests = [digest_file(folder / name) for name in (CONFIG_FILE, WEIGHTS_FILE)]
     settings = (
         __version__,
         digests,
-        predictor.threshold,
+        predictor.decision,
         str(opened.description),
         device_config.device.type,
         disagreement,

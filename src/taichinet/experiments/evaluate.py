@@ -15,6 +15,7 @@ from taichinet.datasets.prepared import prepare
 from taichinet.errors import FoldError, WeightsError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.evaluation.confidence import ConfidenceKeeper
+from taichinet.evaluation.decision import Decision, stored_decision
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.experiments.records import (
     SCORES_FILE,
@@ -59,6 +60,11 @@ class ScoredNetwork:
     def device_config(self) -> DeviceConfig:
         """Device, and the precision of the training."""
         return choose_device_config(self.loaded.config.provenance.get("precision", "auto"))
+
+    @property
+    def decision(self) -> Decision:
+        """The decision of the weights; raises WeightsError if it is not valid."""
+        return stored_decision(self.loaded.config.decision, self.loaded.config.threshold, self.loaded.name)
 
 
 @dataclass(frozen=True)
@@ -167,8 +173,7 @@ def _score(scored: ScoredNetwork, fold: int) -> pd.DataFrame:
     loaded, device_config = scored.loaded, scored.device_config
     network = device_config.place(loaded.network)
     data = prepare(scored.manifest.subset(set(scored.keys)), loaded.config.size, loaded.channels)
-    threshold = loaded.config.threshold
-    return score_images(network, scored.manifest, data, fold, device_config, threshold, scored.confidences).rows
+    return score_images(network, scored.manifest, data, fold, device_config, scored.decision, scored.confidences).rows
 
 
 def find_weights(path: Path) -> tuple[Path, ...]:
@@ -215,7 +220,8 @@ def _network(scored: ScoredNetwork) -> NetworkRecord:
         model=config.model,
         options=config.options,
         size=config.size,
-        threshold=config.threshold,
+        threshold=scored.decision.threshold,
+        decision=config.decision,
         trained={name: config.provenance[name] for name in ORIGIN if name in config.provenance},
         weights_sha256=digest_file(scored.folder / WEIGHTS_FILE),
         placement=scored.device_config.describe(),

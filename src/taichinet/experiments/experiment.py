@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.errors import SettingError, unknown_name
+from taichinet.evaluation.operating_point import DecisionSettings
 from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.catalogue import find_entry, model_settings
 from taichinet.models.settings import MAX_SIZE, SIZE_MULTIPLE
@@ -53,6 +54,7 @@ class Experiment(Settings):
     objective: ObjectiveSettings = ObjectiveSettings()
     training: TrainingSettings = TrainingSettings()
     mining: MiningSettings = MiningSettings()
+    decision: DecisionSettings = DecisionSettings()
     teacher: str | None = None
 
     @field_validator("options")

@@ -23,6 +23,7 @@ from taichinet.errors import DataError, FoldError, SettingError, TaiChiNetError
 from taichinet.evaluation.aggregate import COLUMNS, Summary
 from taichinet.evaluation.calibration import pool
 from taichinet.evaluation.confidence import ConfidenceKeeper
+from taichinet.evaluation.operating_point import OperatingPoint
 from taichinet.experiments.experiment import Experiment
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.settings import Record
@@ -113,6 +114,8 @@ class FoldRecord(FileRecord):
         inference_seconds_per_image: Median over batches.
         wall_seconds: Duration including mining and scoring, over all processes that worked on the fold.
         calibration: Calibration on the test images; None in files of earlier versions.
+        decision: The decision that was chosen on the validation images, with which the test images were scored, and its
+            figures on the validation images; None (absent in the file) for a threshold of 0.5 only.
         copied_from: The run folder of an identical training whose result was copied; None for a trained fold.
     """
 
@@ -138,11 +141,13 @@ class FoldRecord(FileRecord):
     scores: ScoresRecord | None = None
     summary: Summary
     calibration: CalibrationRecord | None = None
+    decision: OperatingPoint | None = None
     copied_from: str | None = None
 
     def to_json_dict(self) -> dict[str, Any]:
-        """The content of the file; `copied_from` is absent for a trained fold."""
-        return self.model_dump(mode="json", exclude=None if self.copied_from else {"copied_from"})
+        """The content of the file; `copied_from` is absent for a trained fold, `decision` if none was chosen."""
+        absent = {name for name in ("copied_from", "decision") if getattr(self, name) is None}
+        return self.model_dump(mode="json", exclude=absent)
 
 
 class StudyFoldRecord(Record):
@@ -203,6 +208,7 @@ class NetworkRecord(Record):
     """One evaluated network: its origin, the number of scored images, and its calibration on them.
 
     Attributes:
+        decision: The decision in config.json of the weights; None for a threshold only.
         trained: Provenance of the weights: recipe, data set, protocol, fold and commit, as far as recorded.
         compared_with_training: How the images were compared with the training images.
         near_duplicates: Keys of near-duplicates of training images.
@@ -212,6 +218,7 @@ class NetworkRecord(Record):
     options: dict[str, Any] = Field(default_factory=dict)
     size: int | None = None
     threshold: float | None = None
+    decision: dict[str, Any] | None = None
     trained: dict[str, Any] = Field(default_factory=dict)
     weights_sha256: str | None = None
     placement: str = ""

@@ -25,6 +25,8 @@ from taichinet.datasets.prepared import Prepared
 from taichinet.errors import SettingError
 from taichinet.evaluation.aggregate import aggregate
 from taichinet.evaluation.confidence import ConfidenceKeeper
+from taichinet.evaluation.decision import DEFAULT_DECISION, Decision
+from taichinet.evaluation.operating_point import OperatingPoint, ValidationImage, choose_operating_point
 from taichinet.experiments.distillation import predict_teacher
 from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.identity import describe_changes, setting_changes
@@ -44,7 +46,7 @@ from taichinet.experiments.records import (
     write_scores,
     write_settings,
 )
-from taichinet.experiments.scoring import score_images
+from taichinet.experiments.scoring import BATCH_SIZE, ScoredImages, score_images
 from taichinet.models.backbones import architecture
 from taichinet.models.catalogue import create_model, model_settings
 from taichinet.models.complexity import measure_complexity
@@ -55,6 +57,7 @@ from taichinet.storage.lock import locked
 from taichinet.training.checkpoint import CheckpointFolder, clear_checkpoints, load_checkpoint
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
 from taichinet.training.fit import FitResult, TrainingData, fit, refuse_idle_ranks
+from taichinet.training.loop import predict_batches
 
 HISTORY_FILE = "history.csv"
 OnEpoch = Callable[[str, dict[str, Any], int], None]
@@ -63,8 +66,9 @@ OnEpoch = Callable[[str, dict[str, Any], int], None]
 def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) -> FoldResult:
     """Train a recipe on the training part of a fold, score its test part, and write the run folder.
 
-    The test images are read once, after the weights have been selected. Parts of the network that are only used in
-    training (a second path that is not part of the output) are not scored, counted or saved.
+    The test images are read once, after the weights and, on the validation part, the decision have been chosen. Parts
+    of the network that are only used in training (a second path that is not part of the output) are not scored, counted
+    or saved.
 
     Args:
         job: Recipe, data, fold and run folder.
@@ -130,6 +134,12 @@ def _prepare_folder(job: FoldJob) -> _Start:
         raise SettingError(
             f"options.num_classes is {classes}, but {job.study.plan.dataset} has {regions} region(s). Leave it out."
         )
+    if experiment.decision.calibrate and (regions > 1 or not job.split.validation):
+        raise SettingError(
+            f"decision.calibrate needs validation images with one region, but fold {job.fold} of "
+            f"{job.study.plan.dataset} has {len(job.split.validation)} validation images with {regions} region(s). "
+            "Increase data.validation_share, or set decision.calibrate=false."
+        )
     identity = job.identity
     if job.resume:
         load_checkpoint(folder, identity, change=_change(job))
@@ -190,9 +200,9 @@ def _score_and_record(
     options = architecture(experiment.options)
     if network is not trained and isinstance(network, TaiChiNet):
         options = network.settings.model_dump(mode="json", exclude_defaults=True)
-    confidences = ConfidenceKeeper(study.manifest.regions[0])
-    test = study.prepared.subset(job.split.test)
-    scored = score_images(network, study.manifest, test, job.fold, job.device_config, confidences=confidences)
+    operating_point = _choose_decision(job, network)
+    decision = DEFAULT_DECISION if operating_point is None else operating_point.decision
+    scored, calibration = _score(job, network, decision)
     plan, split = study.plan, job.split
     record = FoldRecord(
         identity=job.identity,
@@ -220,13 +230,43 @@ def _score_and_record(
         machine=describe_machine(),
         scores=write_scores(folder / SCORES_FILE, scored.rows),
         summary=aggregate(scored.rows),
-        calibration=CalibrationRecord.of(confidences),
+        calibration=calibration,
+        decision=operating_point,
     )
-    config = WeightsConfig(experiment.model, options, experiment.data.size, provenance=_provenance(job, start.commit))
+    config = WeightsConfig(
+        experiment.model,
+        options,
+        experiment.data.size,
+        decision.threshold,
+        _provenance(job, start.commit),
+        decision=None if operating_point is None else decision.model_dump(mode="json"),
+    )
     save_weights(network, config, folder / "weights")
     write_record(folder / RESULT_FILE, record)
     clear_checkpoints(folder, keep_newest=job.keep_checkpoint)
     return FoldResult(folder, scored.rows, record)
+
+
+def _choose_decision(job: FoldJob, network: nn.Module) -> OperatingPoint | None:
+    """The decision chosen on the inner validation split; None unless `decision.calibrate` is set."""
+    settings = job.experiment.decision
+    if not settings.calibrate:
+        return None
+    validation = job.study.prepared.subset(job.split.validation).to(job.device_config.device)
+    predictions = predict_batches(network, validation.batches(BATCH_SIZE), job.device_config)
+    probabilities = torch.cat([prediction.lesion[:, 0] for prediction in predictions]).numpy()
+    truths = validation.lesion[:, 0].cpu().numpy() > 0.5
+    images = [ValidationImage(*maps) for maps in zip(probabilities, truths, strict=True)]
+    return choose_operating_point(images, settings.sensitivity)
+
+
+def _score(job: FoldJob, network: nn.Module, decision: Decision) -> tuple[ScoredImages, CalibrationRecord]:
+    """Scores of the test part, and the calibration on it."""
+    manifest = job.study.manifest
+    confidences = ConfidenceKeeper(manifest.regions[0])
+    test = job.study.prepared.subset(job.split.test)
+    scored = score_images(network, manifest, test, job.fold, job.device_config, decision, confidences)
+    return scored, CalibrationRecord.of(confidences)
 
 
 def _provenance(job: FoldJob, commit: str | None) -> dict[str, Any]:

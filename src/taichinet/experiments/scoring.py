@@ -23,6 +23,7 @@ from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared
 from taichinet.datasets.sample import Sample
 from taichinet.evaluation.confidence import ConfidenceKeeper, ImageConfidence, measure_confidence
+from taichinet.evaluation.decision import DEFAULT_DECISION, Decision
 from taichinet.evaluation.metrics import dice_score, resize_probability, score_mask
 from taichinet.evaluation.undefined import SUFFIX
 from taichinet.training.device import DeviceConfig
@@ -56,7 +57,7 @@ def score_images(
     data: Prepared,
     fold: int,
     device_config: DeviceConfig,
-    threshold: float = 0.5,
+    decision: Decision = DEFAULT_DECISION,
     confidences: ConfidenceKeeper | None = None,
 ) -> ScoredImages:
     """Score the predictions of a network.
@@ -70,7 +71,8 @@ def score_images(
         data: Images and masks at input resolution, in the order of the rows.
         fold: Value of the column "fold".
         device_config: Device and precision.
-        threshold: Probability above which a pixel is lesion.
+        decision: How masks are made from probabilities, also at input resolution. Confidences are those after its
+            temperature.
         confidences: Keeps the confidence of each image, in the order of the rows.
 
     Returns:
@@ -78,14 +80,15 @@ def score_images(
         compare the mask with the resized ground truth at input resolution, as in the paper. For `*_native`, the
         probability is resized (bilinear) to the original resolution. Two-path networks also have the Dice of O_p, of
         the second path and of their mean: `positive_dice`, `second_path_dice` and `mean_dice`. Rows of joined data sets
-        have the column "dataset".
+        have the column "dataset". If the decision has a presence threshold, `dice_before_native` is the Dice at
+        original resolution without it.
 
     Raises:
         DataError: A mask cannot be read.
         NotFiniteError: An output is NaN or infinite.
     """
     size, waiting_images = (GPU_BATCH_SIZE, GPU_WAITING) if device_config.device.type == "cuda" else (BATCH_SIZE, 0)
-    scorer = _Scorer(manifest, data, fold, threshold, None if confidences is None else confidences.region)
+    scorer = _Scorer(manifest, data, fold, decision, None if confidences is None else confidences.region)
     rows, seconds = list[dict[str, Any]](), list[float]()
     scoring: deque[Future[list[_Scored]]] = deque()
 
@@ -134,7 +137,7 @@ class _Scorer:
     manifest: Manifest
     data: Prepared
     fold: int
-    threshold: float
+    decision: Decision
     kept: str | None
 
     @cached_property
@@ -149,21 +152,27 @@ class _Scorer:
         scored = list[_Scored]()
         for r, region in enumerate(self.manifest.regions):
             truth = self.data.lesion[position, r].numpy() > 0.5
-            native_mask = resize_probability(lesion[None, r : r + 1], drawn[r].shape) > self.threshold
             at_network_size = lesion[r].numpy()
+            score = self.decision.presence_score(at_network_size)
+            at_native_size = resize_probability(lesion[None, r : r + 1], drawn[r].shape)
+            native_mask = self.decision.mask(at_native_size, score)
             native = asdict(score_mask(native_mask, drawn[r]))
             row = {
                 "key": key,
                 "label": self.data.labels[position],
                 "fold": self.fold,
                 "region": region,
-                **asdict(score_mask(at_network_size > self.threshold, truth)),
+                **asdict(score_mask(self.decision.mask(at_network_size, score), truth)),
                 **{f"{name}{SUFFIX['native']}": value for name, value in native.items()},
                 **({} if sample.dataset is None else {"dataset": sample.dataset}),
             }
             if second is not None:
-                row |= _dice_of_outputs(torch.sigmoid(positive[r].float()), second[r], truth, self.threshold)
-            scored.append((row, measure_confidence(at_network_size, truth) if region == self.kept else None))
+                threshold = self.decision.raw_threshold
+                row |= _dice_of_outputs(torch.sigmoid(positive[r].float()), second[r], truth, threshold)
+            if self.decision.presence:
+                row["dice_before_native"] = dice_score(self.decision.mask(at_native_size, 1.0), drawn[r])
+            calibrated = self.decision.calibrated(at_network_size)
+            scored.append((row, measure_confidence(calibrated, truth) if region == self.kept else None))
         return scored
 
 

@@ -95,7 +95,7 @@ def predict_files(
 
         def write(read: _Read, measure: _Measure | str, seconds: float) -> Row:
             earlier = done.get(str(read.file))
-            return earlier or _write(read, measure, names[read.file], output, seconds, journal, predictor.device)
+            return earlier or _write(read, measure, names[read.file], output, seconds, journal, predictor)
 
         files = list(names)
         groups = [files[start : start + plan.batch] for start in range(0, len(files), plan.batch)]
@@ -232,7 +232,13 @@ def _attempt(file: Path, work: Callable[[], _Result]) -> _Result | str:
 
 
 def _write(
-    read: _Read, measure: _Measure | str, name: str, output: Path, seconds: float, journal: Journal | None, device: str
+    read: _Read,
+    measure: _Measure | str,
+    name: str,
+    output: Path,
+    seconds: float,
+    journal: Journal | None,
+    predictor: Predictor,
 ) -> Row:
     """Measure the maps, write them, and return the row of the file."""
     started = time.perf_counter()
@@ -247,7 +253,7 @@ def _write(
         try:
             result = measure()
             written = write_maps(result, files)
-            row = _row(file, name, result, took(), device)
+            row = _row(file, name, result, took(), predictor)
             if journal:
                 journal.add(row, read.digest, written)
         except Exception:
@@ -261,7 +267,7 @@ def _write(
     return Row(file, name, "failed", seconds=took(), error=row) if isinstance(row, str) else row
 
 
-def _row(file: str, name: str, result: MaskPrediction, seconds: float, device: str) -> Row:
+def _row(file: str, name: str, result: MaskPrediction, seconds: float, predictor: Predictor) -> Row:
     box = result.bounding_box
     return Row(
         file=file,
@@ -279,5 +285,7 @@ def _row(file: str, name: str, result: MaskPrediction, seconds: float, device: s
         max_probability=result.max_probability,
         mean_disagreement=result.mean_disagreement,
         seconds=seconds,
-        device=device,
+        device=predictor.device,
+        presence=result.presence,
+        presence_threshold=predictor.decision.presence,
     )

@@ -62,6 +62,8 @@ class Row:
         seconds: Time for reading, network and writing.
         error: Reason of a failure.
         device: Device of the network: cpu, cuda:N or mps.
+        presence: Presence score, in [0, 1].
+        presence_threshold: Presence score below which the mask is empty; 0: never.
     """
 
     file: str
@@ -81,6 +83,8 @@ class Row:
     seconds: float | None = None
     error: str | None = None
     device: str | None = None
+    presence: float | None = None
+    presence_threshold: float | None = None
 
 
 _COLUMNS = [field.name for field in fields(Row)]
@@ -152,7 +156,8 @@ def _is_table(path: Path) -> bool:
         return False
     with path.open(encoding="utf-8", errors="replace", newline="") as stream:
         header = stream.readline(_MAX_HEADER).strip().split(",")
-        return header in (_COLUMNS, _COLUMNS[:-1])  # tables of earlier versions have no device
+        # Tables of earlier versions have no presence, or no device either.
+        return header in (_COLUMNS, _COLUMNS[:-2], _COLUMNS[:-3])
 
 
 def remove_earlier_run(output: Path, names: Mapping[Path, str], images_to_keep: Container[str]) -> int:

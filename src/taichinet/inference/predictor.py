@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from taichinet.datasets.image_io import resize_image
 from taichinet.errors import DataError, SettingError, WeightsError
+from taichinet.evaluation.decision import Decision, stored_decision
 from taichinet.evaluation.metrics import resize_probability
 from taichinet.inference.runtimes.eager import Eager
 from taichinet.inference.runtimes.runtime import LaunchingRuntime, Maps, PendingMaps, Runtime, Segmentation
@@ -39,8 +40,9 @@ class MaskPrediction:
     """Prediction for one image of H x W pixels.
 
     Attributes:
-        mask: Pixels where the probability exceeds the threshold, bool (H, W).
-        probability: Probability of lesion, float32 (H, W) in [0, 1].
+        mask: The mask of the decision of the weights, bool (H, W). Without one: pixels where the probability exceeds
+            the threshold.
+        probability: Probability of lesion after temperature, float32 (H, W) in [0, 1].
         disagreement: |O_p - (1 - O_n)|, the difference between the lesion probabilities of both paths, float32 (H, W)
             in [0, 1]. None for one-path networks.
         lesion_pixels: Area of the mask in pixels.
@@ -49,6 +51,7 @@ class MaskPrediction:
         bounding_box: Bounding box of the whole mask; None for an empty mask.
         max_probability: Maximum of the probability.
         mean_disagreement: Mean of the disagreement; None for one-path networks.
+        presence: Presence score, see `Decision.presence_score`; the mask is empty if it is below that of the decision.
     """
 
     mask: NDArray[np.bool_]
@@ -60,6 +63,7 @@ class MaskPrediction:
     bounding_box: BoundingBox | None
     max_probability: float
     mean_disagreement: float | None
+    presence: float
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class Predictor:
         device_config: DeviceConfig,
         threshold: float | None = None,
         runtime: Runtime | None = None,
+        presence_decision: bool = True,
     ) -> None:
         """Check the weights and set up the runtime.
 
@@ -101,9 +106,11 @@ class Predictor:
             threshold: Probability threshold of the mask in [0, 1]. By default, that of the weights.
             runtime: Runtime of the network, see `runtimes/choose.py`. None: plain PyTorch; the network of `weights` is
                 moved to `device_config`.
+            presence_decision: Whether images whose presence score is below that of the weights get an empty mask.
 
         Raises:
-            WeightsError: The input resolution, number of channels or number of regions is not supported.
+            WeightsError: The input resolution, number of channels or number of regions is not supported, or the
+                decision of the weights is not valid.
             SettingError: The threshold is out of range.
         """
         size, regions = weights.config.size, weights.config.options.get("num_classes", 1)
@@ -117,9 +124,11 @@ class Predictor:
                 f"The weights are of a network with {weights.channels} input channels and {regions} regions. "
                 "The predictor supports grey (1) or RGB (3) images and one region: use other weights."
             )
-        self.threshold = weights.config.threshold if threshold is None else threshold
-        if not 0 <= self.threshold <= 1:
-            raise SettingError(f"The threshold is {self.threshold}, but must be a probability from 0 to 1.")
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise SettingError(f"The threshold is {threshold}, but must be a probability from 0 to 1.")
+        decision = stored_decision(weights.config.decision, weights.config.threshold, weights.name)
+        changes: dict[str, float] = {} if threshold is None else {"threshold": threshold}
+        self.decision = decision.model_copy(update=changes if presence_decision else {**changes, "presence": 0.0})
         self.size = size
         self.channels = weights.channels
         self.device = device_name(device_config.device)
@@ -219,7 +228,8 @@ class Predictor:
                     "finite, so there is no mask. Use --runtime eager, or other weights."
                 )
         disagreement = None if maps.disagreement is None else _resized(maps.disagreement[index], image.original_size)
-        return _measured(_resized(maps.lesion[index], image.original_size), disagreement, self.threshold)
+        score = self.decision.presence_score(maps.lesion[index])
+        return _measured(_resized(maps.lesion[index], image.original_size), disagreement, self.decision, score)
 
 
 def _resized(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -227,10 +237,10 @@ def _resized(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.f
 
 
 def _measured(
-    probability: NDArray[np.float32], disagreement: NDArray[np.float32] | None, threshold: float
+    raw: NDArray[np.float32], disagreement: NDArray[np.float32] | None, decision: Decision, score: float
 ) -> MaskPrediction:
-    """Threshold the probability (H, W) and compute all measurements of the mask."""
-    mask = probability > threshold
+    """Apply the decision to the probability before temperature (H, W), and compute all measurements of the mask."""
+    mask, probability = decision.mask(raw, score), np.asarray(decision.calibrated(raw), dtype=np.float32)
     lesion_pixels = int(np.count_nonzero(mask))
     return MaskPrediction(
         mask=mask,
@@ -242,6 +252,7 @@ def _measured(
         bounding_box=_box_around(mask),
         max_probability=float(probability.max()),
         mean_disagreement=None if disagreement is None else float(disagreement.mean(dtype=np.float64)),
+        presence=score,
     )
 
 

@@ -31,7 +31,9 @@ class WeightsConfig:
         model: Name of the network.
         options: Options of the network.
         size: Input resolution (height and width) in pixels.
-        threshold: Probability threshold of the mask.
+        threshold: Probability threshold of the mask; that of the decision if there is one.
+        decision: Fields of `evaluation.decision.Decision`, which was chosen on validation images; None (absent in the
+            file) for weights without one.
         provenance: Origin of the weights.
         digest: SHA-256 of model.safetensors, set by `save_weights`. None in folders written by earlier versions.
     """
@@ -42,6 +44,11 @@ class WeightsConfig:
     threshold: float = 0.5
     provenance: dict[str, Any] = field(default_factory=dict)
     digest: str | None = field(default=None, compare=False)
+    decision: dict[str, Any] | None = None
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The content of config.json."""
+        return {key: value for key, value in asdict(self).items() if key != "decision" or value is not None}
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ def save_weights(network: nn.Module, config: WeightsConfig, folder: Path, dtype:
     with replacing(folder / CONFIG_FILE) as new_config, replacing(folder / WEIGHTS_FILE) as new_weights:
         save_file(tensors, new_weights)
         recorded = replace(config, digest=digest_file(new_weights))
-        new_config.write_text(json.dumps(asdict(recorded), indent=1) + "\n", encoding="utf-8")
+        new_config.write_text(json.dumps(recorded.to_json_dict(), indent=1) + "\n", encoding="utf-8")
     return folder
 
 
@@ -162,6 +169,8 @@ def _check_config(config: WeightsConfig) -> None:
         raise TypeError(f"{CONFIG_FILE}: 'model' must be a name and 'options' a dictionary")
     if not isinstance(config.provenance, dict) or not isinstance(config.digest, str | None):
         raise TypeError(f"{CONFIG_FILE}: 'provenance' must be a dictionary and 'digest' a string")
+    if not isinstance(config.decision, dict | None):
+        raise TypeError(f"{CONFIG_FILE}: 'decision' must be a dictionary")
     if type(config.size) is not int or not 1 <= config.size <= MAX_SIZE:
         raise ValueError(
             f"{CONFIG_FILE}: 'size' is {config.size!r}, but must be a number of pixels from 1 to {MAX_SIZE}"

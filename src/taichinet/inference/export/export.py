@@ -100,8 +100,8 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
     say(f"Building {request.form} {request.precision}")
     cases = images.calibration if request.int8 else ()
     calibration = [plain.prepare(case.pixels(loaded.channels)).pixels for case in cases]
-    notes = {"weights": digest, "model": loaded.config.model, "threshold": str(plain.threshold)}
-    built = build(BuildRequest(request.precision, loaded, plain.threshold, calibration, notes, request.output.parent))
+    notes = {"weights": digest, "model": loaded.config.model, "threshold": str(plain.decision.threshold)}
+    built = build(BuildRequest(request.precision, loaded, plain.decision, calibration, notes, request.output.parent))
     say(f"Comparing masks on {len(images.parity)} images")
     comparison = compare(plain, _candidates(request, loaded, built), images.parity)
     _check_parity(request, comparison)
@@ -117,7 +117,8 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
         weights_digest=digest,
         size=plain.size,
         channels=plain.channels,
-        threshold=plain.threshold,
+        threshold=plain.decision.threshold,
+        decision=plain.decision.model_dump(),
         processor=processor(),
         calibration_images=len(calibration),
         parity_images=len(images.parity),

@@ -1,6 +1,8 @@
 """The complete graph of an exported file: the network graph with pre- and post-processing, for ONNX or OpenVINO.
 
-Pre-processing is resizing and normalisation; post-processing is resizing to the original resolution and the threshold.
+Pre-processing is resizing and normalisation; post-processing is resizing to the original resolution, temperature,
+threshold and presence decision. Filling holes and removing small components are not part of the graph, as there are no
+operators for connected components: `decision` in the metadata has their settings, which the runner applies.
 
 Resizing is implemented with matrix products, so that the result does not depend on the runtime: the resize operators
 of runtimes differ. An axis of n pixels is resized to m pixels by a matrix (m, n) of triangle weights
@@ -23,6 +25,7 @@ import onnx
 from onnx import compose
 from onnx.parser import parse_model
 
+from taichinet.evaluation.decision import SMALLEST_PROBABILITY, Decision, presence_pixels
 from taichinet.inference.export.graph import DISAGREEMENT, LESION, NETWORK_IMAGE, OPSET
 
 if TYPE_CHECKING:
@@ -74,8 +77,10 @@ def before_network(channels: int, size: int) -> onnx.ModelProto:
     )
 
 
-def behind_network(size: int, threshold: float) -> onnx.ModelProto:
+def behind_network(size: int, decision: Decision) -> onnx.ModelProto:
     """Float `lesion` (1, 1, S, S) and int64 `original_size` -> uint8 `mask` (0 or 255), float `probability`: (H, W)."""
+    raw = PROBABILITY if decision.temperature == 1 else "raw"
+    shown = "above" if decision.presence == 0 else "present_above"
     return _parsed(
         f"""
         behind (float[1, 1, {size}, {size}] {LESION}, int64[2] {_ORIGINAL_SIZE})
@@ -97,15 +102,51 @@ def behind_network(size: int, threshold: float) -> onnx.ModelProto:
           widened = MatMul (plane, across_turned)
           native = MatMul (down, widened)
           least = Constant <value = float {{0.0}}> ()
-          {PROBABILITY} = Clip (native, least, one)
-          limit = Constant <value = float {{{threshold!r}}}> ()
-          above = Greater ({PROBABILITY}, limit)
+          {raw} = Clip (native, least, one)
+          limit = Constant <value = float {{{float(decision.raw_threshold)!r}}}> ()
+          above = Greater ({raw}, limit)
+          {_calibrated(PROBABILITY, raw, decision)}
+          {_with_presence(shown, "above", size, decision)}
           painted = Constant <value = uint8 {{255}}> ()
           empty = Constant <value = uint8 {{0}}> ()
-          {MASK} = Where (above, painted, empty)
+          {MASK} = Where ({shown}, painted, empty)
         }}
         """
     )
+
+
+def _calibrated(name: str, raw: str, decision: Decision) -> str:
+    """ONNX text for `Decision.calibrated`; empty if it changes nothing, and `name` is `raw`."""
+    if name == raw:
+        return ""
+    return f"""
+          {name}_low = Constant <value = float {{{SMALLEST_PROBABILITY:.8f}}}> ()
+          {name}_high = Constant <value = float {{{1 - SMALLEST_PROBABILITY:.8f}}}> ()
+          {name}_clipped = Clip ({raw}, {name}_low, {name}_high)
+          {name}_rest = Sub (one, {name}_clipped)
+          {name}_log = Log ({name}_clipped)
+          {name}_log_rest = Log ({name}_rest)
+          {name}_logit = Sub ({name}_log, {name}_log_rest)
+          {name}_temperature = Constant <value = float {{{decision.temperature:.8f}}}> ()
+          {name}_scaled = Div ({name}_logit, {name}_temperature)
+          {name} = Sigmoid ({name}_scaled)"""
+
+
+def _with_presence(name: str, above: str, size: int, decision: Decision) -> str:
+    """ONNX text for `above`, or no pixel if the presence score of `plane` is too low; empty without a threshold."""
+    if decision.presence == 0:
+        return ""
+    evidence = "largest" if decision.temperature == 1 else "evidence"
+    return f"""
+          all_pixels = Constant <value = int64[1] {{{size * size}}}> ()
+          flat = Reshape (plane, all_pixels)
+          count = Constant <value = int64[1] {{{presence_pixels(size * size)}}}> ()
+          largest, largest_at = TopK (flat, count)
+          {_calibrated(evidence, "largest", decision)}
+          score = ReduceMean <keepdims = 0> ({evidence})
+          least_score = Constant <value = float {{{decision.presence:.8f}}}> ()
+          present = GreaterOrEqual (score, least_score)
+          {name} = And ({above}, present)"""
 
 
 def _grey() -> str:
@@ -157,9 +198,11 @@ def _parsed(text: str) -> onnx.ModelProto:
 
 
 def complete_onnx(
-    network: onnx.ModelProto, channels: int, size: int, threshold: float, notes: Mapping[str, str]
+    network: onnx.ModelProto, channels: int, size: int, decision: Decision, notes: Mapping[str, str]
 ) -> onnx.ModelProto:
-    """Compose the graph of a network (C = `channels`, S = `size`) with pre- and post-processing; `notes` are metadata.
+    """Compose the graph of a network (C = `channels`, S = `size`) with pre- and post-processing.
+
+    `notes` and the decision, as JSON, are its metadata.
 
     The model maps uint8 `image` (H, W, 1 or 3) to uint8 `mask` (0 or 255) and float `probability`, both (H, W).
     """
@@ -170,7 +213,7 @@ def complete_onnx(
     parts = (
         compose.add_prefix(before_network(channels, size), "before/", rename_inputs=False, rename_outputs=False),
         network_only,
-        compose.add_prefix(behind_network(size, threshold), "behind/", rename_inputs=False, rename_outputs=False),
+        compose.add_prefix(behind_network(size, decision), "behind/", rename_inputs=False, rename_outputs=False),
     )
     for part in parts:
         part.ir_version = network.ir_version
@@ -180,7 +223,7 @@ def complete_onnx(
         joined, parts[2], io_map=[(LESION, LESION), (_ORIGINAL_SIZE, _ORIGINAL_SIZE)]
     )
     complete.producer_name = "taichinet"
-    for key, value in notes.items():
+    for key, value in {**notes, "decision": decision.model_dump_json()}.items():
         complete.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(complete)
     return complete
@@ -196,17 +239,19 @@ def _one_opset(part: onnx.ModelProto, like: onnx.ModelProto) -> None:
         part.opset_import.add(domain=domain, version=version)
 
 
-def complete_openvino(network: openvino.Model, channels: int, size: int, threshold: float) -> openvino.Model:
+def complete_openvino(network: openvino.Model, channels: int, size: int, decision: Decision) -> openvino.Model:
     """Compose an OpenVINO model, float or int8, with pre- and post-processing. `network` is modified."""
     import openvino
 
     core = openvino.Core()
     before = core.read_model(before_network(channels, size).SerializeToString())
-    behind = core.read_model(behind_network(size, threshold).SerializeToString())
+    behind = core.read_model(behind_network(size, decision).SerializeToString())
     _connect(before.output(NETWORK_IMAGE), network.input(0))
     _connect(network.output(LESION), behind.input(LESION))
     _connect(before.output(_ORIGINAL_SIZE), behind.input(_ORIGINAL_SIZE))
-    return openvino.Model(behind.get_results(), before.get_parameters(), "taichinet")
+    complete = openvino.Model(behind.get_results(), before.get_parameters(), "taichinet")
+    complete.set_rt_info(decision.model_dump_json(), ["taichinet", "decision"])
+    return complete
 
 
 def _connect(output: openvino.Output, replaced: openvino.Output) -> None:

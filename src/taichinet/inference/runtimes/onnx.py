@@ -62,7 +62,7 @@ def _build(request: BuildRequest) -> Built:
     graph = network_graph(loaded)
     if request.precision == "int8":
         graph = onnx_int8(graph, request.calibration, request.folder)
-    complete = complete_onnx(graph, loaded.channels, loaded.config.size, request.threshold, request.notes)
+    complete = complete_onnx(graph, loaded.channels, loaded.config.size, request.decision, request.notes)
     model = Model(complete.SerializeToString())
 
     def segment(pixels: NDArray[np.uint8]) -> Segmentation:

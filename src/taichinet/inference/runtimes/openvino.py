@@ -127,14 +127,16 @@ def _build(request: BuildRequest) -> Built:
     if precision == "int8":
         with redirect_stdout(io.StringIO()):  # its progress bars
             network = openvino_int8(network, request.calibration)
-    complete = complete_openvino(network.clone(), loaded.channels, loaded.config.size, request.threshold)
+    complete = complete_openvino(network.clone(), loaded.channels, loaded.config.size, request.decision)
     for key, value in request.notes.items():
         complete.set_rt_info(value, ["taichinet", key])
     compiled = core.compile_model(complete, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"})
 
     def segment(pixels: NDArray[np.uint8]) -> Segmentation:
         outputs = compiled([pixels[..., None] if pixels.ndim == 2 else pixels])
-        return np.array(outputs["mask"]) > 0, np.array(outputs["probability"], dtype=np.float32)
+        return request.decision.cleaned(np.array(outputs["mask"]) > 0), np.array(
+            outputs["probability"], dtype=np.float32
+        )
 
     return Built(
         runtime=OpenVino(network, precision),

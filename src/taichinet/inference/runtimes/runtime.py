@@ -11,6 +11,7 @@ from typing import Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from taichinet.evaluation.decision import Decision
 from taichinet.models.weights import LoadedWeights
 
 Precision = Literal["float32", "bf16", "int8"]
@@ -81,7 +82,7 @@ class BuildRequest:
     Attributes:
         precision: "int8" for quantisation; otherwise the graph is float32.
         loaded: Network and configuration.
-        threshold: Probability threshold of the mask.
+        decision: How the mask is made from the probability.
         calibration: Calibration images for int8, each uint8 (C, S, S); not used otherwise.
         notes: Metadata for the complete graph.
         folder: Folder for temporary files.
@@ -89,7 +90,7 @@ class BuildRequest:
 
     precision: Precision
     loaded: LoadedWeights
-    threshold: float
+    decision: Decision
     calibration: Sequence[NDArray[np.uint8]]
     notes: Mapping[str, str]
     folder: Path

@@ -1,0 +1,150 @@
+"""Decision: from the probability map of a network to the mask that a user gets.
+
+The steps in order: temperature, pixel threshold, holes, small components, and whether any lesion is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import log
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+from scipy import ndimage
+from scipy.special import expit
+
+from taichinet.errors import WeightsError
+from taichinet.settings import Settings
+
+Mask = NDArray[np.bool_]
+
+PRESENCE_SHARE = 0.002  # share of the pixels whose mean is the presence score
+SMALLEST_PROBABILITY = 1e-7  # probabilities are clipped to [1e-7, 1 - 1e-7], so that their logits are finite
+
+_NEIGHBOURHOOD = np.ones((3, 3), dtype=np.bool_)  # 8-neighbourhood
+
+
+class Decision(Settings):
+    """How a mask is made from a probability map.
+
+    Attributes:
+        temperature: Divisor of the logit of the probability (Guo et al., ICML 2017).
+        threshold: Probability after temperature above which a pixel is lesion.
+        smallest_component: Connected components (8-neighbourhood) with a smaller share of the image area are removed.
+        fill_holes: Whether holes, background that does not touch the border of the image, become lesion. This precedes
+            the removal of small components.
+        presence: Least presence score with which any lesion is reported; 0: always.
+    """
+
+    temperature: float = Field(default=1.0, gt=0)
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    smallest_component: float = Field(default=0.0, ge=0, lt=1)
+    fill_holes: bool = False
+    presence: float = Field(default=0.0, ge=0, le=1)
+
+    @property
+    def raw_threshold(self) -> float:
+        """The threshold before temperature. Temperature preserves the order, so both give the same mask."""
+        if self.temperature == 1 or self.threshold in (0, 1):
+            return self.threshold
+        return float(expit(self.temperature * log(self.threshold / (1 - self.threshold))))
+
+    def calibrated(self, probability: NDArray[np.floating]) -> NDArray[np.floating]:
+        """The probability (any shape) after temperature; `probability` itself if the temperature is 1."""
+        if self.temperature == 1:
+            return probability
+        return np.asarray(expit(logit(probability) / self.temperature), dtype=probability.dtype)
+
+    def presence_score(self, probability: NDArray[np.floating]) -> float:
+        """Evidence for any lesion: mean of the most probable 0.2 % of the pixels, at least one, after temperature.
+
+        Args:
+            probability: Probability of lesion before temperature, at the input resolution of the network, (S, S).
+
+        Returns:
+            The score in [0, 1].
+        """
+        pixels = presence_pixels(probability.size)
+        largest = np.partition(probability, -pixels, axis=None)[-pixels:]
+        return float(self.calibrated(largest.astype(np.float64)).mean())
+
+    def mask(self, probability: NDArray[np.floating], score: float) -> Mask:
+        """The mask of an image.
+
+        Args:
+            probability: Probability of lesion before temperature, (H, W) at any resolution.
+            score: Presence score of the image.
+
+        Returns:
+            Lesion pixels, (H, W).
+        """
+        if score < self.presence:
+            return np.zeros(probability.shape, dtype=np.bool_)
+        return self.cleaned(probability > self.raw_threshold)
+
+    def cleaned(self, mask: Mask) -> Mask:
+        """`mask` (H, W) with holes filled and small components removed, as far as the decision includes it."""
+        if self.fill_holes:
+            mask = _without_holes(mask)
+        if self.smallest_component:
+            mask = _without_small_components(mask, self.smallest_component * mask.size)
+        return mask
+
+
+DEFAULT_DECISION = Decision()
+"""A threshold of 0.5 only."""
+
+
+def logit(probability: NDArray[np.floating]) -> NDArray[np.floating]:
+    """log(p / (1 - p)) of clipped probabilities, in their precision."""
+    clipped = np.clip(probability, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    return np.asarray(np.log(clipped) - np.log(1 - clipped))
+
+
+def presence_pixels(pixels: int) -> int:
+    """Number of pixels whose mean is the presence score of a map with `pixels` pixels."""
+    return max(1, round(PRESENCE_SHARE * pixels))
+
+
+def stored_decision(values: Mapping[str, Any] | None, threshold: float, weights: str) -> Decision:
+    """The decision of trained weights.
+
+    Args:
+        values: "decision" in config.json; None for weights without one.
+        threshold: "threshold" in config.json, which applies if there is no decision.
+        weights: Name of the weights for error messages.
+
+    Returns:
+        The decision.
+
+    Raises:
+        WeightsError: A key is unknown, or a value is not valid.
+    """
+    if values is None:
+        return Decision(threshold=threshold)
+    try:
+        return Decision.model_validate(values, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, ("decision", *first["loc"])))
+        raise WeightsError(
+            f"config.json of the weights {weights}: '{key}' is {first['input']!r} ({first['msg']}). Copy or train the "
+            "weights again."
+        ) from error
+
+
+def _without_holes(mask: Mask) -> Mask:
+    labels, count = ndimage.label(~mask)  # 4-neighbourhood, as the lesion has the 8-neighbourhood
+    outside = np.zeros(count + 1, dtype=np.bool_)
+    for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+        outside[border] = True
+    return np.asarray(mask | ~outside[labels])
+
+
+def _without_small_components(mask: Mask, least_pixels: float) -> Mask:
+    labels, _ = ndimage.label(mask, structure=_NEIGHBOURHOOD)
+    kept = np.bincount(labels.ravel()) >= least_pixels
+    kept[0] = False  # the background
+    return np.asarray(kept[labels])
