@@ -248,7 +248,8 @@ def test_incompatible_extension_is_rejected_with_reason_and_changes_no_file(
 def test_finished_run_without_checkpoint_is_rejected(study: StudyData, tmp_path: Path) -> None:
     train_folds(PLAIN, study, [0], tmp_path)  # without checkpoints
     before = content(tmp_path)
-    with pytest.raises(FoldError, match=r"cannot be extended to 6, because its checkpoint was not kept.*--overwrite"):
+    reason = r"cannot be extended .*epochs was 3 and is 6 now.*because its checkpoint was not kept.*--overwrite"
+    with pytest.raises(FoldError, match=reason):
         resume(study, with_epochs(PLAIN, 6), tmp_path)
     assert content(tmp_path) == before
 
@@ -258,7 +259,9 @@ def test_extension_with_different_masks_is_rejected(study: StudyData, runs: Runs
     before = content(tmp_path)
     prepared = prepare(study.manifest, 32, 1)
     prepared.lesion.copy_(1 - prepared.lesion)
-    with pytest.raises(WeightsError, match=r"besides training.epochs, images, masks, folds.*--out.*--overwrite"):
+    with pytest.raises(
+        WeightsError, match=r"besides training.epochs or decision, images, masks, folds.*--out.*--overwrite"
+    ):
         resume(StudyData(study.manifest, prepared, study.plan), with_epochs(PLAIN, 6), tmp_path)
     assert content(tmp_path) == before
 

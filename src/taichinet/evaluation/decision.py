@@ -15,12 +15,12 @@ from pydantic import Field, ValidationError
 from scipy import ndimage
 from scipy.special import expit
 
+from taichinet.batch import presence_pixels
 from taichinet.errors import WeightsError
 from taichinet.settings import Settings
 
 Mask = NDArray[np.bool_]
 
-PRESENCE_SHARE = 0.002  # share of the pixels whose mean is the presence score
 SMALLEST_PROBABILITY = 1e-7  # probabilities are clipped to [1e-7, 1 - 1e-7], so that their logits are finite
 
 _NEIGHBOURHOOD = np.ones((3, 3), dtype=np.bool_)  # 8-neighbourhood
@@ -101,11 +101,6 @@ def logit(probability: NDArray[np.floating]) -> NDArray[np.floating]:
     """log(p / (1 - p)) of clipped probabilities, in their precision."""
     clipped = np.clip(probability, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
     return np.asarray(np.log(clipped) - np.log(1 - clipped))
-
-
-def presence_pixels(pixels: int) -> int:
-    """Number of pixels whose mean is the presence score of a map with `pixels` pixels."""
-    return max(1, round(PRESENCE_SHARE * pixels))
 
 
 def stored_decision(values: Mapping[str, Any] | None, threshold: float, weights: str) -> Decision:

@@ -113,7 +113,7 @@ def train_folds(
 
 
 def _prepare_existing_runs(jobs: Sequence[FoldJob], folder: Path, existing: Existing, callbacks: Callbacks) -> None:
-    """Refuse existing runs, mark them as incomplete to overwrite them, or extend them to more epochs."""
+    """Refuse existing runs, mark them as incomplete to overwrite them, or extend them (`longer.py`)."""
     for job in jobs:
         files = (RESULT_FILE, "checkpoint.pt", "history.csv")
         if existing == "refuse" and any((job.folder / name).exists() for name in files):
@@ -129,8 +129,11 @@ def _prepare_existing_runs(jobs: Sequence[FoldJob], folder: Path, existing: Exis
     for extension in extensions:
         extension.apply()
     if extensions:
+        epochs = jobs[0].experiment.training.epochs
         runs = ", ".join(f"{e.job.folder.name} from {e.finished} of {e.started_with}" for e in extensions)
-        callbacks.on_extension(f"Extends the training to {jobs[0].experiment.training.epochs} epochs: {runs}.")
+        longer = any(e.started_with != epochs for e in extensions)
+        what = f"Extends the training to {epochs} epochs" if longer else "Chooses another decision with the weights of"
+        callbacks.on_extension(f"{what}: {runs}.")
 
 
 def summarise_study(folder: Path) -> Study:

@@ -1,20 +1,24 @@
-"""Extension of a run by `train --resume` with more epochs.
+"""Extension of a run by `train --resume` with more epochs, or with another decision for the same weights.
 
-The extended run must end with the same weights as a run that had this number of epochs from the beginning. This
-requires the same settings, images and folds, a constant learning rate, and the same curriculum steps.
+A run with more epochs must end with the same weights as a run that had this number of epochs from the beginning. This
+requires the same settings, images and folds, a constant learning rate, and the same curriculum steps. With another
+decision, nothing is trained again: the decision is chosen and the test images are scored with the final weights.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from taichinet.errors import FoldError
+from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.identity import EPOCHS, setting_changes
+from taichinet.experiments.identity import EPOCHS, describe_changes, setting_changes
 from taichinet.experiments.records import RESULT_FILE, read_settings, write_settings
 from taichinet.storage.lock import locked
 from taichinet.training.checkpoint import load_checkpoint, rename_checkpoints
 
+DECISION = "decision."
 REMEDY = "Give another --out, or replace the run with --overwrite instead of --resume."
 
 
@@ -35,7 +39,7 @@ class Extension:
     identity: str
 
     def apply(self) -> None:
-        """Change the run to an interrupted run with more epochs, which `run_fold` resumes.
+        """Change the run to an interrupted run with the new settings, which `run_fold` resumes.
 
         The checkpoints are changed first and the settings last, so that the extension can be repeated if the process is
         killed in between. `scores.csv` and `weights/` are kept until the extended run is complete.
@@ -51,10 +55,10 @@ class Extension:
 
 
 def find_extension(job: FoldJob) -> Extension | None:
-    """Check whether the run in the folder of `job` can be extended to the epochs of `job`. Nothing is written.
+    """Check whether the run in the folder of `job` can be extended to the settings of `job`. Nothing is written.
 
     Returns:
-        The extension; None if no epoch is complete, or if not only the number of epochs differs.
+        The extension; None if no epoch is complete, or if anything but the number of epochs or the decision differs.
 
     Raises:
         FoldError: Fewer epochs are requested, the completed epochs would differ in the longer run, or the checkpoint of
@@ -67,26 +71,38 @@ def find_extension(job: FoldJob) -> Extension | None:
         return None
     changes = setting_changes(earlier, experiment)
     changes.pop("name", None)
-    if set(changes) != {EPOCHS}:
+    if not changes or {key for key in changes if not key.startswith(DECISION)} - {EPOCHS}:
         return None
     identity = job.identity_of(earlier)
-    change = " (besides training.epochs, images, masks, folds, teacher or precision differ)"
+    change = " (besides training.epochs or decision, images, masks, folds, teacher or precision differ)"
     checkpoint = load_checkpoint(folder, identity, job.identity, change=change)
-    before, requested = earlier.training.epochs, experiment.training.epochs
+    before = earlier.training.epochs
     complete = (folder / RESULT_FILE).exists()
     finished = checkpoint.epoch if checkpoint is not None else before if complete else 0
     if not finished:
         return None
-    run = f"The run in {folder} was started with training.epochs={before}"
+    if checkpoint is None:
+        raise FoldError(
+            f"{_started(folder, before)} and is complete. It cannot be extended ({describe_changes(changes)}), because "
+            f"its checkpoint was not kept (`compare` and earlier versions remove it). {REMEDY}"
+        )
+    if EPOCHS in changes:
+        _refuse_other_epochs(earlier, experiment, finished, folder)
+    return Extension(job, before, finished, identity)
+
+
+def _started(folder: Path, epochs: int) -> str:
+    return f"The run in {folder} was started with training.epochs={epochs}"
+
+
+def _refuse_other_epochs(earlier: Experiment, experiment: Experiment, finished: int, folder: Path) -> None:
+    """Raise FoldError if the `finished` epochs are more than requested, or would differ in the longer run."""
+    before, requested = earlier.training.epochs, experiment.training.epochs
+    run = _started(folder, before)
     if requested < before:
         raise FoldError(
             f"{run}, of which {finished} are complete, and training.epochs={requested} is lower. Resume it with "
             f"{before} or more. {REMEDY}"
-        )
-    if checkpoint is None:
-        raise FoldError(
-            f"{run} and is complete. It cannot be extended to {requested}, because its checkpoint was not kept "
-            f"(`compare` and earlier versions remove it). {REMEDY}"
         )
     if experiment.training.schedule != "constant":
         raise FoldError(
@@ -94,6 +110,11 @@ def find_extension(job: FoldJob) -> Extension | None:
             f"learning rates of the completed epochs depend on the number of epochs. {REMEDY}"
         )
     for epoch in range(finished):
+        if earlier.training.is_reduced(epoch) != experiment.training.is_reduced(epoch):
+            raise FoldError(
+                f"{run} and cannot be extended to {requested}: the images of epoch {epoch + 1} would have another size "
+                f"(training.reduced_share={experiment.training.reduced_share} of the epochs are reduced). {REMEDY}"
+            )
         step, other = earlier.training.step(epoch), experiment.training.step(epoch)
         if step != other:
             raise FoldError(
@@ -101,4 +122,3 @@ def find_extension(job: FoldJob) -> Extension | None:
                 f"'{step}', which would be '{other}' with {requested} epochs (training.easy_share="
                 f"{experiment.training.easy_share} of the epochs are easy). {REMEDY}"
             )
-    return Extension(job, before, finished, identity)

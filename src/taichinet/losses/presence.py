@@ -9,9 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from taichinet.batch import Batch, Prediction, at_least_float32
-
-PRESENCE_SHARE = 0.002  # of the pixels of an image: 100 pixels at 224 px, fewer than most lesions have
+from taichinet.batch import Batch, Prediction, at_least_float32, presence_pixels
 
 
 def presence_term(prediction: Prediction, batch: Batch) -> Tensor:
@@ -29,7 +27,7 @@ def presence_term(prediction: Prediction, batch: Batch) -> Tensor:
     logits, lesion = at_least_float32(prediction.positive).flatten(2), batch.lesion.flatten(2)
     size = lesion.sum(dim=2)
     present = size > 0
-    count = max(1, round(PRESENCE_SHARE * lesion.shape[2]))
+    count = presence_pixels(lesion.shape[2])
     candidates = logits.masked_fill((lesion == 0) & present[:, :, None], -float("inf"))
     highest = candidates.topk(count, dim=2).values
     used = highest.isfinite()  # a lesion may have fewer pixels

@@ -28,6 +28,7 @@ def best() -> Experiment:
                 "strategy": "plain",
                 "selection": "last",
             },
+            "decision": {"calibrate": True},
         }
     )
 
