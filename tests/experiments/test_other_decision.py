@@ -12,7 +12,7 @@ from taichinet.datasets.folds import make_folds
 from taichinet.datasets.prepared import prepare
 from taichinet.datasets.readers.busi import DATASET
 from taichinet.errors import FoldError
-from taichinet.experiments.cross_validate import Callbacks, Existing, train_folds
+from taichinet.experiments.cross_validate import Callbacks, train_folds
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.records import FoldResult, read_fold
 from taichinet.experiments.study_data import StudyData

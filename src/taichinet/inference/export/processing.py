@@ -25,7 +25,8 @@ import onnx
 from onnx import compose
 from onnx.parser import parse_model
 
-from taichinet.evaluation.decision import SMALLEST_PROBABILITY, Decision, presence_pixels
+from taichinet.batch import presence_pixels
+from taichinet.evaluation.decision import SMALLEST_PROBABILITY, Decision
 from taichinet.inference.export.graph import DISAGREEMENT, LESION, NETWORK_IMAGE, OPSET
 
 if TYPE_CHECKING:
