@@ -34,6 +34,17 @@ def evaluate(
             "contains images of the data set.",
         ),
     ] = None,
+    mirror: Annotated[
+        bool,
+        typer.Option("--mirror", help="Average with the prediction for the mirror image; takes twice the time."),
+    ] = False,
+    shifts: Annotated[
+        bool,
+        typer.Option(
+            "--shifts",
+            help="Also score the images with each change of a suite: gain, contrast, resolution, crop, marks.",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -44,6 +55,7 @@ def evaluate(
     from taichinet.cli.printing import print_skipped, print_study
     from taichinet.experiments.evaluate import evaluate_weights, write_evaluation
     from taichinet.experiments.records import SCORES_FILE, SUMMARY_FILE
+    from taichinet.experiments.shifts import score_shifts
     from taichinet.reports.validation_card import MARKER, refuse_other_endings
     from taichinet.storage.output_folder import refuse_foreign_files, refuse_foreign_page
 
@@ -53,19 +65,20 @@ def evaluate(
     if out is not None:
         refuse_foreign_files(out, (SCORES_FILE, SUMMARY_FILE), overwrite)
     use_and_print(device)
-    evaluation = evaluate_weights(weights, data, normal)
+    evaluation = evaluate_weights(weights, data, normal, mirror)
     print_skipped(evaluation.networks[0].manifest.left_out)
     for network in evaluation.networks:
         if network.loaded.unverified:
             typer.echo(f"{network.folder}: {network.loaded.unverified}", err=True)
+    scores = score_shifts(evaluation.networks) if shifts else ()
     if out is not None:
-        write_evaluation(evaluation, out)
+        write_evaluation(evaluation, out, scores)
     console = Console(stderr=True, quiet=as_json, soft_wrap=True, markup=False)
     console.print(evaluation.note)
     if card is not None:
         _write_card(card, evaluation)
         console.print(f"Card written to {card}")
-    print_study(out, evaluation.summary, as_json, evaluation.counts)
+    print_study(out, evaluation.summary, as_json, evaluation.counts, scores)
 
 
 def _write_card(path: Path, evaluation: Evaluation) -> None:

@@ -19,15 +19,25 @@ if TYPE_CHECKING:  # avoids slow imports that a command may not need
     from taichinet.datasets.manifest import ImageCounts
     from taichinet.evaluation.aggregate import Summary
     from taichinet.experiments.cross_validate import Study
+    from taichinet.experiments.records import ShiftScores
     from taichinet.reports.networks import NetworkRow
 
 POLICY_NAMES = {"paper": "empty ground truth scores 0", "correct-empty-is-1": "correct empty mask scores 1"}
 
 
-def print_study(folder: Path | None, summary: Summary, as_json: bool, counts: ImageCounts | None = None) -> None:
+def print_study(
+    folder: Path | None,
+    summary: Summary,
+    as_json: bool,
+    counts: ImageCounts | None = None,
+    shifts: Sequence[ShiftScores] = (),
+) -> None:
     """Print the scores of a study, its output folder if any, and the numbers of images used and skipped."""
     if as_json:
-        content = {"folder": None if folder is None else str(folder), "summary": summary.model_dump(mode="json")}
+        content: dict[str, object] = {"folder": None if folder is None else str(folder)}
+        content["summary"] = summary.model_dump(mode="json")
+        if shifts:
+            content["shifts"] = [scores.model_dump(mode="json") for scores in shifts]
         print(json.dumps(content if counts is None else {**content, "images": counts.to_json_dict()}))
         return
     console = Console()
@@ -39,6 +49,8 @@ def print_study(folder: Path | None, summary: Summary, as_json: bool, counts: Im
                 f"{normal.false_positive_rate:.3f}, mean false-positive area {normal.mean_false_positive_area:.4f} of "
                 "the image."
             )
+    if shifts:
+        console.print(shift_table(shifts))
     if folder is not None:
         console.print(f"Written to {folder}", soft_wrap=True, markup=False)
     if counts is not None:
@@ -57,6 +69,19 @@ def print_skipped(lines: Sequence[str], most: int = 3) -> None:
         console.print(f"Skipped: {line}", soft_wrap=True, markup=False, highlight=False)
     if len(lines) > most:
         console.print(f"Skipped: {len(lines) - most} more", highlight=False)
+
+
+def shift_table(shifts: Sequence[ShiftScores]) -> Table:
+    """Dice, its loss and false positives for each shift."""
+    from taichinet.reports.document.format import number, percent
+
+    table = Table("Change of the images", title="Changed images, at input resolution", box=SIMPLE_HEAD)
+    for heading in ("DI", "Loss of DI", "Lesion images", "Normal images with a prediction"):
+        table.add_column(heading, justify="right")
+    for row in shifts:
+        false = f"{percent(row.false_positive_rate)} of {row.normal_images}" if row.normal_images else ""
+        table.add_row(row.shift, number(row.dice, 3), number(row.lost_dice, 3), str(row.lesion_images), false)
+    return table
 
 
 def summary_table(summary: Summary) -> Table:

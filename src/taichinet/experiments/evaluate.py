@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
+from torch import nn
 
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.duplicates.known_images import ImageDigests, LeakCheck, check_leaks, read_seen_thumbnails
 from taichinet.datasets.manifest import ImageCounts, Manifest
-from taichinet.datasets.prepared import prepare
+from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.errors import FoldError, WeightsError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.evaluation.confidence import ConfidenceKeeper
@@ -24,10 +26,12 @@ from taichinet.experiments.records import (
     EvaluationRecord,
     ImageCountsRecord,
     NetworkRecord,
+    ShiftScores,
     write_record,
     write_scores,
 )
 from taichinet.experiments.scoring import score_images
+from taichinet.models.mirrored import Mirrored
 from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE, LoadedWeights, load_weights
 from taichinet.storage.digest import digest_file
 from taichinet.storage.output_folder import output_files
@@ -47,6 +51,7 @@ class ScoredNetwork:
         keys: Keys of the scored images.
         confidences: Confidences of the outermost region.
         check: How the images were compared with the training images.
+        mirrored: Whether probabilities are averaged with those of the mirror image.
     """
 
     folder: Path
@@ -55,6 +60,17 @@ class ScoredNetwork:
     keys: tuple[str, ...]
     confidences: ConfidenceKeeper
     check: LeakCheck
+    mirrored: bool = False
+
+    def network(self) -> nn.Module:
+        """The network on its device."""
+        network = self.device_config.place(self.loaded.network)
+        return Mirrored(network) if self.mirrored else network
+
+    def data(self) -> Prepared:
+        """The scored images at the input resolution of the network."""
+        config = self.loaded.config
+        return prepare(self.manifest.subset(set(self.keys)), config.size, self.loaded.channels)
 
     @property
     def device_config(self) -> DeviceConfig:
@@ -86,7 +102,9 @@ class Evaluation:
         return replace(counts, used=len(lesion_pixels), trained_on=len(manifest.samples) - len(lesion_pixels))
 
 
-def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None = None) -> Evaluation:
+def evaluate_weights(
+    path: Path, data: Path | str, include_normal: bool | None = None, mirrored: bool = False
+) -> Evaluation:
     """Evaluate weights on a data set.
 
     Images that were used in the training or selection of a network are found by their bytes and, if recorded, by their
@@ -100,6 +118,7 @@ def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None =
         path: A study, run folder or weights folder.
         data: A path, or NAME=PATH.
         include_normal: Whether to include normal images; None for as in the training.
+        mirrored: Whether probabilities are averaged with those of the mirror image, at twice the cost.
 
     Returns:
         The evaluation.
@@ -135,7 +154,7 @@ def evaluate_weights(path: Path, data: Path | str, include_normal: bool | None =
         if not unseen:
             raise FoldError(f"All images of {data} were used in the training of {folder}. No image is left.")
         keeper = ConfidenceKeeper(manifest.regions[0])
-        networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), keeper, check))
+        networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), keeper, check, mirrored))
         frames.append(_score(networks[-1], fold))
     scores = pd.concat(frames, ignore_index=True)
     if not all(foreign) and bool(scores.duplicated(["key", "region"]).any()):
@@ -170,10 +189,8 @@ def _note(check: LeakCheck, own: bool, fold: int, images: int) -> str:
 
 
 def _score(scored: ScoredNetwork, fold: int) -> pd.DataFrame:
-    loaded, device_config = scored.loaded, scored.device_config
-    network = device_config.place(loaded.network)
-    data = prepare(scored.manifest.subset(set(scored.keys)), loaded.config.size, loaded.channels)
-    return score_images(network, scored.manifest, data, fold, device_config, scored.decision, scored.confidences).rows
+    network, data, kept = scored.network(), scored.data(), scored.confidences
+    return score_images(network, scored.manifest, data, fold, scored.device_config, scored.decision, kept).rows
 
 
 def find_weights(path: Path) -> tuple[Path, ...]:
@@ -193,7 +210,7 @@ def find_weights(path: Path) -> tuple[Path, ...]:
     return folds
 
 
-def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
+def write_evaluation(evaluation: Evaluation, folder: Path, shifts: Sequence[ShiftScores] = ()) -> None:
     """Write scores.csv and summary.json to `folder`, replacing those of an earlier evaluation; raises StorageError."""
     manifest = evaluation.networks[0].manifest
     with output_files(folder) as temporary:
@@ -209,6 +226,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
             machine=describe_machine(),
             summary=evaluation.summary,
             scores=write_scores(temporary / SCORES_FILE, evaluation.scores.round(6)),
+            mirrored=evaluation.networks[0].mirrored,
+            shifts=tuple(shifts),
         )
         write_record(temporary / SUMMARY_FILE, record)
 

@@ -241,8 +241,33 @@ class ImageCountsRecord(Record):
     why: tuple[str, ...] = ()
 
 
+class ShiftScores(Record):
+    """Scores under a shift of the suite in `datasets/ultrasound/shifts.py`, at input resolution.
+
+    Attributes:
+        shift: Name of the shift; "none" for the unchanged images.
+        lesion_images: Images with a lesion in the changed image.
+        dice: Their mean Dice.
+        lost_dice: Mean loss of Dice of these images against the unchanged ones.
+        normal_images: Images without a lesion.
+        false_positive_rate: Share of them with a prediction; None without such images.
+    """
+
+    shift: str
+    lesion_images: int
+    dice: float | None
+    lost_dice: float | None
+    normal_images: int
+    false_positive_rate: float | None
+
+
 class EvaluationRecord(FileRecord):
-    """summary.json of an evaluation: scores of one or several networks on a data set."""
+    """summary.json of an evaluation: scores of one or several networks on a data set.
+
+    Attributes:
+        mirrored: Whether probabilities are means over the image and its mirror image; absent in the file if not.
+        shifts: Scores under the shift suite; absent in the file if not requested.
+    """
 
     dataset: str = ""
     dataset_digest: str = ""
@@ -255,6 +280,14 @@ class EvaluationRecord(FileRecord):
     machine: dict[str, Any] = Field(default_factory=dict)
     summary: Summary
     scores: ScoresRecord | None = None
+    mirrored: bool = False
+    shifts: tuple[ShiftScores, ...] = ()
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The content of the file."""
+        return self.model_dump(
+            mode="json", exclude={name for name in ("mirrored", "shifts") if not getattr(self, name)}
+        )
 
 
 RecordT = TypeVar("RecordT", bound=FileRecord)
