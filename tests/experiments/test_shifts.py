@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from fakes.busi import make_fake_busi
 from helpers import FLOAT32_CPU, tiny_network
 from torch import Tensor, nn
@@ -28,9 +29,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = WeightsConfig("unet", {"width": 2}, 32, threshold=0.4)
-    return save_weights(tiny_network("unet"), config, tmp_path_factory.mktemp("weights"))
+def weights(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
+    """Random weights with a threshold above which half of all pixels are."""
+    network = tiny_network("unet").eval()
+    (batch,) = prepare(open_dataset(data, include_normal=True), 32, 1).batches(10)
+    with torch.inference_mode():
+        threshold = float(network(batch.image).lesion.median())
+    config = WeightsConfig("unet", {"width": 2}, 32, threshold)
+    return save_weights(network, config, tmp_path_factory.mktemp("weights"))
 
 
 def test_every_shift_is_scored_and_unchanged_images_as_in_the_evaluation(data: Path, weights: Path) -> None:
