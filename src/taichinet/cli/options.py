@@ -39,6 +39,13 @@ Folds = Annotated[
     list[str] | None, typer.Option("--fold", "--folds", help="Folds, e.g. 0 or 0,2-4. Default: all folds.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Also replace files that this command did not write.")]
+PresenceDecision = Annotated[
+    bool,
+    typer.Option(
+        "--presence-decision/--no-presence-decision",
+        help="Write an empty mask if the presence score of an image is below that of the weights.",
+    ),
+]
 Protocols = Annotated[
     list[str] | None, typer.Option("--protocol", help=f"{PROTOCOL_HELP} Repeatable. Default: as in the table.")
 ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import AsJson, Threshold
+from taichinet.cli.options import AsJson, PresenceDecision, Threshold
 from taichinet.errors import DataError, PartialFailureError
 from taichinet.signals import EXIT_TERMINATED, raise_on_sigterm
 
@@ -48,13 +48,7 @@ def predict(
         ),
     ] = None,
     threshold: Threshold = None,
-    presence: Annotated[
-        bool,
-        typer.Option(
-            "--presence-decision/--no-presence-decision",
-            help="Write an empty mask if the presence score of an image is below that of the weights.",
-        ),
-    ] = True,
+    presence: PresenceDecision = True,
     runtime: Annotated[
         str,
         typer.Option(
@@ -74,8 +68,7 @@ def predict(
     For each image, writes NAME_mask.png (0 and 255), NAME_probability.png and, for a network with two paths,
     NAME_disagreement.png (0..1 scaled to 0..255), all 8-bit at the original resolution of the image. Also writes
     predictions.csv and predictions.json. With --recursive, the output has the same subfolders as the input. Files that
-    cannot be read are reported after all others are processed (exit code 7). Run the same command again to resume after
-    an interruption.
+    cannot be read are reported after all others are processed (exit code 7). Run the same command again to resume.
     """
     from rich.console import Console
 

@@ -71,17 +71,15 @@ def score_images(
         data: Images and masks at input resolution, in the order of the rows.
         fold: Value of the column "fold".
         device_config: Device and precision.
-        decision: How masks are made from probabilities, also at input resolution. Confidences are those after its
-            temperature.
+        decision: How masks are made from probabilities. Its temperature also applies to the confidences.
         confidences: Keeps the confidence of each image, in the order of the rows.
 
     Returns:
         One row per image and region with key, label, fold, region and all scores of `score_mask`. Scores without suffix
         compare the mask with the resized ground truth at input resolution, as in the paper. For `*_native`, the
-        probability is resized (bilinear) to the original resolution. Two-path networks also have the Dice of O_p, of
-        the second path and of their mean: `positive_dice`, `second_path_dice` and `mean_dice`. Rows of joined data sets
-        have the column "dataset". If the decision has a presence threshold, `dice_before_native` is the Dice at
-        original resolution without it.
+        probability is resized (bilinear) to the original resolution; `dice_before_native` is without a presence
+        decision. Two-path networks also have `positive_dice`, `second_path_dice` and `mean_dice`, and rows of joined
+        data sets "dataset".
 
     Raises:
         DataError: A mask cannot be read.

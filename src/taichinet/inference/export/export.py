@@ -118,7 +118,6 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
         size=plain.size,
         channels=plain.channels,
         threshold=plain.decision.threshold,
-        decision=plain.decision.model_dump(),
         processor=processor(),
         calibration_images=len(calibration),
         parity_images=len(images.parity),

@@ -22,7 +22,6 @@ class ExportReport:
         precision: Precision of the convolutions.
         weights: Name of the weights folder.
         size: Input resolution of the network in pixels.
-        decision: Fields of the decision of the mask, which includes the threshold.
         processor: Name and extensions of the CPU.
         calibration_images: Number of images for int8 calibration.
         parity_images: Number of images for the comparison of masks.
@@ -44,7 +43,6 @@ class ExportReport:
     size: int
     channels: int
     threshold: float
-    decision: Mapping[str, Any]
     processor: str
     calibration_images: int
     parity_images: int
