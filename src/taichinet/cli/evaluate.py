@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import AsJson, DataSet, Overwrite
+from taichinet.cli.options import AsJson, DataSet, Mirror, Overwrite
 from taichinet.errors import SettingError
 
 if TYPE_CHECKING:
@@ -34,10 +34,7 @@ def evaluate(
             "contains images of the data set.",
         ),
     ] = None,
-    mirror: Annotated[
-        bool,
-        typer.Option("--mirror", help="Average with the prediction for the mirror image; takes twice the time."),
-    ] = False,
+    mirror: Mirror = False,
     shifts: Annotated[
         bool,
         typer.Option(

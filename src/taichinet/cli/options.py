@@ -38,6 +38,9 @@ GroupBy = Annotated[
 Folds = Annotated[
     list[str] | None, typer.Option("--fold", "--folds", help="Folds, e.g. 0 or 0,2-4. Default: all folds.")
 ]
+Mirror = Annotated[
+    bool, typer.Option("--mirror", help="Average with the prediction for the mirror image; takes twice the time.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Also replace files that this command did not write.")]
 PresenceDecision = Annotated[
     bool,

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import AsJson, PresenceDecision, Threshold
+from taichinet.cli.options import AsJson, Mirror, PresenceDecision, Threshold
 from taichinet.errors import DataError, PartialFailureError
 from taichinet.signals import EXIT_TERMINATED, raise_on_sigterm
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from taichinet.inference.ensemble import PredictorChoices
     from taichinet.inference.outputs import Row
     from taichinet.inference.predictor import Predictor
     from taichinet.inference.runtimes.runtime import RuntimeDescription
@@ -44,7 +45,8 @@ def predict(
             "--weights",
             "-w",
             metavar="W",
-            help="Folder with model.safetensors and config.json; default: the weights included in taichinet.",
+            help="Folder with model.safetensors and config.json, or a study, whose networks are averaged; default: the "
+            "weights included in taichinet.",
         ),
     ] = None,
     threshold: Threshold = None,
@@ -59,6 +61,7 @@ def predict(
     disagreement: Annotated[
         bool, typer.Option("--disagreement/--no-disagreement", help="Write maps of disagreement between the two paths.")
     ] = True,
+    mirror: Mirror = False,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also read subfolders.")] = False,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -72,6 +75,7 @@ def predict(
     """
     from rich.console import Console
 
+    from taichinet.inference.ensemble import PredictorChoices
     from taichinet.inference.outputs import TABLE, make_output_folder, output_names, refuse_foreign_files
     from taichinet.storage.lock import locked
 
@@ -85,7 +89,8 @@ def predict(
     try:
         with locked(output / _LOCK), raise_on_sigterm(_TerminatedError()):
             refuse_foreign_files(output, names)
-            predictor, settings = _load_predictor(weights, threshold, presence, runtime, disagreement, messages)
+            choices = PredictorChoices(threshold, presence, runtime, disagreement, mirror)
+            predictor, settings = _load_predictor(weights, choices, messages)
             rows = _predict_all(predictor, settings, names, output, messages, quiet=as_json)
     except _TerminatedError:
         messages.print(
@@ -235,34 +240,26 @@ def _derived_from_another(file: Path, inputs: Sequence[Path]) -> bool:
     )
 
 
-def _load_predictor(
-    weights: Path | None, threshold: float | None, presence: bool, runtime: str, disagreement: bool, messages: Console
-) -> tuple[Predictor, str]:
+def _load_predictor(weights: Path | None, choices: PredictorChoices, messages: Console) -> tuple[Predictor, str]:
     """Return the predictor and a digest of all settings that affect its output."""
-    from taichinet.inference.predictor import Predictor
-    from taichinet.inference.runtimes.choose import open_runtime
+    from taichinet.inference.ensemble import open_predictor
     from taichinet.inference.shipped import shipped_weights
-    from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
+    from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
     from taichinet.storage.digest import digest_bytes, digest_file
-    from taichinet.training.device import choose_device_config
     from taichinet.version import __version__
 
-    folder = weights or shipped_weights()
-    loaded, device_config = load_weights(folder), choose_device_config()
-    if loaded.unverified:
-        typer.echo(f"{folder}: {loaded.unverified}", err=True)
-    on_gpu = device_config.device.type != "cpu"
-    opened = open_runtime(runtime, loaded, folder, disagreement, on_gpu, messages.print)
-    predictor = Predictor(loaded, device_config, threshold, opened, presence)
-    folder = folder.parent if folder.name == WEIGHTS_FILE else folder
-    digests = [digest_file(folder / name) for name in (CONFIG_FILE, WEIGHTS_FILE)]
+    predictor, members = open_predictor(weights or shipped_weights(), choices, messages.print)
+    folders = [member.folder for member in members if member.folder is not None]
+    for member in members:
+        if member.unverified:
+            typer.echo(f"{member.name}: {member.unverified}", err=True)
     settings = (
         __version__,
-        digests,
+        [digest_file(folder / name) for folder in folders for name in (CONFIG_FILE, WEIGHTS_FILE)],
         predictor.decision,
-        str(opened.description),
-        device_config.device.type,
-        disagreement,
+        str(predictor.runtime.description),
+        predictor.device,
+        choices.disagreement,
     )
     return predictor, digest_bytes(repr(settings).encode())
 

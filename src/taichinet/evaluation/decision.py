@@ -5,8 +5,9 @@ The steps in order: temperature, pixel threshold, holes, small components, and w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import log
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,13 @@ class Decision(Settings):
 
 DEFAULT_DECISION = Decision()
 """A threshold of 0.5 only."""
+
+
+def mean_decision(decisions: Sequence[Decision]) -> Decision:
+    """The decision of an ensemble: the means of the numbers of its networks; holes are filled if most fill them."""
+    numbers = ("temperature", "threshold", "smallest_component", "presence")
+    means = {name: fmean(getattr(decision, name) for decision in decisions) for name in numbers}
+    return Decision(**means, fill_holes=2 * sum(decision.fill_holes for decision in decisions) > len(decisions))
 
 
 def logit(probability: NDArray[np.floating]) -> NDArray[np.floating]:

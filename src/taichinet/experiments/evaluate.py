@@ -32,7 +32,7 @@ from taichinet.experiments.records import (
 )
 from taichinet.experiments.scoring import score_images
 from taichinet.models.mirrored import Mirrored
-from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE, LoadedWeights, load_weights
+from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights, find_weights, load_weights
 from taichinet.storage.digest import digest_file
 from taichinet.storage.output_folder import output_files
 from taichinet.training.device import DeviceConfig, choose_device_config
@@ -191,23 +191,6 @@ def _note(check: LeakCheck, own: bool, fold: int, images: int) -> str:
 def _score(scored: ScoredNetwork, fold: int) -> pd.DataFrame:
     network, data, kept = scored.network(), scored.data(), scored.confidences
     return score_images(network, scored.manifest, data, fold, scored.device_config, scored.decision, kept).rows
-
-
-def find_weights(path: Path) -> tuple[Path, ...]:
-    """The weights folders of a study (all folds) or of a run, or `path` itself; raises WeightsError without weights."""
-    if path.name == "model.safetensors":
-        path = path.parent
-    if (path / CONFIG_FILE).is_file():
-        return (path,)
-    if (path / "weights" / CONFIG_FILE).is_file():
-        return (path / "weights",)
-    folds = tuple(sorted(config.parent for config in path.glob(f"fold-*/weights/{CONFIG_FILE}")))
-    if not folds:
-        raise WeightsError(
-            f"No weights at {path}. Give a weights folder, a run folder (RUNS/dataset/recipe/protocol/fold-0), or a "
-            "study (RUNS/dataset/recipe/protocol)."
-        )
-    return folds
 
 
 def write_evaluation(evaluation: Evaluation, folder: Path, shifts: Sequence[ShiftScores] = ()) -> None:

@@ -106,6 +106,23 @@ def save_weights(network: nn.Module, config: WeightsConfig, folder: Path, dtype:
     return folder
 
 
+def find_weights(path: Path) -> tuple[Path, ...]:
+    """The weights folders of a study (all folds) or of a run, or `path` itself; raises WeightsError without weights."""
+    if path.name == WEIGHTS_FILE:
+        path = path.parent
+    if (path / CONFIG_FILE).is_file():
+        return (path,)
+    if (path / "weights" / CONFIG_FILE).is_file():
+        return (path / "weights",)
+    folds = tuple(sorted(config.parent for config in path.glob(f"fold-*/weights/{CONFIG_FILE}")))
+    if not folds:
+        raise WeightsError(
+            f"No weights at {path}. Give a weights folder, a run folder (RUNS/dataset/recipe/protocol/fold-0), or a "
+            "study (RUNS/dataset/recipe/protocol)."
+        )
+    return folds
+
+
 def load_weights(path: Path) -> LoadedWeights:
     """Build the network described by config.json and load its weights.
 
