@@ -11,6 +11,7 @@ import pandas as pd
 from pydantic import AfterValidator, Field
 
 from taichinet.errors import DataError
+from taichinet.evaluation.detection_summary import Detection, summarise_detection
 from taichinet.evaluation.undefined import (
     OVERLAP_SCORES,
     POLICIES,
@@ -111,11 +112,13 @@ class Summary(Record):
         groups: Lesion images (the main result), all images for each policy for empty ground truth, the classes, and the
             regions if there are several. Report those of all images and classes together with `normal_images`.
         normal_images: False positives on normal images.
+        detection: Detection of lesions; None in files of earlier versions.
     """
 
     deviation: str = ""
     groups: tuple[GroupScores, ...]
     normal_images: NormalImages
+    detection: Detection | None = None
 
     @property
     def lesion(self) -> GroupScores:
@@ -133,7 +136,7 @@ def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
 
     Args:
         rows: One row per image and region with `COLUMNS`; scores as returned by `score_mask`. Without a column
-            "region", there is one region.
+            "region", there is one region. Without the columns of the detection, it is not summarised.
         repeated: Whether an image may occur in several folds. This is the case if the networks of several folds are
             evaluated on all images of an external data set.
 
@@ -167,6 +170,7 @@ def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
         deviation=DEVIATION,
         groups=(_group(scored, "lesion", None, ~empty), *all_images, *by_class, *by_region),
         normal_images=_normal_images(rows[empty]),
+        detection=summarise_detection(rows),
     )
 
 

@@ -23,7 +23,8 @@ from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.prepared import Prepared
 from taichinet.datasets.sample import Sample
 from taichinet.evaluation.confidence import ConfidenceKeeper, ImageConfidence, measure_confidence
-from taichinet.evaluation.metrics import dice_score, resize_probability, score_mask
+from taichinet.evaluation.detection import detect_lesions
+from taichinet.evaluation.metrics import dice_score, resize_probability, score_mask, surface_dice
 from taichinet.evaluation.undefined import SUFFIX
 from taichinet.training.device import DeviceConfig
 from taichinet.training.launch import Launch, one_ahead
@@ -77,7 +78,8 @@ def score_images(
         One row per image and region with key, label, fold, region and all scores of `score_mask`. Scores without suffix
         compare the mask with the resized ground truth at input resolution, as in the paper. For `*_native`, the
         probability is resized (bilinear) to the original resolution. Two-path networks also have the Dice of O_p, of
-        the second path and of their mean: `positive_dice`, `second_path_dice` and `mean_dice`.
+        the second path and of their mean: `positive_dice`, `second_path_dice` and `mean_dice`. The last columns, at
+        original resolution, are `DETECTION_COLUMNS` and the normalised surface Dice, `nsd_native`.
 
     Raises:
         DataError: A mask cannot be read.
@@ -147,7 +149,8 @@ class _Scorer:
         scored = list[_Scored]()
         for r, region in enumerate(self.manifest.regions):
             truth = self.data.lesion[position, r].numpy() > 0.5
-            native_mask = resize_probability(lesion[None, r : r + 1], drawn[r].shape) > self.threshold
+            native_probability = resize_probability(lesion[None, r : r + 1], drawn[r].shape)
+            native_mask = native_probability > self.threshold
             at_network_size = lesion[r].numpy()
             native = asdict(score_mask(native_mask, drawn[r]))
             row = {
@@ -160,6 +163,8 @@ class _Scorer:
             }
             if second is not None:
                 row |= _dice_of_outputs(torch.sigmoid(positive[r].float()), second[r], truth, self.threshold)
+            row |= detect_lesions(native_mask, native_probability, drawn[r]).to_columns()
+            row["nsd_native"] = surface_dice(native_mask, drawn[r])
             scored.append((row, measure_confidence(at_network_size, truth) if region == self.kept else None))
         return scored
 
