@@ -101,7 +101,7 @@ def _surface_distances(prediction: Mask, truth: Mask, spacing: tuple[float, floa
     if not predicted and not true:
         return 0.0, 0.0
     if not predicted or not true:
-        return (_diagonal(truth, spacing),) * 2
+        return _diagonal(truth, spacing), _diagonal(truth, spacing)
     to_true, to_predicted = _border_distances(prediction, truth, spacing)
     hd95 = max(float(np.percentile(to_true, 95)), float(np.percentile(to_predicted, 95)))
     assd = float(to_true.sum() + to_predicted.sum()) / (to_true.size + to_predicted.size)

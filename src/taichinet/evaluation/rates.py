@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from math import sqrt
-
-from scipy.stats import norm
+from statistics import NormalDist
 
 from taichinet.errors import SettingError
 from taichinet.evaluation.uncertainty import LEVEL
@@ -55,7 +54,7 @@ class Rate(Record):
             )
         if not total:
             return cls(events=0, total=0)
-        share, cases, z = events / total, total / repeats, float(norm.ppf((1 + LEVEL) / 2))
+        share, cases, z = events / total, total / repeats, NormalDist().inv_cdf((1 + LEVEL) / 2)
         centre, scale = share + z**2 / (2 * cases), 1 + z**2 / cases
         half = z * sqrt(share * (1 - share) / cases + z**2 / (4 * cases**2))
         low, high = max(0.0, (centre - half) / scale), min((centre + half) / scale, 1.0)

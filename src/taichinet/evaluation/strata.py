@@ -25,7 +25,7 @@ class Stratum(Record):
         largest_area: Largest lesion area as a share of the image.
         dice: Mean Dice.
         median_dice: Median Dice.
-        low_dice: Share of images with a Dice below `LOW_DICE`: the lesion was missed.
+        low_dice: Share of images with a Dice below `LOW_DICE`.
         surface_dice: Mean normalised surface Dice, see `metrics.surface_dice`.
         lesions: Lesions that are found, see `evaluation/detection.py`.
     """
