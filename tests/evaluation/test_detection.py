@@ -44,9 +44,9 @@ def test_score_is_the_largest_probability_of_the_best_component_that_finds_the_l
     truth = boxes((10, 10, 9, 9))
     prediction = boxes((10, 10, 4, 9), (15, 10, 4, 9), (30, 30, 3, 3))
     probability = np.full(EMPTY.shape, 0.5, dtype=np.float32)
-    probability[11, 11], probability[16, 12], probability[31, 31] = 0.7, 0.9, 0.6
+    probability[11, 11], probability[16, 12], probability[31, 31] = 0.75, 0.875, 0.625
     probability[0, 0] = 0.99  # not predicted
-    assert detect_lesions(prediction, probability, truth) == LesionDetection(1, (0.9,), (0.6,))
+    assert detect_lesions(prediction, probability, truth) == LesionDetection(1, (0.875,), (0.625,))
 
 
 def test_one_component_can_find_two_lesions() -> None:
