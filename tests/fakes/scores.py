@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import nan
+
+from taichinet.evaluation.detection import LesionDetection
 
 OVERLAP = ("dice", "jaccard", "precision", "sensitivity")
 
@@ -40,3 +43,12 @@ def lost_row(key: str, label: str = "benign") -> dict[str, object]:
     """A lesion that resizing removed and that is not predicted: undefined at network size, missed at native size."""
     missed = lesion_row(key, 0.0, label) | dict.fromkeys(OVERLAP, nan)
     return missed | {"true_pixels": 0, "predicted_pixels": 0}
+
+
+def with_detection(
+    row: dict[str, object], lesions: int, found: Sequence[float] = (), false: Sequence[float] = (), area: int = 40
+) -> dict[str, object]:
+    """The row with the columns of the detection; `area` is the native lesion area in 100 pixels."""
+    native = {"true_pixels_native": area if lesions else 0, "pixels_native": 100}
+    detection = LesionDetection(lesions, tuple(found), tuple(false)).to_columns()
+    return row | native | detection | {"nsd_native": row["dice_native"]}

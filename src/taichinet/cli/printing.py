@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # avoids slow imports that a command may not need
     from taichinet.datasets.checks.check import DataReport
     from taichinet.datasets.manifest import ImageCounts
     from taichinet.evaluation.aggregate import Summary
+    from taichinet.evaluation.detection_summary import Detection
     from taichinet.experiments.cross_validate import Study
     from taichinet.experiments.records import ShiftScores
     from taichinet.reports.networks import NetworkRow
@@ -49,12 +50,25 @@ def print_study(
                 f"{normal.false_positive_rate:.3f}, mean false-positive area {normal.mean_false_positive_area:.4f} of "
                 "the image."
             )
+    if summary.detection is not None:
+        console.print(detection_line(summary.detection), soft_wrap=True, markup=False, highlight=False)
     if shifts:
         console.print(shift_table(shifts))
     if folder is not None:
         console.print(f"Written to {folder}", soft_wrap=True, markup=False)
     if counts is not None:
         print_counts(counts)
+
+
+def detection_line(detection: Detection) -> str:
+    """Lesions that are found and normal images with a prediction, with Wilson intervals."""
+    from taichinet.reports.document.format import rate
+
+    lesions, normal = detection.lesions, detection.normal_images
+    texts = [f"Lesions found: {lesions.events} of {lesions.total}, {rate(lesions)}"] if lesions.total else []
+    if normal.total:
+        texts.append(f"Normal images with a prediction: {normal.events} of {normal.total}, {rate(normal)}")
+    return f"{'; '.join(texts)} (original resolution, 95 % Wilson intervals)."
 
 
 def print_counts(counts: ImageCounts, dataset: str = "") -> None:

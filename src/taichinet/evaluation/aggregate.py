@@ -11,6 +11,7 @@ import pandas as pd
 from pydantic import AfterValidator, Field
 
 from taichinet.errors import DataError
+from taichinet.evaluation.detection_summary import Detection, summarise_detection
 from taichinet.evaluation.undefined import (
     OVERLAP_SCORES,
     POLICIES,
@@ -113,12 +114,14 @@ class Summary(Record):
             all images and classes together with `normal_images`.
         normal_images: False positives on normal images.
         normal_images_by_dataset: The same for each of several joined data sets.
+        detection: Detection of lesions; None in files of earlier versions.
     """
 
     deviation: str = ""
     groups: tuple[GroupScores, ...]
     normal_images: NormalImages
     normal_images_by_dataset: dict[str, NormalImages] = Field(default_factory=dict)
+    detection: Detection | None = None
 
     @property
     def lesion(self) -> GroupScores:
@@ -136,7 +139,8 @@ def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
 
     Args:
         rows: One row per image and region with `COLUMNS`; scores as returned by `score_mask`. Without a column
-            "region", there is one region; without a column "dataset", there is one data set.
+            "region", there is one region; without a column "dataset", there is one data set. Without the columns of the
+            detection, it is not summarised.
         repeated: Whether an image may occur in several folds. This is the case if the networks of several folds are
             evaluated on all images of an external data set.
 
@@ -174,6 +178,7 @@ def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
         groups=(_group(scored, "lesion", None, ~empty), *all_images, *by_class, *by_region, *by_dataset),
         normal_images=_normal_images(rows[empty]),
         normal_images_by_dataset={name: _normal_images(rows[members & empty]) for name, members in datasets.items()},
+        detection=summarise_detection(rows),
     )
 
 

@@ -24,7 +24,8 @@ from taichinet.datasets.prepared import Prepared
 from taichinet.datasets.sample import Sample
 from taichinet.evaluation.confidence import ConfidenceKeeper, ImageConfidence, measure_confidence
 from taichinet.evaluation.decision import DEFAULT_DECISION, Decision
-from taichinet.evaluation.metrics import dice_score, resize_probability, score_mask
+from taichinet.evaluation.detection import detect_lesions
+from taichinet.evaluation.metrics import dice_score, resize_probability, score_mask, surface_dice
 from taichinet.evaluation.undefined import SUFFIX
 from taichinet.training.device import DeviceConfig
 from taichinet.training.launch import Launch, one_ahead
@@ -79,7 +80,8 @@ def score_images(
         compare the mask with the resized ground truth at input resolution, as in the paper. For `*_native`, the
         probability is resized (bilinear) to the original resolution; `dice_before_native` is without a presence
         decision. Two-path networks also have `positive_dice`, `second_path_dice` and `mean_dice`, and rows of joined
-        data sets "dataset".
+        data sets "dataset". The last columns, at original resolution, are `DETECTION_COLUMNS` and the normalised
+        surface Dice, `nsd_native`.
 
     Raises:
         DataError: A mask cannot be read.
@@ -169,6 +171,8 @@ class _Scorer:
                 row |= _dice_of_outputs(torch.sigmoid(positive[r].float()), second[r], truth, threshold)
             if self.decision.presence:
                 row["dice_before_native"] = dice_score(self.decision.mask(at_native_size, 1.0), drawn[r])
+            row |= detect_lesions(native_mask, self.decision.calibrated(at_native_size), drawn[r]).to_columns()
+            row["nsd_native"] = surface_dice(native_mask, drawn[r])
             calibrated = self.decision.calibrated(at_network_size)
             scored.append((row, measure_confidence(calibrated, truth) if region == self.kept else None))
         return scored

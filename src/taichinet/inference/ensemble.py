@@ -86,6 +86,6 @@ def _refuse_different_inputs(members: Sequence[LoadedWeights]) -> None:
         if (other.config.size, other.channels) != (first.config.size, first.channels):
             raise WeightsError(
                 f"{first.name} takes images of {first.config.size} px with {first.channels} channel(s), but "
-                f"{other.name} of {other.config.size} px with {other.channels}. Networks that are averaged need the same "
-                "input: give one of them."
+                f"{other.name} of {other.config.size} px with {other.channels}. Networks that are averaged need the "
+                "same input: give one of them."
             )

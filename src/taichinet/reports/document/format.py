@@ -7,6 +7,7 @@ from math import isfinite
 
 from taichinet.datasets.catalogue import CATALOGUE
 from taichinet.evaluation.aggregate import FoldScore
+from taichinet.evaluation.rates import Rate
 from taichinet.evaluation.uncertainty import Interval
 from taichinet.experiments.paper import Column
 
@@ -79,6 +80,13 @@ def probability(p: float) -> str:
 def percent(share: float | None, digits: int = 1) -> str:
     """`45.1 %`; empty for None."""
     return "" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def rate(value: Rate) -> str:
+    """`90.0 % [87.5, 92.1]`; empty without cases."""
+    if value.low is None or value.high is None:
+        return ""
+    return f"{percent(value.share)} [{100 * value.low:.1f}, {100 * value.high:.1f}]"
 
 
 def duration(seconds: float | None, empty: str = "") -> str:

@@ -19,6 +19,7 @@ import pandas as pd
 from taichinet.datasets.folds import FoldPlan, read_folds
 from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import FoldScore, GroupScores, Summary
+from taichinet.evaluation.detection_summary import Detection, summarise_detection
 from taichinet.evaluation.undefined import EmptyTruthPolicy, ImageSize, empty_ground_truth, resolve_undefined_scores
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.identity import recipe_settings
@@ -157,6 +158,17 @@ class Method:
         """Median over seeds of the time per image; None if it was not measured."""
         known = [s for run in self.runs if (s := run.file.inference_seconds_per_image) is not None]
         return median(known) if known else None
+
+    @property
+    def detection(self) -> Detection | None:
+        """Detection of the first region over all seeds; None if a run was made before it was recorded."""
+        if any(run.summary.detection is None for run in self.runs):
+            return None
+        if len(self.runs) == 1:
+            return self.first.summary.detection
+        region = self.first.rows["region"].iloc[0]
+        rows = pd.concat([run.rows for run in self.runs], ignore_index=True)
+        return summarise_detection(rows[rows["region"] == region])
 
     def images(self, selection: Selection) -> int:
         """Number of images of the first run."""

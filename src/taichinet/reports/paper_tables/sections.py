@@ -29,6 +29,7 @@ from taichinet.reports.document.format import (
     title_of,
 )
 from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, Table, table_of
+from taichinet.reports.paper_tables.detection import detection_blocks
 from taichinet.reports.paper_tables.results import Block as TableBlock
 from taichinet.reports.paper_tables.results import BlockRow, ComparisonResults, LeakageDelta, common_and_own
 from taichinet.reports.paper_tables.runs import Method, Run, Selection
@@ -265,6 +266,10 @@ def _empty_ground_truth(results: ComparisonResults) -> list[Block]:
     return [Points((note,)), table_of(rows, 2, "Policies for images without a lesion, side by side.")]
 
 
+def _detection(results: ComparisonResults) -> list[Block]:
+    return detection_blocks([(_recipe(method), method.detection) for method in results.methods])
+
+
 def _costs(results: ComparisonResults) -> list[Block]:
     parts = [part for table in paper_tables().values() for part in table.parts]
     printed = {row.variation: row.parameters for part in parts for row in part.rows if row.parameters}
@@ -314,5 +319,6 @@ for _paper_table in paper_tables().values():
     register_report_section(_paper_table.name, _heading, partial(_table, _paper_table.name))
 register_report_section("leakage", "Leakage delta", _leakage)
 register_report_section("empty-truths", "Images without a lesion", _empty_ground_truth)
+register_report_section("detection", "Detection of lesions", _detection)
 register_report_section("costs", "Costs", _costs)
 register_report_section("others", "Runs that fill no row", _left_over)
