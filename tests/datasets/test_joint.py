@@ -135,4 +135,4 @@ def test_images_that_two_data_sets_share_are_refused(tmp_path: Path) -> None:
     Image.open(tmp_path / "first" / "1.png").save(tmp_path / "second" / "0.png")
     with pytest.raises(DataError) as caught:
         refuse_shared_images(join_manifests([replace(first, files=DecodedFiles()), second]))
-    assert caught.value.problems == ["first/1 and second/0 (identical, 1.00)"]
+    assert caught.value.problems == ("first/1 and second/0 (identical, 1.00)",)

@@ -28,7 +28,7 @@ def test_names_without_a_patient_are_listed(tmp_path: Path) -> None:
     manifest = file_manifest(tmp_path, {**LABELS, "scan 1": "lesion"})
     with pytest.raises(DataError, match="finds no patient in the names of 1 images of files") as caught:
         with_patients(manifest, patient_pattern("^([A-Z]{4})_"))
-    assert caught.value.problems == ["scan 1.png"]
+    assert caught.value.problems == ("scan 1.png",)
 
 
 def test_an_empty_group_is_no_patient(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
 
 
 def test_every_shift_is_scored_and_unchanged_images_as_in_the_evaluation(data: Path, weights: Path) -> None:
-    evaluation = evaluate_weights(weights, data, include_normal=True)
+    evaluation = evaluate_weights(weights, data, normal=True)
     none, *shifts = score_shifts(evaluation.networks)
     assert [none.shift, *(row.shift for row in shifts)] == [UNCHANGED, *SHIFTS]
     lesion = evaluation.summary.lesion

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import AsJson, DataSet, Mirror, Overwrite
+from taichinet.cli.options import AsJson, DataSet, Mirror, Overwrite, Shifts
 from taichinet.errors import SettingError
 
 if TYPE_CHECKING:
@@ -35,13 +35,7 @@ def evaluate(
         ),
     ] = None,
     mirror: Mirror = False,
-    shifts: Annotated[
-        bool,
-        typer.Option(
-            "--shifts",
-            help="Also score the images with each change of a suite: gain, contrast, resolution, crop, marks.",
-        ),
-    ] = False,
+    shifts: Shifts = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
     as_json: AsJson = False,

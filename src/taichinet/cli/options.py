@@ -71,11 +71,27 @@ Suites = Annotated[
     list[str],
     typer.Argument(metavar="SUITE...", help="table1 to table7, paper (all seven), or YAML files; one or more."),
 ]
+Shifts = Annotated[
+    bool,
+    typer.Option(
+        "--shifts", help="Also score the images after each change of a suite: gain, contrast, resolution, crop, marks."
+    ),
+]
 Threshold = Annotated[
     float | None,
     typer.Option(
         "--threshold",
         metavar="T",
         help="Probability (0 to 1) above which a pixel is lesion; default: the threshold of the weights.",
+    ),
+]
+WeightsOrStudy = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        "-w",
+        metavar="W",
+        help="Folder with model.safetensors and config.json, or a study, whose networks are averaged; default: the "
+        "weights included in taichinet.",
     ),
 ]

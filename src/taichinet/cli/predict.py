@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import AsJson, Mirror, PresenceDecision, Threshold
+from taichinet.cli.options import AsJson, Mirror, PresenceDecision, Threshold, WeightsOrStudy
 from taichinet.errors import DataError, PartialFailureError
 from taichinet.signals import EXIT_TERMINATED, raise_on_sigterm
 
@@ -39,16 +39,7 @@ def predict(
     output: Annotated[
         Path, typer.Option("--out", "--output", "-o", metavar="DIR", help="Folder for masks, maps and the table.")
     ],
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            "--weights",
-            "-w",
-            metavar="W",
-            help="Folder with model.safetensors and config.json, or a study, whose networks are averaged; default: the "
-            "weights included in taichinet.",
-        ),
-    ] = None,
+    weights: WeightsOrStudy = None,
     threshold: Threshold = None,
     presence: PresenceDecision = True,
     runtime: Annotated[

@@ -23,7 +23,7 @@ MISSED = -1.0  # the score of an image without a component: below every least sc
 Floats = NDArray[np.float64]
 
 
-class OperatingPoint(Record):
+class FrocPoint(Record):
     """Detection by the components with at least a given score; all others are treated as not predicted.
 
     The mask threshold of the network is kept: it determines the components, only their score is compared. The first two
@@ -67,7 +67,7 @@ class Detection(Record):
     false_components_per_image: float
     f1: float | None
     specificity_at_95_sensitivity: float | None
-    curve: tuple[OperatingPoint, ...]
+    curve: tuple[FrocPoint, ...]
     strata: tuple[Stratum, ...]
 
 
@@ -130,8 +130,8 @@ class _Scores:
             normal_images=np.array([max(scores, default=MISSED) for scores in false])[normal],
         )
 
-    def operating_point(self, least: float) -> OperatingPoint:
-        return OperatingPoint(
+    def froc_point(self, least: float) -> FrocPoint:
+        return FrocPoint(
             least_score=least,
             lesions_found=_share(int((self.found >= least).sum()), self.lesions),
             false_components_per_image=int((self.false >= least).sum()) / self.images,

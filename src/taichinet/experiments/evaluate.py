@@ -102,23 +102,21 @@ class Evaluation:
         return replace(counts, used=len(lesion_pixels), trained_on=len(manifest.samples) - len(lesion_pixels))
 
 
-def evaluate_weights(
-    path: Path, data: Path | str, include_normal: bool | None = None, mirrored: bool = False
-) -> Evaluation:
+def evaluate_weights(path: Path, data: Path | str, normal: bool | None = None, mirrored: bool = False) -> Evaluation:
     """Evaluate weights on a data set.
 
     Images that were used in the training or selection of a network are found by their bytes and, if recorded, by their
     decoded pixels, and are excluded. Near-duplicates of these are excluded too if the run folder has the thumbnails of
     the training; on the data set of the training they are scored, as its folds decide.
 
-    On its own data set, each network is scored on its test fold. On another data set, each network is scored on all
-    images and counts as a fold, as in the second half of Table V.
+    On its own data set, each network is scored on its test fold. On another, each network is scored on all images and
+    counts as a fold, as in the second half of Table V.
 
     Args:
         path: A study, run folder or weights folder.
         data: A path, or NAME=PATH.
-        include_normal: Whether to include normal images; None for as in the training.
-        mirrored: Whether probabilities are averaged with those of the mirror image, at twice the cost.
+        normal: Whether to include normal images; None for as in the training.
+        mirrored: Whether to average with the mirror image.
 
     Returns:
         The evaluation.
@@ -129,14 +127,12 @@ def evaluate_weights(
     """
     began = time.perf_counter()
     folders = find_weights(path)
-    frames, notes, networks = [], [], []
-    foreign: list[bool] = []
+    frames, notes, networks, foreign = [], [], [], list[bool]()
     opened: dict[bool, ImageDigests] = {}
     for folder in folders:
         loaded = load_weights(folder)
         origin = loaded.config.provenance
-        trained_on_normal = bool(origin.get("include_normal", False))
-        with_normal = trained_on_normal if include_normal is None else include_normal
+        with_normal = bool(origin.get("include_normal", False)) if normal is None else normal
         if with_normal not in opened:
             opened[with_normal] = ImageDigests(open_dataset(data, include_normal=with_normal))
         manifest = opened[with_normal].manifest
@@ -148,13 +144,13 @@ def evaluate_weights(
         unseen = [key for key in manifest.keys if key not in excluded]
         fold = int(origin.get("fold", 0))
         foreign.append((check.by_files or check.by_pixels) and not check.known)
-        if foreign[-1]:
-            fold = fold if len(folders) > 1 else 0
+        if foreign[-1] and len(folders) == 1:
+            fold = 0
         notes.append(_note(check, own, fold, len(unseen)))
         if not unseen:
             raise FoldError(f"All images of {data} were used in the training of {folder}. No image is left.")
-        keeper = ConfidenceKeeper(manifest.regions[0])
-        networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), keeper, check, mirrored))
+        kept = ConfidenceKeeper(manifest.regions[0])
+        networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), kept, check, mirrored))
         frames.append(_score(networks[-1], fold))
     scores = pd.concat(frames, ignore_index=True)
     if not all(foreign) and bool(scores.duplicated(["key", "region"]).any()):

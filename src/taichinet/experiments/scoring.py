@@ -1,4 +1,11 @@
-"""Scores of a network: one row per image and region, at input resolution and at original resolution."""
+"""Scores of a network: one row per image and region, at input resolution and at original resolution.
+
+A row has key, label, fold, region and all scores of `score_mask`; rows of joined data sets also "dataset". Scores
+without suffix compare the mask with the resized ground truth at input resolution, as in the paper. For `*_native`, the
+probability is resized (bilinear) to the original resolution; `dice_before_native` is without a presence decision.
+Two-path networks also have `positive_dice`, `second_path_dice` and `mean_dice`. The last columns, at original
+resolution, are `DETECTION_COLUMNS` and the normalised surface Dice, `nsd_native`.
+"""
 
 from __future__ import annotations
 
@@ -76,12 +83,7 @@ def score_images(
         confidences: Keeps the confidence of each image, in the order of the rows.
 
     Returns:
-        One row per image and region with key, label, fold, region and all scores of `score_mask`. Scores without suffix
-        compare the mask with the resized ground truth at input resolution, as in the paper. For `*_native`, the
-        probability is resized (bilinear) to the original resolution; `dice_before_native` is without a presence
-        decision. Two-path networks also have `positive_dice`, `second_path_dice` and `mean_dice`, and rows of joined
-        data sets "dataset". The last columns, at original resolution, are `DETECTION_COLUMNS` and the normalised
-        surface Dice, `nsd_native`.
+        One row per image and region, with the columns that are described above.
 
     Raises:
         DataError: A mask cannot be read.

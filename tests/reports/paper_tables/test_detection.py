@@ -80,4 +80,4 @@ def test_detection_is_the_same_from_the_written_file(tmp_path: Path) -> None:
     frame = pd.DataFrame(ROWS)
     frame["region"] = "lesion"
     record = write_scores(tmp_path / "scores.csv", frame.round(6))
-    assert summarise_detection(read_scores(tmp_path / "scores.csv", record)) == summarise_detection(frame)
+    assert summarise_detection(read_scores(tmp_path / "scores.csv", record)) == summarise_detection(frame.round(6))
