@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from taichinet.batch import Batch
 
@@ -20,8 +19,8 @@ def transform_together(batch: Batch, transform: Callable[[Tensor], Tensor]) -> B
 
     Args:
         batch: Images and masks on any device.
-        transform: From (B, N, H, W) to the same shape or another size, where N counts the channels of the image and of
-            all masks. It receives a copy, which it may change in place.
+        transform: From (B, N, H, W) to the same shape, where N counts the channels of the image and of all masks. It
+            receives a copy, which it may change in place.
 
     Returns:
         A new batch on the same device, which shares no memory with `batch`; masks are 0 or 1.
@@ -39,8 +38,3 @@ def transform_together(batch: Batch, transform: Callable[[Tensor], Tensor]) -> B
         hard=None if batch.hard is None else next(parts),
         teacher_probability=others[-1] if soft else None,
     )
-
-
-def reduce_together(batch: Batch, size: int) -> Batch:
-    """Reduce images and masks to `size` x `size` pixels by means over areas; `size` is below that of the images."""
-    return transform_together(batch, lambda stack: F.adaptive_avg_pool2d(stack, size))

@@ -70,12 +70,6 @@ class Experiment(Settings):
             raise ValueError(
                 f"data.size {self.data.size} does not fit model '{self.model}', which takes multiples of {multiple}"
             )
-        reduced = self.training.reduced_size
-        if self.training.reduced_share and (reduced % multiple or reduced >= self.data.size):
-            raise ValueError(
-                f"training.reduced_size {reduced} does not fit: give a multiple of {multiple} below data.size "
-                f"{self.data.size}, or set training.reduced_share to 0"
-            )
         return self
 
     @property

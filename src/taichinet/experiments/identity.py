@@ -33,8 +33,6 @@ NEW_SETTINGS: tuple[tuple[str, str, Any], ...] = (
     ("training", "weight_decay", 0.0),
     ("training", "encoder_rate", 1.0),
     ("training", "average_decay", 0.0),
-    ("training", "reduced_share", 0.0),
-    ("training", "reduced_size", 128),
     ("", "decision", {"calibrate": False, "sensitivity": 0.95}),
 )
 # (section, key, default): settings that were added after runs were made. Their default is excluded from the digest.

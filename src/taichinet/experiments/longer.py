@@ -110,11 +110,6 @@ def _refuse_other_epochs(earlier: Experiment, experiment: Experiment, finished: 
             f"learning rates of the completed epochs depend on the number of epochs. {REMEDY}"
         )
     for epoch in range(finished):
-        if earlier.training.is_reduced(epoch) != experiment.training.is_reduced(epoch):
-            raise FoldError(
-                f"{run} and cannot be extended to {requested}: the images of epoch {epoch + 1} would have another size "
-                f"(training.reduced_share={experiment.training.reduced_share} of the epochs are reduced). {REMEDY}"
-            )
         step, other = earlier.training.step(epoch), experiment.training.step(epoch)
         if step != other:
             raise FoldError(

@@ -17,7 +17,6 @@ from torch import nn
 from taichinet.batch import Batch, Prediction
 from taichinet.datasets.augmentation import AugmentationSettings, draw_transforms
 from taichinet.datasets.prepared import Prepared, Regions, TeacherProbabilities
-from taichinet.datasets.together import reduce_together
 from taichinet.errors import SettingError
 from taichinet.evaluation.metrics import image_dice
 from taichinet.losses.objective import ObjectiveSettings, objective
@@ -261,8 +260,6 @@ def epoch_batches(data: TrainingData, settings: TrainingSettings, epoch: int, ra
     generator = torch.Generator().manual_seed(seed)
     rows_of_batches = data.train.shuffled_rows(settings.batch_size, generator)
     batches = (data.train.batch(rows, data.regions, data.teacher_probability) for rows in rows_of_batches)
-    if settings.is_reduced(epoch):
-        batches = (reduce_together(batch, settings.reduced_size) for batch in batches)
     if data.augmentation.is_off:
         yield from batches
         return

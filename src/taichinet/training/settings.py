@@ -7,7 +7,6 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from taichinet.losses.objective import Step
-from taichinet.models.settings import MAX_SIZE
 from taichinet.settings import Settings
 
 # Far above any useful value, so that a typing error is reported before data are read or memory is allocated.
@@ -33,9 +32,6 @@ class TrainingSettings(Settings):
             selected in place of the weights; 0 for none.
         strategy: easy-to-hard (E_p in the first `easy_share` of the epochs, then H_p and L_C), or plain.
         easy_share: Fraction of the epochs in the easy step.
-        reduced_share: Fraction of the epochs, from the first, in which images are reduced to `reduced_size`, which
-            takes less time. Validation is at full size.
-        reduced_size: Size of the images in these epochs, in pixels.
         selection: Weights of the epoch with the best Dice on the inner validation split, or of the last epoch.
         precision: bf16 if the hardware supports it natively (auto), or always bf16 or float32.
         channels_last: Whether to use the channels-last memory layout where it is faster.
@@ -56,8 +52,6 @@ class TrainingSettings(Settings):
     average_decay: float = Field(default=0.0, ge=0, lt=1, description="of the moving average of the weights, 0: none")
     strategy: Literal["easy-to-hard", "plain"] = "easy-to-hard"
     easy_share: float = Field(default=0.25, ge=0, le=1)
-    reduced_share: float = Field(default=0.0, ge=0, le=1, description="of the epochs, from the first: images reduced")
-    reduced_size: int = Field(default=128, ge=1, le=MAX_SIZE, description="pixels per side of the reduced images")
     selection: Literal["best-validation-dice", "last"] = "best-validation-dice"
     precision: Literal["auto", "bf16", "float32"] = "auto"
     channels_last: bool = True
@@ -88,7 +82,3 @@ class TrainingSettings(Settings):
         if self.strategy == "plain":
             return "plain"
         return "easy" if epoch < round(self.easy_share * self.epochs) else "hard"
-
-    def is_reduced(self, epoch: int) -> bool:
-        """Whether the images of `epoch` (from 0) are reduced."""
-        return epoch < round(self.reduced_share * self.epochs)
