@@ -101,7 +101,7 @@ def summarise_detection(rows: pd.DataFrame) -> Detection | None:
         false_components_per_image=false / scores.images,
         f1=2 * found / (2 * found + false + missed) if found + false + missed else None,
         specificity_at_95_sensitivity=scores.specificity(SENSITIVITY),
-        curve=tuple(map(scores.operating_point, LEAST_SCORES)),
+        curve=tuple(map(scores.froc_point, LEAST_SCORES)),
         strata=stratify(rows, repeats),
     )
 
