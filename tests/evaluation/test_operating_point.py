@@ -13,7 +13,6 @@ from taichinet.evaluation.metrics import dice_score
 from taichinet.evaluation.operating_point import (
     ValidationImage,
     choose_operating_point,
-    finds_lesion,
     fit_temperature,
 )
 
@@ -128,13 +127,3 @@ def test_few_or_no_lesion_images_are_noted() -> None:
 def test_no_images_and_a_wrong_sensitivity_are_rejected(count: int, sensitivity: float) -> None:
     with pytest.raises(SettingError, match=r"data\.validation_share and decision\.sensitivity"):
         choose_operating_point([image(0.9)] * count, sensitivity)
-
-
-def test_lesion_is_found_by_one_component_with_a_dice_of_a_tenth() -> None:
-    whole = np.ones_like(square())
-    assert finds_lesion(square(), square())
-    assert finds_lesion(whole, square())  # 2 * 100 / 1000
-    assert not finds_lesion(whole, square(6))  # 2 * 36 / 936
-    assert not finds_lesion(np.zeros_like(square()), square())
-    two = square(3) | np.roll(square(3), 15, 0)
-    assert finds_lesion(square(3), two)

@@ -18,13 +18,10 @@ from scipy.special import expit
 
 from taichinet.batch import presence_pixels
 from taichinet.errors import WeightsError
+from taichinet.evaluation.metrics import NEIGHBOURS, Mask
 from taichinet.settings import Settings
 
-Mask = NDArray[np.bool_]
-
 SMALLEST_PROBABILITY = 1e-7  # probabilities are clipped to [1e-7, 1 - 1e-7], so that their logits are finite
-
-_NEIGHBOURHOOD = np.ones((3, 3), dtype=np.bool_)  # 8-neighbourhood
 
 
 class Decision(Settings):
@@ -147,7 +144,7 @@ def _without_holes(mask: Mask) -> Mask:
 
 
 def _without_small_components(mask: Mask, least_pixels: float) -> Mask:
-    labels, _ = ndimage.label(mask, structure=_NEIGHBOURHOOD)
+    labels, _ = ndimage.label(mask, structure=NEIGHBOURS)
     kept = np.bincount(labels.ravel()) >= least_pixels
     kept[0] = False  # the background
     return np.asarray(kept[labels])

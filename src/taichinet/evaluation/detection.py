@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-from taichinet.evaluation.metrics import Mask
+from taichinet.evaluation.metrics import NEIGHBOURS, Mask
 
 FOUND_DICE = 0.1
 SMALLEST_LESION = 1e-4  # share of the image: 5 pixels at 224 px
 DETECTION_COLUMNS = ("lesions", "lesions_found", "false_components", "found_scores", "false_scores")
-NEIGHBOURS = np.ones((3, 3), dtype=np.bool_)
 DIGITS = 8  # of a stored score: probabilities near 1 stay different
 
 

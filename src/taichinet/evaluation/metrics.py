@@ -15,6 +15,8 @@ from torch.nn import functional as F
 from taichinet.errors import DataError, SettingError
 
 Mask = NDArray[np.bool_]
+NEIGHBOURS = np.ones((3, 3), dtype=np.bool_)
+"""Pixels of one connected component: 8 neighbours per pixel."""
 
 VALIDATION_THRESHOLD = 0.5
 SURFACE_TOLERANCE = 0.01  # share of the image diagonal: 3.2 px at 224 px, about 0.8 mm in a field of 5 x 6 cm

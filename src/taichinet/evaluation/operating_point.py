@@ -15,18 +15,16 @@ from scipy import ndimage, optimize
 
 from taichinet.errors import SettingError
 from taichinet.evaluation.calibration import calibrate, pool
-from taichinet.evaluation.decision import DEFAULT_DECISION, Decision, Mask, logit
-from taichinet.evaluation.metrics import dice_score
+from taichinet.evaluation.decision import DEFAULT_DECISION, Decision, logit
+from taichinet.evaluation.detection import detect_lesions
+from taichinet.evaluation.metrics import NEIGHBOURS, Mask, dice_score
 from taichinet.settings import Record, Settings
 
 TEMPERATURES = (0.1, 10.0)
 THRESHOLDS = (0.5, 0.45, 0.55, 0.4, 0.6, 0.35, 0.65, 0.3, 0.7, 0.25, 0.75, 0.2, 0.8)  # of equal ones, the first is used
 SMALLEST_COMPONENTS = (0.0, 0.0005, 0.001, 0.002, 0.005, 0.01)
 DICE_TOLERANCE = 0.005  # of decisions within this of the best Dice, the one with the fewest false positives is used
-FOUND_DICE = 0.1  # least Dice of a predicted component with a lesion that counts as found
 FEW_LESION_IMAGES = 10
-
-_NEIGHBOURHOOD = np.ones((3, 3), dtype=np.bool_)  # 8-neighbourhood
 
 
 class DecisionSettings(Settings):
@@ -198,7 +196,7 @@ def _scores_by_component_size(decision: Decision, image: ValidationImage) -> tup
 
     The components are measured once, instead of one mask for each size.
     """
-    labels, count = ndimage.label(_mask(decision, image), structure=_NEIGHBOURHOOD)
+    labels, count = ndimage.label(_mask(decision, image), structure=NEIGHBOURS)
     pixels = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     overlap = np.bincount(labels[image.truth], minlength=count + 1)[1:]
     true = np.count_nonzero(image.truth)
@@ -213,6 +211,10 @@ def _scores_by_component_size(decision: Decision, image: ValidationImage) -> tup
 
 def _mask(decision: Decision, image: ValidationImage) -> Mask:
     return decision.mask(image.probability, decision.presence_score(image.probability) if decision.presence else 0.0)
+
+
+def _finds_lesion(decision: Decision, image: ValidationImage) -> bool:
+    return bool(detect_lesions(_mask(decision, image), image.probability, image.truth).found_scores)
 
 
 def _mean_dice(decision: Decision, lesions: Sequence[ValidationImage]) -> float:
@@ -236,7 +238,7 @@ class _Measured:
             return floor(score * 1e6) / 1e6, positive
 
         return cls(
-            tuple(measured(image, finds_lesion(_mask(decision, image), image.truth)) for image in lesions),
+            tuple(measured(image, _finds_lesion(decision, image)) for image in lesions),
             tuple(measured(image, bool(_mask(decision, image).any())) for image in normals),
         )
 
@@ -254,16 +256,6 @@ class _Measured:
     def curve(self) -> Iterator[CurvePoint]:
         for presence in sorted({0.0, *(score for score, positive in (*self.lesions, *self.normals) if positive)}):
             yield self.point(presence)
-
-
-def finds_lesion(mask: Mask, truth: Mask) -> bool:
-    """Whether a component of `mask` has a Dice of at least FOUND_DICE with a component of `truth`, both (H, W)."""
-    predicted, count = ndimage.label(mask, structure=_NEIGHBOURHOOD)
-    true, lesions = ndimage.label(truth, structure=_NEIGHBOURHOOD)
-    overlap = np.zeros((count + 1, lesions + 1))
-    np.add.at(overlap, (predicted.ravel(), true.ravel()), 1)
-    total = overlap.sum(axis=1)[1:, None] + overlap.sum(axis=0)[None, 1:]
-    return bool((2 * overlap[1:, 1:] >= FOUND_DICE * total).any())
 
 
 def _notes(lesions: int, normals: int) -> tuple[str, ...]:

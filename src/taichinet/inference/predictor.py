@@ -15,14 +15,12 @@ from scipy import ndimage
 from taichinet.datasets.image_io import resize_image
 from taichinet.errors import DataError, SettingError, WeightsError
 from taichinet.evaluation.decision import Decision, stored_decision
-from taichinet.evaluation.metrics import resize_probability
+from taichinet.evaluation.metrics import NEIGHBOURS, resize_probability
 from taichinet.inference.runtimes.eager import Eager
 from taichinet.inference.runtimes.runtime import LaunchingRuntime, Maps, PendingMaps, Runtime, Segmentation
 from taichinet.models.settings import SIZE_MULTIPLE
 from taichinet.models.weights import LoadedWeights
 from taichinet.training.device import DeviceConfig, device_name
-
-_NEIGHBOURHOOD = np.ones((3, 3), dtype=np.bool_)  # 8-neighbourhood
 
 
 @dataclass(frozen=True)
@@ -248,7 +246,7 @@ def _measured(
         disagreement=disagreement,
         lesion_pixels=lesion_pixels,
         area_share=lesion_pixels / mask.size,
-        components=int(ndimage.label(mask, structure=_NEIGHBOURHOOD)[1]),
+        components=int(ndimage.label(mask, structure=NEIGHBOURS)[1]),
         bounding_box=_box_around(mask),
         max_probability=float(probability.max()),
         mean_disagreement=None if disagreement is None else float(disagreement.mean(dtype=np.float64)),
