@@ -11,6 +11,7 @@ training (`--levers` without names) writes the record.
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +37,14 @@ HALVED = ("zoom", "crop", "translation", "rotation", "sector", "shadow", "speckl
 LEVERS: dict[str, tuple[str, dict[str, object]]] = {
     "TaiChiNet-lite": ("best-lite", {}),
     "U-Net-lite": ("best-lite-unet", {}),
-    "encoder rate 1": ("best-lite", {"training.encoder_rate": 1.0}),
-    "U-Net-lite, encoder rate 1": ("best-lite-unet", {"training.encoder_rate": 1.0}),
+    "encoder rate 0.3": ("best-lite", {"training.encoder_rate": 0.3}),
     "learning rate 2e-3": ("best-lite", {"training.learning_rate": 2e-3}),
     "no presence term": ("best-lite", {"objective.terms": {}}),
     "presence term 0.5": ("best-lite", {"objective.terms": {"presence": 0.5}}),
     "half the augmentation": ("best-lite", {}),
     "paper's augmentation": ("best-lite", {"data.augmentation.kind": "paper"}),
     "no normal images": ("best-lite", {"data.include_normal": False, "objective.terms": {}}),
-    "random weights": ("best-lite", {"options.encoder_weights": "none", "training.encoder_rate": 1.0}),
+    "random weights": ("best-lite", {"options.encoder_weights": "none"}),
     "no average of weights": ("best-lite", {"training.average_decay": 0.0}),
     "160 px": ("best-lite", {"data.size": 160}),
 }
@@ -70,7 +70,7 @@ def main() -> None:
 def recipe_of(name: str) -> Experiment:
     """The short training of a lever."""
     recipe, changes = LEVERS[name]
-    experiment = vary(get_recipe(recipe), {**SHORT, **changes, "name": "lever-" + "-".join(name.split())})
+    experiment = vary(get_recipe(recipe), {**SHORT, **changes, "name": "lever-" + re.sub(r"[^\w]+", "-", name)})
     if name == "half the augmentation":
         effects = {effect: getattr(experiment.data.augmentation.ultrasound, effect).probability for effect in HALVED}
         experiment = vary(experiment, {f"{AUGMENTATION}.{effect}.probability": p / 2 for effect, p in effects.items()})

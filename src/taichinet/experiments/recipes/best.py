@@ -42,9 +42,9 @@ def best_lite() -> Experiment:
             "model": "taichinet-lite",
             "options.encoder_weights": "imagenet",
             "data.size": 128,
-            "training.epochs": 20,
+            "training.epochs": 16,
             "training.batch_size": 8,
-            "training.encoder_rate": 0.3,
+            "training.average_decay": 0.99,
         },
     )
 
