@@ -117,8 +117,8 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("np.percentile(to_true, 95)", "np.percentile(to_true, 90)"),
         ("hd95 = max(", "hd95 = min("),
         ("binary_erosion(mask)", "binary_erosion(mask, np.ones((3, 3)))"),
-        ("truth.shape[1] * spacing[1]", "truth.shape[1] * spacing[0]"),
-        ("return diagonal, diagonal", "return 0.0, 0.0"),
+        ("mask.shape[1] * spacing[1]", "mask.shape[1] * spacing[0]"),
+        ("return _diagonal(truth, spacing), _diagonal(truth, spacing)", "return 0.0, 0.0"),
         ("0.0 if fn and not tp + fp else", "0.0 if not tp + fp else"),
         (
             "float(to_true.sum() + to_predicted.sum()) / (to_true.size + to_predicted.size)",
@@ -181,6 +181,7 @@ MUTATIONS: tuple[Mutation, ...] = (
         "evaluation/metrics.py",
         "inference/test_predictor.py",
         ("align_corners=False", "align_corners=True"),
+        ("np.ones((3, 3), dtype=np.bool_)", "np.eye(3, dtype=np.bool_)"),
     ),
     *_in(
         "datasets/folds.py",
@@ -376,7 +377,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         "inference/predictor.py",
         "inference/test_predictor.py",
         ("bottom=int(rows[-1]) + 1", "bottom=int(rows[-1])"),
-        ("np.ones((3, 3), dtype=np.bool_)", "ndimage.generate_binary_structure(2, 1)"),
         ("area_share=lesion_pixels", "area_share=100 * lesion_pixels"),
         ("height, width = pixels.shape[:2]", "width, height = pixels.shape[:2]"),
     ),

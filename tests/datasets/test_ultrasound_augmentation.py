@@ -361,7 +361,7 @@ def test_defaults_make_lesions_small_and_keep_the_top_at_the_top() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"zoom": {"probability": 1, "range": [0.1, 1]}}, r"zoom\n.*range within \[0.2, 5\]"),
+        ({"zoom": {"probability": 1, "range": [0.1, 1]}}, r"zoom\n.*is not within \[0.2, 5\]"),
         ({"gain": {"probability": 1, "range": [1.2, 0.8]}}, r"gain.range\n.*\[least, greatest\]"),
         ({"speckle": {"probability": 1.5, "range": [0, 1]}}, r"speckle.probability"),
         ({"resolution": {"probability": 1, "range": [0.1, 1]}}, r"resolution\n.*within \[0.25, 1\]"),

@@ -117,8 +117,8 @@ def find_weights(path: Path) -> tuple[Path, ...]:
     folds = tuple(sorted(config.parent for config in path.glob(f"fold-*/weights/{CONFIG_FILE}")))
     if not folds:
         raise WeightsError(
-            f"No weights at {path}. Give a weights folder, a run folder (RUNS/dataset/recipe/protocol/fold-0), or a "
-            "study (RUNS/dataset/recipe/protocol)."
+            f"No weights at {path}: it has no {CONFIG_FILE}. Give a weights folder, a run folder "
+            "(RUNS/dataset/recipe/protocol/fold-0), or a study (RUNS/dataset/recipe/protocol)."
         )
     return folds
 

@@ -152,8 +152,8 @@ def get_recipe(name: str) -> Experiment:
         grammar = (
             f"SCALE-ROW, where SCALE is {', '.join(SCALES)} and ROW is taichinet, alone or with "
             f"{', '.join(name.removeprefix('taichinet') for name in (*VARIANTS, *LITE))}; {', '.join(ABLATIONS)}; or a "
-            f"baseline ({', '.join(BASELINES)}), alone or with -second-path, -strategy or, if its paper has further "
-            f"loss terms ({', '.join(OWN_TERMS)}), -own-loss; or {', '.join(BEST)}"
+            f"baseline ({', '.join(BASELINES)}), alone or with -second-path, -strategy or -own-loss (only "
+            f"{', '.join(OWN_TERMS)}); or {', '.join(BEST)}"
             f"{'; or ' if registered else ''}{', '.join(registered)}"
         )
         raise unknown_name("recipe", name, list_recipes(), grammar, near=1)
