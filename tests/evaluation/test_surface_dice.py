@@ -25,8 +25,8 @@ def blob(seed: int) -> Mask:
 
 
 def monai(prediction: Mask, truth: Mask, tolerance: float, spacing: tuple[float, float] | None = None) -> float:
-    masks = (torch.from_numpy(mask)[None, None].float() for mask in (prediction, truth))
-    return float(compute_surface_dice(*masks, [tolerance], include_background=True, spacing=spacing))
+    predicted, true = (torch.from_numpy(mask)[None, None].float() for mask in (prediction, truth))
+    return float(compute_surface_dice(predicted, true, [tolerance], include_background=True, spacing=spacing))
 
 
 @pytest.mark.parametrize("tolerance", [0.0, 1.0, 2.5])
