@@ -1,6 +1,6 @@
 """Our recipes for networks to be used, not from the paper: augmentation for ultrasound, normal images, AdamW.
 
-docs/best.md has the measured effect of each choice.
+`benchmarks/levers.py` measures the effect of each choice on validation images.
 """
 
 from __future__ import annotations
