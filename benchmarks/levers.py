@@ -17,6 +17,7 @@ from typing import Any
 
 from measuring import record
 
+from taichinet.datasets.ultrasound.settings import UltrasoundSettings
 from taichinet.errors import TaiChiNetError
 from taichinet.experiments.cross_validate import train_folds
 from taichinet.experiments.experiment import Experiment, vary
@@ -30,8 +31,11 @@ SHORT: dict[str, object] = {
     "training.epochs": 8,
     "training.average_decay": 0.98,
 }
-AUGMENTATION = "data.augmentation.ultrasound"
 HALVED = ("zoom", "crop", "translation", "rotation", "sector", "shadow", "speckle", "depth_gain", "gain", "contrast")
+HALF_THE_AUGMENTATION: dict[str, object] = {
+    f"data.augmentation.ultrasound.{effect}.probability": getattr(UltrasoundSettings(), effect).probability / 2
+    for effect in HALVED
+}
 
 # The recipe and its changes.
 LEVERS: dict[str, tuple[str, dict[str, object]]] = {
@@ -41,7 +45,7 @@ LEVERS: dict[str, tuple[str, dict[str, object]]] = {
     "learning rate 2e-3": ("best-lite", {"training.learning_rate": 2e-3}),
     "no presence term": ("best-lite", {"objective.terms": {}}),
     "presence term 0.5": ("best-lite", {"objective.terms": {"presence": 0.5}}),
-    "half the augmentation": ("best-lite", {}),
+    "half the augmentation": ("best-lite", HALF_THE_AUGMENTATION),
     "paper's augmentation": ("best-lite", {"data.augmentation.kind": "paper"}),
     "no normal images": ("best-lite", {"data.include_normal": False, "objective.terms": {}}),
     "random weights": ("best-lite", {"options.encoder_weights": "none"}),
@@ -70,11 +74,7 @@ def main() -> None:
 def recipe_of(name: str) -> Experiment:
     """The short training of a lever."""
     recipe, changes = LEVERS[name]
-    experiment = vary(get_recipe(recipe), {**SHORT, **changes, "name": "lever-" + re.sub(r"[^\w]+", "-", name)})
-    if name == "half the augmentation":
-        effects = {effect: getattr(experiment.data.augmentation.ultrasound, effect).probability for effect in HALVED}
-        experiment = vary(experiment, {f"{AUGMENTATION}.{effect}.probability": p / 2 for effect, p in effects.items()})
-    return experiment
+    return vary(get_recipe(recipe), {**SHORT, **changes, "name": "lever-" + re.sub(r"[^\w]+", "-", name)})
 
 
 def train(name: str, data: str, work: Path) -> None:

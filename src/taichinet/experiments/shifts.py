@@ -28,8 +28,8 @@ def score_shifts(networks: Sequence[ScoredNetwork]) -> tuple[ShiftScores, ...]:
         networks: Networks and the images that each is scored on, see `evaluate_weights`. Images of all are pooled.
 
     Returns:
-        The scores for each shift; the first are those without one. An image whose lesion is outside the changed image
-        is left out.
+        The scores of the first region for each shift; the first are those without one. An image whose lesion is outside
+        the changed image is left out.
     """
     parts = []
     for number, scored in enumerate(networks):

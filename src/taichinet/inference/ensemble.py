@@ -53,23 +53,21 @@ def open_predictor(
         WeightsError: There are no weights, they cannot be read, or the networks have different inputs.
         SettingError: A choice is not valid.
     """
-    members = tuple(load_weights(folder) for folder in find_weights(path))
+    folders = find_weights(path)
+    members = tuple(load_weights(folder) for folder in folders)
     _refuse_different_inputs(members)
     device_config = choose_device_config()
     on_gpu = device_config.device.type != "cpu"
-    runtimes = [_open(member, choices, on_gpu, report) for member in members]
+    runtimes: list[Runtime] = [
+        open_runtime(choices.runtime, member, folder, choices.disagreement, on_gpu, report)
+        for member, folder in zip(members, folders, strict=True)
+    ]
     runtime = runtimes[0] if len(runtimes) == 1 else Ensemble(tuple(runtimes))
     if choices.mirror:
         runtime = MirroredRuntime(runtime)
     weights = members[0] if len(members) == 1 else _with_mean_decision(members, path)
     predictor = Predictor(weights, device_config, choices.threshold, runtime, choices.presence_decision)
     return predictor, members
-
-
-def _open(member: LoadedWeights, choices: PredictorChoices, on_gpu: bool, report: Callable[[str], None]) -> Runtime:
-    folder = member.folder
-    assert folder is not None, "weights that were loaded have a folder"  # noqa: S101
-    return open_runtime(choices.runtime, member, folder, choices.disagreement, on_gpu, report)
 
 
 def _with_mean_decision(members: Sequence[LoadedWeights], path: Path) -> LoadedWeights:
