@@ -111,6 +111,8 @@ class Prediction:
             loss terms, as are the following.
         feedback: Additional outputs of RF-Net.
         reconstruction: Additional outputs of X-Net.
+        presence: Logits that the image shows each region at all, (B, R), which `positive` includes already (presence
+            head of the lite networks).
     """
 
     positive: Tensor
@@ -120,6 +122,7 @@ class Prediction:
     levels: tuple[Tensor, ...] = ()
     feedback: Feedback | None = None
     reconstruction: Reconstruction | None = None
+    presence: Tensor | None = None
 
     @property
     def lesion(self) -> Tensor:

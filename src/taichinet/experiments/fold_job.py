@@ -14,6 +14,7 @@ from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.identity import run_identity
 from taichinet.experiments.records import RESULT_FILE, FoldRecord, read_record, read_settings
 from taichinet.experiments.study_data import StudyData
+from taichinet.models.catalogue import find_entry
 from taichinet.training.checkpoint import checkpoint_identities
 from taichinet.training.device import DeviceConfig, choose_device_config
 
@@ -57,13 +58,14 @@ class FoldJob:
         another default: it is part of the identity of a run, and the device is not.
         """
         training = self.experiment.training
-        chosen = choose_device_config(training.precision, training.channels_last)
+        depthwise = find_entry(self.experiment.model).depthwise
+        chosen = choose_device_config(training.precision, training.channels_last, depthwise)
         if training.precision != "auto" or not self.resume:
             return chosen
         begun = self._recorded_identities()
         earlier = (self.experiment, read_settings(self.folder) or self.experiment)  # the latter before an extension
         if begun and any(self._identity_with(experiment, not chosen.bf16) in begun for experiment in earlier):
-            return choose_device_config("float32" if chosen.bf16 else "bf16", training.channels_last)
+            return choose_device_config("float32" if chosen.bf16 else "bf16", training.channels_last, depthwise)
         return chosen
 
     def _recorded_identities(self) -> set[str]:

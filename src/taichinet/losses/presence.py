@@ -15,10 +15,11 @@ from taichinet.batch import Batch, Prediction, at_least_float32, presence_pixels
 def presence_term(prediction: Prediction, batch: Batch) -> Tensor:
     """Cross-entropy of the most probable pixels: of the whole image without a lesion, otherwise of the lesion.
 
-    In an image with a lesion, pixels outside it do not count: the most probable ones are at its border.
+    In an image with a lesion, pixels outside it do not count: the most probable ones are at its border. The
+    cross-entropy of the presence head is added if the network has one.
 
     Args:
-        prediction: Network output; the logits of the lesion path (B, R, H, W) are used.
+        prediction: Network output; the logits of the lesion path (B, R, H, W) and of the presence (B, R) are used.
         batch: Ground truth (B, R, H, W), 0 or 1.
 
     Returns:
@@ -33,4 +34,7 @@ def presence_term(prediction: Prediction, batch: Batch) -> Tensor:
     used = highest.isfinite()  # a lesion may have fewer pixels
     sign = 1 - 2 * present.float()[:, :, None]
     cost = F.softplus(sign * highest.where(used, 0)) * used
-    return (cost.sum(dim=2) / used.sum(dim=2).clamp(min=1)).mean()
+    term = (cost.sum(dim=2) / used.sum(dim=2).clamp(min=1)).mean()
+    if prediction.presence is not None:
+        term = term + F.binary_cross_entropy_with_logits(prediction.presence, present.float())
+    return term

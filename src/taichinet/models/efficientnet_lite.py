@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Literal, cast
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -29,6 +30,7 @@ STEM_CHANNELS = 32
 MEAN = STD = (0.5, 0.5, 0.5)  # the normalisation of these encoders' ImageNet training, as in timm
 CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")  # names in the files of weights of the layers that are not used
 SIZE_MULTIPLE = 32  # five strides of two
+DARK = 0.04  # darker pixels are outside the field of view or shadow, and do not count for the scale of an image
 
 
 class EncoderSettings(NetworkSettings):
@@ -38,6 +40,24 @@ class EncoderSettings(NetworkSettings):
     encoder_weights: Literal["imagenet", "none"] = Field(
         default="none", description="imagenet: start from the weights in the packages of taichinet[pretrained]"
     )
+    input_scale: Literal["fixed", "image"] = Field(
+        default="fixed", description="normalise grey values as in the ImageNet training, or by those of each image"
+    )
+
+
+class ImageScale(nn.Module):
+    """Normalise each image by the mean and twice the standard deviation of its pixels that are not dark.
+
+    A change of gain has no effect, and a change of contrast a smaller one.
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [0, 1] -> the normalised images."""
+        counted = (image > DARK).to(image.dtype)
+        count = counted.sum((1, 2, 3), keepdim=True).clamp(min=1)
+        mean = (image * counted).sum((1, 2, 3), keepdim=True) / count
+        variance = ((image - mean).square() * counted).sum((1, 2, 3), keepdim=True) / count
+        return (image - mean) / (2 * torch.sqrt(variance + DARK**2))
 
 
 class InvertedResidual(nn.Sequential):
@@ -73,7 +93,9 @@ class EfficientNetLite(nn.ModuleList):
         """
         stages = STAGES[settings.encoder]
         channels = (STEM_CHANNELS, *(width for width, _ in stages))
-        stem = (ImageNetScale(settings.in_channels, MEAN, STD), *_convolution(3, STEM_CHANNELS, 3, stride=2))
+        fixed = settings.input_scale == "fixed"
+        scale = ImageNetScale(settings.in_channels, MEAN, STD) if fixed else ImageScale()
+        stem = (scale, *_convolution(3, STEM_CHANNELS, 3, stride=2))
         levels = [
             [block for stage in level for block in _stage(channels[stage], *stages[stage], *LAYOUT[stage])]
             for level in LEVELS

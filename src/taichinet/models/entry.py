@@ -41,6 +41,7 @@ class Entry:
         source: Size and cost of the source implementation.
         note: What is uncertain. Shown with the scores of the network.
         size_multiple: Height and width of input images must be multiples of this number of pixels.
+        depthwise: Whether most convolutions have one channel per group, which decides the fastest memory layout.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Entry:
     source: Source
     note: str = ""
     size_multiple: int = SIZE_MULTIPLE
+    depthwise: bool = False
 
     @property
     def imagenet(self) -> Literal["file", "package", "none"]:

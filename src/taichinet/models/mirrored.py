@@ -33,6 +33,7 @@ class Mirrored(nn.Module):
             levels=(),
             feedback=None,
             reconstruction=None,
+            presence=None,
         )
 
 

@@ -58,6 +58,13 @@ class EncoderDecoder(nn.Module):
         """
         raise NotImplementedError
 
+    def presence(self, skips: tuple[Tensor, ...]) -> Tensor | None:
+        """Logits that the image shows each region at all, (B, R); None without presence head.
+
+        `skips` are the features of all levels but the last, shallow to deep.
+        """
+        return None
+
     def decode(self, skips: tuple[Tensor, ...], deep: Tensor) -> Tensor:
         """Logits of O' (Eq. 4-5), (B, R, H, W) or at the resolution of the last step of the decoder.
 

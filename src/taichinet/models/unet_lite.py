@@ -16,6 +16,7 @@ from taichinet.batch import Prediction, at_least_float32
 from taichinet.models.blocks import ConvBlock, UpConv, resize
 from taichinet.models.efficientnet_lite import SIZE_MULTIPLE, EfficientNetLite, EncoderSettings
 from taichinet.models.entry import Entry, Source
+from taichinet.models.presence_head import PresenceHead, gated
 from taichinet.models.settings import MAX_WIDTH, BaselineSettings, check_input, refuse_single_image
 from taichinet.models.unet import EncoderDecoder
 
@@ -29,10 +30,12 @@ class LiteSettings(EncoderSettings):
     Attributes:
         decoder_width: Channels of the decoder at half resolution; the deeper steps have 2, 4 and 6, F 8 times as many.
         output_stride: Resolution of the logits before resizing: 2, half of the image resolution, or 1.
+        presence_head: Whether features at 1/16 of the image resolution decide if the image shows a lesion at all.
     """
 
     decoder_width: int = Field(default=16, ge=2, le=MAX_WIDTH, multiple_of=2, description="channels at half resolution")
     output_stride: Literal[1, 2] = Field(default=2, description="image resolution divided by that of the decoder")
+    presence_head: bool = Field(default=False, description="decide from the whole image whether it shows a lesion")
 
 
 class UNetLiteSettings(LiteSettings, BaselineSettings):
@@ -61,6 +64,8 @@ class LitePath(EncoderDecoder):
         if settings.output_stride == 1:
             self.decoder[-1] = nn.Sequential(self.decoder[-1], UpConv(widths[-1], widths[-1]))
         self.output = nn.Conv2d(widths[-1], settings.num_classes, kernel_size=3, padding=1)
+        has_head = settings.presence_head and not given
+        self.presence_head = PresenceHead(self.channels[-2], settings.num_classes) if has_head else None
 
     @property
     def deepest(self) -> nn.Module:
@@ -79,6 +84,10 @@ class LitePath(EncoderDecoder):
         for level in self.encoder:
             features.append(level(features[-1] if features else image))
         return (*features, self.bottleneck(features[-1]))
+
+    def presence(self, skips: tuple[Tensor, ...]) -> Tensor | None:
+        """Logits that the image shows each region, (B, R); `skips` are the features of the encoder levels."""
+        return None if self.presence_head is None else self.presence_head(skips[-2])
 
     def decode(self, skips: tuple[Tensor, ...], deep: Tensor) -> Tensor:
         """Logits (B, R, H/s, W/s); `skips` are the features of the encoder levels, of which the last is not used."""
@@ -103,8 +112,9 @@ class UNetLite(nn.Module):
         """Image (B, C, H, W) in [0, 1] -> Prediction with one path."""
         check_input(image, self.settings.in_channels, SIZE_MULTIPLE)
         *skips, deep = self.path.encode(image)
-        logits = self.path.decode(tuple(skips), deep)
-        return Prediction(positive=resize(at_least_float32(logits), like=image))
+        presence = self.path.presence(tuple(skips))
+        logits = gated(at_least_float32(self.path.decode(tuple(skips), deep)), presence)
+        return Prediction(positive=resize(logits, like=image), presence=presence)
 
 
 ENTRY = Entry(
@@ -116,4 +126,5 @@ ENTRY = Entry(
     Source(3_450_865, 1.48),
     note="Our design, not from a paper: the encoder of TaiChiNet-lite with one decoder.",
     size_multiple=SIZE_MULTIPLE,
+    depthwise=True,
 )

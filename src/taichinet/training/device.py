@@ -126,7 +126,7 @@ def accelerator_name(device: torch.device) -> str | None:
 
 
 def choose_device_config(
-    precision: Literal["auto", "bf16", "float32"] = "auto", channels_last: bool = True
+    precision: Literal["auto", "bf16", "float32"] = "auto", channels_last: bool = True, depthwise: bool = False
 ) -> DeviceConfig:
     """Choose precision and memory layout on the device of `use_device` (by default a GPU if available).
 
@@ -135,13 +135,14 @@ def choose_device_config(
         channels_last: Whether to use the channels-last layout where it is faster. It is not used in float32 on a CPU
             without AVX-512, where backward convolutions at 224 px take 1.3 times as long
             (results/benchmarks/training_throughput-amd-epyc.json). With AVX-512, it is the faster layout.
+        depthwise: Whether the network consists of depthwise convolutions, for which it is faster on every CPU.
 
     Returns:
         The configuration, with the ranks of the current process group.
     """
     device = chosen_device()
     bf16 = precision == "bf16" or (precision == "auto" and _native_bf16(device))
-    channels_last = channels_last and (bf16 or _fast_channels_last(device))
+    channels_last = channels_last and (bf16 or depthwise or _fast_channels_last(device))
     return DeviceConfig(
         device, bf16, torch.channels_last if channels_last else torch.contiguous_format, current_ranks()
     )

@@ -30,4 +30,5 @@ ENTRY = Entry(
     Source(4_009_028, 2.24),
     note="Our design, not from a paper: TaiChiNet's coupling of two decoders on one ImageNet encoder.",
     size_multiple=SIZE_MULTIPLE,
+    depthwise=True,
 )

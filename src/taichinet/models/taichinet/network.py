@@ -17,6 +17,7 @@ from taichinet.models.autocast import without_autocast
 from taichinet.models.backbones import architecture
 from taichinet.models.blocks import level_widths, resize
 from taichinet.models.entry import Entry, Source
+from taichinet.models.presence_head import gated
 from taichinet.models.settings import MAX_WIDTH, CouplingSettings, NetworkSettings, check_input
 from taichinet.models.taichinet.complementary_head import ComplementaryHead
 from taichinet.models.taichinet.cross_attention import CrossAttention
@@ -165,11 +166,13 @@ class TaiChiNet(nn.Module):
             # The sum of Eq. 10-11 must not be rounded. One channel of logits per region is cheap in float32.
             with without_autocast(image):
                 output_n, output_p = self.head(output_n, output_p)
+        presence = self.positive.presence(tuple(skips_p))
         return Prediction(
-            positive=resize(output_p, like=image),
+            positive=resize(gated(output_p, presence), like=image),
             negative=resize(output_n, like=image),
             negative_sees=self.settings.negative_sees,
             answer=self.settings.answer,
+            presence=presence,
         )
 
     def positive_alone(self, image: Tensor) -> Prediction:
@@ -179,7 +182,9 @@ class TaiChiNet(nn.Module):
         if self.negative is not None and self.cross_attention is not None:
             deep_n = self.negative.encode(image, tuple(skips[: self.negative.given]))[-1]
             _, deep = self.cross_attention(deep_n, deep)
-        return Prediction(positive=resize(at_least_float32(self.positive.decode(tuple(skips), deep)), like=image))
+        presence = self.positive.presence(tuple(skips))
+        output = gated(at_least_float32(self.positive.decode(tuple(skips), deep)), presence)
+        return Prediction(positive=resize(output, like=image), presence=presence)
 
 
 def _logit(probability: float) -> float:
