@@ -1,4 +1,4 @@
-"""FoldJob: one training of one fold, as the command line and the grid give it to `run_fold`."""
+"""FoldJob: one training of one fold, or of all images, as the command line and the grid give it to `run_fold`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from taichinet.models.catalogue import find_entry
 from taichinet.training.checkpoint import checkpoint_identities
 from taichinet.training.device import DeviceConfig, choose_device_config
 
+ALL_IMAGES = -1
+"""In place of the index of a fold."""
+
 
 @dataclass(frozen=True)
 class FoldJob:
@@ -26,7 +29,7 @@ class FoldJob:
     Attributes:
         experiment: The recipe.
         study: The data set and its folds.
-        fold: Index of the fold, from 0.
+        fold: Index of the fold, from 0; ALL_IMAGES to train on all images, without validation and test part.
         folder: The run folder.
         mining_cache: Folder of the mined regions, shared by all runs of the same training part.
         teacher: Run folder of the fold's teacher, for a recipe that has one.
@@ -48,6 +51,8 @@ class FoldJob:
     def split(self) -> Split:
         """Training, validation and test images of the fold."""
         manifest, share = self.study.manifest, self.experiment.data.validation_share
+        if self.fold == ALL_IMAGES:
+            return Split(train=manifest.keys, validation=(), test=())
         return self.study.plan.split(self.fold, manifest.strata, share)
 
     @cached_property

@@ -28,7 +28,7 @@ from taichinet.evaluation.confidence import ConfidenceKeeper
 from taichinet.evaluation.decision import DEFAULT_DECISION, Decision
 from taichinet.evaluation.operating_point import OperatingPoint, ValidationImage, choose_operating_point
 from taichinet.experiments.distillation import predict_teacher
-from taichinet.experiments.fold_job import FoldJob
+from taichinet.experiments.fold_job import ALL_IMAGES, FoldJob
 from taichinet.experiments.identity import describe_changes, setting_changes
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.experiments.records import (
@@ -53,7 +53,7 @@ from taichinet.models.complexity import measure_complexity
 from taichinet.models.taichinet.network import TaiChiNet, without_training_parts
 from taichinet.models.weights import WeightsConfig, save_weights
 from taichinet.storage.atomic import remove_leftovers, write_text
-from taichinet.storage.lock import locked
+from taichinet.storage.lock import Lock, locked
 from taichinet.training.checkpoint import CheckpointFolder, clear_checkpoints, load_checkpoint
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
 from taichinet.training.fit import FitResult, TrainingData, fit, refuse_idle_ranks
@@ -87,34 +87,72 @@ def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) 
         remove_leftovers(job.folder)
         refuse_idle_ranks(experiment.training, job.device_config)  # before the mining stage, which takes hours
         if job.resume and (job.folder / RESULT_FILE).exists():
-            return read_fold(job.folder, job.identity, _change(job))
-        start = _prepare_folder(job)
-
-        def after_epoch(phase: str, epochs: int, row: dict[str, Any]) -> None:
-            lock.verify()
-            if phase == "train":
-                _record_epoch(job.folder, row, start)
-            on_epoch(phase, row, epochs)
-
-        train = job.study.prepared.subset(job.split.train)
-        mined = _mine(job, train, partial(after_epoch, "mine", experiment.mining.epochs))
-        torch.manual_seed(experiment.training.seed)
-        network = create_model(experiment.model, **experiment.options)
-        fitted = fit(
-            network,
-            _training_data(job, train, mined),
-            experiment.objective,
-            experiment.training,
-            job.device_config,
-            CheckpointFolder(job.folder, job.identity, job.resume),
-            partial(after_epoch, "train", experiment.training.epochs),
-        )
-        write_text(job.folder / HISTORY_FILE, pd.DataFrame(fitted.history).to_csv(index=False))
-        return _score_and_record(job, network, fitted, mined, start)
+            return read_fold(job.folder, job.identity, describe_change(job))
+        return _score_and_record(job, train_network(job, lock, on_epoch))
 
 
 @dataclass(frozen=True)
-class _Start:
+class Trained:
+    """A trained network without the parts that are only used in training, and the options that build it.
+
+    Attributes:
+        mined: The mined regions; None without the learning strategy.
+        start: Start of the training.
+    """
+
+    network: nn.Module
+    options: dict[str, Any]
+    fitted: FitResult
+    mined: MinedRegions | None
+    start: Start
+
+    def weights_config(self, job: FoldJob, decision: Decision | None) -> WeightsConfig:
+        """The content of config.json; without a decision, the threshold is 0.5."""
+        return WeightsConfig(
+            job.experiment.model,
+            self.options,
+            job.experiment.data.size,
+            (decision or DEFAULT_DECISION).threshold,
+            _provenance(job, self.start.commit),
+            decision=None if decision is None else decision.model_dump(mode="json"),
+        )
+
+
+def train_network(job: FoldJob, lock: Lock, on_epoch: OnEpoch) -> Trained:
+    """Mine regions if the recipe does, and train; writes the settings, the history and checkpoints to the run folder.
+
+    The arguments and errors are those of `run_fold`; `lock` is that of the run folder.
+    """
+    experiment, start = job.experiment, _prepare_folder(job)
+
+    def after_epoch(phase: str, epochs: int, row: dict[str, Any]) -> None:
+        lock.verify()
+        if phase == "train":
+            _record_epoch(job.folder, row, start)
+        on_epoch(phase, row, epochs)
+
+    train = job.study.prepared.subset(job.split.train)
+    mined = _mine(job, train, partial(after_epoch, "mine", experiment.mining.epochs))
+    torch.manual_seed(experiment.training.seed)
+    whole = create_model(experiment.model, **experiment.options)
+    fitted = fit(
+        whole,
+        _training_data(job, train, mined),
+        experiment.objective,
+        experiment.training,
+        job.device_config,
+        CheckpointFolder(job.folder, job.identity, job.resume),
+        partial(after_epoch, "train", experiment.training.epochs),
+    )
+    write_text(job.folder / HISTORY_FILE, pd.DataFrame(fitted.history).to_csv(index=False))
+    network, options = without_training_parts(whole), architecture(experiment.options)
+    if network is not whole and isinstance(network, TaiChiNet):
+        options = network.settings.model_dump(mode="json", exclude_defaults=True)
+    return Trained(network, options, fitted, mined, start)
+
+
+@dataclass(frozen=True)
+class Start:
     """Start time and commit of this process, and the duration of earlier processes of a resumed run."""
 
     began: float
@@ -122,19 +160,20 @@ class _Start:
     earlier_seconds: float
 
     def seconds(self) -> float:
+        """Duration so far, of all processes."""
         return round(self.earlier_seconds + time.perf_counter() - self.began, 1)
 
 
-def _prepare_folder(job: FoldJob) -> _Start:
+def _prepare_folder(job: FoldJob) -> Start:
     """Check the settings before anything is written; empty the folder unless the run is resumed."""
     folder, experiment = job.folder, job.experiment
-    start = _Start(time.perf_counter(), source_commit(), _elapsed(folder) if job.resume else 0.0)
+    start = Start(time.perf_counter(), source_commit(), _elapsed(folder) if job.resume else 0.0)
     regions = job.study.prepared.lesion.shape[1]
     if (classes := model_settings(experiment.model, **experiment.options).num_classes) != regions:
         raise SettingError(
             f"options.num_classes is {classes}, but {job.study.plan.dataset} has {regions} region(s). Leave it out."
         )
-    if experiment.decision.calibrate and (regions > 1 or not job.split.validation):
+    if job.fold != ALL_IMAGES and experiment.decision.calibrate and (regions > 1 or not job.split.validation):
         raise SettingError(
             f"decision.calibrate needs validation images with one region, but fold {job.fold} of "
             f"{job.study.plan.dataset} has {len(job.split.validation)} validation images with {regions} region(s). "
@@ -142,7 +181,7 @@ def _prepare_folder(job: FoldJob) -> _Start:
         )
     identity = job.identity
     if job.resume:
-        load_checkpoint(folder, identity, change=_change(job))
+        load_checkpoint(folder, identity, change=describe_change(job))
     folder.mkdir(parents=True, exist_ok=True)
     if not job.resume:
         for name in (RESULT_FILE, SCORES_FILE, HISTORY_FILE, "seconds"):
@@ -153,7 +192,7 @@ def _prepare_folder(job: FoldJob) -> _Start:
     return start
 
 
-def _record_epoch(folder: Path, row: dict[str, Any], start: _Start) -> None:
+def _record_epoch(folder: Path, row: dict[str, Any], start: Start) -> None:
     history = folder / HISTORY_FILE
     lines = history.read_text(encoding="utf-8").splitlines(keepends=True) if history.exists() else []
     # A resumed run repeats the epochs after its checkpoint, which is written at most every 30 s.
@@ -191,15 +230,10 @@ def _mine(job: FoldJob, train: Prepared, on_epoch: Callable[[dict[str, Any]], No
     return mined
 
 
-def _score_and_record(
-    job: FoldJob, trained: nn.Module, fitted: FitResult, mined: MinedRegions | None, start: _Start
-) -> FoldResult:
+def _score_and_record(job: FoldJob, trained: Trained) -> FoldResult:
     """Score the test part and write scores, weights and, last, result.json, which marks the fold as complete."""
     experiment, study, folder = job.experiment, job.study, job.folder
-    network = without_training_parts(trained)
-    options = architecture(experiment.options)
-    if network is not trained and isinstance(network, TaiChiNet):
-        options = network.settings.model_dump(mode="json", exclude_defaults=True)
+    network, fitted, mined = trained.network, trained.fitted, trained.mined
     operating_point = _choose_decision(job, network)
     decision = DEFAULT_DECISION if operating_point is None else operating_point.decision
     scored, calibration = _score(job, network, decision)
@@ -222,25 +256,18 @@ def _score_and_record(
         ),
         mining=None if mined is None else _mining_record(mined),
         teacher=job.teacher_digest,
-        **asdict(measure_complexity(experiment.model, experiment.data.size, **options)),
+        **asdict(measure_complexity(experiment.model, experiment.data.size, **trained.options)),
         placement=job.device_config.describe(),
         inference_seconds_per_image=scored.inference_seconds_per_image,
-        wall_seconds=start.seconds(),
-        commit=start.commit,
+        wall_seconds=trained.start.seconds(),
+        commit=trained.start.commit,
         machine=describe_machine(),
         scores=write_scores(folder / SCORES_FILE, scored.rows),
         summary=aggregate(scored.rows),
         calibration=calibration,
         decision=operating_point,
     )
-    config = WeightsConfig(
-        experiment.model,
-        options,
-        experiment.data.size,
-        decision.threshold,
-        _provenance(job, start.commit),
-        decision=None if operating_point is None else decision.model_dump(mode="json"),
-    )
+    config = trained.weights_config(job, None if operating_point is None else decision)
     save_weights(network, config, folder / "weights")
     write_record(folder / RESULT_FILE, record)
     clear_checkpoints(folder, keep_newest=job.keep_checkpoint)
@@ -288,7 +315,7 @@ def _provenance(job: FoldJob, commit: str | None) -> dict[str, Any]:
     }
 
 
-def _change(job: FoldJob) -> str:
+def describe_change(job: FoldJob) -> str:
     """For error messages: the settings that differ from those recorded in the run folder."""
     earlier = read_settings(job.folder)
     if earlier is None:
