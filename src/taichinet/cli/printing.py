@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # avoids slow imports that a command may not need
     from taichinet.evaluation.aggregate import Summary
     from taichinet.evaluation.detection_summary import Detection
     from taichinet.experiments.cross_validate import Study
-    from taichinet.experiments.records import ShiftScores
+    from taichinet.experiments.records import ShiftScores, TrainingRecord
     from taichinet.reports.networks import NetworkRow
 
 POLICY_NAMES = {"paper": "empty ground truth scores 0", "correct-empty-is-1": "correct empty mask scores 1"}
@@ -58,6 +58,29 @@ def print_study(
         console.print(f"Written to {folder}", soft_wrap=True, markup=False)
     if counts is not None:
         print_counts(counts)
+
+
+def print_trained_on_all(folder: Path, record: TrainingRecord, as_json: bool) -> None:
+    """Print the folder of a network that was trained on all images, and where its decision and scores come from."""
+    if as_json:
+        decision = None if record.decision is None else record.decision.model_dump(mode="json")
+        print(json.dumps({"folder": str(folder), "decision": decision, "decision_folds": record.decision_folds}))
+        return
+    done, study = len(record.decision_folds), folder.parent
+    if record.experiment.decision.calibrate and done < record.folds:
+        source = f"the mean of {done} of {record.folds} folds" if done else "a threshold of 0.5"
+        advice = "Train the other folds, then repeat this command with --resume to update it; nothing is trained again."
+        text = f"Its decision is {source}. {advice}"
+    elif record.decision is None:
+        text = "Its decision is a threshold of 0.5."
+    else:
+        text = f"Its decision is the mean of {done} folds."
+    lines = (
+        f"Trained on all {record.images} images of {record.dataset}. {text}",
+        f"It has no test scores: those of the recipe are in {study / 'summary.json'}.",
+        f"Written to {folder}",
+    )
+    Console().print("\n".join(lines), soft_wrap=True, markup=False, highlight=False)
 
 
 def detection_line(detection: Detection) -> str:

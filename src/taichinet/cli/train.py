@@ -1,4 +1,4 @@
-"""`taichinet train`: train a recipe on the folds of a data set."""
+"""`taichinet train`: train a recipe on the folds of a data set, or on all images."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from taichinet.cli.device import Device
 from taichinet.cli.options import PROTOCOL_HELP, AsJson, GroupBy, JointDataSets, RunFolder, Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taichinet.experiments.cross_validate import Existing
     from taichinet.experiments.experiment import Experiment
+    from taichinet.experiments.study_data import StudyData
 
 
 def train(
@@ -21,6 +24,13 @@ def train(
     fold: Annotated[list[int] | None, typer.Option(help="Fold to train; repeatable. Default: all folds.")] = None,
     protocol: Annotated[str, typer.Option(help=PROTOCOL_HELP)] = "grouped",
     group_by: GroupBy = None,
+    all_images: Annotated[
+        bool,
+        typer.Option(
+            "--all-images",
+            help="Train one network on all images, for use. It has no test scores; its decision is that of the folds.",
+        ),
+    ] = False,
     assignments: Settings = None,
     out: RunFolder = Path("runs"),
     resume: Annotated[
@@ -36,9 +46,7 @@ def train(
     Under `torchrun`, all processes share each training; only process 0 reads the data, evaluates, writes and prints.
     """
     from taichinet.cli.device import print_device
-    from taichinet.cli.printing import print_skipped, print_study
-    from taichinet.cli.progress import training_progress
-    from taichinet.experiments.cross_validate import Callbacks, train_folds
+    from taichinet.cli.printing import print_skipped
     from taichinet.experiments.study_data import open_study_data
     from taichinet.training.device import use_device
     from taichinet.training.distributed.following import follow
@@ -49,32 +57,66 @@ def train(
         if not ranks.is_main_process:
             follow(ranks)
             return
-        experiment = _read_recipe(recipe, assignments, protocol, fold)
+        experiment = _read_recipe(recipe, assignments, protocol, fold, all_images)
         existing = _existing(resume, overwrite)
         print_device(chosen, ranks.size)
         data_of_study = open_study_data(experiment, data, protocol, out, group_by)  # type: ignore[arg-type]
         print_skipped(data_of_study.manifest.left_out)
         _refuse_unknown_folds(fold, data_of_study.plan.count)
-        folds = sorted(set(fold or range(data_of_study.plan.count)))
-        with training_progress(quiet=as_json) as progress:
-            callbacks = Callbacks(
-                on_fold=lambda index: progress.begin(f"{experiment.name} fold {index}"),
-                on_epoch=progress.epoch,
-                on_extension=lambda line: typer.echo(line, err=True),
-            )
-            study = train_folds(experiment, data_of_study, folds, out, existing, callbacks, keep_checkpoints=True)
+        if all_images:
+            print_result = _train_on_all_images(experiment, data_of_study, out, existing, as_json)
+        else:
+            print_result = _train_folds(experiment, data_of_study, fold, out, existing, as_json)
         ranks.broadcast(None)  # no further training
-    empty_masks = int((data_of_study.prepared.lesion.flatten(1).amax(1) == 0).sum())
-    print_study(study.folder, study.summary, as_json, data_of_study.manifest.count_images(empty_masks))
+    print_result()
 
 
-def _read_recipe(recipe: str, assignments: list[str] | None, protocol: str, folds: list[int] | None) -> Experiment:
+def _train_folds(
+    experiment: Experiment, data: StudyData, fold: list[int] | None, out: Path, existing: Existing, as_json: bool
+) -> Callable[[], None]:
+    """Train the folds; returns a function that prints the summary."""
+    from taichinet.cli.printing import print_study
+    from taichinet.cli.progress import training_progress
+    from taichinet.experiments.cross_validate import Callbacks, train_folds
+
+    folds = sorted(set(fold or range(data.plan.count)))
+    with training_progress(quiet=as_json) as progress:
+        callbacks = Callbacks(
+            on_fold=lambda index: progress.begin(f"{experiment.name} fold {index}"),
+            on_epoch=progress.epoch,
+            on_extension=lambda line: typer.echo(line, err=True),
+        )
+        study = train_folds(experiment, data, folds, out, existing, callbacks, keep_checkpoints=True)
+    empty_masks = int((data.prepared.lesion.flatten(1).amax(1) == 0).sum())
+    counts = data.manifest.count_images(empty_masks)
+    return lambda: print_study(study.folder, study.summary, as_json, counts)
+
+
+def _train_on_all_images(
+    experiment: Experiment, data: StudyData, out: Path, existing: Existing, as_json: bool
+) -> Callable[[], None]:
+    """Train on all images; returns a function that prints the folder and the decision."""
+    from taichinet.cli.printing import print_trained_on_all
+    from taichinet.cli.progress import training_progress
+    from taichinet.experiments.all_images import train_on_all_images
+
+    with training_progress(quiet=as_json) as progress:
+        progress.begin(f"{experiment.name} on all images")
+        trained = train_on_all_images(experiment, data, out, existing, progress.epoch)
+    return lambda: print_trained_on_all(trained.folder, trained.record, as_json)
+
+
+def _read_recipe(
+    recipe: str, assignments: list[str] | None, protocol: str, folds: list[int] | None, all_images: bool
+) -> Experiment:
     """The recipe with the given settings; checks everything that can be checked before the data are read."""
     from taichinet.datasets.folds import OWN_COUNT, PROTOCOLS
-    from taichinet.errors import unknown_name
+    from taichinet.errors import SettingError, unknown_name
     from taichinet.experiments.experiment import parse_assignments, vary
     from taichinet.experiments.recipes.catalogue import get_recipe
 
+    if all_images and folds:
+        raise SettingError("--all-images trains one network without folds. Leave out --fold.")
     if protocol not in PROTOCOLS:
         raise unknown_name("fold protocol", protocol, PROTOCOLS)
     experiment = vary(get_recipe(recipe), parse_assignments(assignments or []))

@@ -23,6 +23,7 @@ from taichinet.errors import DataError, FoldError, SettingError, TaiChiNetError
 from taichinet.evaluation.aggregate import COLUMNS, Summary
 from taichinet.evaluation.calibration import pool
 from taichinet.evaluation.confidence import ConfidenceKeeper
+from taichinet.evaluation.decision import Decision
 from taichinet.evaluation.operating_point import OperatingPoint
 from taichinet.experiments.experiment import Experiment
 from taichinet.models.catalogue import CATALOGUE
@@ -33,6 +34,7 @@ from taichinet.storage.digest import digest_bytes
 from taichinet.storage.documents import read_json, read_yaml
 
 RESULT_FILE, SUMMARY_FILE, SCORES_FILE, SETTINGS_FILE = "result.json", "summary.json", "scores.csv", "experiment.yaml"
+TRAINING_FILE = "training.json"
 RECORD_VERSION = 1  # increased if older versions of the package can no longer read a record
 SEPARATORS = {";": "semicolon", "\t": "tab", "|": "vertical bar"}
 _TEXT = ("key", "label", "region", "dataset")
@@ -148,6 +150,36 @@ class FoldRecord(FileRecord):
         """The content of the file; `copied_from` is absent for a trained fold, `decision` if none was chosen."""
         absent = {name for name in ("copied_from", "decision") if getattr(self, name) is None}
         return self.model_dump(mode="json", exclude=absent)
+
+
+class TrainingRecord(FileRecord):
+    """training.json of a network that was trained on all images: written last, so a folder with it is complete.
+
+    Attributes:
+        identity: As in `FoldRecord`.
+        dataset_digest, protocol, folds, fold_seed: The plan of the folds that measure the recipe.
+        images: Number of images, all of which are training images.
+        decision: The mean of the decisions of `decision_folds`; None for a threshold of 0.5 only.
+        decision_folds: The folds of the same settings and images that were complete.
+        wall_seconds: Duration including mining, over all processes that worked on it.
+    """
+
+    identity: str
+    experiment: Experiment
+    dataset: str
+    dataset_digest: str
+    protocol: str
+    folds: int
+    fold_seed: int
+    images: int
+    decision: Decision | None
+    decision_folds: tuple[int, ...]
+    parameters: int
+    gflops: float | None = None
+    placement: str
+    wall_seconds: float
+    commit: str | None
+    machine: dict[str, Any] = Field(default_factory=dict)
 
 
 class StudyFoldRecord(Record):

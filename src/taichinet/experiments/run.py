@@ -305,7 +305,7 @@ def _provenance(job: FoldJob, commit: str | None) -> dict[str, Any]:
         "dataset_digest": plan.digest,
         "include_normal": experiment.data.include_normal,
         "protocol": plan.protocol,
-        "fold": job.fold,
+        "fold": None if job.fold == ALL_IMAGES else job.fold,
         "train_keys": list(split.train),
         "validation_keys": list(split.validation),
         "commit": commit,
