@@ -89,15 +89,15 @@ def test_an_existing_training_is_kept(study: StudyData, recipe: Experiment, tmp_
 
 
 def test_an_interrupted_training_continues(study: StudyData, recipe: Experiment, tmp_path: Path) -> None:
-    class Interrupted(Exception):
+    class InterruptionError(Exception):
         pass
 
     def interrupt(phase: str, row: dict[str, object], epochs: int) -> None:
         if row["epoch"] == 1:
-            raise Interrupted
+            raise InterruptionError
 
     longer = vary(recipe, {"training.epochs": 2})
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptionError):
         train_on_all_images(longer, study, tmp_path / "a", on_epoch=interrupt)
     resumed = load_weights(train_on_all_images(longer, study, tmp_path / "a", "resume").folder / "weights")
     whole = load_weights(train_on_all_images(longer, study, tmp_path / "b").folder / "weights")

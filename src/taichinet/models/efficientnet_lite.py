@@ -31,6 +31,7 @@ MEAN = STD = (0.5, 0.5, 0.5)  # the normalisation of these encoders' ImageNet tr
 CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")  # names in the files of weights of the layers that are not used
 SIZE_MULTIPLE = 32  # five strides of two
 DARK = 0.04  # darker pixels are outside the field of view or shadow, and do not count for the scale of an image
+LEAST_DEVIATION = 0.01  # so that an image of one grey value is finite
 
 
 class EncoderSettings(NetworkSettings):
@@ -57,7 +58,7 @@ class ImageScale(nn.Module):
         count = counted.sum((1, 2, 3), keepdim=True).clamp(min=1)
         mean = (image * counted).sum((1, 2, 3), keepdim=True) / count
         variance = ((image - mean).square() * counted).sum((1, 2, 3), keepdim=True) / count
-        return (image - mean) / (2 * torch.sqrt(variance + DARK**2))
+        return (image - mean) / (2 * torch.sqrt(variance + LEAST_DEVIATION**2))
 
 
 class InvertedResidual(nn.Sequential):
