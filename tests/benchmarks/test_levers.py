@@ -10,10 +10,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-import levers  # noqa: E402
-from fakes.busi import make_fake_busi  # noqa: E402
+import levers
+from fakes.busi import make_fake_busi
 
-from taichinet.experiments.experiment import flat_settings  # noqa: E402
+from taichinet.experiments.experiment import flat_settings
 
 TINY = {
     "data.size": 32,

@@ -43,6 +43,7 @@ def best_lite() -> Experiment:
             "options.encoder_weights": "imagenet",
             "options.input_scale": "image",
             "options.presence_head": True,
+            "objective.terms": {"presence": 0.3},
             "data.size": 128,
             "training.epochs": 16,
             "training.batch_size": 8,
