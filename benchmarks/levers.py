@@ -2,10 +2,10 @@
 
     nice -n 5 python benchmarks/levers.py --data BUSI --work runs/levers -o results/benchmarks/levers.json
 
-Each lever changes one setting of the same short training: fold 0, 128 px, eight epochs, with a third of the training
-part for validation (208 images of BUSI). The test images of the fold are not read into the record. The levers that are
-finished in `--work` are not trained again; several processes may train different `--levers`, and a last call without
-training (`--levers` without names) writes the record.
+Each lever changes one choice of the same short training, which lacks the last additions to the recipe: fold 0, 128 px,
+eight epochs, with a third of the training part for validation (208 images of BUSI). The test images of the fold are not
+read into the record. The levers that are finished in `--work` are not trained again; several processes may train
+different `--levers`, and a last call without training (`--levers` without names) writes the record.
 """
 
 from __future__ import annotations
@@ -31,29 +31,39 @@ SHORT: dict[str, object] = {
     "training.epochs": 8,
     "training.average_decay": 0.98,
 }
+START: dict[str, object] = {
+    "options.presence_head": False,
+    "options.input_scale": "fixed",
+    "objective.terms": {"presence": 0.1},
+}
 HALVED = ("zoom", "crop", "translation", "rotation", "sector", "shadow", "speckle", "depth_gain", "gain", "contrast")
 HALF_THE_AUGMENTATION: dict[str, object] = {
     f"data.augmentation.ultrasound.{effect}.probability": getattr(UltrasoundSettings(), effect).probability / 2
     for effect in HALVED
 }
 
-# The recipe and its changes.
-LEVERS: dict[str, tuple[str, dict[str, object]]] = {
-    "TaiChiNet-lite": ("best-lite", {}),
-    "U-Net-lite": ("best-lite-unet", {}),
-    "encoder rate 0.3": ("best-lite", {"training.encoder_rate": 0.3}),
-    "learning rate 2e-3": ("best-lite", {"training.learning_rate": 2e-3}),
-    "no presence head": ("best-lite", {"options.presence_head": False}),
-    "no presence head or term": ("best-lite", {"options.presence_head": False, "objective.terms": {}}),
-    "presence term 0.1": ("best-lite", {"objective.terms": {"presence": 0.1}}),
-    "presence term 1": ("best-lite", {"objective.terms": {"presence": 1.0}}),
-    "fixed scale of grey values": ("best-lite", {"options.input_scale": "fixed"}),
-    "half the augmentation": ("best-lite", HALF_THE_AUGMENTATION),
-    "paper's augmentation": ("best-lite", {"data.augmentation.kind": "paper"}),
-    "no normal images": ("best-lite", {"data.include_normal": False, "objective.terms": {}}),
-    "random weights": ("best-lite", {"options.encoder_weights": "none"}),
-    "no average of weights": ("best-lite", {"training.average_decay": 0.0}),
-    "160 px": ("best-lite", {"data.size": 160}),
+# Changes of the recipe without what was added last (START), and the whole recipe.
+LEVERS: dict[str, dict[str, object]] = {
+    "start": {},
+    "U-Net-lite": {"model": "unet-lite"},
+    "encoder rate 0.3": {"training.encoder_rate": 0.3},
+    "learning rate 2e-3": {"training.learning_rate": 2e-3},
+    "no presence term": {"objective.terms": {}},
+    "presence head": {"options.presence_head": True},
+    "presence head, term 0.3": {"options.presence_head": True, "objective.terms": {"presence": 0.3}},
+    "presence head, term 1": {"options.presence_head": True, "objective.terms": {"presence": 1.0}},
+    "scale of each image": {"options.input_scale": "image"},
+    "half the augmentation": HALF_THE_AUGMENTATION,
+    "paper's augmentation": {"data.augmentation.kind": "paper"},
+    "no normal images": {"data.include_normal": False, "objective.terms": {}},
+    "random weights": {"options.encoder_weights": "none"},
+    "no average of weights": {"training.average_decay": 0.0},
+    "160 px": {"data.size": 160},
+    "best-lite": {
+        "options.presence_head": True,
+        "options.input_scale": "image",
+        "objective.terms": {"presence": 0.3},
+    },
 }
 
 
@@ -71,13 +81,13 @@ def main() -> None:
     except TaiChiNetError as error:
         raise SystemExit(str(error)) from error
     rows = {name: figures(name, arguments.work) for name in LEVERS}
-    record(arguments.out, {"settings": SHORT, "levers": {name: row for name, row in rows.items() if row}})
+    record(arguments.out, {"settings": {**SHORT, **START}, "levers": {name: row for name, row in rows.items() if row}})
 
 
 def recipe_of(name: str) -> Experiment:
     """The short training of a lever."""
-    recipe, changes = LEVERS[name]
-    return vary(get_recipe(recipe), {**SHORT, **changes, "name": "lever-" + re.sub(r"[^\w]+", "-", name)})
+    changes = {**SHORT, **START, **LEVERS[name]}
+    return vary(get_recipe("best-lite"), {**changes, "name": "lever-" + re.sub(r"[^\w]+", "-", name)})
 
 
 def train(name: str, data: str, work: Path) -> None:
@@ -97,7 +107,7 @@ def figures(name: str, work: Path) -> dict[str, Any] | None:
     if point is None or point.before is None or point.after is None:
         raise SystemExit(f"{files[0]} has no decision that was chosen on validation images: train it again.")
     return {
-        "changes": LEVERS[name][1],
+        "changes": LEVERS[name],
         "lesion_images": point.lesion_images,
         "normal_images": point.normal_images,
         "dice": point.dice_at_default,
