@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from taichinet.datasets.bundle.read import BundledFiles
+from taichinet.datasets.bundle.read import BundledFiles, refuse_different_inputs
 from taichinet.datasets.catalogue import split_spec
 from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.duplicates.search import manifest_duplicates
@@ -122,11 +122,13 @@ def _open_joint_folds(
 
     The arguments and errors are those of `open_folds`; also DataError if the data sets cannot be joined.
     """
+    settings = experiment.data
+    refuse_different_inputs([split_spec(spec)[1] for spec in data], settings.size, experiment.channels)
     own: Protocol = "grouped" if protocol == LEAVE_ONE_OUT else protocol
     opened = [open_folds(experiment, spec, own, out, files, patients) for spec in data]
     manifest, plans = join_manifests([manifest for manifest, _ in opened]), [plan for _, plan in opened]
     plan = (
-        make_folds(manifest, joined_groups(plans), protocol, experiment.data.fold_seed)
+        make_folds(manifest, joined_groups(plans), protocol, settings.fold_seed)
         if protocol == LEAVE_ONE_OUT
         else join_folds(manifest, plans)
     )
