@@ -161,6 +161,18 @@ def test_bundles_that_share_an_image_are_refused(specs: Specs, also_first: bool,
     assert any(line.startswith("busi/benign (2) and folder/shared 2 (rescaled") for line in caught.value.problems)
 
 
+def test_patients_from_keys_are_kept_together_instead_of_the_folds_of_the_bundle(specs: Specs, tmp_path: Path) -> None:
+    folder = make_fake_folder(tmp_path, count=13)
+    bundle = bundled(f"folder={folder}", tmp_path / "folder.zip")
+    recipe = vary(RECIPE, {"data.include_normal": False, "data.folds": 5})
+    one, other = (
+        open_study_data(recipe, spec, "grouped", tmp_path / spec[-4:], r"(\d)(?=\.|$)")
+        for spec in (f"folder={folder}", bundle)
+    )
+    assert other.plan == one.plan
+    assert ("scan 0", "scan 10") in other.plan.groups
+
+
 def test_bundles_with_other_images_are_refused_with_both_and_the_command(specs: Specs, tmp_path: Path) -> None:
     for size, channels, have in ((48, 1, "grey images of 48 px"), (32, 3, "RGB images of 32 px")):
         other = bundled(specs.originals[1], tmp_path / "other.zip", size, channels)

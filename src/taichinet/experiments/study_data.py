@@ -97,13 +97,14 @@ def open_folds(
     files.keep_reduced(not path.exists())
     manifest = dataset.read(root, settings.include_normal, files=files)
     manifest.files.refuse_other_input(settings.size, experiment.channels)
-    if patients is not None and takes_pattern(dataset.name):
+    patients = patients if takes_pattern(dataset.name) else None
+    if patients is not None:
         manifest = with_patients(manifest, patients)
     with nullcontext() if path.exists() else locked(path.with_suffix(".lock"), wait=True):
         if isinstance(manifest.files, BundledFiles):
             groups = manifest.files.selection.groups
             bundled = manifest.files.plan(protocol, settings.fold_seed, settings.folds)
-            if bundled is not None and not path.exists():
+            if bundled is not None and patients is None and not path.exists():  # it was drawn without `patients`
                 write_folds(bundled, path)
         else:
             groups = () if path.exists() else manifest_duplicates(manifest).groups
