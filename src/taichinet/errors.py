@@ -30,6 +30,12 @@ class DataError(TaiChiNetError):
         super().__init__("\n  - ".join([summary, *self.problems]))
 
 
+def first_few(lines: Sequence[str], most: int = 5) -> list[str]:
+    """The first `most` lines; if there are more, "and N more" follows."""
+    more = [f"and {len(lines) - most} more"] if len(lines) > most else []
+    return [*lines[:most], *more]
+
+
 class StorageError(DataError):
     """A file that cannot be written (full disk, missing permission). An earlier file is unchanged."""
 

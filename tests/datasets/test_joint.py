@@ -58,13 +58,6 @@ def test_data_sets_with_other_regions_are_refused(parts: tuple[Manifest, Manifes
         join_manifests([parts[0], replace(parts[1], regions=("disc", "cup"))])
 
 
-def test_bundles_are_refused(parts: tuple[Manifest, Manifest]) -> None:
-    files = DecodedFiles()
-    files.bundle = Path("folder.zip")
-    with pytest.raises(DataError, match=r"folder\.zip: a bundle cannot be joined"):
-        join_manifests([parts[0], replace(parts[1], files=files)])
-
-
 @pytest.mark.parametrize("protocol", ["grouped", "paper"])
 def test_an_image_is_tested_in_the_fold_of_its_own_data_set(
     parts: tuple[Manifest, Manifest], protocol: str, tmp_path: Path

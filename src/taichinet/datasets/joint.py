@@ -4,20 +4,75 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.resources.abc import Traversable
 
+import numpy as np
+from numpy.typing import NDArray
+
+from taichinet.datasets.decoded import DecodedFiles
+from taichinet.datasets.duplicates.fingerprint import Fingerprint
 from taichinet.datasets.duplicates.search import manifest_duplicates
 from taichinet.datasets.folds import FoldPlan
+from taichinet.datasets.image_io import Header
 from taichinet.datasets.manifest import Manifest, Sample
-from taichinet.errors import DataError, FoldError, SettingError
+from taichinet.errors import DataError, FoldError, SettingError, first_few
 
-SHOWN = 5
+
+class JoinedFiles(DecodedFiles):
+    """What `DecodedFiles` keeps of the files of joined data sets: each file is one of its own data set or bundle."""
+
+    def __init__(self, manifests: Sequence[Manifest]) -> None:
+        """Record to which of the data sets each file belongs."""
+        super().__init__()
+        self._parts = tuple(dict.fromkeys(manifest.files for manifest in manifests))
+        self._part_of: dict[Traversable, DecodedFiles] = {}
+        for manifest in manifests:
+            for sample in manifest:
+                self._part_of |= dict.fromkeys((sample.image, *(mask.file for mask in sample.masks)), manifest.files)
+        self.bundle = next((part.bundle for part in self._parts if part.bundle is not None), None)
+        self.pillow = "+".join(dict.fromkeys(part.pillow for part in self._parts))
+
+    def refuse_other_input(self, size: int, channels: int) -> None:
+        """Raise DataError if one of the data sets is a bundle with another size or number of channels."""
+        for part in self._parts:
+            part.refuse_other_input(size, channels)
+
+    def fingerprint(self, file: Traversable) -> Fingerprint:
+        """The digest and the thumbnail of an image file; raises DataError if it cannot be read."""
+        return self._part_of[file].fingerprint(file)
+
+    def take_whole_fingerprint(self, file: Traversable) -> Fingerprint:
+        """The fingerprint with the reduced image, which an image in a bundle does not have; raises DataError."""
+        part = self._part_of[file]
+        return part.take_whole_fingerprint(file) if part.bundle is None else part.fingerprint(file)
+
+    def take_resized(self, file: Traversable, size: int, channels: int) -> NDArray[np.uint8]:
+        """An image file at `size` x `size`, (S, S) or (S, S, 3), which is not kept any longer; raises DataError."""
+        return self._part_of[file].take_resized(file, size, channels)
+
+    def forget_resized(self) -> None:
+        """Release the resized images of all data sets."""
+        for part in self._parts:
+            part.forget_resized()
+
+    def united_mask(self, sample: Sample, region: int = 0) -> NDArray[np.bool_]:
+        """The mask of one region of a sample, bool (H, W); raises DataError if it cannot be read or does not fit."""
+        return self._part_of[sample.image].united_mask(sample, region)
+
+    def header(self, file: Traversable) -> Header:
+        """The size and orientation of an image or mask file; raises DataError if it cannot be read."""
+        return self._part_of[file].header(file)
+
+    def digest(self, file: Traversable) -> bytes:
+        """The SHA-256 of the content of a file; raises DataError for a file that is too large to be decoded."""
+        return self._part_of[file].digest(file)
 
 
 def join_manifests(manifests: Sequence[Manifest]) -> Manifest:
     """Join data sets, e.g. to "busi+bus-uclm".
 
     Args:
-        manifests: The data sets, which share one `DecodedFiles`.
+        manifests: The data sets; each may be a bundle.
 
     Returns:
         All samples in order. Keys and patients begin with the name of the data set ("busi/benign (1)"), which is also
@@ -25,7 +80,7 @@ def join_manifests(manifests: Sequence[Manifest]) -> Manifest:
 
     Raises:
         SettingError: Two data sets have the same name.
-        DataError: One is a bundle, or they have different regions.
+        DataError: They have different regions.
     """
     first, names = manifests[0], [manifest.name for manifest in manifests]
     if repeated := [name for name in names if names.count(name) > 1]:
@@ -34,10 +89,6 @@ def join_manifests(manifests: Sequence[Manifest]) -> Manifest:
             "under another name."
         )
     for manifest in manifests:
-        if manifest.files.bundle is not None:
-            raise DataError(
-                f"{manifest.files.bundle}: a bundle cannot be joined with other data sets. Pass the original data set."
-            )
         if manifest.regions != first.regions:
             raise DataError(
                 f"{first.name} has the regions {', '.join(first.regions)}, {manifest.name} has "
@@ -49,7 +100,7 @@ def join_manifests(manifests: Sequence[Manifest]) -> Manifest:
         regions=first.regions,
         left_out=tuple(f"{manifest.name}: {line}" for manifest in manifests for line in manifest.left_out),
         normal_left_out=sum(manifest.normal_left_out for manifest in manifests),
-        files=first.files,
+        files=JoinedFiles(manifests),
     )
 
 
@@ -96,7 +147,8 @@ def refuse_shared_images(manifest: Manifest) -> None:
     """Raise DataError if images of different data sets are near-duplicates, as their folds are drawn independently.
 
     Args:
-        manifest: The joined data sets. Their images are compared with the highest thresholds of the data sets.
+        manifest: The joined data sets. Their images are compared with the highest thresholds of the data sets; those
+            of bundles by pixels and thumbnails only, which find no crops.
     """
     dataset_of = {sample.key: sample.dataset for sample in manifest}
     pairs = [
@@ -105,9 +157,8 @@ def refuse_shared_images(manifest: Manifest) -> None:
         if dataset_of[pair.first] != dataset_of[pair.second]
     ]
     if pairs:
-        more = [f"and {len(pairs) - SHOWN} more pairs"] if len(pairs) > SHOWN else []
         raise DataError(
             f"{manifest.name}: images of different data sets show the same scene and could be in training and test "
             "set. Remove one image of each pair:",
-            [*pairs[:SHOWN], *more],
+            first_few(pairs),
         )

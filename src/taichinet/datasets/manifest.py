@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.sample import BRIGHT, NORMAL_CLASS, Mask, MaskRule, Part, Sample
+from taichinet.errors import first_few
 
 __all__ = ["BRIGHT", "NORMAL_CLASS", "ImageCounts", "Manifest", "Mask", "MaskRule", "Part", "Sample"]
 
@@ -47,8 +48,7 @@ class ImageCounts:
 
     def sentence(self, dataset: str = "") -> str:
         """One line for the terminal with the first three faults; `dataset` is its name if several are reported."""
-        more = [f"and {len(self.faulty) - 3} more faults"] if len(self.faulty) > 3 else []
-        reasons = "; ".join([*self._groups, *self.faulty[:3], *more])
+        reasons = "; ".join([*self._groups, *first_few(self.faulty, most=3)])
         why = f" ({reasons})" if reasons else ""
         of = f" of {dataset}" if dataset else ""
         return f"Images{of}: {self.used} used, {self.empty} of them with an empty mask; {self.skipped} skipped{why}."

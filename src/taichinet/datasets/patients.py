@@ -7,9 +7,7 @@ from dataclasses import replace
 
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.readers import folder
-from taichinet.errors import DataError, SettingError
-
-SHOWN = 5
+from taichinet.errors import DataError, SettingError, first_few
 
 
 def takes_pattern(dataset: str) -> bool:
@@ -43,11 +41,10 @@ def with_patients(manifest: Manifest, pattern: re.Pattern[str]) -> Manifest:
     """
     patients = {sample.key: _patient(sample.image.name, pattern) for sample in manifest}
     if unknown := [sample.image.name for sample in manifest if not patients[sample.key]]:
-        more = [f"and {len(unknown) - SHOWN} more"] if len(unknown) > SHOWN else []
         raise DataError(
             f"--group-by '{pattern.pattern}' finds no patient in the names of {len(unknown)} images of "
             f"{manifest.name}. Give a pattern that matches all names:",
-            [*unknown[:SHOWN], *more],
+            first_few(unknown),
         )
     return replace(manifest, samples=tuple(replace(s, patient=patients[s.key]) for s in manifest))
 

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from taichinet.datasets.bundle.read import BundledFiles
+from taichinet.datasets.bundle.read import BundledFiles, refuse_different_inputs
 from taichinet.datasets.catalogue import split_spec
 from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.duplicates.search import manifest_duplicates
@@ -97,13 +97,14 @@ def open_folds(
     files.keep_reduced(not path.exists())
     manifest = dataset.read(root, settings.include_normal, files=files)
     manifest.files.refuse_other_input(settings.size, experiment.channels)
-    if patients is not None and takes_pattern(dataset.name):
+    patients = patients if takes_pattern(dataset.name) else None
+    if patients is not None:
         manifest = with_patients(manifest, patients)
     with nullcontext() if path.exists() else locked(path.with_suffix(".lock"), wait=True):
         if isinstance(manifest.files, BundledFiles):
             groups = manifest.files.selection.groups
             bundled = manifest.files.plan(protocol, settings.fold_seed, settings.folds)
-            if bundled is not None and not path.exists():
+            if bundled is not None and patients is None and not path.exists():  # it was drawn without `patients`
                 write_folds(bundled, path)
         else:
             groups = () if path.exists() else manifest_duplicates(manifest).groups
@@ -122,11 +123,13 @@ def _open_joint_folds(
 
     The arguments and errors are those of `open_folds`; also DataError if the data sets cannot be joined.
     """
+    settings = experiment.data
+    refuse_different_inputs([split_spec(spec)[1] for spec in data], settings.size, experiment.channels)
     own: Protocol = "grouped" if protocol == LEAVE_ONE_OUT else protocol
     opened = [open_folds(experiment, spec, own, out, files, patients) for spec in data]
     manifest, plans = join_manifests([manifest for manifest, _ in opened]), [plan for _, plan in opened]
     plan = (
-        make_folds(manifest, joined_groups(plans), protocol, experiment.data.fold_seed)
+        make_folds(manifest, joined_groups(plans), protocol, settings.fold_seed)
         if protocol == LEAVE_ONE_OUT
         else join_folds(manifest, plans)
     )

@@ -101,8 +101,7 @@ class BundledFiles(DecodedFiles):
         if (size, channels) != have:
             raise DataError(
                 f"{self.bundle} has {_input(*have)}, but {_input(size, channels)} are needed. Pass the original data "
-                f"set, make a bundle with --size {size} {'--grey' if channels == 1 else '--rgb'}, or use a recipe for "
-                f"{have[0]} px."
+                f"set, make a bundle with {_options(size, channels)}, or use a recipe for {have[0]} px."
             )
 
     def take_resized(self, file: Traversable, size: int, channels: int) -> NDArray[np.uint8]:
@@ -250,6 +249,25 @@ def _read_record(top: Member) -> BundleRecord:
     return record
 
 
+def refuse_different_inputs(paths: Iterable[Path], size: int, channels: int) -> None:
+    """Raise DataError if several of the data sets are bundles with images of different size or number of channels.
+
+    Args:
+        paths: The data sets to join.
+        size: Size that is needed, for the remedy.
+        channels: Number of channels that is needed.
+    """
+    records = {path: read_record(path) for path in paths if is_bundle(path)}
+    inputs = {path: (record.size, record.channels) for path, record in records.items()}
+    if len(set(inputs.values())) > 1:
+        raise DataError(
+            "Bundles can be joined only if their images have the same size and number of channels. The recipe needs "
+            f"{_input(size, channels)}. Make the other bundles again with {_options(size, channels)}, or pass the "
+            "original data sets:",
+            [f"{path} has {_input(*have)}" for path, have in inputs.items()],
+        )
+
+
 def read_bundle(path: Path, name: str, include_normal: bool = True, verify: bool = True) -> Manifest:
     """Read a bundle.
 
@@ -284,3 +302,7 @@ def read_bundle(path: Path, name: str, include_normal: bool = True, verify: bool
 
 def _input(size: int, channels: int) -> str:
     return f"{'grey' if channels == 1 else 'RGB'} images of {size} px"
+
+
+def _options(size: int, channels: int) -> str:
+    return f"--size {size} {'--grey' if channels == 1 else '--rgb'}"

@@ -16,7 +16,7 @@ import numpy as np
 from taichinet.datasets.catalogue import CATALOGUE
 from taichinet.datasets.dataset import ULTRASOUND, DuplicateThresholds
 from taichinet.datasets.duplicates.alignment import Alignment, align_crops
-from taichinet.datasets.duplicates.fingerprint import Fingerprint
+from taichinet.datasets.duplicates.fingerprint import Fingerprint, IntArray
 from taichinet.datasets.duplicates.sketches import similar_thumbnails
 from taichinet.datasets.manifest import Manifest
 from taichinet.groups import join_groups
@@ -101,7 +101,7 @@ def match_fingerprints(
     0.7. The result depends neither on the order of `fingerprints` nor on random numbers.
 
     Args:
-        fingerprints: Key -> fingerprint with the reduced image.
+        fingerprints: Key -> fingerprint. Those without a reduced image are compared by pixels and thumbnails only.
         thresholds: Correlations from which two images count as near-duplicates.
 
     Returns:
@@ -118,8 +118,7 @@ def match_fingerprints(
         least = thresholds.thumbnail - CANDIDATE_MARGIN
         candidates, correlations = similar_thumbnails(np.stack([f.thumbnail for f in ordered]), least, most)
         similarity = {(int(a), int(b)): min(1.0, float(c)) for (a, b), c in zip(candidates, correlations, strict=True)}
-        reduced = [f.reduced for f in ordered if f.reduced is not None]
-        aligned = align_crops(reduced, candidates, thresholds.detail, most)
+        aligned = _aligned(ordered, candidates, thresholds.detail, most)
     for pair in aligned.keys() | {pair for pair, score in similarity.items() if score >= thresholds.thumbnail}:
         if pair in kinds:
             continue
@@ -129,6 +128,19 @@ def match_fingerprints(
         scores[pair] = aligned[pair].correlation if pair in aligned else similarity[pair]
     pairs = tuple(DuplicatePair(keys[a], keys[b], kinds[a, b], scores[a, b]) for a, b in sorted(kinds))
     return DuplicateReport(pairs, join_groups((pair.first, pair.second) for pair in pairs))
+
+
+def _aligned(
+    fingerprints: Sequence[Fingerprint], similar: IntArray, threshold: float, most: int | None
+) -> dict[tuple[int, int], Alignment]:
+    """The result of `align_crops` for the images that have a reduced version, with their numbers among all images."""
+    images = {number: f.reduced for number, f in enumerate(fingerprints) if f.reduced is not None}
+    if not images:
+        return {}
+    numbers = np.array(list(images), dtype=np.intp)
+    both = np.isin(similar, numbers).all(axis=1)
+    found = align_crops(list(images.values()), np.searchsorted(numbers, similar[both]), threshold, most)
+    return {(int(numbers[a]), int(numbers[b])): alignment for (a, b), alignment in found.items()}
 
 
 def _identical(fingerprints: Sequence[Fingerprint]) -> list[tuple[int, int]]:
