@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean, stdev
 
 from taichinet.evaluation.aggregate import DICE_BEFORE, FoldScore, GroupScores, Summary, aggregate
@@ -88,7 +88,7 @@ def _calibration(network: NetworkForUse) -> tuple[Section, ...]:
     return (Section("calibration", "Calibration of the cross-validated networks", (note, table_of(rows))),)
 
 
-def _test_calibration(records: Sequence[CalibrationRecord]) -> Mapping[str, list[float | None]]:
+def _test_calibration(records: Sequence[CalibrationRecord]) -> dict[str, list[float | None]]:
     return {
         "ECE of all pixels, test images": [record.ece_all_pixels for record in records],
         "ECE of uncertain pixels, test images": [record.ece_uncertain_pixels for record in records],
