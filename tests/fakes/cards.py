@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import nan
 
 from taichinet.evaluation.calibration import Calibration
+from taichinet.evaluation.decision import Decision
 from taichinet.evaluation.uncertainty import Interval
 from taichinet.evaluation.undefined import SCORES, ImageSize
 from taichinet.experiments.validation_card import (
@@ -42,7 +43,9 @@ def group(name: str, dice: float, images: int, policy: str | None = None, **chan
 def card(**changes: object) -> ValidationCard:
     """Weights trained on another data set, evaluated on 36 lesion and 12 normal images."""
     content: dict[str, object] = {
-        "origin": Origin("cpu-taichinet", "taichinet", 128, 0.5, "busi", 454, False, "grouped", 0, "34db10c47731"),
+        "origin": Origin(
+            "cpu-taichinet", "taichinet", 128, Decision(), "busi", 454, False, "grouped", 0, "34db10c47731"
+        ),
         "cohort": Cohort(
             dataset="other",
             title="Other Ultrasound",

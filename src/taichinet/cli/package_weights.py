@@ -1,7 +1,8 @@
-"""`taichinet package-weights`: export the weights of a completed fold with a model card, for sharing."""
+"""`taichinet package-weights`: export weights with a model card, for sharing."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,32 +11,58 @@ import typer
 from taichinet.cli.options import Overwrite
 
 CARD = "README.md"
+WriteCard = Callable[[float, str], str]
+"""From the size of the weights in megabytes and their number format to the model card."""
 
 
 def package_weights(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a completed fold, e.g. .../grouped/fold-0.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="STUDY|RUN",
+            help="Study folder with a training on all images (`train --all-images`), e.g. .../grouped, or the folder "
+            "of a completed fold, e.g. .../grouped/fold-0.",
+        ),
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the weights, config and model card.")],
     half: Annotated[
         bool, typer.Option("--half/--full", help="Store the weights as float16 (half the size) or as float32.")
     ] = True,
+    evaluation: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Output folder of `evaluate STUDY` on another data set or with --shifts, for the card of a study; "
+            "repeatable. Those in the study folder are always included.",
+        ),
+    ] = None,
+    failures: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv", help="Test images that failed, for the card of a study: columns key, class, remark."
+        ),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write the weights, configuration and model card of a completed fold to one folder."""
+    """Write weights, configuration and model card to one folder.
+
+    For a study, the weights are those of the network that was trained on all images, and the scores on the card are
+    those of the cross-validated networks.
+    """
     import torch
     from rich.console import Console
 
     from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights, save_weights
-    from taichinet.reports.model_card import model_card
     from taichinet.storage.atomic import write_text
     from taichinet.storage.output_folder import output_files, refuse_foreign_files
 
     refuse_foreign_files(out, (WEIGHTS_FILE, CONFIG_FILE, CARD), overwrite)
-    model_card(run, 0.0, "")  # raises for an incomplete run before anything is written
-    loaded = load_weights(run / "weights")
+    weights, card = _read(run, evaluation or (), failures)
+    loaded = load_weights(weights)
     with output_files(out) as temporary:
         save_weights(loaded.network, loaded.config, temporary, torch.float16 if half else torch.float32)
         megabytes = (temporary / WEIGHTS_FILE).stat().st_size / 1e6
-        write_text(temporary / CARD, model_card(run, megabytes, "float16" if half else "float32"))
+        write_text(temporary / CARD, card(megabytes, "float16" if half else "float32"))
     Console(stderr=True).print(f"{megabytes:.1f} MB in {out}", soft_wrap=True, markup=False)
 
 
@@ -47,4 +74,29 @@ def pack(
 ) -> None:
     """Run `package-weights`, which had this name before."""
     typer.echo("`taichinet pack` is now `taichinet package-weights`.", err=True)
-    package_weights(run, out, half, overwrite)
+    package_weights(run, out, half, overwrite=overwrite)
+
+
+def _read(run: Path, evaluations: Sequence[Path], failures: Path | None) -> tuple[Path, WriteCard]:
+    """The weights folder and the card of a study or fold; raises for incomplete runs before anything is written."""
+    from taichinet.errors import SettingError
+    from taichinet.experiments.all_images import FOLDER
+    from taichinet.experiments.for_use import read_evaluations, read_network_for_use
+    from taichinet.reports.model_card.failures import read_failures
+    from taichinet.reports.model_card.fold import model_card
+    from taichinet.reports.model_card.for_use import card_for_use
+
+    if run.name == FOLDER or (run / FOLDER).is_dir() or any(run.glob("fold-*")):
+        network = read_network_for_use(run)
+        scored = read_evaluations(network, evaluations)
+        failed = None if failures is None else read_failures(failures, network.scores)
+        return network.study / FOLDER / "weights", lambda size, dtype: card_for_use(
+            network, size, dtype, scored, failed
+        )
+    if evaluations or failures is not None:
+        raise SettingError(
+            f"--evaluation and --failures are for the card of a study, but {run} is not a study. Leave them out, or "
+            "give the folder that contains the folds."
+        )
+    model_card(run, 0.0, "")
+    return run / "weights", lambda size, dtype: model_card(run, size, dtype)

@@ -33,6 +33,7 @@ COLUMNS = (
     "true_pixels",
     "pixels",
 )
+DICE_BEFORE = "dice_before"  # Dice at original resolution without the presence decision, of groups of lesion images
 DEVIATION = "sample standard deviation over folds (ddof=1)"
 
 
@@ -73,7 +74,8 @@ class GroupScores(Record):
         images: Number of distinct images.
         images_per_fold: Number of images in each fold.
         network: Scores by name at the input resolution of the network.
-        native: Scores by name at the original resolution.
+        native: Scores by name at the original resolution. Groups without normal images also have `DICE_BEFORE` if any
+            fold has a presence decision.
     """
 
     group: str
@@ -185,7 +187,11 @@ def aggregate(rows: pd.DataFrame, repeated: bool = False) -> Summary:
 def _without_undefined(rows: pd.DataFrame, policy: EmptyTruthPolicy) -> pd.DataFrame:
     """A copy of `rows` without NaN, with undefined scores replaced by `resolve_undefined_scores`."""
     columns = [score + suffix for suffix in SUFFIX.values() for score in OVERLAP_SCORES]
-    return rows.assign(**{column: resolve_undefined_scores(rows, column, policy) for column in columns})
+    resolved = rows.assign(**{column: resolve_undefined_scores(rows, column, policy) for column in columns})
+    before = DICE_BEFORE + SUFFIX["native"]
+    if before in rows:  # missing for folds without a presence decision
+        resolved[before] = rows[before].fillna(resolved["dice_native"])
+    return resolved
 
 
 def _group(
@@ -196,13 +202,14 @@ def _group(
 ) -> GroupScores:
     # Without empty ground truth, both policies give the same scores.
     rows = scored[policy or POLICIES[0]][members]
+    further = [DICE_BEFORE] if policy is None and DICE_BEFORE + SUFFIX["native"] in rows else []
     return GroupScores(
         group=name,
         policy=policy,
         images=rows["key"].nunique(),
         images_per_fold={fold: len(part) for fold, part in _by_fold(rows).items()},
         network={score: _over_folds(rows, score + SUFFIX["network"]) for score in SCORES},
-        native={score: _over_folds(rows, score + SUFFIX["native"]) for score in SCORES},
+        native={score: _over_folds(rows, score + SUFFIX["native"]) for score in (*SCORES, *further)},
     )
 
 

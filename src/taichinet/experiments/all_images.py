@@ -7,6 +7,7 @@ seen.safetensors and, last, training.json.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def train_on_all_images(
 def _train(job: FoldJob, lock: Lock, on_epoch: OnEpoch) -> TrainedOnAll:
     trained = train_network(job, lock, on_epoch)
     experiment, plan, folds = job.experiment, job.study.plan, _completed_folds(job)
-    decision = _mean_decision(folds)
+    decision = decision_of(folds)
     complexity = measure_complexity(experiment.model, experiment.data.size, **trained.options)
     record = TrainingRecord(
         identity=job.identity,
@@ -130,7 +131,7 @@ def _with_decision(job: FoldJob, folds: list[FoldResult]) -> TrainedOnAll:
             f"{job.folder} was trained with other settings or images{describe_change(job)}. Give another --out, or "
             "replace it with --overwrite instead of --resume."
         )
-    decision = _mean_decision(folds)
+    decision = decision_of(folds)
     changed = record.model_copy(
         update={"decision": decision, "decision_folds": tuple(fold.record.fold for fold in folds)}
     )
@@ -152,7 +153,7 @@ def _completed_folds(job: FoldJob) -> list[FoldResult]:
     return sorted(same, key=lambda result: result.record.fold)
 
 
-def _mean_decision(folds: list[FoldResult]) -> Decision | None:
+def decision_of(folds: Sequence[FoldResult]) -> Decision | None:
     """The mean of the decisions that the folds chose on their validation images; None if none chose one."""
     chosen = [fold.record.decision.decision for fold in folds if fold.record.decision is not None]
     return mean_decision(chosen) if chosen else None

@@ -142,7 +142,7 @@ def evaluate_weights(path: Path, data: Path | str, normal: bool | None = None, m
         own = origin.get("dataset_digest") in digests
         excluded = check.known if own else check.known | check.near
         unseen = [key for key in manifest.keys if key not in excluded]
-        fold = int(origin.get("fold", 0))
+        fold = int(origin.get("fold") or 0)  # None for a network that was trained on all images
         foreign.append((check.by_files or check.by_pixels) and not check.known)
         if foreign[-1] and len(folders) == 1:
             fold = 0

@@ -18,6 +18,7 @@ from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import aggregate
 from taichinet.evaluation.calibration import Calibration, pool
 from taichinet.evaluation.confidence import ImageConfidence, detection_auc
+from taichinet.evaluation.decision import Decision, stored_decision
 from taichinet.evaluation.uncertainty import RESAMPLES, Interval, bootstrap_difference, bootstrap_mean
 from taichinet.evaluation.undefined import (
     POLICIES,
@@ -44,7 +45,7 @@ class Origin:
     name: str
     model: str
     size: int
-    threshold: float
+    decision: Decision
     trained_on: str | None = None
     trained_images: int | None = None
     trained_on_normal: bool | None = None
@@ -380,7 +381,7 @@ def _origin(weights: WeightsConfig) -> Origin:
         name=str(provenance.get("recipe", weights.model)),
         model=weights.model,
         size=weights.size,
-        threshold=weights.threshold,
+        decision=stored_decision(weights.decision, weights.threshold, weights.model),
         trained_on=provenance.get("dataset"),
         trained_images=len(keys) if isinstance(keys, list) else None,
         trained_on_normal=provenance.get("include_normal"),

@@ -20,6 +20,7 @@ from taichinet.experiments.records import network_title
 from taichinet.experiments.validation_card import GroupCard, ValidationCard
 from taichinet.inference.predictor import Predictor
 from taichinet.reports.charts import reliability_figure
+from taichinet.reports.document.decision import describe_decision
 from taichinet.reports.document.format import EMPTY, LONG, digits_of, number
 from taichinet.reports.document.html import document_html, image_bytes
 from taichinet.reports.document.markdown import document_markdown, generated_by
@@ -253,7 +254,8 @@ def _facts(card: ValidationCard) -> Section:
     facts = [
         ("weights", f"{origin.name} ({network_title(origin.model)})"),
         ("trained on", ", ".join(part for part in trained if part)),
-        ("input", f"{origin.size} × {origin.size} px, lesion if the probability exceeds {origin.threshold:g}"),
+        ("input", f"{origin.size} × {origin.size} px"),
+        ("decision", f"{'. '.join(describe_decision(origin.decision))}."),
         ("tested on", f"{cohort.title}: {classes}"),
         ("structure", cohort.region),
         ("selection of images", cohort.note),

@@ -12,7 +12,7 @@ from taichinet.evaluation.uncertainty import LEVEL
 from taichinet.reports.document.format import number, percent, rate
 from taichinet.reports.document.model import Block, Heading, Points, table_of
 
-Recipe = dict[str, str]  # the first cells of a row
+Recipe = dict[str, str]  # the first cells of a row, as many in all rows
 
 
 def detection_blocks(runs: Sequence[tuple[Recipe, Detection | None]]) -> list[Block]:
@@ -30,14 +30,16 @@ def detection_blocks(runs: Sequence[tuple[Recipe, Detection | None]]) -> list[Bl
         "Lesion sizes are quarters of the lesion images in a row's data by lesion area, as a share of the image. NSD "
         f"is the normalised surface Dice with a tolerance of {SURFACE_TOLERANCE:.0%} of the image diagonal.",
     )
+    words = len(recorded[0][0])
+    strata = [row for run in recorded for row in _stratum_rows(*run)]
     by_probability = "Only components with at least a given largest probability"
     return [
         Points(points),
-        table_of([_detection_row(*run) for run in recorded], 2, "Detection of lesions and false positives."),
+        table_of([_detection_row(*run) for run in recorded], words, "Detection of lesions and false positives."),
         Heading(by_probability),
-        table_of([row for run in recorded for row in _curve_rows(*run)], 2, f"{by_probability}."),
+        table_of([row for run in recorded for row in _curve_rows(*run)], words, f"{by_probability}."),
         Heading("By lesion size and class"),
-        table_of([row for run in recorded for row in _stratum_rows(*run)], 3, "Scores by lesion size and class."),
+        table_of(strata, words + 1, "Scores by lesion size and class."),
     ]
 
 

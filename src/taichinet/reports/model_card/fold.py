@@ -1,15 +1,15 @@
-"""The README.md beside packaged weights: the network, its training, its scores and its limits."""
+"""The README.md beside the weights of one fold: the network, its training, its scores and its limits."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from taichinet.errors import WeightsError
-from taichinet.evaluation.undefined import SIZES
 from taichinet.experiments.records import RESULT_FILE, FoldRecord, network_title, read_record
-from taichinet.reports.document.format import LONG, scored
+from taichinet.reports.document.format import LONG
 from taichinet.reports.document.markdown import document_markdown, generated_by
 from taichinet.reports.document.model import Document, Note, Points, Section, table_of
+from taichinet.reports.model_card.scores import SCORES, at_both_resolutions
 from taichinet.reports.paper_tables.differences import all_differences
 
 FRONT_MATTER = """---
@@ -19,7 +19,7 @@ tags: [breast-ultrasound, medical-imaging, segmentation]
 ---
 """
 HEADER = generated_by("taichinet package-weights")
-SCORES = ("dice", "jaccard", "precision", "sensitivity")
+NOT_A_DEVICE = "A research tool, not a medical device: no diagnosis, no treatment decision."
 NO_NORMAL = ", all with a lesion: on a normal breast it often predicts a lesion."
 
 
@@ -34,7 +34,7 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
     Raises:
         WeightsError: The fold is not completed, or its result.json cannot be read.
     """
-    remedy = "Give the folder of one completed fold, e.g. runs/busi/cpu-taichinet/grouped/fold-0."
+    remedy = "Give the folder of one completed fold, e.g. runs/busi/cpu-taichinet/grouped/fold-0, or a study."
     result = read_record(run / RESULT_FILE, FoldRecord, WeightsError, remedy)
     experiment, selection = result.experiment, result.selection
     size = experiment.data.size
@@ -51,17 +51,11 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
         f"Commit {result.commit or 'unknown'}, {result.placement}.",
     )
     lesion = next(group for group in result.summary.groups if group.group == "lesion")
-    resolutions = ("at input resolution", "at original resolution")
-    rows = [
-        {"Score": LONG[name]}
-        | {text: scored(lesion.score(name, size)) for text, size in zip(resolutions, SIZES, strict=True)}
-        for name in SCORES
-    ]
+    rows = [{"Score": LONG[name]} | at_both_resolutions(lesion, name) for name in SCORES]
     heading = f"Scores on the {lesion.images} lesion images of its test fold, which were not used in training"
     note = Note("One fold and one seed: the table has no standard deviation over folds.")
     limits = (
-        "A research tool, not a medical device: no diagnosis, no treatment decision. It was trained on "
-        f"{result.dataset} only{'.' if experiment.data.include_normal else NO_NORMAL}"
+        f"{NOT_A_DEVICE} It was trained on {result.dataset} only{'.' if experiment.data.include_normal else NO_NORMAL}"
     )
     sections = (
         Section("training", "Training", (Points(training),)),

@@ -1,0 +1,16 @@
+"""`evaluate` of a network that was trained on all images, whose provenance has no fold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fakes.busi import make_fake_busi
+from fakes.study_for_use import write_all_images
+
+from taichinet.experiments.evaluate import evaluate_weights
+
+
+def test_network_without_fold_is_scored_on_other_images(tmp_path: Path) -> None:
+    folder = make_fake_busi(tmp_path / "busi", benign=2, malignant=1, normal=1)
+    evaluation = evaluate_weights(write_all_images(tmp_path / "study"), folder)
+    assert set(evaluation.scores["fold"]) == {0}
