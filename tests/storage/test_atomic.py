@@ -11,6 +11,7 @@ import torch
 from taichinet.errors import StorageError
 from taichinet.storage.atomic import remove_leftovers, replacing, temporary_folder, write_json, write_text
 from taichinet.storage.digest import digest_bytes, digest_file, digest_tensors
+from taichinet.storage.tensors import write_tensors
 
 
 def _write_half(path: Path, fault: Exception) -> None:
@@ -77,3 +78,9 @@ def test_only_temporary_files_of_a_killed_process_are_removed(tmp_path: Path) ->
     remove_leftovers(tmp_path)
     assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["scores.csv", "weights"]
     remove_leftovers(tmp_path / "absent")
+
+
+def test_tensors_have_the_permissions_of_other_files(tmp_path: Path) -> None:
+    write_text(tmp_path / "text", "")
+    write_tensors(tmp_path / "new.safetensors", {"a": torch.zeros(2)})
+    assert (tmp_path / "new.safetensors").stat().st_mode == (tmp_path / "text").stat().st_mode

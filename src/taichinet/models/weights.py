@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from taichinet.errors import SettingError, WeightsError
@@ -18,6 +18,7 @@ from taichinet.models.catalogue import create_model, find_entry
 from taichinet.models.settings import MAX_SIZE
 from taichinet.storage.atomic import replacing
 from taichinet.storage.digest import digest_file
+from taichinet.storage.tensors import save_tensors
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
 ROUNDED_FROM = "rounded_from"  # in the provenance of float16 weights: SHA-256 of the file that they were rounded from
@@ -100,7 +101,7 @@ def save_weights(network: nn.Module, config: WeightsConfig, folder: Path, dtype:
     _check_finite(tensors, folder)
     # Neither file gets its final name before both are complete.
     with replacing(folder / CONFIG_FILE) as new_config, replacing(folder / WEIGHTS_FILE) as new_weights:
-        save_file(tensors, new_weights)
+        save_tensors(tensors, new_weights)
         recorded = replace(config, digest=digest_file(new_weights))
         new_config.write_text(json.dumps(recorded.to_json_dict(), indent=1) + "\n", encoding="utf-8")
     return folder
