@@ -49,14 +49,26 @@ def test_temperature_of_overconfident_maps_is_recovered() -> None:
 
 
 def test_post_processing_removes_a_speck_and_fills_a_hole() -> None:
-    predicted = square()
-    predicted[14:16, 14:16] = False
-    predicted[2:4, 2:4] = True  # 0.44 % of the image
-    chosen = choose_operating_point([image(0.9, predicted)] * 2, 0.95)
-    assert chosen.dice_at_default == pytest.approx(2 * 96 / 200)
+    truth = square().repeat(2, axis=0).repeat(2, axis=1)
+    predicted = truth.copy()
+    predicted[28:32, 28:32] = False
+    predicted[2, 2] = True  # 0.03 % of the image
+    probability = np.where(predicted, 0.9, 0.1).astype(np.float32)
+    chosen = choose_operating_point([ValidationImage(probability, truth)] * 2, 0.95)
+    assert chosen.dice_at_default == pytest.approx(2 * 384 / (385 + 400))
     assert chosen.dice_before == chosen.dice == 1
-    assert (chosen.decision.threshold, chosen.decision.smallest_component) == (0.5, 0.005)
+    assert (chosen.decision.threshold, chosen.decision.smallest_component) == (0.5, 0.0005)
     assert chosen.decision.fill_holes
+
+
+def test_small_lesions_are_not_removed_for_fewer_false_positives() -> None:
+    lesion = np.zeros((40, 40), dtype=np.bool_)
+    lesion[10:12, 10:13] = True  # 0.4 % of the image
+    speck = np.where(np.roll(lesion, 9, axis=0), 0.9, 0.1).astype(np.float32)
+    large = np.pad(square(), 5)
+    found = [ValidationImage(np.where(truth, 0.9, 0.1).astype(np.float32), truth) for truth in (lesion, *[large] * 300)]
+    normal = [ValidationImage(speck, np.zeros_like(lesion))] * 20
+    assert choose_operating_point([*found, *normal], 0.95).decision.smallest_component <= 0.001
 
 
 @pytest.mark.parametrize("decision", [Decision(threshold=0.7), Decision(threshold=0.6, fill_holes=True)])
