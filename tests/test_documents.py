@@ -34,8 +34,9 @@ def test_shipped_weights_load_are_small_and_record_their_origin() -> None:
         < 10e6
     )
     config = load_weights(folder).config
-    assert config.provenance["dataset"] == "busi"
+    assert config.provenance["dataset"] == "busi+bus-uclm"
     assert config.provenance["seen_images"]
+    assert config.decision is not None
     assert "not a medical device" in (folder / "README.md").read_text(encoding="utf-8")
 
 

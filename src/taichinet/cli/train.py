@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,8 @@ from taichinet.cli.options import PROTOCOL_HELP, AsJson, GroupBy, JointDataSets,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taichinet.experiments.cross_validate import Existing
+    from taichinet.cli.progress import TrainingProgress
+    from taichinet.experiments.cross_validate import Callbacks, Existing
     from taichinet.experiments.experiment import Experiment
     from taichinet.experiments.study_data import StudyData
 
@@ -46,7 +48,9 @@ def train(
     Under `torchrun`, all processes share each training; only process 0 reads the data, evaluates, writes and prints.
     """
     from taichinet.cli.device import print_device
-    from taichinet.cli.printing import print_skipped
+    from taichinet.cli.printing import print_skipped, print_study
+    from taichinet.cli.progress import training_progress
+    from taichinet.experiments.cross_validate import train_folds
     from taichinet.experiments.study_data import open_study_data
     from taichinet.training.device import use_device
     from taichinet.training.distributed.following import follow
@@ -63,46 +67,40 @@ def train(
         data_of_study = open_study_data(experiment, data, protocol, out, group_by)  # type: ignore[arg-type]
         print_skipped(data_of_study.manifest.left_out)
         _refuse_unknown_folds(fold, data_of_study.plan.count)
-        if all_images:
-            print_result = _train_on_all_images(experiment, data_of_study, out, existing, as_json)
-        else:
-            print_result = _train_folds(experiment, data_of_study, fold, out, existing, as_json)
+        with training_progress(quiet=as_json) as progress:
+            if all_images:
+                print_result = _train_on_all_images(experiment, data_of_study, out, existing, as_json, progress)
+            else:
+                folds = sorted(set(fold or range(data_of_study.plan.count)))
+                study = train_folds(
+                    experiment, data_of_study, folds, out, existing, _callbacks(experiment, progress), True
+                )
+                empty_masks = int((data_of_study.prepared.lesion.flatten(1).amax(1) == 0).sum())
+                counts = data_of_study.manifest.count_images(empty_masks)
+                print_result = partial(print_study, study.folder, study.summary, as_json, counts)
         ranks.broadcast(None)  # no further training
     print_result()
 
 
-def _train_folds(
-    experiment: Experiment, data: StudyData, fold: list[int] | None, out: Path, existing: Existing, as_json: bool
-) -> Callable[[], None]:
-    """Train the folds; returns a function that prints the summary."""
-    from taichinet.cli.printing import print_study
-    from taichinet.cli.progress import training_progress
-    from taichinet.experiments.cross_validate import Callbacks, train_folds
+def _callbacks(experiment: Experiment, progress: TrainingProgress) -> Callbacks:
+    from taichinet.experiments.cross_validate import Callbacks
 
-    folds = sorted(set(fold or range(data.plan.count)))
-    with training_progress(quiet=as_json) as progress:
-        callbacks = Callbacks(
-            on_fold=lambda index: progress.begin(f"{experiment.name} fold {index}"),
-            on_epoch=progress.epoch,
-            on_extension=lambda line: typer.echo(line, err=True),
-        )
-        study = train_folds(experiment, data, folds, out, existing, callbacks, keep_checkpoints=True)
-    empty_masks = int((data.prepared.lesion.flatten(1).amax(1) == 0).sum())
-    counts = data.manifest.count_images(empty_masks)
-    return lambda: print_study(study.folder, study.summary, as_json, counts)
+    return Callbacks(
+        on_fold=lambda index: progress.begin(f"{experiment.name} fold {index}"),
+        on_epoch=progress.epoch,
+        on_extension=lambda line: typer.echo(line, err=True),
+    )
 
 
 def _train_on_all_images(
-    experiment: Experiment, data: StudyData, out: Path, existing: Existing, as_json: bool
+    experiment: Experiment, data: StudyData, out: Path, existing: Existing, as_json: bool, progress: TrainingProgress
 ) -> Callable[[], None]:
     """Train on all images; returns a function that prints the folder and the decision."""
     from taichinet.cli.printing import print_trained_on_all
-    from taichinet.cli.progress import training_progress
     from taichinet.experiments.all_images import train_on_all_images
 
-    with training_progress(quiet=as_json) as progress:
-        progress.begin(f"{experiment.name} on all images")
-        trained = train_on_all_images(experiment, data, out, existing, progress.epoch)
+    progress.begin(f"{experiment.name} on all images")
+    trained = train_on_all_images(experiment, data, out, existing, progress.epoch)
     return lambda: print_trained_on_all(trained.folder, trained.record, as_json)
 
 

@@ -29,14 +29,14 @@ from taichinet.experiments.records import (
     read_record,
     write_record,
 )
-from taichinet.experiments.run import OnEpoch, describe_change, train_network
+from taichinet.experiments.run import OnEpoch, describe_change, prepare_training
 from taichinet.experiments.study_data import StudyData, fitted_to, study_folder
 from taichinet.models.complexity import measure_complexity
 from taichinet.models.weights import load_weights, save_weights
 from taichinet.storage.atomic import remove_leftovers
 from taichinet.storage.lock import Lock, locked
 from taichinet.training.checkpoint import clear_checkpoints
-from taichinet.training.fit import refuse_idle_ranks
+from taichinet.training.fit import fit, refuse_idle_ranks
 
 FOLDER = "all-images"
 REMEDY = "Delete the folder."
@@ -98,7 +98,8 @@ def train_on_all_images(
 
 
 def _train(job: FoldJob, lock: Lock, on_epoch: OnEpoch) -> TrainedOnAll:
-    trained = train_network(job, lock, on_epoch)
+    training = prepare_training(job, lock, on_epoch)
+    trained = training.finished(fit(*training.arguments))
     experiment, plan, folds = job.experiment, job.study.plan, _completed_folds(job)
     decision = decision_of(folds)
     complexity = measure_complexity(experiment.model, experiment.data.size, **trained.options)

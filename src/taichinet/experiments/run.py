@@ -88,7 +88,8 @@ def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) 
         refuse_idle_ranks(experiment.training, job.device_config)  # before the mining stage, which takes hours
         if job.resume and (job.folder / RESULT_FILE).exists():
             return read_fold(job.folder, job.identity, describe_change(job))
-        return _score_and_record(job, train_network(job, lock, on_epoch))
+        training = prepare_training(job, lock, on_epoch)
+        return _score_and_record(job, training.finished(fit(*training.arguments)))
 
 
 @dataclass(frozen=True)
@@ -118,8 +119,36 @@ class Trained:
         )
 
 
-def train_network(job: FoldJob, lock: Lock, on_epoch: OnEpoch) -> Trained:
-    """Mine regions if the recipe does, and train; writes the settings, the history and checkpoints to the run folder.
+@dataclass(frozen=True)
+class Training:
+    """A training that is ready to begin: `fit(*arguments)` trains the network."""
+
+    job: FoldJob
+    network: nn.Module
+    data: TrainingData
+    mined: MinedRegions | None
+    start: Start
+    after_epoch: Callable[[dict[str, Any]], None]
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """The arguments of `fit`."""
+        job, experiment = self.job, self.job.experiment
+        checkpoints = CheckpointFolder(job.folder, job.identity, job.resume)
+        settings = (experiment.objective, experiment.training, job.device_config)
+        return (self.network, self.data, *settings, checkpoints, self.after_epoch)
+
+    def finished(self, fitted: FitResult) -> Trained:
+        """Write the history; return the trained network."""
+        write_text(self.job.folder / HISTORY_FILE, pd.DataFrame(fitted.history).to_csv(index=False))
+        network, options = without_training_parts(self.network), architecture(self.job.experiment.options)
+        if network is not self.network and isinstance(network, TaiChiNet):
+            options = network.settings.model_dump(mode="json", exclude_defaults=True)
+        return Trained(network, options, fitted, self.mined, self.start)
+
+
+def prepare_training(job: FoldJob, lock: Lock, on_epoch: OnEpoch) -> Training:
+    """Write the settings to the run folder, mine regions if the recipe does, and build the network.
 
     The arguments and errors are those of `run_fold`; `lock` is that of the run folder.
     """
@@ -134,21 +163,9 @@ def train_network(job: FoldJob, lock: Lock, on_epoch: OnEpoch) -> Trained:
     train = job.study.prepared.subset(job.split.train)
     mined = _mine(job, train, partial(after_epoch, "mine", experiment.mining.epochs))
     torch.manual_seed(experiment.training.seed)
-    whole = create_model(experiment.model, **experiment.options)
-    fitted = fit(
-        whole,
-        _training_data(job, train, mined),
-        experiment.objective,
-        experiment.training,
-        job.device_config,
-        CheckpointFolder(job.folder, job.identity, job.resume),
-        partial(after_epoch, "train", experiment.training.epochs),
-    )
-    write_text(job.folder / HISTORY_FILE, pd.DataFrame(fitted.history).to_csv(index=False))
-    network, options = without_training_parts(whole), architecture(experiment.options)
-    if network is not whole and isinstance(network, TaiChiNet):
-        options = network.settings.model_dump(mode="json", exclude_defaults=True)
-    return Trained(network, options, fitted, mined, start)
+    network = create_model(experiment.model, **experiment.options)
+    data = _training_data(job, train, mined)
+    return Training(job, network, data, mined, start, partial(after_epoch, "train", experiment.training.epochs))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from taichinet.errors import WeightsError
 from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
 
-SHIPPED = "busi-cpu-taichinet"
+SHIPPED = "best-lite"
 """Name of the default weights."""
 
 
