@@ -10,16 +10,7 @@ from fakes.busi import make_fake_busi
 from fakes.folder import make_fake_folder
 
 from cli.test_commands import run
-
-SETTINGS = {
-    "options.width": 2,
-    "data.size": 32,
-    "data.folds": 2,
-    "data.validation_share": 0.5,
-    "data.include_normal": False,
-    "training.epochs": 1,
-    "training.batch_size": 4,
-}
+from cli.test_joint_training import SETTINGS
 
 
 @pytest.fixture(scope="module")

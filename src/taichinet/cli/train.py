@@ -72,9 +72,8 @@ def train(
                 print_result = _train_on_all_images(experiment, data_of_study, out, existing, as_json, progress)
             else:
                 folds = sorted(set(fold or range(data_of_study.plan.count)))
-                study = train_folds(
-                    experiment, data_of_study, folds, out, existing, _callbacks(experiment, progress), True
-                )
+                callbacks = _callbacks(experiment, progress)
+                study = train_folds(experiment, data_of_study, folds, out, existing, callbacks, keep_checkpoints=True)
                 empty_masks = int((data_of_study.prepared.lesion.flatten(1).amax(1) == 0).sum())
                 counts = data_of_study.manifest.count_images(empty_masks)
                 print_result = partial(print_study, study.folder, study.summary, as_json, counts)
@@ -83,6 +82,7 @@ def train(
 
 
 def _callbacks(experiment: Experiment, progress: TrainingProgress) -> Callbacks:
+    """Report the progress of `train_folds`."""
     from taichinet.experiments.cross_validate import Callbacks
 
     return Callbacks(

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from taichinet.errors import FoldError, SettingError
-from taichinet.evaluation.decision import Decision, mean_decision
+from taichinet.evaluation.decision import DEFAULT_DECISION, Decision, mean_decision
 from taichinet.experiments.cross_validate import Existing
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.fold_job import ALL_IMAGES, FoldJob
@@ -29,7 +29,7 @@ from taichinet.experiments.records import (
     read_record,
     write_record,
 )
-from taichinet.experiments.run import OnEpoch, describe_change, prepare_training
+from taichinet.experiments.run import HISTORY_FILE, OnEpoch, describe_change, prepare_training
 from taichinet.experiments.study_data import StudyData, fitted_to, study_folder
 from taichinet.models.complexity import measure_complexity
 from taichinet.models.weights import load_weights, save_weights
@@ -39,7 +39,6 @@ from taichinet.training.checkpoint import clear_checkpoints
 from taichinet.training.fit import fit, refuse_idle_ranks
 
 FOLDER = "all-images"
-REMEDY = "Delete the folder."
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def train_on_all_images(
         )
     folds = study_folder(experiment, study.plan, out)
     job = FoldJob(experiment, study, ALL_IMAGES, folds / FOLDER, out / "mining", resume=existing == "resume")
-    if existing == "refuse" and any((job.folder / name).exists() for name in (TRAINING_FILE, "history.csv")):
+    if existing == "refuse" and any((job.folder / name).exists() for name in (TRAINING_FILE, HISTORY_FILE)):
         raise FoldError(
             f"{job.folder} already contains a training. Resume it with --resume, replace it with --overwrite, or give "
             "another --out."
@@ -126,7 +125,7 @@ def _train(job: FoldJob, lock: Lock, on_epoch: OnEpoch) -> TrainedOnAll:
 
 def _with_decision(job: FoldJob, folds: list[FoldResult]) -> TrainedOnAll:
     """A complete training with the mean decision of `folds`; its weights are unchanged."""
-    record = read_record(job.folder / TRAINING_FILE, TrainingRecord, FoldError, REMEDY)
+    record = read_record(job.folder / TRAINING_FILE, TrainingRecord, FoldError, "Delete the folder.")
     if record.identity != job.identity:
         raise FoldError(
             f"{job.folder} was trained with other settings or images{describe_change(job)}. Give another --out, or "
@@ -139,8 +138,7 @@ def _with_decision(job: FoldJob, folds: list[FoldResult]) -> TrainedOnAll:
     if changed != record:
         loaded = load_weights(job.folder / "weights")
         stored = None if decision is None else decision.model_dump(mode="json")
-        threshold = Decision().threshold if decision is None else decision.threshold
-        config = replace(loaded.config, decision=stored, threshold=threshold)
+        config = replace(loaded.config, decision=stored, threshold=(decision or DEFAULT_DECISION).threshold)
         save_weights(loaded.network, config, job.folder / "weights", torch.float32)
         write_record(job.folder / TRAINING_FILE, changed)
     return TrainedOnAll(job.folder, changed)

@@ -47,6 +47,7 @@ from taichinet.experiments.records import (
     write_settings,
 )
 from taichinet.experiments.scoring import BATCH_SIZE, ScoredImages, score_images
+from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.backbones import architecture
 from taichinet.models.catalogue import create_model, model_settings
 from taichinet.models.complexity import measure_complexity
@@ -55,12 +56,23 @@ from taichinet.models.weights import WeightsConfig, save_weights
 from taichinet.storage.atomic import remove_leftovers, write_text
 from taichinet.storage.lock import Lock, locked
 from taichinet.training.checkpoint import CheckpointFolder, clear_checkpoints, load_checkpoint
+from taichinet.training.device import DeviceConfig
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
 from taichinet.training.fit import FitResult, TrainingData, fit, refuse_idle_ranks
 from taichinet.training.loop import predict_batches
+from taichinet.training.settings import TrainingSettings
 
 HISTORY_FILE = "history.csv"
 OnEpoch = Callable[[str, dict[str, Any], int], None]
+FitArguments = tuple[
+    nn.Module,
+    TrainingData,
+    ObjectiveSettings,
+    TrainingSettings,
+    DeviceConfig,
+    CheckpointFolder,
+    Callable[[dict[str, Any]], None],
+]
 
 
 def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) -> FoldResult:
@@ -131,7 +143,7 @@ class Training:
     after_epoch: Callable[[dict[str, Any]], None]
 
     @property
-    def arguments(self) -> tuple[Any, ...]:
+    def arguments(self) -> FitArguments:
         """The arguments of `fit`."""
         job, experiment = self.job, self.job.experiment
         checkpoints = CheckpointFolder(job.folder, job.identity, job.resume)

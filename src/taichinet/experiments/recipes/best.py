@@ -34,7 +34,7 @@ def best() -> Experiment:
 
 
 def best_lite() -> Experiment:
-    """TaiChiNet-lite on an ImageNet encoder, with a presence head, at 128 px: a fold takes 25 minutes on a CPU core."""
+    """TaiChiNet-lite on an ImageNet encoder, with a presence head, at 128 px, for training on a CPU."""
     return vary(
         best(),
         {
