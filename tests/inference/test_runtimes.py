@@ -21,7 +21,7 @@ from torch import nn
 from taichinet.datasets.image_io import resize_image
 from taichinet.datasets.phantoms.phantom import make_phantom
 from taichinet.errors import SettingError, WeightsError
-from taichinet.evaluation.decision import Decision
+from taichinet.evaluation.decision import Decision, stored_decision
 from taichinet.inference.export.graph import network_graph
 from taichinet.inference.export.quantise import onnx_int8
 from taichinet.inference.runtimes.catalogue import RUNTIMES, export_formats, find_runtime, register_runtime
@@ -168,11 +168,12 @@ def test_int8_predictions_are_close_and_convolutions_are_int8(
     of_int8 = [node for node in convolutions if producers.get(node.input[1]) == "DequantizeLinear"]
     assert len(of_int8) >= 40
     assert len(of_int8) < len(convolutions), "first layer, output and head stay float"
-    images = phantoms(3, shipped.config.size)
+    images = phantoms(12, shipped.config.size)
     expected = Eager(shipped.network).maps(images).lesion
     actual = OnnxRuntime(quantised.SerializeToString(), "int8", threads=1).maps(images).lesion
     assert 0 < np.abs(actual - expected).mean() < 0.02
-    assert np.mean((actual > 0.5) != (expected > 0.5)) < 0.01
+    threshold = stored_decision(shipped.config.decision, shipped.config.threshold, shipped.name).raw_threshold
+    assert np.mean((actual > threshold) != (expected > threshold)) < 0.01
 
 
 @pytest.mark.parametrize("model", list_models())
