@@ -32,6 +32,7 @@ from taichinet.inference.predictor import NetworkInput, Predictor
 from taichinet.inference.runtimes.runtime import Maps
 from taichinet.models.catalogue import create_model
 from taichinet.models.weights import WeightsConfig, save_weights
+from taichinet.storage.atomic import replacing
 from taichinet.storage.csv_cells import escape_cell
 from taichinet.storage.lock import locked
 
@@ -536,6 +537,22 @@ def test_run_ended_by_a_signal_is_resumed(
     assert without_seconds(out) == without_seconds(complete)
     assert maps_in(out) == maps_in(complete)
     assert names_in(out) == names_in(complete), "temporary files remain"
+
+
+def test_temporary_files_of_a_killed_run_are_removed_and_others_kept(
+    scans: Path, weights: Path, tmp_path: Path
+) -> None:
+    random_image().save(scans / "a.png")
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(KeyboardInterrupt), replacing(out / "a_mask.png") as own:
+        raise KeyboardInterrupt
+    own.write_bytes(b"half")  # a killed process cannot remove it
+    other = out / ".notes.txt.0123abcd.tmp"
+    other.write_bytes(b"of another program")
+    predict([scans], out, weights)
+    assert not own.exists()
+    assert other.exists()
 
 
 @pytest.fixture

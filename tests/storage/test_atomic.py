@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from taichinet.errors import StorageError
-from taichinet.storage.atomic import remove_leftovers, replacing, temporary_folder, write_json, write_text
+from taichinet.storage.atomic import (
+    final_name,
+    remove_leftovers,
+    replacing,
+    temporary_folder,
+    write_json,
+    write_text,
+)
 from taichinet.storage.digest import digest_bytes, digest_file, digest_tensors
 from taichinet.storage.tensors import write_tensors
 
@@ -84,3 +91,11 @@ def test_tensors_have_the_permissions_of_other_files(tmp_path: Path) -> None:
     write_text(tmp_path / "text", "")
     write_tensors(tmp_path / "new.safetensors", {"a": torch.zeros(2)})
     assert (tmp_path / "new.safetensors").stat().st_mode == (tmp_path / "text").stat().st_mode
+
+
+def test_final_name_of_a_temporary_file(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a.b\nc.png") as temporary:
+        temporary.write_bytes(b"")
+        assert final_name(temporary) == "a.b\nc.png"
+    assert final_name(tmp_path / "a.png") is None
+    assert final_name(tmp_path / ".a.tmp") is None

@@ -19,7 +19,7 @@ import numpy as np
 
 from taichinet.errors import DataError, StorageError
 from taichinet.runner import has_mark, png_bytes, unique_names
-from taichinet.storage.atomic import TEMPORARY_SUFFIX, write_bytes, write_text
+from taichinet.storage.atomic import TEMPORARY_SUFFIX, final_name, write_bytes, write_text
 from taichinet.storage.csv_cells import escape_cell
 from taichinet.storage.digest import digest_bytes, digest_file
 
@@ -35,9 +35,7 @@ JOURNAL = "predictions.partial.jsonl"
 COMPRESSION = 4  # of 9; zlib's default of 6 takes twice the time for files that are 10 % smaller
 
 _SOFTWARE = ("Software", "taichinet predict")  # a text chunk of every PNG written here
-_TEMPORARY = re.compile(  # temporary files of `storage.atomic` in a killed run
-    r"\.(.+_(mask|probability|disagreement)\.png|predictions\..+)\.[0-9a-f]{32}\.tmp", re.DOTALL
-)
+_OWN_FILE = re.compile(r".+_(mask|probability|disagreement)\.png|predictions\..+", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -186,7 +184,7 @@ def remove_earlier_run(output: Path, names: Mapping[Path, str], images_to_keep: 
                     path.unlink(missing_ok=True)
     for folder in folders:
         for path in folder.glob(f".*{TEMPORARY_SUFFIX}"):
-            if _TEMPORARY.fullmatch(path.name):
+            if _OWN_FILE.fullmatch(final_name(path) or ""):  # left by a killed run
                 path.unlink(missing_ok=True)
     return len(others)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from safetensors import SafetensorError
 from taichinet.errors import StorageError
 
 TEMPORARY_SUFFIX = ".tmp"
+_TEMPORARY_FILE = re.compile(r"\.(?P<final>.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
 # Raised on a failing write by Python, by safetensors, and by torch and OpenVINO.
 WRITE_ERRORS = (OSError, SafetensorError, RuntimeError)
 
@@ -45,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
         target = path.resolve() if path.is_symlink() else path
         if target.exists() and not target.is_file():  # e.g. a folder, /dev/stdout
             raise StorageError(f"Cannot write {path}: it is not a regular file. Give another name.")
-        temporary = target.parent / f".{target.name}.{uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
+        temporary = target.parent / f".{target.name}.{uuid4().hex[:8]}{TEMPORARY_SUFFIX}"  # see final_name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
@@ -119,6 +121,12 @@ def storage_errors(path: Path, errors: tuple[type[Exception], ...] = WRITE_ERROR
         raise StorageError(
             f"Cannot write {path} ({error}). Free disk space or check permissions; an earlier file is unchanged."
         ) from error
+
+
+def final_name(temporary: Path) -> str | None:
+    """The name that a temporary file of `replacing` was to get; None for any other file."""
+    match = _TEMPORARY_FILE.fullmatch(temporary.name)
+    return match["final"] if match else None
 
 
 def write_bytes(path: Path, content: bytes) -> None:
