@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from fakes.busi import make_fake_busi
 from helpers import TINY
 
@@ -14,10 +15,12 @@ from taichinet.datasets.prepared import prepare
 from taichinet.datasets.readers.busi import DATASET
 from taichinet.errors import FoldError, SettingError
 from taichinet.evaluation.decision import mean_decision
-from taichinet.experiments.all_images import train_on_all_images
+from taichinet.experiments.all_images import decision_of, train_on_all_images
 from taichinet.experiments.cross_validate import train_folds
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.study_data import StudyData
+from taichinet.experiments.transport.pack import pack_runs
+from taichinet.experiments.transport.unpack import unpack_runs
 from taichinet.inference.ensemble import PredictorChoices, open_predictor
 from taichinet.models.weights import load_weights
 
@@ -69,6 +72,29 @@ def test_every_image_trains_and_the_folds_decide(study: StudyData, recipe: Exper
         assert tensor.equal(after.network.state_dict()[name]), name
     _, members = open_predictor(resumed.folder, PredictorChoices())
     assert [member.config.provenance["fold"] for member in members] == [None]
+
+
+def test_it_is_packed_with_its_weights_and_takes_the_decision_of_folds_on_the_other_machine(
+    study: StudyData, recipe: Experiment, tmp_path: Path
+) -> None:
+    trained = train_on_all_images(recipe, study, tmp_path / "gpu")
+    pack_runs(tmp_path / "gpu", tmp_path / "archive", weights=True)
+    folds = train_folds(recipe, study, [0], tmp_path / "here").folds
+    unpack_runs(tmp_path / "archive", tmp_path / "here")
+    resumed = train_on_all_images(recipe, study, tmp_path / "here", "resume")
+    assert resumed.record == trained.record.model_copy(
+        update={"decision": decision_of(folds), "decision_folds": (0,), "identity": resumed.record.identity}
+    )
+    before, after = load_weights(trained.folder / "weights"), load_weights(resumed.folder / "weights")
+    for name, tensor in before.network.state_dict().items():
+        assert torch.equal(
+            tensor.half().float() if tensor.is_floating_point() else tensor, after.network.state_dict()[name]
+        ), name
+
+    train_on_all_images(vary(recipe, {"training.epochs": 2}), study, tmp_path / "gpu", "overwrite")
+    pack_runs(tmp_path / "gpu", tmp_path / "archive")
+    unpack_runs(tmp_path / "archive", tmp_path / "here", overwrite=True)
+    assert not (resumed.folder / "weights").exists()  # of the training that was replaced
 
 
 def test_folds_of_other_settings_do_not_decide(study: StudyData, recipe: Experiment, tmp_path: Path) -> None:

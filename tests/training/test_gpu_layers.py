@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from taichinet.batch import Batch
 from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.models.blocks import DoubleConv, UpConv
+from taichinet.models.efficientnet_lite import InvertedResidual
 from taichinet.training.device import DeviceConfig, choose_device_config
 from taichinet.training.fit import TrainingData, epoch_batches
 from taichinet.training.gpu.use import step_graphs, training_layers
@@ -46,11 +49,11 @@ def norm_of(channels: int) -> nn.BatchNorm2d:
     return norm.to(DEVICE)
 
 
-@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("limit", [math.inf, 1.5, 0.0])
 @pytest.mark.parametrize("shape", [(2, 32, 24, 20), (3, 5, 7, 9), (2, 96, 16, 16), (4, 16, 1, 1), (3, 1, 5, 4)])
 @pytest.mark.parametrize("parts", [396, 3])
 def test_batch_norm_agrees_with_pytorch(
-    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], relu: bool, parts: int
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, ...], limit: float, parts: int
 ) -> None:
     monkeypatch.setattr(batch_norm, "_PARTS", parts)
     norm, conv_bias = norm_of(shape[1]), torch.randn(shape[1], device=DEVICE)
@@ -58,10 +61,10 @@ def test_batch_norm_agrees_with_pytorch(
     ours, theirs = features(shape).requires_grad_(), features(shape).requires_grad_()
     gradient = torch.randn(shape, device=DEVICE)
 
-    output = batch_norm.batch_norm(ours, norm, relu, conv_bias)
+    output = batch_norm.batch_norm(ours, norm, limit, conv_bias)
     output.backward(gradient)
     expected = reference(theirs + conv_bias.view(1, -1, 1, 1))
-    expected = F.relu(expected) if relu else expected
+    expected = expected.clamp(0, limit) if limit else expected
     expected.backward(gradient)
 
     torch.testing.assert_close(output, expected, atol=1e-4, rtol=1e-4)
@@ -93,7 +96,7 @@ def test_batch_norm_accepts_the_gradient_of_a_concatenation() -> None:
     results = []
     for given in (gradient, gradient.contiguous()):
         image = values.clone().requires_grad_()
-        batch_norm.batch_norm(image, norm, relu=True).backward(given)
+        batch_norm.batch_norm(image, norm, math.inf).backward(given)
         results.append(image.grad)
     torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
 
@@ -103,12 +106,27 @@ def small_network() -> nn.Module:
     return nn.Sequential(DoubleConv(1, 8), UpConv(8, 16), nn.Conv2d(16, 1, 3, padding=1)).to(DEVICE)
 
 
-def test_layers_have_the_same_output_and_gradients() -> None:
-    ours, theirs = small_network(), small_network()
-    image = features((2, 1, 16, 16))
+def inverted_residual() -> nn.Module:
+    torch.manual_seed(0)
+    network = InvertedResidual(8, 8, kernel=3, stride=1, expansion=2).to(DEVICE)
+    for norm in network.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.constant_(norm.bias, 5)  # many values above 6
+    return network
+
+
+def replaced(network: nn.Module) -> list[tuple[nn.Module, Any]]:
+    return [(module, vars(module)["forward"]) for module in network.modules() if "forward" in vars(module)]
+
+
+@pytest.mark.parametrize("make", [small_network, inverted_residual])
+def test_layers_have_the_same_output_and_gradients(make: Callable[[], nn.Module]) -> None:
+    ours, theirs = make(), make()
+    image = features((2, 1 if make is small_network else 8, 16, 16))
     expected = theirs(image)
     expected.square().mean().backward()
     with gpu_layers(ours):
+        assert make is small_network or [type(layer) for layer, _ in replaced(ours)].count(nn.ReLU6) == 2
         output = ours(image)
         output.square().mean().backward()
     torch.testing.assert_close(output, expected, atol=1e-4, rtol=1e-4)

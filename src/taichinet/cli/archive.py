@@ -33,7 +33,8 @@ def archive(
 ) -> None:
     """Pack completed runs into parts of at most 15 MB, or unpack them into the runs of another machine.
 
-    Packed are results, scores, histories, settings, summaries, evaluations and fold plans; checkpoints are not.
+    Packed are results, scores, histories, settings, summaries, evaluations and fold plans of complete folds and of
+    trainings on all images; checkpoints are not.
     """
     from taichinet.errors import SettingError
     from taichinet.experiments.transport.pack import pack_runs

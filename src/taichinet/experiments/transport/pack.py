@@ -16,10 +16,11 @@ from taichinet.datasets.duplicates.known_images import SEEN_FILE
 from taichinet.errors import DataError
 from taichinet.experiments.records import RESULT_FILE, SUMMARY_FILE, read_record
 from taichinet.experiments.transport.record import (
-    FOLD_FILES,
+    COMPLETE_RUN,
     INDEX_FILE,
     PART_BYTES,
     PLANS_FOLDER,
+    RUN_FILES,
     SUMMARY_FILES,
     WEIGHTS_FOLDER,
     ArchiveIndex,
@@ -62,7 +63,7 @@ def pack_runs(runs: Path, folder: Path, weights: bool = False, overwrite: bool =
     """
     files = _find_files(runs, weights)
     folds = sum(Path(name).name == RESULT_FILE for name in files)
-    if not folds and not any(Path(name).name == SUMMARY_FILE for name in files):
+    if not any(Path(name).name in (*COMPLETE_RUN, SUMMARY_FILE) for name in files):
         raise DataError(f"No completed run under {runs}. Give the --out folder of `train` or `compare`.")
     with locked(folder / "lock", wait=True):
         remove_leftovers(folder, subfolders=False)
@@ -97,19 +98,19 @@ def _find_files(runs: Path, weights: bool) -> dict[str, Path]:
 
 
 def _list_files(runs: Path, weights: bool) -> Iterator[Path]:
-    for result in runs.rglob(RESULT_FILE):
-        names = (*FOLD_FILES, SEEN_FILE) if weights else FOLD_FILES
-        yield from (result.parent / name for name in names if (result.parent / name).is_file())
+    for complete in (path for name in COMPLETE_RUN for path in runs.rglob(name)):
+        names = (*RUN_FILES, SEEN_FILE) if weights else RUN_FILES
+        yield from (complete.parent / name for name in names if (complete.parent / name).is_file())
     for summary in runs.rglob(SUMMARY_FILE):
         yield from (summary.parent / name for name in SUMMARY_FILES if (summary.parent / name).is_file())
     yield from runs.rglob(f"{PLANS_FOLDER}/*.json")
 
 
 def _rounded_weights(runs: Path, files: Mapping[str, Path], temporary: Path) -> dict[str, Path]:
-    """Write the weights of all packed folds as float16; they record the digest of the originals."""
+    """Write the weights of all packed runs as float16; they record the digest of the originals."""
     rounded = {}
-    for number, result in enumerate(path for name, path in files.items() if Path(name).name == RESULT_FILE):
-        folder = result.parent / WEIGHTS_FOLDER
+    for number, complete in enumerate(path for name, path in files.items() if Path(name).name in COMPLETE_RUN):
+        folder = complete.parent / WEIGHTS_FOLDER
         if not (folder / CONFIG_FILE).is_file():
             continue
         loaded = load_weights(folder)

@@ -3,8 +3,8 @@
 DIR/archive.json                         the list: an `ArchiveIndex`
 DIR/runs-0001.part, runs-0002.part, ...  the zip in parts of at most 15 MB
 
-The zip has the completed folds, the summaries, the evaluations and the fold plans below a folder of runs, by their path
-in it.
+The zip has the completed folds and trainings on all images, the summaries, the evaluations and the fold plans below a
+folder of runs, by their path in it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ from typing import Annotated
 from pydantic import Field
 
 from taichinet.datasets.duplicates.known_images import SEEN_FILE
-from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, SETTINGS_FILE, SUMMARY_FILE, FileRecord
+from taichinet.experiments.records import (
+    RESULT_FILE,
+    SCORES_FILE,
+    SETTINGS_FILE,
+    SUMMARY_FILE,
+    TRAINING_FILE,
+    FileRecord,
+)
 from taichinet.experiments.run import HISTORY_FILE
 from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
 from taichinet.settings import Record
@@ -24,7 +31,8 @@ from taichinet.storage.output_folder import MANIFEST
 
 PART_BYTES = 15_000_000
 INDEX_FILE = "archive.json"
-FOLD_FILES = (HISTORY_FILE, RESULT_FILE, SCORES_FILE, SETTINGS_FILE)
+COMPLETE_RUN = (RESULT_FILE, TRAINING_FILE)  # marks a fold, or a training on all images, as complete
+RUN_FILES = (*COMPLETE_RUN, HISTORY_FILE, SCORES_FILE, SETTINGS_FILE)
 SUMMARY_FILES = (MANIFEST, SCORES_FILE, SUMMARY_FILE)
 WEIGHTS_FOLDER, PLANS_FOLDER = "weights", "folds"
 
@@ -61,4 +69,4 @@ def is_run_file(name: str) -> bool:
         return path.name in (CONFIG_FILE, WEIGHTS_FILE)
     if path.parent.name == PLANS_FOLDER:
         return path.suffix == ".json"
-    return path.name in (*FOLD_FILES, *SUMMARY_FILES, SEEN_FILE)
+    return path.name in (*RUN_FILES, *SUMMARY_FILES, SEEN_FILE)

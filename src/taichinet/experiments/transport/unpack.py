@@ -22,6 +22,7 @@ from taichinet.experiments.records import (
     read_record,
 )
 from taichinet.experiments.transport.record import (
+    COMPLETE_RUN,
     INDEX_FILE,
     WEIGHTS_FOLDER,
     ArchiveIndex,
@@ -188,13 +189,16 @@ def _home(name: str) -> str:
 
 def _order(file: PackedFile) -> tuple[str, bool, str]:
     """By run folder; the file that marks a run as complete is the last."""
-    return (_home(file.name), PurePosixPath(file.name).name in (RESULT_FILE, SUMMARY_FILE), file.name)
+    return (_home(file.name), PurePosixPath(file.name).name in (*COMPLETE_RUN, SUMMARY_FILE), file.name)
 
 
 def _write_files(archive: Traversable, files: list[PackedFile], out: Path, home: Path) -> None:
     with locked(home / "lock"):
-        if (home / RESULT_FILE).exists() and any(out / file.name == home / RESULT_FILE for file in files):
-            (home / RESULT_FILE).unlink()
+        names = {PurePosixPath(file.name).name for file in files}
+        replaced = [home / name for name in COMPLETE_RUN if name in names and (home / name).exists()]
+        if replaced:
+            for path in replaced:
+                path.unlink()
             (home / SEEN_FILE).unlink(missing_ok=True)
             shutil.rmtree(home / WEIGHTS_FOLDER, ignore_errors=True)
             clear_checkpoints(home)

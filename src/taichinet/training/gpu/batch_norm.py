@@ -1,4 +1,4 @@
-"""BatchNorm and ReLU in one pass over memory, for channels-last features on a GPU.
+"""BatchNorm and ReLU or ReLU6 in one pass over memory, for channels-last features on a GPU.
 
 PyTorch's kernels for bf16 channels-last features take 8 of the 29 ms of a training step of TaiChiNet on an H200
 (results/benchmarks/step_profile-nvidia-h200.txt). A step of this module reads or writes the features eight times:
@@ -102,7 +102,7 @@ def _count(part, rows, parts, ROWS: tl.constexpr):
 
 @triton.jit
 def _normalise(
-    x, y, mean, scale, weight, bias, rows, columns, RELU: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+    x, y, mean, scale, weight, bias, rows, columns, LIMIT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     valid = column < columns
@@ -114,15 +114,15 @@ def _normalise(
     offsets = row.to(tl.int64)[:, None] * columns + column[None, :]
     value = tl.load(x + offsets, inside, other=0.0).to(tl.float32)
     value = (value - centre[None, :]) * factor[None, :] + shift[None, :]
-    if RELU:
-        value = tl.maximum(value, 0.0)
+    if LIMIT > 0:
+        value = tl.minimum(tl.maximum(value, 0.0), LIMIT)
     tl.store(y + offsets, value.to(y.dtype.element_ty), inside)
 
 
 @triton.jit
 def _gradient_sums(
     grad, x, mean, scale, weight, bias, sums, products, rows, columns, stride,
-    RELU: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    LIMIT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Sums of the gradient, and of its product with the normalised features, over a part of the rows."""
     part, parts = tl.program_id(0), tl.num_programs(0)
@@ -142,8 +142,9 @@ def _gradient_sums(
         incoming = tl.load(grad + row.to(tl.int64)[:, None] * stride + column[None, :], inside, other=0.0).to(
             tl.float32
         )
-        if RELU:
-            incoming = tl.where(normal * gain[None, :] + shift[None, :] > 0, incoming, 0.0)
+        if LIMIT > 0:
+            value = normal * gain[None, :] + shift[None, :]
+            incoming = tl.where((value > 0) & (value < LIMIT), incoming, 0.0)
         total += tl.sum(incoming, 0)
         product += tl.sum(incoming * normal, 0)
     tl.store(sums + part * columns + column, total, valid)
@@ -169,7 +170,7 @@ def _merge_sums(sums, products, sum_out, product_out, columns, parts, COLUMNS: t
 @triton.jit
 def _input_gradient(
     grad, x, dx, mean, scale, weight, bias, sums, products, rows, columns, stride,
-    RELU: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
+    LIMIT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     valid = column < columns
@@ -184,8 +185,9 @@ def _input_gradient(
     offsets = row.to(tl.int64)[:, None] * columns + column[None, :]
     normal = (tl.load(x + offsets, inside, other=0.0).to(tl.float32) - centre[None, :]) * inverse[None, :]
     incoming = tl.load(grad + row.to(tl.int64)[:, None] * stride + column[None, :], inside, other=0.0).to(tl.float32)
-    if RELU:
-        incoming = tl.where(normal * gain[None, :] + shift[None, :] > 0, incoming, 0.0)
+    if LIMIT > 0:
+        value = normal * gain[None, :] + shift[None, :]
+        incoming = tl.where((value > 0) & (value < LIMIT), incoming, 0.0)
     outgoing = (incoming - mean_gradient[None, :] - normal * mean_product[None, :]) * (gain * inverse)[None, :]
     tl.store(dx + offsets, outgoing.to(dx.dtype.element_ty), inside)
 
@@ -223,7 +225,7 @@ class _BatchNorm(torch.autograd.Function):
         bias: Tensor,
         conv_bias: Tensor | None,
         norm: torch.nn.BatchNorm2d,
-        relu: bool,
+        limit: float,
     ) -> Tensor:
         grid = _Grid(x)
         means, squares = grid.partial(x), grid.partial(x)
@@ -236,10 +238,10 @@ class _BatchNorm(torch.autograd.Function):
         )  # fmt: skip
         y = torch.empty_like(x)
         _normalise[(grid.tiles, grid.blocks)](
-            x, y, mean, scale, weight, bias, grid.rows, grid.columns, RELU=relu, **grid.tile
+            x, y, mean, scale, weight, bias, grid.rows, grid.columns, LIMIT=limit, **grid.tile
         )
         ctx.save_for_backward(x, weight, bias, mean, scale)
-        ctx.relu = relu
+        ctx.limit = limit
         return y
 
     @staticmethod
@@ -252,23 +254,23 @@ class _BatchNorm(torch.autograd.Function):
         total, product = grid.per_column(x), grid.per_column(x)
         known = (mean, scale, weight, bias)
         _gradient_sums[(grid.parts, grid.blocks)](
-            grad, x, *known, sums, products, grid.rows, grid.columns, stride, RELU=ctx.relu, **grid.tile
+            grad, x, *known, sums, products, grid.rows, grid.columns, stride, LIMIT=ctx.limit, **grid.tile
         )
         _merge_sums[(grid.merged_blocks,)](sums, products, total, product, grid.columns, grid.parts, **grid.merge)
         dx = torch.empty_like(x)
         _input_gradient[(grid.tiles, grid.blocks)](
-            grad, x, dx, *known, total, product, grid.rows, grid.columns, stride, RELU=ctx.relu, **grid.tile
+            grad, x, dx, *known, total, product, grid.rows, grid.columns, stride, LIMIT=ctx.limit, **grid.tile
         )
         return dx, product, total, None, None, None
 
 
-def batch_norm(features: Tensor, norm: torch.nn.BatchNorm2d, relu: bool, conv_bias: Tensor | None = None) -> Tensor:
-    """BatchNorm in training mode, followed by ReLU if `relu`, and the update of the running statistics.
+def batch_norm(features: Tensor, norm: torch.nn.BatchNorm2d, limit: float, conv_bias: Tensor | None = None) -> Tensor:
+    """BatchNorm in training mode, followed by a ReLU, and the update of the running statistics.
 
     Args:
         features: (N, C, H, W) in float32, bf16 or float16, on a GPU. They are copied if not in channels-last layout.
         norm: The layer, with weights and running statistics and a fixed momentum.
-        relu: Whether to apply a ReLU to the result.
+        limit: Largest value of the ReLU: infinity, 6 for a ReLU6, or 0 without ReLU.
         conv_bias: Bias of the preceding convolution, (C,), if that was left out of `features`. It does not change the
             result, only the running mean.
 
@@ -277,5 +279,5 @@ def batch_norm(features: Tensor, norm: torch.nn.BatchNorm2d, relu: bool, conv_bi
     """
     norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
     features = features.contiguous(memory_format=torch.channels_last)
-    result: Tensor = _BatchNorm.apply(features, norm.weight, norm.bias, conv_bias, norm, relu)
+    result: Tensor = _BatchNorm.apply(features, norm.weight, norm.bias, conv_bias, norm, limit)
     return result

@@ -1,6 +1,6 @@
 """Faster layers for training on an NVIDIA GPU, with the same functions, weights and state dict keys.
 
-- BatchNorm, and a ReLU that follows it in a Sequential, become one function (`batch_norm`).
+- BatchNorm, and a ReLU or ReLU6 that follows it in a Sequential, become one function (`batch_norm`).
 - A convolution before a BatchNorm is computed without its bias. The bias only shifts the mean that BatchNorm subtracts:
   it changes the running mean, and its gradient is zero. Adam would divide the rounding error of that zero by itself.
 - Upsampling before a convolution has its own kernel.
@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,11 +20,13 @@ from typing import TypeGuard
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from taichinet.models.efficientnet_lite import InvertedResidual
 from taichinet.models.upsampling import UpsampledConv2d
 from taichinet.training.gpu.batch_norm import batch_norm
 from taichinet.training.gpu.upsampling import enlarged
 
 _CHANNELS = 8  # multiple of the channels of a bf16 matrix product on the matrix units
+_LIMITS = {nn.ReLU: math.inf, nn.ReLU6: 6.0}  # largest value of the activations that are fused
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -47,7 +50,7 @@ def _forwards(network: nn.Module) -> dict[nn.Module, Forward]:
     forwards: dict[nn.Module, Forward] = {}
     biases: dict[nn.Module, Tensor] = {}
     for sequence in network.modules():
-        if not isinstance(sequence, nn.Sequential) or type(sequence).forward is not nn.Sequential.forward:
+        if not _runs_in_order(sequence):
             continue
         for layer, norm in pairwise(sequence):
             if _is_convolution(layer) and _is_fused(norm) and uses[layer] == uses[norm] == 1:
@@ -55,15 +58,23 @@ def _forwards(network: nn.Module) -> dict[nn.Module, Forward]:
                 if layer.bias is not None:
                     biases[norm] = layer.bias
         for norm, activation in pairwise(sequence):
-            if isinstance(activation, nn.ReLU) and _is_fused(norm) and uses[activation] == uses[norm] == 1:
-                forwards[norm] = partial(batch_norm, norm=norm, relu=True, conv_bias=biases.get(norm))
+            limit = _LIMITS.get(type(activation), 0.0)
+            if limit and _is_fused(norm) and uses[activation] == uses[norm] == 1:
+                forwards[norm] = partial(batch_norm, norm=norm, limit=limit, conv_bias=biases.get(norm))
                 forwards[activation] = _unchanged
     for module in network.modules():
         if _is_fused(module) and module not in forwards:
-            forwards[module] = partial(batch_norm, norm=module, relu=False, conv_bias=biases.get(module))
+            forwards[module] = partial(batch_norm, norm=module, limit=0.0, conv_bias=biases.get(module))
         elif _is_convolution(module) and module not in forwards and _is_faster(module):
             forwards[module] = partial(_convolve, module, bias=module.bias)
     return forwards
+
+
+def _runs_in_order(module: nn.Module) -> TypeGuard[nn.Sequential]:
+    """Whether each layer of `module` takes the output of the one before; an InvertedResidual only adds its input."""
+    if isinstance(module, InvertedResidual):
+        return True
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
 def _is_fused(module: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
