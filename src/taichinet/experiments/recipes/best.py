@@ -57,8 +57,35 @@ def best_lite_unet() -> Experiment:
     return vary(best_lite(), {"name": "best-lite-unet", "model": "unet-lite"})
 
 
+def best_lite_224() -> Experiment:
+    """As best-lite, at 224 px and for 40 epochs, for training on a GPU."""
+    return vary(
+        best_lite(),
+        {
+            "name": "best-lite-224",
+            "data.size": 224,
+            "training.epochs": 40,
+            "training.batch_size": 16,
+            "training.average_decay": 0.995,
+        },
+    )
+
+
+def best_lite_unet_224() -> Experiment:
+    """U-Net-lite, trained as best-lite-224."""
+    return vary(best_lite_224(), {"name": "best-lite-unet-224", "model": "unet-lite"})
+
+
+def best_unet() -> Experiment:
+    """The plain U-Net, trained as `best`."""
+    return vary(best(), {"name": "best-unet", "model": "unet"})
+
+
 BEST: dict[str, Callable[[], Experiment]] = {
     "best": best,
+    "best-unet": best_unet,
     "best-lite": best_lite,
     "best-lite-unet": best_lite_unet,
+    "best-lite-224": best_lite_224,
+    "best-lite-unet-224": best_lite_unet_224,
 }
