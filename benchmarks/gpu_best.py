@@ -51,11 +51,12 @@ class Machine:
         with log.open("w") as stream:
             process = subprocess.Popen([sys.executable, "-m", "taichinet", *words], stdout=stream, stderr=stream)
             try:
-                process.wait(self.end - began)
+                code = process.wait(self.end - began)
+                state = "done" if code == 0 else f"exit code {code}, see {log}"
             except subprocess.TimeoutExpired:
                 process.terminate()
                 process.wait()
-        state = {0: "done", 143: "interrupted"}.get(process.returncode, f"exit code {process.returncode}, see {log}")
+                state = "interrupted"
         print(f"{name}: {state}, {time.monotonic() - began:.0f} s", flush=True)
 
 
