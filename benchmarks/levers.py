@@ -59,7 +59,6 @@ LEVERS: dict[str, dict[str, object]] = {
     "random weights": {"options.encoder_weights": "none"},
     "no average of weights": {"training.average_decay": 0.0},
     "160 px": {"data.size": 160},
-    "192 px": {"data.size": 192},
     "16 epochs": {"training.epochs": 16, "training.average_decay": 0.99},
     "best-lite": {
         "options.presence_head": True,
