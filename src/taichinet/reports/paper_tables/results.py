@@ -292,18 +292,30 @@ def _with_tests(block: Block, groups: KnownGroups, resamples: int) -> Block:
     tests: list[tuple[BlockRow, Column, PairedTest]] = []
     for row, method in block.filled:
         for column in columns if method is not reference else ():
-            test = _compare(method, reference, _selection(block.part, column), groups, resamples)
+            test = compare_methods(method, reference, _selection(block.part, column), TESTED, groups, resamples)
             if test is not None:
                 tests.append((row, column, test))
     adjusted = holm([test.p for _, _, test in tests])
     return replace(block, tests=tuple(RowTest(*test, p) for test, p in zip(tests, adjusted, strict=True)))
 
 
-def _compare(
-    method: Method, reference: Method, selection: Selection, groups: KnownGroups, resamples: int
+def compare_methods(
+    method: Method, reference: Method, selection: Selection, column: str, groups: KnownGroups, resamples: int
 ) -> PairedTest | None:
-    """`method` minus `reference` on the images that both were tested on; None without such images."""
-    ours, theirs = method.per_image(selection, TESTED), reference.per_image(selection, TESTED)
+    """Compare two methods on the images that both were tested on.
+
+    Args:
+        method: The first method; differences are its scores minus those of `reference`.
+        reference: The other method.
+        selection: The images.
+        column: The score, a column of scores.csv.
+        groups: Near-duplicates and images of one patient, which are resampled together.
+        resamples: Number of bootstrap resamples.
+
+    Returns:
+        The test; None if no image was tested with both.
+    """
+    ours, theirs = method.per_image(selection, column), reference.per_image(selection, column)
     keys = [key for key in ours.index if key in theirs.index]
     if not keys:
         return None

@@ -30,6 +30,7 @@ from taichinet.reports.document.format import (
 )
 from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, Table, table_of
 from taichinet.reports.paper_tables.detection import detection_blocks
+from taichinet.reports.paper_tables.own_recipes import own_recipe_blocks
 from taichinet.reports.paper_tables.results import Block as TableBlock
 from taichinet.reports.paper_tables.results import BlockRow, ComparisonResults, LeakageDelta, common_and_own
 from taichinet.reports.paper_tables.runs import Method, Run, Selection
@@ -317,6 +318,7 @@ def _recipe(method: Method) -> dict[str, str]:
 for _paper_table in paper_tables().values():
     _heading = f"Table {_paper_table.numeral}: {_paper_table.caption}"
     register_report_section(_paper_table.name, _heading, partial(_table, _paper_table.name))
+register_report_section("own-recipes", "Our own recipes", own_recipe_blocks)
 register_report_section("leakage", "Leakage delta", _leakage)
 register_report_section("empty-truths", "Images without a lesion", _empty_ground_truth)
 register_report_section("detection", "Detection of lesions", _detection)
