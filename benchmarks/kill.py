@@ -36,7 +36,7 @@ from taichinet.cli import compare_budget
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.experiments.records import RESULT_FILE
-from taichinet.experiments.run import HISTORY_FILE
+from taichinet.experiments.training_run import HISTORY_FILE
 from taichinet.signals import EXIT_TERMINATED
 from taichinet.storage.atomic import TEMPORARY_SUFFIX, write_json
 from taichinet.storage.output_folder import MANIFEST

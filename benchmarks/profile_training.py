@@ -34,6 +34,7 @@ from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.datasets.prepared import prepare
 from taichinet.experiments import run as run_module
 from taichinet.experiments import scoring as scoring_module
+from taichinet.experiments import training_run as training_module
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.recipes.catalogue import get_recipe
@@ -60,7 +61,7 @@ REST = "everything else"
 PROFILED_STEPS = 5
 # Module and name of the functions of a run, and the name of the stage.
 STAGES: tuple[tuple[Any, str, str], ...] = (
-    (run_module, "mine_regions", "mining"),
+    (training_module, "mine_regions", "mining"),
     (run_module, "fit", "training"),
     (mining_module, "fit", "mining"),
     (fit_module, "train_epoch", "steps"),

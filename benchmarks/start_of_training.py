@@ -27,8 +27,8 @@ from taichinet.experiments.cross_validate import train_folds
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.experiments.records import RESULT_FILE, FoldRecord, read_record
-from taichinet.experiments.run import HISTORY_FILE
 from taichinet.experiments.study_data import open_study_data
+from taichinet.experiments.training_run import HISTORY_FILE
 
 THRESHOLDS = (0.1, 0.3)  # of the validation Dice
 FIRST_EPOCHS = 8  # of a finished run

@@ -357,6 +357,7 @@ def test_damaged_result_is_not_packed(trained: tuple[Path, dict[str, Any]], tmp_
         (["cpu-unet", "--protocol", "group"], SettingError, "Did you mean 'grouped'"),
         (["cpu-unet", "--set", "training.epoch=3"], SettingError, "Did you mean 'training.epochs'"),
         (["cpu-unet", "--set", "training.epochs=0"], SettingError, "training.epochs = 0"),
+        (["best-lite", "--set", "data.size=112"], SettingError, "multiples of 32: set data.size=96 or data.size=128"),
         (["cpu-unet", "--fold", "5"], SettingError, r"0\.\.4"),
         (["cpu-unet", "--resume", "--overwrite"], SettingError, "cannot be used together"),
     ],

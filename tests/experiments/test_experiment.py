@@ -237,9 +237,22 @@ def test_unknown_recipe_message_describes_naming_scheme_instead_of_full_list() -
     assert len(str(caught.value)) < 600
 
 
-def test_size_unsupported_by_network_is_rejected() -> None:
-    with pytest.raises(SettingError, match=r"data\.size 208 .* 'ce-net', which takes multiples of 32"):
-        vary(get_recipe("busi-ce-net"), {"data.size": 208})
+@pytest.mark.parametrize(
+    ("recipe", "size", "takes", "nearest"),
+    [
+        ("busi-ce-net", 208, "model 'ce-net', which takes multiples of 32", "data.size=192 or data.size=224"),
+        ("best-lite", 112, "model 'taichinet-lite', which takes multiples of 32", "data.size=96 or data.size=128"),
+        ("best-lite", 100, "model 'taichinet-lite', which takes multiples of 32", "data.size=96 or data.size=128"),
+        ("best-lite", 16, "model 'taichinet-lite', which takes multiples of 32", "data.size=32"),
+        ("cpu-unet", 100, "model 'unet', which takes multiples of 16", "data.size=96 or data.size=112"),
+    ],
+)
+def test_size_unsupported_by_network_is_refused_with_the_nearest_sizes(
+    recipe: str, size: int, takes: str, nearest: str
+) -> None:
+    with pytest.raises(SettingError) as caught:
+        vary(get_recipe(recipe), {"data.size": size})
+    assert str(caught.value).endswith(f"data.size = {size} does not fit {takes}: set {nearest}.")
 
 
 def test_single_option_of_second_path_can_be_set() -> None:

@@ -14,7 +14,7 @@ from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.datasets.prepared import prepare
 from taichinet.datasets.readers.busi import DATASET
 from taichinet.errors import FoldError
-from taichinet.experiments import run
+from taichinet.experiments import training_run
 from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.recipes.catalogue import get_recipe
 
@@ -29,6 +29,6 @@ def test_regions_mined_from_held_out_image_are_rejected(
     job = SimpleNamespace(
         experiment=get_recipe("cpu-taichinet"), split=split, device_config=FLOAT32_CPU, mining_cache=tmp_path
     )
-    monkeypatch.setattr(run, "mine_regions", lambda *_: leaked)
+    monkeypatch.setattr(training_run, "mine_regions", lambda *_: leaked)
     with pytest.raises(FoldError, match="1 held-out images"):
-        run._mine(cast(FoldJob, job), data.subset(split.train), lambda *_: None)
+        training_run._mine(cast(FoldJob, job), data.subset(split.train), lambda *_: None)

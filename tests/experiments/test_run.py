@@ -33,9 +33,10 @@ from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.identity import run_identity
 from taichinet.experiments.records import FoldResult, read_fold
-from taichinet.experiments.run import OnEpoch, run_fold
+from taichinet.experiments.run import run_fold
 from taichinet.experiments.scoring import score_images
 from taichinet.experiments.study_data import StudyData
+from taichinet.experiments.training_run import OnEpoch
 from taichinet.models.weights import load_weights
 from taichinet.training.device import choose_device_config
 from taichinet.training.fit import TrainingData, fit

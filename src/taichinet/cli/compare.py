@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from taichinet.experiments.grid.executors import Executor
     from taichinet.experiments.grid.progress import Progress
     from taichinet.experiments.grid.suite import Suite
-    from taichinet.experiments.run import OnEpoch
+    from taichinet.experiments.training_run import OnEpoch
 
 
 ArchiveFolder = Annotated[

@@ -60,13 +60,14 @@ def report(
 
 def _write_markdown(results: Path, out: Path, overwrite: bool, console: Console) -> None:
     from taichinet.reports.document.markdown import document_markdown
-    from taichinet.reports.paper_tables.runs import find_summaries
+    from taichinet.reports.paper_tables.runs import find_summaries, find_trained_on_all
     from taichinet.reports.paper_tables.write import HEADER
     from taichinet.reports.results import results_document
     from taichinet.storage.atomic import write_text
     from taichinet.storage.output_folder import refuse_foreign_page
 
     refuse_foreign_page(out, HEADER, overwrite)
-    summaries = list(find_summaries(results).values())
-    write_text(out, document_markdown(results_document(summaries), HEADER))
-    console.print(f"{len(summaries)} results written to {out}")
+    studies = find_summaries(results)
+    document = results_document(list(studies.values()), find_trained_on_all(studies))
+    write_text(out, document_markdown(document, HEADER))
+    console.print(f"{len(studies)} results written to {out}")

@@ -29,8 +29,8 @@ from taichinet.experiments.records import (
     read_record,
     write_record,
 )
-from taichinet.experiments.run import HISTORY_FILE, OnEpoch, describe_change, prepare_training
 from taichinet.experiments.study_data import StudyData, fitted_to, study_folder
+from taichinet.experiments.training_run import HISTORY_FILE, OnEpoch, describe_change, prepare_training
 from taichinet.models.complexity import measure_complexity
 from taichinet.models.weights import load_weights, save_weights
 from taichinet.storage.atomic import remove_leftovers

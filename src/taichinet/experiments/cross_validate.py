@@ -35,8 +35,9 @@ from taichinet.experiments.records import (
     write_record,
     write_scores,
 )
-from taichinet.experiments.run import OnEpoch, run_fold
+from taichinet.experiments.run import run_fold
 from taichinet.experiments.study_data import StudyData, fitted_to, study_folder, teacher_folder
+from taichinet.experiments.training_run import OnEpoch
 from taichinet.storage.atomic import replacing_all
 
 COPIED_FIELDS = ("experiment", "dataset", "parameters", "gflops", "placement", "commit", "machine")

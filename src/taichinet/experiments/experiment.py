@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import lcm
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -27,10 +28,9 @@ class DataSettings(Settings):
 
     size: int = Field(
         default=224,
-        ge=SIZE_MULTIPLE,
+        gt=0,
         le=MAX_SIZE,
-        multiple_of=SIZE_MULTIPLE,
-        description="input resolution in pixels, both sides; a multiple of 32 for some networks",
+        description="input resolution in pixels, both sides; `Experiment` refuses sizes that its network does not take",
     )
     include_normal: bool = False
     folds: int = Field(default=5, ge=2, le=10_000)
@@ -65,10 +65,15 @@ class Experiment(Settings):
     @model_validator(mode="after")
     def _model_can_be_built(self) -> Experiment:
         model_settings(self.model, **self.options)
-        multiple = find_entry(self.model).size_multiple
-        if self.data.size % multiple:
+        # The mining stage and the predictor take multiples of SIZE_MULTIPLE, whatever the network takes.
+        multiple = lcm(SIZE_MULTIPLE, find_entry(self.model).size_multiple)
+        size = self.data.size
+        if size % multiple:
+            below = size // multiple * multiple
+            nearest = [f"data.size={near}" for near in (below, below + multiple) if 0 < near <= MAX_SIZE]
             raise ValueError(
-                f"data.size {self.data.size} does not fit model '{self.model}', which takes multiples of {multiple}"
+                f"data.size = {size} does not fit model '{self.model}', which takes multiples of {multiple}: set "
+                f"{' or '.join(nearest)}"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""docs/results.md: one row per recipe, from the summary.json files of trainings."""
+"""docs/results.md: one row per recipe, from the summary.json files of trainings, and the networks for use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from taichinet.datasets.catalogue import find_dataset, list_datasets
 from taichinet.evaluation.aggregate import GroupScores
 from taichinet.evaluation.undefined import EmptyTruthPolicy
-from taichinet.experiments.records import StudyRecord
+from taichinet.experiments.records import StudyRecord, TrainingRecord
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.reports.document.format import SHORT, digits_of, duration, number, percent, recipes_by_text, scored
 from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, table_of
@@ -26,21 +26,36 @@ HOW_TO_READ = (
 )
 
 
-def results_document(results: Sequence[StudyRecord]) -> Document:
-    """Return the page, with a section for each data set with or without normal images."""
+def results_document(results: Sequence[StudyRecord], for_use: Sequence[TrainingRecord] = ()) -> Document:
+    """Return the page, with a section for each data set with or without normal images.
+
+    Args:
+        results: The studies.
+        for_use: Trainings on all images with the settings and images of one of the studies.
+
+    Returns:
+        The page.
+    """
     groups: dict[tuple[str, bool, str], list[StudyRecord]] = {}
     for result in results:
-        key = (result.dataset, result.experiment.data.include_normal, result.dataset_digest)
-        groups.setdefault(key, []).append(result)
+        groups.setdefault(_images(result), []).append(result)
     sections = []
-    for (dataset, with_normal, digest), members in groups.items():
+    for key, members in groups.items():
+        dataset, with_normal, digest = key
         # Data sets of one name with different images have separate tables.
-        versions = [key for key in groups if key[:2] == (dataset, with_normal)]
+        versions = [other for other in groups if other[:2] == (dataset, with_normal)]
         version = f" (images `{digest[:12]}`)" if len(versions) > 1 else ""
         has_normal = dataset not in list_datasets() or find_dataset(dataset).has_normal
         normal = f", {'with' if with_normal else 'without'} normal images" if has_normal else ""
-        sections.append(Section("", f"{dataset}{normal}{version}", tuple(_blocks(members, with_normal))))
+        trained = [record for record in for_use if _images(record) == key]
+        blocks = (*_blocks(members, with_normal), *_for_use(trained), *_machines(members))
+        sections.append(Section("", f"{dataset}{normal}{version}", blocks))
     return Document("Results", (HOW_TO_READ,), tuple(sections))
+
+
+def _images(record: StudyRecord | TrainingRecord) -> tuple[str, bool, str]:
+    """Name of the data set, whether with normal images, and digest: the images of one section."""
+    return record.dataset, record.experiment.data.include_normal, record.dataset_digest
 
 
 def _blocks(members: Sequence[StudyRecord], with_normal: bool) -> list[Block]:
@@ -57,7 +72,7 @@ def _blocks(members: Sequence[StudyRecord], with_normal: bool) -> list[Block]:
             blocks += [Heading(heading), table_of(rows, len(words))]
         if heading == "Images with a lesion":
             blocks += _uncertain_details(members)
-    return [*blocks, *_machines(members)]
+    return blocks
 
 
 def _recipes(members: Sequence[StudyRecord]) -> list[Block]:
@@ -127,6 +142,19 @@ def _output_rows(members: Sequence[StudyRecord]) -> list[dict[str, str]]:
         for member in members
         if member.outputs
     ]
+
+
+def _for_use(records: Sequence[TrainingRecord]) -> list[Block]:
+    """One line for each network that was trained on all images; it has no scores of its own."""
+    lines = []
+    for record in records:
+        done = [str(fold) for fold in record.decision_folds]
+        some = f"fold{'s' * (len(done) > 1)} {', '.join(done)} of {record.folds}"
+        folds = "all folds" if len(done) == record.folds else some
+        decision = "threshold 0.5" if record.decision is None else f"its decision is the mean of those of {folds}"
+        lines.append((f"{record.images:,} images; {decision}", record.experiment.name, f" ({record.protocol})"))
+    note = "Networks for use, trained on all images. The scores above are those of the networks of the folds:"
+    return [Note(note), _by_text(lines)] if lines else []
 
 
 def _machines(members: Sequence[StudyRecord]) -> list[Block]:

@@ -31,7 +31,7 @@ from taichinet.experiments.records import (
     FoldRecord,
     read_record,
 )
-from taichinet.experiments.run import HISTORY_FILE
+from taichinet.experiments.training_run import HISTORY_FILE
 
 REPEAT_SECONDS = 10.0  # the alarm is repeated, as Python discards an exception that is raised in a destructor
 HARDWARE = ("processor", "accelerator")

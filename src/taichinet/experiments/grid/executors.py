@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 from taichinet.experiments.grid.work import Task, TaskResult, run_task
-from taichinet.experiments.run import OnEpoch
+from taichinet.experiments.training_run import OnEpoch
 
 PARENT_POLL_SECONDS = 1.0
 

@@ -14,8 +14,9 @@ from taichinet.experiments.evaluate import evaluate_weights, write_evaluation
 from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, read_fold, write_record, write_settings
-from taichinet.experiments.run import OnEpoch, run_fold
+from taichinet.experiments.run import run_fold
 from taichinet.experiments.study_data import StudyData, open_study_data, teacher_folder
+from taichinet.experiments.training_run import OnEpoch
 from taichinet.storage.atomic import write_bytes, write_text
 from taichinet.storage.lock import locked
 from taichinet.training.device import use_device

@@ -24,7 +24,7 @@ from taichinet.experiments.records import (
     TRAINING_FILE,
     FileRecord,
 )
-from taichinet.experiments.run import HISTORY_FILE
+from taichinet.experiments.training_run import HISTORY_FILE
 from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
 from taichinet.settings import Record
 from taichinet.storage.output_folder import MANIFEST

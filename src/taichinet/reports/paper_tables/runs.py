@@ -2,13 +2,14 @@
 
 RUNS/DATASET/RECIPE/PROTOCOL/{summary.json, scores.csv}            written by `train`
 RUNS/DATASET/RECIPE/PROTOCOL/on-OTHER/{summary.json, scores.csv}   the same weights on another data set
+RUNS/DATASET/RECIPE/PROTOCOL/all-images/training.json              a network that was trained on all images
 A RECIPE may end in `+normal` (BUSI with its normal images) and `+seed<k>` (another seed of the same recipe).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,14 +22,17 @@ from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import FoldScore, GroupScores, Summary
 from taichinet.evaluation.detection_summary import Detection, summarise_detection
 from taichinet.evaluation.undefined import EmptyTruthPolicy, ImageSize, empty_ground_truth, resolve_undefined_scores
+from taichinet.experiments.all_images import FOLDER
 from taichinet.experiments.experiment import Experiment
-from taichinet.experiments.identity import recipe_settings
+from taichinet.experiments.identity import STUDY_FIELDS, differences, recipe_settings
 from taichinet.experiments.records import (
     SCORES_FILE,
     SUMMARY_FILE,
+    TRAINING_FILE,
     EvaluationRecord,
     ScoresRecord,
     StudyRecord,
+    TrainingRecord,
     is_evaluation,
     parse_record,
     read_record,
@@ -245,6 +249,30 @@ def find_summaries(folder: Path) -> dict[Path, StudyRecord]:
         return (study.dataset, study.experiment.data.include_normal, study.protocol, study.experiment.name)
 
     return dict(sorted(studies.items(), key=lambda item: order(item[1])))
+
+
+def find_trained_on_all(studies: Mapping[Path, StudyRecord]) -> list[TrainingRecord]:
+    """Read the complete trainings on all images beside the summaries.
+
+    Args:
+        studies: Summaries by path, see `find_summaries`.
+
+    Returns:
+        The records in the order of the summaries. Trainings with other settings or images than their folds are left
+            out, as the scores of the folds are not those of their recipe.
+
+    Raises:
+        DataError: A record cannot be read.
+    """
+    records = []
+    for summary, study in studies.items():
+        path = summary.parent / FOLDER / TRAINING_FILE
+        if not path.is_file():
+            continue
+        record = read_record(path, TrainingRecord, remedy="Train it again with --all-images --overwrite.")
+        if not differences(study, record.experiment, {name: getattr(record, name) for name in STUDY_FIELDS}):
+            records.append(record)
+    return records
 
 
 def read_methods(folder: Path) -> list[Method]:
