@@ -24,8 +24,8 @@ BOTH = ("busi", "bus-uclm")
 PLAN: tuple[tuple[str, tuple[str, ...], bool], ...] = (  # recipe, data sets, whether to train on all images too
     ("best-lite-224", BOTH, True),
     ("best-lite-224", ("busi",), False),
-    ("best-lite-unet-224", BOTH, False),
-    ("best-lite-unet-224", ("busi",), False),
+    ("best-lite-224-unet", BOTH, False),
+    ("best-lite-224-unet", ("busi",), False),
     ("best-lite-224", ("bus-uclm",), False),
     ("best", ("busi",), False),
     ("best-unet", ("busi",), False),

@@ -71,9 +71,9 @@ def best_lite_224() -> Experiment:
     )
 
 
-def best_lite_unet_224() -> Experiment:
+def best_lite_224_unet() -> Experiment:
     """U-Net-lite, trained as best-lite-224."""
-    return vary(best_lite_224(), {"name": "best-lite-unet-224", "model": "unet-lite"})
+    return vary(best_lite_224(), {"name": "best-lite-224-unet", "model": "unet-lite"})
 
 
 def best_unet() -> Experiment:
@@ -87,5 +87,5 @@ BEST: dict[str, Callable[[], Experiment]] = {
     "best-lite": best_lite,
     "best-lite-unet": best_lite_unet,
     "best-lite-224": best_lite_224,
-    "best-lite-unet-224": best_lite_unet_224,
+    "best-lite-224-unet": best_lite_224_unet,
 }
