@@ -42,9 +42,9 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install -q -c constraints.txt -e .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.core
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install -q -c constraints.txt -e '.[dev]'
-	touch $@
+	touch $(VENV)/.core $@
 
 clean:
 	rm -rf $(VENV) build dist taichinet-demo .mypy_cache .ruff_cache .pytest_cache

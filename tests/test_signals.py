@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 import pytest
 
 from taichinet.signals import raise_on_sigterm
 
 
+def end_this_process() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)  # until the signal is delivered, which may take a moment on a busy machine
+
+
 def test_sigterm_raises_the_error_and_the_handler_is_restored() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as caught, raise_on_sigterm(SystemExit(143)):
-        os.kill(os.getpid(), signal.SIGTERM)
+        end_this_process()
     assert caught.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is before
 

@@ -403,7 +403,7 @@ def test_output_mirrors_subfolders_of_input(scans: Path, weights: Path, tmp_path
             "scan_probability.png",
             "scan_disagreement.png",
         }
-    first, second = (row["max_probability"] for row in rows_in(out))
+    first, second = ((out / patient / "scan_probability.png").read_bytes() for patient in ("p1", "p2"))
     assert first != second
 
 
@@ -497,7 +497,7 @@ def maps_in(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.png")}
 
 
-IMAGE_COUNT = 60
+IMAGE_COUNT = 40
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ def test_several_processes_can_share_the_cache(busi: Path, tmp_path: Path) -> No
         subprocess.Popen(
             [sys.executable, "-c", code, str(busi), str(cache)], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
         )
-        for _ in range(3)
+        for _ in range(2)
     ]
     sums = {run.communicate()[0].strip() for run in runs}
     assert all(run.returncode == 0 for run in runs)

@@ -166,8 +166,8 @@ def test_quantisation_succeeds_with_good_and_is_rejected_with_black_calibration_
     """The limit of 0.005 Dice, tested with the shipped network, real quantisation and a ground truth."""
     weights = tmp_path / "weights"
     shutil.copytree(shipped_weights(), weights)
-    data = write_phantom_busi(tmp_path / "data", 6, 6, 0, seed=3, size=(96, 128))
-    good = write_phantom_busi(tmp_path / "good", 8, 8, 0, seed=4, size=(96, 128))
+    data = write_phantom_busi(tmp_path / "data", 4, 4, 0, seed=3, size=(96, 128))
+    good = write_phantom_busi(tmp_path / "good", 5, 5, 0, seed=4, size=(96, 128))
     black = tmp_path / "black"
     black.mkdir()
     for i in range(2):

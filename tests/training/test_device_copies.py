@@ -93,4 +93,4 @@ def test_a_copy_is_counted() -> None:
 
 @pytest.mark.parametrize("model", [name for name in list_models() if name not in ("taichinet", "unet")])
 def test_no_baseline_waits_within_an_epoch(model: str) -> None:
-    assert copies_of_an_epoch(model, 6) == 2
+    assert copies_of_an_epoch(model, 3) == 2

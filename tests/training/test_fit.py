@@ -529,5 +529,6 @@ def test_float32_uses_faster_memory_layout_of_processor(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": wide_vectors})
+    monkeypatch.setattr("taichinet.training.device.processor_has_bf16", lambda: False)
     assert choose_device_config().describe() == f"cpu float32 {layout}"
     assert choose_device_config("bf16").describe() == "cpu bf16 channels-last"

@@ -151,10 +151,10 @@ def get_recipe(name: str) -> Experiment:
         registered = [row for row in VARIATIONS if row not in _BUILT_IN]
         ours = [name for name in BEST if not name.endswith("-unet")]
         grammar = (
-            f"SCALE-ROW, where SCALE is {', '.join(SCALES)} and ROW is taichinet, alone or with "
+            f"SCALE-ROW with SCALE {', '.join(SCALES)} and ROW taichinet, alone or with "
             f"{', '.join(name.removeprefix('taichinet') for name in (*VARIANTS, *LITE))}; {', '.join(ABLATIONS)}; or a "
-            f"baseline ({', '.join(BASELINES)}), alone or with -second-path, -strategy or -own-loss (only "
-            f"{', '.join(OWN_TERMS)}); or {', '.join(ours)}, alone or with -unet"
+            f"baseline ({', '.join(BASELINES)}), alone or with -second-path, -strategy or -own-loss ("
+            f"{', '.join(OWN_TERMS)}); {', '.join(ours)} (or -unet)"
             f"{'; or ' if registered else ''}{', '.join(registered)}"
         )
         raise unknown_name("recipe", name, list_recipes(), grammar, near=1)
