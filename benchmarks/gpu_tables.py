@@ -23,6 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import yaml
+from measuring import write_between
 
 from taichinet.cli import app as command_line
 from taichinet.cli.compare_budget import parse_time
@@ -48,7 +49,6 @@ TARGET = {"taichinet": 1200.0, "unet": 3000.0}  # images/s of training
 SIZE, WIDTH = 224, 32  # of the speeds
 VARIANT = "CUDA graph"  # with all faster parts
 DDTI_SHARE = 400 / 3644  # images of the processed release of DDTI, by those of TN-SCUI2020
-COSTS = ("<!-- costs: begin -->", "<!-- costs: end -->")  # around the table in docs/gpu.md
 
 
 @dataclass(frozen=True)
@@ -276,15 +276,11 @@ def _works(suite: Suite) -> list[Work]:
 
 def write_costs(page: Path, path: Path) -> None:
     """Replace the table of times in `page`."""
-    text = page.read_text(encoding="utf-8")
-    if not all(text.count(mark) == 1 for mark in COSTS):
-        raise SettingError(f"{page} does not contain {' and '.join(COSTS)} once each. Add them around the table.")
     speeds = read_speeds(path)
     names = ", ".join(f"{name} {speed:g} images/s" for name, speed in speeds.items())
     goal = ", ".join(f"{name} {speed:g} images/s" for name, speed in TARGET.items())
     lines = [f"Measured speed ({path.name}): {names}. Target speed: {goal}.", "", *cost_table(speeds)]
-    before, after = text.partition(COSTS[0])[0], text.partition(COSTS[1])[2]
-    page.write_text("\n".join([before + COSTS[0], *lines, COSTS[1] + after]), encoding="utf-8")
+    write_between(page, "costs", lines)
 
 
 def main() -> None:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from measuring import record
+from measuring import record, write_between
 
 from taichinet.datasets.ultrasound.settings import UltrasoundSettings
 from taichinet.errors import TaiChiNetError
@@ -74,6 +75,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="BUSI")
     parser.add_argument("--work", type=Path, required=True, help="folder of the trainings, and to continue from")
     parser.add_argument("-o", "--out", type=Path, help="the record, one file a machine")
+    parser.add_argument("--page", type=Path, help="write the table into this page, between the marks of `levers`")
     parser.add_argument("--levers", nargs="*", choices=LEVERS, default=list(LEVERS), metavar="LEVER")
     arguments = parser.parse_args()
     try:
@@ -81,8 +83,10 @@ def main() -> None:
             train(name, arguments.data, arguments.work)
     except TaiChiNetError as error:
         raise SystemExit(str(error)) from error
-    rows = {name: figures(name, arguments.work) for name in LEVERS}
-    record(arguments.out, {"settings": {**SHORT, **START}, "levers": {name: row for name, row in rows.items() if row}})
+    rows = {name: row for name in LEVERS if (row := figures(name, arguments.work))}
+    record(arguments.out, {"settings": {**SHORT, **START}, "levers": rows})
+    if arguments.page:
+        write_between(arguments.page, "levers", table(rows))
 
 
 def recipe_of(name: str) -> Experiment:
@@ -123,6 +127,23 @@ def figures(name: str, work: Path) -> dict[str, Any] | None:
         "wall_seconds": fold.wall_seconds,
         "commit": fold.commit,
     }
+
+
+def table(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Lines of a Markdown table."""
+    lines = [
+        "| change | Dice before the presence decision | lesions found | normal images with a prediction | "
+        "after: Dice | lesions found | normal images with a prediction |",
+        "| --- | --: | --: | --: | --: | --: | --: |",
+    ]
+    for name, row in rows.items():
+        dice, found, normal = (
+            [row[key + after] for after in ("", "_after_decision")] for key in ("dice", "found", "normal_predicted")
+        )
+        dice[0] = row["dice_after_post_processing"]
+        cells = (f"{dice[at]:.3f} | {found[at]:.1%} | {normal[at]:.1%}" for at in (0, 1))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from taichinet.batch import Batch, Prediction
 from taichinet.datasets.augmentation import AugmentationSettings, draw_transforms
 from taichinet.datasets.prepared import Prepared, Regions
+from taichinet.errors import SettingError
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.models.catalogue import create_model
@@ -147,6 +148,16 @@ def read_record(path: Path) -> dict[str, Any]:
     """Read a record."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def write_between(page: Path, name: str, lines: Sequence[str]) -> None:
+    """Replace what `page` has between `<!-- name: begin -->` and `<!-- name: end -->`; SettingError without them."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    text = page.read_text(encoding="utf-8")
+    if not all(text.count(mark) == 1 for mark in (begin, end)):
+        raise SettingError(f"{page} does not contain {begin} and {end} once each. Add them around what is generated.")
+    before, after = text.partition(begin)[0], text.partition(end)[2]
+    page.write_text("\n".join([before + begin, *lines, end + after]), encoding="utf-8")
 
 
 def _hardware(entry: Mapping[str, Any]) -> tuple[str, Any]:

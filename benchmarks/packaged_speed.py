@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from measuring import record, seconds_in_turn
+from measuring import record, seconds_in_turn, write_between
 from PIL import Image
 
 from taichinet.datasets.image_io import read_grey
@@ -33,7 +33,6 @@ from taichinet.inference.shipped import shipped_weights
 from taichinet.models.catalogue import create_model
 from taichinet.models.weights import LoadedWeights, WeightsConfig
 
-MARKS = ("<!-- speed: begin -->", "<!-- speed: end -->")
 IMAGE_GOAL, FOLDER_GOAL = 0.5, 4.0
 
 
@@ -47,9 +46,7 @@ def main() -> None:
     arguments = parser.parse_args()
     entry = record(arguments.out, measure(arguments.rounds, arguments.images))
     if arguments.page:
-        text = arguments.page.read_text(encoding="utf-8")
-        before, after = text.partition(MARKS[0])[0], text.partition(MARKS[1])[2]
-        arguments.page.write_text("\n".join([before + MARKS[0], *sentences(entry), MARKS[1] + after]), encoding="utf-8")
+        write_between(arguments.page, "speed", sentences(entry))
 
 
 def measure(rounds: int, images: int) -> dict[str, Any]:

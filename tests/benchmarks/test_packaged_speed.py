@@ -22,7 +22,7 @@ def test_the_record_and_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(packaged_speed, "shipped_weights", lambda: tmp_path / "weights")
     monkeypatch.setattr(packaged_speed, "phantoms", lambda count, *shape: [np.zeros((40, 50), np.uint8)] * count)
     page, out = tmp_path / "page.md", tmp_path / "record.json"
-    page.write_text(f"before\n{packaged_speed.MARKS[0]}\nold\n{packaged_speed.MARKS[1]}\nafter\n")
+    page.write_text("before\n<!-- speed: begin -->\nold\n<!-- speed: end -->\nafter\n")
     words = ["packaged_speed", "--rounds", "1", "--images", "2", "-o", str(out), "--page", str(page)]
     monkeypatch.setattr(sys, "argv", words)
     packaged_speed.main()
