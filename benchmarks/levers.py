@@ -141,7 +141,8 @@ def table(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
             [row[key + after] for after in ("", "_after_decision")] for key in ("dice", "found", "normal_predicted")
         )
         dice[0] = row["dice_after_post_processing"]
-        cells = (f"{dice[at]:.3f} | {found[at]:.1%} | {normal[at]:.1%}" for at in (0, 1))
+        rates = ["" if share is None else f"{share:.1%}" for share in normal]  # without normal images for validation
+        cells = (f"{dice[at]:.3f} | {found[at]:.1%} | {rates[at]}" for at in (0, 1))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 

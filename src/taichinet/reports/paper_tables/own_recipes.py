@@ -49,9 +49,10 @@ def _is_complete(method: Method) -> bool:
 def _others(reference: Method, methods: Sequence[Method]) -> list[Method]:
     """The complete methods that were tested on the data set of `reference`, in the order of `methods`."""
     tested_on = reference.first.tested_on
-    names = {*BEST, *(f"{scale}-{network}" for scale in ("busi", "cpu") for network in OF_THE_PAPER)}
-    same = [m for m in methods if m.first.tested_on == tested_on and m.name in names and _is_complete(m)]
-    return [method for method in same if method is not reference]
+    of_the_paper = {f"{scale}-{network}" for scale in ("busi", "cpu") for network in OF_THE_PAPER}
+    same = [m for m in methods if m.first.tested_on == tested_on and _is_complete(m)]
+    wanted = [m for m in same if m.name in BEST or (m.own_data and m.name in of_the_paper)]
+    return [method for method in wanted if method is not reference]
 
 
 def _table(caption: str, reference: Method, others: Sequence[Method], results: ComparisonResults) -> Table:
