@@ -102,7 +102,9 @@ class Evaluation:
         return replace(counts, used=len(lesion_pixels), trained_on=len(manifest.samples) - len(lesion_pixels))
 
 
-def evaluate_weights(path: Path, data: Path | str, normal: bool | None = None, mirrored: bool = False) -> Evaluation:
+def evaluate_weights(
+    path: Path, data: Path | str, normal: bool | None = None, mirrored: bool = False, trust_code: bool = False
+) -> Evaluation:
     """Evaluate weights on a data set.
 
     Images that were used in the training or selection of a network are found by their bytes and, if recorded, by their
@@ -117,6 +119,7 @@ def evaluate_weights(path: Path, data: Path | str, normal: bool | None = None, m
         data: A path, or NAME=PATH.
         normal: Whether to include normal images; None for as in the training.
         mirrored: Whether to average with the mirror image.
+        trust_code: Whether the code of networks from outside the package may be executed, see `load_weights`.
 
     Returns:
         The evaluation.
@@ -130,7 +133,7 @@ def evaluate_weights(path: Path, data: Path | str, normal: bool | None = None, m
     frames, notes, networks, foreign = [], [], [], list[bool]()
     opened: dict[bool, ImageDigests] = {}
     for folder in folders:
-        loaded = load_weights(folder)
+        loaded = load_weights(folder, trust_code)
         origin = loaded.config.provenance
         with_normal = bool(origin.get("include_normal", False)) if normal is None else normal
         if with_normal not in opened:
