@@ -156,14 +156,19 @@ def evaluate_weights(
         networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), kept, check, mirrored))
         frames.append(_score(networks[-1], fold))
     scores = pd.concat(frames, ignore_index=True)
-    if not all(foreign) and bool(scores.duplicated(["key", "region"]).any()):
+    if not all(foreign):
+        _refuse_common_images(scores, folders, path, data)
+    summary = aggregate(scores, repeated=all(foreign))
+    note = f"Scored {'; '.join(dict.fromkeys(notes))}{f', by each of {len(folders)} networks' * all(foreign)}."
+    return Evaluation(scores, summary, note, tuple(networks), time.perf_counter() - began)
+
+
+def _refuse_common_images(scores: pd.DataFrame, folders: Sequence[Path], path: Path, data: Path | str) -> None:
+    if bool(scores.duplicated(["key", "region"]).any()):
         raise FoldError(
             f"Test folds of the {len(folders)} networks in {path} have images of {data} in common, so they cannot be "
             f"averaged over folds. Choose one network, e.g. {folders[0]}."
         )
-    summary = aggregate(scores, repeated=all(foreign))
-    note = f"Scored {'; '.join(dict.fromkeys(notes))}{f', by each of {len(folders)} networks' * all(foreign)}."
-    return Evaluation(scores, summary, note, tuple(networks), time.perf_counter() - began)
 
 
 def _refuse_other_regions(folder: Path, loaded: LoadedWeights, manifest: Manifest) -> None:

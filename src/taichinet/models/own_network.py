@@ -65,7 +65,8 @@ class OwnNetwork(nn.Module):
         output = self.network(image)
         if isinstance(output, Tensor):
             output = Prediction(positive=at_least_float32(output))
-        expected = (len(image), self.settings.num_classes, *image.shape[-2:])
+        # `len(image)` would make the batch size of an exported graph constant.
+        expected = (image.shape[0], self.settings.num_classes, *image.shape[-2:])
         if not isinstance(output, Prediction) or output.positive.shape != expected:
             returned = output.positive if isinstance(output, Prediction) else output
             shape = f"shape {tuple(returned.shape)}" if isinstance(returned, Tensor) else f"a {type(returned).__name__}"
