@@ -80,7 +80,7 @@ def test_masks_of_our_own_network_have_its_scores_at_original_resolution(
     run("score", together, "--data", data, "--folds", plan, "--out", tmp_path / "scores", "--size", 32)
     ours = pd.read_csv(study / "scores.csv").set_index("key").sort_index()
     scored = pd.read_csv(tmp_path / "scores/scores.csv").set_index("key").sort_index()
-    columns = ["fold", *(column for column in ours if column.endswith("_native"))]
+    columns = ["fold", *(column for column in ours if str(column).endswith("_native"))]
     pd.testing.assert_frame_equal(scored[columns], ours[columns], atol=2e-3)
 
 

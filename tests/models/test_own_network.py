@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
@@ -18,6 +19,7 @@ from taichinet.experiments.recipes.catalogue import get_recipe, list_recipes
 from taichinet.experiments.recipes.own import own_recipe
 from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.eager import PLAIN
+from taichinet.models import catalogue as models
 from taichinet.models import own_network
 from taichinet.models.catalogue import CATALOGUE, create_model, list_models, register_code, register_model
 from taichinet.models.own_code import read_code
@@ -217,8 +219,6 @@ def test_network_that_cannot_be_trained_is_refused_before_the_training(text: str
     ids=str,
 )
 def test_invalid_record_of_the_code_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:
-    import json
-
     model = register_code(read_code(f"{write(tmp_path, NET)}:Net"))
     folder = save_weights(create_model(model), WeightsConfig(model, {}, 32), tmp_path / "weights")
     config = json.loads((folder / "config.json").read_text())
@@ -227,7 +227,7 @@ def test_invalid_record_of_the_code_is_refused(changes: dict[str, Any], tmp_path
     if inside:
         config["code"] |= inside
     (folder / "config.json").write_text(json.dumps(config))
-    del taichinet.models.catalogue.CATALOGUE[model]  # type: ignore[attr-defined]
+    del models.CATALOGUE[model]
     with pytest.raises(WeightsError):
         load_weights(folder, trust_code=True)
-    assert model not in taichinet.models.catalogue.CATALOGUE  # type: ignore[attr-defined]
+    assert model not in models.CATALOGUE
