@@ -27,6 +27,7 @@ from taichinet.cli.models import models
 from taichinet.cli.package_weights import pack, package_weights
 from taichinet.cli.predict import predict
 from taichinet.cli.report import report
+from taichinet.cli.score import score
 from taichinet.cli.train import train
 from taichinet.errors import TaiChiNetError
 from taichinet.version import __version__
@@ -46,6 +47,7 @@ for command in (
     cost,
     archive,
     evaluate,
+    score,
     predict,
     export,
     package_weights,

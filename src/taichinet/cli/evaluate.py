@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import AsJson, DataSet, Mirror, Overwrite, Shifts
+from taichinet.cli.options import AsJson, DataSet, Mirror, Overwrite, Shifts, TrustCode
 from taichinet.errors import SettingError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def evaluate(
     ] = None,
     mirror: Mirror = False,
     shifts: Shifts = False,
+    trust_code: TrustCode = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -56,7 +57,7 @@ def evaluate(
     if out is not None:
         refuse_foreign_files(out, (SCORES_FILE, SUMMARY_FILE), overwrite)
     use_and_print(device)
-    evaluation = evaluate_weights(weights, data, normal, mirror)
+    evaluation = evaluate_weights(weights, data, normal, mirror, trust_code)
     print_skipped(evaluation.networks[0].manifest.left_out)
     for network in evaluation.networks:
         if network.loaded.unverified:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import AsJson, Overwrite, Threshold
+from taichinet.cli.options import AsJson, Overwrite, Threshold, TrustCode
 
 _Output = Annotated[
     Path,
@@ -48,6 +48,7 @@ def export(
     threshold: Threshold = None,
     most_images: Annotated[int, typer.Option(min=1, help="Maximum number of images to compare.")] = 150,
     overwrite: Overwrite = False,
+    trust_code: TrustCode = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -83,6 +84,7 @@ def export(
         threshold=threshold,
         most_images=most_images,
         overwrite=overwrite,
+        trust_code=trust_code,
     )
     report = export_weights(request, Console(stderr=True, highlight=False, markup=False, soft_wrap=True).print)
     if as_json:

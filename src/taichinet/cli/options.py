@@ -85,6 +85,13 @@ Threshold = Annotated[
         help="Probability (0 to 1) above which a pixel is lesion; default: the threshold of the weights.",
     ),
 ]
+TrustCode = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        help="Execute the code that is stored with the weights of a network from outside taichinet. Read it first.",
+    ),
+]
 WeightsOrStudy = Annotated[
     Path | None,
     typer.Option(

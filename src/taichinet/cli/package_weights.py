@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from taichinet.cli.options import Overwrite
+from taichinet.cli.options import Overwrite, TrustCode
 
 CARD = "README.md"
 WriteCard = Callable[[float, str], str]
@@ -42,6 +42,7 @@ def package_weights(
             metavar="FILE.csv", help="Test images that failed, for the card of a study: columns key, class, remark."
         ),
     ] = None,
+    trust_code: TrustCode = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Write weights, configuration and model card to one folder.
@@ -57,8 +58,9 @@ def package_weights(
     from taichinet.storage.output_folder import output_files, refuse_foreign_files
 
     refuse_foreign_files(out, (WEIGHTS_FILE, CONFIG_FILE, CARD), overwrite)
-    weights, card = _read(run, evaluation or (), failures)
-    loaded = load_weights(weights)
+    weights, card = _read(run, evaluation or (), failures, trust_code)
+    loaded = load_weights(weights, trust_code)
+    refuse_foreign_files(out, loaded.config.files, overwrite)
     with output_files(out) as temporary:
         save_weights(loaded.network, loaded.config, temporary, torch.float16 if half else torch.float32)
         megabytes = (temporary / WEIGHTS_FILE).stat().st_size / 1e6
@@ -77,7 +79,7 @@ def pack(
     package_weights(run, out, half, overwrite=overwrite)
 
 
-def _read(run: Path, evaluations: Sequence[Path], failures: Path | None) -> tuple[Path, WriteCard]:
+def _read(run: Path, evaluations: Sequence[Path], failures: Path | None, trust_code: bool) -> tuple[Path, WriteCard]:
     """The weights folder and the card of a study or fold; raises for incomplete runs before anything is written."""
     from taichinet.errors import SettingError
     from taichinet.experiments.all_images import FOLDER
@@ -87,7 +89,7 @@ def _read(run: Path, evaluations: Sequence[Path], failures: Path | None) -> tupl
     from taichinet.reports.model_card.for_use import card_for_use
 
     if run.name == FOLDER or (run / FOLDER).is_dir() or any(run.glob("fold-*")):
-        network = read_network_for_use(run)
+        network = read_network_for_use(run, trust_code)
         scored = read_evaluations(network, evaluations)
         failed = None if failures is None else read_failures(failures, network.scores)
         return network.study / FOLDER / "weights", lambda size, dtype: card_for_use(

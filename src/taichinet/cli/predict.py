@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import AsJson, Mirror, PresenceDecision, Threshold, WeightsOrStudy
+from taichinet.cli.options import AsJson, Mirror, PresenceDecision, Threshold, TrustCode, WeightsOrStudy
 from taichinet.errors import DataError, PartialFailureError
 from taichinet.signals import EXIT_TERMINATED, raise_on_sigterm
 
@@ -53,6 +53,7 @@ def predict(
         bool, typer.Option("--disagreement/--no-disagreement", help="Write maps of disagreement between the two paths.")
     ] = True,
     mirror: Mirror = False,
+    trust_code: TrustCode = False,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Also read subfolders.")] = False,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -80,7 +81,7 @@ def predict(
     try:
         with locked(output / _LOCK), raise_on_sigterm(_TerminatedError()):
             refuse_foreign_files(output, names)
-            choices = PredictorChoices(threshold, presence, runtime, disagreement, mirror)
+            choices = PredictorChoices(threshold, presence, runtime, disagreement, mirror, trust_code)
             predictor, settings = _load_predictor(weights, choices, messages)
             rows = _predict_all(predictor, settings, names, output, messages, quiet=as_json)
     except _TerminatedError:

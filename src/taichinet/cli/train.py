@@ -18,10 +18,20 @@ if TYPE_CHECKING:
     from taichinet.experiments.cross_validate import Callbacks, Existing
     from taichinet.experiments.experiment import Experiment
     from taichinet.experiments.study_data import StudyData
+    from taichinet.training.distributed.ranks import Ranks
+
+_Recipe = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE|FILE.py:CLASS",
+        help="Recipe, e.g. cpu-taichinet, busi-taichinet, cpu-rf-net, cpu-model-6; or a network in a file, e.g. "
+        "mynet.py:MyNet, which is trained with the settings of cpu-unet. The file is executed.",
+    ),
+]
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="Recipe, e.g. cpu-taichinet, busi-taichinet, cpu-rf-net, cpu-model-6.")],
+    recipe: _Recipe,
     data: JointDataSets,
     fold: Annotated[list[int] | None, typer.Option(help="Fold to train; repeatable. Default: all folds.")] = None,
     protocol: Annotated[str, typer.Option(help=PROTOCOL_HELP)] = "grouped",
@@ -53,13 +63,12 @@ def train(
     from taichinet.experiments.cross_validate import train_folds
     from taichinet.experiments.study_data import open_study_data
     from taichinet.training.device import use_device
-    from taichinet.training.distributed.following import follow
     from taichinet.training.distributed.ranks import process_group
 
     chosen = use_device(device)
     with process_group(chosen) as ranks:
         if not ranks.is_main_process:
-            follow(ranks)
+            _follow(ranks, recipe)
             return
         experiment = _read_recipe(recipe, assignments, protocol, fold, all_images)
         existing = _existing(resume, overwrite)
@@ -79,6 +88,17 @@ def train(
                 print_result = partial(print_study, study.folder, study.summary, as_json, counts)
         ranks.broadcast(None)  # no further training
     print_result()
+
+
+def _follow(ranks: Ranks, recipe: str) -> None:
+    """Train with process 0, which sends the network; a network in a file needs the code of this file."""
+    from taichinet.models.catalogue import register_code
+    from taichinet.models.own_code import names_file, read_code
+    from taichinet.training.distributed.following import follow
+
+    if names_file(recipe):
+        register_code(read_code(recipe))
+    follow(ranks)
 
 
 def _callbacks(experiment: Experiment, progress: TrainingProgress) -> Callbacks:
@@ -112,12 +132,15 @@ def _read_recipe(
     from taichinet.errors import SettingError, unknown_name
     from taichinet.experiments.experiment import parse_assignments, vary
     from taichinet.experiments.recipes.catalogue import get_recipe
+    from taichinet.experiments.recipes.own import own_recipe
+    from taichinet.models.own_code import names_file
 
     if all_images and folds:
         raise SettingError("--all-images trains one network without folds. Leave out --fold.")
     if protocol not in PROTOCOLS:
         raise unknown_name("fold protocol", protocol, PROTOCOLS)
-    experiment = vary(get_recipe(recipe), parse_assignments(assignments or []))
+    changes = parse_assignments(assignments or [])
+    experiment = own_recipe(recipe, changes) if names_file(recipe) else vary(get_recipe(recipe), changes)
     if protocol not in OWN_COUNT:
         _refuse_unknown_folds(folds, experiment.data.folds)
     return experiment

@@ -102,7 +102,9 @@ class Evaluation:
         return replace(counts, used=len(lesion_pixels), trained_on=len(manifest.samples) - len(lesion_pixels))
 
 
-def evaluate_weights(path: Path, data: Path | str, normal: bool | None = None, mirrored: bool = False) -> Evaluation:
+def evaluate_weights(
+    path: Path, data: Path | str, normal: bool | None = None, mirrored: bool = False, trust_code: bool = False
+) -> Evaluation:
     """Evaluate weights on a data set.
 
     Images that were used in the training or selection of a network are found by their bytes and, if recorded, by their
@@ -117,6 +119,7 @@ def evaluate_weights(path: Path, data: Path | str, normal: bool | None = None, m
         data: A path, or NAME=PATH.
         normal: Whether to include normal images; None for as in the training.
         mirrored: Whether to average with the mirror image.
+        trust_code: Whether the code of networks from outside the package may be executed, see `load_weights`.
 
     Returns:
         The evaluation.
@@ -130,7 +133,7 @@ def evaluate_weights(path: Path, data: Path | str, normal: bool | None = None, m
     frames, notes, networks, foreign = [], [], [], list[bool]()
     opened: dict[bool, ImageDigests] = {}
     for folder in folders:
-        loaded = load_weights(folder)
+        loaded = load_weights(folder, trust_code)
         origin = loaded.config.provenance
         with_normal = bool(origin.get("include_normal", False)) if normal is None else normal
         if with_normal not in opened:
@@ -153,14 +156,19 @@ def evaluate_weights(path: Path, data: Path | str, normal: bool | None = None, m
         networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), kept, check, mirrored))
         frames.append(_score(networks[-1], fold))
     scores = pd.concat(frames, ignore_index=True)
-    if not all(foreign) and bool(scores.duplicated(["key", "region"]).any()):
+    if not all(foreign):
+        _refuse_common_images(scores, folders, path, data)
+    summary = aggregate(scores, repeated=all(foreign))
+    note = f"Scored {'; '.join(dict.fromkeys(notes))}{f', by each of {len(folders)} networks' * all(foreign)}."
+    return Evaluation(scores, summary, note, tuple(networks), time.perf_counter() - began)
+
+
+def _refuse_common_images(scores: pd.DataFrame, folders: Sequence[Path], path: Path, data: Path | str) -> None:
+    if bool(scores.duplicated(["key", "region"]).any()):
         raise FoldError(
             f"Test folds of the {len(folders)} networks in {path} have images of {data} in common, so they cannot be "
             f"averaged over folds. Choose one network, e.g. {folders[0]}."
         )
-    summary = aggregate(scores, repeated=all(foreign))
-    note = f"Scored {'; '.join(dict.fromkeys(notes))}{f', by each of {len(folders)} networks' * all(foreign)}."
-    return Evaluation(scores, summary, note, tuple(networks), time.perf_counter() - began)
 
 
 def _refuse_other_regions(folder: Path, loaded: LoadedWeights, manifest: Manifest) -> None:

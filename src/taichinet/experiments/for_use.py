@@ -65,11 +65,12 @@ class NetworkForUse:
         return rows[rows["region"] == rows["region"].iloc[0]].reset_index(drop=True) if "region" in rows else rows
 
 
-def read_network_for_use(path: Path) -> NetworkForUse:
+def read_network_for_use(path: Path, trust_code: bool = False) -> NetworkForUse:
     """Read a network that was trained on all images, and its folds.
 
     Args:
         path: The study folder, or the folder `all-images` in it.
+        trust_code: Whether the code of a network from outside the package may be executed, see `load_weights`.
 
     Returns:
         The network and the folds.
@@ -95,7 +96,7 @@ def read_network_for_use(path: Path) -> NetworkForUse:
             "--all-images --resume."
         )
     _refuse_other_settings(study, record, folds)
-    network = NetworkForUse(study, record, load_weights(study / FOLDER / "weights"), folds)
+    network = NetworkForUse(study, record, load_weights(study / FOLDER / "weights", trust_code), folds)
     _refuse_other_decision(network)
     return network
 

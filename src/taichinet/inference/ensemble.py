@@ -26,6 +26,7 @@ class PredictorChoices:
         runtime: "auto" or the name of a runtime.
         disagreement: Whether to compute the disagreement of the two paths.
         mirror: Whether to average with the prediction for the mirror image.
+        trust_code: Whether the code of networks from outside the package may be executed, see `load_weights`.
     """
 
     threshold: float | None = None
@@ -33,6 +34,7 @@ class PredictorChoices:
     runtime: str = "auto"
     disagreement: bool = True
     mirror: bool = False
+    trust_code: bool = False
 
 
 def open_predictor(
@@ -54,7 +56,7 @@ def open_predictor(
         SettingError: A choice is not valid.
     """
     folders = find_weights(path)
-    members = tuple(load_weights(folder) for folder in folders)
+    members = tuple(load_weights(folder, choices.trust_code) for folder in folders)
     _refuse_different_inputs(members)
     device_config = choose_device_config()
     on_gpu = device_config.device.type != "cpu"

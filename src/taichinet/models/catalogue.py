@@ -19,6 +19,8 @@ from taichinet.models.baselines import (
     x_net,
 )
 from taichinet.models.entry import Entry
+from taichinet.models.own_code import NetworkCode, is_own_model
+from taichinet.models.own_network import Factory, entry_point_names, load_entry_point, own_entry, unloaded_entry
 from taichinet.models.settings import BaselineSettings, NetworkSettings
 from taichinet.models.taichinet import lite, network
 from taichinet.models.two_paths import TwoPaths
@@ -26,21 +28,36 @@ from taichinet.models.two_paths import TwoPaths
 CATALOGUE: dict[str, Entry] = {}
 
 
-def register_model(name: str, entry: Entry) -> None:
+def register_model(name: str, entry: Entry | Factory) -> None:
     """Add a network to the catalogue, also from outside the package.
 
     Afterwards `create_model(name)` and all commands that run in the same process can use it.
 
     Args:
         name: Name of the network for `create_model`, recipes and commands.
-        entry: Description of the network.
+        entry: Class or function that returns a PyTorch module with the contract of `models/own_network.py`, or the
+            description of a network whose options are a pydantic model.
 
     Raises:
         SettingError: The name is already registered.
     """
     if name in CATALOGUE:
         raise SettingError(f"A model '{name}' is already registered ({CATALOGUE[name].title}). Choose another name.")
-    CATALOGUE[name] = entry
+    CATALOGUE[name] = entry if isinstance(entry, Entry) else own_entry(name, entry)
+
+
+def register_code(code: NetworkCode) -> str:
+    """Execute the file of a network, unless this process has done so, and add the network to the catalogue.
+
+    Returns:
+        The name of the network, NAME@DIGEST.
+
+    Raises:
+        SettingError: The file cannot be executed, or has no such class or function.
+    """
+    if code.model not in CATALOGUE:
+        register_model(code.model, own_entry(f"{code.file}:{code.name}", code.execute(), code))
+    return code.model
 
 
 register_model("taichinet", network.ENTRY)
@@ -60,19 +77,26 @@ register_model("taichinet-lite", lite.ENTRY)
 
 
 def list_models() -> tuple[str, ...]:
-    """Names of all networks that `create_model` can build."""
-    return tuple(CATALOGUE)
+    """Names of all networks that `create_model` can build, with those of installed packages."""
+    return tuple(dict.fromkeys((*CATALOGUE, *entry_point_names())))
 
 
 def find_entry(name: str) -> Entry:
-    """The catalogue entry of network `name`.
+    """The catalogue entry of network `name`; a network of an installed package is imported.
 
     Raises:
-        SettingError: The name is unknown. The message suggests the closest name.
+        SettingError: The name is unknown; the message suggests the closest name. Or the network of an installed package
+            cannot be imported.
     """
-    if name not in CATALOGUE:
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    if is_own_model(name):  # its records can be read without its code
+        return unloaded_entry(name)
+    entry = load_entry_point(name)
+    if entry is None:
         raise unknown_name("model", name, list_models())
-    return CATALOGUE[name]
+    register_model(name, entry)
+    return entry
 
 
 def model_settings(name: str, **options: object) -> NetworkSettings:
@@ -90,7 +114,7 @@ def model_settings(name: str, **options: object) -> NetworkSettings:
     """
     settings = find_entry(name).settings
     for option in options:
-        if option not in settings.model_fields:
+        if option not in settings.model_fields and settings.model_config.get("extra") != "allow":
             raise unknown_name(f"option of model '{name}'", option, tuple(settings.model_fields))
     try:
         return settings.model_validate(options)
@@ -120,7 +144,7 @@ def create_model(name: str, **options: object) -> nn.Module:
         SettingError: Unknown name or option, or an invalid value.
     """
     settings = model_settings(name, **options)
-    build = CATALOGUE[name].build
+    build = find_entry(name).build
     if isinstance(settings, BaselineSettings) and settings.second_path is not None:
         path = settings.model_copy(update={"second_path": None})
         return TwoPaths(build(path), build(path.for_second_path()), path, settings.second_path)

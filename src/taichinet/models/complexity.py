@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from taichinet.models.catalogue import create_model, model_settings
+from taichinet.models.own_network import OwnSettings
 from taichinet.models.upsampling import leave_upsampling_plain
 
 
@@ -28,6 +29,8 @@ def count_parameters(network: nn.Module) -> int:
 def measure_complexity(name: str, size: int, **options: object) -> Complexity:
     """Measure the complexity of a network in evaluation mode on PyTorch's meta device, without memory or computation.
 
+    Networks from outside the package are measured on the CPU: not all of them support the meta device.
+
     Convolutions and matrix products are counted as the network is defined, without the reduction by fused upsampling,
     as is usual.
 
@@ -43,7 +46,8 @@ def measure_complexity(name: str, size: int, **options: object) -> Complexity:
         SettingError: As in `create_model`.
     """
     settings = model_settings(name, **options)
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    device = "cpu" if isinstance(settings, OwnSettings) else "meta"
+    with torch.device(device), torch.no_grad(), FlopCounterMode(display=False) as counter:
         network = leave_upsampling_plain(create_model(name, **options).eval())
         network(torch.zeros(1, settings.in_channels, size, size))
     return Complexity(count_parameters(network), counter.get_total_flops() / 1e9)

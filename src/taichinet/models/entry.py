@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from taichinet.models.own_code import NetworkCode
 from taichinet.models.settings import SIZE_MULTIPLE, NetworkSettings
 
 
@@ -16,7 +17,7 @@ class Source:
     """Size and cost of the source implementation, or as in the paper, for one RGB image of 224 x 224 pixels.
 
     Attributes:
-        parameters: Number of parameters.
+        parameters: Number of parameters; 0 if there is no other implementation.
         gflops: GFLOPs of a forward pass, or None if unknown.
         repeated_gflops: GFLOPs of the source for features that it computes twice and this implementation reuses.
         options: Options of this implementation that correspond to the source.
@@ -42,6 +43,7 @@ class Entry:
         note: What is uncertain. Shown with the scores of the network.
         size_multiple: Height and width of input images must be multiples of this number of pixels.
         depthwise: Whether most convolutions have one channel per group, which decides the fastest memory layout.
+        code: The file that the network was read from; it is stored with trained weights. None for all other networks.
     """
 
     title: str
@@ -53,6 +55,7 @@ class Entry:
     note: str = ""
     size_multiple: int = SIZE_MULTIPLE
     depthwise: bool = False
+    code: NetworkCode | None = None
 
     @property
     def imagenet(self) -> Literal["file", "package", "none"]:

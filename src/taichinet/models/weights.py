@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,9 +15,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from taichinet.errors import SettingError, WeightsError
-from taichinet.models.catalogue import create_model, find_entry
+from taichinet.models.catalogue import CATALOGUE, create_model, find_entry, model_settings, register_code
+from taichinet.models.own_code import NetworkCode, model_of, read_content
+from taichinet.models.own_network import OwnSettings
 from taichinet.models.settings import MAX_SIZE
-from taichinet.storage.atomic import replacing
+from taichinet.storage.atomic import replacing, write_bytes
 from taichinet.storage.digest import digest_file
 from taichinet.storage.tensors import save_tensors
 
@@ -35,6 +38,8 @@ class WeightsConfig:
         threshold: Probability threshold of the mask; that of the decision if there is one.
         decision: Fields of `evaluation.decision.Decision`, which was chosen on validation images; None (absent in the
             file) for weights without one.
+        code: File name, class and SHA-256 of the code of a network from outside the package, which is beside this file;
+            set by `save_weights`. None (absent in the file) for all other networks.
         provenance: Origin of the weights.
         digest: SHA-256 of model.safetensors, set by `save_weights`. None in folders written by earlier versions.
     """
@@ -46,10 +51,17 @@ class WeightsConfig:
     provenance: dict[str, Any] = field(default_factory=dict)
     digest: str | None = field(default=None, compare=False)
     decision: dict[str, Any] | None = None
+    code: dict[str, str] | None = field(default=None, compare=False)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the files of the weights."""
+        return (CONFIG_FILE, WEIGHTS_FILE, *(() if self.code is None else (self.code["file"],)))
 
     def to_json_dict(self) -> dict[str, Any]:
         """The content of config.json."""
-        return {key: value for key, value in asdict(self).items() if key != "decision" or value is not None}
+        absent = {name for name in ("decision", "code") if getattr(self, name) is None}
+        return {key: value for key, value in asdict(self).items() if key not in absent}
 
 
 @dataclass(frozen=True)
@@ -68,7 +80,7 @@ class LoadedWeights:
     @property
     def channels(self) -> int:
         """Number of input channels of the network."""
-        return int(self.network.settings.in_channels)  # type: ignore[union-attr, arg-type]
+        return model_settings(self.config.model, **self.config.options).in_channels
 
     @property
     def unverified(self) -> str:
@@ -80,6 +92,8 @@ class LoadedWeights:
 
 def save_weights(network: nn.Module, config: WeightsConfig, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
     """Write model.safetensors and config.json, which includes the digest of model.safetensors.
+
+    For a network that was read from a file, this file is written beside them.
 
     Args:
         network: The network whose parameters and buffers are written.
@@ -99,10 +113,14 @@ def save_weights(network: nn.Module, config: WeightsConfig, folder: Path, dtype:
         for name, value in network.state_dict().items()
     }
     _check_finite(tensors, folder)
+    entry = CATALOGUE.get(config.model)
+    code = None if entry is None else entry.code
+    if code is not None:
+        write_bytes(folder / code.file, code.content)
     # Neither file gets its final name before both are complete.
     with replacing(folder / CONFIG_FILE) as new_config, replacing(folder / WEIGHTS_FILE) as new_weights:
         save_tensors(tensors, new_weights)
-        recorded = replace(config, digest=digest_file(new_weights))
+        recorded = replace(config, digest=digest_file(new_weights), code=None if code is None else code.to_json_dict())
         new_config.write_text(json.dumps(recorded.to_json_dict(), indent=1) + "\n", encoding="utf-8")
     return folder
 
@@ -124,18 +142,19 @@ def find_weights(path: Path) -> tuple[Path, ...]:
     return folds
 
 
-def load_weights(path: Path) -> LoadedWeights:
+def load_weights(path: Path, trust_code: bool = False) -> LoadedWeights:
     """Build the network described by config.json and load its weights.
 
     Args:
         path: The folder, or the model.safetensors in it.
+        trust_code: Whether the code of a network from outside the package may be executed, which is in the folder.
 
     Returns:
         The network on the CPU in evaluation mode, with its configuration.
 
     Raises:
-        WeightsError: A file is missing or damaged, its digest is not the recorded one, a value is not finite, or the
-            tensors do not fit the configuration.
+        WeightsError: A file is missing or damaged, its digest is not the recorded one, a value is not finite, the
+            tensors do not fit the configuration, or the code of the network is not trusted.
     """
     folder = path.parent if path.name == WEIGHTS_FILE else path
     for name in (CONFIG_FILE, WEIGHTS_FILE):
@@ -157,11 +176,9 @@ def load_weights(path: Path) -> LoadedWeights:
             f"{config.digest}. Copy or train the weights again."
         )
     _check_finite(tensors, folder)
-    try:
-        with torch.device("meta"):  # compare the shapes before memory is allocated
-            expected = create_model(config.model, **config.options).state_dict()
-    except SettingError as error:
-        raise WeightsError(f"{folder / CONFIG_FILE} describes a network that cannot be built. {error}") from error
+    if config.code is not None:
+        _load_code(config.model, config.code, folder, trust_code)
+    expected = _expected_tensors(config, folder)
     multiple = find_entry(config.model).size_multiple  # also the minimum size
     if config.size % multiple:
         raise WeightsError(
@@ -181,6 +198,51 @@ def load_weights(path: Path) -> LoadedWeights:
     return LoadedWeights(network.eval(), config, folder)
 
 
+def _expected_tensors(config: WeightsConfig, folder: Path) -> dict[str, Tensor]:
+    """The tensors of the network, whose shapes are compared with those of the file; raises WeightsError."""
+    try:
+        # No memory is allocated on the meta device, but not all networks from outside the package support it.
+        own = isinstance(model_settings(config.model, **config.options), OwnSettings)
+        with torch.device("cpu" if own else "meta"):
+            return create_model(config.model, **config.options).state_dict()
+    except SettingError as error:
+        raise WeightsError(f"{folder / CONFIG_FILE} describes a network that cannot be built. {error}") from error
+
+
+def _load_code(model: str, record: Mapping[str, str], folder: Path, trust_code: bool) -> None:
+    """Execute the code of a network from outside the package, unless this process has executed the same file."""
+    path = folder / record["file"]
+    if model in CATALOGUE:
+        return
+    if not trust_code:
+        raise WeightsError(
+            f"The weights in {folder} are of a network from outside taichinet: loading them would execute {path} "
+            f"(SHA-256 {record['sha256']}), which can do anything that you can. Read this file, and if you trust it, "
+            "give --trust-code to `predict`, `evaluate`, `export` or `package-weights` (trust_code=True in Python)."
+        )
+    try:
+        code = NetworkCode(record["file"], record["name"], read_content(path))
+        if code.sha256 != record["sha256"]:
+            raise WeightsError(
+                f"{path} was changed after the training: its SHA-256 is {code.sha256}, but {CONFIG_FILE} records "
+                f"{record['sha256']}. It was not executed. Restore the file, or train the network again."
+            )
+        register_code(code)
+    except SettingError as error:
+        raise WeightsError(f"The code of the weights in {folder} cannot be loaded. {error}") from error
+
+
+def _check_code(model: str, record: object) -> None:
+    """Raise TypeError or ValueError for an invalid record of the code in config.json."""
+    keys = ("file", "name", "sha256")
+    if not isinstance(record, dict) or not all(isinstance(record.get(key), str) for key in keys):
+        raise TypeError(f"{CONFIG_FILE}: 'code' must be a dictionary with the texts {', '.join(keys)}")
+    if not re.fullmatch(r"[^/\\\0:]+\.py", record["file"]):
+        raise ValueError(f"{CONFIG_FILE}: 'code.file' is {record['file']!r}, but must be the name of a .py file")
+    if not re.fullmatch(r"[0-9a-f]{64}", record["sha256"]) or model != model_of(record["name"], record["sha256"]):
+        raise ValueError(f"{CONFIG_FILE}: 'model' is {model!r}, which is not the network of 'code'")
+
+
 def _check_config(config: WeightsConfig) -> None:
     """Raise TypeError or ValueError for an invalid value in config.json."""
     if not isinstance(config.model, str) or not isinstance(config.options, dict):
@@ -189,6 +251,8 @@ def _check_config(config: WeightsConfig) -> None:
         raise TypeError(f"{CONFIG_FILE}: 'provenance' must be a dictionary and 'digest' a string")
     if not isinstance(config.decision, dict | None):
         raise TypeError(f"{CONFIG_FILE}: 'decision' must be a dictionary")
+    if config.code is not None:
+        _check_code(config.model, config.code)
     if type(config.size) is not int or not 1 <= config.size <= MAX_SIZE:
         raise ValueError(
             f"{CONFIG_FILE}: 'size' is {config.size!r}, but must be a number of pixels from 1 to {MAX_SIZE}"

@@ -10,7 +10,7 @@ from taichinet.experiments.experiment import vary
 from taichinet.experiments.paper import paper_table
 from taichinet.experiments.recipes.ablations import ABLATIONS
 from taichinet.experiments.recipes.catalogue import busi_taichinet
-from taichinet.models.catalogue import CATALOGUE
+from taichinet.models.catalogue import find_entry, list_models
 from taichinet.models.complexity import measure_complexity
 from taichinet.reports.document.format import number
 from taichinet.reports.document.markdown import document_markdown, generated_by
@@ -47,7 +47,8 @@ def network_rows(size: int, channels: int) -> list[NetworkRow]:
         SettingError: A network does not accept `size`.
     """
     rows = []
-    for name, entry in CATALOGUE.items():
+    for name in list_models():
+        entry = find_entry(name)
         if size < 1 or size % entry.size_multiple:
             raise SettingError(
                 f"{entry.title} takes sizes that are multiples of {entry.size_multiple}, not {size}. "
@@ -92,7 +93,7 @@ def networks_page(rows: Sequence[NetworkRow], size: int, channels: int) -> str:
             "ImageNet": row.pretrained,
             "Parameters": f"{row.parameters:,}",
             "GFLOPs": number(row.gflops, 2),
-            "Source parameters": f"{row.source_parameters:,}",
+            "Source parameters": f"{row.source_parameters:,}" if row.source_parameters else "",
             "Source GFLOPs": number(row.source_gflops, 2, ""),
         }
         for row in rows

@@ -8,7 +8,7 @@ from taichinet.datasets.catalogue import find_dataset, list_datasets
 from taichinet.evaluation.aggregate import GroupScores
 from taichinet.evaluation.undefined import EmptyTruthPolicy
 from taichinet.experiments.records import StudyRecord, TrainingRecord
-from taichinet.models.catalogue import CATALOGUE
+from taichinet.models.catalogue import find_entry
 from taichinet.reports.document.format import SHORT, digits_of, duration, number, percent, recipes_by_text, scored
 from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, table_of
 from taichinet.reports.paper_tables.differences import all_differences
@@ -99,7 +99,7 @@ def _lesion_rows(members: Sequence[StudyRecord]) -> list[dict[str, str]]:
 
 def _uncertain_details(members: Sequence[StudyRecord]) -> list[Block]:
     models = dict.fromkeys(member.experiment.model for member in members)
-    notes = tuple(f"{entry.title}: {entry.note}" for model in models if (entry := CATALOGUE[model]).note)
+    notes = tuple(f"{entry.title}: {entry.note}" for model in models if (entry := find_entry(model)).note)
     return [Note("Uncertain:"), Points(notes)] if notes else []
 
 

@@ -25,6 +25,8 @@ from taichinet.experiments.recipes.baselines import (
 from taichinet.experiments.recipes.best import BEST
 from taichinet.experiments.recipes.lite import LITE
 from taichinet.experiments.recipes.variants import VARIANTS
+from taichinet.models.catalogue import CATALOGUE, list_models
+from taichinet.models.own_code import is_own_model
 
 
 def busi_taichinet() -> Experiment:
@@ -130,7 +132,13 @@ for _model in BASELINES:
         register_recipe(_name, _row)
 for _name, _row in {**ABLATIONS, **VARIANTS, **LITE}.items():
     register_recipe(_name, _row)
-_BUILT_IN = tuple(VARIATIONS)
+_BUILT_IN, BUILT_IN_MODELS = tuple(VARIATIONS), tuple(CATALOGUE)
+
+
+def _rows() -> dict[str, Row]:
+    """All variations, with those of networks that were registered after this module was imported."""
+    later = [model for model in list_models() if model not in BUILT_IN_MODELS and not is_own_model(model)]
+    return {row: recipe for model in later for row, recipe in _rows_of(model).items()} | VARIATIONS
 
 
 def list_recipes() -> tuple[str, ...]:
@@ -139,7 +147,7 @@ def list_recipes() -> tuple[str, ...]:
     A row is taichinet, a baseline with or without variation, a row of Tables I to III, or a faster variant of
     taichinet.
     """
-    return (*(f"{scale}-{row}" for scale in SCALES for row in (FULL, *VARIATIONS)), *BEST)
+    return (*(f"{scale}-{row}" for scale in SCALES for row in (FULL, *_rows())), *BEST)
 
 
 def get_recipe(name: str) -> Experiment:
@@ -147,8 +155,9 @@ def get_recipe(name: str) -> Experiment:
     if name in BEST:
         return BEST[name]()
     scale, _, row = name.partition("-")
-    if scale not in SCALES or row not in (FULL, *VARIATIONS):
-        registered = [row for row in VARIATIONS if row not in _BUILT_IN]
+    rows = VARIATIONS if row in VARIATIONS else _rows()
+    if scale not in SCALES or row not in (FULL, *rows):
+        registered = [row for row in rows if row not in _BUILT_IN]
         ours = [name for name in BEST if not name.endswith("-unet")]
         grammar = (
             f"SCALE-ROW with SCALE {', '.join(SCALES)} and ROW taichinet, alone or with "
@@ -159,4 +168,4 @@ def get_recipe(name: str) -> Experiment:
         )
         raise unknown_name("recipe", name, list_recipes(), grammar, near=1)
     full = SCALES[scale]()
-    return full if row == FULL else vary(VARIATIONS[row](full), {"name": name})
+    return full if row == FULL else vary(rows[row](full), {"name": name})

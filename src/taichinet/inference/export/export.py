@@ -53,6 +53,7 @@ class ExportRequest:
         threshold: Probability threshold of the mask; by default, that of the weights.
         most_images: Maximum number of images to compare masks on.
         overwrite: Whether to overwrite files that were not written by an export.
+        trust_code: Whether the code of a network from outside the package may be executed, see `load_weights`.
     """
 
     weights: Path
@@ -64,6 +65,7 @@ class ExportRequest:
     threshold: float | None = None
     most_images: int = 150
     overwrite: bool = False
+    trust_code: bool = False
 
     @property
     def precision(self) -> Precision:
@@ -92,7 +94,7 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
     """
     build = _builder(request)
     refuse_foreign_files(request.output.parent, _output_names(request), request.overwrite)
-    loaded = load_weights(request.weights)
+    loaded = load_weights(request.weights, request.trust_code)
     plain = Predictor(loaded, PLAIN, request.threshold, Eager(loaded.network))
     images = _select_images(request, loaded)
     folder = request.weights.parent if request.weights.name == WEIGHTS_FILE else request.weights

@@ -1,0 +1,242 @@
+"""Score a folder of predicted masks of any program on the folds of a plan, with the scores of our own networks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from taichinet import runner
+from taichinet.datasets.catalogue import open_dataset
+from taichinet.datasets.folds import NEVER_TESTED, read_folds, verify_folds
+from taichinet.datasets.image_io import mask_values, read_by, resize_mask
+from taichinet.datasets.interchange.cases import case_names
+from taichinet.datasets.manifest import ImageCounts, Manifest
+from taichinet.datasets.sample import Sample
+from taichinet.errors import DataError, FoldError, SettingError, first_few
+from taichinet.evaluation.aggregate import Summary, aggregate
+from taichinet.evaluation.detection import detect_lesions
+from taichinet.evaluation.metrics import score_mask, surface_dice
+from taichinet.evaluation.undefined import SUFFIX
+from taichinet.experiments.provenance import describe_machine, source_commit
+from taichinet.experiments.records import (
+    SCORES_FILE,
+    SUMMARY_FILE,
+    EvaluationRecord,
+    ImageCountsRecord,
+    NetworkRecord,
+    write_record,
+    write_scores,
+)
+from taichinet.models.settings import MAX_SIZE
+from taichinet.storage.output_folder import output_files
+
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+_LISTED = 20  # images without a prediction that are named in the message
+
+
+@dataclass(frozen=True)
+class ScoredMasks:
+    """Scores of predicted masks.
+
+    Attributes:
+        scores: One row per image, with the columns of `score_images`.
+        summary: The scores over folds.
+        manifest: The data set.
+        protocol: The fold protocol.
+        note: Which images and masks were scored.
+        seconds: Duration including reading.
+    """
+
+    scores: pd.DataFrame
+    summary: Summary
+    manifest: Manifest
+    protocol: str
+    note: str
+    seconds: float
+
+    @property
+    def counts(self) -> ImageCounts:
+        """Number of images that were scored, have an empty mask, and were skipped."""
+        return self.manifest.count_images(int((self.scores["lesions"] == 0).sum()))
+
+
+def score_folder(folder: Path, data: Path | str, folds: Path, size: int = 224, value: int | None = None) -> ScoredMasks:
+    """Score one mask for each test image of a fold plan.
+
+    Each mask must be the prediction of a model that was not trained on the image: that of the fold in which the image
+    is tested. This cannot be checked.
+
+    Args:
+        folder: The masks, see `find_masks`.
+        data: A path, or NAME=PATH; a data set with one region.
+        folds: The fold plan. Normal images are scored if it has them.
+        size: Input resolution in pixels, to which both masks are resized for the scores at this resolution. It should
+            be that of the networks that are compared.
+        value: The value of lesion pixels; None for any but 0.
+
+    Returns:
+        The scores.
+
+    Raises:
+        DataError: The data set or a mask cannot be read, or masks are missing or have another size. All are named.
+        FoldError: The plan was made for other images, or tests none.
+        SettingError: The size or the value is out of range.
+    """
+    if not 1 <= size <= MAX_SIZE:
+        raise SettingError(f"--size is {size}, but must be a number of pixels from 1 to {MAX_SIZE}.")
+    if value is not None and value < 1:
+        raise SettingError(f"--value is {value}, but must be the value of lesion pixels, at least 1: 0 is background.")
+    began = time.perf_counter()
+    plan = read_folds(folds)
+    manifest = open_dataset(data)
+    if not plan.fold_of.keys() & set(manifest.keys) - set(manifest.without_normal().keys):
+        manifest = manifest.without_normal()
+    try:
+        verify_folds(plan, manifest)
+    except FoldError as error:
+        raise FoldError(f"{folds}: {error}") from error
+    if len(manifest.regions) > 1:
+        raise DataError(
+            f"{manifest.name} has {len(manifest.regions)} regions, but masks are scored for one region only."
+        )
+    fold_of = {key: fold for key, fold in plan.fold_of.items() if fold != NEVER_TESTED}
+    tested = manifest.subset(set(fold_of))
+    scores = _score_all(tested, find_masks(folder, tested, manifest), fold_of, size, value)
+    note = (
+        f"Scored masks in {folder.name or folder.absolute().name} of {len(tested.samples)} images in {plan.count} "
+        f"{plan.protocol} folds; lesion is {'any value but 0' if value is None else f'the value {value}'}. Whether the "
+        "masks are predictions for images that were not trained on is not known."
+    )
+    return ScoredMasks(scores, aggregate(scores), tested, plan.protocol, note, time.perf_counter() - began)
+
+
+def find_masks(folder: Path, tested: Manifest, complete: Manifest) -> dict[str, Path]:
+    """The mask of each image, by key.
+
+    The name of a mask without ending is the key of the image, its name in `data export`, the name of the image file, or
+    that name with `_mask`, as `predict` writes it; the first that exists is used.
+
+    Args:
+        folder: The masks, without subfolders.
+        tested: The images that need a mask.
+        complete: All images that were exported, which decide the names of the export.
+
+    Raises:
+        DataError: Masks are missing, or one mask fits several images. All are named.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder. Give the folder with the predicted masks.")
+    files: dict[str, list[Path]] = {}
+    for file in sorted(folder.iterdir()):
+        if file.suffix.lower() in MASK_SUFFIXES and not file.name.startswith("."):
+            files.setdefault(file.stem, []).append(file)
+    exported = case_names(complete.keys)
+    found: dict[str, Path] = {}
+    missing, problems = list[str](), list[str]()
+    for sample in tested:
+        stem = Path(sample.image.name).stem
+        names = (sample.key, exported[sample.key], stem, f"{stem}_mask")
+        fitting = next((files[name] for name in names if name in files), None)
+        if fitting is None:
+            missing.append(f"{sample.key}: no {' or '.join(dict.fromkeys(f'{name}.png' for name in names))}")
+        elif len(fitting) > 1:
+            problems.append(f"{sample.key}: {' and '.join(file.name for file in fitting)}")
+        else:
+            found[sample.key] = fitting[0]
+    users: dict[Path, list[str]] = {}
+    for key, file in found.items():
+        users.setdefault(file, []).append(key)
+    problems += [f"{file.name}: {' and '.join(keys)}" for file, keys in users.items() if len(keys) > 1]
+    if problems:
+        raise DataError(
+            f"{folder}: masks and images cannot be paired. Give one mask per image, named by key:", problems
+        )
+    if missing:
+        raise DataError(
+            f"{folder} has no mask for {len(missing)} of {len(tested.samples)} test images. Predict them too (an empty "
+            "mask if there is no lesion), or give another fold plan:",
+            first_few(missing, _LISTED),
+        )
+    return found
+
+
+def _score_all(
+    manifest: Manifest, masks: Mapping[str, Path], fold_of: Mapping[str, int], size: int, value: int | None
+) -> pd.DataFrame:
+    """One row per image; DataError with all masks that cannot be scored."""
+
+    def score(sample: Sample) -> dict[str, Any] | str:
+        try:
+            truth = manifest.region_masks(sample)[0]
+            return _row(manifest, sample, _read_mask(masks[sample.key], value, truth.shape), fold_of[sample.key], size)
+        except DataError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(torch.get_num_threads(), "score") as pool:
+        rows = list(pool.map(score, manifest.samples))
+    problems = [row for row in rows if isinstance(row, str)]
+    if problems:
+        raise DataError(f"{len(problems)} masks cannot be scored. Correct them:", problems)
+    return pd.DataFrame(rows)
+
+
+def _read_mask(file: Path, value: int | None, size: tuple[int, ...]) -> NDArray[np.bool_]:
+    values = mask_values(file, *read_by(runner.decode, file))
+    if values.shape != size:
+        raise DataError(
+            f"{file}: the mask has {values.shape[0]} x {values.shape[1]} pixels (height x width), but the image has "
+            f"{size[0]} x {size[1]}. Resize the prediction to the original image."
+        )
+    mask: NDArray[np.bool_] = values != 0 if value is None else values == value
+    return mask
+
+
+def _row(manifest: Manifest, sample: Sample, mask: NDArray[np.bool_], fold: int, size: int) -> dict[str, Any]:
+    """The scores of one mask, with the columns of `score_images`. Each component has the score 1."""
+    truth = manifest.region_masks(sample)[0]
+    resized, resized_truth = (resize_mask(values, size).astype(bool) for values in (mask, truth))
+    native = asdict(score_mask(mask, truth))
+    return {
+        "key": sample.key,
+        "label": sample.label,
+        "fold": fold,
+        "region": manifest.regions[0],
+        **asdict(score_mask(resized, resized_truth)),
+        **{f"{name}{SUFFIX['native']}": score for name, score in native.items()},
+        **({} if sample.dataset is None else {"dataset": sample.dataset}),
+        **detect_lesions(mask, mask.astype(np.float32), truth).to_columns(),
+        "nsd_native": surface_dice(mask, truth),
+    }
+
+
+def write_scored_masks(scored: ScoredMasks, name: str, size: int, folder: Path) -> None:
+    """Write scores.csv and summary.json to `folder` as `evaluate` does; `name` is that of the method.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    network = NetworkRecord(model=name, size=size, images=len(scored.scores), trained={"protocol": scored.protocol})
+    with output_files(folder) as temporary:
+        record = EvaluationRecord(
+            dataset=scored.manifest.name,
+            dataset_digest=scored.manifest.digest(),
+            note=scored.note,
+            left_out=scored.manifest.left_out,
+            images=ImageCountsRecord.model_validate(scored.counts.to_json_dict()),
+            networks=(network,),
+            wall_seconds=round(scored.seconds, 1),
+            commit=source_commit(),
+            machine=describe_machine(),
+            summary=scored.summary,
+            scores=write_scores(temporary / SCORES_FILE, scored.scores.round(6)),
+        )
+        write_record(temporary / SUMMARY_FILE, record)
