@@ -51,5 +51,5 @@ def test_only_plain_folders_take_a_pattern() -> None:
 
 def test_pattern_is_refused_if_the_patients_are_known(tmp_path: Path) -> None:
     manifest = with_patients(file_manifest(tmp_path, LABELS), patient_pattern("^([A-Z]{4})_"))
-    with pytest.raises(DataError, match="The table of files gives the patients. Leave out --group-by"):
+    with pytest.raises(DataError, match="The table of files gives the patients"):
         with_patients(manifest, patient_pattern("^([A-Z]{4})_"))

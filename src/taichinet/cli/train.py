@@ -48,6 +48,7 @@ def train(
     Under `torchrun`, all processes share each training; only process 0 reads the data, evaluates, writes and prints.
     """
     from taichinet.cli.device import print_device
+    from taichinet.cli.next_steps import print_next_steps
     from taichinet.cli.printing import print_skipped, print_study
     from taichinet.cli.progress import training_progress
     from taichinet.experiments.cross_validate import train_folds
@@ -79,6 +80,10 @@ def train(
                 print_result = partial(print_study, study.folder, study.summary, as_json, counts)
         ranks.broadcast(None)  # no further training
     print_result()
+    if not (as_json or all_images):
+        done = {int(path.parent.name.removeprefix("fold-")) for path in study.folder.glob("fold-*/result.json")}
+        remaining = [index for index in range(data_of_study.plan.count) if index not in done]
+        print_next_steps(recipe, data, study.folder, out, remaining)
 
 
 def _callbacks(experiment: Experiment, progress: TrainingProgress) -> Callbacks:
