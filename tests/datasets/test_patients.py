@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from helpers import file_manifest
 
+from taichinet.datasets.catalogue import CATALOGUE, named_dataset
 from taichinet.datasets.folds import make_folds
 from taichinet.datasets.patients import patient_pattern, takes_pattern, with_patients
 from taichinet.errors import DataError, SettingError
@@ -43,5 +44,12 @@ def test_patterns_that_cannot_be_used_are_refused(text: str, message: str) -> No
 
 
 def test_only_plain_folders_take_a_pattern() -> None:
-    assert takes_pattern("folder")
-    assert not takes_pattern("bus-uclm")
+    assert takes_pattern(CATALOGUE["folder"])
+    assert takes_pattern(named_dataset("clinic"))
+    assert not takes_pattern(CATALOGUE["bus-uclm"])
+
+
+def test_pattern_is_refused_if_the_patients_are_known(tmp_path: Path) -> None:
+    manifest = with_patients(file_manifest(tmp_path, LABELS), patient_pattern("^([A-Z]{4})_"))
+    with pytest.raises(DataError, match="The table of files gives the patients"):
+        with_patients(manifest, patient_pattern("^([A-Z]{4})_"))

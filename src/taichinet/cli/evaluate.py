@@ -75,7 +75,7 @@ def evaluate(
 
 def _write_card(path: Path, evaluation: Evaluation) -> None:
     """Write the card of a single network, for its outermost region."""
-    from taichinet.datasets.catalogue import find_dataset
+    from taichinet.datasets.catalogue import named_dataset
     from taichinet.experiments.validation_card import Extras, read_internal, validation_card, worst_keys
     from taichinet.inference.predictor import Predictor
     from taichinet.reports.validation_card import case_images, write_card
@@ -98,5 +98,5 @@ def _write_card(path: Path, evaluation: Evaluation) -> None:
         images=images,
         note=evaluation.note,
     )
-    card = validation_card(rows, scored.loaded.config, scored.manifest, find_dataset(scored.manifest.name), extras)
+    card = validation_card(rows, scored.loaded.config, scored.manifest, named_dataset(scored.manifest.name), extras)
     write_card(path, card)

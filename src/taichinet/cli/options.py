@@ -13,7 +13,8 @@ PROTOCOL_HELP = (
     "a network trained on the others (`train`)."
 )
 _DATA_HELP = (
-    "Data set: its folder or zip file as distributed, a bundle, or NAME=PATH if several data sets have its layout."
+    "Data set: its folder or zip file as distributed, a bundle, or NAME=PATH if several data sets have its layout, or "
+    "to name your own folder."
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON to standard output.")]

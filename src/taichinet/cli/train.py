@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taichinet.cli.progress import TrainingProgress
-    from taichinet.experiments.cross_validate import Callbacks, Existing
+    from taichinet.experiments.cross_validate import Callbacks, Existing, Study
     from taichinet.experiments.experiment import Experiment
     from taichinet.experiments.study_data import StudyData
     from taichinet.training.distributed.ranks import Ranks
@@ -58,7 +58,8 @@ def train(
     Under `torchrun`, all processes share each training; only process 0 reads the data, evaluates, writes and prints.
     """
     from taichinet.cli.device import print_device
-    from taichinet.cli.printing import print_skipped, print_study
+    from taichinet.cli.next_steps import print_next_steps
+    from taichinet.cli.printing import print_skipped
     from taichinet.cli.progress import training_progress
     from taichinet.experiments.cross_validate import train_folds
     from taichinet.experiments.study_data import open_study_data
@@ -83,11 +84,19 @@ def train(
                 folds = sorted(set(fold or range(data_of_study.plan.count)))
                 callbacks = _callbacks(experiment, progress)
                 study = train_folds(experiment, data_of_study, folds, out, existing, callbacks, keep_checkpoints=True)
-                empty_masks = int((data_of_study.prepared.lesion.flatten(1).amax(1) == 0).sum())
-                counts = data_of_study.manifest.count_images(empty_masks)
-                print_result = partial(print_study, study.folder, study.summary, as_json, counts)
+                print_result = partial(_print_study, study, data_of_study, as_json)
         ranks.broadcast(None)  # no further training
     print_result()
+    if not (as_json or all_images):
+        print_next_steps(recipe, data, study.folder, out, data_of_study.plan.count)
+
+
+def _print_study(study: Study, data: StudyData, as_json: bool) -> None:
+    """Print the scores and the numbers of images."""
+    from taichinet.cli.printing import print_study
+
+    empty_masks = int((data.prepared.lesion.flatten(1).amax(1) == 0).sum())
+    print_study(study.folder, study.summary, as_json, data.manifest.count_images(empty_masks))
 
 
 def _follow(ranks: Ranks, recipe: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from difflib import get_close_matches
 from pathlib import Path
 
 from taichinet.datasets.bundle.read import is_bundle, read_record
@@ -10,7 +12,9 @@ from taichinet.datasets.decoded import DecodedFiles
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.readers import breast, bus_bra, bus_uclm, busi, folder, fundus, monai, nnunet, paired, tn3k
 from taichinet.datasets.readers.layout import find_folder, open_top
+from taichinet.datasets.readers.tree import trees_side_by_side
 from taichinet.errors import DataError, SettingError, unknown_name
+from taichinet.storage.documents import shortened
 
 CATALOGUE: dict[str, Dataset] = {}
 """All registered data sets by name, in the order in which they are listed."""
@@ -19,7 +23,8 @@ _REMEDY = (
     "Pass the folder or zip of a data set as its authors distribute it, a complete bundle, or NAME=FOLDER (see "
     "`taichinet data list`)."
 )
-_REGISTER = "Register it with register_dataset, as where the bundle was made."
+_OWN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SIMILAR = 0.7  # from which a name is a spelling mistake rather than the name of an own folder
 
 
 def register_dataset(dataset: Dataset) -> None:
@@ -84,25 +89,53 @@ def find_dataset(name: str) -> Dataset:
     return CATALOGUE[name]
 
 
+def named_dataset(name: str) -> Dataset:
+    """The data set called `name`; if the catalogue has none, that of the user's own folder of this name."""
+    return CATALOGUE[name] if name in CATALOGUE else folder.DATASET.called(name)
+
+
+def _own_dataset(name: str, path: Path) -> Dataset:
+    """The data set of the user's own folder at `path`, which is called `name`.
+
+    Raises:
+        DataError: The path does not exist.
+        SettingError: The name cannot be that of a folder, or is similar to that of a data set in the catalogue.
+    """
+    if get_close_matches(name.lower(), CATALOGUE, n=1, cutoff=_SIMILAR):
+        raise SettingError(
+            f"{unknown_name('data set', name, list_datasets())} The name of your own folder must be less similar to "
+            "these."
+        )
+    if not _OWN_NAME.fullmatch(name):
+        raise SettingError(
+            f"'{shortened(name)}' cannot be the name of a data set. Use at most 64 letters, digits, '.', '_' and '-', "
+            "and begin with a letter or digit."
+        )
+    if not path.exists():
+        raise DataError(f"{path} does not exist. {_REMEDY}")
+    return folder.DATASET.called(name)
+
+
 def split_spec(spec: str | Path) -> tuple[Dataset, Path]:
     """The data set and the path that a user means.
 
     Args:
-        spec: "NAME=PATH", or a path with the layout of one data set. An existing path is never split at "=".
+        spec: "NAME=PATH", or a path with the layout of one data set. An existing path is never split at "=". A NAME
+            that is not in the catalogue becomes the name of the user's own folder PATH.
 
     Returns:
         The data set and its path.
 
     Raises:
         DataError: The layout is unknown, or several data sets have it and the name of the folder does not decide.
-        SettingError: There is no data set called NAME.
+        SettingError: NAME is similar to that of a data set, or cannot be a name.
     """
     text = str(spec)
     name, equals, path = text.partition("=")
     if equals and not Path(text).exists():
         if name not in CATALOGUE and "/" in name + path and not Path(path).exists():
             raise DataError(f"{text} does not exist, and no data set is called '{name}'. {_REMEDY}")
-        return find_dataset(name), Path(path)
+        return CATALOGUE[name] if name in CATALOGUE else _own_dataset(name, Path(path)), Path(path)
     return recognise(Path(text)), Path(text)
 
 
@@ -119,20 +152,29 @@ def recognise(root: Path) -> Dataset:
     if is_bundle(root):
         name = read_record(root).dataset
         if name not in CATALOGUE:
-            raise DataError(f"{root} is a bundle of data set '{name}', which is not registered. {_REGISTER}")
+            raise DataError(
+                f"{root} is a bundle of data set '{name}', which is not registered. If it is your own folder, pass "
+                f"{name}={root}. Otherwise register it with register_dataset, as where the bundle was made."
+            )
         return CATALOGUE[name]
     top = open_top(root, _REMEDY)
     matching = [entry for entry in CATALOGUE.values() if find_folder(top, entry.folders, entry.recognises) is not None]
     likely = [entry for entry in matching if not entry.fallback] or matching
     if len(likely) > 1:
         names = {root.resolve().name.lower(), root.stem.lower(), *(entry.name.lower() for entry in top.iterdir())}
-        likely = [entry for entry in likely if names & {folder.lower() for folder in entry.folders}] or likely
+        likely = [entry for entry in likely if names & {usual.lower() for usual in entry.folders}] or likely
     if not likely:
-        raise DataError(f"{root} has the layout of no known data set ({', '.join(list_datasets())}). {_REMEDY}")
+        trees = trees_side_by_side(folder.DATASET.expected, top)
+        raise DataError(
+            f"{root} has the layout of no known data set ({', '.join(list_datasets())}). {_REMEDY} For your own "
+            f"images, the folder must have one of these layouts (see docs/data.md):\n{trees}"
+        )
     if len(likely) > 1:
+        own = any(entry.own for entry in matching)
         raise DataError(
             f"{root} has a layout that several data sets share ({', '.join(entry.name for entry in matching)}). "
             f"Specify one, e.g. {likely[0].name}={root}."
+            + (f" For your own images, choose a name: NAME={root}." if own else "")
         )
     return likely[0]
 

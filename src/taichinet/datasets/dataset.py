@@ -12,6 +12,7 @@ from taichinet.datasets.bundle.read import is_bundle, read_bundle
 from taichinet.datasets.decoded import DECODING_THREADS, DecodedFiles
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.readers.layout import find_folder, open_top
+from taichinet.datasets.readers.tree import trees_side_by_side
 from taichinet.datasets.sample import Mask
 from taichinet.errors import DataError, SettingError
 
@@ -84,6 +85,9 @@ class Dataset:
         thresholds: Correlations from which two images count as near-duplicates.
         fallback: Whether the layout is so common that it is recognised only if no other data set has it.
         index_endings: Endings of files that list the data set and can be given instead of its folder, e.g. ".json".
+        own: Whether it is a folder of the user's own images, which may have any name (see `called`), and whose patients
+            may be found by a pattern.
+        expected: The content of the folder line by line, for the message about a folder with another content.
     """
 
     name: str
@@ -102,11 +106,17 @@ class Dataset:
     thresholds: DuplicateThresholds = ULTRASOUND
     fallback: bool = False
     index_endings: tuple[str, ...] = ()
+    own: bool = False
+    expected: tuple[str, ...] = ()
 
     @property
     def remedy(self) -> str:
         """The sentence at the end of messages."""
         return f"Pass the folder with {self.layout}, or its zip (see docs/data.md)."
+
+    def called(self, name: str) -> Dataset:
+        """The entry of the user's own folder `name`."""
+        return replace(self, name=name, title=name)
 
     def read(
         self, root: Path, include_normal: bool = True, verify: bool = True, files: DecodedFiles | None = None
@@ -131,7 +141,7 @@ class Dataset:
             return read_bundle(root, self.name, include_normal, verify)
         files = DecodedFiles() if files is None else files
         reading = Reading(root, self._locate(root), include_normal, verify, files)
-        manifest = replace(self.list_samples(reading), files=files)
+        manifest = replace(self.list_samples(reading), name=self.name, files=files)
         problems = reading.problems
         for key in manifest.keys:
             try:
@@ -157,7 +167,9 @@ class Dataset:
     def _locate(self, root: Path) -> Traversable:
         if root.suffix.lower() in self.index_endings and root.is_file():
             return root.parent
-        folder = find_folder(open_top(root, self.remedy), self.folders, self.recognises)
+        top = open_top(root, self.remedy)
+        folder = find_folder(top, self.folders, self.recognises)
         if folder is None:
-            raise DataError(f"{root} is not a data set of type {self.name}. {self.remedy}")
+            trees = f"\n{trees_side_by_side(self.expected, top)}" if self.expected else ""
+            raise DataError(f"{root} is not a data set of type {self.name}. {self.remedy}{trees}")
         return folder

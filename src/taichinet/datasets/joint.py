@@ -85,8 +85,7 @@ def join_manifests(manifests: Sequence[Manifest]) -> Manifest:
     first, names = manifests[0], [manifest.name for manifest in manifests]
     if repeated := [name for name in names if names.count(name) > 1]:
         raise SettingError(
-            f"Two data sets are called '{repeated[0]}'. Put their images into one folder, or register one of them "
-            "under another name."
+            f"Two data sets are called '{repeated[0]}'. Give your own folders different names: --data NAME=PATH."
         )
     for manifest in manifests:
         if manifest.regions != first.regions:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.readers import folder
 from taichinet.errors import DataError, SettingError, first_few
 
 
-def takes_pattern(dataset: str) -> bool:
+def takes_pattern(dataset: Dataset) -> bool:
     """Whether the patients of the data set are found by a pattern: those of a plain folder."""
-    return dataset == folder.DATASET.name
+    return dataset.own
 
 
 def patient_pattern(text: str) -> re.Pattern[str]:
@@ -37,8 +37,10 @@ def with_patients(manifest: Manifest, pattern: re.Pattern[str]) -> Manifest:
         pattern: Searched in the file name; its first group is the patient.
 
     Raises:
-        DataError: The pattern, or its first group, does not match the name of an image.
+        DataError: The pattern, or its first group, does not match the name of an image, or the patients are known.
     """
+    if any(sample.patient is not None for sample in manifest):
+        raise DataError(f"The table of {manifest.name} gives the patients. Leave out --group-by, or remove its column.")
     patients = {sample.key: _patient(sample.image.name, pattern) for sample in manifest}
     if unknown := [sample.image.name for sample in manifest if not patients[sample.key]]:
         raise DataError(

@@ -12,6 +12,7 @@ import pytest
 from fakes.busi import FOLDER, make_fake_busi
 from PIL import Image
 
+from taichinet.datasets.catalogue import recognise
 from taichinet.datasets.decoded import united_mask
 from taichinet.datasets.image_io import read_grey, read_rgb
 from taichinet.datasets.readers.busi import DATASET
@@ -52,6 +53,23 @@ def test_normal_images_can_be_left_out_with_their_folder(busi: Path) -> None:
     assert set(DATASET.read(busi, include_normal=False).labels.values()) == {"benign", "malignant"}
     shutil.rmtree(busi / "normal")
     assert len(DATASET.read(busi, include_normal=False).samples) == 7
+
+
+@pytest.mark.parametrize("absent", [True, False])
+def test_folder_of_normal_images_may_be_absent_or_empty(absent: bool, busi: Path, tmp_path: Path) -> None:
+    lesions = DATASET.read(busi, include_normal=False)
+    shutil.rmtree(busi / "normal")
+    if not absent:
+        (busi / "normal").mkdir()
+    assert recognise(busi) is DATASET
+    for root in (busi, zipped(busi, tmp_path / "busi.zip", True)):
+        assert DATASET.read(root).keys == DATASET.read(root, include_normal=False).keys == lesions.keys
+
+
+def test_missing_folder_of_a_lesion_class_is_reported(busi: Path) -> None:
+    shutil.rmtree(busi / "malignant")
+    (problem,) = problems_of(busi)
+    assert problem.endswith("malignant: this class folder is missing.")
 
 
 def test_lesion_images_have_a_lesion_and_normal_images_none(busi: Path) -> None:
@@ -108,7 +126,6 @@ def test_all_problems_are_reported_at_once(busi: Path) -> None:
     (busi / "malignant" / "malignant (3)_mask.png").write_bytes(b"")
     (busi / "malignant" / "benign (7).png").touch()
     (busi / "malignant" / "notes.txt").touch()
-    shutil.rmtree(busi / "normal")
     problems = problems_of(busi)
     expected = {
         "benign (1)_mask.png: this mask is missing, but a later one",
@@ -120,7 +137,6 @@ def test_all_problems_are_reported_at_once(busi: Path) -> None:
         "malignant (3)_mask.png: holds zero bytes",
         "benign (7).png: does not belong to BUSI",
         "notes.txt: does not belong to BUSI",
-        "normal: this class folder is missing",
     }
     assert {text for text in expected if any(text in problem for problem in problems)} == expected
     assert len(problems) == len(expected)

@@ -35,7 +35,8 @@ class _Entry:
 def _list_samples(reading: Reading) -> Manifest:
     """All samples by class and number: `benign/benign (12).png`, `benign (12)_mask.png`, keys "benign (12)".
 
-    Further lesions are in `_mask_1.png`, `_mask_2.png`, ... The class without lesions is not read unless requested.
+    Further lesions are in `_mask_1.png`, `_mask_2.png`, ... The class without lesions is not read unless requested, and
+    its folder may be empty or absent, as in copies with lesions only.
     """
     samples: list[Sample] = []
     for label in (*LESION_CLASSES, NORMAL_CLASS) if reading.include_normal else LESION_CLASSES:
@@ -57,7 +58,7 @@ def _list_samples(reading: Reading) -> Manifest:
 def _list_class(folder: Traversable, label: str) -> tuple[dict[int, _Entry], list[str]]:
     """The entries of one class folder by number, and its problems."""
     if not folder.is_dir():
-        return {}, [f"{folder}: this class folder is missing."]
+        return {}, [] if label == NORMAL_CLASS else [f"{folder}: this class folder is missing."]
     try:
         files = sorted(folder.iterdir(), key=lambda file: file.name)
     except OSError as fault:
@@ -77,9 +78,21 @@ def _list_class(folder: Traversable, label: str) -> tuple[dict[int, _Entry], lis
             entries[int(match["number"])].masks[int(match["further"] or 0)] = file
         else:
             entries[int(match["number"])].image = file
+    if not entries and not problems and label == NORMAL_CLASS:
+        return {}, []
     if not any(entry.image for entry in entries.values()):
         problems.append(f"{folder}: contains no image.")
     return dict(entries), problems
+
+
+def _recognises(folder: Traversable) -> bool:
+    """Whether a class folder contains a file with a name of BUSI, or all class folders are empty.
+
+    Class folders with other names only are those of a user's own folder.
+    """
+    classes = [place for label in (*LESION_CLASSES, NORMAL_CLASS) if (place := folder / label).is_dir()]
+    names = [entry.name for place in classes for entry in place.iterdir() if not is_clutter(entry.name)]
+    return bool(classes) and (not names or any(_FILE_NAME.fullmatch(name) for name in names))
 
 
 def _pairing_problems(folder: Traversable, key: str, entry: _Entry) -> Iterator[str]:
@@ -99,7 +112,7 @@ DATASET = Dataset(
     name="busi",
     title="BUSI",
     list_samples=_list_samples,
-    recognises=lambda folder: any((folder / label).is_dir() for label in (*LESION_CLASSES, NORMAL_CLASS)),
+    recognises=_recognises,
     layout="benign, malignant and normal in it (Dataset_BUSI_with_GT)",
     licence="not formally stated by its authors",
     source="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.resources.abc import Traversable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from taichinet.datasets.archive import open_archive
 from taichinet.datasets.sample import Mask, Sample
@@ -77,6 +77,27 @@ def image_files(folder: Traversable, problems: list[str]) -> dict[str, Traversab
             problems.append(f"{file}: {files[stem].name} has the same name. Keep one of them.")
         files.setdefault(stem, file)
     return dict(sorted(files.items(), key=lambda item: natural_order(item[0])))
+
+
+def listed_path_fault(text: str, index: str) -> str | None:
+    """Why a path in a list of files is refused, or None. Nothing outside the folder of the data set is read.
+
+    Args:
+        text: The path.
+        index: What the file with the list is called in the message, e.g. "JSON".
+
+    Returns:
+        What is wrong and the remedy, or None.
+    """
+    path = PurePosixPath(text)
+    if not path.name or path.is_absolute() or ".." in path.parts or "\\" in text or ":" in text:
+        return (
+            f"{text!r} must be relative to the {index}'s folder and below it, with forward slashes. Move the {index} "
+            "there."
+        )
+    if path.suffix.lower() not in IMAGE_SUFFIXES:
+        return f"{text!r} is not a 2D image ({', '.join(IMAGE_SUFFIXES)}). Save volumes slice by slice as PNG."
+    return None
 
 
 def natural_order(name: str) -> tuple[list[str | int], str]:

@@ -12,7 +12,7 @@ from taichinet.datasets.dataset import Dataset, Reading
 from taichinet.datasets.interchange.cases import Case, read_index, recorded_cases, repeated_keys
 from taichinet.datasets.interchange.label_map import NOT_BACKGROUND, LabelScheme, checked_samples, read_scheme
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.readers.layout import IMAGE_SUFFIXES, listing
+from taichinet.datasets.readers.layout import listed_path_fault, listing
 from taichinet.datasets.sample import Mask, Part, Sample
 from taichinet.errors import DataError
 
@@ -103,24 +103,12 @@ def _entries(
                 left_out.append(f"{where} ({entry['image']}): has no label.")
             elif not isinstance(label, list) or not all(isinstance(path, str) for path in label):
                 problems.append(f"{where}: 'label' must be the path of a label map, or a list of paths, not {label!r}.")
-            elif faults := [fault for path in (entry["image"], *label) if (fault := _path_fault(path))]:
+            elif faults := [fault for path in (entry["image"], *label) if (fault := listed_path_fault(path, "JSON"))]:
                 problems += [f"{where}: {fault}" for fault in faults]
             elif fold is not None and (type(fold) is not int or fold < 0):
                 problems.append(f"{where}: 'fold' must be a whole number from 0, not {fold!r}.")
             else:
                 yield {"image": entry["image"], "label": label, "fold": fold}, part
-
-
-def _path_fault(text: str) -> str | None:
-    """Why a listed path is refused, or None. Nothing outside the folder of the data set is read."""
-    path = PurePosixPath(text)
-    if not path.name or path.is_absolute() or ".." in path.parts or "\\" in text or ":" in text:
-        return (
-            f"{text!r} must be relative to the JSON's folder and below it, with forward slashes. Move the JSON there."
-        )
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        return f"{text!r} is not a 2D image ({', '.join(IMAGE_SUFFIXES)}). Save volumes slice by slice as PNG."
-    return None
 
 
 def _names(images: list[str], file: Traversable, problems: list[str]) -> list[str]:

@@ -84,6 +84,17 @@ def read_rows(file: Traversable, columns: Sequence[str] = ()) -> list[dict[str, 
     ]
 
 
+def read_column_names(file: Traversable) -> list[str]:
+    """The names in the first row of a .csv file; none if it cannot be read, which `read_rows` explains."""
+    try:
+        with file.open("rb") as stream:
+            first = stream.readline(_LARGEST_PART).decode("utf-8-sig")
+        rows = list(csv.reader(StringIO(first), delimiter=_separator(first)))
+    except (OSError, UnicodeDecodeError, csv.Error, DataError):
+        return []
+    return [name.strip() for name in rows[0]] if rows else []
+
+
 def with_classes(
     samples: Sequence[Sample], folder: Traversable, table: ClassTable, problems: list[str]
 ) -> list[Sample]:
@@ -179,12 +190,17 @@ def _csv(file: Traversable) -> list[list[str]]:
     except UnicodeDecodeError as fault:
         raise DataError(f"{file}: is no UTF-8 text ({fault}); save it as UTF-8.") from fault
     first = text.partition("\n")[0]
-    reader = csv.reader(StringIO(text), delimiter=";" if first.count(";") > first.count(",") else ",", strict=True)
+    reader = csv.reader(StringIO(text), delimiter=_separator(first), strict=True)
     try:
         rows = _within_limits(reader, file)
     except csv.Error as fault:
         raise DataError(f"{file}: is no table of comma-separated values ({fault}); save it again.") from fault
     return [[cell.strip() for cell in row] for row in rows]
+
+
+def _separator(first: str) -> str:
+    """The separator of a .csv with this first line."""
+    return ";" if first.count(";") > first.count(",") else ","
 
 
 def _sheet(file: Traversable) -> list[list[str]]:

@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from taichinet.datasets.catalogue import find_dataset, open_dataset, split_spec
+from taichinet.datasets.catalogue import find_dataset, named_dataset, open_dataset, split_spec
 from taichinet.datasets.folds import FoldPlan, Protocol, Split
 from taichinet.datasets.manifest import ImageCounts, Manifest
 from taichinet.datasets.prepared import count_empty_masks
@@ -157,7 +157,7 @@ def count_images(grid: Grid) -> dict[str, ImageCounts]:
 
 
 def _title(dataset: str, recipe: Experiment) -> str:
-    with_normal = recipe.data.include_normal and find_dataset(dataset).has_normal
+    with_normal = recipe.data.include_normal and named_dataset(dataset).has_normal
     return f"{dataset} with normal images" if with_normal else dataset
 
 
@@ -167,7 +167,7 @@ def part_recipes(suite: Suite, part: SuitePart) -> list[Experiment]:
     for name in part.recipes:
         whole = name if name.partition("-")[0] in (*SCALES, *BEST) else f"{suite.scale}-{name}"
         recipe = vary(get_recipe(whole), {**suite.set, **part.set})
-        if part.normal is not None and find_dataset(part.data).has_normal:
+        if part.normal is not None and named_dataset(part.data).has_normal:
             recipe = vary(recipe, {"data.include_normal": part.normal})
         if recipe.data.include_normal and not get_recipe(whole).data.include_normal:
             recipe = vary(recipe, {"name": f"{recipe.name}+normal"})
@@ -207,7 +207,7 @@ def _study_cells(
 def refuse_absent(suites: Sequence[Suite], data: Mapping[str, str]) -> None:
     """Raise DataError for data sets that the suites need and `data` lacks, and SettingError for unknown data sets."""
     wanted = {name for suite in suites for part in suite.parts for name in (part.data, *part.test_on)}
-    for name in wanted:
+    for name in wanted - set(data):
         find_dataset(name)
     if absent := sorted(wanted - set(data)):
         raise DataError(

@@ -1,0 +1,37 @@
+"""The last lines of `train`: where the results are, and the commands that use them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+
+
+def print_next_steps(recipe: str, data: Sequence[str], folder: Path, out: Path, count: int) -> None:
+    """Print the files of a study and the next commands.
+
+    Args:
+        recipe: Name of the recipe.
+        data: The data sets as given.
+        folder: Folder of the study.
+        out: Folder of all runs.
+        count: Number of folds.
+    """
+    train = shlex.join(["taichinet", "train", recipe, *(word for spec in data for word in ("--data", spec))])
+    train += "" if out == Path("runs") else f" --out {shlex.quote(str(out))}"
+    steps = [
+        ("report on all runs", shlex.join(["taichinet", "report", str(out), "-o", f"{out.name}-report"])),
+        ("masks of new images", shlex.join(["taichinet", "predict", "-w", str(folder), "-o", "masks"]) + " IMAGES"),
+    ]
+    remaining = [fold for fold in range(count) if not (folder / f"fold-{fold}" / "result.json").is_file()]
+    if remaining:
+        folds = " ".join(f"--fold {fold}" for fold in remaining)
+        steps.insert(0, ("remaining folds", f"{train} {folds}"))
+    else:
+        steps.append(("one network for use", f"{train} --all-images"))
+    typer.echo(f"Scores: {folder / 'summary.json'}, and per image {folder / 'scores.csv'}")
+    typer.echo("Next, with the same --set, --protocol and --group-by as in this command:")
+    for title, command in steps:
+        typer.echo(f"  {title + ':':<21}{command}")
