@@ -30,6 +30,7 @@ def test_demo_writes_a_page_of_both_networks(
     page = (tmp_path / "demo" / "index.html").read_text(encoding="utf-8")
     assert "TaiChiNet" in page
     assert "U-Net" in page
+    assert page.count("network in the package</figcaption>") == 3  # of every third of 8 cases
     assert (tmp_path / "demo" / "cases.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "demo" / "results.json").read_text()) == printed["results"]
     demo_command.demo(out=tmp_path / "demo", seed=4, as_json=True)  # other phantoms in the same folder

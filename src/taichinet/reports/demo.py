@@ -16,7 +16,9 @@ from taichinet.datasets.image_io import read_grey
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.experiments.cross_validate import Study
 from taichinet.experiments.records import network_title
+from taichinet.inference.ensemble import PredictorChoices, open_predictor
 from taichinet.inference.predictor import Predictor
+from taichinet.inference.shipped import shipped_weights
 from taichinet.models.weights import load_weights
 from taichinet.reports.charts import LearningCurve, curves_figure
 from taichinet.reports.document import model as doc
@@ -28,6 +30,7 @@ from taichinet.training.device import choose_device_config
 
 SCORES = ("dice", "jaccard", "precision", "sensitivity", "hd95")
 LESIONS_SHOWN, NORMALS_SHOWN = 12, 3
+OF_PACKAGE_EVERY = 3  # of these cases, every third is also shown with the network in the package
 JPEG_QUALITY = 90
 LEGEND = doc.Legend(
     (
@@ -64,14 +67,17 @@ def write_demo(folder: Path, manifest: Manifest, studies: Sequence[Study], machi
     """
     cases = _cases(manifest, studies)
     page = folder / "index.html"
-    write_text(page, document_html(_document(studies, cases, machine)))
+    packaged = _packaged_cases(manifest, [case.key for case in cases[::OF_PACKAGE_EVERY]])
+    write_text(page, document_html(_document(studies, cases, packaged, machine)))
     with replacing(folder / "cases.png") as temporary:
         _cases_image(cases).save(temporary, format="PNG", optimize=True)
     write_json(folder / "results.json", [study.folds[0].record.to_json_dict() for study in studies])
     return page
 
 
-def _document(studies: Sequence[Study], cases: Sequence[DemoCase], machine: Mapping[str, Any]) -> doc.Document:
+def _document(
+    studies: Sequence[Study], cases: Sequence[DemoCase], packaged: Sequence[DemoCase], machine: Mapping[str, Any]
+) -> doc.Document:
     images = studies[0].folds[0].record.images
     lead = (
         f"Two networks were trained on {images.train} simulated B-mode phantoms and tested on {images.test} "
@@ -92,16 +98,24 @@ def _document(studies: Sequence[Study], cases: Sequence[DemoCase], machine: Mapp
                 "complementary loss is added."
             )
         sections.append(doc.Section("learning", "Learning curves", (curves_figure(curves, caption),)))
-    blocks: list[doc.Block] = [
-        doc.Note("Lesion images in ascending order of the Dice of the first network, then normal images."),
-        LEGEND,
-    ]
-    for case in cases:
-        encoded = tuple((caption, jpeg_bytes(image, JPEG_QUALITY)) for caption, image in case.images)
-        blocks += [doc.Heading(case.key), doc.Images(encoded, columns=5)]
-    sections.append(doc.Section("cases", "Cases, worst first", tuple(blocks)))
+    order = doc.Note("Lesion images in ascending order of the Dice of the first network, then normal images.")
+    sections.append(doc.Section("cases", "Cases, worst first", (order, LEGEND, *_case_blocks(cases, columns=5))))
+    origin = doc.Note(
+        "`taichinet predict` uses this network unless other weights are given. It was trained on images of patients, "
+        "and never on phantoms; it may also report no lesion."
+    )
+    blocks = (origin, *_case_blocks(packaged, columns=3))
+    sections.append(doc.Section("package", "The network in the package", blocks))
     sections.append(doc.Section("settings", "Settings", (doc.Facts(_facts(studies, machine)),)))
     return doc.Document("TaiChiNet on simulated breast ultrasound", (lead,), tuple(sections))
+
+
+def _case_blocks(cases: Sequence[DemoCase], columns: int) -> list[doc.Block]:
+    blocks: list[doc.Block] = []
+    for case in cases:
+        encoded = tuple((caption, jpeg_bytes(image, JPEG_QUALITY)) for caption, image in case.images)
+        blocks += [doc.Heading(case.key), doc.Images(encoded, columns=columns)]
+    return blocks
 
 
 def _facts(studies: Sequence[Study], machine: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -183,6 +197,14 @@ def _cases(manifest: Manifest, studies: Sequence[Study]) -> list[DemoCase]:
     ]
 
 
+def _packaged_cases(manifest: Manifest, keys: Sequence[str]) -> list[DemoCase]:
+    """Images with the prediction of the network in the package."""
+    predictor, _ = open_predictor(shipped_weights(), PredictorChoices())
+    dice: dict[str, float] = {}  # not scored: its decision is made for images of patients
+    samples = (sample for sample in manifest.samples if sample.key in keys)
+    return [_case(sample, {"network in the package": predictor}, dice) for sample in samples]
+
+
 def _case(sample: Sample, predictors: Mapping[str, Predictor], dice: Mapping[str, float]) -> DemoCase:
     image, truth = read_grey(sample.image), united_mask(sample)
     scale = max(1, round(640 / image.shape[1]))
@@ -190,7 +212,7 @@ def _case(sample: Sample, predictors: Mapping[str, Predictor], dice: Mapping[str
     disagreement = None
     for name, predictor in predictors.items():
         prediction = predictor.predict(image)
-        caption = f"{name}, Dice {dice[name]:.2f}" if np.isfinite(dice[name]) else name
+        caption = f"{name}, Dice {dice[name]:.2f}" if np.isfinite(dice.get(name, np.nan)) else name
         images.append((caption, overlay(image, truth, prediction.mask, scale=scale)))
         disagreement = prediction.disagreement if disagreement is None else disagreement
     if disagreement is not None:
