@@ -23,7 +23,7 @@ MODULES = ("fuzzing.images", "fuzzing.data", "fuzzing.transport", "fuzzing.netwo
 @pytest.fixture(scope="module")
 def self_test(tmp_path_factory: pytest.TempPathFactory) -> tuple[State, Path]:
     out = tmp_path_factory.mktemp("fuzz")
-    return campaign(State(0, None), out, 60, 26, SELF_TEST, most_seconds=5), out
+    return campaign(State(0, None), out, 60, 26, SELF_TEST, most_seconds=10), out
 
 
 @pytest.mark.parametrize("kind", KINDS)

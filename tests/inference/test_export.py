@@ -188,7 +188,11 @@ def test_quantisation_succeeds_with_good_and_is_rejected_with_black_calibration_
 def test_openvino_file_gives_same_masks(exported: tuple[Path, Path], data: Path, tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     weights, file = exported
-    report = export(ExportRequest(weights, "openvino", False, tmp_path / "f.xml", str(data / "benign")))
+    images = tmp_path / "images"
+    images.mkdir()
+    for image in (data / "benign").glob("benign (?).png"):
+        shutil.copy(image, images)
+    report = export(ExportRequest(weights, "openvino", False, tmp_path / "f.xml", str(images)))
     assert report.rows["the file"].plain_dice is None, "a plain folder has no ground truth"
     # By default, OpenVINO computes in bf16 if the processor supports it, which changes the masks.
     settings = {"INFERENCE_PRECISION_HINT": "f32"}

@@ -90,7 +90,7 @@ def find_entry(name: str) -> Entry:
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
-    if is_own_model(name):  # its records can be read without its code
+    if isinstance(name, str) and is_own_model(name):  # its records can be read without its code
         return unloaded_entry(name)
     entry = load_entry_point(name)
     if entry is None:
