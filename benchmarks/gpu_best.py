@@ -100,7 +100,8 @@ def main() -> None:
     for commands, until in ((trainings, end - EVALUATION_SECONDS), (evaluations, end)):
         machine = Machine(files, options.out, until)
         with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(lambda command: machine.run(*command), commands(machine)))  # noqa: B023
+            for ended in [pool.submit(machine.run, *command) for command in commands(machine)]:
+                ended.result()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from helpers import file_manifest
 
 from taichinet.datasets.catalogue import CATALOGUE, named_dataset
 from taichinet.datasets.folds import make_folds
-from taichinet.datasets.patients import patient_pattern, takes_pattern, with_patients
+from taichinet.datasets.patients import patient_pattern, with_patients
 from taichinet.errors import DataError, SettingError
 
 LABELS = {f"{patient}_{n:03}": "lesion" for patient in ("ALWI", "ANFO", "BEKA", "CODE") for n in range(5)}
@@ -44,9 +44,9 @@ def test_patterns_that_cannot_be_used_are_refused(text: str, message: str) -> No
 
 
 def test_only_plain_folders_take_a_pattern() -> None:
-    assert takes_pattern(CATALOGUE["folder"])
-    assert takes_pattern(named_dataset("clinic"))
-    assert not takes_pattern(CATALOGUE["bus-uclm"])
+    assert CATALOGUE["folder"].own
+    assert named_dataset("clinic").own
+    assert not CATALOGUE["bus-uclm"].own
 
 
 def test_pattern_is_refused_if_the_patients_are_known(tmp_path: Path) -> None:

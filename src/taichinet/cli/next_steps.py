@@ -19,19 +19,21 @@ def print_next_steps(recipe: str, data: Sequence[str], folder: Path, out: Path, 
         out: Folder of all runs.
         count: Number of folds.
     """
+    from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, SUMMARY_FILE
+
     train = shlex.join(["taichinet", "train", recipe, *(word for spec in data for word in ("--data", spec))])
     train += "" if out == Path("runs") else f" --out {shlex.quote(str(out))}"
     steps = [
         ("report on all runs", shlex.join(["taichinet", "report", str(out), "-o", f"{out.name}-report"])),
         ("masks of new images", shlex.join(["taichinet", "predict", "-w", str(folder), "-o", "masks"]) + " IMAGES"),
     ]
-    remaining = [fold for fold in range(count) if not (folder / f"fold-{fold}" / "result.json").is_file()]
+    remaining = [fold for fold in range(count) if not (folder / f"fold-{fold}" / RESULT_FILE).is_file()]
     if remaining:
         folds = " ".join(f"--fold {fold}" for fold in remaining)
         steps.insert(0, ("remaining folds", f"{train} {folds}"))
     else:
         steps.append(("one network for use", f"{train} --all-images"))
-    typer.echo(f"Scores: {folder / 'summary.json'}, and per image {folder / 'scores.csv'}")
+    typer.echo(f"Scores: {folder / SUMMARY_FILE}, and per image {folder / SCORES_FILE}")
     typer.echo("Next, with the same --set, --protocol and --group-by as in this command:")
     for title, command in steps:
         typer.echo(f"  {title + ':':<21}{command}")

@@ -5,14 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from taichinet.datasets.dataset import Dataset
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import DataError, SettingError, first_few
-
-
-def takes_pattern(dataset: Dataset) -> bool:
-    """Whether the patients of the data set are found by a pattern: those of a plain folder."""
-    return dataset.own
 
 
 def patient_pattern(text: str) -> re.Pattern[str]:

@@ -177,7 +177,11 @@ def _score_all(
     def score(sample: Sample) -> dict[str, Any] | str:
         try:
             truth = manifest.region_masks(sample)[0]
-            return _row(manifest, sample, _read_mask(masks[sample.key], value, truth.shape), fold_of[sample.key], size)
+            mask = _read_mask(masks[sample.key], value, truth.shape)
+            names = {"key": sample.key, "label": sample.label, "fold": fold_of[sample.key]}
+            dataset = {} if sample.dataset is None else {"dataset": sample.dataset}
+            scores = {**_overlap_scores(mask, truth, size), **dataset, **_lesion_scores(mask, truth)}
+            return {**names, "region": manifest.regions[0], **scores}
         except DataError as error:
             return str(error)
 
@@ -200,19 +204,19 @@ def _read_mask(file: Path, value: int | None, size: tuple[int, ...]) -> NDArray[
     return mask
 
 
-def _row(manifest: Manifest, sample: Sample, mask: NDArray[np.bool_], fold: int, size: int) -> dict[str, Any]:
-    """The scores of one mask, with the columns of `score_images`. Each component has the score 1."""
-    truth = manifest.region_masks(sample)[0]
+def _overlap_scores(mask: NDArray[np.bool_], truth: NDArray[np.bool_], size: int) -> dict[str, Any]:
+    """The scores at input and at original resolution, in the columns of `score_images`."""
     resized, resized_truth = (resize_mask(values, size).astype(bool) for values in (mask, truth))
     native = asdict(score_mask(mask, truth))
     return {
-        "key": sample.key,
-        "label": sample.label,
-        "fold": fold,
-        "region": manifest.regions[0],
         **asdict(score_mask(resized, resized_truth)),
         **{f"{name}{SUFFIX['native']}": score for name, score in native.items()},
-        **({} if sample.dataset is None else {"dataset": sample.dataset}),
+    }
+
+
+def _lesion_scores(mask: NDArray[np.bool_], truth: NDArray[np.bool_]) -> dict[str, Any]:
+    """Detection and surface Dice at original resolution. Each component has the score 1."""
+    return {
         **detect_lesions(mask, mask.astype(np.float32), truth).to_columns(),
         "nsd_native": surface_dice(mask, truth),
     }

@@ -23,7 +23,7 @@ from taichinet.datasets.folds import (
 )
 from taichinet.datasets.joint import join_folds, join_manifests, joined_groups, refuse_shared_images
 from taichinet.datasets.manifest import Manifest
-from taichinet.datasets.patients import patient_pattern, takes_pattern, with_patients
+from taichinet.datasets.patients import patient_pattern, with_patients
 from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.errors import FoldError, SettingError
 from taichinet.experiments.experiment import Experiment, vary
@@ -66,7 +66,7 @@ def open_study_data(
     files = DecodedFiles(size, channels)
     specs = [data] if isinstance(data, str | Path) else list(data)
     pattern = None if group_by is None else patient_pattern(group_by)
-    if pattern is not None and not any(takes_pattern(split_spec(spec)[0]) for spec in specs):
+    if pattern is not None and not any(split_spec(spec)[0].own for spec in specs):
         raise SettingError("--group-by is for plain folders (folder=PATH). The patients of other data sets are known.")
     manifest, plan = (
         open_folds(experiment, specs[0], protocol, out, files, pattern)
@@ -97,7 +97,7 @@ def open_folds(
     files.keep_reduced(not path.exists())
     manifest = dataset.read(root, settings.include_normal, files=files)
     manifest.files.refuse_other_input(settings.size, experiment.channels)
-    patients = patients if takes_pattern(dataset) else None
+    patients = patients if dataset.own else None
     if patients is not None:
         manifest = with_patients(manifest, patients)
     with nullcontext() if path.exists() else locked(path.with_suffix(".lock"), wait=True):

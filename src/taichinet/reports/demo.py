@@ -200,9 +200,8 @@ def _cases(manifest: Manifest, studies: Sequence[Study]) -> list[DemoCase]:
 def _packaged_cases(manifest: Manifest, keys: Sequence[str]) -> list[DemoCase]:
     """Images with the prediction of the network in the package."""
     predictor, _ = open_predictor(shipped_weights(), PredictorChoices())
-    dice: dict[str, float] = {}  # not scored: its decision is made for images of patients
     samples = (sample for sample in manifest.samples if sample.key in keys)
-    return [_case(sample, {"network in the package": predictor}, dice) for sample in samples]
+    return [_case(sample, {"network in the package": predictor}, dice={}) for sample in samples]
 
 
 def _case(sample: Sample, predictors: Mapping[str, Predictor], dice: Mapping[str, float]) -> DemoCase:

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from taichinet.errors import StorageError
 
 TEMPORARY_SUFFIX = ".tmp"
-_TEMPORARY_FILE = re.compile(r"\.(?P<final>.+)\.[0-9a-f]{8}\.tmp", re.DOTALL)
+_TEMPORARY_FILE = re.compile(rf"\.(?P<final>.+)\.[0-9a-f]{{8}}{re.escape(TEMPORARY_SUFFIX)}", re.DOTALL)
 # Raised on a failing write by Python, by safetensors, and by torch and OpenVINO.
 WRITE_ERRORS = (OSError, SafetensorError, RuntimeError)
 
@@ -47,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
         target = path.resolve() if path.is_symlink() else path
         if target.exists() and not target.is_file():  # e.g. a folder, /dev/stdout
             raise StorageError(f"Cannot write {path}: it is not a regular file. Give another name.")
-        temporary = target.parent / f".{target.name}.{uuid4().hex[:8]}{TEMPORARY_SUFFIX}"  # see final_name
+        temporary = target.parent / f".{target.name}{_temporary_ending()}"
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
@@ -70,7 +70,7 @@ def replacing_all(folder: Path) -> Iterator[Path]:
     Raises:
         StorageError: A file cannot be written. Earlier files in `folder` are unchanged.
     """
-    temporary = folder / f".{uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
+    temporary = folder / _temporary_ending()
     with storage_errors(folder):
         try:
             temporary.mkdir(parents=True)
@@ -97,7 +97,7 @@ def temporary_folder(folder: Path) -> Iterator[Path]:
     Raises:
         StorageError: A file cannot be written.
     """
-    temporary = folder / f".{uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
+    temporary = folder / _temporary_ending()
     before, is_new = tempfile.tempdir, not folder.exists()
     with storage_errors(folder, (OSError,)):
         try:
@@ -121,6 +121,11 @@ def storage_errors(path: Path, errors: tuple[type[Exception], ...] = WRITE_ERROR
         raise StorageError(
             f"Cannot write {path} ({error}). Free disk space or check permissions; an earlier file is unchanged."
         ) from error
+
+
+def _temporary_ending() -> str:
+    """The end of a new temporary name, which `_TEMPORARY_FILE` expects."""
+    return f".{uuid4().hex[:8]}{TEMPORARY_SUFFIX}"
 
 
 def final_name(temporary: Path) -> str | None:
