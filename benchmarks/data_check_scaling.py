@@ -72,7 +72,7 @@ CHANGES = (
 def main() -> None:
     """Simulate, measure each size in its own process, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-o", "--out", type=Path)
+    parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--folder", type=Path, help="Folder in which the phantoms are kept; existing ones are used.")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)  # the folder, in a process of one size
@@ -90,7 +90,7 @@ def main() -> None:
         for size in arguments.sizes:
             command = [sys.executable, __file__, "--measure", str(folder), "--sizes", str(size)]
             rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-            report(rows, arguments.out)  # after each size, because the last one takes half of the time
+            report(rows, arguments.output)  # after each size, because the last one takes half of the time
 
 
 def report(rows: list[dict[str, Any]], out: Path | None) -> None:

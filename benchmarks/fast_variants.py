@@ -45,7 +45,7 @@ FOLDS = "busi-lesions-grouped-5folds-seed0.json"
 def main() -> None:
     """Measure or read the latencies, join them with the Dice, write record, page and figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--out", type=Path, help="the record, one file a machine")
+    parser.add_argument("-o", "--output", type=Path, help="the record, one file a machine")
     parser.add_argument("--from", dest="known", type=Path, help="take the latencies of this record")
     parser.add_argument("--page", type=Path)
     parser.add_argument("--results", type=Path, default=Path("results"))
@@ -60,7 +60,7 @@ def main() -> None:
             "merged_upsampling": True,
             "networks": latencies(arguments.rounds),
         }
-        entry = record(arguments.out, content)
+        entry = record(arguments.output, content)
     if arguments.page:
         rows = [{"name": name, **entry["networks"][name], **dice_of(name, arguments.results)} for name in NAMES]
         figure = arguments.page.parent / FIGURE

@@ -93,12 +93,12 @@ def main() -> None:
     parser.add_argument("--bus-uclm", type=Path, required=True, help="BUS-UCLM, or a bundle of it at 224 px")
     parser.add_argument("--budget", type=parse_time, required=True, metavar="TIME", help="e.g. 9m")
     parser.add_argument("--jobs", "-j", type=int, default=4, help="parallel trainings (default: 4)")
-    parser.add_argument("--out", "-o", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
+    parser.add_argument("--output", "-o", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
     options = parser.parse_args()
     files = {"busi": options.busi, "bus-uclm": options.bus_uclm}
     end = began + options.budget
     for commands, until in ((trainings, end - EVALUATION_SECONDS), (evaluations, end)):
-        machine = Machine(files, options.out, until)
+        machine = Machine(files, options.output, until)
         with ThreadPoolExecutor(options.jobs) as pool:
             for ended in [pool.submit(machine.run, *command) for command in commands(machine)]:
                 ended.result()

@@ -67,7 +67,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=["taichinet", "unet"])
-    parser.add_argument("-o", "--out", type=Path, help="the record, one file a machine")
+    parser.add_argument("-o", "--output", type=Path, help="the record, one file a machine")
     parser.add_argument("--batches", nargs="+", type=int, default=[16, 64], help="images per batch")
     parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--size", type=int, default=224)
@@ -82,7 +82,7 @@ def main() -> None:
         data = Data(Path(root), arguments.images, arguments.size)
         models = {name: measure(name, data, arguments, peak) for name in arguments.models}
     shared = {"placement": device_config.describe(), "size": arguments.size, "images": arguments.images}
-    record(arguments.out, {**shared, "gemm_gflops": round(peak), "read_data_set": data.reading_rate, **models})
+    record(arguments.output, {**shared, "gemm_gflops": round(peak), "read_data_set": data.reading_rate, **models})
 
 
 class Data:

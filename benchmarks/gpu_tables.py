@@ -186,7 +186,7 @@ def train(options: argparse.Namespace, began: float) -> int:
         wanted.setdefault(study.key, study)
     code = _compare(list(wanted.values()), options, budget, began) if wanted else 0
     for name, group in studies.items():
-        print(_describe(stages[name].title, group, wanted, options.out))
+        print(_describe(stages[name].title, group, wanted, options.output))
     return code
 
 
@@ -196,7 +196,7 @@ def _compare(studies: list[Study], options: argparse.Namespace, budget: float | 
         files = [Path(temporary) / f"{number:03}.yaml" for number in range(len(studies))]
         for file, study in zip(files, studies, strict=True):
             file.write_text(yaml.safe_dump(study.suite.model_dump(mode="json")), encoding="utf-8")
-        words = ["compare", *map(str, files), "--out", str(options.out), "--jobs", str(options.jobs)]
+        words = ["compare", *map(str, files), "--output", str(options.output), "--jobs", str(options.jobs)]
         words += [word for data in options.data for word in ("--data", data)]
         if budget is not None:
             share, most = RESERVE
@@ -289,7 +289,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     stages = ", ".join(plan_stages())
     parser.add_argument("--data", action="append", default=[], help="bundle or data set, [NAME=]PATH; repeatable")
-    parser.add_argument("--out", "-o", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
+    parser.add_argument("--output", "-o", type=Path, default=Path("runs"), help="folder of all runs (default: runs)")
     parser.add_argument("--budget", metavar="TIME", help="time for this command with packing, e.g. 14m or 1h30m")
     parser.add_argument("--archive", type=Path, metavar="DIR", help="pack the completed runs at the end")
     parser.add_argument("--archive-weights", action="store_true", help="also pack the weights, as float16")

@@ -42,7 +42,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", default=["taichinet", "unet", "unet++"])
-    parser.add_argument("-o", "--out", type=Path, help="the record, one file a machine")
+    parser.add_argument("-o", "--output", type=Path, help="the record, one file a machine")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--images", type=int, default=480)
@@ -52,7 +52,9 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="print the kernels of a step")
     arguments = parser.parse_args()
     measure = losses if arguments.losses else throughput
-    record(arguments.out, {model: measure(model, arguments) for model in arguments.models} | {"size": arguments.size})
+    record(
+        arguments.output, {model: measure(model, arguments) for model in arguments.models} | {"size": arguments.size}
+    )
 
 
 def throughput(model: str, arguments: argparse.Namespace) -> dict[str, object]:

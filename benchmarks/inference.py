@@ -57,7 +57,7 @@ Work = Callable[[], object]
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--out", type=Path, help="the record, one file per machine: inference-MACHINE.json")
+    parser.add_argument("-o", "--output", type=Path, help="the record, one file per machine: inference-MACHINE.json")
     parser.add_argument("--page", type=Path, help="write the Markdown page here")
     parser.add_argument("--from", dest="known", type=Path, help="only write the page, from the records of this folder")
     parser.add_argument("--rounds", type=int, default=7)
@@ -66,8 +66,8 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=24, help="images of the folder")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     arguments = parser.parse_args()
-    records = [] if arguments.known else [record(arguments.out, measure(arguments))]
-    folder = arguments.known or (arguments.out and arguments.out.parent)
+    records = [] if arguments.known else [record(arguments.output, measure(arguments))]
+    folder = arguments.known or (arguments.output and arguments.output.parent)
     if folder:
         records = [read_record(path) for path in sorted(folder.glob("inference-*.json"), key=lambda path: path.stem)]
     text = page(records)

@@ -467,10 +467,10 @@ def main() -> int:
     parser.add_argument("--full-disk", type=int, default=10, help="half as many read-only folders follow")
     parser.add_argument("--command", action="append", default=[], choices=list(commands()), help="only this one")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("runs/kill"), help="folder of the state and the trials")
+    parser.add_argument("--output", type=Path, default=Path("runs/kill"), help="folder of the state and the trials")
     parser.add_argument("--record", type=Path, default=RECORD)
     arguments = parser.parse_args()
-    out = arguments.out.resolve()
+    out = arguments.output.resolve()
     state = read_state(out / "state.json", arguments.seed, source_commit())
     if not state.plain:
         shutil.rmtree(out, ignore_errors=True)

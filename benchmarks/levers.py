@@ -74,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="BUSI")
     parser.add_argument("--work", type=Path, required=True, help="folder of the trainings, and to continue from")
-    parser.add_argument("-o", "--out", type=Path, help="the record, one file a machine")
+    parser.add_argument("-o", "--output", type=Path, help="the record, one file a machine")
     parser.add_argument("--page", type=Path, help="write the table into this page, between the marks of `levers`")
     parser.add_argument("--levers", nargs="*", choices=LEVERS, default=list(LEVERS), metavar="LEVER")
     arguments = parser.parse_args()
@@ -84,7 +84,7 @@ def main() -> None:
     except TaiChiNetError as error:
         raise SystemExit(str(error)) from error
     rows = {name: row for name in LEVERS if (row := figures(name, arguments.work))}
-    record(arguments.out, {"settings": {**SHORT, **START}, "levers": rows})
+    record(arguments.output, {"settings": {**SHORT, **START}, "levers": rows})
     if arguments.page:
         write_between(arguments.page, "levers", table(rows))
 

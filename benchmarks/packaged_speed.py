@@ -39,12 +39,12 @@ IMAGE_GOAL, FOLDER_GOAL = 0.5, 4.0
 def main() -> None:
     """Measure, print, and write the record and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--out", type=Path, help="the record, one file per machine")
+    parser.add_argument("-o", "--output", type=Path, help="the record, one file per machine")
     parser.add_argument("--page", type=Path, help="write the sentences into this page, between the marks of `speed`")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--images", type=int, default=24, help="images of the folder")
     arguments = parser.parse_args()
-    entry = record(arguments.out, measure(arguments.rounds, arguments.images))
+    entry = record(arguments.output, measure(arguments.rounds, arguments.images))
     if arguments.page:
         write_between(arguments.page, "speed", sentences(entry))
 

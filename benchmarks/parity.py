@@ -34,21 +34,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", help="NAME=DIR of a data set with masks")
     parser.add_argument("--most-images", type=int, default=150)
-    parser.add_argument("-o", "--out", type=Path, help="the record, one file per machine: parity-MACHINE.json")
+    parser.add_argument("-o", "--output", type=Path, help="the record, one file per machine: parity-MACHINE.json")
     parser.add_argument("--page", type=Path)
     parser.add_argument("--from", dest="known", type=Path, help="only write the page, from the records of this folder")
     arguments = parser.parse_args()
     if arguments.known:
         folder = arguments.known
     else:
-        if not arguments.images or not arguments.out:
+        if not arguments.images or not arguments.output:
             parser.error("measuring needs --images and -o")
         content = {
             "what": "masks of every export against plain PyTorch's at native size; the weights of the package",
             "exports": [row for form in FORMATS for row in measure(form, arguments.images, arguments.most_images)],
         }
-        record(arguments.out, content)
-        folder = arguments.out.parent
+        record(arguments.output, content)
+        folder = arguments.output.parent
     if arguments.page:
         records = [read_record(path) for path in sorted(folder.glob("parity-*.json"))]
         arguments.page.write_text(page(records), encoding="utf-8")

@@ -89,7 +89,7 @@ class Stage:
 def main() -> None:
     """Measure both, print or write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--out", type=Path, help="the record, one file a machine")
+    parser.add_argument("-o", "--output", type=Path, help="the record, one file a machine")
     parser.add_argument("--from", dest="known", type=Path, help="measure nothing: take this record")
     parser.add_argument("--page", type=Path)
     parser.add_argument("--throughput", type=Path, default=Path("results/benchmarks"), help="folder of its records")
@@ -112,7 +112,7 @@ def main() -> None:
             "images": images,
             "stages": [vars(stage) for stage in stages],
         }
-        entry = record(arguments.out, content)
+        entry = record(arguments.output, content)
     if arguments.page:
         machines = [read_record(path) for path in sorted(arguments.throughput.glob("training_throughput*.json"))]
         of_gpus = sorted(arguments.throughput.glob("gpu_training-*.json"))

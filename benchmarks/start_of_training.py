@@ -48,7 +48,7 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
 def main() -> None:
     """Train the variants, read the finished runs, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--out", type=Path, help="the record, one file a machine")
+    parser.add_argument("-o", "--output", type=Path, help="the record, one file a machine")
     parser.add_argument("--variants", nargs="*", choices=VARIANTS, default=list(VARIANTS), metavar="VARIANT")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=20)
@@ -81,9 +81,9 @@ def train_variants(arguments: argparse.Namespace, work: Path, finished: Sequence
         for name, variant in variants.items():
             variant["runs"].append(start_of(train(name, seed, arguments, work), arguments.epochs))
             print(name, seed, variant["runs"][-1], flush=True)
-        record(arguments.out, content)
+        record(arguments.output, content)
     if not variants:
-        record(arguments.out, content)
+        record(arguments.output, content)
 
 
 def train(name: str, seed: int, arguments: argparse.Namespace, work: Path) -> Path:

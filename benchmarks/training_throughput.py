@@ -45,7 +45,7 @@ MEMORY = ((8, 1), (16, 1), (16, 4))  # batch size, micro-batches
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--out", type=Path, help="the record, one file a machine")
+    parser.add_argument("-o", "--output", type=Path, help="the record, one file a machine")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=224)
@@ -69,7 +69,7 @@ def main() -> None:
             for batch, parts in (() if arguments.no_memory else MEMORY)
         },
     }
-    record(arguments.out, content)
+    record(arguments.output, content)
 
 
 def throughput(arguments: argparse.Namespace) -> dict[str, object]:

@@ -138,14 +138,14 @@ def test_the_budget_ends_it_and_the_same_command_continues(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runs, archive = tmp_path / "runs", tmp_path / "archive"
-    words = ["--data", data, "--out", runs, "--only", "networks", "--archive", archive, *tiny()]
+    words = ["--data", data, "--output", runs, "--only", "networks", "--archive", archive, *tiny()]
     assert start(monkeypatch, *words, "--budget", "1s") == 9
     assert "TaiChiNet and U-Net: 0 of 4 folds done, 4 left" in capsys.readouterr().out
     assert not archive.exists()
     assert start(monkeypatch, *words, "--budget", "1h") == 0
     assert "TaiChiNet and U-Net: 4 of 4 folds done\n" in capsys.readouterr().out
     assert (archive / "archive.json").is_file()
-    again = ["--data", data, "--out", tmp_path / "other", "--only", "networks", "--done", runs, *tiny()]
+    again = ["--data", data, "--output", tmp_path / "other", "--only", "networks", "--done", runs, *tiny()]
     assert start(monkeypatch, *again) == 0, "all studies are completed in the folder of --done"
     assert "4 of 4 folds done" in capsys.readouterr().out
     assert not (tmp_path / "other").exists()

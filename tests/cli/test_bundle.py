@@ -62,7 +62,7 @@ def trained(data: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory) 
     outs = {}
     for name, given in (("original", data), ("bundle", bundle)):
         outs[name] = tmp_path_factory.mktemp(name)
-        run("train", "cpu-taichinet", "--data", given, "--out", outs[name], *SETTINGS)
+        run("train", "cpu-taichinet", "--data", given, "--output", outs[name], *SETTINGS)
     return outs
 
 
@@ -88,7 +88,7 @@ def test_a_training_has_the_same_weights_scores_folds_and_identity(trained: dict
 
 def test_a_run_of_the_original_is_resumed_from_the_bundle(trained: dict[str, Path], bundle: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in trained["original"].rglob("*.safetensors")}
-    run("train", "cpu-taichinet", "--data", bundle, "--out", trained["original"], "--resume", *SETTINGS)
+    run("train", "cpu-taichinet", "--data", bundle, "--output", trained["original"], "--resume", *SETTINGS)
     assert {path: path.stat().st_mtime_ns for path in trained["original"].rglob("*.safetensors")} == before
 
 

@@ -53,7 +53,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("runs")
-    printed = run("train", "cpu-taichinet", "--data", data, "--out", out, "--json", *settings())
+    printed = run("train", "cpu-taichinet", "--data", data, "--output", out, "--json", *settings())
     return out, json.loads(printed)
 
 
@@ -72,15 +72,17 @@ def test_train_without_fold_trains_all_folds_and_prints_json(trained: tuple[Path
 def test_existing_fold_is_rejected_and_unchanged(trained: tuple[Path, dict[str, Any]], data: Path) -> None:
     out, _ = trained
     before = (out / "busi/cpu-taichinet/grouped/fold-0/result.json").read_bytes()
-    with pytest.raises(FoldError, match=r"--resume.*--overwrite.*--out"):
-        run("train", "cpu-taichinet", "--data", data, "--out", out, "--fold", 0, *settings())
+    with pytest.raises(FoldError, match=r"--resume.*--overwrite.*--output"):
+        run("train", "cpu-taichinet", "--data", data, "--output", out, "--fold", 0, *settings())
     assert (out / "busi/cpu-taichinet/grouped/fold-0/result.json").read_bytes() == before
 
 
 def test_resuming_finished_folds_trains_nothing(trained: tuple[Path, dict[str, Any]], data: Path) -> None:
     out, printed = trained
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
-    again = json.loads(run("train", "cpu-taichinet", "--data", data, "--out", out, "--resume", "--json", *settings()))
+    again = json.loads(
+        run("train", "cpu-taichinet", "--data", data, "--output", out, "--resume", "--json", *settings())
+    )
     assert again == printed
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
 
@@ -90,7 +92,7 @@ def test_evaluating_a_study_reproduces_its_scores(
 ) -> None:
     out, printed = trained
     study = out / "busi/cpu-taichinet/grouped"
-    again = json.loads(run("evaluate", study, "--data", data, "--out", tmp_path, "--json"))
+    again = json.loads(run("evaluate", study, "--data", data, "--output", tmp_path, "--json"))
     assert again["summary"] == printed["summary"]
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores.csv"), pd.read_csv(study / "scores.csv"), atol=1e-5)
 
@@ -99,7 +101,7 @@ def test_evaluating_one_fold_scores_only_images_not_used_in_training(
     trained: tuple[Path, dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:
     out, _ = trained
-    run("evaluate", out / "busi/cpu-taichinet/grouped/fold-1", "--data", data, "--out", tmp_path)
+    run("evaluate", out / "busi/cpu-taichinet/grouped/fold-1", "--data", data, "--output", tmp_path)
     config = json.loads((out / "busi/cpu-taichinet/grouped/fold-1/weights/config.json").read_text())
     seen = {*config["provenance"]["train_keys"], *config["provenance"]["validation_keys"]}
     scored = set(pd.read_csv(tmp_path / "scores.csv")["key"])
@@ -115,7 +117,7 @@ def test_images_of_another_data_set_with_the_same_names_are_scored(
 ) -> None:
     out, _ = trained
     other = write_phantom_busi(tmp_path / "other", 12, 10, 8, seed=2, size=(96, 128))
-    run("evaluate", out / "busi/cpu-taichinet/grouped/fold-0", "--data", other, "--out", tmp_path / "scores")
+    run("evaluate", out / "busi/cpu-taichinet/grouped/fold-0", "--data", other, "--output", tmp_path / "scores")
     assert len(pd.read_csv(tmp_path / "scores/scores.csv")) == 22
 
 
@@ -124,10 +126,10 @@ def test_study_on_another_data_set_has_one_fold_per_network(
 ) -> None:
     study = trained[0] / "busi/cpu-taichinet/grouped"
     other = write_phantom_busi(tmp_path / "other", 5, 4, 2, seed=2, size=(96, 128))
-    run("evaluate", study, "--data", other, "--normal", "--out", tmp_path / "both")
+    run("evaluate", study, "--data", other, "--normal", "--output", tmp_path / "both")
     alone = []
     for fold in sorted(study.glob("fold-*")):
-        run("evaluate", fold, "--data", other, "--normal", "--out", tmp_path / fold.name)
+        run("evaluate", fold, "--data", other, "--normal", "--output", tmp_path / fold.name)
         alone.append(json.loads((tmp_path / fold.name / "summary.json").read_text())["summary"]["groups"][0])
     record = json.loads((tmp_path / "both/summary.json").read_text())
     (lesion,) = (group for group in record["summary"]["groups"] if group["group"] == "lesion")
@@ -167,7 +169,7 @@ def test_renamed_training_images_are_recognised(
     for label in ("malignant", "normal"):
         shutil.copy(data / "normal/normal (2).png", other / f"{label}/{label} (1).png")
         shutil.copy(data / "normal/normal (2)_mask.png", other / f"{label}/{label} (1)_mask.png")
-    run("evaluate", fold, "--data", other, "--normal", "--out", tmp_path / "scores")
+    run("evaluate", fold, "--data", other, "--normal", "--output", tmp_path / "scores")
     assert "benign (1)" not in set(pd.read_csv(tmp_path / "scores/scores.csv")["key"])
 
 
@@ -181,8 +183,8 @@ def test_re_encoded_training_images_are_recognised_by_pixels(
         if "_mask" not in path.name:
             Image.open(path).save(path, compress_level=1)
             assert path.read_bytes() != (data / path.relative_to(other)).read_bytes()
-    run("evaluate", fold, "--data", data, "--out", tmp_path / "as distributed")
-    run("evaluate", fold, "--data", other, "--out", tmp_path / "saved again")
+    run("evaluate", fold, "--data", data, "--output", tmp_path / "as distributed")
+    run("evaluate", fold, "--data", other, "--output", tmp_path / "saved again")
     first, second = (pd.read_csv(tmp_path / name / "scores.csv") for name in ("as distributed", "saved again"))
     assert first["key"].tolist() == second["key"].tolist()
     note = json.loads((tmp_path / "saved again/summary.json").read_text())["note"]
@@ -193,7 +195,7 @@ def test_re_encoded_training_images_are_recognised_by_pixels(
     config = json.loads((old / "config.json").read_text())
     del config["provenance"]["seen_pixels"]
     (old / "config.json").write_text(json.dumps(config))
-    run("evaluate", old, "--data", other, "--out", tmp_path / "from old weights")
+    run("evaluate", old, "--data", other, "--output", tmp_path / "from old weights")
     note = json.loads((tmp_path / "from old weights/summary.json").read_text())["note"]
     assert "not checked beyond file bytes" in note
     assert "near-duplicates: not checked" in note
@@ -206,10 +208,10 @@ def test_near_duplicates_across_own_folds_are_counted_and_scored(tmp_path: Path)
         image = Image.open(data / f"benign/benign ({number}).png").convert("L")
         image.point(lambda value: int(0.7 * value + 9)).save(data / f"benign/benign ({number + 1}).png")
         shutil.copy(data / f"benign/benign ({number})_mask.png", data / f"benign/benign ({number + 1})_mask.png")
-    args = ("--data", data, "--protocol", "paper", "--fold", 0, "--out", tmp_path / "runs")
+    args = ("--data", data, "--protocol", "paper", "--fold", 0, "--output", tmp_path / "runs")
     run("train", "cpu-unet", *args, *settings(**{"training.epochs": 1}))
     fold = tmp_path / "runs/busi/cpu-unet/paper/fold-0"
-    run("evaluate", fold, "--data", data, "--out", tmp_path / "scores")
+    run("evaluate", fold, "--data", data, "--output", tmp_path / "scores")
     assert set(pd.read_csv(tmp_path / "scores/scores.csv")["key"]) == set(pd.read_csv(fold / "scores.csv")["key"])
     record = json.loads((tmp_path / "scores/summary.json").read_text())
     near = record["networks"][0]["near_duplicates"]
@@ -241,7 +243,7 @@ def test_changed_copies_of_training_images_are_skipped_if_thumbnails_exist(
         mask.save(other / f"benign/benign ({number})_mask.png")
     copies = [f"benign ({number})" for number in (1, 2, 3)]
 
-    run("evaluate", fold, "--data", other, "--out", tmp_path / "scores")
+    run("evaluate", fold, "--data", other, "--output", tmp_path / "scores")
     assert not set(copies) & set(pd.read_csv(tmp_path / "scores/scores.csv")["key"])
     record = json.loads((tmp_path / "scores/summary.json").read_text())
     assert record["networks"][0]["near_duplicates"] == copies
@@ -250,7 +252,7 @@ def test_changed_copies_of_training_images_are_skipped_if_thumbnails_exist(
 
     # A folder with only the weights has no thumbnails of the training images.
     shutil.copytree(fold / "weights", tmp_path / "sent/weights")
-    run("evaluate", tmp_path / "sent/weights", "--data", other, "--out", tmp_path / "unchecked")
+    run("evaluate", tmp_path / "sent/weights", "--data", other, "--output", tmp_path / "unchecked")
     assert set(copies) <= set(pd.read_csv(tmp_path / "unchecked/scores.csv")["key"])
     record = json.loads((tmp_path / "unchecked/summary.json").read_text())
     assert record["networks"][0]["near_duplicates"] == "not checked"
@@ -258,7 +260,7 @@ def test_changed_copies_of_training_images_are_skipped_if_thumbnails_exist(
 
 
 def test_other_settings_are_rejected_unless_all_folds_are_overwritten(data: Path, tmp_path: Path) -> None:
-    args = ("train", "cpu-unet", "--data", data, "--out", tmp_path, "--json")
+    args = ("train", "cpu-unet", "--data", data, "--output", tmp_path, "--json")
     small = settings()
     run(*args, *small, "--fold", 0)
     with pytest.raises(FoldError, match="another experiment"):
@@ -274,7 +276,7 @@ def test_resuming_with_more_epochs_prints_one_line_and_matches_full_run(data: Pa
     args = ["train", "cpu-unet", "--data", data, "--fold", 0, "--json", *settings()]
     args += ["--set", "training.schedule=constant"]
     for out, epochs, more in (("grown", 2, ()), ("grown", 3, ("--resume",)), ("undisturbed", 3, ())):
-        command = [*args, "--out", tmp_path / out, "--set", f"training.epochs={epochs}", *more]
+        command = [*args, "--output", tmp_path / out, "--set", f"training.epochs={epochs}", *more]
         done = CliRunner().invoke(command_line.app, [str(arg) for arg in command], catch_exceptions=False)
         assert done.exit_code == 0, done.output
         line = "Extends the training to 3 epochs: fold-0 from 2 of 2.\n"
@@ -298,7 +300,7 @@ def test_summary_counts_false_positives_on_normal_images(trained: tuple[Path, di
 
 def test_report_contains_dice_and_settings_of_the_study(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     out, printed = trained
-    run("report", out, "--out", tmp_path / "results.md")
+    run("report", out, "--output", tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text()
     lesion = next(group for group in printed["summary"]["groups"] if group["group"] == "lesion")
     assert f"{lesion['network']['dice']['mean']:.3f}" in text
@@ -310,7 +312,7 @@ def test_packed_weights_are_smaller_and_have_a_model_card(
 ) -> None:
     out, _ = trained
     fold = out / "busi/cpu-taichinet/grouped/fold-0"
-    run("package-weights", fold, "--out", tmp_path)
+    run("package-weights", fold, "--output", tmp_path)
     packed, full = (folder / "model.safetensors" for folder in (tmp_path, fold / "weights"))
     assert packed.stat().st_size < 0.7 * full.stat().st_size
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
@@ -319,10 +321,10 @@ def test_packed_weights_are_smaller_and_have_a_model_card(
     result = json.loads((fold / "result.json").read_text())
     lesion = next(group for group in result["summary"]["groups"] if group["group"] == "lesion")
     assert f"| Dice | {lesion['network']['dice']['mean']:.3f} |" in card
-    run("pack", fold, "--out", tmp_path / "former-name")
+    run("pack", fold, "--output", tmp_path / "former-name")
     assert (tmp_path / "former-name/model.safetensors").read_bytes() == packed.read_bytes()
     with pytest.raises(WeightsError, match="completed fold"):
-        run("package-weights", fold / "weights", "--out", tmp_path / "other")
+        run("package-weights", fold / "weights", "--output", tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
 
@@ -333,7 +335,7 @@ def test_model_card_escapes_user_supplied_names(trained: tuple[Path, dict[str, A
     hostile = "x<script>alert(1)</script>\n# h [l](javascript:1)"
     result |= {"dataset": hostile, "placement": hostile, "commit": hostile}
     (fold / "result.json").write_text(json.dumps(result))
-    run("package-weights", fold, "--out", tmp_path / "packed")
+    run("package-weights", fold, "--output", tmp_path / "packed")
     card = (tmp_path / "packed/README.md").read_text(encoding="utf-8")
     assert "x&lt;script>" in card
     assert not any(part in card for part in ("<script", "</script", "\n# h", "](javascript"))
@@ -346,7 +348,7 @@ def test_damaged_result_is_not_packed(trained: tuple[Path, dict[str, Any]], tmp_
     result = json.loads((fold / "result.json").read_text())
     (fold / "result.json").write_text(json.dumps({**result, key: {}}))
     with pytest.raises(WeightsError, match=rf"cannot be read: {key}\..*Give the folder of one completed fold"):
-        run("package-weights", fold, "--out", tmp_path / "packed")
+        run("package-weights", fold, "--output", tmp_path / "packed")
     assert not (tmp_path / "packed").exists()
 
 
@@ -366,7 +368,7 @@ def test_invalid_train_arguments_raise_before_data_are_read(
     args: list[str], error: type[Exception], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):
-        run("train", *args, "--data", tmp_path / "nowhere", "--out", tmp_path)
+        run("train", *args, "--data", tmp_path / "nowhere", "--output", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -408,7 +410,7 @@ def test_help_imports_no_heavy_library() -> None:
 def test_train_and_evaluate_nested_regions_on_official_split(tmp_path: Path) -> None:
     data = make_fake_drishti_gs(tmp_path)
     official = settings(**{"training.batch_size": 2, "data.validation_share": 0.5})
-    args = ("train", "cpu-taichinet", "--data", data, "--protocol", "official", "--out", tmp_path / "runs")
+    args = ("train", "cpu-taichinet", "--data", data, "--protocol", "official", "--output", tmp_path / "runs")
     printed = json.loads(run(*args, "--json", *official))
     study = tmp_path / "runs/drishti-gs/cpu-taichinet/official"
     assert Path(printed["folder"]) == study
@@ -429,16 +431,16 @@ def test_train_and_evaluate_nested_regions_on_official_split(tmp_path: Path) -> 
 def test_data_set_with_ambiguous_layout_requires_its_name(tmp_path: Path) -> None:
     data = make_fake_ddti(tmp_path).rename(tmp_path / "unnamed")
     with pytest.raises(DataError, match="ddti="):
-        run("train", "cpu-unet", "--data", data, "--out", tmp_path / "runs", *settings())
-    run("train", "cpu-unet", "--data", f"ddti={data}", "--fold", 1, "--out", tmp_path / "runs", *settings())
+        run("train", "cpu-unet", "--data", data, "--output", tmp_path / "runs", *settings())
+    run("train", "cpu-unet", "--data", f"ddti={data}", "--fold", 1, "--output", tmp_path / "runs", *settings())
     assert (tmp_path / "runs/ddti/cpu-unet/grouped/fold-1/result.json").is_file()
 
 
 def test_unavailable_protocol_is_rejected(data: Path, tmp_path: Path) -> None:
     with pytest.raises(FoldError, match="no official split"):
-        run("train", "cpu-unet", "--data", data, "--protocol", "official", "--out", tmp_path, *settings())
+        run("train", "cpu-unet", "--data", data, "--protocol", "official", "--output", tmp_path, *settings())
     with pytest.raises(SettingError, match="Did you mean 'official'"):
-        run("train", "cpu-unet", "--data", data, "--protocol", "offical", "--out", tmp_path, *settings())
+        run("train", "cpu-unet", "--data", data, "--protocol", "offical", "--output", tmp_path, *settings())
 
 
 @pytest.mark.parametrize("name", ["card.html", "card.md"])

@@ -90,7 +90,7 @@ def test_invalid_compare_arguments_raise_before_data_are_read(
     args: list[str], error: type[Exception], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(error, match=message):
-        run("compare", *args, "--out", tmp_path)
+        run("compare", *args, "--output", tmp_path)
 
 
 def test_unknown_suite_key_is_reported_with_its_file(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_calibrate_times_each_network_on_this_machine(data: Path, tmp_path: Path
     out = tmp_path / "cost.json"
     settings: dict[str, object] = {**TINY, "options.width": 8, "data.size": 64, "training.epochs": 1000}
     larger = {**TWO_RECIPES, "set": settings}
-    run("cost", write(tmp_path, larger), "--data", data, "--calibrate", "--write", out, "--out", tmp_path)
+    run("cost", write(tmp_path, larger), "--data", data, "--calibrate", "--write", out, "--output", tmp_path)
     cost = json.loads(out.read_text())["this_machine"]
     assert cost["speed_from"].startswith("a training step of each network")
     assert cost["hours"] > 0

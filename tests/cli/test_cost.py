@@ -1,4 +1,4 @@
-"""`taichinet cost` uses the speed of finished trainings in --out."""
+"""`taichinet cost` uses the speed of finished trainings in --output."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_hours_are_those_of_finished_trainings_of_the_same_networks(tmp_path: Pa
     for name in ("short-unet", "short-taichinet"):
         write_fold(tmp_path / "runs", name, 60.0)
     once = this_machine(tmp_path)
-    assert once["speed_from"].startswith("finished trainings of each network in --out")
+    assert once["speed_from"].startswith("finished trainings of each network in --output")
 
     for path in (tmp_path / "runs").rglob(RESULT_FILE):
         path.write_text(path.read_text().replace('"wall_seconds": 60.0', '"wall_seconds": 120.0'))

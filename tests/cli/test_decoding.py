@@ -45,7 +45,7 @@ def test_training_on_a_new_folder_decodes_each_file_once(
 ) -> None:
     data = write_phantom_busi(tmp_path / "data", 9, 8, 8, seed=1, size=(64, 80))
     settings = [f"--set={name}={value}" for name, value in {**SMALL, "data.include_normal": include_normal}.items()]
-    args = ["train", "cpu-taichinet", "--data", str(data), "--out", str(tmp_path / "runs"), "--json", *settings]
+    args = ["train", "cpu-taichinet", "--data", str(data), "--output", str(tmp_path / "runs"), "--json", *settings]
     result = CliRunner().invoke(command_line.app, args, catch_exceptions=False)
     assert result.exit_code == 0
     files = (str(file) for file in data.rglob("*.png") if include_normal or file.parent.name != "normal")

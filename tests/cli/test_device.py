@@ -80,7 +80,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
 
 
 def train_arguments(data: Path, out: Path) -> tuple[object, ...]:
-    return ("cpu-taichinet", "--data", data, "--out", out, "--fold", 0, *settings())
+    return ("cpu-taichinet", "--data", data, "--output", out, "--fold", 0, *settings())
 
 
 def invoke(*args: object) -> Result:

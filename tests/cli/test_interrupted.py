@@ -125,7 +125,7 @@ def test_ctrl_c_stops_compare_and_rerun_completes(data: Path, tmp_path: Path, jo
 
 
 def test_killed_rank_stops_all_ranks_and_one_process_resumes(data: Path, tmp_path: Path) -> None:
-    train = ["-m", "taichinet", "train", "short-unet", "--data", data, "--out", tmp_path, "--fold", 0, "--json"]
+    train = ["-m", "taichinet", "train", "short-unet", "--data", data, "--output", tmp_path, "--fold", 0, "--json"]
     train += [arg for key, value in SETTINGS.items() for arg in ("--set", f"{key}={value}")]
     folder = tmp_path / "busi/short-unet/grouped/fold-0"
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2)
@@ -165,7 +165,7 @@ def test_killed_training_of_another_machine_is_resumed(
     stale = 2.0
     train = ["train", "cpu-unet", "--data", data, "--fold", 0, "--json"]
     train += [arg for key, value in {**SETTINGS, "training.epochs": 4}.items() for arg in ("--set", f"{key}={value}")]
-    args = [str(arg) for arg in (sys.executable, "-c", KILLED_TRAINING, *train, "--out", tmp_path / "killed")]
+    args = [str(arg) for arg in (sys.executable, "-c", KILLED_TRAINING, *train, "--output", tmp_path / "killed")]
     new_namespace = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", '"$@"; true', "sh"]
     if place == "another PID namespace":
         if not shutil.which("unshare") or subprocess.run([*new_namespace, "true"], capture_output=True).returncode:
@@ -183,14 +183,14 @@ def test_killed_training_of_another_machine_is_resumed(
 
     monkeypatch.setattr(lock, "STALE_SECONDS", stale)
     with caplog.at_level(logging.WARNING):
-        run(*train, "--out", tmp_path / "killed", "--resume")
+        run(*train, "--output", tmp_path / "killed", "--resume")
     warnings = [record for record in caplog.records if record.name == lock.__name__]
     waiting, takeover = warnings
     assert f"process {owner['pid']} on {owner['host']}" in waiting.message
     assert "Taking over" in takeover.message
     assert 0.9 * stale <= takeover.created - waiting.created <= 1.5 * stale + 2
     assert not lock_file.exists()
-    run(*train, "--out", tmp_path / "undisturbed")
+    run(*train, "--output", tmp_path / "undisturbed")
     for file in ("weights/model.safetensors", "scores.csv"):
         undisturbed = tmp_path / "undisturbed/busi/cpu-unet/grouped/fold-0" / file
         assert (folder / file).read_bytes() == undisturbed.read_bytes(), file

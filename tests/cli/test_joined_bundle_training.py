@@ -31,7 +31,7 @@ def test_a_fold_has_the_same_record_scores_and_weights(data: dict[str, Path], tm
     settings = [arg for key, value in SETTINGS.items() for arg in ("--set", f"{key}={value}")]
     for out, ending in (("originals", ""), ("bundles", ".zip")):
         given = [arg for name in ("busi", "folder") for arg in ("--data", f"{name}={data[name + ending]}")]
-        run("train", "short-unet", *given, "--fold", 0, "--out", tmp_path / out, *settings)
+        run("train", "short-unet", *given, "--fold", 0, "--output", tmp_path / out, *settings)
     folders = [tmp_path / out / "busi+folder" / "short-unet" / "grouped" / "fold-0" for out in ("originals", "bundles")]
     for file in ("scores.csv", "seen.safetensors", "weights/model.safetensors", "weights/config.json"):
         assert (folders[1] / file).read_bytes() == (folders[0] / file).read_bytes(), file

@@ -28,7 +28,7 @@ SETTINGS = {
 
 def train(out: Path, *args: object, **changes: object) -> str:
     settings = [arg for key, value in {**SETTINGS, **changes}.items() for arg in ("--set", f"{key}={value}")]
-    return run("train", "short-unet", "--out", out, *args, *settings)
+    return run("train", "short-unet", "--output", out, *args, *settings)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_grouped_folds_are_those_of_each_data_set_alone(runs: Path) -> None:
 
 
 def test_report_and_evaluate_accept_joint_runs(runs: Path, data: tuple[Path, Path], tmp_path: Path) -> None:
-    run("report", runs, "--out", tmp_path / "report")
+    run("report", runs, "--output", tmp_path / "report")
     grouped = runs / "busi+folder" / "short-unet" / "grouped" / "fold-0"
     printed = json.loads(run("evaluate", grouped, "--data", f"busi={data[0]}", "--json"))
     joint = read_folds(runs / "folds" / "busi+folder-lesions-grouped-2folds-seed0.json")

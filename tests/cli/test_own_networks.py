@@ -24,7 +24,7 @@ SETTINGS = ("data.size=64", "data.folds=2", "data.validation_share=0.25", "train
 
 
 def arguments(data: Path, out: Path, *settings: str) -> list[str]:
-    return ["--data", str(data), "--out", str(out), *(arg for s in (*SETTINGS, *settings) for arg in ("--set", s))]
+    return ["--data", str(data), "--output", str(out), *(arg for s in (*SETTINGS, *settings) for arg in ("--set", s))]
 
 
 def forget_code() -> None:
@@ -90,7 +90,7 @@ def test_every_command_refuses_the_weights_by_default_and_names_the_code(
 
 
 def test_trusted_weights_are_evaluated_with_the_scores_of_the_training(study: Path, data: Path, tmp_path: Path) -> None:
-    run("evaluate", study, "--data", data, "--out", tmp_path, "--trust-code")
+    run("evaluate", study, "--data", data, "--output", tmp_path, "--trust-code")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "scores.csv"), pd.read_csv(study / "scores.csv"), atol=1e-5)
 
 
@@ -152,7 +152,7 @@ def test_network_of_another_library_is_trained_and_loaded(file: str, files: Path
     run("train", f"{files}/{file}:{name}", *arguments(data, tmp_path, *narrow), "--fold", 0)
     forget_code()
     weights = tmp_path / "busi" / f"own-{name}" / "grouped" / "fold-0"
-    run("evaluate", weights, "--data", data, "--out", tmp_path / "scores", "--trust-code")
+    run("evaluate", weights, "--data", data, "--output", tmp_path / "scores", "--trust-code")
     pd.testing.assert_frame_equal(
         pd.read_csv(tmp_path / "scores" / "scores.csv"), pd.read_csv(weights / "scores.csv"), atol=1e-4
     )

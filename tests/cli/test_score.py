@@ -26,7 +26,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def study(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained U-Net, whose runs have the fold plan."""
     out = tmp_path_factory.mktemp("runs")
-    run("train", "cpu-unet", "--data", data, "--out", out, *settings())
+    run("train", "cpu-unet", "--data", data, "--output", out, *settings())
     return out / "busi" / "cpu-unet" / "grouped"
 
 
@@ -55,7 +55,7 @@ def mean(printed: str, size: str = "native", score: str = "dice") -> float:
 def test_perfect_masks_have_perfect_scores_in_the_files_of_evaluate(
     masks: Path, data: Path, plan: Path, tmp_path: Path
 ) -> None:
-    printed = run("score", masks, "--data", data, "--folds", plan, "--out", tmp_path / "scores", "--json")
+    printed = run("score", masks, "--data", data, "--folds", plan, "--output", tmp_path / "scores", "--json")
     assert (mean(printed), mean(printed, "network"), mean(printed, score="hd95")) == (1, 1, 0)
     rows = pd.read_csv(tmp_path / "scores/scores.csv")
     assert len(rows) == 16
@@ -77,7 +77,7 @@ def test_masks_of_our_own_network_have_its_scores_at_original_resolution(
         run("predict", *images, "-o", tmp_path / f"{fold}", "--weights", study / f"fold-{fold}", "--runtime", "eager")
         for mask in (tmp_path / f"{fold}").glob("*_mask.png"):
             shutil.copy(mask, together)
-    run("score", together, "--data", data, "--folds", plan, "--out", tmp_path / "scores", "--size", 32)
+    run("score", together, "--data", data, "--folds", plan, "--output", tmp_path / "scores", "--size", 32)
     ours = pd.read_csv(study / "scores.csv").set_index("key").sort_index()
     scored = pd.read_csv(tmp_path / "scores/scores.csv").set_index("key").sort_index()
     columns = ["fold", *(column for column in ours if str(column).endswith("_native"))]

@@ -31,7 +31,7 @@ TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 
 def train_args(data: Path, out: Path, **changes: object) -> list[str]:
     """Arguments of `train` on fold 0."""
-    train = ["train", "cpu-taichinet", "--data", str(data), "--out", str(out), "--fold", "0", "--json"]
+    train = ["train", "cpu-taichinet", "--data", str(data), "--output", str(out), "--fold", "0", "--json"]
     return train + [arg for key, value in {**SETTINGS, **changes}.items() for arg in ("--set", f"{key}={value}")]
 
 

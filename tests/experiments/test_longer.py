@@ -240,7 +240,7 @@ def test_incompatible_extension_is_rejected_with_reason_and_changes_no_file(
     experiment = vary(PLAIN, initial)
     runs.copy(experiment, tmp_path, 2 if interrupted else None)
     before = content(tmp_path)
-    with pytest.raises(TaiChiNetError, match=rf"(?s){reason}.*--out.*--overwrite"):
+    with pytest.raises(TaiChiNetError, match=rf"(?s){reason}.*--output.*--overwrite"):
         resume(study, vary(experiment, changes), tmp_path)
     assert content(tmp_path) == before
 
@@ -259,7 +259,9 @@ def test_extension_with_different_masks_is_rejected(study: StudyData, runs: Runs
     before = content(tmp_path)
     prepared = prepare(study.manifest, 32, 1)
     prepared.lesion.copy_(1 - prepared.lesion)
-    with pytest.raises(WeightsError, match=r"besides training.epochs or decision, images, masks.*--out.*--overwrite"):
+    with pytest.raises(
+        WeightsError, match=r"besides training.epochs or decision, images, masks.*--output.*--overwrite"
+    ):
         resume(StudyData(study.manifest, prepared, study.plan), with_epochs(PLAIN, 6), tmp_path)
     assert content(tmp_path) == before
 

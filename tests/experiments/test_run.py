@@ -267,7 +267,7 @@ def test_finished_fold_with_other_settings_is_rejected_with_two_remedies(
     finished: FoldResult, study: Study, change: dict[str, Any]
 ) -> None:
     before = {file: file.stat().st_mtime_ns for file in finished.folder.rglob("*")}
-    with pytest.raises(FoldError, match=r"other settings, images or folds.*--out.*--overwrite"):
+    with pytest.raises(FoldError, match=r"other settings, images or folds.*--output.*--overwrite"):
         study.run(finished.folder, vary(TINY, change), resume=True)
     assert {file: file.stat().st_mtime_ns for file in finished.folder.rglob("*")} == before
 

@@ -35,7 +35,7 @@ def package(*args: object) -> None:
 def refused(study: Path, out: Path, error: type[TaiChiNetError], message: str, *args: object) -> None:
     """Check that nothing is written and that the error has the message."""
     with pytest.raises(error, match=message):
-        package(study, "--out", out, *args)
+        package(study, "--output", out, *args)
     assert not out.exists()
 
 
@@ -54,7 +54,7 @@ def card(tmp_path_factory: pytest.TempPathFactory) -> str:
     failures.write_text(
         "key,class,remark\nbus-uclm/c,shadow,below a mass\nbus-uclm/b,shadow,\nbusi/b,lymph node,axilla | left\n"
     )
-    package(study, "--out", root / "packed", "--evaluation", root / "elsewhere", "--failures", failures)
+    package(study, "--output", root / "packed", "--evaluation", root / "elsewhere", "--failures", failures)
     return (root / "packed/README.md").read_text(encoding="utf-8")
 
 
@@ -70,7 +70,7 @@ def cells(card: str, *beginning: str) -> list[str]:
 def test_weights_are_those_of_all_images_with_the_decision_of_the_folds(
     study: Path, tmp_path: Path, option: str
 ) -> None:
-    package(study, "--out", tmp_path / "packed", option)
+    package(study, "--output", tmp_path / "packed", option)
     packed, trained = (load_weights(folder) for folder in (tmp_path / "packed", study / "all-images/weights"))
     expected = trained.network if option == "--full" else tiny_network("unet", seed=2).half().float()
     assert same_weights(packed.network, expected)
@@ -78,7 +78,7 @@ def test_weights_are_those_of_all_images_with_the_decision_of_the_folds(
     assert f"input 32 x 32 px, {'float16' if option == '--half' else 'float32'}," in (
         tmp_path / "packed/README.md"
     ).read_text(encoding="utf-8")
-    package(study / "all-images", "--out", tmp_path / "same", option)
+    package(study / "all-images", "--output", tmp_path / "same", option)
     for name in ("model.safetensors", "README.md"):
         assert (tmp_path / "same" / name).read_bytes() == (tmp_path / "packed" / name).read_bytes()
 
@@ -162,7 +162,7 @@ def test_failures_are_counted_by_class(card: str) -> None:
 
 
 def test_card_without_evaluations_and_failures_has_no_such_sections(study: Path, tmp_path: Path) -> None:
-    package(study, "--out", tmp_path / "packed")
+    package(study, "--output", tmp_path / "packed")
     card = (tmp_path / "packed/README.md").read_text(encoding="utf-8")
     assert not any(heading in card for heading in ("## Scores on other", "## Changed images", "## Failures"))
 
@@ -174,7 +174,7 @@ def test_study_without_training_on_all_images_is_refused(tmp_path: Path) -> None
     study = tmp_path / "runs/busi+bus-uclm/short-unet/grouped"
     write_fold(study, 0)
     command = (
-        r"taichinet train short-unet --data busi=PATH --data bus-uclm=PATH --protocol grouped --out \S+/runs "
+        r"taichinet train short-unet --data busi=PATH --data bus-uclm=PATH --protocol grouped --output \S+/runs "
         "--all-images"
     )
     refused(study, tmp_path / "packed", WeightsError, rf"no complete training on all images.*{command}")

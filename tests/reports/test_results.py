@@ -255,7 +255,7 @@ def test_summaries_of_evaluations_are_ignored(tmp_path: Path) -> None:
 
 
 def test_folder_without_summaries_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Give the --out folder"):
+    with pytest.raises(DataError, match="Give the --output folder"):
         list(find_summaries(tmp_path).values())
 
 

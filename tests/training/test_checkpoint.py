@@ -140,7 +140,7 @@ def test_two_damaged_files_are_both_reported(tmp_path: Path) -> None:
 
 def test_checkpoint_of_other_settings_is_rejected_with_two_remedies(tmp_path: Path) -> None:
     save_checkpoint(checkpoint(1), tmp_path)
-    with pytest.raises(WeightsError, match=r"other settings or other training images.*--out.*--overwrite"):
+    with pytest.raises(WeightsError, match=r"other settings or other training images.*--output.*--overwrite"):
         load_checkpoint(tmp_path, "another run")
     assert loaded(tmp_path).epoch == 1
 

@@ -20,7 +20,7 @@ def archive(
         Path, typer.Argument(metavar="RUNS|DIR", help="Folder of runs; with --unpack, the folder of an archive.")
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder for the archive; with --unpack, the folder for all runs.")
+        Path, typer.Option("--output", "-o", help="Folder for the archive; with --unpack, the folder for all runs.")
     ],
     unpack: Annotated[bool, typer.Option("--unpack", help="Unpack an archive instead of writing one.")] = False,
     weights: Annotated[

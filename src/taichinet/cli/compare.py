@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ArchiveFolder = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="At the end, pack all completed runs in --out, as `taichinet archive` does."),
+    typer.Option(metavar="DIR", help="At the end, pack all completed runs in --output, as `taichinet archive` does."),
 ]
 ArchiveWeights = Annotated[bool, typer.Option("--archive-weights", help="Also pack the weights, as float16.")]
 BudgetTime = Annotated[

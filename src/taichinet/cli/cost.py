@@ -37,7 +37,7 @@ def cost(
 ) -> None:
     """Show the runs that `compare` would train with the same arguments, and estimate their cost. Trains nothing.
 
-    The time on this machine is that of --calibrate or --throughput, otherwise that of finished trainings in --out.
+    The time on this machine is that of --calibrate or --throughput, otherwise that of finished trainings in --output.
     Without --data, the numbers of images are those published by the authors of the data sets, and no runs are shown.
     """
     import json

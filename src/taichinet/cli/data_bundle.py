@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def bundle(
     data: DataSetArgument,
     size: Annotated[int, typer.Option(help="Input resolution in pixels, e.g. 224 as in the paper.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE.zip", help="The bundle.")],
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.zip", help="The bundle.")],
     rgb: Annotated[bool, typer.Option("--rgb/--grey", help="Store RGB or grey images.")] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,

@@ -19,7 +19,7 @@ FORMATS = ("nnunet", "monai")
 def export_data(
     data: DataSetArgument,
     form: Annotated[str, typer.Option("--format", help="nnunet or monai.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="nnunet: the folder nnUNet_raw; monai: a new folder.")],
+    out: Annotated[Path, typer.Option("--output", "-o", help="nnunet: the folder nnUNet_raw; monai: a new folder.")],
     folds: Annotated[Path | None, typer.Option(help="Fold file to use, as written by `taichinet train`.")] = None,
     protocol: Annotated[
         str | None,

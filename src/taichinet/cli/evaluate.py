@@ -24,7 +24,7 @@ def evaluate(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder for scores.csv (one row per image) and summary.json."),
+        typer.Option("--output", "-o", help="Folder for scores.csv (one row per image) and summary.json."),
     ] = None,
     card: Annotated[
         Path | None,

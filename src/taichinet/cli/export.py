@@ -12,9 +12,7 @@ from taichinet.cli.options import AsJson, Overwrite, Threshold, TrustCode
 
 _Output = Annotated[
     Path,
-    typer.Option(
-        "--out", "--output", "-o", metavar="FILE", help="FILE.onnx, or FILE.xml (with FILE.bin) for OpenVINO."
-    ),
+    typer.Option("--output", "-o", metavar="FILE", help="FILE.onnx, or FILE.xml (with FILE.bin) for OpenVINO."),
 ]
 _Images = Annotated[
     str,

@@ -38,7 +38,9 @@ def figures(
         typer.Option(help="Figure 11: recipe without its scale, e.g. unet; repeatable. Default: the paper's eight."),
     ] = None,
     dpi: Annotated[int, typer.Option(min=72, max=1200, help="Pixels per inch: 300 for print, 150 for screen.")] = 300,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for fig-N.png, .pdf and .json.")] = Path("figures"),
+    out: Annotated[Path, typer.Option("--output", "-o", help="Folder for fig-N.png, .pdf and .json.")] = Path(
+        "figures"
+    ),
     overwrite: Overwrite = False,
     device: Device = "auto",
 ) -> None:

@@ -15,7 +15,7 @@ def models(
         int, typer.Option(min=32, max=2048, help="Image side in pixels for the GFLOPs, a multiple of 32.")
     ] = 224,
     channels: Annotated[int, typer.Option(min=1, max=64, help="Input channels.")] = 3,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the table to this Markdown file.")] = None,
+    out: Annotated[Path | None, typer.Option("--output", "-o", help="Write the table to this Markdown file.")] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:

@@ -22,7 +22,7 @@ def print_next_steps(recipe: str, data: Sequence[str], folder: Path, out: Path, 
     from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, SUMMARY_FILE
 
     train = shlex.join(["taichinet", "train", recipe, *(word for spec in data for word in ("--data", spec))])
-    train += "" if out == Path("runs") else f" --out {shlex.quote(str(out))}"
+    train += "" if out == Path("runs") else f" --output {shlex.quote(str(out))}"
     steps = [
         ("report on all runs", shlex.join(["taichinet", "report", str(out), "-o", f"{out.name}-report"])),
         ("masks of new images", shlex.join(["taichinet", "predict", "-w", str(folder), "-o", "masks"]) + " IMAGES"),

@@ -53,9 +53,9 @@ PresenceDecision = Annotated[
 Protocols = Annotated[
     list[str] | None, typer.Option("--protocol", help=f"{PROTOCOL_HELP} Repeatable. Default: as in the table.")
 ]
-RunFolder = Annotated[Path, typer.Option("--out", "-o", help="Folder for all runs.")]
+RunFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder for all runs.")]
 Runs = Annotated[
-    Path, typer.Argument(metavar="RUNS", help="Folder of runs: the --out of `train`, or a folder that contains it.")
+    Path, typer.Argument(metavar="RUNS", help="Folder of runs: the --output of `train`, or a folder that contains it.")
 ]
 Scale = Annotated[
     str | None, typer.Option(help="Scale of the recipes: busi (as in the paper, the default), cpu, short or demo.")

@@ -24,7 +24,7 @@ def package_weights(
             "of a completed fold, e.g. .../grouped/fold-0.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the weights, config and model card.")],
+    out: Annotated[Path, typer.Option("--output", "-o", help="Folder for the weights, config and model card.")],
     half: Annotated[
         bool, typer.Option("--half/--full", help="Store the weights as float16 (half the size) or as float32.")
     ] = True,
@@ -70,7 +70,7 @@ def package_weights(
 
 def pack(
     run: Annotated[Path, typer.Argument(metavar="RUN")],
-    out: Annotated[Path, typer.Option("--out", "-o")],
+    out: Annotated[Path, typer.Option("--output", "-o")],
     half: Annotated[bool, typer.Option("--half/--full")] = True,
     overwrite: Overwrite = False,
 ) -> None:

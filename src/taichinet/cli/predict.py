@@ -37,7 +37,7 @@ _LOCK = ".predictions.lock"
 def predict(
     inputs: Annotated[list[Path], typer.Argument(metavar="FILES|FOLDER...", help="Images, or folders of images.")],
     output: Annotated[
-        Path, typer.Option("--out", "--output", "-o", metavar="DIR", help="Folder for masks, maps and the table.")
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for masks, maps and the table.")
     ],
     weights: WeightsOrStudy = None,
     threshold: Threshold = None,

@@ -19,7 +19,7 @@ def report(
     out: Annotated[
         Path,
         typer.Option(
-            "--out",
+            "--output",
             "-o",
             metavar="DIR|FILE.md",
             help="Folder for the HTML page, Markdown, LaTeX and CSV; or one Markdown file with one line per recipe.",
@@ -46,13 +46,13 @@ def report(
     use_and_print(device, computes=bool(data))
     if out.suffix.lower() == ".md":
         if data or pair:
-            raise SettingError("--data and --pair need the HTML page. Give a folder as --out, not a .md file.")
+            raise SettingError("--data and --pair need the HTML page. Give a folder as --output, not a .md file.")
         _write_markdown(results, out, overwrite, console)
         return
     from taichinet.reports.paper_tables.write import write_report
 
     if out.is_file():
-        raise SettingError(f"{out} is a file. Give a folder or a file name ending in .md as --out.")
+        raise SettingError(f"{out} is a file. Give a folder or a file name ending in .md as --output.")
     written = write_report(results, out, data or (), pair, worst, overwrite=overwrite)
     rows = sum(len(block.filled) for block in written.blocks)
     console.print(f"{rows} table rows filled by {len(written.methods)} recipes. Report: {out / 'index.html'}")

@@ -24,7 +24,7 @@ def score(
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Folder for scores.csv (one row per image) and summary.json."),
+        typer.Option("--output", "-o", help="Folder for scores.csv (one row per image) and summary.json."),
     ] = None,
     value: Annotated[
         int | None, typer.Option(help="Value of lesion pixels. Default: every value but 0 is lesion.")

@@ -85,7 +85,7 @@ def train_on_all_images(
     if existing == "refuse" and any((job.folder / name).exists() for name in (TRAINING_FILE, HISTORY_FILE)):
         raise FoldError(
             f"{job.folder} already contains a training. Resume it with --resume, replace it with --overwrite, or give "
-            "another --out."
+            "another --output."
         )
     with locked(job.folder / "lock") as lock:
         remove_leftovers(job.folder)
@@ -128,7 +128,7 @@ def _with_decision(job: FoldJob, folds: list[FoldResult]) -> TrainedOnAll:
     record = read_record(job.folder / TRAINING_FILE, TrainingRecord, FoldError, "Delete the folder.")
     if record.identity != job.identity:
         raise FoldError(
-            f"{job.folder} was trained with other settings or images{describe_change(job)}. Give another --out, or "
+            f"{job.folder} was trained with other settings or images{describe_change(job)}. Give another --output, or "
             "replace it with --overwrite instead of --resume."
         )
     decision = decision_of(folds)

@@ -120,7 +120,7 @@ def _prepare_existing_runs(jobs: Sequence[FoldJob], folder: Path, existing: Exis
         if existing == "refuse" and any((job.folder / name).exists() for name in files):
             raise FoldError(
                 f"{job.folder} already contains a training. Resume it with --resume, replace it with --overwrite, or "
-                "give another --out."
+                "give another --output."
             )
         if existing == "overwrite":
             (job.folder / RESULT_FILE).unlink(missing_ok=True)
@@ -189,7 +189,7 @@ def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan, ext
             hint = " To extend all folds, leave out --fold." if set(different.settings) == {EPOCHS} else ""
             raise FoldError(
                 f"{path.parent} was trained with another {' and '.join(names)} than requested{changes}. Give another "
-                f"--out, another name (--set name=...), or train all folds again with --overwrite.{hint}"
+                f"--output, another name (--set name=...), or train all folds again with --overwrite.{hint}"
             )
 
 

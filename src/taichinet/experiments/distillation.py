@@ -22,7 +22,7 @@ def teacher_digest(run: Path) -> str:
     if not (run / RESULT_FILE).is_file() or not weights.is_file():
         raise FoldError(
             f"The teacher has not finished this fold: no result.json or no weights in {run}. Train that recipe on the "
-            "same data, protocol and fold into the same --out first."
+            "same data, protocol and fold into the same --output first."
         )
     return digest_file(weights)
 

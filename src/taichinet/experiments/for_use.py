@@ -116,7 +116,7 @@ def read_evaluations(network: NetworkForUse, folders: Sequence[Path] = ()) -> tu
     """
     weights = {digest_file(fold.folder / "weights" / WEIGHTS_FILE) for fold in network.folds}
     paths = dict.fromkeys(folder.resolve() for folder in (*_evaluations_in(network.study), *folders))
-    remedy = f"Evaluate {network.study} again (taichinet evaluate --out), or move the folder away."
+    remedy = f"Evaluate {network.study} again (taichinet evaluate --output), or move the folder away."
     records = []
     for folder in paths:
         record = read_record(folder / SUMMARY_FILE, EvaluationRecord, WeightsError, remedy)
@@ -143,7 +143,7 @@ def _example(study: Path, folds: Sequence[FoldResult]) -> str:
         return ""
     record, out = folds[0].record, study.absolute().parents[2]
     data = " ".join(f"--data {name}=PATH" for name in record.dataset.split("+"))
-    return f": taichinet train {record.experiment.name} {data} --protocol {record.protocol} --out {out} --all-images"
+    return f": taichinet train {record.experiment.name} {data} --protocol {record.protocol} --output {out} --all-images"
 
 
 def _refuse_other_settings(study: Path, record: TrainingRecord, folds: Sequence[FoldResult]) -> None:

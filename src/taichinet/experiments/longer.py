@@ -19,7 +19,7 @@ from taichinet.storage.lock import locked
 from taichinet.training.checkpoint import load_checkpoint, rename_checkpoints
 
 DECISION = "decision."
-REMEDY = "Give another --out, or replace the run with --overwrite instead of --resume."
+REMEDY = "Give another --output, or replace the run with --overwrite instead of --resume."
 
 
 @dataclass(frozen=True)

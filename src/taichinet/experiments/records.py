@@ -416,7 +416,7 @@ def read_fold(folder: Path, identity: str | None = None, change: str = "") -> Fo
     if identity is not None and record.identity != identity:
         raise FoldError(
             f"The completed fold in {folder} was trained with other settings, images or folds{change}. Give another "
-            "--out, or replace it with --overwrite instead of --resume."
+            "--output, or replace it with --overwrite instead of --resume."
         )
     return FoldResult(folder, scores, record)
 

@@ -117,7 +117,7 @@ def load_checkpoint(folder: Path, *identities: str, change: str = "") -> Checkpo
             continue
         if checkpoint.identity not in identities:
             raise WeightsError(
-                f"{path} was made with other settings or other training images{change}. Give another --out, or "
+                f"{path} was made with other settings or other training images{change}. Give another --output, or "
                 "overwrite the run with --overwrite instead of --resume."
             )
         if torn:

@@ -59,7 +59,7 @@ def test_missing_runs_are_reported_with_training_commands(data: Path, manifest: 
     with pytest.raises(FoldError) as caught:
         FIGURES[8]((few,), Request())
     message = str(caught.value)
-    assert f"taichinet train demo-model-1 --data {data} --protocol grouped --fold 0 --out {tmp_path}" in message
+    assert f"taichinet train demo-model-1 --data {data} --protocol grouped --fold 0 --output {tmp_path}" in message
     for row in ("model-2", "model-7"):
         assert f"demo-{row}" in message
     assert "demo-model-3" not in message

@@ -202,7 +202,7 @@ def _this_machine(
     if networks and networks.keys() <= assumptions.finished.keys():
         return {
             "hours": _hours(works, total, assumptions.finished),
-            "speed_from": "finished trainings of each network in --out; mining stages at their mean speed",
+            "speed_from": "finished trainings of each network in --output; mining stages at their mean speed",
             "machine": describe_machine(),
         }
     known = len(networks.keys() & assumptions.finished.keys())

@@ -99,7 +99,7 @@ def _cell_entry(cell: Cell) -> Entry:
         entry.state = "failed"
         entry.note = (
             f"{cell.folder} contains a result with another {' and '.join([*settings, *different.fields])}, which is "
-            "not overwritten. Give another --out or the same settings, or move the folder."
+            "not overwritten. Give another --output or the same settings, or move the folder."
         )
         return entry
     entry.state, entry.done_before, entry.epoch = "done", True, entry.epochs

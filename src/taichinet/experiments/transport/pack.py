@@ -64,7 +64,7 @@ def pack_runs(runs: Path, folder: Path, weights: bool = False, overwrite: bool =
     files = _find_files(runs, weights)
     folds = sum(Path(name).name == RESULT_FILE for name in files)
     if not any(Path(name).name in (*COMPLETE_RUN, SUMMARY_FILE) for name in files):
-        raise DataError(f"No completed run under {runs}. Give the --out folder of `train` or `compare`.")
+        raise DataError(f"No completed run under {runs}. Give the --output folder of `train` or `compare`.")
     with locked(folder / "lock", wait=True):
         remove_leftovers(folder, subfolders=False)
         with temporary_folder(folder) as temporary:

@@ -166,7 +166,7 @@ class Source:
         place, fullest = max(choices, key=lambda it: len(it[1]), default=((len(SCALES) - 1, False, "grouped", 0), {}))
         scale, protocol, fold = tuple(SCALES)[place[0]], place[2], place[3]
         missing = [row for row in rows if row not in fullest]
-        place_of_runs = f"--data {quote(self.spec)} --protocol {protocol} --fold {fold} --out {quote(str(self.out))}"
+        place_of_runs = f"--data {quote(self.spec)} --protocol {protocol} --fold {fold} --output {quote(str(self.out))}"
         commands = [f"taichinet train {scale}-{row} {place_of_runs}" for row in missing]
         names = ", ".join(f"{scale}-{row}" for row in missing)
         raise FoldError(
@@ -223,7 +223,7 @@ def find_runs(root: Path) -> tuple[TrainedRun, ...]:
     if problems:
         raise DataError(f"{len(problems)} results under '{root}' cannot be read. Train them again:", problems)
     if not runs:
-        raise DataError(f"No finished run under '{root}'. Give the --out folder of `taichinet train`.")
+        raise DataError(f"No finished run under '{root}'. Give the --output folder of `taichinet train`.")
     return tuple(runs)
 
 

@@ -223,7 +223,7 @@ def find_summaries(folder: Path) -> dict[Path, StudyRecord]:
         DataError: There is no folder or no summary, or files cannot be read; all of these are listed.
     """
     if not folder.is_dir():
-        raise DataError(f"There is no folder {folder}. Give the --out folder of `taichinet train`.")
+        raise DataError(f"There is no folder {folder}. Give the --output folder of `taichinet train`.")
     paths = sorted(folder.rglob(SUMMARY_FILE))
     studies: dict[Path, StudyRecord] = {}
     problems: list[str] = []
@@ -242,7 +242,7 @@ def find_summaries(folder: Path) -> dict[Path, StudyRecord]:
         )
     if not studies:
         raise DataError(
-            f"No {SUMMARY_FILE} of a training under '{folder}'. Give the --out folder of `taichinet train`."
+            f"No {SUMMARY_FILE} of a training under '{folder}'. Give the --output folder of `taichinet train`."
         )
 
     def order(study: StudyRecord) -> tuple[str, bool, str, str]:
