@@ -10,7 +10,6 @@ TRAIN_MODULES = (
     "markupsafe",
     "matplotlib",
     "pandas",
-    "safetensors",
     "scipy",
     "sklearn",
     "timm",
