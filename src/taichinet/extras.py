@@ -9,6 +9,8 @@ TRAIN_MODULES = (
     "jinja2",
     "markupsafe",
     "matplotlib",
+    "onnx",
+    "onnxscript",
     "pandas",
     "scipy",
     "sklearn",
