@@ -14,8 +14,9 @@ from PIL import Image
 from inference.test_folder import GreyRuntime
 from taichinet.inference import folder
 from taichinet.inference.folder import Plan, predict_files
-from taichinet.inference.outputs import Journal, Row
+from taichinet.inference.outputs import Journal
 from taichinet.inference.predictor import Predictor
+from taichinet.inference.rows import Row
 from taichinet.inference.runtimes.eager import PLAIN
 from taichinet.inference.runtimes.runtime import Maps
 from taichinet.models.catalogue import create_model

@@ -46,7 +46,33 @@ def overlay(
         raise DataError(
             f"The mask has shape {mask.shape} and type {mask.dtype}; expected bool of shape {pixels.shape[:2]}."
         )
-    drawn = _at_readable_size(Image.fromarray(pixels))
+    return draw(viewable(pixels), mask, box)
+
+
+def viewable(pixels: NDArray[np.uint8]) -> Image.Image:
+    """The image of uint8 `pixels`, (H, W) or (H, W, 3), enlarged or reduced as in `overlay`; for `draw`."""
+    image = Image.fromarray(pixels)
+    longest = max(image.size)
+    factor = LARGEST_SIDE / longest if longest > LARGEST_SIDE else max(1, -(-SMALLEST_SIDE // longest))
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
+
+
+def draw(image: Image.Image, mask: NDArray[np.bool_], box: tuple[int, int, int, int] | None = None) -> Image.Image:
+    """Draw on an image that was enlarged or reduced.
+
+    Args:
+        image: A result of `viewable`; it is not changed.
+        mask: bool (H, W), at the original resolution.
+        box: (top, left, bottom, right) at the original resolution.
+
+    Returns:
+        RGB image of the size of `image`.
+
+    Raises:
+        DataError: The box is not within the mask.
+    """
+    drawn = image.convert("RGB") if image.mode != "RGB" else image.copy()
     width = max(2, round(max(drawn.size) / _SIDE_PER_LINE))
     if box is not None:
         _draw(drawn, _rectangle(box, mask.shape, drawn.size, 1.5 * width), BOX, (width + 1) // 2)
@@ -54,14 +80,6 @@ def overlay(
         step = max(1, min(int(width / np.abs(np.diff(points, axis=0)).max()), len(points) // _FEWEST_POINTS))
         _draw(drawn, np.concatenate([points[:-1:step], points[-1:]]), CONTOUR, width)
     return drawn
-
-
-def _at_readable_size(image: Image.Image) -> Image.Image:
-    """The image in RGB, enlarged or reduced."""
-    longest = max(image.size)
-    factor = LARGEST_SIDE / longest if longest > LARGEST_SIDE else max(1, -(-SMALLEST_SIDE // longest))
-    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    return (image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)).convert("RGB")
 
 
 def _contours(mask: NDArray[np.bool_], size: tuple[int, int]) -> list[NDArray[np.float64]]:
