@@ -47,8 +47,8 @@ def predict(
     runtime: Annotated[
         str,
         typer.Option(
-            help="auto, eager, tuned, onnx or openvino. auto is the fastest one that `taichinet export` verified for "
-            "these weights on this processor, otherwise tuned."
+            help="auto, eager, tuned, onnx or openvino. auto is tuned, or the runtime that you recorded with "
+            "`taichinet benchmark` for these weights on this processor."
         ),
     ] = "auto",
     disagreement: Annotated[

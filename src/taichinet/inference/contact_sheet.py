@@ -77,7 +77,8 @@ def page_html(rows: Sequence[Row], provenance: Provenance, table: str) -> str:
 def _failed(rows: Sequence[Row]) -> Iterator[str]:
     if rows:
         yield '<h2 id="failed">Failed</h2>\n<ul class="failed">'
-        yield from (f"<li><b>{_text(row.name)}</b> {_text(str(row.error))}</li>" for row in rows)
+        for row in rows:
+            yield f"<li><b>{_text(row.name)}</b> {_text(str(row.error).removeprefix(f'{row.file}: '))}</li>"
         yield "</ul>"
 
 
@@ -133,8 +134,8 @@ def _measurements(row: Row) -> Iterator[str]:
     else:
         yield '<span class="none">no lesion</span>'
     if row.presence is not None:
-        threshold = f" (lesion from {row.presence_threshold:.2f})" if row.presence_threshold else ""
-        yield f"presence score {row.presence:.2f}{threshold}"
+        threshold = f", lesion from {row.presence_threshold:.2f}" if row.presence_threshold else ""
+        yield f"presence {row.presence:.2f}{threshold}"
     if row.mean_disagreement is not None:
         yield f"uncertainty {row.mean_disagreement:.4f}"
 

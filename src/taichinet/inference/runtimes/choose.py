@@ -1,4 +1,4 @@
-"""Selection of the runtime: the fastest one that was validated for these weights on this CPU."""
+"""Selection of the runtime: the one that the user chose or recorded for these weights, otherwise the default."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from taichinet.inference.runtimes.parity import (
     read_record,
 )
 from taichinet.inference.runtimes.runtime import Runtime
+from taichinet.inference.runtimes.user_record import read_user_record, record_file
 from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights
 from taichinet.storage.digest import digest_file
 from taichinet.training.device import AUTO_DEVICE, refuse_unknown_device
@@ -30,9 +31,9 @@ def open_runtime(
 ) -> Runtime:
     """Open a runtime for a network.
 
-    `auto` is the fastest validated runtime that is installed and was measured to be faster than tuned PyTorch,
-    otherwise tuned PyTorch. With a GPU, it is always tuned PyTorch. Runtimes with graph files (onnx and openvino) need
-    a valid parity record of `taichinet export`.
+    `auto` is tuned PyTorch, unless there is a record of `taichinet benchmark` for these weights on this processor,
+    which names the fastest runtime. With a GPU, it is always tuned PyTorch. Runtimes with graph files (onnx and
+    openvino) that are given by name need a valid parity record of `taichinet export`.
 
     Args:
         choice: "auto" or the name of a registered runtime: eager, tuned, onnx, openvino.
@@ -40,7 +41,7 @@ def open_runtime(
         folder: The weights folder.
         disagreement: Whether to compute the disagreement of the two paths.
         accelerated: Whether there is a GPU.
-        report: Called with one message for each graph that cannot be used, with the reason.
+        report: Called with the runtime and why it is used, and before with the reason not to follow a record.
 
     Returns:
         The runtime.
@@ -51,16 +52,54 @@ def open_runtime(
     """
     if choice not in (AUTO, *RUNTIMES):
         raise unknown_name("runtime", choice, (AUTO, *RUNTIMES))
+    folder = folder.parent if folder.name == WEIGHTS_FILE else folder
     if choice != AUTO and RUNTIMES[choice].suffix:
-        return _open(_fastest_record(choice, folder), loaded, folder, disagreement)
-    if choice == AUTO and not accelerated:
-        for record in validated_records(folder, report):
-            if record.seconds < record.tuned_seconds and not RUNTIMES[record.runtime].missing_packages():
-                try:
-                    return _open(record, loaded, folder, disagreement)
-                except WeightsError as error:  # use the next one, which is slower
-                    report(str(error))
-    return RUNTIMES["tuned" if choice == AUTO else choice].open(loaded, folder, "float32", disagreement)
+        runtime, reason = _open(_fastest_record(choice, folder), loaded, folder, disagreement), "as given"
+    elif choice == AUTO and not accelerated:
+        runtime, reason = _open_automatic(loaded, folder, disagreement, report)
+    else:
+        name, reason = ("tuned", "the default with a GPU") if choice == AUTO else (choice, "as given")
+        runtime = RUNTIMES[name].open(loaded, folder, "float32", disagreement)
+    report(f"Runtime: {runtime.description}, {reason}.")
+    return runtime
+
+
+def _open_automatic(
+    loaded: LoadedWeights, folder: Path, disagreement: bool, report: Callable[[str], None]
+) -> tuple[Runtime, str]:
+    """The runtime of the user's record, otherwise the default; and why."""
+    reason = "the default for these weights"
+    try:
+        recorded = _open_recorded(loaded, folder, disagreement)
+        if recorded is not None:
+            return recorded
+    except (SettingError, WeightsError) as error:
+        report(str(error))
+        reason = "the default, since the record is not followed"
+    return RUNTIMES["tuned"].open(loaded, folder, "float32", disagreement), reason
+
+
+def _open_recorded(loaded: LoadedWeights, folder: Path, disagreement: bool) -> tuple[Runtime, str] | None:
+    """The runtime of the user's record, and where it is recorded; None if there is no record."""
+    digest = digest_file(folder / WEIGHTS_FILE)
+    record = read_user_record(digest)
+    if record is None:
+        return None
+    file, one = record_file(digest), record.fastest
+    if one.runtime not in RUNTIMES:
+        fault = "there is no such runtime"
+    elif missing := RUNTIMES[one.runtime].missing_packages():
+        fault = f"the package {missing[0]} is not installed"
+    else:
+        fault = (fault_of_graph(folder, one.runtime, one.graph, one.graph_digest) if one.graph else None) or ""
+    if fault:
+        raise WeightsError(
+            f"The record of {record.date} in {file} names the runtime {one.runtime}, which cannot be used: {fault}. "
+            "Measure again with `taichinet benchmark`, or delete the record."
+        )
+    path = folder / RUNTIMES_FOLDER / one.graph if one.graph else folder
+    runtime = RUNTIMES[one.runtime].open(loaded, path, one.precision, disagreement)
+    return runtime, f"following the record of {record.date} in {file}"
 
 
 def device_of_runtime(choice: str, device: str) -> str:
@@ -118,25 +157,30 @@ def validated_records(folder: Path, report: Callable[[str], None] = lambda line:
 
 
 def _reason_not_to_use(record: ParityRecord, folder: Path, weights_digest: str) -> str | None:
-    runtimes, graph = (folder / RUNTIMES_FOLDER).resolve(), folder / RUNTIMES_FOLDER / record.graph
+    if not record.holds:
+        return "; ".join(record.parity.failures(record.precision))
+    if record.weights_digest != weights_digest:
+        return "it was exported from other weights"
+    if record.processor != processor():
+        return f"it was measured on another processor ({record.processor})"
+    return fault_of_graph(folder, record.runtime, record.graph, record.graph_digest)
+
+
+def fault_of_graph(folder: Path, runtime: str, name: str, digest: str) -> str | None:
+    """Why the graph `name` in a weights folder cannot be used by `runtime`; None if it has the expected `digest`."""
+    runtimes, graph = (folder / RUNTIMES_FOLDER).resolve(), folder / RUNTIMES_FOLDER / name
     try:
-        spec = RUNTIMES.get(record.runtime)
+        spec = RUNTIMES.get(runtime)
         if spec is None or not spec.suffix:
-            return f"there is no graph for the runtime {record.runtime}"
-        if not record.holds:
-            return "; ".join(record.parity.failures(record.precision))
-        if record.weights_digest != weights_digest:
-            return "it was exported from other weights"
-        if record.processor != processor():
-            return f"it was measured on another processor ({record.processor})"
+            return f"there is no graph for the runtime {runtime}"
         if not graph.resolve().is_relative_to(runtimes):
-            return f"its path {record.graph} is outside of {folder / RUNTIMES_FOLDER}"
-        if not record.graph_digest:
+            return f"its path {name} is outside of {folder / RUNTIMES_FOLDER}"
+        if not digest:
             return "the record has no digest of the graph, so the graph is unverified"
-        if record.graph_digest != digest_graph(spec.files(graph)):
-            return f"the content of {record.graph} is not the one that was exported"
+        if digest != digest_graph(spec.files(graph)):
+            return f"the content of {name} is not the one that was exported"
     except (OSError, RuntimeError, ValueError) as error:  # missing file, symbolic link loop, name with a null byte
-        return f"{record.graph} cannot be read ({error})"
+        return f"{name} cannot be read ({error})"
     return None
 
 
@@ -156,6 +200,5 @@ def _fastest_record(name: str, folder: Path) -> ParityRecord:
 
 
 def _open(record: ParityRecord, loaded: LoadedWeights, folder: Path, disagreement: bool) -> Runtime:
-    folder = folder.parent if folder.name == WEIGHTS_FILE else folder
     graph = folder / RUNTIMES_FOLDER / record.graph
     return RUNTIMES[record.runtime].open(loaded, graph, record.precision, disagreement)
