@@ -50,7 +50,7 @@ def benchmark(
     from taichinet.inference.benchmark import measure_runtimes
     from taichinet.inference.runtimes.user_record import write_user_record
     from taichinet.inference.shipped import shipped_weights
-    from taichinet.models.weights import find_weights
+    from taichinet.models.weights_folder import find_weights
 
     use_and_print("cpu")
     records = []

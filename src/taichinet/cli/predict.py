@@ -260,7 +260,7 @@ def _load(weights: Path | None, choices: PredictorChoices, overlay: bool, messag
     from taichinet.inference.ensemble import open_predictor
     from taichinet.inference.provenance import provenance_of
     from taichinet.inference.shipped import shipped_weights
-    from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
+    from taichinet.models.weights_folder import CONFIG_FILE, WEIGHTS_FILE
     from taichinet.storage.digest import digest_bytes, digest_file
     from taichinet.version import __version__
 

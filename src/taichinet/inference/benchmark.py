@@ -23,7 +23,8 @@ from taichinet.inference.runtimes.eager import PLAIN, Eager, Tuned
 from taichinet.inference.runtimes.parity import RUNTIMES_FOLDER, processor, read_record
 from taichinet.inference.runtimes.runtime import Runtime
 from taichinet.inference.runtimes.user_record import MeasuredRuntime, UserRecord
-from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights, load_weights
+from taichinet.models.weights import load_weights
+from taichinet.models.weights_folder import WEIGHTS_FILE, LoadedWeights
 from taichinet.storage.digest import digest_file
 from taichinet.version import __version__
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from taichinet.inference.predictor import Predictor
 from taichinet.inference.rows import Provenance
-from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights
+from taichinet.models.weights_folder import WEIGHTS_FILE, LoadedWeights
 from taichinet.storage.digest import digest_bytes, digest_file
 from taichinet.version import __version__
 

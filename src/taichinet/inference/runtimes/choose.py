@@ -16,9 +16,9 @@ from taichinet.inference.runtimes.parity import (
 )
 from taichinet.inference.runtimes.runtime import Runtime
 from taichinet.inference.runtimes.user_record import read_user_record, record_file
-from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights
+from taichinet.models.weights_folder import WEIGHTS_FILE, LoadedWeights
 from taichinet.storage.digest import digest_file
-from taichinet.training.device import AUTO_DEVICE, refuse_unknown_device
+from taichinet.training.device_choice import AUTO_DEVICE, refuse_unknown_device
 
 
 def open_runtime(
@@ -59,6 +59,8 @@ def open_runtime(
         runtime, reason = _open_automatic(loaded, folder, disagreement, report)
     else:
         name, reason = ("tuned", "the default with a GPU") if choice == AUTO else (choice, "as given")
+        if RUNTIMES[name].missing_packages():
+            raise _without_package(name, folder, choice)
         runtime = RUNTIMES[name].open(loaded, folder, "float32", disagreement)
     report(f"Runtime: {runtime.description}, {reason}.")
     return runtime
@@ -76,7 +78,21 @@ def _open_automatic(
     except (SettingError, WeightsError) as error:
         report(str(error))
         reason = "the default, since the record is not followed"
-    return RUNTIMES["tuned"].open(loaded, folder, "float32", disagreement), reason
+    return _open_default(loaded, folder, disagreement, report), reason
+
+
+def _open_default(loaded: LoadedWeights, folder: Path, disagreement: bool, report: Callable[[str], None]) -> Runtime:
+    """Tuned PyTorch; without torch, the first graph that can be used, in a fixed order that ignores its speed."""
+    if not RUNTIMES["tuned"].missing_packages():
+        return RUNTIMES["tuned"].open(loaded, folder, "float32", disagreement)
+    records = validated_records(folder, report)
+    for record in sorted(records, key=lambda record: (record.precision != "float32", record.runtime)):
+        if not RUNTIMES[record.runtime].missing_packages():
+            try:
+                return _open(record, loaded, folder, disagreement)
+            except WeightsError as error:
+                report(str(error))
+    raise _without_package("tuned", folder, AUTO)
 
 
 def _open_recorded(loaded: LoadedWeights, folder: Path, disagreement: bool) -> tuple[Runtime, str] | None:
@@ -185,9 +201,8 @@ def fault_of_graph(folder: Path, runtime: str, name: str, digest: str) -> str | 
 
 
 def _fastest_record(name: str, folder: Path) -> ParityRecord:
-    missing = RUNTIMES[name].missing_packages()
-    if missing:
-        raise SettingError(f"The runtime {name} needs the package {missing[0]}: pip install 'taichinet[export]'.")
+    if RUNTIMES[name].missing_packages():
+        raise _without_package(name, folder, name)
     reasons: list[str] = []
     records = [record for record in validated_records(folder, reasons.append) if record.runtime == name]
     if not records:
@@ -197,6 +212,18 @@ def _fastest_record(name: str, folder: Path) -> ParityRecord:
             + "".join(f"\n  - {reason}" for reason in reasons)
         )
     return records[0]
+
+
+def _without_package(name: str, folder: Path, choice: str) -> SettingError:
+    """The error for a runtime with a missing package; `choice` is auto if no graph can be used."""
+    spec = RUNTIMES[name]
+    needs = f"needs the package {spec.missing_packages()[0]}: pip install 'taichinet[{spec.extra}]'"
+    if choice != AUTO:
+        return SettingError(f"The runtime {name} {needs}.")
+    return SettingError(
+        f"There is no graph for the weights in {folder} that can be used here, and without one the prediction {needs}. "
+        "Or write a graph where it is installed, with `taichinet package-weights` or `taichinet export`."
+    )
 
 
 def _open(record: ParityRecord, loaded: LoadedWeights, folder: Path, disagreement: bool) -> Runtime:
