@@ -45,9 +45,11 @@ def evaluate(
     from rich.console import Console
 
     from taichinet.cli.printing import print_skipped, print_study
+    from taichinet.cli.weights_notes import notes_on_weights
     from taichinet.experiments.evaluate import evaluate_weights, write_evaluation
     from taichinet.experiments.records import SCORES_FILE, SUMMARY_FILE
     from taichinet.experiments.shifts import score_shifts
+    from taichinet.inference.provenance import weights_name
     from taichinet.reports.validation_card import MARKER, refuse_other_endings
     from taichinet.storage.output_folder import refuse_foreign_files, refuse_foreign_page
 
@@ -62,6 +64,11 @@ def evaluate(
     for network in evaluation.networks:
         if network.loaded.unverified:
             typer.echo(f"{network.folder}: {network.loaded.unverified}", err=True)
+    scored = evaluation.networks[0]
+    for line in notes_on_weights(
+        weights_name(scored.loaded, len(evaluation.networks)), scored.loaded.config.provenance, [scored.manifest.name]
+    ):
+        typer.echo(line, err=True)
     scores = score_shifts(evaluation.networks) if shifts else ()
     if out is not None:
         write_evaluation(evaluation, out, scores)

@@ -89,7 +89,7 @@ def predict(
         with locked(output / _LOCK), raise_on_sigterm(_TerminatedError()):
             refuse_foreign_files(output, names)
             choices = PredictorChoices(threshold, presence, runtime, disagreement, mirror, trust_code)
-            run = _load(weights, choices, overlay, messages)
+            run = _load(weights, choices, overlay, inputs, messages)
             rows = _predict_all(run, names, output, messages, quiet=as_json)
     except _TerminatedError:
         messages.print(
@@ -255,8 +255,11 @@ class _Run:
     settings: str
 
 
-def _load(weights: Path | None, choices: PredictorChoices, overlay: bool, messages: Console) -> _Run:
-    """Load the weights and set up their runtime."""
+def _load(
+    weights: Path | None, choices: PredictorChoices, overlay: bool, inputs: Sequence[Path], messages: Console
+) -> _Run:
+    """Load the weights, print what the user should know about them, and set up their runtime."""
+    from taichinet.cli.weights_notes import notes_on_weights, recognised_datasets
     from taichinet.inference.ensemble import open_predictor
     from taichinet.inference.provenance import provenance_of
     from taichinet.inference.shipped import shipped_weights
@@ -269,6 +272,10 @@ def _load(weights: Path | None, choices: PredictorChoices, overlay: bool, messag
     for member in members:
         if member.unverified:
             typer.echo(f"{member.name}: {member.unverified}", err=True)
+    provenance = provenance_of(predictor, members)
+    datasets = recognised_datasets(str(path) for path in inputs if path.is_dir())
+    for line in notes_on_weights(provenance.weights, members[0].config.provenance, datasets):
+        messages.print(line)
     settings = (
         __version__,
         [digest_file(folder / name) for folder in folders for name in (CONFIG_FILE, WEIGHTS_FILE)],
@@ -278,7 +285,7 @@ def _load(weights: Path | None, choices: PredictorChoices, overlay: bool, messag
         choices.disagreement,
         overlay,
     )
-    return _Run(predictor, provenance_of(predictor, members), overlay, digest_bytes(repr(settings).encode()))
+    return _Run(predictor, provenance, overlay, digest_bytes(repr(settings).encode()))
 
 
 def _predict_all(run: _Run, names: Mapping[Path, str], output: Path, messages: Console, quiet: bool) -> list[Row]:

@@ -97,8 +97,8 @@ def _cards(rows: Sequence[Row]) -> Iterator[str]:
     yield "<h2>Images</h2>"
     if len(ranked) > MOST_IMAGES:
         yield (
-            f"<p>The {MOST_IMAGES:,} images with the {default[2]} {default[0]} of {len(ranked):,} are shown. The "
-            "overlays of the others are in this folder.</p>"
+            f"<p>The first {MOST_IMAGES:,} of {len(ranked):,} images are shown, by {default[0]}, {default[2]} first. "
+            "The overlays of the others are in this folder.</p>"
         )
     yield (
         f'<label hidden>Order <select id="order" autocomplete="off">{options}'
