@@ -165,7 +165,7 @@ def test_page_and_overlay_of_another_program_are_not_overwritten(scans: Path, we
     random_image().save(tmp_path / "a_overlay.png")
     with pytest.raises(DataError, match="overwritten") as caught:
         predict([scans], tmp_path, weights)
-    assert caught.value.problems == [str(tmp_path / name) for name in ("a_overlay.png", "index.html")]
+    assert list(caught.value.problems) == [str(tmp_path / name) for name in ("a_overlay.png", "index.html")]
     assert (tmp_path / "index.html").read_text() == "<title>mine</title>"
 
 

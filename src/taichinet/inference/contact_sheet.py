@@ -18,7 +18,7 @@ from taichinet.inference.rows import Provenance, Row
 
 PAGE = "index.html"
 MOST_IMAGES = 10_000
-"""The first images in the order of the page that it shows. A browser needs seconds to open and sort more."""
+"""The page shows these first images of its order. A browser needs seconds to open more."""
 
 _MARKER = "<!-- Written by taichinet predict -->"
 _MARKER_BYTES = 200  # of the page, in which the marker must be
@@ -110,6 +110,10 @@ def _cards(rows: Sequence[Row]) -> Iterator[str]:
     for row in ranked[:MOST_IMAGES]:
         yield _card(row, numbers[row.file], orders)
     yield "</ul>"
+    yield (
+        '<p class="parts" id="parts" hidden><button type="button">Previous</button><span></span>'
+        '<button type="button">Next</button></p>'
+    )
 
 
 def _card(row: Row, number: int, orders: dict[str, tuple[str, str, str, str]]) -> str:
