@@ -278,7 +278,7 @@ def test_exported_graph_is_used_only_if_it_is_named(weights: Path) -> None:
 def user_record(folder: Path, **changes: Any) -> UserRecord:
     """A record in which the graph of `store_graph` is the fastest, except for `changes` of that entry."""
     graph = digest_graph([folder / RUNTIMES_FOLDER / "onnx-float32.onnx"])
-    onnx_one = MeasuredRuntime("onnx", "float32", "onnx-float32.onnx", graph, 0.1, EXACT, ())
+    onnx_one = MeasuredRuntime("onnx", "float32", "runtimes/onnx-float32.onnx", graph, 0.1, EXACT, ())
     plain = MeasuredRuntime("eager", "float32", "", "", 0.5, EXACT, ())
     digest = digest_file(folder / "model.safetensors")
     measured = (replace(onnx_one, **changes), plain)
@@ -372,7 +372,7 @@ def test_benchmark_records_what_it_measured(weights: Path, tmp_path: Path, monke
     assert printed["followed"] == record.fastest.runtime
     by_name = {one.runtime: one for one in record.measured}
     assert set(by_name) == {"eager", "tuned", "onnx"}
-    assert by_name["onnx"].graph == "onnx-float32.onnx"
+    assert by_name["onnx"].graph == "runtimes/onnx-float32.onnx"
     assert by_name["eager"].parity.flipped_pixels == 0
     assert [one.seconds for one in record.measured] == sorted(one.seconds for one in record.measured)
     assert {path: path.read_bytes() for path in weights.rglob("*") if path.is_file()} == before

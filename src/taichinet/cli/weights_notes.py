@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from taichinet.errors import TaiChiNetError
@@ -22,21 +23,23 @@ def notes_on_weights(name: str, provenance: Mapping[str, Any], datasets: Iterabl
         One line for each note.
     """
     notes = []
-    trained = provenance.get("dataset")
-    trained_on_lesions = True
-    if isinstance(trained, str):
-        from taichinet.datasets.catalogue import named_dataset, organ_of
+    trained, without_normal = provenance.get("dataset"), provenance.get("include_normal") is False
+    of_lesions = True
+    others = tuple(dict.fromkeys(datasets))
+    if isinstance(trained, str) and (others or without_normal):
+        with suppress(ModuleNotFoundError):  # without the extra train: nothing is known about data sets
+            from taichinet.datasets.catalogue import named_dataset, organ_of
 
-        own = organ_of(trained)
-        trained_on_lesions = named_dataset(trained.split("+")[0]).regions == ("lesion",)
-        for data in dict.fromkeys(datasets):
-            other = organ_of(data)
-            if own and other and own != other:
-                notes.append(
-                    f"Note: {name} was trained on images of {_SHOWN.get(own, own)} ({trained}), but {data} shows "
-                    f"{_SHOWN.get(other, other)}: its masks have no meaning there unless you have tested them."
-                )
-    if provenance.get("include_normal") is False and trained_on_lesions:
+            of_lesions = named_dataset(trained.split("+")[0]).regions == ("lesion",)
+            own = organ_of(trained)
+            for data in others:
+                other = organ_of(data)
+                if own and other and own != other:
+                    notes.append(
+                        f"Note: {name} was trained on images of {_SHOWN.get(own, own)} ({trained}), but {data} shows "
+                        f"{_SHOWN.get(other, other)}: do not use its masks unless you have tested it there."
+                    )
+    if without_normal and of_lesions:
         notes.append(
             f"Note: {name} was trained without normal images: it predicts a lesion on almost every image without one."
         )
@@ -45,12 +48,10 @@ def notes_on_weights(name: str, provenance: Mapping[str, Any], datasets: Iterabl
 
 def recognised_datasets(folders: Iterable[str]) -> list[str]:
     """Names of the data sets of the catalogue whose layout is that of one of `folders`."""
-    from taichinet.datasets.catalogue import split_spec
-
     names = []
     for folder in folders:
-        try:
+        with suppress(ModuleNotFoundError, TaiChiNetError, OSError):
+            from taichinet.datasets.catalogue import split_spec  # in the loop: many commands name no folder
+
             names.append(split_spec(folder)[0].name)
-        except (TaiChiNetError, OSError):
-            continue
     return names

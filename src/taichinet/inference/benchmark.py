@@ -18,9 +18,9 @@ from taichinet.inference.export.comparison import Case, compare, find_cases, spr
 from taichinet.inference.predictor import Predictor
 from taichinet.inference.provenance import weights_name
 from taichinet.inference.runtimes.catalogue import RUNTIMES
-from taichinet.inference.runtimes.choose import fault_of_graph
+from taichinet.inference.runtimes.choose import fault_of_graph, path_of_graph
 from taichinet.inference.runtimes.eager import PLAIN, Eager, Tuned
-from taichinet.inference.runtimes.parity import RUNTIMES_FOLDER, processor, read_record
+from taichinet.inference.runtimes.parity import PACKAGED_RECORD, RUNTIMES_FOLDER, processor, read_record
 from taichinet.inference.runtimes.runtime import Runtime
 from taichinet.inference.runtimes.user_record import MeasuredRuntime, UserRecord
 from taichinet.models.weights import load_weights
@@ -46,7 +46,7 @@ def measure_runtimes(
     trust_code: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> UserRecord:
-    """Compare and measure plain and tuned PyTorch and the graphs that `taichinet export` stored, on the CPU.
+    """Compare and measure plain and tuned PyTorch, the packaged graph and those of `taichinet export`, on the CPU.
 
     Args:
         folder: A weights folder.
@@ -96,11 +96,13 @@ def measure_runtimes(
 def _stored_graphs(
     loaded: LoadedWeights, folder: Path, digest: str, report: Callable[[str], None]
 ) -> Iterator[tuple[str, _Candidate]]:
-    """The graphs of `taichinet export` in the weights folder that can be opened, by the name of their record."""
-    for file in sorted((folder / RUNTIMES_FOLDER).glob("*.json")):
+    """The packaged graph and those of `taichinet export` that can be opened, by the name of their record."""
+    packaged = [folder / PACKAGED_RECORD] if (folder / PACKAGED_RECORD).is_file() else []
+    for file in (*packaged, *sorted((folder / RUNTIMES_FOLDER).glob("*.json"))):
         try:
             record = read_record(file)
-            fault = fault_of_graph(folder, record.runtime, record.graph, record.graph_digest)
+            _, graph = path_of_graph(record, file)
+            fault = fault_of_graph(folder, record.runtime, graph, record.graph_digest)
             if record.weights_digest != digest:
                 fault = "it was exported from other weights"
             if fault:
@@ -109,12 +111,11 @@ def _stored_graphs(
             missing = spec.missing_packages()
             if missing:
                 raise WeightsError(f"the package {missing[0]} is not installed: pip install 'taichinet[export]'")
-            graph = folder / RUNTIMES_FOLDER / record.graph
-            runtime = spec.open(loaded, graph, record.precision, True)
+            runtime = spec.open(loaded, folder / graph, record.precision, True)
         except TaiChiNetError as error:
             report(f"The graph of {file} is not measured: {error}.")
             continue
-        yield file.stem, _Candidate(runtime, record.graph, record.graph_digest)
+        yield file.name, _Candidate(runtime, graph, record.graph_digest)
 
 
 @contextmanager

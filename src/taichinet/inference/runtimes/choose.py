@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from taichinet.errors import SettingError, WeightsError, unknown_name
 from taichinet.inference.runtimes.catalogue import AUTO, RUNTIMES
 from taichinet.inference.runtimes.parity import (
+    PACKAGED_GRAPH,
+    PACKAGED_RECORD,
     RUNTIMES_FOLDER,
     ParityRecord,
     digest_graph,
@@ -31,9 +34,10 @@ def open_runtime(
 ) -> Runtime:
     """Open a runtime for a network.
 
-    `auto` is tuned PyTorch, unless there is a record of `taichinet benchmark` for these weights on this processor,
-    which names the fastest runtime. With a GPU, it is always tuned PyTorch. Runtimes with graph files (onnx and
-    openvino) that are given by name need a valid parity record of `taichinet export`.
+    `auto` is the default runtime of the weights, unless there is a record of `taichinet benchmark` for these weights on
+    this processor, which names the fastest one. The default is the graph that was packaged with the weights, otherwise
+    tuned PyTorch; with a GPU, it is always tuned PyTorch. Runtimes with graph files (onnx and openvino) that are given
+    by name need a valid parity record of `taichinet export`, or the graph of `taichinet package-weights`.
 
     Args:
         choice: "auto" or the name of a registered runtime: eager, tuned, onnx, openvino.
@@ -52,9 +56,9 @@ def open_runtime(
     """
     if choice not in (AUTO, *RUNTIMES):
         raise unknown_name("runtime", choice, (AUTO, *RUNTIMES))
-    folder = folder.parent if folder.name == WEIGHTS_FILE else folder
+    folder = _weights_folder(folder)
     if choice != AUTO and RUNTIMES[choice].suffix:
-        runtime, reason = _open(_fastest_record(choice, folder), loaded, folder, disagreement), "as given"
+        runtime, reason = _open(_fastest_graph(choice, folder), loaded, disagreement), "as given"
     elif choice == AUTO and not accelerated:
         runtime, reason = _open_automatic(loaded, folder, disagreement, report)
     else:
@@ -82,17 +86,21 @@ def _open_automatic(
 
 
 def _open_default(loaded: LoadedWeights, folder: Path, disagreement: bool, report: Callable[[str], None]) -> Runtime:
-    """Tuned PyTorch; without torch, the first graph that can be used, in a fixed order that ignores its speed."""
-    if not RUNTIMES["tuned"].missing_packages():
-        return RUNTIMES["tuned"].open(loaded, folder, "float32", disagreement)
-    records = validated_records(folder, report)
-    for record in sorted(records, key=lambda record: (record.precision != "float32", record.runtime)):
-        if not RUNTIMES[record.runtime].missing_packages():
+    """The packaged graph, otherwise tuned PyTorch; without torch, an exported graph, in an order without its speed."""
+    graphs = _packaged(folder, report)
+    with_torch = not RUNTIMES["tuned"].missing_packages()
+    if not with_torch:
+        exported = _exported(folder, report)
+        graphs += sorted(exported, key=lambda graph: (graph.record.precision != "float32", graph.record.runtime))
+    for graph in graphs:
+        if not RUNTIMES[graph.record.runtime].missing_packages():
             try:
-                return _open(record, loaded, folder, disagreement)
-            except WeightsError as error:
+                return _open(graph, loaded, disagreement)
+            except WeightsError as error:  # use the next one
                 report(str(error))
-    raise _without_package("tuned", folder, AUTO)
+    if not with_torch:
+        raise _without_package("tuned", folder, AUTO)
+    return RUNTIMES["tuned"].open(loaded, folder, "float32", disagreement)
 
 
 def _open_recorded(loaded: LoadedWeights, folder: Path, disagreement: bool) -> tuple[Runtime, str] | None:
@@ -113,8 +121,7 @@ def _open_recorded(loaded: LoadedWeights, folder: Path, disagreement: bool) -> t
             f"The record of {record.date} in {file} names the runtime {one.runtime}, which cannot be used: {fault}. "
             "Measure again with `taichinet benchmark`, or delete the record."
         )
-    path = folder / RUNTIMES_FOLDER / one.graph if one.graph else folder
-    runtime = RUNTIMES[one.runtime].open(loaded, path, one.precision, disagreement)
+    runtime = RUNTIMES[one.runtime].open(loaded, folder / one.graph, one.precision, disagreement)
     return runtime, f"following the record of {record.date} in {file}"
 
 
@@ -143,7 +150,7 @@ def device_of_runtime(choice: str, device: str) -> str:
 
 
 def validated_records(folder: Path, report: Callable[[str], None] = lambda line: None) -> list[ParityRecord]:
-    """Read the parity records in a weights folder that are valid for these weights on this CPU.
+    """Read the parity records of `taichinet export` that are valid for these weights on this CPU.
 
     Args:
         folder: The weights folder, or the weights file in it.
@@ -152,11 +159,37 @@ def validated_records(folder: Path, report: Callable[[str], None] = lambda line:
     Returns:
         Valid records, in the order of their run time relative to tuned PyTorch, fastest first.
     """
-    folder = folder.parent if folder.name == WEIGHTS_FILE else folder
-    files = sorted((folder / RUNTIMES_FOLDER).glob("*.json"))
+    return [graph.record for graph in _exported(folder, report)]
+
+
+class _Graph(NamedTuple):
+    """A graph file that may be used, and its parity record."""
+
+    file: Path
+    record: ParityRecord
+
+
+def _exported(folder: Path, report: Callable[[str], None]) -> list[_Graph]:
+    """The graphs that `taichinet export` wrote and verified on this processor, fastest first."""
+    files = sorted((_weights_folder(folder) / RUNTIMES_FOLDER).glob("*.json"))
+    graphs = _usable(files, folder, report, f"taichinet export {folder}")
+    return sorted(graphs, key=lambda graph: graph.record.seconds / graph.record.tuned_seconds)
+
+
+def _packaged(folder: Path, report: Callable[[str], None]) -> list[_Graph]:
+    """The graph beside the weights, if there is one. It is used on every processor."""
+    file = _weights_folder(folder) / PACKAGED_RECORD
+    return _usable([file], folder, report, "taichinet package-weights") if file.is_file() else []
+
+
+def _weights_folder(path: Path) -> Path:
+    return path.parent if path.name == WEIGHTS_FILE else path
+
+
+def _usable(files: Sequence[Path], folder: Path, report: Callable[[str], None], remedy: str) -> list[_Graph]:
     if not files:
         return []
-    digest = digest_file(folder / WEIGHTS_FILE)
+    digest = digest_file(_weights_folder(folder) / WEIGHTS_FILE)
     valid = []
     for file in files:
         try:
@@ -164,32 +197,50 @@ def validated_records(folder: Path, report: Callable[[str], None] = lambda line:
         except WeightsError as error:
             report(str(error))
             continue
-        reason = _reason_not_to_use(record, folder, digest)
+        reason = _reason_not_to_use(record, file, digest)
         if reason:
-            report(f"The graph of {file} is not used: {reason}. Write it again: taichinet export {folder}.")
+            report(f"The graph of {file} is not used: {reason}. Write it again: {remedy}.")
         else:
-            valid.append(record)
-    return sorted(valid, key=lambda record: record.seconds / record.tuned_seconds)
+            valid.append(_Graph(file.parent / record.graph, record))
+    return valid
 
 
-def _reason_not_to_use(record: ParityRecord, folder: Path, weights_digest: str) -> str | None:
+def _reason_not_to_use(record: ParityRecord, file: Path, weights_digest: str) -> str | None:
+    packaged = file.name == PACKAGED_RECORD
     if not record.holds:
         return "; ".join(record.parity.failures(record.precision))
     if record.weights_digest != weights_digest:
         return "it was exported from other weights"
-    if record.processor != processor():
+    if not packaged and record.processor != processor():
         return f"it was measured on another processor ({record.processor})"
-    return fault_of_graph(folder, record.runtime, record.graph, record.graph_digest)
+    if packaged and record.graph != PACKAGED_GRAPH:
+        return f"its graph must be {PACKAGED_GRAPH}, and not {record.graph}"
+    folder, name = path_of_graph(record, file)
+    return fault_of_graph(folder, record.runtime, name, record.graph_digest)
+
+
+def path_of_graph(record: ParityRecord, file: Path) -> tuple[Path, str]:
+    """The weights folder of the record in `file`, and the path of its graph in this folder."""
+    if file.name == PACKAGED_RECORD:
+        return file.parent, record.graph
+    return file.parent.parent, f"{RUNTIMES_FOLDER}/{record.graph}"
 
 
 def fault_of_graph(folder: Path, runtime: str, name: str, digest: str) -> str | None:
-    """Why the graph `name` in a weights folder cannot be used by `runtime`; None if it has the expected `digest`."""
-    runtimes, graph = (folder / RUNTIMES_FOLDER).resolve(), folder / RUNTIMES_FOLDER / name
+    """Why a graph cannot be used; None if it has the expected content.
+
+    Args:
+        folder: The weights folder.
+        runtime: Name of the runtime.
+        name: Path of the graph in `folder`: PACKAGED_GRAPH, or a path in RUNTIMES_FOLDER.
+        digest: Its expected digest (`digest_graph`).
+    """
     try:
         spec = RUNTIMES.get(runtime)
         if spec is None or not spec.suffix:
             return f"there is no graph for the runtime {runtime}"
-        if not graph.resolve().is_relative_to(runtimes):
+        runtimes, graph = (folder / RUNTIMES_FOLDER).resolve(), folder / name
+        if name != PACKAGED_GRAPH and not graph.resolve().is_relative_to(runtimes):
             return f"its path {name} is outside of {folder / RUNTIMES_FOLDER}"
         if not digest:
             return "the record has no digest of the graph, so the graph is unverified"
@@ -200,18 +251,19 @@ def fault_of_graph(folder: Path, runtime: str, name: str, digest: str) -> str | 
     return None
 
 
-def _fastest_record(name: str, folder: Path) -> ParityRecord:
+def _fastest_graph(name: str, folder: Path) -> _Graph:
     if RUNTIMES[name].missing_packages():
         raise _without_package(name, folder, name)
     reasons: list[str] = []
-    records = [record for record in validated_records(folder, reasons.append) if record.runtime == name]
-    if not records:
+    graphs = [*_exported(folder, reasons.append), *_packaged(folder, reasons.append)]
+    of_runtime = [graph for graph in graphs if graph.record.runtime == name]
+    if not of_runtime:
         raise WeightsError(
             f"No graph of {name} was verified for the weights in {folder} on this processor. Write and verify one: "
             f"taichinet export {folder} --format {name} --images DATA -o FILE."
             + "".join(f"\n  - {reason}" for reason in reasons)
         )
-    return records[0]
+    return of_runtime[0]
 
 
 def _without_package(name: str, folder: Path, choice: str) -> SettingError:
@@ -226,6 +278,6 @@ def _without_package(name: str, folder: Path, choice: str) -> SettingError:
     )
 
 
-def _open(record: ParityRecord, loaded: LoadedWeights, folder: Path, disagreement: bool) -> Runtime:
-    graph = folder / RUNTIMES_FOLDER / record.graph
-    return RUNTIMES[record.runtime].open(loaded, graph, record.precision, disagreement)
+def _open(graph: _Graph, loaded: LoadedWeights, disagreement: bool) -> Runtime:
+    record = graph.record
+    return RUNTIMES[record.runtime].open(loaded, graph.file, record.precision, disagreement)

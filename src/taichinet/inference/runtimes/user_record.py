@@ -30,7 +30,7 @@ class MeasuredRuntime:
     Attributes:
         runtime: Name of the runtime.
         precision: Precision of the runtime.
-        graph: Name of its graph in RUNTIMES_FOLDER of the weights; empty if it has none.
+        graph: Path of its graph in the weights folder; empty if it has none.
         graph_digest: Digest of the graph (`digest_graph`); empty if it has none.
         seconds: Median seconds per image, with resizing; all runtimes were measured alternately.
         parity: Comparison of its masks with those of plain PyTorch.
