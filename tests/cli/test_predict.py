@@ -715,7 +715,8 @@ def test_interrupted_second_run_removes_table_and_maps_of_the_first(
 
     with monkeypatch.context() as patch:
         patch.setattr("taichinet.inference.folder.predict_files", killed)
-        patch.setattr("taichinet.inference.outputs.write_table", lambda *_: None)  # as after SIGKILL
+        for name in ("write_table", "write_page"):  # as after SIGKILL
+            patch.setattr(f"taichinet.inference.outputs.{name}", lambda *_: None)
         with pytest.raises(SystemExit):
             predict([scans], out, weights, threshold=1.0)
     assert names_in(out) == {JOURNAL}

@@ -127,10 +127,10 @@ def test_interruption_keeps_launched_batches_and_the_run_is_resumed(
     files = list(names)
     read = folder._read
 
-    def interrupted(predictor: Predictor, file: Path) -> object:
+    def interrupted(predictor: Predictor, file: Path, overlay: bool) -> object:
         if file == files[2 * BATCH + 1]:
             raise KeyboardInterrupt
-        return read(predictor, file)
+        return read(predictor, file, overlay)
 
     with monkeypatch.context() as patch:
         patch.setattr(folder, "_read", interrupted)

@@ -120,7 +120,7 @@ def predict_files(
         pending = [file for group in groups if not all(str(file) in done for file in group) for file in group]
         yield from (done[str(file)] for file in names.keys() - set(pending))
         try:
-            reads = _ahead(reader, partial(_read, predictor, overlay), pending, 2 * plan.batch)
+            reads = _ahead(reader, partial(_read, predictor, overlay=overlay), pending, 2 * plan.batch)
             for launch in one_ahead(_Launch(predictor, batch) for batch in _batches(reads, plan.batch)):
                 for read, measure, seconds in launch.measures():
                     writing.append(writer.submit(write, read, measure, seconds))
@@ -168,7 +168,7 @@ def _batches(reads: Iterable[_Read], size: int) -> Iterator[list[_Read]]:
     yield batch
 
 
-def _read(predictor: Predictor, overlay: bool, file: Path) -> _Read:
+def _read(predictor: Predictor, file: Path, overlay: bool = False) -> _Read:
     """Decode and resize `file`."""
     started = time.perf_counter()
 
