@@ -339,7 +339,12 @@ def test_damaged_or_foreign_record_of_the_user_is_reported(
     store_graph(weights)
     file = write_user_record(user_record(weights))
     valid = json.loads(file.read_text())
-    others = [{"processor": "another"}, {"weights_digest": "another"}, {"measured": []}, {"date": 3}]
+    others: list[dict[str, Any]] = [
+        {"processor": "another"},
+        {"weights_digest": "another"},
+        {"measured": []},
+        {"date": 3},
+    ]
     for text in ("{", "[]", *(json.dumps({**valid, **other}) for other in others)):
         file.write_text(text)
         runtime, (reason, _) = opened("auto", weights)

@@ -39,10 +39,10 @@ def benchmark(
 ) -> None:
     """Measure the runtimes that can run these weights on this processor, and record the fastest for `predict`.
 
-    Compares plain and tuned PyTorch and the graphs that `taichinet export` stored with the weights: first their masks,
-    then their time per image. The fastest runtime whose masks agree with those of plain PyTorch is recorded in your
-    cache folder (TAICHINET_CACHE), and `predict --runtime auto` follows it. Without a record, `auto` is always the
-    default runtime of the weights; delete the file to return to it.
+    Compares plain and tuned PyTorch, the packaged graph and those that `taichinet export` stored with the weights:
+    first their masks, then their time per image. The fastest runtime whose masks agree with those of plain PyTorch is
+    recorded in your cache folder (TAICHINET_CACHE), and `predict --runtime auto` follows it. Without a record, `auto` is
+    always the default runtime of the weights; delete the file to return to it.
     """
     import json
     from dataclasses import asdict
@@ -72,16 +72,13 @@ def _print(record: UserRecord, file: Path) -> None:
 
     table = Table(title=escape(f"{record.weights} on {record.images}"))
     table.add_column("runtime")
-    for heading in ("ms per image", "Dice with plain PyTorch (mean, minimum)", "Dice to ground truth"):
+    for heading in ("ms per image", "Dice with plain PyTorch", "minimum", "Dice to ground truth"):
         table.add_column(heading, justify="right")
     for one in record.measured:
         parity = one.parity
-        table.add_row(
-            f"{one.runtime} {one.precision}",
-            f"{1000 * one.seconds:.1f}",
-            f"{parity.agreement:.4f}, {parity.least_agreement:.4f}",
-            "" if parity.dice is None else f"{parity.dice:.4f}",
-        )
+        cells = (f"{1000 * one.seconds:.1f}", f"{parity.agreement:.4f}", f"{parity.least_agreement:.4f}")
+        truth = "" if parity.dice is None else f"{parity.dice:.4f}"
+        table.add_row(f"{one.runtime} {one.precision}", *cells, truth)
     console = Console()
     console.print(table)
     lines = [f"{one.runtime} {one.precision} is not used: {'; '.join(one.failures)}." for one in record.measured]

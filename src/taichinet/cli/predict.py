@@ -47,8 +47,8 @@ def predict(
     runtime: Annotated[
         str,
         typer.Option(
-            help="auto, eager, tuned, onnx or openvino. auto is tuned, or the runtime that you recorded with "
-            "`taichinet benchmark` for these weights on this processor."
+            help="auto, eager, tuned, onnx or openvino. auto is the default of the weights, or the runtime that you "
+            "recorded with `taichinet benchmark` for these weights on this processor."
         ),
     ] = "auto",
     disagreement: Annotated[
