@@ -45,11 +45,9 @@ def evaluate(
     from rich.console import Console
 
     from taichinet.cli.printing import print_skipped, print_study
-    from taichinet.cli.weights_notes import notes_on_weights
     from taichinet.experiments.evaluate import evaluate_weights, write_evaluation
     from taichinet.experiments.records import SCORES_FILE, SUMMARY_FILE
     from taichinet.experiments.shifts import score_shifts
-    from taichinet.inference.provenance import weights_name
     from taichinet.reports.validation_card import MARKER, refuse_other_endings
     from taichinet.storage.output_folder import refuse_foreign_files, refuse_foreign_page
 
@@ -61,14 +59,7 @@ def evaluate(
     use_and_print(device)
     evaluation = evaluate_weights(weights, data, normal, mirror, trust_code)
     print_skipped(evaluation.networks[0].manifest.left_out)
-    for network in evaluation.networks:
-        if network.loaded.unverified:
-            typer.echo(f"{network.folder}: {network.loaded.unverified}", err=True)
-    scored = evaluation.networks[0]
-    for line in notes_on_weights(
-        weights_name(scored.loaded, len(evaluation.networks)), scored.loaded.config.provenance, [scored.manifest.name]
-    ):
-        typer.echo(line, err=True)
+    _print_notes(evaluation)
     scores = score_shifts(evaluation.networks) if shifts else ()
     if out is not None:
         write_evaluation(evaluation, out, scores)
@@ -78,6 +69,20 @@ def evaluate(
         _write_card(card, evaluation)
         console.print(f"Card written to {card}")
     print_study(out, evaluation.summary, as_json, evaluation.counts, scores)
+
+
+def _print_notes(evaluation: Evaluation) -> None:
+    """Print what the user should know about the weights, to standard error."""
+    from taichinet.cli.weights_notes import notes_on_weights
+    from taichinet.inference.provenance import weights_name
+
+    for network in evaluation.networks:
+        if network.loaded.unverified:
+            typer.echo(f"{network.folder}: {network.loaded.unverified}", err=True)
+    first = evaluation.networks[0]
+    name = weights_name(first.loaded, len(evaluation.networks))
+    for line in notes_on_weights(name, first.loaded.config.provenance, [first.manifest.name]):
+        typer.echo(line, err=True)
 
 
 def _write_card(path: Path, evaluation: Evaluation) -> None:

@@ -91,7 +91,4 @@ def export(
     print(readable(report))
     print(f"Written: {output}, {output.name}.parity.json and {output.name}.parity.md")
     for graph in report.kept:
-        print(
-            f"Stored the graph {graph} with these weights: use it with `taichinet predict --runtime {form}`, or "
-            "measure it with `taichinet benchmark`"
-        )
+        print(f"Stored with the weights: {graph}, for `predict --runtime {form}`. `taichinet benchmark` measures it.")

@@ -69,8 +69,7 @@ def predict(
     NAME_disagreement.png (0..1 scaled to 0..255), all 8-bit at the original resolution of the image, and
     NAME_overlay.png: the image with the border of the mask and its bounding box. Also writes predictions.csv,
     predictions.json and index.html, a page with all overlays. With --recursive, the output has the same subfolders as
-    the input. Files that cannot be read are reported after all others are processed (exit code 7). Run the same command
-    again to resume.
+    the input. Files that cannot be read are reported after all others (exit code 7). Run it again to resume.
     """
     from rich.console import Console
 
