@@ -48,11 +48,12 @@ def benchmark(
     from dataclasses import asdict
 
     from taichinet.inference.benchmark import measure_runtimes
-    from taichinet.inference.runtimes.user_record import write_user_record
+    from taichinet.inference.runtimes.user_record import records_folder, write_user_record
     from taichinet.inference.shipped import shipped_weights
     from taichinet.models.weights_folder import find_weights
 
     use_and_print("cpu")
+    records_folder().mkdir(parents=True, exist_ok=True)  # fails before the measurement, not after it
     records = []
     for folder in find_weights(weights or shipped_weights()):
         record = measure_runtimes(folder, images, most_images, trust_code, lambda line: typer.echo(line, err=True))

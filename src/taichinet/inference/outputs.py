@@ -31,8 +31,7 @@ if TYPE_CHECKING:  # not at run time: an unusable folder is reported without wai
     from taichinet.inference.predictor import MaskPrediction
 
 TABLE = "predictions"
-MAPS = ("mask", "probability", "disagreement")
-OUTPUTS = (*MAPS, "overlay")
+OUTPUTS = ("mask", "probability", "disagreement", "overlay")
 
 JOURNAL = "predictions.partial.jsonl"
 """Name of the journal, to resume after a crash. It is deleted when all images are completed."""

@@ -88,9 +88,14 @@ def cache_folder() -> Path:
     return (shared if shared.is_absolute() else Path.home() / ".cache") / "taichinet"
 
 
+def records_folder() -> Path:
+    """The folder of all records; it may be absent."""
+    return cache_folder() / "runtimes"
+
+
 def record_file(weights_digest: str) -> Path:
     """The file of the record for weights on this processor."""
-    return cache_folder() / "runtimes" / f"{weights_digest[:16]}-{digest_bytes(processor().encode())[:8]}.json"
+    return records_folder() / f"{weights_digest[:16]}-{digest_bytes(processor().encode())[:8]}.json"
 
 
 def write_user_record(record: UserRecord) -> Path:
