@@ -260,7 +260,8 @@ def test_extension_with_different_masks_is_rejected(study: StudyData, runs: Runs
     prepared = prepare(study.manifest, 32, 1)
     prepared.lesion.copy_(1 - prepared.lesion)
     with pytest.raises(
-        WeightsError, match=r"besides training.epochs or decision, images, masks.*--output.*--overwrite"
+        WeightsError,
+        match=r"besides training.epochs, training.patience or decision, images, masks.*--output.*--overwrite",
     ):
         resume(StudyData(study.manifest, prepared, study.plan), with_epochs(PLAIN, 6), tmp_path)
     assert content(tmp_path) == before

@@ -31,6 +31,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "taichinet": {"batch_size": 5},  # 7 images: batches of 5 (shares of 3 and 2) and 2 (shares of 2 and 0)
     "accumulated": {"batch_size": 8, "accumulate": 2},  # 10 images: micro-batches of 4 and 4, then of 2
     "attention-unet": {"batch_size": 4},
+    "stopped": {"batch_size": 4, "epochs": 8, "patience": 2, "strategy": "plain", "learning_rate": 1e-9},
     "float32": {"batch_size": 4, "learning_rate": 1e-4},  # the rate of the paper
 }
 
@@ -128,7 +129,7 @@ def main(folder: Path) -> None:
         for dimensions, momentum in ((4, 0.1), (2, 0.1), (4, None)):
             results[f"norm-{dimensions}-{momentum}"] = norm_across(ranks, dimensions, momentum)
         if ranks.is_main_process:
-            for name in ("taichinet", "accumulated", "attention-unet"):
+            for name in ("taichinet", "accumulated", "attention-unet", "stopped"):
                 results[name] = train(name, folder, ranks)
             results["resumed"] = train("taichinet", folder, ranks, resume=True, epochs=3)
             ranks.broadcast(None)

@@ -22,7 +22,7 @@ from taichinet.errors import FoldError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.identity import EPOCHS, STUDY_FIELDS, describe_changes, differences, study_fields
+from taichinet.experiments.identity import EPOCHS, PATIENCE, STUDY_FIELDS, describe_changes, differences, study_fields
 from taichinet.experiments.longer import find_extension
 from taichinet.experiments.records import (
     RESULT_FILE,
@@ -130,10 +130,13 @@ def _prepare_existing_runs(jobs: Sequence[FoldJob], folder: Path, existing: Exis
     for extension in extensions:
         extension.apply()
     if extensions:
-        epochs = jobs[0].experiment.training.epochs
+        training = jobs[0].experiment.training
+        target = f"{training.epochs} epochs" + (
+            f", patience {training.patience}" if any(e.other_patience for e in extensions) else ""
+        )
         runs = ", ".join(f"{e.job.folder.name} from {e.finished} of {e.started_with}" for e in extensions)
-        longer = any(e.started_with != epochs for e in extensions)
-        what = f"Extends the training to {epochs} epochs" if longer else "Chooses another decision with the weights of"
+        longer = any(e.changes_training for e in extensions)
+        what = f"Extends the training to {target}" if longer else "Chooses another decision with the weights of"
         callbacks.on_extension(f"{what}: {runs}.")
 
 
@@ -186,7 +189,11 @@ def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan, ext
         if different:
             names = [*(["experiment"] if different.settings else []), *different.fields]
             changes = f" ({describe_changes(different.settings)})" if different.settings else ""
-            hint = " To extend all folds, leave out --fold." if set(different.settings) == {EPOCHS} else ""
+            hint = (
+                " To extend all folds, leave out --fold."
+                if {EPOCHS} <= set(different.settings) <= {EPOCHS, PATIENCE}
+                else ""
+            )
             raise FoldError(
                 f"{path.parent} was trained with another {' and '.join(names)} than requested{changes}. Give another "
                 f"--output, another name (--set name=...), or train all folds again with --overwrite.{hint}"

@@ -30,32 +30,35 @@ class DataSettings(Settings):
         default=224,
         gt=0,
         le=MAX_SIZE,
-        description="input resolution in pixels, both sides; `Experiment` refuses sizes that its network does not take",
+        description="input resolution in pixels, both sides, a multiple of 16 or of what the network takes",
     )
-    include_normal: bool = False
-    folds: int = Field(default=5, ge=2, le=10_000)
-    fold_seed: int = Field(default=0, ge=0, lt=2**31)
+    include_normal: bool = Field(default=False, description="whether to include images without lesion")
+    folds: int = Field(default=5, ge=2, le=10_000, description="number of folds")
+    fold_seed: int = Field(default=0, ge=0, lt=2**31, description="seed of the folds")
     validation_share: float = Field(
         default=0.125, ge=0, le=0.5, description="share of the training part of the fold, rounded to 1/n"
     )
-    augmentation: AugmentationSettings = AugmentationSettings()
+    augmentation: AugmentationSettings = Field(
+        default=AugmentationSettings(), description="random changes of the training images"
+    )
 
 
 class Experiment(Settings):
-    """A named recipe. `model` and `options` are validated with the catalogue of networks.
-
-    `teacher` is the name of a recipe for distillation, whose run of the same fold must be complete.
-    """
+    """A named recipe. `model` and `options` are validated with the catalogue of networks."""
 
     name: str = Field(pattern=r"^\w[\w.+-]*$", description="name of the folder of its runs")
-    model: str = "taichinet"
-    options: dict[str, Any] = Field(default_factory=dict)
-    data: DataSettings = DataSettings()
-    objective: ObjectiveSettings = ObjectiveSettings()
-    training: TrainingSettings = TrainingSettings()
-    mining: MiningSettings = MiningSettings()
-    decision: DecisionSettings = DecisionSettings()
-    teacher: str | None = None
+    model: str = Field(default="taichinet", description="network, see `taichinet models`")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the network")
+    data: DataSettings = Field(default=DataSettings(), description="images and split")
+    objective: ObjectiveSettings = Field(default=ObjectiveSettings(), description="loss terms and their weights")
+    training: TrainingSettings = Field(default=TrainingSettings(), description="training")
+    mining: MiningSettings = Field(
+        default=MiningSettings(), description="mining of the easy and hard parts of lesions, for easy-to-hard"
+    )
+    decision: DecisionSettings = Field(default=DecisionSettings(), description="choice of the threshold")
+    teacher: str | None = Field(
+        default=None, description="recipe for distillation, whose run of the same fold must be complete; null: none"
+    )
 
     @field_validator("options")
     @classmethod

@@ -21,18 +21,25 @@ from taichinet.datasets.folds import FoldPlan, Split
 from taichinet.datasets.prepared import Prepared
 from taichinet.experiments.experiment import Experiment, flat_settings, flatten
 from taichinet.experiments.records import FoldRecord, StudyRecord
+from taichinet.losses.objective import FOCAL_GAMMA, TVERSKY_BETA
 from taichinet.models.backbones import pretrained_digests
 from taichinet.storage.digest import digest_bytes, digest_json
+from taichinet.training.settings import MOMENTUM
 
-EPOCHS = "training.epochs"
+EPOCHS, PATIENCE = "training.epochs", "training.patience"
 # (section, key, default): settings that were added after the keys of grids were published, and after runs were made.
 NEW_SETTINGS: tuple[tuple[str, str, Any], ...] = (
     ("objective", "terms", {}),
+    ("objective", "tversky_beta", TVERSKY_BETA),
+    ("objective", "focal_gamma", FOCAL_GAMMA),
     ("training", "warmup_epochs", 0),
     ("training", "optimizer", "adam"),
     ("training", "weight_decay", 0.0),
     ("training", "encoder_rate", 1.0),
     ("training", "average_decay", 0.0),
+    ("training", "momentum", MOMENTUM),
+    ("training", "nesterov", False),
+    ("training", "patience", 0),
     ("", "decision", {"calibrate": False, "sensitivity": 0.95}),
 )
 # (section, key, default): settings that were added after runs were made. Their default is excluded from the digest.

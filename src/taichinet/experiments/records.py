@@ -56,12 +56,16 @@ class SplitRecord(Record):
 
 
 class SelectionRecord(Record):
-    """The epoch whose weights were selected, the rule, the images, and their Dice (None without images)."""
+    """The epoch whose weights were selected, the rule, the images, and their Dice (None without images).
+
+    `stopped_after` is the number of epochs after which early stopping ended the training; None if it did not.
+    """
 
     rule: str
     on: str
     epoch: int
     validation_dice: float | None = None
+    stopped_after: int | None = None
 
 
 class MiningRecord(Record):

@@ -96,6 +96,7 @@ def _score_and_record(job: FoldJob, trained: Trained) -> FoldResult:
             on="inner validation split, disjoint from the test fold" if split.validation else "nothing",
             epoch=fitted.best_epoch,
             validation_dice=None if isnan(fitted.best_dice) else fitted.best_dice,
+            stopped_after=fitted.stopped_after,
         ),
         mining=None if mined is None else _mining_record(mined),
         teacher=job.teacher_digest,

@@ -38,7 +38,7 @@ from taichinet.storage.lock import Lock
 from taichinet.training.checkpoint import CheckpointFolder, clear_checkpoints, load_checkpoint
 from taichinet.training.device import DeviceConfig
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
-from taichinet.training.fit import FitResult, TrainingData
+from taichinet.training.fit import FitResult, TrainingData, refuse_stopping_without_validation
 from taichinet.training.settings import TrainingSettings
 
 HISTORY_FILE = "history.csv"
@@ -180,6 +180,7 @@ def _prepare_folder(job: FoldJob) -> Start:
             f"{job.study.plan.dataset} has {len(job.split.validation)} validation images with {regions} region(s). "
             "Increase data.validation_share, or set decision.calibrate=false."
         )
+    refuse_stopping_without_validation(experiment.training, job.split.validation)
     identity = job.identity
     if job.resume:
         load_checkpoint(folder, identity, change=describe_change(job))
