@@ -26,7 +26,8 @@ from taichinet.models.catalogue import CATALOGUE, create_model, list_models, mod
 from taichinet.models.complexity import measure_complexity
 from taichinet.models.weights import WeightsConfig, load_weights, save_weights
 
-WITH_BACKBONE = [name for name, entry in CATALOGUE.items() if entry.has_pretrained]
+# Encoders from timm have tests of their own (tests/models/test_timm.py).
+WITH_BACKBONE = [name for name, entry in CATALOGUE.items() if entry.has_pretrained and not name.endswith("-timm")]
 SIZE = 64  # a multiple accepted by every network
 every_network = pytest.mark.parametrize("model", list_models())
 

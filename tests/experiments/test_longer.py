@@ -128,7 +128,7 @@ def test_extended_run_equals_uninterrupted_run(
         with_epochs(experiment, more),
         tmp_path,
         callbacks=Callbacks(
-            on_epoch=lambda phase, row, _: trained_epochs.append((phase, row["epoch"])), on_extension=messages.append
+            on_epoch=lambda phase, row, _: trained_epochs.append((phase, row["epoch"])), on_note=messages.append
         ),
     )
     done = 2 if interrupted else 3

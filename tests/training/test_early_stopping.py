@@ -86,8 +86,8 @@ def test_resumed_training_stops_at_the_same_epoch(tmp_path: Path, changes: dict[
 
 
 def test_stopping_without_validation_images_is_refused(tmp_path: Path, study: StudyData) -> None:
+    data = replace(tiny_data(), validation=tiny_data().validation.subset(()))
     with pytest.raises(SettingError, match=r"training\.patience=2 needs validation images.*training\.epochs"):
-        data = replace(tiny_data(), validation=tiny_data().validation.subset(()))
         train_tiny(tmp_path, tiny_settings(patience=2), data=data)
     with pytest.raises(SettingError, match="needs validation images"):
         train_on_all_images(STOPPING, study, tmp_path / "all")
@@ -117,7 +117,7 @@ def train(study: StudyData, out: Path, **changes: Any) -> tuple[Study, list[str]
     lines: list[str] = []
     recipe = vary(STOPPING, {f"training.{key}": value for key, value in changes.items()})
     existing = "resume" if changes else "refuse"
-    callbacks = Callbacks(on_extension=lines.append)
+    callbacks = Callbacks(on_note=lines.append)
     return train_folds(recipe, study, [0], out, existing, callbacks, keep_checkpoints=True), lines  # type: ignore[arg-type]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import lcm
 from typing import Any
 
@@ -13,7 +13,7 @@ from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.errors import SettingError, unknown_name
 from taichinet.evaluation.operating_point import DecisionSettings
 from taichinet.losses.objective import ObjectiveSettings
-from taichinet.models.catalogue import find_entry, model_settings
+from taichinet.models.catalogue import model_settings, size_multiple
 from taichinet.models.settings import MAX_SIZE, SIZE_MULTIPLE
 from taichinet.settings import Settings
 from taichinet.storage.documents import parse_yaml, shortened
@@ -59,6 +59,10 @@ class Experiment(Settings):
     teacher: str | None = Field(
         default=None, description="recipe for distillation, whose run of the same fold must be complete; null: none"
     )
+    initial_weights: str | None = Field(
+        default=None,
+        description="origin of the weights of `train --from`, which sets it; null: random or ImageNet weights",
+    )
 
     @field_validator("options")
     @classmethod
@@ -67,9 +71,8 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _model_can_be_built(self) -> Experiment:
-        model_settings(self.model, **self.options)
         # The mining stage and the predictor take multiples of SIZE_MULTIPLE, whatever the network takes.
-        multiple = lcm(SIZE_MULTIPLE, find_entry(self.model).size_multiple)
+        multiple = lcm(SIZE_MULTIPLE, size_multiple(self.model, **self.options))
         size = self.data.size
         if size % multiple:
             below = size // multiple * multiple
@@ -113,6 +116,16 @@ def vary(experiment: Experiment, changes: Mapping[str, object]) -> Experiment:
     except ValidationError as error:
         details = "; ".join(_describe(e) for e in error.errors())
         raise SettingError(f"The experiment is not valid: {details}.") from error
+
+
+def with_seeds(experiment: Experiment, seeds: Sequence[int] | None) -> list[Experiment]:
+    """The recipe with each training seed, named NAME+seedK unless K is its own seed, so that folders do not collide.
+
+    Without `seeds`, the recipe itself.
+    """
+    own = experiment.training.seed
+    names = {seed: experiment.name + ("" if seed == own else f"+seed{seed}") for seed in seeds or (own,)}
+    return [vary(experiment, {"name": name, "training.seed": seed}) for seed, name in names.items()]
 
 
 def _describe(error: ErrorDetails) -> str:

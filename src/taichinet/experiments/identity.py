@@ -41,6 +41,7 @@ NEW_SETTINGS: tuple[tuple[str, str, Any], ...] = (
     ("training", "nesterov", False),
     ("training", "patience", 0),
     ("", "decision", {"calibrate": False, "sensitivity": 0.95}),
+    ("", "initial_weights", None),
 )
 # (section, key, default): settings that were added after runs were made. Their default is excluded from the digest.
 LATER_SETTINGS: tuple[tuple[str, str, Any], ...] = (
@@ -64,7 +65,13 @@ SettingChanges = dict[str, tuple[Any, Any]]
 
 
 def run_identity(
-    experiment: Experiment, data: Prepared, split: Split, plan: FoldPlan, bf16: bool, teacher: str | None = None
+    experiment: Experiment,
+    data: Prepared,
+    split: Split,
+    plan: FoldPlan,
+    bf16: bool,
+    teacher: str | None = None,
+    initial: str | None = None,
 ) -> str:
     """Digest of all inputs that determine the result of a fold.
 
@@ -75,6 +82,7 @@ def run_identity(
         plan: The fold plan.
         bf16: Whether the network is trained in bfloat16.
         teacher: SHA-256 of the weights of the teacher.
+        initial: SHA-256 of the weights that the training starts from.
 
     Returns:
         16 hexadecimal digits.
@@ -86,6 +94,8 @@ def run_identity(
         content.append(pretrained)
     if teacher is not None:
         content.append(teacher)
+    if initial is not None:
+        content.append({"initial": initial})
     return digest_json(content)[:16]
 
 

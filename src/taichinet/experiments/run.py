@@ -100,6 +100,7 @@ def _score_and_record(job: FoldJob, trained: Trained) -> FoldResult:
         ),
         mining=None if mined is None else _mining_record(mined),
         teacher=job.teacher_digest,
+        initial_weights=job.initial_digest,
         **asdict(measure_complexity(experiment.model, experiment.data.size, **trained.options)),
         placement=job.device_config.describe(),
         inference_seconds_per_image=scored.inference_seconds_per_image,

@@ -26,6 +26,11 @@ class NetworkSettings(Settings):
         default=1, ge=1, le=64, description="regions R, one sigmoid channel each, outer before inner"
     )
 
+    @property
+    def size_multiple(self) -> int | None:
+        """Height and width of images must be multiples of this number; None: of that of the catalogue entry."""
+        return None
+
 
 class CouplingSettings(Settings):
     """How the outputs of the positive and negative path are coupled (`models/taichinet/complementary_head.py`).

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from taichinet.errors import SettingError, WeightsError
-from taichinet.models.catalogue import CATALOGUE, create_model, find_entry, model_settings, register_code
+from taichinet.models.catalogue import CATALOGUE, create_model, model_settings, register_code, size_multiple
 from taichinet.models.own_code import NetworkCode, model_of, read_content
 from taichinet.models.own_network import OwnSettings
 from taichinet.models.settings import MAX_SIZE
@@ -157,6 +157,41 @@ def load_weights(path: Path, trust_code: bool = False) -> LoadedWeights:
             tensors do not fit the configuration, or the code of the network is not trusted.
     """
     folder = path.parent if path.name == WEIGHTS_FILE else path
+    config, tensors = read_weights(folder)
+    if config.code is not None:
+        _load_code(config.model, config.code, folder, trust_code)
+    expected = _expected_tensors(config, folder)
+    multiple = size_multiple(config.model, **config.options)
+    if config.size % multiple:
+        raise WeightsError(
+            f"{folder / CONFIG_FILE}: 'size' is {config.size}, but model '{config.model}' requires a multiple of "
+            f"{multiple} px. Copy or train the weights again."
+        )
+    wrong = sorted(set(expected) ^ set(tensors)) or [
+        name for name, value in expected.items() if value.shape != tensors[name].shape
+    ]
+    if wrong:
+        raise WeightsError(
+            f"The weights in {folder} do not fit model '{config.model}' with {config.options}: {len(wrong)} tensors "
+            f"differ, first '{wrong[0]}'. {CONFIG_FILE} and {WEIGHTS_FILE} must come from the same run."
+        )
+    network = create_model(config.model, **config.options)
+    network.load_state_dict({name: value.to(expected[name].dtype) for name, value in tensors.items()})
+    return LoadedWeights(network.eval(), config, folder)
+
+
+def read_weights(folder: Path) -> tuple[WeightsConfig, dict[str, Tensor]]:
+    """Read and verify the files of a weights folder, without building the network.
+
+    Args:
+        folder: The weights folder.
+
+    Returns:
+        The configuration, and the tensors by name.
+
+    Raises:
+        WeightsError: A file is missing or damaged, its digest is not the recorded one, or a value is not finite.
+    """
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise WeightsError(
@@ -176,26 +211,7 @@ def load_weights(path: Path, trust_code: bool = False) -> LoadedWeights:
             f"{config.digest}. Copy or train the weights again."
         )
     _check_finite(tensors, folder)
-    if config.code is not None:
-        _load_code(config.model, config.code, folder, trust_code)
-    expected = _expected_tensors(config, folder)
-    multiple = find_entry(config.model).size_multiple  # also the minimum size
-    if config.size % multiple:
-        raise WeightsError(
-            f"{folder / CONFIG_FILE}: 'size' is {config.size}, but model '{config.model}' requires a multiple of "
-            f"{multiple} px. Copy or train the weights again."
-        )
-    wrong = sorted(set(expected) ^ set(tensors)) or [
-        name for name, value in expected.items() if value.shape != tensors[name].shape
-    ]
-    if wrong:
-        raise WeightsError(
-            f"The weights in {folder} do not fit model '{config.model}' with {config.options}: {len(wrong)} tensors "
-            f"differ, first '{wrong[0]}'. {CONFIG_FILE} and {WEIGHTS_FILE} must come from the same run."
-        )
-    network = create_model(config.model, **config.options)
-    network.load_state_dict({name: value.to(expected[name].dtype) for name, value in tensors.items()})
-    return LoadedWeights(network.eval(), config, folder)
+    return config, tensors
 
 
 def _expected_tensors(config: WeightsConfig, folder: Path) -> dict[str, Tensor]:
