@@ -37,13 +37,13 @@ def print_seeds(studies: list[Study], as_json: bool, counts: ImageCounts) -> Non
         over = {score: {"mean": means[score], "std": spread[score], "seeds": len(known[score])} for score in SHORT}
         print(json.dumps({"studies": rows, "over_seeds": over, "images": counts.to_json_dict()}))
         return
-    table = Table("seed", title="Lesion images: mean over folds")
+    table = Table("seed", title="Lesion images: mean over folds, and mean and standard deviation (SD) over seeds")
     for heading in SHORT.values():
         table.add_column(heading, justify="right")
     for index, seed in enumerate(seeds):
         table.add_row(str(seed), *(number(values[score][index], digits_of(score)) for score in SHORT))
     table.add_section()
-    for title, row in (("mean over seeds", means), ("standard deviation", spread)):
+    for title, row in (("mean", means), ("SD", spread)):
         table.add_row(title, *(number(row[score], digits_of(score)) for score in SHORT))
     console = Console()
     console.print(table)
