@@ -62,7 +62,7 @@ def assert_equal_training(distributed: dict[str, Any], expected: dict[str, Any])
 # ----------------------------------------------------------------------------------------------- trainings
 
 
-@pytest.mark.parametrize("name", ["taichinet", "accumulated", "attention-unet", "stopped"])
+@pytest.mark.parametrize("name", ["taichinet", "accumulated", "attention-unet", "stopped", "timm"])
 def test_two_processes_have_same_losses_and_weights_as_one(
     main_results: dict[str, Any], tmp_path: Path, name: str
 ) -> None:
