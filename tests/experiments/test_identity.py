@@ -34,7 +34,11 @@ def test_digests_of_existing_runs_do_not_change() -> None:
 
 def test_settings_of_later_versions_change_the_digest_unless_they_have_their_default() -> None:
     experiment = recipe("short-unet")
-    changed = [{"training.patience": 3}, {"training.optimizer": "sgd"}, {"objective.terms.focal": 1.0}]
+    changed: list[dict[str, object]] = [
+        {"training.patience": 3},
+        {"training.optimizer": "sgd"},
+        {"objective.terms.focal": 1.0},
+    ]
     keys = {computation_key(vary(experiment, changes), "content", SPLIT, PLAN) for changes in changed}
     assert len(keys | {"5c580b780601eae7"}) == 4
 

@@ -89,6 +89,8 @@ def test_sgd_has_momentum_and_weight_decay_and_continues_from_its_state(nesterov
             module.decoder(torch.ones(1, 2, 3, 3) * (step + 1)).sum().backward()
             its_optimizer.step()
     assert torch.equal(network.decoder.weight, reference.decoder.weight)
+    assert network.decoder.bias is not None
+    assert reference.decoder.bias is not None
     assert not torch.equal(network.decoder.bias, reference.decoder.bias)  # which is not trained there
 
 

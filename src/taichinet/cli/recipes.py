@@ -20,7 +20,9 @@ _Name = Annotated[
 
 def recipes(
     name: _Name = None,
-    scale: Annotated[str | None, typer.Option(help="List only the recipes of this scale, e.g. cpu.")] = None,
+    scale: Annotated[
+        str | None, typer.Option(metavar="SCALE", help="List only the recipes of this scale, e.g. cpu.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the recipes, or show every setting of one with its value, default, allowed values and meaning.

@@ -31,6 +31,24 @@ _Recipe = Annotated[
         "mynet.py:MyNet, which is trained with the settings of cpu-unet. The file is executed.",
     ),
 ]
+_AllImages = Annotated[
+    bool,
+    typer.Option(
+        "--all-images",
+        help="Train one network on all images, for use. It has no test scores; its decision is that of the folds.",
+    ),
+]
+_Start = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="W",
+        help="Fine-tune: start from the weights of this weights folder or run, or from each fold of this study.",
+    ),
+]
+_Resume = Annotated[
+    bool, typer.Option("--resume", help="Resume from the last completed epoch; the number of epochs may be increased.")
+]
 
 
 def train(
@@ -39,28 +57,12 @@ def train(
     fold: Annotated[list[int] | None, typer.Option(help="Fold to train; repeatable. Default: all folds.")] = None,
     protocol: Annotated[str, typer.Option(help=PROTOCOL_HELP)] = "grouped",
     group_by: GroupBy = None,
-    all_images: Annotated[
-        bool,
-        typer.Option(
-            "--all-images",
-            help="Train one network on all images, for use. It has no test scores; its decision is that of the folds.",
-        ),
-    ] = False,
+    all_images: _AllImages = False,
     assignments: Settings = None,
     seeds: Seeds = None,
-    start: Annotated[
-        Path | None,
-        typer.Option(
-            "--from",
-            metavar="W",
-            help="Fine-tune: start from the weights of this weights folder or run, or from each fold of this study.",
-        ),
-    ] = None,
+    start: _Start = None,
     out: RunFolder = Path("runs"),
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Resume from the last completed epoch; the number of epochs may be increased."),
-    ] = False,
+    resume: _Resume = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing run.")] = False,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -119,7 +121,21 @@ def _print_studies(
     else:
         print_seeds(studies, as_json, counts)
     if not as_json:
+        for study in studies:
+            _print_stopped(study)
         next_steps(studies[0].folder, data.plan.count)
+
+
+def _print_stopped(study: Study) -> None:
+    """Print the folds whose training early stopping ended."""
+    stopped = [fold.record for fold in study.folds if fold.record.selection.stopped_after is not None]
+    if stopped:
+        training = stopped[0].experiment.training
+        folds = ", ".join(f"fold {record.fold} after {record.selection.stopped_after}" for record in stopped)
+        typer.echo(
+            f"Stopped early, without a better validation Dice in {training.patience} epoch(s): {folds} of "
+            f"{training.epochs} epochs."
+        )
 
 
 def _follow(ranks: Ranks, recipe: str) -> None:
