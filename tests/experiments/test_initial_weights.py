@@ -22,7 +22,8 @@ from taichinet.experiments.identity import recipe_settings
 from taichinet.experiments.initial_weights import PROVENANCE, InitialWeights, load_initial
 from taichinet.experiments.study_data import StudyData
 from taichinet.models.catalogue import create_model
-from taichinet.models.weights import WeightsConfig, load_weights, save_weights
+from taichinet.models.weights import load_weights, save_weights
+from taichinet.models.weights_folder import WeightsConfig
 
 UNET = vary(TINY, {"name": "small", "model": "unet", "training.strategy": "plain", "training.epochs": 1})
 

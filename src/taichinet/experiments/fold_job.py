@@ -15,7 +15,7 @@ from taichinet.experiments.identity import run_identity
 from taichinet.experiments.records import RESULT_FILE, FoldRecord, read_record, read_settings
 from taichinet.experiments.study_data import StudyData
 from taichinet.models.catalogue import find_entry
-from taichinet.models.weights import WEIGHTS_FILE
+from taichinet.models.weights_folder import WEIGHTS_FILE
 from taichinet.storage.digest import digest_file
 from taichinet.training.checkpoint import checkpoint_identities
 from taichinet.training.device import DeviceConfig, choose_device_config

@@ -20,7 +20,8 @@ from taichinet.datasets.duplicates.known_images import (
 from taichinet.datasets.folds import Split
 from taichinet.datasets.manifest import Manifest
 from taichinet.errors import FoldError, WeightsError
-from taichinet.models.weights import WEIGHTS_FILE, WeightsConfig, find_weights, read_weights
+from taichinet.models.weights import trained_tensors
+from taichinet.models.weights_folder import WEIGHTS_FILE, WeightsConfig, find_weights, open_weights
 from taichinet.storage.digest import digest_file
 from taichinet.training.optimizer import ENCODER
 
@@ -49,7 +50,7 @@ class InitialWeights:
     @property
     def name(self) -> str:
         """What the setting `initial_weights` of a recipe records: the origin without paths of this machine."""
-        config, _ = read_weights(self.folders[0])
+        config = open_weights(self.folders[0]).config
         origin = "/".join(
             str(config.provenance[key]) for key in ("dataset", "recipe", "protocol") if config.provenance.get(key)
         )
@@ -104,7 +105,7 @@ def load_initial(network: nn.Module, folder: Path) -> Loaded:
         WeightsError: The weights cannot be read, or have less than half of the encoder (of all tensors, in a network
             without modules named `encoder`).
     """
-    config, given = read_weights(folder)
+    config, given = open_weights(folder).config, trained_tensors(folder)
     own = network.state_dict()
     same = {name: given[name].to(value.dtype) for name, value in own.items() if _fits(given.get(name), value)}
     encoder = [name for name in own if ENCODER in name.split(".")] or list(own)
@@ -142,8 +143,7 @@ def refuse_seen_images(folder: Path, manifest: Manifest, dataset_digest: str, sp
     Raises:
         FoldError: Test images, or validation images as far as this is known, took part in the training of the weights.
     """
-    config, _ = read_weights(folder)
-    origin = config.provenance
+    origin = open_weights(folder).config.provenance
     if not (split.test or split.validation):
         return ""
     if origin.get("dataset_digest") == dataset_digest and "train_keys" in origin:
@@ -187,6 +187,6 @@ def initial_provenance(loaded: Loaded, digest: str) -> dict[str, Any]:
 
 def seen_by(folder: Path) -> Seen:
     """Digests and thumbnails of the images that the weights in `folder` have seen, as far as recorded."""
-    origin = read_weights(folder)[0].provenance
+    origin = open_weights(folder).config.provenance
     digests = {name: origin[name] for name in (SEEN_FILES, SEEN_PIXELS) if isinstance(origin.get(name), list)}
     return digests, read_seen_thumbnails(origin, folder.parent)
