@@ -20,7 +20,8 @@ from taichinet.models.weights import CONFIG_FILE, load_weights
 from taichinet.reports.document.format import PROTOCOLS, title_of
 from taichinet.reports.document.html import image_bytes
 from taichinet.reports.overlay import Mask, overlay
-from taichinet.reports.paper_tables.runs import Method, Run, Selection
+from taichinet.reports.paper_tables.runs import Method, Run
+from taichinet.reports.paper_tables.tested import Selection
 from taichinet.training.device import choose_device_config
 
 Pair = tuple[str, str]

@@ -11,7 +11,8 @@ from taichinet.experiments.recipes.best import BEST
 from taichinet.reports.document.format import interval, number, percent, probability, rate, signed, title_of
 from taichinet.reports.document.model import Block, Heading, Points, Table, table_of
 from taichinet.reports.paper_tables.results import ComparisonResults, compare_methods
-from taichinet.reports.paper_tables.runs import Method, Selection
+from taichinet.reports.paper_tables.runs import Method
+from taichinet.reports.paper_tables.tested import Selection
 
 REFERENCE = "best-lite"
 OF_THE_PAPER = ("unet", "taichinet")  # recipes of these networks with the paper's training are compared, too

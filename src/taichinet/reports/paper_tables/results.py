@@ -25,7 +25,8 @@ from taichinet.experiments.identity import recipe_settings
 from taichinet.experiments.paper import Column, PaperPart, PaperRow, PaperTable, paper_tables
 from taichinet.experiments.recipes.catalogue import SCALES, get_recipe, list_recipes
 from taichinet.reports.paper_tables.differences import all_differences
-from taichinet.reports.paper_tables.runs import KnownGroups, Method, Selection, read_groups, read_methods
+from taichinet.reports.paper_tables.runs import KnownGroups, Method, read_groups, read_methods
+from taichinet.reports.paper_tables.tested import Selection
 
 REFERENCE = "taichinet"
 TESTED = "dice"

@@ -33,7 +33,8 @@ from taichinet.reports.paper_tables.detection import detection_blocks
 from taichinet.reports.paper_tables.own_recipes import own_recipe_blocks
 from taichinet.reports.paper_tables.results import Block as TableBlock
 from taichinet.reports.paper_tables.results import BlockRow, ComparisonResults, LeakageDelta, common_and_own
-from taichinet.reports.paper_tables.runs import Method, Run, Selection
+from taichinet.reports.paper_tables.runs import Method, Run
+from taichinet.reports.paper_tables.tested import Selection
 
 TITLE = "The paper's tables: our results beside the printed ones"
 MakeBlocks = Callable[[ComparisonResults], Sequence[Block]]

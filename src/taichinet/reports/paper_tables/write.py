@@ -19,8 +19,9 @@ from taichinet.reports.document.model import Document, Legend, LegendItem
 from taichinet.reports.overlay import PREDICTION, SECOND, TRUTH
 from taichinet.reports.paper_tables.cases import WORST, CaseStudy, Pair, case_studies, with_overlays
 from taichinet.reports.paper_tables.results import Block, BlockRow, ComparisonResults, read_results
-from taichinet.reports.paper_tables.runs import Method, Selection
+from taichinet.reports.paper_tables.runs import Method
 from taichinet.reports.paper_tables.sections import make_document
+from taichinet.reports.paper_tables.tested import Selection
 from taichinet.storage.atomic import write_text
 from taichinet.storage.csv_cells import escape_cell
 from taichinet.storage.output_folder import output_files, refuse_foreign_files
