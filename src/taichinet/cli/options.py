@@ -17,6 +17,13 @@ _DATA_HELP = (
     "to name your own folder."
 )
 
+Against = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NETWORK|RECIPE",
+        help="Test every other method against this one on the same images and folds, e.g. unet.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON to standard output.")]
 DataSet = Annotated[str, typer.Option("--data", help=_DATA_HELP)]
 DataSetArgument = Annotated[str, typer.Argument(metavar="DATA", help=_DATA_HELP)]

@@ -138,6 +138,11 @@ class Method(Tested):
         return self.first.base
 
     @property
+    def folder(self) -> Path:
+        """Folder of the scores of the first run."""
+        return self.first.folder
+
+    @property
     def trained_on(self) -> str:
         """Name of the data set of the training."""
         return self.file.dataset

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Container
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -34,6 +35,11 @@ class Tested(ABC):
     @abstractmethod
     def name(self) -> str:
         """Name in tables."""
+
+    @property
+    @abstractmethod
+    def folder(self) -> Path:
+        """Folder of the scores, of the first seed."""
 
     @property
     @abstractmethod
