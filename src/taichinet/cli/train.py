@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taichinet.cli.device import Device
-from taichinet.cli.options import PROTOCOL_HELP, AsJson, GroupBy, JointDataSets, RunFolder, Settings
+from taichinet.cli.options import PROTOCOL_HELP, AsJson, GroupBy, JointDataSets, Mix, RunFolder, Settings
+from taichinet.cli.suites import with_mix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,7 @@ def train(
     fold: Annotated[list[int] | None, typer.Option(help="Fold to train; repeatable. Default: all folds.")] = None,
     protocol: Annotated[str, typer.Option(help=PROTOCOL_HELP)] = "grouped",
     group_by: GroupBy = None,
+    mix: Mix = None,
     all_images: Annotated[
         bool,
         typer.Option(
@@ -58,7 +60,7 @@ def train(
     Under `torchrun`, all processes share each training; only process 0 reads the data, evaluates, writes and prints.
     """
     from taichinet.cli.device import print_device
-    from taichinet.cli.next_steps import print_next_steps
+    from taichinet.cli.next_steps import TrainCommand, print_next_steps
     from taichinet.cli.printing import print_skipped
     from taichinet.cli.progress import training_progress
     from taichinet.experiments.cross_validate import train_folds
@@ -71,7 +73,7 @@ def train(
         if not ranks.is_main_process:
             _follow(ranks, recipe)
             return
-        experiment = _read_recipe(recipe, assignments, protocol, fold, all_images)
+        experiment = _read_recipe(recipe, with_mix(assignments, mix), protocol, fold, all_images)
         existing = _existing(resume, overwrite)
         print_device(chosen, ranks.size)
         data_of_study = open_study_data(experiment, data, protocol, out, group_by)  # type: ignore[arg-type]
@@ -88,7 +90,10 @@ def train(
         ranks.broadcast(None)  # no further training
     print_result()
     if not (as_json or all_images):
-        print_next_steps(recipe, data, study.folder, out, data_of_study.plan.count)
+        settings = [("--set", assignment) for assignment in with_mix(assignments, mix)]
+        others = (("--protocol", protocol), ("--group-by", group_by), ("--device", device))
+        given = [(name, None if value in ("grouped", "auto") else value) for name, value in others]
+        print_next_steps(TrainCommand(recipe, data, out, [*settings, *given]), study.folder, data_of_study.plan.count)
 
 
 def _print_study(study: Study, data: StudyData, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import lcm
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -37,6 +37,9 @@ class DataSettings(Settings):
     fold_seed: int = Field(default=0, ge=0, lt=2**31)
     validation_share: float = Field(
         default=0.125, ge=0, le=0.5, description="share of the training part of the fold, rounded to 1/n"
+    )
+    mix: Literal["proportional", "equal"] = Field(
+        default="proportional", description="how often the images of each of several data sets are drawn in an epoch"
     )
     augmentation: AugmentationSettings = AugmentationSettings()
 

@@ -33,6 +33,7 @@ NEW_SETTINGS: tuple[tuple[str, str, Any], ...] = (
     ("training", "weight_decay", 0.0),
     ("training", "encoder_rate", 1.0),
     ("training", "average_decay", 0.0),
+    ("data", "mix", "proportional"),
     ("", "decision", {"calibrate": False, "sensitivity": 0.95}),
 )
 # (section, key, default): settings that were added after runs were made. Their default is excluded from the digest.

@@ -141,13 +141,18 @@ def _rows() -> dict[str, Row]:
     return {row: recipe for model in later for row, recipe in _rows_of(model).items()} | VARIATIONS
 
 
+def list_rows() -> tuple[str, ...]:
+    """The part of the names of all recipes after their scale, e.g. taichinet, unet and model-6."""
+    return (FULL, *_rows())
+
+
 def list_recipes() -> tuple[str, ...]:
     """Names of all recipes: SCALE-ROW, and those of `best.py`.
 
     A row is taichinet, a baseline with or without variation, a row of Tables I to III, or a faster variant of
     taichinet.
     """
-    return (*(f"{scale}-{row}" for scale in SCALES for row in (FULL, *_rows())), *BEST)
+    return (*(f"{scale}-{row}" for scale in SCALES for row in list_rows()), *BEST)
 
 
 def get_recipe(name: str) -> Experiment:

@@ -45,6 +45,11 @@ from taichinet.storage.documents import read_json
 FOREIGN = "on-"
 
 
+def base_name(recipe: str) -> str:
+    """The name of a recipe without `+normal` and `+seed<k>`."""
+    return re.sub(r"\+(normal|seed\d+)(?=$|\+(normal|seed\d+)$)", "", recipe)
+
+
 @dataclass(frozen=True)
 class Run:
     """The results of one training on its own test folds, or on the data set `tested_on`.
@@ -63,7 +68,7 @@ class Run:
     @property
     def base(self) -> str:
         """The name of the recipe without `+normal` and `+seed<k>`."""
-        return re.sub(r"\+(normal|seed\d+)(?=$|\+(normal|seed\d+)$)", "", self.file.experiment.name)
+        return base_name(self.file.experiment.name)
 
     @property
     def study(self) -> tuple[object, ...]:
