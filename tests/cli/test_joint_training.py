@@ -13,7 +13,7 @@ from fakes.folder import make_fake_folder
 
 from cli.test_commands import run
 from taichinet.datasets.folds import read_folds
-from taichinet.errors import FoldError, SettingError
+from taichinet.errors import FoldError, PartialFailureError, SettingError
 
 SETTINGS = {
     "options.width": 2,
@@ -77,6 +77,29 @@ def test_report_and_evaluate_accept_joint_runs(runs: Path, data: tuple[Path, Pat
     joint = read_folds(runs / "folds" / "busi+folder-lesions-grouped-2folds-seed0.json")
     tested = sum(key.startswith("busi/") and fold == 0 for key, fold in joint.fold_of.items())
     assert printed["images"]["used"] == tested
+
+
+def test_compare_leaves_one_data_set_out_and_mixes_equally(runs: Path, data: tuple[Path, Path], tmp_path: Path) -> None:
+    """The same cells as `train`; another mix is another result, in another folder."""
+    both = ("--data", f"busi={data[0]}", "--data", data[1])
+    settings = [arg for key, value in SETTINGS.items() for arg in ("--set", f"{key}={value}")]
+    args = ("compare", "short-unet", *both, "--protocol", "leave-one-dataset-out", *settings)
+    printed = json.loads(run(*args, "--output", runs, "--json"))
+    assert [cell["done_before"] for cell in printed["cells"]] == [True, True]
+    with pytest.raises(PartialFailureError, match=r"setting data\.mix \(proportional, requested: equal\)"):
+        run(*args, "--output", runs, "--mix", "equal")
+    run(*("compare", "short-unet", *both, *settings), "--fold", 0, "--mix", "equal", "--output", tmp_path)
+    study = tmp_path / "busi+folder" / "short-unet" / "grouped"
+    mixed, proportional = (
+        json.loads((folder / "fold-0" / "result.json").read_text())
+        for folder in (study, runs / "busi+folder" / "short-unet" / "grouped")
+    )
+    assert mixed["experiment"]["data"]["mix"] == "equal"
+    assert mixed["identity"] != proportional["identity"]
+    printed = json.loads(run("evaluate", study / "fold-0", *both, "--json"))
+    lesion, *_, busi, folder = printed["summary"]["groups"]
+    assert (lesion["group"], busi["group"], folder["group"]) == ("lesion", "busi", "folder")
+    assert busi["images"] + folder["images"] == lesion["images"]
 
 
 def test_a_joint_fold_file_of_other_folds_is_refused(runs: Path, data: tuple[Path, Path], tmp_path: Path) -> None:

@@ -128,7 +128,9 @@ def _print_end(
         return
     if compared is not None:
         print_against(compared)
-    _print_summary(progress, count_images(grid), out, budget)
+    _print_summary(
+        progress, count_images(grid), out, budget, "" if compared is None else f" --against {compared.reference}"
+    )
 
 
 def _check_archive(folder: Path | None, weights: bool) -> None:
@@ -257,7 +259,9 @@ def _print_json(
     print(json.dumps(content))
 
 
-def _print_summary(progress: Progress, images: dict[str, ImageCounts], out: Path, budget: Budget | None) -> None:
+def _print_summary(
+    progress: Progress, images: dict[str, ImageCounts], out: Path, budget: Budget | None, option: str
+) -> None:
     from rich.console import Console
 
     from taichinet.cli.printing import print_counts
@@ -265,7 +269,7 @@ def _print_summary(progress: Progress, images: dict[str, ImageCounts], out: Path
     completed_before = sum(entry.done_before for entry in progress.entries)
     Console().print(
         f"{progress.count('done')} of {len(progress.entries)} completed in {out}, {completed_before} of them before. "
-        f"Create the tables with: taichinet report {out} -o report",
+        f"Create the tables with: taichinet report {out} -o report{option}",
         soft_wrap=True,
         markup=False,
     )

@@ -112,7 +112,7 @@ def _list_files(runs: Path, weights: bool) -> Iterator[Path]:
 
 def _rounded_weights(runs: Path, files: Mapping[str, Path], temporary: Path, trust_code: bool) -> dict[str, Path]:
     """Write the weights of all packed runs as float16; they record the digest of the originals."""
-    rounded = {}
+    rounded: dict[str, Path] = {}
     for number, complete in enumerate(path for name, path in files.items() if Path(name).name in COMPLETE_RUN):
         folder = complete.parent / WEIGHTS_FOLDER
         if not (folder / CONFIG_FILE).is_file():

@@ -92,10 +92,10 @@ def _rows(source: Source, runs: Sequence[TrainedRun], keys: Sequence[str], label
     ]
 
 
-def _refuse_methods(methods: Sequence[str], run: Sequence[str]) -> None:
+def _refuse_methods(methods: Sequence[str], trained: Sequence[str]) -> None:
     known = ("taichinet", *VARIATIONS)
     for method in methods:
-        if method not in (*known, *run):
+        if method not in (*known, *trained):
             raise unknown_name(
                 "method", method, known, ", ".join((*PAPER_METHODS, "and every other recipe without its scale"))
             )
