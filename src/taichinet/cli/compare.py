@@ -109,9 +109,13 @@ def compare(
         typer.echo(_pack(out, archive, archive_weights, progress), err=True)
     _print_end(grid, progress, out, limit, None if against is None else selected[-1], as_json)
     _raise_failures(progress)
-    if limit is not None and progress.unfinished:
-        from taichinet.cli.compare_budget import EXIT_CODE
+    _exit_if_unfinished(progress, limit)
 
+
+def _exit_if_unfinished(progress: Progress, budget: Budget | None) -> None:
+    from taichinet.cli.compare_budget import EXIT_CODE
+
+    if budget is not None and progress.unfinished:
         raise typer.Exit(EXIT_CODE)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import typer
 
+_DEFAULTS = ("grouped", "auto")  # of --protocol and --device
+
 
 @dataclass(frozen=True)
 class TrainCommand:
@@ -18,19 +20,32 @@ class TrainCommand:
         recipe: Recipe or FILE.py:CLASS.
         data: The data sets as given.
         out: Folder of all runs.
-        options: Further options with their values; those with the value None were not given.
+        options: Further options with their values.
     """
 
     recipe: str
     data: Sequence[str]
     out: Path
-    options: Sequence[tuple[str, str | None]]
+    options: Sequence[tuple[str, str]]
+
+    @classmethod
+    def of(
+        cls,
+        recipe: str,
+        data: Sequence[str],
+        out: Path,
+        settings: Sequence[str],
+        options: Sequence[tuple[str, str | None]],
+    ) -> TrainCommand:
+        """The command with the `settings` of --set and those of `options` that differ from the default."""
+        given = [(name, value) for name, value in options if value is not None and value not in _DEFAULTS]
+        return cls(recipe, data, out, [*(("--set", setting) for setting in settings), *given])
 
     @property
     def line(self) -> str:
         """The command for a shell, without folds."""
         given = [("--data", spec) for spec in self.data]
-        given += [(name, value) for name, value in self.options if value is not None]
+        given += self.options
         given += [] if self.out == Path("runs") else [("--output", str(self.out))]
         return shlex.join(["taichinet", "train", self.recipe, *(word for option in given for word in option)])
 

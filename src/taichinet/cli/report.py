@@ -13,6 +13,15 @@ from taichinet.cli.options import Against, Overwrite, Runs, TrustCode
 if TYPE_CHECKING:
     from rich.console import Console
 
+Scores = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]DIR",
+        help="Folder that `score` or `evaluate` wrote, e.g. nnU-Net=nnunet-scores: shown and compared, too; "
+        "repeatable.",
+    ),
+]
+
 
 def report(
     results: Runs,
@@ -35,14 +44,7 @@ def report(
     ] = None,
     worst: Annotated[int, typer.Option(min=0, help="Number of worst cases of the first recipe to show.")] = 24,
     against: Against = None,
-    scores: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[NAME=]DIR",
-            help="Folder that `score` or `evaluate` wrote, e.g. nnU-Net=nnunet-scores: shown and compared, too; "
-            "repeatable.",
-        ),
-    ] = None,
+    scores: Scores = None,
     trust_code: TrustCode = False,
     overwrite: Overwrite = False,
     device: Device = "auto",

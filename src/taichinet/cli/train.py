@@ -29,6 +29,13 @@ _Recipe = Annotated[
         "mynet.py:MyNet, which is trained with the settings of cpu-unet. The file is executed.",
     ),
 ]
+_AllImages = Annotated[
+    bool,
+    typer.Option(
+        "--all-images",
+        help="Train one network on all images, for use. It has no test scores; its decision is that of the folds.",
+    ),
+]
 
 
 def train(
@@ -38,13 +45,7 @@ def train(
     protocol: Annotated[str, typer.Option(help=PROTOCOL_HELP)] = "grouped",
     group_by: GroupBy = None,
     mix: Mix = None,
-    all_images: Annotated[
-        bool,
-        typer.Option(
-            "--all-images",
-            help="Train one network on all images, for use. It has no test scores; its decision is that of the folds.",
-        ),
-    ] = False,
+    all_images: _AllImages = False,
     assignments: Settings = None,
     out: RunFolder = Path("runs"),
     resume: Annotated[
@@ -90,10 +91,9 @@ def train(
         ranks.broadcast(None)  # no further training
     print_result()
     if not (as_json or all_images):
-        settings = [("--set", assignment) for assignment in with_mix(assignments, mix)]
         others = (("--protocol", protocol), ("--group-by", group_by), ("--device", device))
-        given = [(name, None if value in ("grouped", "auto") else value) for name, value in others]
-        print_next_steps(TrainCommand(recipe, data, out, [*settings, *given]), study.folder, data_of_study.plan.count)
+        command = TrainCommand.of(recipe, data, out, with_mix(assignments, mix), others)
+        print_next_steps(command, study.folder, data_of_study.plan.count)
 
 
 def _print_study(study: Study, data: StudyData, as_json: bool) -> None:
