@@ -122,6 +122,10 @@ def test_group_by_keeps_the_images_of_a_patient_together(tmp_path: Path) -> None
     plan = read_folds(tmp_path / "runs" / "folds" / "folder-lesions-grouped-2folds-seed0.json")
     assert len({fold for key, fold in plan.fold_of.items() if key.startswith("ALWI")}) == 1
     assert any(len(group) == 3 for group in plan.groups)
+    settings = [arg for key, value in SETTINGS.items() for arg in ("--set", f"{key}={value}")]
+    args = ("short-unet", "--data", f"folder={folder}", "--fold", 0, *settings, "--set", "data.validation_share=0")
+    run("compare", *args, *pattern, "--output", tmp_path / "grid")
+    assert read_folds(tmp_path / "grid" / "folds" / "folder-lesions-grouped-2folds-seed0.json") == plan
 
 
 def test_group_by_without_a_plain_folder_is_refused(data: tuple[Path, Path], tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from taichinet.cli.options import (
     AsJson,
     DataSets,
     Folds,
+    GroupBy,
     Mix,
     Protocols,
     RunFolder,
@@ -60,6 +61,7 @@ def compare(
     protocol: Protocols = None,
     seeds: Seeds = None,
     assignments: Settings = None,
+    group_by: GroupBy = None,
     mix: Mix = None,
     against: Against = None,
     out: RunFolder = Path("runs"),
@@ -93,7 +95,7 @@ def compare(
         from taichinet.cli.cost import cost
 
         typer.echo("`taichinet compare --dry-run` is now `taichinet cost`.", err=True)
-        selection = (suites, data, scale, fold, protocol, seeds, assignments, mix, against, out)
+        selection = (suites, data, scale, fold, protocol, seeds, assignments, group_by, mix, against, out)
         cost(*selection, calibrate, throughput, gpu_tflops, utilisation, cost_file, device, as_json)
         return
     from taichinet.experiments.grid.cells import name_data
@@ -104,7 +106,7 @@ def compare(
     selected = select_suites(add_reference(suites, against), list(named), scale, fold, protocol, seeds, settings)
     make_executor = partial(_make_executor, jobs, cluster, cpus, gpus, device)
     _choose_device(device, cluster)
-    grid, progress = _run(selected, named, out, make_executor, limit, as_json)
+    grid, progress = _run(selected, named, out, group_by, make_executor, limit, as_json)
     if archive is not None:
         typer.echo(_pack(out, archive, archive_weights, progress), err=True)
     _print_end(grid, progress, out, limit, None if against is None else selected[-1], as_json)
@@ -176,6 +178,7 @@ def _run(
     suites: list[Suite],
     data: dict[str, str],
     out: Path,
+    group_by: str | None,
     make_executor: Callable[[OnEpoch], Executor],
     budget: Budget | None,
     quiet: bool,
@@ -188,7 +191,8 @@ def _run(
     from taichinet.experiments.grid.run_grid import run_grid
 
     console = Console(stderr=True, quiet=quiet)
-    grid = plan_grid(suites, data, out, lambda name: console.print(f"Reading {name}", markup=False, highlight=False))
+    say = partial(console.print, markup=False, highlight=False)
+    grid = plan_grid(suites, data, out, lambda name: say(f"Reading {name}"), group_by)
     progress = read_progress(grid.cells, grid.transfers)
     with compare_table(quiet) as table:
 

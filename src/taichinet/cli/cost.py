@@ -14,6 +14,7 @@ from taichinet.cli.options import (
     AsJson,
     DataSets,
     Folds,
+    GroupBy,
     Mix,
     Protocols,
     RunFolder,
@@ -32,6 +33,7 @@ def cost(
     protocol: Protocols = None,
     seeds: Seeds = None,
     assignments: Settings = None,
+    group_by: GroupBy = None,
     mix: Mix = None,
     against: Against = None,
     out: RunFolder = Path("runs"),
@@ -69,7 +71,7 @@ def cost(
     named, settings, names = name_data(data or []), with_mix(assignments, mix), add_reference(suites, against)
     selected = select_suites(names, list(named), scale, fold, protocol, seeds, settings)
     say = partial(Console(stderr=True, quiet=as_json).print, markup=False)
-    entries, works = plan_work(selected, named, out, say)
+    entries, works = plan_work(selected, named, out, say, group_by)
     assumptions = CostAssumptions(calibrate, throughput, finished_speeds(out), gpu_tflops, utilisation)
     content = estimate(names, selected, works, assumptions, say)
     if file is not None:

@@ -64,12 +64,18 @@ def open_study_data(
     """
     size, channels = experiment.data.size, experiment.channels
     files = DecodedFiles(size, channels)
-    pattern = None if group_by is None else patient_pattern(group_by)
-    if pattern is not None and not any(split_spec(spec)[0].own for spec in list_specs(data)):
-        raise SettingError("--group-by is for plain folders (folder=PATH). The patients of other data sets are known.")
+    pattern = find_pattern(group_by, list_specs(data))
     refuse_mix_of_one(experiment, len(list_specs(data)))
     manifest, plan = open_folds(experiment, data, protocol, out, files, pattern)
     return StudyData(manifest, prepare(manifest, size, channels, out / "prepared"), plan)
+
+
+def find_pattern(group_by: str | None, data: Sequence[Path | str]) -> re.Pattern[str] | None:
+    """The pattern for patients in file names; raises SettingError if it is not valid, or no data set is a folder."""
+    pattern = None if group_by is None else patient_pattern(group_by)
+    if pattern is not None and not any(split_spec(spec)[0].own for spec in data):
+        raise SettingError("--group-by is for plain folders (folder=PATH). The patients of other data sets are known.")
+    return pattern
 
 
 def refuse_mix_of_one(experiment: Experiment, datasets: int) -> None:

@@ -20,7 +20,7 @@ from taichinet.experiments.identity import computation_key
 from taichinet.experiments.recipes.best import BEST
 from taichinet.experiments.recipes.catalogue import SCALES, get_recipe
 from taichinet.experiments.recipes.own import own_recipe
-from taichinet.experiments.study_data import fitted_to, open_folds, refuse_mix_of_one, study_folder
+from taichinet.experiments.study_data import find_pattern, fitted_to, open_folds, refuse_mix_of_one, study_folder
 from taichinet.models.catalogue import find_entry
 from taichinet.models.own_code import NetworkCode, names_file
 
@@ -98,19 +98,24 @@ def name_data(specs: list[str]) -> dict[str, str]:
 
 
 def plan_grid(
-    suites: Sequence[Suite], data: Mapping[str, str], out: Path, on_data: Callable[[str], None] = lambda name: None
+    suites: Sequence[Suite],
+    data: Mapping[str, str],
+    out: Path,
+    on_data: Callable[[str], None] = lambda name: None,
+    group_by: str | None = None,
 ) -> Grid:
     """Plan all cells of suites. Reads the data sets, and makes fold plans in `out`/folds if there are none.
 
     `data` has the path of each data set by name, see `name_data`. `on_data` is called with the name of each data set
-    before it is read.
+    before it is read. `group_by` finds the patients of plain folders, see `open_study_data`; it is only needed to draw
+    the fold plans, which the cells read.
 
     Raises:
         SettingError: A recipe, setting or fold does not exist, or two parts of a suite have the same run folder.
         DataError: A data set is missing in `data`, which is checked first, or cannot be read.
     """
     refuse_absent(suites, data)
-    out = out.absolute()
+    out, pattern = out.absolute(), find_pattern(group_by, list(data.values()))
     read: dict[tuple[Any, ...], tuple[Manifest, FoldPlan, str, Splits]] = {}
     cells: dict[Path, Cell] = {}
     transfers: dict[Path, Transfer] = {}
@@ -128,7 +133,7 @@ def plan_grid(
         key = (part.data, protocol, settings.include_normal, settings.folds, settings.fold_seed)
         if key not in read:
             on_data(f"{part.data}, protocol {protocol}")
-            manifest, plan = open_folds(recipe, paths_of(part.data, data), protocol, out)
+            manifest, plan = open_folds(recipe, paths_of(part.data, data), protocol, out, patients=pattern)
             kept = cache(partial(_split, plan, manifest))  # a split of BUSI takes 0.7 s
             read[key] = (manifest, plan, manifest.content_digest(), kept)
         manifest, plan, content, splits = read[key]

@@ -129,7 +129,7 @@ class CostAssumptions:
 
 
 def plan_work(
-    suites: list[Suite], data: dict[str, str], out: Path, say: Callable[[str], None]
+    suites: list[Suite], data: dict[str, str], out: Path, say: Callable[[str], None], group_by: str | None = None
 ) -> tuple[list[Entry], list[Work]]:
     """List the cells with their state, and the remaining work; `say` prints messages on the progress.
 
@@ -143,7 +143,7 @@ def plan_work(
             raise
         say(f"{error.summary} Using the numbers of images published by their authors.")
         return [], published_works(suites)
-    grid = plan_grid(suites, data, out, lambda name: say(f"Reading {name}"))
+    grid = plan_grid(suites, data, out, lambda name: say(f"Reading {name}"), group_by)
     entries = read_progress(grid.cells, grid.transfers).entries
     return entries, [work_of(e.task, e.epoch) for e in entries if isinstance(e.task, Cell) and e.state != "done"]
 
