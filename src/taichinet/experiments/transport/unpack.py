@@ -30,7 +30,7 @@ from taichinet.experiments.transport.record import (
     is_part_name,
     is_run_file,
 )
-from taichinet.models.weights import CONFIG_FILE
+from taichinet.models.weights_folder import CONFIG_FILE
 from taichinet.storage.atomic import temporary_folder, write_bytes
 from taichinet.storage.digest import digest_bytes, digest_file
 from taichinet.storage.documents import read_json
