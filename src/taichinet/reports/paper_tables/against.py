@@ -97,7 +97,7 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:
                 "DI": number(_mean(method, place), 3),
             }
             test = None if comparison is None else comparison.test
-            row |= test_cells(
+            row |= paired_cells(
                 f"DI minus `{place.reference.name}`", test, float("nan") if comparison is None else place.p_holm
             )
             rows.append(row | {"Verdict": "" if comparison is None else VERDICTS[comparison.verdict]})
@@ -110,7 +110,7 @@ def _mean(method: Tested, comparison: Comparison) -> float:
     return float(method.per_image(selection, SCORE, comparison.folds).mean())
 
 
-def test_cells(heading: str, test: PairedTest | None, p_holm: float) -> dict[str, str]:
+def paired_cells(heading: str, test: PairedTest | None, p_holm: float) -> dict[str, str]:
     """The cells of a paired test; empty without one. `heading` is that of the difference."""
     return {
         "Images": "" if test is None else str(test.images),

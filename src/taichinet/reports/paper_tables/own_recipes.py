@@ -10,7 +10,7 @@ from taichinet.evaluation.undefined import SUFFIX
 from taichinet.experiments.recipes.best import BEST
 from taichinet.reports.document.format import number, percent, rate, title_of
 from taichinet.reports.document.model import Block, Heading, Points, Table, table_of
-from taichinet.reports.paper_tables.against import test_cells
+from taichinet.reports.paper_tables.against import paired_cells
 from taichinet.reports.paper_tables.comparisons import SCORE, compare_methods
 from taichinet.reports.paper_tables.results import ComparisonResults
 from taichinet.reports.paper_tables.runs import Method
@@ -71,7 +71,7 @@ def _cells(method: Method, test: PairedTest | None, p_holm: float) -> dict[str, 
     dice = method.per_image(Selection(), SCORE)
     before = DICE_BEFORE + SUFFIX["native"]
     has_before = all(before in run.rows for run in method.runs)
-    cells = test_cells(f"DI minus `{REFERENCE}`", test, p_holm)
+    cells = paired_cells(f"DI minus `{REFERENCE}`", test, p_holm)
     del cells["Images"], cells["Groups"]  # the first is that of the method
     return {
         "Recipe": f"`{method.name}`",

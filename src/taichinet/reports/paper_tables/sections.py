@@ -32,7 +32,7 @@ from taichinet.reports.paper_tables.against import (
     against_blocks,
     evaluation_blocks,
     evaluation_place,
-    test_cells,
+    paired_cells,
 )
 from taichinet.reports.paper_tables.detection import detection_blocks
 from taichinet.reports.paper_tables.own_recipes import own_recipe_blocks
@@ -184,7 +184,7 @@ def _tests_table(block: TableBlock, caption: str) -> Table:
     rows = [
         {
             "Method": entry.row.row.title + (f", {heading_of(entry.column)}" if several else ""),
-            **test_cells("Dice minus TaiChiNet's", entry.test, entry.p_holm),
+            **paired_cells("Dice minus TaiChiNet's", entry.test, entry.p_holm),
         }
         for entry in block.tests
     ]
