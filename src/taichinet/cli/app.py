@@ -16,9 +16,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from taichinet.cli.archive import archive
+from taichinet.cli.command import Command, Group
 from taichinet.cli.compare import compare
 from taichinet.cli.cost import cost
-from taichinet.cli.data import data_app
+from taichinet.cli.data import HELP_OPTIONS, data_app
 from taichinet.cli.demo import demo
 from taichinet.cli.evaluate import evaluate
 from taichinet.cli.export import export
@@ -35,9 +36,11 @@ from taichinet.version import __version__
 # Subcommands import their dependencies when they run, so that `taichinet --help` does not import torch.
 app = typer.Typer(
     name="taichinet",
+    cls=Group,
     help="Segment breast lesions in ultrasound with TaiChiNet: train, evaluate, predict.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,  # boxes cut words and paths on narrow terminals, and take 0.1 s to import
+    context_settings=HELP_OPTIONS,
     pretty_exceptions_enable=False,
 )
 for command in (
@@ -55,8 +58,8 @@ for command in (
     figures,
     models,
 ):
-    app.command()(command)
-app.command(hidden=True)(pack)
+    app.command(cls=Command)(command)
+app.command(cls=Command, hidden=True)(pack)
 app.add_typer(data_app, name="data")
 
 

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import typer
 
+from taichinet.cli.command import Command, Group
 from taichinet.cli.data_bundle import bundle, verify_bundle
 from taichinet.cli.data_check import check
 from taichinet.cli.data_export import export_data
 from taichinet.cli.options import AsJson
 
-data_app = typer.Typer(help="List, check, export and bundle data sets.", no_args_is_help=True)
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+data_app = typer.Typer(
+    cls=Group,
+    help="List, check, export and bundle data sets.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings=HELP_OPTIONS,
+)
 
 
-@data_app.command("list")
+@data_app.command("list", cls=Command)
 def list_data(as_json: AsJson = False) -> None:
     """List the supported data sets: name, regions, images, licence, source. Nothing is downloaded."""
     import json
@@ -35,7 +44,7 @@ def list_data(as_json: AsJson = False) -> None:
         console.print(f"    licence: {entry.licence}\n    source: {entry.source}", soft_wrap=True, markup=False)
 
 
-data_app.command("check")(check)
-data_app.command("export")(export_data)
-data_app.command("bundle")(bundle)
-data_app.command("verify-bundle")(verify_bundle)
+data_app.command("check", cls=Command)(check)
+data_app.command("export", cls=Command)(export_data)
+data_app.command("bundle", cls=Command)(bundle)
+data_app.command("verify-bundle", cls=Command)(verify_bundle)

@@ -34,6 +34,7 @@ from taichinet.evaluation.decision import DEFAULT_DECISION, Decision
 from taichinet.evaluation.detection import detect_lesions
 from taichinet.evaluation.metrics import dice_score, resize_probability, score_mask, surface_dice
 from taichinet.evaluation.undefined import SUFFIX
+from taichinet.progress import report_progress
 from taichinet.training.device import DeviceConfig
 from taichinet.training.launch import Launch, one_ahead
 from taichinet.training.loop import finite_outputs, network_outputs, refuse_not_finite_outputs
@@ -111,7 +112,9 @@ def score_images(
                 for outputs_of_image in zip(*outputs, strict=True):
                     scoring.append(pool.submit(scorer.score, next(position), *outputs_of_image))
                 collect(waiting_images)
+                report_progress("scoring images", len(rows) // len(manifest.regions), len(data.keys))
             collect(0)
+            report_progress("scoring images", len(data.keys), len(data.keys))
         finally:
             for future in scoring:
                 future.cancel()

@@ -12,6 +12,7 @@ from taichinet.experiments.recipes.ablations import ABLATIONS
 from taichinet.experiments.recipes.catalogue import busi_taichinet
 from taichinet.models.catalogue import find_entry, list_models
 from taichinet.models.complexity import measure_complexity
+from taichinet.progress import tracked
 from taichinet.reports.document.format import number
 from taichinet.reports.document.markdown import document_markdown, generated_by
 from taichinet.reports.document.model import Document, Points, Section, Table, table_of
@@ -47,7 +48,7 @@ def network_rows(size: int, channels: int) -> list[NetworkRow]:
         SettingError: A network does not accept `size`.
     """
     rows = []
-    for name in list_models():
+    for name in tracked(list_models(), "measuring networks"):
         entry = find_entry(name)
         if size < 1 or size % entry.size_multiple:
             raise SettingError(

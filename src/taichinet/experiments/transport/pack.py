@@ -29,6 +29,7 @@ from taichinet.experiments.transport.record import (
     part_name,
 )
 from taichinet.models.weights import CONFIG_FILE, ROUNDED_FROM, WEIGHTS_FILE, load_weights, save_weights
+from taichinet.progress import tracked
 from taichinet.storage.atomic import remove_leftovers, temporary_folder, write_json
 from taichinet.storage.digest import digest_file
 from taichinet.storage.lock import locked
@@ -109,7 +110,8 @@ def _list_files(runs: Path, weights: bool) -> Iterator[Path]:
 def _rounded_weights(runs: Path, files: Mapping[str, Path], temporary: Path) -> dict[str, Path]:
     """Write the weights of all packed runs as float16; they record the digest of the originals."""
     rounded = {}
-    for number, complete in enumerate(path for name, path in files.items() if Path(name).name in COMPLETE_RUN):
+    runs_of_files = [path for name, path in files.items() if Path(name).name in COMPLETE_RUN]
+    for number, complete in enumerate(tracked(runs_of_files, "rounding weights")):
         folder = complete.parent / WEIGHTS_FOLDER
         if not (folder / CONFIG_FILE).is_file():
             continue
