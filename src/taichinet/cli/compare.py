@@ -161,9 +161,6 @@ def _run(
         executor = make_executor(on_epoch)
         try:
             return grid, run_grid(progress, executor, table.show, budget=budget)
-        except KeyboardInterrupt:
-            console.print("Interrupted. Run the same command again to resume from the last completed epochs.")
-            raise typer.Exit(130) from None
         finally:
             executor.stop()
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from taichinet.experiments.grid.cells import Cell
 from taichinet.experiments.grid.progress import RUNNING, Entry, Progress
+from taichinet.progress import progress_to
 from taichinet.reports.document.format import duration
 
 COLOURS = {"waiting": "dim", "running": "bold cyan", "elsewhere": "magenta", "done": "green", "failed": "bold red"}
@@ -98,14 +99,19 @@ def time_left(progress: Progress, spent: float) -> float | None:
     return spent / completed * remaining if completed else None
 
 
+def _not_shown(text: str, done: int, total: int) -> None:
+    """Loops are not displayed beside the table."""
+
+
 @contextmanager
 def compare_table(quiet: bool = False) -> Iterator[CompareTable]:
-    """Show the table on standard error while the block runs; the last state remains visible."""
+    """Show the table on standard error while the block runs, and no loops; the last state remains visible."""
     console = Console(stderr=True, quiet=quiet)
     if not console.is_terminal or quiet:
-        yield CompareTable(console, None)
+        with progress_to(_not_shown):
+            yield CompareTable(console, None)
         return
-    with Live(console=console, auto_refresh=False) as live:
+    with progress_to(_not_shown), Live(console=console, auto_refresh=False) as live:
         table = CompareTable(console, live)
         try:
             yield table

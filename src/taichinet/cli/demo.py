@@ -27,7 +27,6 @@ def demo(
     import time
 
     from rich.console import Console
-    from rich.progress import Progress
 
     from taichinet.cli.printing import print_demo
     from taichinet.cli.progress import training_progress
@@ -41,18 +40,7 @@ def demo(
     start = time.perf_counter()
     use_and_print(device)
     console = Console(stderr=True, quiet=as_json)
-    total = sum(PHANTOMS.values())
-    with Progress(console=console, disable=as_json) as bar:
-        task = bar.add_task(f"simulating {total} phantoms", total=total)
-        data = write_phantom_busi(
-            out / "phantoms",
-            PHANTOMS["benign"],
-            PHANTOMS["malignant"],
-            PHANTOMS["normal"],
-            seed=seed,
-            on_progress=lambda done, _: bar.update(task, completed=done),
-        )
-        bar.update(task, completed=total)  # also if the phantoms exist already
+    data = write_phantom_busi(out / "phantoms", *PHANTOMS.values(), seed=seed)
     for plan in (out / "folds").glob("*.json"):  # they may belong to phantoms of another seed
         plan.unlink()
     console.print("reading images, finding near-duplicates, drawing folds")

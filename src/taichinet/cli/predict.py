@@ -17,7 +17,6 @@ import typer
 from taichinet.cli.device import Device, use_and_print
 from taichinet.cli.options import AsJson, Mirror, PresenceDecision, Threshold, TrustCode, WeightsOrStudy
 from taichinet.errors import DataError, PartialFailureError
-from taichinet.signals import EXIT_TERMINATED, raise_on_sigterm
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,7 +67,7 @@ def predict(
     from rich.console import Console
 
     from taichinet.inference.ensemble import PredictorChoices
-    from taichinet.inference.outputs import TABLE, make_output_folder, output_names, refuse_foreign_files
+    from taichinet.inference.outputs import make_output_folder, output_names, refuse_foreign_files
     from taichinet.storage.lock import locked
 
     _choose_device(device, runtime)
@@ -78,17 +77,11 @@ def predict(
         messages.print(line)
     names = output_names(selection.images)
     make_output_folder(output)
-    try:
-        with locked(output / _LOCK), raise_on_sigterm(_TerminatedError()):
-            refuse_foreign_files(output, names)
-            choices = PredictorChoices(threshold, presence, runtime, disagreement, mirror, trust_code)
-            predictor, settings = _load_predictor(weights, choices, messages)
-            rows = _predict_all(predictor, settings, names, output, messages, quiet=as_json)
-    except _TerminatedError:
-        messages.print(
-            f"Terminated. {TABLE}.csv in {output} lists the completed images. Run the same command to resume."
-        )
-        raise typer.Exit(EXIT_TERMINATED) from None
+    with locked(output / _LOCK):
+        refuse_foreign_files(output, names)
+        choices = PredictorChoices(threshold, presence, runtime, disagreement, mirror, trust_code)
+        predictor, settings = _load_predictor(weights, choices, messages)
+        rows = _predict_all(predictor, settings, names, output, messages)
     _print_result(rows, predictor.runtime.description, output, as_json)
 
 
@@ -117,10 +110,6 @@ def _print_result(rows: Sequence[Row], runtime: RuntimeDescription, output: Path
             f"{len(failed)} of {len(rows)} images failed; the results of the other {done} are in {output}. "
             f"Correct or remove the failed images and run again:{problems}"
         )
-
-
-class _TerminatedError(KeyboardInterrupt):
-    """SIGTERM was received: handled like Ctrl-C, with another exit code."""
 
 
 def _echo(text: str) -> None:
@@ -257,13 +246,12 @@ def _load_predictor(weights: Path | None, choices: PredictorChoices, messages: C
 
 
 def _predict_all(
-    predictor: Predictor, settings: str, names: Mapping[Path, str], output: Path, messages: Console, quiet: bool
+    predictor: Predictor, settings: str, names: Mapping[Path, str], output: Path, messages: Console
 ) -> list[Row]:
     """Predict the images of `names`, one row each; the table is also written after an interruption."""
-    from rich.progress import track
-
     from taichinet.inference.folder import predict_files
     from taichinet.inference.outputs import Journal, remove_earlier_run, write_table
+    from taichinet.progress import tracked
 
     with Journal(output, settings, names) as journal:
         others = remove_earlier_run(output, names, journal.rows)
@@ -278,8 +266,7 @@ def _predict_all(
         failed: dict[str, Row] = {}
         try:
             with closing(predict_files(predictor, names, output, journal)) as results:
-                console = None if quiet else messages
-                for row in track(results, "Predicting", len(names), console=console, transient=True, disable=quiet):
+                for row in tracked(results, "predicting", len(names)):
                     if row.error is not None:
                         failed[row.file] = row
         finally:
