@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ArchiveFolder = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="At the end, pack all completed runs in --output, as `taichinet archive` does."),
+    typer.Option(metavar="PATH", help="At the end, pack all completed runs in --output, as `taichinet archive` does."),
 ]
 ArchiveWeights = Annotated[bool, typer.Option("--archive-weights", help="Also pack the weights, as float16.")]
 BudgetTime = Annotated[
@@ -49,23 +49,25 @@ def compare(
     seeds: Seeds = None,
     assignments: Settings = None,
     out: RunFolder = Path("runs"),
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Number of parallel runs on this machine.")] = 1,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", metavar="N", min=1, help="Number of parallel runs on this machine.")
+    ] = 1,
     cluster: Annotated[
         str | None,
         typer.Option(metavar="auto|local|ADDRESS", help="Run on a Ray cluster (extra 'cluster')."),
     ] = None,
-    cpus: Annotated[int, typer.Option(min=1, help="CPUs per run on the cluster.")] = 2,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs per run on the cluster, e.g. 0.5.")] = 0,
+    cpus: Annotated[int, typer.Option(metavar="N", min=1, help="CPUs per run on the cluster.")] = 2,
+    gpus: Annotated[float, typer.Option(metavar="N", min=0, help="GPUs per run on the cluster, e.g. 0.5.")] = 0,
     budget: BudgetTime = None,
     archive: ArchiveFolder = None,
     archive_weights: ArchiveWeights = False,
     device: Device = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", hidden=True)] = False,
     calibrate: Annotated[bool, typer.Option("--calibrate", hidden=True)] = False,
-    throughput: Annotated[Path | None, typer.Option(hidden=True)] = None,
-    gpu_tflops: Annotated[float, typer.Option(min=0.1, hidden=True)] = 100.0,
-    utilisation: Annotated[float, typer.Option(min=0.01, max=1, hidden=True)] = 0.4,
-    cost_file: Annotated[Path | None, typer.Option("--cost", hidden=True)] = None,
+    throughput: Annotated[Path | None, typer.Option(metavar="FILE", hidden=True)] = None,
+    gpu_tflops: Annotated[float, typer.Option(metavar="N", min=0.1, hidden=True)] = 100.0,
+    utilisation: Annotated[float, typer.Option(metavar="N", min=0.01, max=1, hidden=True)] = 0.4,
+    cost_file: Annotated[Path | None, typer.Option("--cost", metavar="FILE", hidden=True)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train and evaluate a grid of recipes x folds x protocols x seeds. Completed runs are skipped.

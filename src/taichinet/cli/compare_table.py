@@ -12,12 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from taichinet.cli.tables import fitted
 from taichinet.experiments.grid.cells import Cell
 from taichinet.experiments.grid.progress import RUNNING, Entry, Progress
 from taichinet.progress import progress_to
 from taichinet.reports.document.format import duration
 
 COLOURS = {"waiting": "dim", "running": "bold cyan", "elsewhere": "magenta", "done": "green", "failed": "bold red"}
+LINES_OF_ENTRY = 6  # on a narrow terminal
 WORDS = {"elsewhere": "another process"}
 
 
@@ -56,7 +58,10 @@ class CompareTable:
 
     def _render(self, progress: Progress) -> Group:
         room = max(self._console.height - 6, 5)
-        table = entries_table(visible(progress.entries, room))
+        table = fitted(entries_table(visible(progress.entries, room)), self._console)
+        if not isinstance(table, Table):  # each entry takes several lines
+            rows = max(room // LINES_OF_ENTRY, 1)
+            table = fitted(entries_table(visible(progress.entries, rows)), self._console)
         done, total = progress.count("done"), len(progress.entries)
         elapsed = time.monotonic() - self._start
         remaining = time_left(progress, elapsed)
@@ -87,7 +92,7 @@ def entries_table(entries: list[Entry]) -> Table:
             remaining = duration(entry.seconds / entry.epoch * (entry.epochs - entry.epoch))
         elapsed = duration(entry.seconds) if entry.seconds else ""
         note = "done by an earlier command" if entry.done_before and not entry.note else entry.note
-        table.add_row(escape(entry.task.title), state, epoch, elapsed, remaining, escape(note[:80]))
+        table.add_row(escape(entry.task.title), state, epoch, elapsed, remaining, escape(note))
     return table
 
 

@@ -25,13 +25,20 @@ def cost(
         bool, typer.Option("--calibrate", help="Time a training step of each network on this machine.")
     ] = False,
     throughput: Annotated[
-        Path | None, typer.Option(help="Use the output of benchmarks/training_throughput.py instead of --calibrate.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Use the output of benchmarks/training_throughput.py instead of --calibrate."
+        ),
     ] = None,
-    gpu_tflops: Annotated[float, typer.Option(min=0.1, help="Peak TFLOPS of the GPU to estimate for.")] = 100.0,
+    gpu_tflops: Annotated[
+        float, typer.Option(metavar="N", min=0.1, help="Peak TFLOPS of the GPU to estimate for.")
+    ] = 100.0,
     utilisation: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Assumed fraction of the peak TFLOPS of the GPU.")
+        float, typer.Option(metavar="N", min=0.01, max=1, help="Assumed fraction of the peak TFLOPS of the GPU.")
     ] = 0.4,
-    file: Annotated[Path | None, typer.Option("--write", help="Write the cost to this JSON file.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--write", metavar="FILE", help="Write the cost to this JSON file.")
+    ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -46,6 +53,7 @@ def cost(
 
     from taichinet.cli.compare_table import entries_table
     from taichinet.cli.suites import select_suites
+    from taichinet.cli.tables import print_table
     from taichinet.experiments.grid.budget import finished_speeds
     from taichinet.experiments.grid.cells import name_data
     from taichinet.experiments.grid.cost import CostAssumptions, estimate, plan_work
@@ -65,7 +73,7 @@ def cost(
         print(json.dumps({**content, "cells": rows}))
         return
     if entries:
-        Console().print(entries_table(entries))
+        print_table(entries_table(entries), Console())
     _print_cost(content)
 
 
@@ -75,7 +83,7 @@ def _print_cost(content: dict[str, Any]) -> None:
 
     from taichinet.reports.document.format import duration
 
-    console = Console()
+    console = Console(soft_wrap=True)
     machine, gpu = content["this_machine"], content["one_gpu"]
     console.print(
         f"Trainings: {content['trainings']}. Mining stages: {content['preparations']}. Operations: "

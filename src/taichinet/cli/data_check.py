@@ -17,8 +17,12 @@ if TYPE_CHECKING:
 
 def check(
     data: DataSetArgument,
-    report: Annotated[Path | None, typer.Option(help="Write an HTML page with example images to this file.")] = None,
-    folds: Annotated[Path | None, typer.Option(help="Fold file of `taichinet train` to check for leakage.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write an HTML page with example images to this file.")
+    ] = None,
+    folds: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Fold file of `taichinet train` to check for leakage.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:

@@ -15,8 +15,10 @@ RECIPES = ("demo-taichinet", "demo-unet")
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--output", "-o", help="Output folder.")] = Path("taichinet-demo"),
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the phantoms.")] = 0,
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="Output folder.")] = Path(
+        "taichinet-demo"
+    ),
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**31 - 1, help="Seed of the phantoms.")] = 0,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:

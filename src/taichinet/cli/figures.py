@@ -19,28 +19,36 @@ def figures(
     data: Annotated[
         list[str],
         typer.Option(
-            metavar="[NAME=]DIR",
+            metavar="DATA",
             help="Data set of the runs. Repeatable: figure 11 has one row per data set; the others show the first.",
         ),
     ],
     figure: Annotated[
-        list[int] | None, typer.Option(help="4, 7, 8, 9, 11 or 12; repeatable. Default: all figures.")
+        list[int] | None, typer.Option(metavar="N", help="4, 7, 8, 9, 11 or 12; repeatable. Default: all figures.")
     ] = None,
     case: Annotated[
-        list[str] | None, typer.Option(help="Key of an image to show, such as 'benign (12)'; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="KEY", help="Key of an image to show, such as 'benign (12)'; repeatable."),
     ] = None,
     rows: Annotated[
         int | None,
-        typer.Option(min=1, max=8, help="Number of images if no --case is given (figure 12: per failure kind)."),
+        typer.Option(
+            metavar="N", min=1, max=8, help="Number of images if no --case is given (figure 12: per failure kind)."
+        ),
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="Figure 11: recipe without its scale, e.g. unet; repeatable. Default: the paper's eight."),
+        typer.Option(
+            metavar="RECIPE",
+            help="Figure 11: recipe without its scale, e.g. unet; repeatable. Default: the paper's eight.",
+        ),
     ] = None,
-    dpi: Annotated[int, typer.Option(min=72, max=1200, help="Pixels per inch: 300 for print, 150 for screen.")] = 300,
-    out: Annotated[Path, typer.Option("--output", "-o", help="Folder for fig-N.png, .pdf and .json.")] = Path(
-        "figures"
-    ),
+    dpi: Annotated[
+        int, typer.Option(metavar="N", min=72, max=1200, help="Pixels per inch: 300 for print, 150 for screen.")
+    ] = 300,
+    out: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="Folder for fig-N.png, .pdf and .json.")
+    ] = Path("figures"),
     overwrite: Overwrite = False,
     device: Device = "auto",
 ) -> None:

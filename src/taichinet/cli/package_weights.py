@@ -24,14 +24,16 @@ def package_weights(
             "of a completed fold, e.g. .../grouped/fold-0.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--output", "-o", help="Folder for the weights, config and model card.")],
+    out: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="Folder for the weights, config and model card.")
+    ],
     half: Annotated[
         bool, typer.Option("--half/--full", help="Store the weights as float16 (half the size) or as float32.")
     ] = True,
     evaluation: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="FOLDER",
+            metavar="PATH",
             help="Output folder of `evaluate STUDY` on another data set or with --shifts, for the card of a study; "
             "repeatable. Those in the study folder are always included.",
         ),
@@ -39,7 +41,8 @@ def package_weights(
     failures: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.csv", help="Test images that failed, for the card of a study: columns key, class, remark."
+            metavar="FILE",
+            help="Test images that failed, for the card of a study: a CSV with the columns key, class, remark.",
         ),
     ] = None,
     trust_code: TrustCode = False,
@@ -70,7 +73,7 @@ def package_weights(
 
 def pack(
     run: Annotated[Path, typer.Argument(metavar="RUN")],
-    out: Annotated[Path, typer.Option("--output", "-o")],
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="PATH")],
     half: Annotated[bool, typer.Option("--half/--full")] = True,
     overwrite: Overwrite = False,
 ) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taichinet.cli.completion import complete_runtime
 from taichinet.cli.device import Device, use_and_print
 from taichinet.cli.options import AsJson, Mirror, PresenceDecision, Threshold, TrustCode, WeightsOrStudy
 from taichinet.errors import DataError, PartialFailureError
@@ -34,9 +35,9 @@ _LOCK = ".predictions.lock"
 
 
 def predict(
-    inputs: Annotated[list[Path], typer.Argument(metavar="FILES|FOLDER...", help="Images, or folders of images.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER", help="Images, or folders of images.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for masks, maps and the table.")
+        Path, typer.Option("--output", "-o", metavar="PATH", help="Folder for masks, maps and the table.")
     ],
     weights: WeightsOrStudy = None,
     threshold: Threshold = None,
@@ -44,8 +45,10 @@ def predict(
     runtime: Annotated[
         str,
         typer.Option(
+            metavar="RUNTIME",
+            autocompletion=complete_runtime,
             help="auto, eager, tuned, onnx or openvino. auto is the fastest one that `taichinet export` verified for "
-            "these weights on this processor, otherwise tuned."
+            "these weights on this processor, otherwise tuned.",
         ),
     ] = "auto",
     disagreement: Annotated[

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -89,12 +90,15 @@ class ProgressDisplay:
         elapsed = now - loop.began
         if not 0 < done < total or elapsed < loop.next_line:
             return
-        from taichinet.reports.document.format import duration
-
         loop.next_line = elapsed + min(elapsed, LONGEST_PAUSE)
-        left = duration(elapsed / done * (total - done))
-        line = f"{text}: {done} of {total}, {duration(elapsed)} elapsed, about {left} remaining"
+        left = _minutes(elapsed / done * (total - done))
+        line = f"{text}: {done} of {total}, {_minutes(elapsed)} elapsed, about {left} remaining"
         self.console.print(line, soft_wrap=True, markup=False)
+
+
+def _minutes(seconds: float) -> str:
+    """Seconds as h:mm:ss, as in the bars."""
+    return str(timedelta(seconds=round(seconds)))
 
 
 class TrainingProgress(ProgressDisplay):

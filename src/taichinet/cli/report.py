@@ -21,19 +21,23 @@ def report(
         typer.Option(
             "--output",
             "-o",
-            metavar="DIR|FILE.md",
+            metavar="PATH",
             help="Folder for the HTML page, Markdown, LaTeX and CSV; or one Markdown file with one line per recipe.",
         ),
     ],
     data: Annotated[
         list[str] | None,
-        typer.Option(help="Data set whose worst cases are shown; repeatable. The page then contains its images."),
+        typer.Option(
+            metavar="DATA", help="Data set whose worst cases are shown; repeatable. The page then contains its images."
+        ),
     ] = None,
     pair: Annotated[
         tuple[str, str] | None,
         typer.Option(metavar="RECIPE RECIPE", help="The two recipes that the scatter plot shows at first."),
     ] = None,
-    worst: Annotated[int, typer.Option(min=0, help="Number of worst cases of the first recipe to show.")] = 24,
+    worst: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Number of worst cases of the first recipe to show.")
+    ] = 24,
     overwrite: Overwrite = False,
     device: Device = "auto",
 ) -> None:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taichinet.cli.completion import complete_protocol, complete_recipe
 from taichinet.cli.device import Device
-from taichinet.cli.options import PROTOCOL_HELP, AsJson, GroupBy, JointDataSets, RunFolder, Settings
+from taichinet.cli.options import PROTOCOL_HELP, AsJson, Folds, GroupBy, JointDataSets, RunFolder, Settings
+from taichinet.cli.suites import parse_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from taichinet.cli.progress import TrainingProgress
     from taichinet.experiments.cross_validate import Callbacks, Existing, Study
@@ -26,6 +28,7 @@ _Recipe = Annotated[
         metavar="RECIPE|FILE.py:CLASS",
         help="Recipe, e.g. cpu-taichinet, busi-taichinet, cpu-rf-net, cpu-model-6; or a network in a file, e.g. "
         "mynet.py:MyNet, which is trained with the settings of cpu-unet. The file is executed.",
+        autocompletion=complete_recipe,
     ),
 ]
 
@@ -33,8 +36,10 @@ _Recipe = Annotated[
 def train(
     recipe: _Recipe,
     data: JointDataSets,
-    fold: Annotated[list[int] | None, typer.Option(help="Fold to train; repeatable. Default: all folds.")] = None,
-    protocol: Annotated[str, typer.Option(help=PROTOCOL_HELP)] = "grouped",
+    folds: Folds = None,
+    protocol: Annotated[
+        str, typer.Option(metavar="PROTOCOL", help=PROTOCOL_HELP, autocompletion=complete_protocol)
+    ] = "grouped",
     group_by: GroupBy = None,
     all_images: Annotated[
         bool,
@@ -66,6 +71,7 @@ def train(
     from taichinet.training.device import use_device
     from taichinet.training.distributed.ranks import process_group
 
+    fold = parse_numbers(folds, "--fold")
     chosen = use_device(device)
     with process_group(chosen) as ranks:
         if not ranks.is_main_process:
@@ -81,9 +87,11 @@ def train(
             if all_images:
                 print_result = _train_on_all_images(experiment, data_of_study, out, existing, as_json, progress)
             else:
-                folds = sorted(set(fold or range(data_of_study.plan.count)))
+                chosen_folds = fold or tuple(range(data_of_study.plan.count))
                 callbacks = _callbacks(experiment, progress)
-                study = train_folds(experiment, data_of_study, folds, out, existing, callbacks, keep_checkpoints=True)
+                study = train_folds(
+                    experiment, data_of_study, chosen_folds, out, existing, callbacks, keep_checkpoints=True
+                )
                 print_result = partial(_print_study, study, data_of_study, as_json)
         ranks.broadcast(None)  # no further training
     print_result()
@@ -134,7 +142,7 @@ def _train_on_all_images(
 
 
 def _read_recipe(
-    recipe: str, assignments: list[str] | None, protocol: str, folds: list[int] | None, all_images: bool
+    recipe: str, assignments: list[str] | None, protocol: str, folds: Sequence[int] | None, all_images: bool
 ) -> Experiment:
     """The recipe with the given settings; checks everything that can be checked before the data are read."""
     from taichinet.datasets.folds import OWN_COUNT, PROTOCOLS
@@ -165,8 +173,8 @@ def _existing(resume: bool, overwrite: bool) -> Existing:
     return "overwrite" if overwrite else "refuse"
 
 
-def _refuse_unknown_folds(folds: list[int] | None, count: int) -> None:
+def _refuse_unknown_folds(folds: Sequence[int] | None, count: int) -> None:
     from taichinet.errors import SettingError
 
     if any(not 0 <= fold < count for fold in folds or ()):
-        raise SettingError(f"--fold must be in 0..{count - 1}, got {folds}.")
+        raise SettingError(f"--fold must be in 0..{count - 1}, got {', '.join(map(str, folds or ()))}.")

