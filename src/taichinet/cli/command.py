@@ -63,8 +63,8 @@ class Command(TyperCommand):
     context_class = HelpContext
     get_short_help_str = _first_sentence
 
-    def invoke(self, ctx: typer.Context) -> Any:
-        """Call the function of the command."""
+    def invoke(self, ctx: Any) -> Any:
+        """Call the function of the command; `ctx` is a context of click, or of the copy of click in typer."""
         from taichinet.cli.progress import progress_display
 
         group = "" if ctx.parent is None or ctx.parent.parent is None else f"{ctx.parent.info_name} "

@@ -132,7 +132,7 @@ def _start_budget(text: str, began: float, on_this_machine: bool) -> Budget:
     from taichinet.cli.compare_budget import parse_time
     from taichinet.experiments.grid.budget import Budget, Estimates
 
-    say = partial(Console(stderr=True).print, markup=False, highlight=False)
+    say = partial(Console(stderr=True, soft_wrap=True).print, markup=False, highlight=False)
     return Budget(parse_time(text), Estimates(on_this_machine, say), began)
 
 
@@ -151,7 +151,7 @@ def _run(
     from taichinet.experiments.grid.progress import read_progress
     from taichinet.experiments.grid.run_grid import run_grid
 
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     grid = plan_grid(suites, data, out, lambda name: console.print(f"Reading {name}", markup=False, highlight=False))
     progress = read_progress(grid.cells, grid.transfers)
     with compare_table(quiet) as table:

@@ -61,7 +61,7 @@ def cost(
 
     use_and_print(device, computes=calibrate)
     selected = select_suites(suites, scale, fold, protocol, seeds, assignments)
-    say = partial(Console(stderr=True, quiet=as_json).print, markup=False)
+    say = partial(Console(stderr=True, quiet=as_json, soft_wrap=True).print, markup=False)
     entries, works = plan_work(selected, name_data(data or []), out, say)
     assumptions = CostAssumptions(calibrate, throughput, finished_speeds(out), gpu_tflops, utilisation)
     content = estimate(suites, selected, works, assumptions, say)
@@ -91,10 +91,9 @@ def _print_cost(content: dict[str, Any]) -> None:
         highlight=False,
     )
     hours = "unknown" if machine["hours"] is None else duration(machine["hours"] * 3600)
-    console.print(f"This machine: {hours} ({machine['speed_from']}).", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"This machine: {hours} ({machine['speed_from']}).", markup=False, highlight=False)
     console.print(
         f"One GPU with {gpu['peak_tflops']:g} TFLOPS at an assumed utilisation of {gpu['assumed_utilisation']:.0%}: "
         f"{duration(gpu['hours'] * 3600)}.",
-        soft_wrap=True,
         highlight=False,
     )

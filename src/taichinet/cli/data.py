@@ -36,12 +36,12 @@ def list_data(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(rows))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print("Pass PATH, or NAME=PATH if several data sets have the same layout. Nothing is downloaded.\n")
     for entry in CATALOGUE.values():
         images = "" if entry.images is None else f", {entry.images} images"
-        console.print(f"[bold]{entry.name}[/]  {entry.title}{images}; {', '.join(entry.regions)}", soft_wrap=True)
-        console.print(f"    licence: {entry.licence}\n    source: {entry.source}", soft_wrap=True, markup=False)
+        console.print(f"[bold]{entry.name}[/]  {entry.title}{images}; {', '.join(entry.regions)}")
+        console.print(f"    licence: {entry.licence}\n    source: {entry.source}", markup=False)
 
 
 data_app.command("check", cls=Command)(check)

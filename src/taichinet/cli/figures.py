@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import Overwrite, Runs
+from taichinet.cli.options import AsJson, Overwrite, Runs
 
 if TYPE_CHECKING:
     from taichinet.reports.figures.catalogue import DrawnFigures
@@ -51,6 +51,7 @@ def figures(
     ] = Path("figures"),
     overwrite: Overwrite = False,
     device: Device = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Draw figures 4, 7, 8, 9, 11 and 12 of the paper from RUNS, as PNG and PDF, with their content as JSON.
 
@@ -68,20 +69,33 @@ def figures(
     completed_runs = find_runs(runs)
     sources = tuple(open_source(spec, completed_runs, runs) for spec in data)
     request = Request(tuple(case or ()), rows, tuple(method or ()))
-    _print_result(draw_figures(numbers, sources, request, out, dpi), len(numbers))
+    drawn = draw_figures(numbers, sources, request, out, dpi)
+    _print_result(drawn, out, as_json)
+    _raise_failures(drawn, len(numbers))
 
 
-def _print_result(drawn: DrawnFigures, count: int) -> None:
-    """Print the files of each figure; raise an error for figures that could not be drawn."""
+def _print_result(drawn: DrawnFigures, out: Path, as_json: bool) -> None:
+    """Print the files of each figure."""
+    import json
+
     from rich.console import Console
 
-    from taichinet.errors import PartialFailureError
-
+    if as_json:
+        done = [{"figure": sheet.number, "files": [file.name for file in files]} for sheet, files in drawn.sheets]
+        failed = [{"figure": number, "reason": str(error)} for number, error in drawn.failed]
+        print(json.dumps({"written": str(out), "figures": done, "failed": failed}))
+        return
     console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     for sheet, (png, pdf, record) in drawn.sheets:
         console.print(f"Figure {sheet.number}: {png}, {pdf.name}, {record.name}")
         if absent := [kind for kind, cases in sheet.provenance.get("found", {}).items() if not cases]:
             console.print(f"  no failure of the kind '{', '.join(absent)}' was found")
+
+
+def _raise_failures(drawn: DrawnFigures, count: int) -> None:
+    """Raise an error for figures that could not be drawn."""
+    from taichinet.errors import PartialFailureError
+
     if drawn.failed and not drawn.sheets and len(drawn.failed) == 1:
         raise drawn.failed[0][1]
     if drawn.failed:

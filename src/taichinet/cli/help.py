@@ -44,8 +44,11 @@ class HelpContext(_Context):  # type: ignore[valid-type,misc]
 
 def _wrapped(text: str, width: int, indent: str) -> str:
     """The paragraphs of `text`, each wrapped between words."""
-    options = {"initial_indent": indent, "subsequent_indent": indent}
-    return "\n\n".join(
-        textwrap.fill(paragraph, width, break_long_words=False, break_on_hyphens=False, **options)
-        for paragraph in text.strip().split("\n\n")
+    wrapper = textwrap.TextWrapper(
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+    return "\n\n".join(map(wrapper.fill, text.strip().split("\n\n")))

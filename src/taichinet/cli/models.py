@@ -69,7 +69,10 @@ def _print_networks(rows: Sequence[NetworkRow], size: int, channels: int) -> Non
 
     console = Console(soft_wrap=True, highlight=False)
     table = Table(
-        box=SIMPLE_HEAD, pad_edge=False, title=f"Networks at {size} x {size} pixels, {channels} input channel(s)"
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        title=f"Networks at {size} x {size} pixels, {channels} input channel(s)",
     )
     for heading in ("name", "parameters", "GFLOPs", "ImageNet", "confidence", "paper"):
         table.add_column(heading, justify="right" if heading in ("parameters", "GFLOPs") else "left")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from taichinet.cli.options import Overwrite, TrustCode
+from taichinet.cli.options import AsJson, Overwrite, TrustCode
 
 CARD = "README.md"
 WriteCard = Callable[[float, str], str]
@@ -47,12 +47,15 @@ def package_weights(
     ] = None,
     trust_code: TrustCode = False,
     overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write weights, configuration and model card to one folder.
 
     For a study, the weights are those of the network that was trained on all images, and the scores on the card are
     those of the cross-validated networks.
     """
+    import json
+
     import torch
     from rich.console import Console
 
@@ -68,7 +71,12 @@ def package_weights(
         save_weights(loaded.network, loaded.config, temporary, torch.float16 if half else torch.float32)
         megabytes = (temporary / WEIGHTS_FILE).stat().st_size / 1e6
         write_text(temporary / CARD, card(megabytes, "float16" if half else "float32"))
-    Console(stderr=True).print(f"{megabytes:.1f} MB in {out}", soft_wrap=True, markup=False)
+    if as_json:
+        files = [WEIGHTS_FILE, CONFIG_FILE, CARD, *loaded.config.files]
+        dtype = "float16" if half else "float32"
+        print(json.dumps({"written": str(out), "files": files, "weights_megabytes": megabytes, "dtype": dtype}))
+    else:
+        Console(stderr=True).print(f"{megabytes:.1f} MB in {out}", soft_wrap=True, markup=False)
 
 
 def pack(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import Overwrite, Runs
+from taichinet.cli.options import AsJson, Overwrite, Runs
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,18 +40,20 @@ def report(
     ] = 24,
     overwrite: Overwrite = False,
     device: Device = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Write Tables I to VII, our results next to the paper's, from all runs in RUNS."""
     from rich.console import Console
 
     from taichinet.errors import SettingError
 
-    console = Console(stderr=True, soft_wrap=True, markup=False)
+    console = Console(stderr=True, quiet=as_json, soft_wrap=True, markup=False)
     use_and_print(device, computes=bool(data))
     if out.suffix.lower() == ".md":
         if data or pair:
             raise SettingError("--data and --pair need the HTML page. Give a folder as --output, not a .md file.")
-        _write_markdown(results, out, overwrite, console)
+        studies = _write_markdown(results, out, overwrite, console)
+        _print_json(as_json, out, results=studies)
         return
     from taichinet.reports.paper_tables.write import write_report
 
@@ -60,9 +62,18 @@ def report(
     written = write_report(results, out, data or (), pair, worst, overwrite=overwrite)
     rows = sum(len(block.filled) for block in written.blocks)
     console.print(f"{rows} table rows filled by {len(written.methods)} recipes. Report: {out / 'index.html'}")
+    _print_json(as_json, out, rows=rows, recipes=[method.name for method in written.methods])
 
 
-def _write_markdown(results: Path, out: Path, overwrite: bool, console: Console) -> None:
+def _print_json(wanted: bool, out: Path, **content: Any) -> None:
+    import json
+
+    if wanted:
+        print(json.dumps({"written": str(out), **content}))
+
+
+def _write_markdown(results: Path, out: Path, overwrite: bool, console: Console) -> int:
+    """Write one line per recipe; returns the number of results."""
     from taichinet.reports.document.markdown import document_markdown
     from taichinet.reports.paper_tables.runs import find_summaries, find_trained_on_all
     from taichinet.reports.paper_tables.write import HEADER
@@ -75,3 +86,4 @@ def _write_markdown(results: Path, out: Path, overwrite: bool, console: Console)
     document = results_document(list(studies.values()), find_trained_on_all(studies))
     write_text(out, document_markdown(document, HEADER))
     console.print(f"{len(studies)} results written to {out}")
+    return len(studies)
