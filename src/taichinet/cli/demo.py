@@ -42,7 +42,8 @@ def demo(
     start = time.perf_counter()
     use_and_print(device)
     console = Console(stderr=True, quiet=as_json, soft_wrap=True)
-    data = write_phantom_busi(out / "phantoms", **PHANTOMS, seed=seed)
+    benign, malignant, normal = PHANTOMS.values()
+    data = write_phantom_busi(out / "phantoms", benign, malignant, normal, seed)
     for plan in (out / "folds").glob("*.json"):  # they may belong to phantoms of another seed
         plan.unlink()
     console.print("reading images, finding near-duplicates, drawing folds")

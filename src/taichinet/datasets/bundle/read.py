@@ -307,4 +307,4 @@ def _input(size: int, channels: int) -> str:
 
 
 def _options(size: int, channels: int) -> str:
-    return f"--size {size} {'--grey' if channels == 1 else '--rgb'}"
+    return f"--size {size} {'--grey' if channels == 1 else '--colour'}"
