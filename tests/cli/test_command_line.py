@@ -183,7 +183,7 @@ def test_models_is_shown_at_40_columns_and_in_a_pipe() -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     now = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("taichinet.cli.progress.monotonic", lambda: now[0])
     return now  # type: ignore[return-value]
 
 

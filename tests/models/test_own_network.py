@@ -134,7 +134,7 @@ def entry_point(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes an installed package with an entry point `plugin = VALUE`."""
 
     def install(value: str) -> None:
-        points = EntryPoints([EntryPoint("plugin", value, own_network.ENTRY_POINTS)])
+        points = EntryPoints([EntryPoint("plugin", value, entry_points.ENTRY_POINTS)])
         for module in (entry_points, own_network):
             monkeypatch.setattr(module, "entry_points", lambda **given: points.select(**given))
 

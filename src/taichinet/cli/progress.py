@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 
 from rich.console import Console
@@ -83,7 +83,7 @@ class ProgressDisplay:
         self._bars, self._tasks = None, {}
 
     def _print_line(self, text: str, done: int, total: int) -> None:
-        now = time.monotonic()
+        now = monotonic()
         if done == 0 or text not in self._loops:
             self._loops[text] = _Loop(now)
         loop = self._loops[text]
