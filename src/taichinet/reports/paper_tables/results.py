@@ -24,6 +24,7 @@ from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.identity import recipe_settings
 from taichinet.experiments.paper import Column, PaperPart, PaperRow, PaperTable, paper_tables
 from taichinet.experiments.recipes.catalogue import SCALES, get_recipe, list_recipes
+from taichinet.progress import tracked
 from taichinet.reports.paper_tables.differences import all_differences
 from taichinet.reports.paper_tables.runs import KnownGroups, Method, Selection, read_groups, read_methods
 
@@ -142,7 +143,7 @@ def read_results(folder: Path, resamples: int = RESAMPLES) -> ComparisonResults:
         FoldError: A fold plan cannot be read.
     """
     methods, groups = read_methods(folder), read_groups(folder)
-    tables = paper_tables().values()
+    tables = tracked(paper_tables().values(), "comparing the recipes of each table")
     blocks = [block for table in tables for block in make_blocks(table, methods, groups, resamples)]
     used = {id(method) for block in blocks for _, method in block.filled}
     return ComparisonResults(
