@@ -126,6 +126,7 @@ def test_bash_completes_commands_and_names(typed: str, completed: list[str]) -> 
     assert done.stdout.split() == completed, done.stderr
 
 
+@pytest.mark.slow
 def test_stored_rows_of_networks_are_those_that_are_measured() -> None:
     """After a change: `taichinet models --compute --json > src/taichinet/reports/networks.json`."""
     assert stored_rows() == network_rows(DEFAULT_SIZE, DEFAULT_CHANNELS)

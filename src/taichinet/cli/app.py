@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from taichinet.cli.archive import archive
-from taichinet.cli.command import Command, Group
+from taichinet.cli.command import HELP_OPTIONS, Command, Group
 from taichinet.cli.compare import compare
 from taichinet.cli.cost import cost
-from taichinet.cli.data import HELP_OPTIONS, data_app
+from taichinet.cli.data import data_app
 from taichinet.cli.demo import demo
 from taichinet.cli.evaluate import evaluate
 from taichinet.cli.export import export

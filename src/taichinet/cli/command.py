@@ -14,6 +14,7 @@ from taichinet.cli.help import HelpContext
 from taichinet.signals import EXIT_TERMINATED, raise_on_sigterm
 
 EXIT_INTERRUPTED = 130
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 _AT_THE_END = "Files are only written at the end. Run the same command again."
 _NO_FILES = "No files were changed."

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from taichinet.cli.command import Command, Group
+from taichinet.cli.command import HELP_OPTIONS, Command, Group
 from taichinet.cli.data_bundle import bundle, verify_bundle
 from taichinet.cli.data_check import check
 from taichinet.cli.data_export import export_data
 from taichinet.cli.options import AsJson
-
-HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 data_app = typer.Typer(
     cls=Group,

@@ -88,6 +88,8 @@ class ProgressDisplay:
             self._loops[text] = _Loop(now)
         loop = self._loops[text]
         elapsed = now - loop.began
+        if done >= total:
+            del self._loops[text]
         if not 0 < done < total or elapsed < loop.next_line:
             return
         loop.next_line = elapsed + min(elapsed, LONGEST_PAUSE)

@@ -110,8 +110,8 @@ def _list_files(runs: Path, weights: bool) -> Iterator[Path]:
 def _rounded_weights(runs: Path, files: Mapping[str, Path], temporary: Path) -> dict[str, Path]:
     """Write the weights of all packed runs as float16; they record the digest of the originals."""
     rounded = {}
-    runs_of_files = [path for name, path in files.items() if Path(name).name in COMPLETE_RUN]
-    for number, complete in enumerate(tracked(runs_of_files, "rounding weights")):
+    completed = [path for name, path in files.items() if Path(name).name in COMPLETE_RUN]
+    for number, complete in enumerate(tracked(completed, "rounding weights")):
         folder = complete.parent / WEIGHTS_FOLDER
         if not (folder / CONFIG_FILE).is_file():
             continue
