@@ -69,7 +69,7 @@ class Command(TyperCommand):
         from taichinet.cli.progress import progress_display
 
         group = "" if ctx.parent is None or ctx.parent.parent is None else f"{ctx.parent.info_name} "
-        kept = KEPT[f"{group}{self.name}"]
+        kept = KEPT.get(f"{group}{self.name}", "")
         with _message_if_interrupted(kept, ctx.params), progress_display(bool(ctx.params.get("as_json"))):
             return super().invoke(ctx)
 
@@ -92,5 +92,5 @@ def _message_if_interrupted(kept: str, parameters: Mapping[str, Any]) -> Iterato
 def _stopped(what: str, kept: str, parameters: Mapping[str, Any], code: int) -> typer.Exit:
     """Print the message, and return the exception that ends the command. Under torchrun, only process 0 prints."""
     if os.environ.get("RANK", "0") == "0":
-        typer.echo(f"{what}. {kept.format_map(parameters)}", err=True)
+        typer.echo(f"{what}. {kept.format_map(parameters)}".rstrip(), err=True)
     return typer.Exit(code)

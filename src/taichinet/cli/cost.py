@@ -11,6 +11,11 @@ import typer
 from taichinet.cli.device import Device, use_and_print
 from taichinet.cli.options import AsJson, DataSets, Folds, Protocols, RunFolder, Scale, Seeds, Settings, Suites
 
+_Throughput = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Use the output of benchmarks/training_throughput.py instead of --calibrate."),
+]
+
 
 def cost(
     suites: Suites,
@@ -24,12 +29,7 @@ def cost(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Time a training step of each network on this machine.")
     ] = False,
-    throughput: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Use the output of benchmarks/training_throughput.py instead of --calibrate."
-        ),
-    ] = None,
+    throughput: _Throughput = None,
     gpu_tflops: Annotated[
         float, typer.Option(metavar="N", min=0.1, help="Peak TFLOPS of the GPU to estimate for.")
     ] = 100.0,

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 FORMATS = ("nnunet", "monai")
 
+_Protocol = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PROTOCOL",
+        help=f"{PROTOCOL_HELP} Default: official if the data set has a split, otherwise grouped.",
+        autocompletion=complete_protocol,
+    ),
+]
+
 
 def export_data(
     data: DataSetArgument,
@@ -26,14 +35,7 @@ def export_data(
     folds: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Fold file to use, as written by `taichinet train`.")
     ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PROTOCOL",
-            help=f"{PROTOCOL_HELP} Default: official if the data set has a split, otherwise grouped.",
-            autocompletion=complete_protocol,
-        ),
-    ] = None,
+    protocol: _Protocol = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**31 - 1, help="Seed for drawing the folds.")] = 0,
     count: Annotated[
         int, typer.Option("--fold-count", metavar="N", min=2, max=10_000, help="Number of folds to draw.")

@@ -34,17 +34,22 @@ _Calibration = Annotated[
     ),
 ]
 
+_Format = Annotated[
+    str,
+    typer.Option("--format", metavar="FORMAT", help="onnx or openvino.", autocompletion=complete_format),
+]
+
+_Weights = Annotated[
+    Path | None,
+    typer.Argument(metavar="WEIGHTS", help="Weights folder; default: the weights included in taichinet."),
+]
+
 
 def export(
     output: _Output,
     images: _Images,
-    weights: Annotated[
-        Path | None,
-        typer.Argument(metavar="WEIGHTS", help="Weights folder; default: the weights included in taichinet."),
-    ] = None,
-    form: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="onnx or openvino.", autocompletion=complete_format)
-    ] = "onnx",
+    weights: _Weights = None,
+    form: _Format = "onnx",
     int8: Annotated[bool, typer.Option("--int8", help="Quantise; refused if Dice drops by more than 0.005.")] = False,
     calibrate: _Calibration = None,
     threshold: Threshold = None,

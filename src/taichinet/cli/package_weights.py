@@ -14,6 +14,14 @@ CARD = "README.md"
 WriteCard = Callable[[float, str], str]
 """From the size of the weights in megabytes and their number format to the model card."""
 
+_Failures = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Test images that failed, for the card of a study: a CSV with the columns key, class, remark.",
+    ),
+]
+
 
 def package_weights(
     run: Annotated[
@@ -38,13 +46,7 @@ def package_weights(
             "repeatable. Those in the study folder are always included.",
         ),
     ] = None,
-    failures: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Test images that failed, for the card of a study: a CSV with the columns key, class, remark.",
-        ),
-    ] = None,
+    failures: _Failures = None,
     trust_code: TrustCode = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,

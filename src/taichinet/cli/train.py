@@ -31,15 +31,14 @@ _Recipe = Annotated[
         autocompletion=complete_recipe,
     ),
 ]
+_Protocol = Annotated[str, typer.Option(metavar="PROTOCOL", help=PROTOCOL_HELP, autocompletion=complete_protocol)]
 
 
 def train(
     recipe: _Recipe,
     data: JointDataSets,
     folds: Folds = None,
-    protocol: Annotated[
-        str, typer.Option(metavar="PROTOCOL", help=PROTOCOL_HELP, autocompletion=complete_protocol)
-    ] = "grouped",
+    protocol: _Protocol = "grouped",
     group_by: GroupBy = None,
     all_images: Annotated[
         bool,
@@ -87,11 +86,9 @@ def train(
             if all_images:
                 print_result = _train_on_all_images(experiment, data_of_study, out, existing, as_json, progress)
             else:
-                chosen_folds = fold or tuple(range(data_of_study.plan.count))
+                fold = fold or tuple(range(data_of_study.plan.count))
                 callbacks = _callbacks(experiment, progress)
-                study = train_folds(
-                    experiment, data_of_study, chosen_folds, out, existing, callbacks, keep_checkpoints=True
-                )
+                study = train_folds(experiment, data_of_study, fold, out, existing, callbacks, keep_checkpoints=True)
                 print_result = partial(_print_study, study, data_of_study, as_json)
         ranks.broadcast(None)  # no further training
     print_result()
