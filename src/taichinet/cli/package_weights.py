@@ -29,6 +29,15 @@ _Graph = Annotated[
     ),
 ]
 
+_Evaluation = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="PATH",
+        help="Output folder of `evaluate STUDY` on another data set or with --shifts, for the card of a study; "
+        "repeatable. Those in the study folder are always included.",
+    ),
+]
+
 
 def package_weights(
     run: Annotated[
@@ -45,14 +54,7 @@ def package_weights(
     half: Annotated[
         bool, typer.Option("--half/--full", help="Store the weights as float16 (half the size) or as float32.")
     ] = True,
-    evaluation: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="PATH",
-            help="Output folder of `evaluate STUDY` on another data set or with --shifts, for the card of a study; "
-            "repeatable. Those in the study folder are always included.",
-        ),
-    ] = None,
+    evaluation: _Evaluation = None,
     failures: _Failures = None,
     graph: _Graph = True,
     trust_code: TrustCode = False,
