@@ -20,6 +20,7 @@ def print_next_steps(recipe: str, data: Sequence[str], folder: Path, out: Path, 
         count: Number of folds.
     """
     from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, SUMMARY_FILE
+    from taichinet.experiments.training_run import RUN_IMAGES
 
     train = shlex.join(["taichinet", "train", recipe, *(word for spec in data for word in ("--data", spec))])
     train += "" if out == Path("runs") else f" --output {shlex.quote(str(out))}"
@@ -34,6 +35,7 @@ def print_next_steps(recipe: str, data: Sequence[str], folder: Path, out: Path, 
     else:
         steps.append(("one network for use", f"{train} --all-images"))
     typer.echo(f"Scores: {folder / SUMMARY_FILE}, and per image {folder / SCORES_FILE}")
+    typer.echo(f"Images: {' and '.join(RUN_IMAGES)} in {folder / 'fold-*'}")
     typer.echo("Next, with the same --set, --protocol and --group-by as in this command:")
     for title, command in steps:
         typer.echo(f"  {title + ':':<21}{command}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taichinet.cli.device import Device
+from taichinet.cli.observers import Track
 from taichinet.cli.options import PROTOCOL_HELP, AsJson, GroupBy, JointDataSets, RunFolder, Settings
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from taichinet.cli.progress import TrainingProgress
     from taichinet.experiments.cross_validate import Callbacks, Existing, Study
     from taichinet.experiments.experiment import Experiment
+    from taichinet.experiments.observer import Observe
     from taichinet.experiments.study_data import StudyData
     from taichinet.training.distributed.ranks import Ranks
 
@@ -29,6 +31,14 @@ _Recipe = Annotated[
     ),
 ]
 
+_AllImages = Annotated[
+    bool,
+    typer.Option(
+        "--all-images",
+        help="Train one network on all images, for use. It has no test scores; its decision is that of the folds.",
+    ),
+]
+
 
 def train(
     recipe: _Recipe,
@@ -36,13 +46,7 @@ def train(
     fold: Annotated[list[int] | None, typer.Option(help="Fold to train; repeatable. Default: all folds.")] = None,
     protocol: Annotated[str, typer.Option(help=PROTOCOL_HELP)] = "grouped",
     group_by: GroupBy = None,
-    all_images: Annotated[
-        bool,
-        typer.Option(
-            "--all-images",
-            help="Train one network on all images, for use. It has no test scores; its decision is that of the folds.",
-        ),
-    ] = False,
+    all_images: _AllImages = False,
     assignments: Settings = None,
     out: RunFolder = Path("runs"),
     resume: Annotated[
@@ -50,6 +54,7 @@ def train(
         typer.Option("--resume", help="Resume from the last completed epoch; the number of epochs may be increased."),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing run.")] = False,
+    track: Track = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -59,6 +64,7 @@ def train(
     """
     from taichinet.cli.device import print_device
     from taichinet.cli.next_steps import print_next_steps
+    from taichinet.cli.observers import make_observers
     from taichinet.cli.printing import print_skipped
     from taichinet.cli.progress import training_progress
     from taichinet.experiments.cross_validate import train_folds
@@ -72,17 +78,19 @@ def train(
             _follow(ranks, recipe)
             return
         experiment = _read_recipe(recipe, assignments, protocol, fold, all_images)
-        existing = _existing(resume, overwrite)
+        existing, observers = _existing(resume, overwrite), make_observers(track, out)
         print_device(chosen, ranks.size)
         data_of_study = open_study_data(experiment, data, protocol, out, group_by)  # type: ignore[arg-type]
         print_skipped(data_of_study.manifest.left_out)
         _refuse_unknown_folds(fold, data_of_study.plan.count)
         with training_progress(quiet=as_json) as progress:
             if all_images:
-                print_result = _train_on_all_images(experiment, data_of_study, out, existing, as_json, progress)
+                print_result = _train_on_all_images(
+                    experiment, data_of_study, out, existing, as_json, progress, observers
+                )
             else:
                 folds = sorted(set(fold or range(data_of_study.plan.count)))
-                callbacks = _callbacks(experiment, progress)
+                callbacks = _callbacks(experiment, progress, observers)
                 study = train_folds(experiment, data_of_study, folds, out, existing, callbacks, keep_checkpoints=True)
                 print_result = partial(_print_study, study, data_of_study, as_json)
         ranks.broadcast(None)  # no further training
@@ -110,7 +118,7 @@ def _follow(ranks: Ranks, recipe: str) -> None:
     follow(ranks)
 
 
-def _callbacks(experiment: Experiment, progress: TrainingProgress) -> Callbacks:
+def _callbacks(experiment: Experiment, progress: TrainingProgress, observers: tuple[Observe, ...]) -> Callbacks:
     """Report the progress of `train_folds`."""
     from taichinet.experiments.cross_validate import Callbacks
 
@@ -118,18 +126,25 @@ def _callbacks(experiment: Experiment, progress: TrainingProgress) -> Callbacks:
         on_fold=lambda index: progress.begin(f"{experiment.name} fold {index}"),
         on_epoch=progress.epoch,
         on_extension=lambda line: typer.echo(line, err=True),
+        observers=observers,
     )
 
 
 def _train_on_all_images(
-    experiment: Experiment, data: StudyData, out: Path, existing: Existing, as_json: bool, progress: TrainingProgress
+    experiment: Experiment,
+    data: StudyData,
+    out: Path,
+    existing: Existing,
+    as_json: bool,
+    progress: TrainingProgress,
+    observers: tuple[Observe, ...],
 ) -> Callable[[], None]:
     """Train on all images; returns a function that prints the folder and the decision."""
     from taichinet.cli.printing import print_trained_on_all
     from taichinet.experiments.all_images import train_on_all_images
 
     progress.begin(f"{experiment.name} on all images")
-    trained = train_on_all_images(experiment, data, out, existing, progress.epoch)
+    trained = train_on_all_images(experiment, data, out, existing, progress.epoch, observers)
     return lambda: print_trained_on_all(trained.folder, trained.record, as_json)
 
 

@@ -19,6 +19,7 @@ from taichinet.experiments.cross_validate import Existing
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.fold_job import ALL_IMAGES, FoldJob
 from taichinet.experiments.identity import differences, study_fields
+from taichinet.experiments.observer import Observe
 from taichinet.experiments.provenance import describe_machine
 from taichinet.experiments.records import (
     RESULT_FILE,
@@ -55,6 +56,7 @@ def train_on_all_images(
     out: Path,
     existing: Existing = "refuse",
     on_epoch: OnEpoch = lambda phase, row, epochs: None,
+    observers: tuple[Observe, ...] = (),
 ) -> TrainedOnAll:
     """Train a recipe on all images, without validation part: the weights are those of the last epoch.
 
@@ -65,6 +67,7 @@ def train_on_all_images(
         existing: Whether to refuse, resume or overwrite an existing training. A complete training that is resumed takes
             the decision of the folds that are complete now.
         on_epoch: Called after each epoch, see `run_fold`.
+        observers: Draw or log the training.
 
     Returns:
         The folder and its record.
@@ -81,7 +84,8 @@ def train_on_all_images(
             "recipe without teacher on all images."
         )
     folds = study_folder(experiment, study.plan, out)
-    job = FoldJob(experiment, study, ALL_IMAGES, folds / FOLDER, out / "mining", resume=existing == "resume")
+    run, resume = folds / FOLDER, existing == "resume"
+    job = FoldJob(experiment, study, ALL_IMAGES, run, out / "mining", resume=resume, observers=observers)
     if existing == "refuse" and any((job.folder / name).exists() for name in (TRAINING_FILE, HISTORY_FILE)):
         raise FoldError(
             f"{job.folder} already contains a training. Resume it with --resume, replace it with --overwrite, or give "
@@ -118,6 +122,7 @@ def _train(job: FoldJob, lock: Lock, on_epoch: OnEpoch) -> TrainedOnAll:
         machine=describe_machine(),
     )
     save_weights(trained.network, trained.weights_config(job, decision), job.folder / "weights")
+    trained.observers.completed(trained.network, decision or DEFAULT_DECISION, record)
     write_record(job.folder / TRAINING_FILE, record)
     clear_checkpoints(job.folder)
     return TrainedOnAll(job.folder, record)
