@@ -29,6 +29,7 @@ class MLflow:
         os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true", MLFLOW_LOGGING_LEVEL="WARNING")
         from mlflow.tracking import MlflowClient
 
+        self._epoch = 0
         plan, folder = job.study.plan, job.folder.absolute().relative_to(out).as_posix()
         with locked(out / f"{DATABASE}.lock", wait=True):  # two processes may not create the database at once
             self._client = MlflowClient(tracking_uri=f"sqlite:///{out / DATABASE}")
@@ -41,11 +42,13 @@ class MLflow:
 
     def after_epoch(self, row: dict[str, Any]) -> None:
         """Write the numbers of the epoch."""
-        self._log(epoch_values(row), row["epoch"])
+        self._epoch = int(row["epoch"])
+        self._log(epoch_values(row), self._epoch)
 
     def completed(self, network: nn.Module, decision: Decision, record: FoldRecord | TrainingRecord) -> None:
         """Write the scores and end the run."""
-        self._log(final_values(record), record.experiment.training.epochs)
+        # Without an epoch, a complete training was resumed.
+        self._log(final_values(record), self._epoch or record.experiment.training.epochs)
         self._client.set_terminated(self._run)
 
     def _start(self, experiment: str, folder: str, job: FoldJob) -> str:

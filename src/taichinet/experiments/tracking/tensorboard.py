@@ -36,7 +36,7 @@ class TensorBoard:
 
     def completed(self, network: nn.Module, decision: Decision, record: FoldRecord | TrainingRecord) -> None:
         """Write the scores, at the last epoch."""
-        self._epoch = record.experiment.training.epochs
+        self._epoch = self._epoch or record.experiment.training.epochs  # a complete training was resumed
         self._write(final_values(record)).close()
 
     def _write(self, values: dict[str, float]) -> SummaryWriter:
