@@ -25,7 +25,7 @@ from taichinet.experiments.records import (
     FileRecord,
 )
 from taichinet.experiments.training_run import HISTORY_FILE
-from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
+from taichinet.models.weights_folder import CONFIG_FILE, WEIGHTS_FILE
 from taichinet.settings import Record
 from taichinet.storage.output_folder import MANIFEST
 
