@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from taichinet.cli.archive import archive
+from taichinet.cli.benchmark import benchmark
 from taichinet.cli.compare import compare
 from taichinet.cli.cost import cost
 from taichinet.cli.data import data_app
@@ -26,6 +27,7 @@ from taichinet.cli.figures import figures
 from taichinet.cli.models import models
 from taichinet.cli.package_weights import pack, package_weights
 from taichinet.cli.predict import predict
+from taichinet.cli.recipes import recipes
 from taichinet.cli.report import report
 from taichinet.cli.score import score
 from taichinet.cli.train import train
@@ -51,10 +53,12 @@ for command in (
     score,
     predict,
     export,
+    benchmark,
     package_weights,
     report,
     figures,
     models,
+    recipes,
 ):
     app.command()(command)
 app.command(hidden=True)(pack)

@@ -9,14 +9,14 @@ from pathlib import Path
 import typer
 
 
-def print_next_steps(recipe: str, data: Sequence[str], folder: Path, out: Path, count: int) -> None:
+def print_next_steps(recipe: str, data: Sequence[str], out: Path, folder: Path, count: int) -> None:
     """Print the files of a study and the next commands.
 
     Args:
         recipe: Name of the recipe.
         data: The data sets as given.
-        folder: Folder of the study.
         out: Folder of all runs.
+        folder: Folder of the study.
         count: Number of folds.
     """
     from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, SUMMARY_FILE
@@ -36,6 +36,6 @@ def print_next_steps(recipe: str, data: Sequence[str], folder: Path, out: Path, 
         steps.append(("one network for use", f"{train} --all-images"))
     typer.echo(f"Scores: {folder / SUMMARY_FILE}, and per image {folder / SCORES_FILE}")
     typer.echo(f"Images: {' and '.join(RUN_IMAGES)} in {folder / 'fold-*'}")
-    typer.echo("Next, with the same --set, --protocol and --group-by as in this command:")
+    typer.echo("Next, with the same --set, --seed, --from, --protocol and --group-by as in this command:")
     for title, command in steps:
         typer.echo(f"  {title + ':':<21}{command}")

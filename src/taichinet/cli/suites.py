@@ -30,16 +30,16 @@ def select_suites(
         vary_suite(
             find_suite(name),
             scale=scale,
-            folds=_parse_numbers(folds, "--fold"),
+            folds=parse_numbers(folds, "--fold"),
             protocols=protocols,
-            seeds=_parse_numbers(seeds, "--seeds"),
+            seeds=parse_numbers(seeds, "--seeds"),
             set=parse_assignments(assignments or []),
         )
         for name in suites
     ]
 
 
-def _parse_numbers(texts: list[str] | None, option: str) -> tuple[int, ...] | None:
+def parse_numbers(texts: list[str] | None, option: str) -> tuple[int, ...] | None:
     """Parse `["0", "2-4"]` or `["0,2-4"]` to (0, 2, 3, 4). `_MAX_NUMBERS` is checked before ranges are expanded."""
     from taichinet.errors import SettingError
 

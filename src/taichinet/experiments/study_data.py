@@ -27,6 +27,7 @@ from taichinet.datasets.patients import patient_pattern, with_patients
 from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.errors import FoldError, SettingError
 from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.initial_weights import InitialWeights
 from taichinet.storage.lock import locked
 
 DataSpec = Path | str | Sequence[Path | str]
@@ -35,11 +36,12 @@ DataSpec = Path | str | Sequence[Path | str]
 
 @dataclass(frozen=True)
 class StudyData:
-    """Samples, images at input resolution, and fold plan."""
+    """Samples, images at input resolution, fold plan, and the weights that the trainings start from, if any."""
 
     manifest: Manifest
     prepared: Prepared
     plan: FoldPlan
+    initial: InitialWeights | None = None
 
 
 def open_study_data(

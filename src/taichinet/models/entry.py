@@ -41,7 +41,8 @@ class Entry:
         confidence: Our confidence that this is the network of its paper.
         source: Size and cost of the source implementation.
         note: What is uncertain. Shown with the scores of the network.
-        size_multiple: Height and width of input images must be multiples of this number of pixels.
+        size_multiple: Height and width of input images must be multiples of this number of pixels, unless the options
+            have another (`catalogue.size_multiple`).
         depthwise: Whether most convolutions have one channel per group, which decides the fastest memory layout.
         code: The file that the network was read from; it is stored with trained weights. None for all other networks.
     """

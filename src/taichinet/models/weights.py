@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from taichinet.errors import SettingError, WeightsError
-from taichinet.models.catalogue import CATALOGUE, create_model, find_entry, model_settings, register_code
+from taichinet.models.catalogue import CATALOGUE, create_model, model_settings, register_code, size_multiple
 from taichinet.models.own_code import NetworkCode, read_content
 from taichinet.models.own_network import OwnSettings
 from taichinet.models.weights_folder import (
@@ -95,15 +95,11 @@ def load_weights(path: Path, trust_code: bool = False) -> LoadedWeights:
 
 def build_network(folder: Path, config: WeightsConfig, trust_code: bool) -> nn.Module:
     """Build the network of `config` and load its tensors, for `LoadedWeights.network`; raises as `load_weights`."""
-    try:
-        tensors = load_file(folder / WEIGHTS_FILE)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise unreadable(folder, error) from error
-    _check_finite(tensors, folder)
+    tensors = trained_tensors(folder)
     if config.code is not None:
         _load_code(config.model, config.code, folder, trust_code)
     expected = _expected_tensors(config, folder)
-    multiple = find_entry(config.model).size_multiple  # also the minimum size
+    multiple = size_multiple(config.model, **config.options)
     if config.size % multiple:
         raise WeightsError(
             f"{folder / CONFIG_FILE}: 'size' is {config.size}, but model '{config.model}' requires a multiple of "
@@ -126,6 +122,16 @@ def build_network(folder: Path, config: WeightsConfig, trust_code: bool) -> nn.M
     network = create_model(config.model, **config.options)
     network.load_state_dict({name: value.to(expected[name].dtype) for name, value in tensors.items()})
     return network.eval()
+
+
+def trained_tensors(folder: Path) -> dict[str, Tensor]:
+    """The tensors of weights by name, without building the network; raises WeightsError if they are damaged."""
+    try:
+        tensors: dict[str, Tensor] = load_file(folder / WEIGHTS_FILE)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        raise unreadable(folder, error) from error
+    _check_finite(tensors, folder)
+    return tensors
 
 
 def _expected_tensors(config: WeightsConfig, folder: Path) -> dict[str, Tensor]:

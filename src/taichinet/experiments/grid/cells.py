@@ -14,7 +14,7 @@ from taichinet.datasets.folds import FoldPlan, Protocol, Split
 from taichinet.datasets.manifest import ImageCounts, Manifest
 from taichinet.datasets.prepared import count_empty_masks
 from taichinet.errors import DataError, SettingError
-from taichinet.experiments.experiment import Experiment, vary
+from taichinet.experiments.experiment import Experiment, vary, with_seeds
 from taichinet.experiments.grid.suite import Suite, SuitePart
 from taichinet.experiments.identity import computation_key
 from taichinet.experiments.recipes.best import BEST
@@ -171,10 +171,7 @@ def part_recipes(suite: Suite, part: SuitePart) -> list[Experiment]:
             recipe = vary(recipe, {"data.include_normal": part.normal})
         if recipe.data.include_normal and not get_recipe(whole).data.include_normal:
             recipe = vary(recipe, {"name": f"{recipe.name}+normal"})
-        own = recipe.training.seed
-        for seed in suite.seeds or (own,):
-            suffix = "" if seed == own else f"+seed{seed}"
-            recipes.append(vary(recipe, {"name": f"{recipe.name}{suffix}", "training.seed": seed}))
+        recipes += with_seeds(recipe, suite.seeds)
     return recipes
 
 

@@ -23,7 +23,7 @@ class SuitePart(Settings):
     data: str = Field(description="name of the training data set, see `taichinet data list`")
     recipes: tuple[str, ...] = Field(min_length=1, description="names, with or without the scale, e.g. unet")
     normal: bool | None = Field(default=None, description="whether to include normal images; default: as in the recipe")
-    test_on: tuple[str, ...] = ()
+    test_on: tuple[str, ...] = Field(default=(), description="data sets on which the networks are scored, too")
     protocol: Protocol = Field(default="grouped", description="used if the suite has no protocols")
     set: dict[str, Any] = Field(default_factory=dict, description="settings of these recipes, by dotted key")
 
@@ -34,9 +34,9 @@ class Suite(Settings):
     Without `protocols`, each part has its own protocol, for a table of the paper that of the table.
     """
 
-    parts: tuple[SuitePart, ...] = Field(min_length=1)
-    scale: str = "busi"
-    folds: tuple[int, ...] | None = None
+    parts: tuple[SuitePart, ...] = Field(min_length=1, description="recipes by data set")
+    scale: str = Field(default="busi", description="scale of the recipes")
+    folds: tuple[int, ...] | None = Field(default=None, description="folds to train; null: all")
     protocols: tuple[Protocol, ...] = Field(default=(), description="of every part; empty: as in each part")
     seeds: tuple[int, ...] = Field(default=(), description="of the training; empty: as in the recipe")
     set: dict[str, Any] = Field(default_factory=dict, description="settings of every recipe, by dotted key")

@@ -141,6 +141,11 @@ def _rows() -> dict[str, Row]:
     return {row: recipe for model in later for row, recipe in _rows_of(model).items()} | VARIATIONS
 
 
+def list_rows() -> dict[str, Row]:
+    """All variations of the full recipe of a scale, by the part of the name after the scale."""
+    return _rows()
+
+
 def list_recipes() -> tuple[str, ...]:
     """Names of all recipes: SCALE-ROW, and those of `best.py`.
 
@@ -157,15 +162,11 @@ def get_recipe(name: str) -> Experiment:
     scale, _, row = name.partition("-")
     rows = VARIATIONS if row in VARIATIONS else _rows()
     if scale not in SCALES or row not in (FULL, *rows):
-        registered = [row for row in rows if row not in _BUILT_IN]
-        ours = [name for name in BEST if not name.endswith("-unet")]
+        registered = [row for row in rows if row not in _BUILT_IN][:5]
         grammar = (
-            f"SCALE-ROW with SCALE {', '.join(SCALES)} and ROW taichinet, alone or with "
-            f"{', '.join(name.removeprefix('taichinet') for name in (*VARIANTS, *LITE))}; {', '.join(ABLATIONS)}; or a "
-            f"baseline ({', '.join(BASELINES)}), alone or with -second-path, -strategy or -own-loss ("
-            f"{', '.join(OWN_TERMS)}); {', '.join(ours)} (or -unet)"
-            f"{'; or ' if registered else ''}{', '.join(registered)}"
+            f"SCALE-ROW with SCALE {', '.join(SCALES)} and ROW e.g. taichinet, unet, model-6"
+            f"{''.join(f', {row}' for row in registered)}; {', '.join(BEST)}. `taichinet recipes` lists all"
         )
-        raise unknown_name("recipe", name, list_recipes(), grammar, near=1)
+        raise unknown_name("recipe", name, list_recipes(), grammar)
     full = SCALES[scale]()
     return full if row == FULL else vary(rows[row](full), {"name": name})

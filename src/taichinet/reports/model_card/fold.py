@@ -10,17 +10,22 @@ from taichinet.reports.document.format import LONG
 from taichinet.reports.document.markdown import document_markdown, generated_by
 from taichinet.reports.document.model import Document, Note, Points, Section, table_of
 from taichinet.reports.model_card.scores import SCORES, at_both_resolutions
+from taichinet.reports.model_card.subject import Subject, subject_of
 from taichinet.reports.paper_tables.differences import all_differences
 
-FRONT_MATTER = """---
+_FRONT_MATTER = """---
 library_name: taichinet
 pipeline_tag: image-segmentation
-tags: [breast-ultrasound, medical-imaging, segmentation]
+tags: [{tag}medical-imaging, segmentation]
 ---
 """
 HEADER = generated_by("taichinet package-weights")
 NOT_A_DEVICE = "A research tool, not a medical device: no diagnosis, no treatment decision."
-NO_NORMAL = ", all with a lesion: on a normal breast it often predicts a lesion."
+
+
+def front_matter(subject: Subject) -> str:
+    """The metadata at the beginning of a card."""
+    return _FRONT_MATTER.format(tag="".join(f"{tag}, " for tag in subject.tags))
 
 
 def model_card(run: Path, megabytes: float, number_format: str) -> str:
@@ -38,8 +43,9 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
     result = read_record(run / RESULT_FILE, FoldRecord, WeightsError, remedy)
     experiment, selection = result.experiment, result.selection
     size = experiment.data.size
+    subject = subject_of(result.dataset)
     lead = (
-        f"Lesion segmentation in breast ultrasound: {result.parameters:,} parameters, input {size} x {size} px, "
+        f"{subject.task}: {result.parameters:,} parameters, input {size} x {size} px, "
         f"{number_format}, {megabytes:.1f} MB."
     )
     training = (
@@ -54,13 +60,12 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
     rows = [{"Score": LONG[name]} | at_both_resolutions(lesion, name) for name in SCORES]
     heading = f"Scores on the {lesion.images} lesion images of its test fold, which were not used in training"
     note = Note("One fold and one seed: the table has no standard deviation over folds.")
-    limits = (
-        f"{NOT_A_DEVICE} It was trained on {result.dataset} only{'.' if experiment.data.include_normal else NO_NORMAL}"
-    )
+    normal = "" if experiment.data.include_normal else subject.without_normal
+    limits = f"{NOT_A_DEVICE} It was trained on {result.dataset} only.{normal}"
     sections = (
         Section("training", "Training", (Points(training),)),
         Section("scores", heading, (table_of(rows), note)),
         Section("limits", "Limits", (Note(limits),)),
     )
     title = f"{network_title(experiment.model)}, recipe `{experiment.name}`, fold {result.fold}"
-    return FRONT_MATTER + document_markdown(Document(title, (lead,), sections), HEADER)
+    return front_matter(subject) + document_markdown(Document(title, (lead,), sections), HEADER)

@@ -14,9 +14,10 @@ from taichinet.reports.document.markdown import document_markdown
 from taichinet.reports.document.model import Block, Document, Points, Section, table_of
 from taichinet.reports.model_card.evaluations import evaluation_sections
 from taichinet.reports.model_card.failures import failure_section
-from taichinet.reports.model_card.fold import FRONT_MATTER, HEADER, NOT_A_DEVICE
+from taichinet.reports.model_card.fold import HEADER, NOT_A_DEVICE, front_matter
 from taichinet.reports.model_card.operating_point import operating_point_section
 from taichinet.reports.model_card.scores import no_test_images, score_sections
+from taichinet.reports.model_card.subject import subject_of
 
 NOT_RECORDED = "not recorded"
 
@@ -39,10 +40,11 @@ def card_for_use(
     """
     record = network.record
     size = record.experiment.data.size
+    subject = subject_of(record.dataset)
     operations = "" if record.gflops is None else f" {record.gflops:.1f} GFLOPs,"
     lead = (
-        f"Lesion segmentation in breast ultrasound: {record.parameters:,} parameters,{operations} input "
-        f"{size} x {size} px, {number_format}, {megabytes:.1f} MB.",
+        f"{subject.task}: {record.parameters:,} parameters,{operations} input {size} x {size} px, {number_format}, "
+        f"{megabytes:.1f} MB.",
         no_test_images(network),
     )
     sections = (
@@ -55,7 +57,7 @@ def card_for_use(
         Section("limits", "Limits", (Points(_limits(network)),)),
     )
     title = f"{network_title(record.experiment.model)}, recipe `{record.experiment.name}`, trained on all images"
-    return FRONT_MATTER + document_markdown(Document(title, lead, sections), HEADER)
+    return front_matter(subject) + document_markdown(Document(title, lead, sections), HEADER)
 
 
 def _data(network: NetworkForUse) -> tuple[Block, ...]:
@@ -94,11 +96,8 @@ def _training(record: TrainingRecord) -> tuple[str, ...]:
 
 def _limits(network: NetworkForUse) -> tuple[str, ...]:
     names = " and ".join(title_of(name) for name in network.datasets)
-    normal = (
-        ""
-        if network.record.experiment.data.include_normal
-        else (" All of them show a lesion: on a normal breast it often predicts one.")
-    )
+    subject = subject_of(network.record.dataset)
+    normal = "" if network.record.experiment.data.include_normal else subject.without_normal
     return (
         NOT_A_DEVICE,
         f"It was trained on {network.record.images:,} images of {names} only.{normal}",
