@@ -15,7 +15,7 @@ taichinet train cpu-unet --data phantoms --set data.folds=3 --set training.epoch
 folds=runs/folds/busi-lesions-grouped-3folds-seed0.json
 
 export nnUNet_raw="$PWD/nnUNet_raw" nnUNet_preprocessed="$PWD/nnUNet_preprocessed" nnUNet_results="$PWD/nnUNet_results"
-export nnUNet_extTrainer="$here" nnUNet_n_proc_DA=1 nnUNet_compile=f
+export nnUNet_extTrainer="$here" nnUNet_n_proc_DA=1 nnUNet_def_n_proc=1 nnUNet_compile=f
 taichinet data export phantoms --format nnunet --folds "$folds" --dataset-id 500 -o nnUNet_raw
 nnUNetv2_plan_and_preprocess -d 500 -c 2d --verify_dataset_integrity -np 1 -npfp 1
 for fold in 0 1 2; do
