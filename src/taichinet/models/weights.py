@@ -19,6 +19,7 @@ from taichinet.models.catalogue import CATALOGUE, create_model, find_entry, mode
 from taichinet.models.own_code import NetworkCode, model_of, read_content
 from taichinet.models.own_network import OwnSettings
 from taichinet.models.settings import MAX_SIZE
+from taichinet.models.training_images import LISTS, TRAINING_IMAGES_FILE, join_lists, split_lists
 from taichinet.storage.atomic import replacing, write_bytes
 from taichinet.storage.digest import digest_file
 from taichinet.storage.tensors import save_tensors
@@ -40,7 +41,7 @@ class WeightsConfig:
             file) for weights without one.
         code: File name, class and SHA-256 of the code of a network from outside the package, which is beside this file;
             set by `save_weights`. None (absent in the file) for all other networks.
-        provenance: Origin of the weights.
+        provenance: Origin of the weights. Its lists of training images are written to training_images.json.
         digest: SHA-256 of model.safetensors, set by `save_weights`. None in folders written by earlier versions.
     """
 
@@ -56,12 +57,14 @@ class WeightsConfig:
     @property
     def files(self) -> tuple[str, ...]:
         """Names of the files of the weights."""
-        return (CONFIG_FILE, WEIGHTS_FILE, *(() if self.code is None else (self.code["file"],)))
+        lists = () if self.provenance.keys().isdisjoint(LISTS) else (TRAINING_IMAGES_FILE,)
+        return (CONFIG_FILE, WEIGHTS_FILE, *lists, *(() if self.code is None else (self.code["file"],)))
 
     def to_json_dict(self) -> dict[str, Any]:
         """The content of config.json."""
         absent = {name for name in ("decision", "code") if getattr(self, name) is None}
-        return {key: value for key, value in asdict(self).items() if key not in absent}
+        provenance, _ = split_lists(self.provenance)
+        return {key: value for key, value in asdict(replace(self, provenance=provenance)).items() if key not in absent}
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,10 @@ class LoadedWeights:
 
 
 def save_weights(network: nn.Module, config: WeightsConfig, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
-    """Write model.safetensors and config.json, which includes the digest of model.safetensors.
+    """Write model.safetensors and config.json, which includes the digests of the other files.
 
-    For a network that was read from a file, this file is written beside them.
+    The lists of training images are written to training_images.json. For a network that was read from a file, this
+    file is written beside them.
 
     Args:
         network: The network whose parameters and buffers are written.
@@ -117,6 +121,9 @@ def save_weights(network: nn.Module, config: WeightsConfig, folder: Path, dtype:
     code = None if entry is None else entry.code
     if code is not None:
         write_bytes(folder / code.file, code.content)
+    _, training_images = split_lists(config.provenance)
+    if training_images is not None:
+        write_bytes(folder / TRAINING_IMAGES_FILE, training_images)
     # Neither file gets its final name before both are complete.
     with replacing(folder / CONFIG_FILE) as new_config, replacing(folder / WEIGHTS_FILE) as new_weights:
         save_tensors(tensors, new_weights)
@@ -166,6 +173,7 @@ def load_weights(path: Path, trust_code: bool = False) -> LoadedWeights:
     try:
         config = WeightsConfig(**json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
         _check_config(config)
+        config = replace(config, provenance=join_lists(config.provenance, folder))
         digest = digest_file(folder / WEIGHTS_FILE)
         tensors = load_file(folder / WEIGHTS_FILE)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:

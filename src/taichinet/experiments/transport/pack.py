@@ -116,9 +116,9 @@ def _rounded_weights(runs: Path, files: Mapping[str, Path], temporary: Path) -> 
         loaded = load_weights(folder)
         provenance = {ROUNDED_FROM: digest_file(folder / WEIGHTS_FILE), **loaded.config.provenance}
         config = replace(loaded.config, provenance=provenance)
-        save_weights(loaded.network, config, temporary / str(number), torch.float16)
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
-            rounded[(folder / name).relative_to(runs).as_posix()] = temporary / str(number) / name
+        written = save_weights(loaded.network, config, temporary / str(number), torch.float16)
+        for name in config.files:
+            rounded[(folder / name).relative_to(runs).as_posix()] = written / name
     return rounded
 
 
