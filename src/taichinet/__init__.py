@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from taichinet.version import __version__
 
 if TYPE_CHECKING:
+    from taichinet.api import compare_scores, evaluate, get_recipe, load_dataset, make_folds, train
     from taichinet.datasets.catalogue import register_dataset
+    from taichinet.datasets.phantoms.folder import write_phantom_busi
     from taichinet.experiments.recipes.catalogue import register_recipe
     from taichinet.inference.runtimes.catalogue import register_runtime
     from taichinet.losses.terms import register_loss
@@ -27,14 +29,21 @@ __all__ = [
     "TaiChiNet",
     "TaiChiNetSettings",
     "__version__",
+    "compare_scores",
     "create_model",
+    "evaluate",
+    "get_recipe",
     "list_models",
+    "load_dataset",
+    "make_folds",
     "register_dataset",
     "register_loss",
     "register_model",
     "register_recipe",
     "register_report_section",
     "register_runtime",
+    "train",
+    "write_phantom_busi",
 ]
 
 # Turn off the telemetry of other packages. ONNX Runtime and Ray read these variables. OpenVINO and NNCF can only be
@@ -47,15 +56,26 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 _MODULES = {
     "TaiChiNet": "taichinet.models.taichinet.network",
     "TaiChiNetSettings": "taichinet.models.taichinet.network",
+    "compare_scores": "taichinet.api",
     "create_model": "taichinet.models.catalogue",
+    "evaluate": "taichinet.api",
+    "get_recipe": "taichinet.api",
     "list_models": "taichinet.models.catalogue",
+    "load_dataset": "taichinet.api",
+    "make_folds": "taichinet.api",
     "register_dataset": "taichinet.datasets.catalogue",
     "register_loss": "taichinet.losses.terms",
     "register_model": "taichinet.models.catalogue",
     "register_recipe": "taichinet.experiments.recipes.catalogue",
     "register_report_section": "taichinet.reports.paper_tables.sections",
     "register_runtime": "taichinet.inference.runtimes.catalogue",
+    "train": "taichinet.api",
+    "write_phantom_busi": "taichinet.datasets.phantoms.folder",
 }
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:
