@@ -45,10 +45,10 @@ from taichinet.inference.runtimes.eager import Eager, Tuned
 from taichinet.inference.runtimes.runtime import Maps, RuntimeDescription
 from taichinet.models.catalogue import create_model
 from taichinet.models.complexity import measure_complexity
-from taichinet.models.weights import LoadedWeights, WeightsConfig
+from taichinet.models.weights_folder import LoadedWeights, WeightsConfig
 from taichinet.training.device import DeviceConfig, choose_device_config
-from taichinet.training.launch import one_ahead
 from taichinet.training.loop import network_outputs
+from taichinet.training.one_ahead import one_ahead
 
 
 class NoNetwork:
@@ -105,7 +105,9 @@ def measure(model: str, data: Data, arguments: argparse.Namespace, peak: float) 
     device_config = choose_device_config()
     options = {"width": arguments.width} if model in ("taichinet", "unet", "unet++") else {}
     gflops = measure_complexity(model, arguments.size, **options).gflops
-    weights = LoadedWeights(create_model(model, **options).eval(), WeightsConfig(model, options, arguments.size))
+    weights = LoadedWeights(
+        lambda: create_model(model, **options).eval(), WeightsConfig(model, options, arguments.size)
+    )
     network = device_config.place(copy.deepcopy(weights.network))
     tuned = Tuned(weights.network, device_config)
     eager = Eager(weights.network, device_config)

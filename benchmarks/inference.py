@@ -48,7 +48,7 @@ from taichinet.inference.runtimes.eager import PLAIN, Eager, Tuned
 from taichinet.inference.runtimes.runtime import Runtime
 from taichinet.models.catalogue import create_model
 from taichinet.models.complexity import measure_complexity
-from taichinet.models.weights import LoadedWeights, WeightsConfig
+from taichinet.models.weights_folder import LoadedWeights, WeightsConfig
 
 PLAIN_NAME = "PyTorch eager float32"
 Work = Callable[[], object]
@@ -83,7 +83,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(0)
     load_before = os.getloadavg()[0]
     network = create_model("taichinet", width=arguments.width).eval()
-    loaded = LoadedWeights(network, WeightsConfig("taichinet", {"width": arguments.width}, arguments.size))
+    loaded = LoadedWeights(lambda: network, WeightsConfig("taichinet", {"width": arguments.width}, arguments.size))
     images = phantom_images(8)
     prepared = [Predictor(loaded, PLAIN).prepare(image).pixels for image in images]
     runtimes, missing = build_runtimes(loaded, prepared, threads)

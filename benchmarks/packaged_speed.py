@@ -31,7 +31,7 @@ from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.eager import PLAIN
 from taichinet.inference.shipped import shipped_weights
 from taichinet.models.catalogue import create_model
-from taichinet.models.weights import LoadedWeights, WeightsConfig
+from taichinet.models.weights_folder import LoadedWeights, WeightsConfig
 
 IMAGE_GOAL, FOLDER_GOAL = 0.5, 4.0
 
@@ -51,7 +51,7 @@ def main() -> None:
 
 def measure(rounds: int, images: int) -> dict[str, Any]:
     """The content of the record."""
-    full = LoadedWeights(create_model("taichinet").eval(), WeightsConfig("taichinet", {}, 224))
+    full = LoadedWeights(lambda: create_model("taichinet").eval(), WeightsConfig("taichinet", {}, 224))
     plain = Predictor(full, PLAIN)
     packaged, _ = open_predictor(shipped_weights(), PredictorChoices())
     single = phantoms(1, 224, 224)[0]

@@ -16,7 +16,7 @@ from filelock import FileLock
 if TYPE_CHECKING:
     import onnx
 
-    from taichinet.models.weights import LoadedWeights
+    from taichinet.models.weights_folder import LoadedWeights
 
 # Without a GPU, Triton's interpreter runs the kernels of taichinet.training.gpu. It reads this when it is imported.
 if not torch.cuda.is_available():

@@ -19,7 +19,8 @@ from fuzzing.target import Case, Target, WrongValueError
 from taichinet.experiments.experiment import Experiment, parse_assignments, vary
 from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.models.catalogue import create_model
-from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE, WeightsConfig, load_weights, save_weights
+from taichinet.models.weights import load_weights, save_weights
+from taichinet.models.weights_folder import CONFIG_FILE, WEIGHTS_FILE, WeightsConfig
 from taichinet.training.checkpoint import CURRENT, PREVIOUS, Checkpoint, load_checkpoint, save_checkpoint
 
 MODEL, OPTIONS = "unet", {"width": 1}

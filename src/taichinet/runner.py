@@ -274,11 +274,11 @@ class Model:
         return Segmentation(cleaned(mask, self._smallest_component, self._fill_holes), probability)
 
 
-def cleaned(mask: NDArray[np.uint8], smallest_component: float, fill_holes: bool) -> NDArray[np.uint8]:
+def cleaned(mask: NDArray[Any], smallest_component: float, fill_holes: bool) -> NDArray[np.uint8]:
     """Fill the holes of a mask, and remove its small components.
 
     Args:
-        mask: uint8 (H, W), 0 or 255.
+        mask: (H, W), lesion where it is above 0.
         smallest_component: Components (8-neighbourhood) with a smaller share of the image area are removed.
         fill_holes: Whether background that does not touch the border of the image becomes 255.
 
@@ -287,19 +287,19 @@ def cleaned(mask: NDArray[np.uint8], smallest_component: float, fill_holes: bool
     """
     lesion = mask > 0
     if fill_holes and lesion.any():
-        labels = _components(~lesion, diagonal=False)
+        labels = label_components(~lesion, diagonal=False)
         border = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
         lesion |= ~np.isin(labels, border)
     if smallest_component and lesion.any():
-        labels = _components(lesion, diagonal=True)
+        labels = label_components(lesion, diagonal=True)
         kept = np.bincount(labels.ravel()) >= smallest_component * lesion.size
         kept[0] = False  # the background
         lesion = kept[labels]
     return lesion.astype(np.uint8) * np.uint8(255)
 
 
-def _components(mask: NDArray[np.bool_], diagonal: bool) -> NDArray[np.int64]:
-    """Label the connected components of `mask` (H, W) from 1; 0 outside. Without SciPy, which this file cannot import.
+def label_components(mask: NDArray[np.bool_], diagonal: bool) -> NDArray[np.int64]:
+    """Label the connected components of `mask` (H, W) by numbers above 0, with gaps; 0 outside. SciPy is not needed.
 
     Runs of pixels of each row are joined with the runs of the row above that they touch, also diagonally if `diagonal`.
     """

@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import packaged_speed
 
 from taichinet.models.catalogue import create_model
-from taichinet.models.weights import WeightsConfig, save_weights
+from taichinet.models.weights import save_weights
+from taichinet.models.weights_folder import WeightsConfig
 
 
 def test_the_record_and_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

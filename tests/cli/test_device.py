@@ -26,8 +26,9 @@ from taichinet.experiments.provenance import describe_machine
 from taichinet.inference.outputs import TABLE
 from taichinet.inference.runtimes.choose import device_of_runtime
 from taichinet.reports.figures.source import provenance
-from taichinet.training import device as device_module
-from taichinet.training.device import AUTO_DEVICE, choose_device_config, chosen_device, use_device
+from taichinet.training import device_choice
+from taichinet.training.device import choose_device_config, chosen_device, use_device
+from taichinet.training.device_choice import AUTO_DEVICE
 from taichinet.training.distributed.ranks import process_group
 from taichinet.training.easy_hard import _read_from_cache
 
@@ -49,7 +50,7 @@ GPU_NAMES = ("NVIDIA H200", "NVIDIA H100")
 @pytest.fixture(autouse=True)
 def no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undo the choice of the device after the test, and hide the GPUs of this machine."""
-    monkeypatch.setattr(device_module, "_chosen", None)
+    monkeypatch.setattr(device_choice, "_chosen", AUTO_DEVICE)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
 

@@ -31,7 +31,8 @@ from taichinet.inference.outputs import JOURNAL
 from taichinet.inference.predictor import NetworkInput, Predictor
 from taichinet.inference.runtimes.runtime import Maps
 from taichinet.models.catalogue import create_model
-from taichinet.models.weights import WeightsConfig, save_weights
+from taichinet.models.weights import save_weights
+from taichinet.models.weights_folder import WeightsConfig
 from taichinet.storage.atomic import replacing
 from taichinet.storage.csv_cells import escape_cell
 from taichinet.storage.lock import locked

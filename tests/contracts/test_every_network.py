@@ -24,7 +24,8 @@ from taichinet.losses.objective import ObjectiveSettings, objective
 from taichinet.models.backbones import architecture, pretrained_digests
 from taichinet.models.catalogue import CATALOGUE, create_model, list_models, model_settings
 from taichinet.models.complexity import measure_complexity
-from taichinet.models.weights import WeightsConfig, load_weights, save_weights
+from taichinet.models.weights import load_weights, save_weights
+from taichinet.models.weights_folder import WeightsConfig
 
 WITH_BACKBONE = [name for name, entry in CATALOGUE.items() if entry.has_pretrained]
 SIZE = 64  # a multiple accepted by every network

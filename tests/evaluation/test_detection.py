@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from taichinet.evaluation.detection import DETECTION_COLUMNS, LesionDetection, detect_lesions
-from taichinet.evaluation.metrics import Mask
+from taichinet.evaluation.masks import Mask
 
 EMPTY = np.zeros((40, 50), dtype=np.bool_)
 

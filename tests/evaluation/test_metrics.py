@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from taichinet.errors import DataError, SettingError
-from taichinet.evaluation.metrics import Mask, score_mask
+from taichinet.evaluation.masks import Mask
+from taichinet.evaluation.metrics import score_mask
 
 EMPTY = np.zeros((6, 8), dtype=bool)
 SEEDS = range(12)

@@ -10,7 +10,8 @@ import torch
 from monai.metrics import compute_surface_dice
 
 from taichinet.errors import SettingError
-from taichinet.evaluation.metrics import Mask, surface_dice
+from taichinet.evaluation.masks import Mask
+from taichinet.evaluation.metrics import surface_dice
 
 EMPTY = np.zeros((30, 40), dtype=np.bool_)
 

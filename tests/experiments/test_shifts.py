@@ -20,7 +20,8 @@ from taichinet.datasets.ultrasound.shifts import SHIFTS
 from taichinet.evaluation.decision import Decision
 from taichinet.experiments.evaluate import evaluate_weights
 from taichinet.experiments.shifts import UNCHANGED, _image_scores, score_shifts
-from taichinet.models.weights import WeightsConfig, save_weights
+from taichinet.models.weights import save_weights
+from taichinet.models.weights_folder import WeightsConfig
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ from taichinet.experiments.validation_card import (
     worst_keys,
 )
 from taichinet.inference.predictor import Predictor
-from taichinet.models.weights import LoadedWeights, WeightsConfig
+from taichinet.models.weights_folder import LoadedWeights, WeightsConfig
 from taichinet.reports.validation_card import case_images
 
 WEIGHTS = WeightsConfig(
@@ -263,7 +263,7 @@ def test_card_from_phantom_folder_end_to_end(tmp_path: Path) -> None:
     confidences = ConfidenceKeeper(manifest.regions[0])
     scores = score_images(network, manifest, data, 0, FLOAT32_CPU, confidences=confidences).rows
     worst = worst_keys(scores, 2)
-    images = case_images(worst, manifest, Predictor(LoadedWeights(network, WEIGHTS), FLOAT32_CPU))
+    images = case_images(worst, manifest, Predictor(LoadedWeights(lambda: network, WEIGHTS), FLOAT32_CPU))
     extras = Extras(confidences=confidences.by_key, images=images)
     card = validation_card(scores, WEIGHTS, manifest, DATASET, extras, resamples=50)
     assert card.external
@@ -275,6 +275,6 @@ def test_card_from_phantom_folder_end_to_end(tmp_path: Path) -> None:
 
 
 def test_image_outside_data_set_is_rejected(tmp_path: Path) -> None:
-    predictor = Predictor(LoadedWeights(tiny_network(), WEIGHTS), FLOAT32_CPU)
+    predictor = Predictor(LoadedWeights(tiny_network, WEIGHTS), FLOAT32_CPU)
     with pytest.raises(DataError, match="files has no image 'z'"):
         case_images(["z"], file_manifest(tmp_path, {"a": "benign"}), predictor)

@@ -19,7 +19,8 @@ from taichinet.evaluation.aggregate import aggregate
 from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.experiments.scoring import score_images
 from taichinet.models.catalogue import create_model
-from taichinet.models.weights import WeightsConfig, save_weights
+from taichinet.models.weights import save_weights
+from taichinet.models.weights_folder import WeightsConfig
 from taichinet.reports.figures.source import Source, find_runs
 
 SIZE = 32

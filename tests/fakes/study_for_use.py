@@ -15,7 +15,8 @@ from taichinet.evaluation.decision import Decision, mean_decision
 from taichinet.evaluation.operating_point import CurvePoint, OperatingPoint
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.records import EvaluationRecord, TrainingRecord, write_record, write_scores
-from taichinet.models.weights import WeightsConfig, save_weights
+from taichinet.models.weights import save_weights
+from taichinet.models.weights_folder import WeightsConfig
 
 DATASET = "busi+bus-uclm"
 KEYS = ("busi/a", "busi/n", "bus-uclm/a", "busi/b", "bus-uclm/b", "bus-uclm/c")

@@ -24,7 +24,8 @@ from taichinet.evaluation.decision import Decision
 from taichinet.inference.outputs import refuse_foreign_files
 from taichinet.inference.predictor import Predictor
 from taichinet.models.catalogue import create_model
-from taichinet.models.weights import LoadedWeights, WeightsConfig, load_weights, save_weights
+from taichinet.models.weights import load_weights, save_weights
+from taichinet.models.weights_folder import LoadedWeights, WeightsConfig
 from taichinet.runner import Model, cleaned
 
 SIZE = 32
@@ -45,7 +46,7 @@ class Brightness(nn.Module):
 def predictor(decision: Decision | None, threshold: float | None = None, presence: bool = True) -> Predictor:
     values = None if decision is None else decision.model_dump(mode="json")
     config = WeightsConfig("unet", {"width": 2}, SIZE, decision=values)
-    return Predictor(LoadedWeights(Brightness(), config), FLOAT32_CPU, threshold, presence_decision=presence)
+    return Predictor(LoadedWeights(Brightness, config), FLOAT32_CPU, threshold, presence_decision=presence)
 
 
 def scene(grey: int) -> NDArray[np.uint8]:

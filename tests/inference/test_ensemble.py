@@ -18,7 +18,8 @@ from taichinet.errors import WeightsError
 from taichinet.evaluation.decision import Decision, mean_decision
 from taichinet.inference.ensemble import PredictorChoices, open_predictor
 from taichinet.inference.predictor import Predictor
-from taichinet.models.weights import WeightsConfig, save_weights
+from taichinet.models.weights import save_weights
+from taichinet.models.weights_folder import WeightsConfig
 
 IMAGE = random_image(40, 50)
 EAGER = PredictorChoices(runtime="eager")

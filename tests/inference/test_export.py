@@ -33,7 +33,8 @@ from taichinet.inference.runtimes.choose import open_runtime
 from taichinet.inference.runtimes.eager import PLAIN
 from taichinet.inference.shipped import shipped_weights
 from taichinet.models.catalogue import create_model
-from taichinet.models.weights import WeightsConfig, load_weights, save_weights
+from taichinet.models.weights import load_weights, save_weights
+from taichinet.models.weights_folder import WeightsConfig
 from taichinet.runner import Model
 from taichinet.storage.digest import digest_file
 

@@ -18,7 +18,7 @@ from taichinet.inference.predictor import MaskPrediction, NetworkInput, Predicto
 from taichinet.inference.runtimes.eager import PLAIN
 from taichinet.inference.runtimes.runtime import Maps, RuntimeDescription
 from taichinet.models.catalogue import create_model
-from taichinet.models.weights import LoadedWeights, WeightsConfig
+from taichinet.models.weights_folder import LoadedWeights, WeightsConfig
 
 
 class GreyRuntime:
@@ -46,7 +46,9 @@ def predict(folder: Path, runtime: GreyRuntime, count: int) -> list[Row]:
         files.append(folder / f"{number}.png")
         Image.fromarray(np.full((20 + number, 30), 10 * number, np.uint8)).save(files[-1])
     network = create_model("unet", width=2).eval()
-    predictor = Predictor(LoadedWeights(network, WeightsConfig("unet", {"width": 2}, 32)), PLAIN, runtime=runtime)
+    predictor = Predictor(
+        LoadedWeights(lambda: network, WeightsConfig("unet", {"width": 2}, 32)), PLAIN, runtime=runtime
+    )
     return list(predict_files(predictor, {file: file.stem for file in files}, output))
 
 

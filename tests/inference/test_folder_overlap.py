@@ -19,7 +19,7 @@ from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.eager import PLAIN
 from taichinet.inference.runtimes.runtime import Maps
 from taichinet.models.catalogue import create_model
-from taichinet.models.weights import LoadedWeights, WeightsConfig
+from taichinet.models.weights_folder import LoadedWeights, WeightsConfig
 
 BATCH = 4
 
@@ -66,7 +66,9 @@ def scans(root: Path, count: int) -> dict[Path, str]:
 def predictor_with(runtime: GreyRuntime, monkeypatch: pytest.MonkeyPatch) -> Predictor:
     monkeypatch.setattr(folder, "GPU_BATCH_SIZE", BATCH)
     network = create_model("unet", width=2).eval()
-    predictor = Predictor(LoadedWeights(network, WeightsConfig("unet", {"width": 2}, 32)), PLAIN, runtime=runtime)
+    predictor = Predictor(
+        LoadedWeights(lambda: network, WeightsConfig("unet", {"width": 2}, 32)), PLAIN, runtime=runtime
+    )
     predictor.device = "cuda:0"
     return predictor
 

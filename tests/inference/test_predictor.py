@@ -24,7 +24,8 @@ from taichinet.inference import shipped
 from taichinet.inference.predictor import BoundingBox, Predictor
 from taichinet.inference.runtimes.runtime import Maps, RuntimeDescription
 from taichinet.models.catalogue import create_model, list_models
-from taichinet.models.weights import LoadedWeights, WeightsConfig, load_weights, save_weights
+from taichinet.models.weights import load_weights, save_weights
+from taichinet.models.weights_folder import LoadedWeights, WeightsConfig
 
 SIZE = 32
 
@@ -32,7 +33,7 @@ SIZE = 32
 def random_weights(model: str = "taichinet", /, **options: object) -> LoadedWeights:
     torch.manual_seed(0)
     chosen = {**NARROW.get(model, {}), **options}
-    return LoadedWeights(create_model(model, **chosen).eval(), WeightsConfig(model, chosen, SIZE))
+    return LoadedWeights(lambda: create_model(model, **chosen).eval(), WeightsConfig(model, chosen, SIZE))
 
 
 def random_image(height: int, width: int, channels: int = 0, seed: int = 0) -> NDArray[np.uint8]:
@@ -54,7 +55,7 @@ class Brightness(nn.Module):
 
 
 def brightness_predictor(agrees: bool = True) -> Predictor:
-    return Predictor(LoadedWeights(Brightness(agrees), WeightsConfig("unet", {"width": 2}, SIZE)), FLOAT32_CPU)
+    return Predictor(LoadedWeights(lambda: Brightness(agrees), WeightsConfig("unet", {"width": 2}, SIZE)), FLOAT32_CPU)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3000, 20), (20, 3000), (32, 32), (45, 71)])
@@ -160,7 +161,7 @@ def test_contradicting_paths_have_disagreement_one() -> None:
 
 def test_given_threshold_overrides_threshold_of_weights() -> None:
     weights = random_weights()
-    strict = LoadedWeights(weights.network, replace(weights.config, threshold=1.0))
+    strict = LoadedWeights(lambda: weights.network, replace(weights.config, threshold=1.0))
     pixels = random_image(20, 20)
     assert Predictor(strict, FLOAT32_CPU).predict(pixels).lesion_pixels == 0
     assert Predictor(strict, FLOAT32_CPU, threshold=0.0).predict(pixels).lesion_pixels == 400
@@ -176,7 +177,7 @@ def test_threshold_outside_0_to_1_is_rejected(threshold: float) -> None:
 def test_weights_with_invalid_size_are_rejected(size: object) -> None:
     weights = random_weights()
     with pytest.raises(WeightsError, match="multiple of 16"):
-        Predictor(LoadedWeights(weights.network, replace(weights.config, size=size)), FLOAT32_CPU)  # type: ignore[arg-type]
+        Predictor(LoadedWeights(lambda: weights.network, replace(weights.config, size=size)), FLOAT32_CPU)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("options", [{"in_channels": 2}, {"num_classes": 2}])

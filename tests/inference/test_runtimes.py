@@ -42,7 +42,8 @@ from taichinet.inference.shipped import shipped_weights
 from taichinet.models.catalogue import create_model, list_models
 from taichinet.models.settings import CouplingSettings
 from taichinet.models.upsampling import UpsampledConv2d
-from taichinet.models.weights import LoadedWeights, WeightsConfig, load_weights, save_weights
+from taichinet.models.weights import load_weights, save_weights
+from taichinet.models.weights_folder import LoadedWeights, WeightsConfig
 from taichinet.storage.digest import digest_file
 
 EXACT = Parity(4, 1.0, 1.0, 0, 4000, 0.0, None, None)

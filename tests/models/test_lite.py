@@ -20,7 +20,8 @@ from taichinet.models.complexity import count_parameters, measure_complexity
 from taichinet.models.efficientnet_lite import EfficientNetLite, EncoderName, EncoderSettings
 from taichinet.models.taichinet.feature_maps import feature_maps
 from taichinet.models.taichinet.network import TaiChiNet, without_training_parts
-from taichinet.models.weights import WeightsConfig, load_weights, save_weights
+from taichinet.models.weights import load_weights, save_weights
+from taichinet.models.weights_folder import WeightsConfig
 
 LITE = ("unet-lite", "taichinet-lite")
 LITE_0: EncoderName = "efficientnet-lite0"

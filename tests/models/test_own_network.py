@@ -23,7 +23,8 @@ from taichinet.models import catalogue as models
 from taichinet.models import own_network
 from taichinet.models.catalogue import CATALOGUE, create_model, list_models, register_code, register_model
 from taichinet.models.own_code import read_code
-from taichinet.models.weights import LoadedWeights, WeightsConfig, load_weights, save_weights
+from taichinet.models.weights import load_weights, save_weights
+from taichinet.models.weights_folder import LoadedWeights, WeightsConfig
 
 
 class Convolution(nn.Conv2d):
@@ -67,7 +68,7 @@ def test_class_without_options_is_registered_and_predicts() -> None:
     taichinet.register_model("convolution", Convolution)
     network = create_model("convolution").eval()
     assert network(torch.rand(2, 1, 16, 16)).positive.shape == (2, 1, 16, 16)
-    predictor = Predictor(LoadedWeights(network, WeightsConfig("convolution", {}, 32)), PLAIN)
+    predictor = Predictor(LoadedWeights(lambda: network, WeightsConfig("convolution", {}, 32)), PLAIN)
     assert predictor.predict(torch.zeros(20, 30, dtype=torch.uint8).numpy()).mask.shape == (20, 30)
 
 

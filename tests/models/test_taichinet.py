@@ -23,7 +23,8 @@ from taichinet.models.catalogue import create_model, list_models
 from taichinet.models.taichinet.complementary_head import ComplementaryHead
 from taichinet.models.taichinet.cross_attention import CrossAttention, channel_attention
 from taichinet.models.taichinet.network import TaiChiNetSettings
-from taichinet.models.weights import WeightsConfig, load_weights, save_weights
+from taichinet.models.weights import load_weights, save_weights
+from taichinet.models.weights_folder import WeightsConfig
 
 BARE: dict[str, Any] = {"cross_attention": False, "head": "none"}
 ONE_PATH = {**BARE, "second_path": False}

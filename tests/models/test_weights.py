@@ -21,7 +21,8 @@ from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.inference.shipped import shipped_weights
 from taichinet.models import weights as weights_module
 from taichinet.models.catalogue import create_model
-from taichinet.models.weights import WeightsConfig, load_weights, save_weights
+from taichinet.models.weights import load_weights, save_weights
+from taichinet.models.weights_folder import WeightsConfig
 from taichinet.storage.digest import digest_file
 from taichinet.storage.tensors import write_tensors
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from taichinet.training.launch import Launch, one_ahead, to_device
+from taichinet.training.launch import Launch, to_device
+from taichinet.training.one_ahead import one_ahead
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

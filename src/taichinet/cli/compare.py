@@ -170,7 +170,7 @@ def _run(
 
 def _choose_device(device: str, cluster: str | None) -> None:
     """Choose the device and print it. On a cluster, each run verifies that its machine has the device."""
-    from taichinet.training.device import refuse_unknown_device
+    from taichinet.training.device_choice import refuse_unknown_device
 
     if cluster is None:
         use_and_print(device)

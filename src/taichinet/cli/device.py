@@ -25,6 +25,14 @@ def use_and_print(name: str, computes: bool = True) -> None:
 
     Raises SettingError for a device that does not exist.
     """
+    from taichinet.training.device_choice import choose_device, is_cpu, refuse_unknown_device
+
+    refuse_unknown_device(name)
+    if is_cpu(name):  # torch need not be asked
+        choose_device(name)
+        if computes:
+            typer.echo("Device: cpu", err=True)
+        return
     from taichinet.training.device import use_device
 
     device = use_device(name)

@@ -53,7 +53,8 @@ def package_weights(
     import torch
     from rich.console import Console
 
-    from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights, save_weights
+    from taichinet.models.weights import load_weights, save_weights
+    from taichinet.models.weights_folder import CONFIG_FILE, WEIGHTS_FILE
     from taichinet.storage.atomic import write_text
     from taichinet.storage.output_folder import output_files, refuse_foreign_files
 

@@ -236,7 +236,7 @@ def _load_predictor(weights: Path | None, choices: PredictorChoices, messages: C
     """Return the predictor and a digest of all settings that affect its output."""
     from taichinet.inference.ensemble import open_predictor
     from taichinet.inference.shipped import shipped_weights
-    from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
+    from taichinet.models.weights_folder import CONFIG_FILE, WEIGHTS_FILE
     from taichinet.storage.digest import digest_bytes, digest_file
     from taichinet.version import __version__
 

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
-from scipy import ndimage
-from scipy.special import expit
 
-from taichinet.batch import presence_pixels
 from taichinet.errors import WeightsError
-from taichinet.evaluation.metrics import NEIGHBOURS, Mask
+from taichinet.evaluation.masks import Mask
+from taichinet.presence import presence_pixels
+from taichinet.runner import cleaned
 from taichinet.settings import Settings
 
 SMALLEST_PROBABILITY = 1e-7  # probabilities are clipped to [1e-7, 1 - 1e-7], so that their logits are finite
@@ -47,13 +46,13 @@ class Decision(Settings):
         """The threshold before temperature. Temperature preserves the order, so both give the same mask."""
         if self.temperature == 1 or self.threshold in (0, 1):
             return self.threshold
-        return float(expit(self.temperature * log(self.threshold / (1 - self.threshold))))
+        return float(_sigmoid(np.float64(self.temperature * log(self.threshold / (1 - self.threshold)))))
 
     def calibrated(self, probability: NDArray[np.floating]) -> NDArray[np.floating]:
         """The probability (any shape) after temperature; `probability` itself if the temperature is 1."""
         if self.temperature == 1:
             return probability
-        return np.asarray(expit(logit(probability) / self.temperature), dtype=probability.dtype)
+        return np.asarray(_sigmoid(logit(probability) / self.temperature), dtype=probability.dtype)
 
     def presence_score(self, probability: NDArray[np.floating]) -> float:
         """Evidence for any lesion: mean of the most probable 0.2 % of the pixels, at least one, after temperature.
@@ -84,10 +83,8 @@ class Decision(Settings):
 
     def cleaned(self, mask: Mask) -> Mask:
         """`mask` (H, W) with holes filled and small components removed, as far as the decision includes it."""
-        if self.fill_holes:
-            mask = _without_holes(mask)
-        if self.smallest_component:
-            mask = _without_small_components(mask, self.smallest_component * mask.size)
+        if self.fill_holes or self.smallest_component:
+            return cleaned(mask, self.smallest_component, self.fill_holes) > 0
         return mask
 
 
@@ -100,6 +97,12 @@ def mean_decision(decisions: Sequence[Decision]) -> Decision:
     numbers = ("temperature", "threshold", "smallest_component", "presence")
     means = {name: fmean(getattr(decision, name) for decision in decisions) for name in numbers}
     return Decision(**means, fill_holes=2 * sum(decision.fill_holes for decision in decisions) > len(decisions))
+
+
+def _sigmoid(logits: NDArray[np.floating] | np.float64) -> NDArray[np.floating]:
+    """1 / (1 + exp(-x)), as `scipy.special.expit`: SciPy is not needed to predict."""
+    with np.errstate(over="ignore"):  # exp(-x) is infinite for a large negative x, and the result 0
+        return np.asarray(1 / (1 + np.exp(-logits)))
 
 
 def logit(probability: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -133,18 +136,3 @@ def stored_decision(values: Mapping[str, Any] | None, threshold: float, weights:
             f"config.json of the weights {weights}: '{key}' is {first['input']!r} ({first['msg']}). Copy or train the "
             "weights again."
         ) from error
-
-
-def _without_holes(mask: Mask) -> Mask:
-    labels, count = ndimage.label(~mask)  # 4-neighbourhood, as the lesion has the 8-neighbourhood
-    outside = np.zeros(count + 1, dtype=np.bool_)
-    for border in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-        outside[border] = True
-    return np.asarray(mask | ~outside[labels])
-
-
-def _without_small_components(mask: Mask, least_pixels: float) -> Mask:
-    labels, _ = ndimage.label(mask, structure=NEIGHBOURS)
-    kept = np.bincount(labels.ravel()) >= least_pixels
-    kept[0] = False  # the background
-    return np.asarray(kept[labels])

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label
 
-from taichinet.evaluation.metrics import NEIGHBOURS, Mask
+from taichinet.evaluation.masks import Mask
+from taichinet.evaluation.metrics import NEIGHBOURS
 
 FOUND_DICE = 0.1
 SMALLEST_LESION = 1e-4  # share of the image: 5 pixels at 224 px

@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, distance_transform_edt
 from torch import Tensor
-from torch.nn import functional as F
 
 from taichinet.errors import DataError, SettingError
+from taichinet.evaluation.masks import Mask
 
-Mask = NDArray[np.bool_]
 NEIGHBOURS = np.ones((3, 3), dtype=np.bool_)
 """Pixels of one connected component: 8 neighbours per pixel."""
 
@@ -204,9 +203,3 @@ def image_dice(probability: Tensor, lesion: Tensor) -> Tensor:
     total = predicted.sum(dim=(-2, -1)) + truth.sum(dim=(-2, -1))
     dice = torch.where(total > 0, 2 * overlap / total.clamp(min=1), torch.ones_like(overlap, dtype=torch.float))
     return dice.where(probability.isfinite().flatten(-2).all(dim=-1), 0)
-
-
-def resize_probability(probability: Tensor, size: tuple[int, ...]) -> NDArray[np.float32]:
-    """Resize a probability map (1, 1, H, W) bilinearly to `size` = (height, width), the original image resolution."""
-    resized = F.interpolate(probability, size=size, mode="bilinear", align_corners=False)
-    return np.asarray(resized[0, 0].numpy(), dtype=np.float32)

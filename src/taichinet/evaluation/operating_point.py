@@ -17,7 +17,8 @@ from taichinet.errors import SettingError
 from taichinet.evaluation.calibration import calibrate, pool
 from taichinet.evaluation.decision import DEFAULT_DECISION, Decision, logit
 from taichinet.evaluation.detection import detect_lesions
-from taichinet.evaluation.metrics import NEIGHBOURS, Mask, dice_score
+from taichinet.evaluation.masks import Mask
+from taichinet.evaluation.metrics import NEIGHBOURS, dice_score
 from taichinet.settings import Record, Settings
 
 TEMPERATURES = (0.1, 10.0)

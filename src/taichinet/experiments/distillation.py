@@ -10,7 +10,8 @@ from taichinet.datasets.folds import Split
 from taichinet.datasets.prepared import Prepared, TeacherProbabilities
 from taichinet.errors import FoldError
 from taichinet.experiments.records import RESULT_FILE
-from taichinet.models.weights import WEIGHTS_FILE, load_weights
+from taichinet.models.weights import load_weights
+from taichinet.models.weights_folder import WEIGHTS_FILE
 from taichinet.storage.digest import digest_file
 from taichinet.training.device import DeviceConfig
 from taichinet.training.loop import predict_batches

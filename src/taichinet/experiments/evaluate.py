@@ -32,7 +32,8 @@ from taichinet.experiments.records import (
 )
 from taichinet.experiments.scoring import score_images
 from taichinet.models.mirrored import Mirrored
-from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights, find_weights, load_weights
+from taichinet.models.weights import load_weights
+from taichinet.models.weights_folder import WEIGHTS_FILE, LoadedWeights, find_weights
 from taichinet.storage.digest import digest_file
 from taichinet.storage.output_folder import output_files
 from taichinet.training.device import DeviceConfig, choose_device_config

@@ -24,7 +24,8 @@ from taichinet.experiments.records import (
     read_fold,
     read_record,
 )
-from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights, load_weights
+from taichinet.models.weights import load_weights
+from taichinet.models.weights_folder import WEIGHTS_FILE, LoadedWeights
 from taichinet.storage.digest import digest_file
 from taichinet.storage.documents import read_json
 

@@ -32,11 +32,13 @@ from taichinet.datasets.sample import Sample
 from taichinet.evaluation.confidence import ConfidenceKeeper, ImageConfidence, measure_confidence
 from taichinet.evaluation.decision import DEFAULT_DECISION, Decision
 from taichinet.evaluation.detection import detect_lesions
-from taichinet.evaluation.metrics import dice_score, resize_probability, score_mask, surface_dice
+from taichinet.evaluation.masks import resize_probability
+from taichinet.evaluation.metrics import dice_score, score_mask, surface_dice
 from taichinet.evaluation.undefined import SUFFIX
 from taichinet.training.device import DeviceConfig
-from taichinet.training.launch import Launch, one_ahead
+from taichinet.training.launch import Launch
 from taichinet.training.loop import finite_outputs, network_outputs, refuse_not_finite_outputs
+from taichinet.training.one_ahead import one_ahead
 
 BATCH_SIZE = 16
 GPU_BATCH_SIZE = 64
@@ -156,7 +158,7 @@ class _Scorer:
             truth = self.data.lesion[position, r].numpy() > 0.5
             at_network_size = lesion[r].numpy()
             score = self.decision.presence_score(at_network_size)
-            at_native_size = resize_probability(lesion[None, r : r + 1], drawn[r].shape)
+            at_native_size = resize_probability(at_network_size, drawn[r].shape)
             native_mask = self.decision.mask(at_native_size, score)
             native = asdict(score_mask(native_mask, drawn[r]))
             row = {

@@ -32,7 +32,7 @@ from taichinet.losses.objective import ObjectiveSettings
 from taichinet.models.backbones import architecture
 from taichinet.models.catalogue import create_model, model_settings
 from taichinet.models.taichinet.network import TaiChiNet, without_training_parts
-from taichinet.models.weights import WeightsConfig
+from taichinet.models.weights_folder import WeightsConfig
 from taichinet.storage.atomic import write_text
 from taichinet.storage.lock import Lock
 from taichinet.training.checkpoint import CheckpointFolder, clear_checkpoints, load_checkpoint

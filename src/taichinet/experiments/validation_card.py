@@ -32,7 +32,7 @@ from taichinet.evaluation.undefined import (
 from taichinet.experiments.provenance import source_commit
 from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, read_fold
 from taichinet.groups import cluster_numbers
-from taichinet.models.weights import WeightsConfig
+from taichinet.models.weights_folder import WeightsConfig
 
 WORST = 6
 COMPARED = ("dice", "jaccard", "precision", "sensitivity", "hd95")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from taichinet.errors import WeightsError
 from taichinet.evaluation.decision import mean_decision, stored_decision
@@ -12,8 +13,11 @@ from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.averaged import Ensemble, MirroredRuntime
 from taichinet.inference.runtimes.choose import open_runtime
 from taichinet.inference.runtimes.runtime import Runtime
-from taichinet.models.weights import LoadedWeights, find_weights, load_weights
-from taichinet.training.device import choose_device_config
+from taichinet.models.weights_folder import LoadedWeights, find_weights, open_weights
+from taichinet.training.device_choice import chosen_name, is_cpu
+
+if TYPE_CHECKING:  # not at run time: with graph files, torch is not needed
+    from taichinet.training.device import DeviceConfig
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,10 @@ def open_predictor(
         SettingError: A choice is not valid.
     """
     folders = find_weights(path)
-    members = tuple(load_weights(folder, choices.trust_code) for folder in folders)
+    members = tuple(open_weights(folder, choices.trust_code) for folder in folders)
     _refuse_different_inputs(members)
-    device_config = choose_device_config()
-    on_gpu = device_config.device.type != "cpu"
+    device_config = _device_config()
+    on_gpu = device_config is not None and device_config.device.type != "cpu"
     runtimes: list[Runtime] = [
         open_runtime(choices.runtime, member, folder, choices.disagreement, on_gpu, report)
         for member, folder in zip(members, folders, strict=True)
@@ -70,6 +74,15 @@ def open_predictor(
     weights = members[0] if len(members) == 1 else _with_mean_decision(members, path)
     predictor = Predictor(weights, device_config, choices.threshold, runtime, choices.presence_decision)
     return predictor, members
+
+
+def _device_config() -> DeviceConfig | None:
+    """The chosen device with its precision and memory layout; None for the CPU if torch need not be asked."""
+    if is_cpu(chosen_name()):
+        return None
+    from taichinet.training.device import choose_device_config
+
+    return choose_device_config()
 
 
 def _with_mean_decision(members: Sequence[LoadedWeights], path: Path) -> LoadedWeights:

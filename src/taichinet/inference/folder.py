@@ -16,14 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import torch
-
 from taichinet.datasets import image_io as decoding
 from taichinet.errors import DataError
 from taichinet.inference.outputs import Journal, Row, output_files, write_maps
 from taichinet.inference.predictor import MaskPrediction, NetworkInput, Predictor
 from taichinet.storage.digest import digest_file
-from taichinet.training.launch import one_ahead
+from taichinet.training.one_ahead import one_ahead
 
 BATCH_SIZE = 8
 GPU_BATCH_SIZE = 64
@@ -50,6 +48,8 @@ class Plan(NamedTuple):
         """The plan for a device: beside a GPU, the threads use all cores; writing takes 3 times as long as reading."""
         if not device.startswith("cuda"):
             return cls()
+        import torch
+
         cores = torch.get_num_threads()
         readers = max(cores // 4, 1)
         return cls(GPU_BATCH_SIZE, readers, max(cores - readers, WRITERS))

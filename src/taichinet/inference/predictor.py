@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from taichinet.datasets.image_io import resize_image
 from taichinet.errors import DataError, SettingError, WeightsError
 from taichinet.evaluation.decision import Decision, stored_decision
-from taichinet.evaluation.metrics import NEIGHBOURS, resize_probability
-from taichinet.inference.runtimes.eager import Eager
+from taichinet.evaluation.masks import count_components, resize_probability
 from taichinet.inference.runtimes.runtime import LaunchingRuntime, Maps, PendingMaps, Runtime, Segmentation
 from taichinet.models.settings import SIZE_MULTIPLE
-from taichinet.models.weights import LoadedWeights
-from taichinet.training.device import DeviceConfig, device_name
+from taichinet.models.weights_folder import LoadedWeights
+
+if TYPE_CHECKING:  # not at run time: with a graph file, torch is not needed
+    from taichinet.training.device import DeviceConfig
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Predictor:
     def __init__(
         self,
         weights: LoadedWeights,
-        device_config: DeviceConfig,
+        device_config: DeviceConfig | None,
         threshold: float | None = None,
         runtime: Runtime | None = None,
         presence_decision: bool = True,
@@ -101,6 +101,7 @@ class Predictor:
         Args:
             weights: Network and configuration.
             device_config: Device of the runtime; if `runtime` is None, also precision and memory layout of the network.
+                None: a `runtime` on the CPU.
             threshold: Probability threshold of the mask in [0, 1]. By default, that of the weights.
             runtime: Runtime of the network, see `runtimes/choose.py`. None: plain PyTorch; the network of `weights` is
                 moved to `device_config`.
@@ -129,9 +130,9 @@ class Predictor:
         self.decision = decision.model_copy(update=changes if presence_decision else {**changes, "presence": 0.0})
         self.size = size
         self.channels = weights.channels
-        self.device = device_name(device_config.device)
+        self.device = _device_name(device_config)
         self._weights = weights.name
-        self.runtime: Runtime = runtime or Eager(weights.network, device_config)
+        self.runtime: Runtime = runtime or _plain_pytorch(weights, device_config)
 
     def predict(self, pixels: NDArray[np.uint8]) -> MaskPrediction:
         """Segment one image.
@@ -225,13 +226,24 @@ class Predictor:
                     f"the prediction of the weights {self._weights} ({self.runtime.description}) for this image is not "
                     "finite, so there is no mask. Use --runtime eager, or other weights."
                 )
-        disagreement = None if maps.disagreement is None else _resized(maps.disagreement[index], image.original_size)
+        size = image.original_size
+        disagreement = None if maps.disagreement is None else resize_probability(maps.disagreement[index], size)
         score = self.decision.presence_score(maps.lesion[index])
-        return _measured(_resized(maps.lesion[index], image.original_size), disagreement, self.decision, score)
+        return _measured(resize_probability(maps.lesion[index], size), disagreement, self.decision, score)
 
 
-def _resized(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
-    return resize_probability(torch.from_numpy(values)[None, None], size)
+def _device_name(device_config: DeviceConfig | None) -> str:
+    if device_config is None:
+        return "cpu"
+    from taichinet.training.device import device_name
+
+    return device_name(device_config.device)
+
+
+def _plain_pytorch(weights: LoadedWeights, device_config: DeviceConfig | None) -> Runtime:
+    from taichinet.inference.runtimes.eager import PLAIN, Eager
+
+    return Eager(weights.network, device_config or PLAIN)
 
 
 def _measured(
@@ -246,7 +258,7 @@ def _measured(
         disagreement=disagreement,
         lesion_pixels=lesion_pixels,
         area_share=lesion_pixels / mask.size,
-        components=int(ndimage.label(mask, structure=NEIGHBOURS)[1]),
+        components=count_components(mask),
         bounding_box=_box_around(mask),
         max_probability=float(probability.max()),
         mean_disagreement=None if disagreement is None else float(disagreement.mean(dtype=np.float64)),

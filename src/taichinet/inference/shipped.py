@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from taichinet.errors import WeightsError
-from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
+from taichinet.models.weights_folder import CONFIG_FILE, WEIGHTS_FILE
 
 SHIPPED = "best-lite"
 """Name of the default weights."""

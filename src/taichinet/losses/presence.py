@@ -9,7 +9,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from taichinet.batch import Batch, Prediction, at_least_float32, presence_pixels
+from taichinet.batch import Batch, Prediction, at_least_float32
+from taichinet.presence import presence_pixels
 
 
 def presence_term(prediction: Prediction, batch: Batch) -> Tensor:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from taichinet.errors import SettingError
 from taichinet.storage.digest import digest_bytes
+
+if TYPE_CHECKING:  # not at run time: weights are described without torch
+    from torch import nn
 
 MAX_BYTES = 1_000_000
 _DIGITS = 16  # of the SHA-256 in the name of the model, as in the identity of a run

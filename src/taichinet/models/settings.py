@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field
-from torch import Tensor, nn
 
 from taichinet.errors import SettingError
 from taichinet.settings import Settings
+
+if TYPE_CHECKING:  # not at run time: the limits are used without torch
+    from torch import Tensor, nn
 
 SIZE_MULTIPLE = 16  # four 2x2 poolings
 MAX_SIZE = 2048  # input height and width in pixels: at width 32, one feature map of the first level takes 512 MiB

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,16 +12,13 @@ from torch import nn
 
 from taichinet.errors import SettingError
 from taichinet.models.upsampling import processor_has_bf16
+from taichinet.training.device_choice import AUTO_DEVICE, choose_device, chosen_name, refuse_unknown_device
 from taichinet.training.distributed.ranks import SINGLE_PROCESS, Ranks, current_ranks
 
 # From <malloc.h>; the values are part of glibc's interface.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _SETTINGS = {_M_MMAP_THRESHOLD: 2**30, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 2**28}
 _ENVIRONMENT = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_")
-
-AUTO_DEVICE = "auto"
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:([0-9]|[1-9][0-9]))?")
-_chosen: torch.device | None = None  # None: a GPU if there is one, otherwise the CPU
 
 
 @dataclass(frozen=True)
@@ -69,7 +65,6 @@ def use_device(name: str) -> torch.device:
     Raises:
         SettingError: The name is unknown, this machine does not have the device, or several processes would share it.
     """
-    global _chosen
     refuse_unknown_device(name)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1 and name not in (AUTO_DEVICE, "cpu", "cuda"):
@@ -85,19 +80,11 @@ def use_device(name: str) -> torch.device:
             f"--device {name} is not available: this machine has {', '.join(known)}{reason}. Give one of these, or "
             f"{AUTO_DEVICE}."
         )
-    _chosen = None if name == AUTO_DEVICE else torch.device(name)
-    if _chosen is not None and _chosen.type == "cuda" and _chosen.index is not None:
-        torch.cuda.set_device(_chosen)
-    return chosen_device()
-
-
-def refuse_unknown_device(name: str) -> None:
-    """Raise SettingError if `name` is not of the form of `--device`; other machines may have the device."""
-    if _DEVICE.fullmatch(name) is None:
-        raise SettingError(
-            f"--device '{name[:100]}' is not a device. Give {AUTO_DEVICE}, cpu, cuda, cuda:N (the GPU with the number "
-            f"N) or mps. This machine has {', '.join(available_devices())}."
-        )
+    choose_device(name)
+    device = chosen_device()
+    if name != AUTO_DEVICE and device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    return device
 
 
 def available_devices() -> tuple[str, ...]:
@@ -108,7 +95,10 @@ def available_devices() -> tuple[str, ...]:
 
 def chosen_device() -> torch.device:
     """The device of the last `use_device`, by default a GPU if there is one, otherwise the CPU."""
-    return _chosen or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name = chosen_name()
+    if name != AUTO_DEVICE:
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def device_name(device: torch.device) -> str:

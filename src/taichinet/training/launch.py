@@ -1,23 +1,12 @@
-"""Batches on a GPU: results are copied to the CPU while the GPU computes the next batch."""
+"""Copies of batches to and from a GPU that the CPU does not wait for."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-
-
-class Pending(Protocol):
-    """A computation that has been launched."""
-
-    def done(self) -> bool:
-        """Whether its results are available without waiting."""
-
-
-_Launched = TypeVar("_Launched", bound=Pending)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -59,22 +48,3 @@ class Launch:
             return self._seconds
         began, ended = self._events
         return float(began.elapsed_time(ended)) / 1000
-
-
-def one_ahead(launches: Iterable[_Launched]) -> Iterator[_Launched]:
-    """The `launches` in order. One that is not done is yielded after the next has been launched.
-
-    After a keyboard interrupt of `launches`, the one that is not done is yielded before the exception is raised.
-    """
-    waiting: list[_Launched] = []
-    try:
-        for launch in launches:
-            yield from waiting
-            waiting = [launch]
-            if launch.done():
-                waiting = []
-                yield launch
-    except KeyboardInterrupt:
-        yield from waiting
-        raise
-    yield from waiting

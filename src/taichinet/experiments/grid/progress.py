@@ -10,7 +10,8 @@ from taichinet.experiments.grid.cells import Cell, Transfer
 from taichinet.experiments.grid.work import Task
 from taichinet.experiments.identity import differences
 from taichinet.experiments.records import RESULT_FILE, SUMMARY_FILE, EvaluationRecord, FoldRecord, read_record
-from taichinet.models.weights import CONFIG_FILE, ROUNDED_FROM, WEIGHTS_FILE
+from taichinet.models.weights import ROUNDED_FROM
+from taichinet.models.weights_folder import CONFIG_FILE, WEIGHTS_FILE
 from taichinet.storage.digest import digest_file
 from taichinet.storage.documents import read_json
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from taichinet.errors import SettingError
 from taichinet.experiments.grid.work import Task, TaskResult, run_task
-from taichinet.training.device import AUTO_DEVICE
+from taichinet.training.device_choice import AUTO_DEVICE
 
 CONNECT_SECONDS = 10
 

@@ -14,7 +14,8 @@ from taichinet.experiments.recipes.baselines import baseline
 from taichinet.experiments.recipes.catalogue import cpu_taichinet
 from taichinet.models.catalogue import create_model, find_entry, model_settings, register_code
 from taichinet.models.own_code import read_code
-from taichinet.models.weights import WeightsConfig, load_weights, save_weights
+from taichinet.models.weights import load_weights, save_weights
+from taichinet.models.weights_folder import WeightsConfig
 
 
 def own_recipe(argument: str, changes: Mapping[str, object]) -> Experiment:

@@ -28,7 +28,8 @@ from taichinet.experiments.transport.record import (
     is_part_name,
     part_name,
 )
-from taichinet.models.weights import CONFIG_FILE, ROUNDED_FROM, WEIGHTS_FILE, load_weights, save_weights
+from taichinet.models.weights import ROUNDED_FROM, load_weights, save_weights
+from taichinet.models.weights_folder import CONFIG_FILE, WEIGHTS_FILE
 from taichinet.storage.atomic import remove_leftovers, temporary_folder, write_json
 from taichinet.storage.digest import digest_file
 from taichinet.storage.lock import locked

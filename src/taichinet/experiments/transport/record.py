@@ -26,7 +26,7 @@ from taichinet.experiments.records import (
 )
 from taichinet.experiments.training_run import HISTORY_FILE
 from taichinet.models.training_images import TRAINING_IMAGES_FILE
-from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE
+from taichinet.models.weights_folder import CONFIG_FILE, WEIGHTS_FILE
 from taichinet.settings import Record
 from taichinet.storage.output_folder import MANIFEST
 

@@ -22,7 +22,7 @@ from taichinet.evaluation.metrics import score_mask
 from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.parity import Parity
 from taichinet.inference.runtimes.runtime import Segment
-from taichinet.models.weights import WeightsConfig
+from taichinet.models.weights_folder import WeightsConfig
 
 MAX_CALIBRATION_IMAGES = 64
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")

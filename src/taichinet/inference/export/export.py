@@ -30,7 +30,8 @@ from taichinet.inference.runtimes.parity import (
     write_record,
 )
 from taichinet.inference.runtimes.runtime import BuildRequest, Built, Precision, Runtime, Segment
-from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights, load_weights
+from taichinet.models.weights import load_weights
+from taichinet.models.weights_folder import WEIGHTS_FILE, LoadedWeights
 from taichinet.runner import open_session
 from taichinet.storage.atomic import replacing_all
 from taichinet.storage.digest import digest_file

@@ -12,7 +12,7 @@ import torch
 
 from taichinet.inference.runtimes.eager import InferenceWrapper, fold_batch_norms
 from taichinet.models.upsampling import leave_upsampling_plain, transpose_upsampling
-from taichinet.models.weights import LoadedWeights
+from taichinet.models.weights_folder import LoadedWeights
 
 NETWORK_IMAGE, LESION, DISAGREEMENT = "network_image", "lesion", "disagreement"
 OPSET = 20

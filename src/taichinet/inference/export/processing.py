@@ -25,9 +25,9 @@ import onnx
 from onnx import compose
 from onnx.parser import parse_model
 
-from taichinet.batch import presence_pixels
 from taichinet.evaluation.decision import SMALLEST_PROBABILITY, Decision
 from taichinet.inference.export.graph import DISAGREEMENT, LESION, NETWORK_IMAGE, OPSET
+from taichinet.presence import presence_pixels
 
 if TYPE_CHECKING:
     import openvino

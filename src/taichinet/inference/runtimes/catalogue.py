@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taichinet.errors import SettingError, unknown_name
-from taichinet.inference.runtimes import eager, onnx, openvino
+from taichinet.inference.runtimes import onnx, openvino, pytorch
 from taichinet.inference.runtimes.runtime import RuntimeSpec
 
 RUNTIMES: dict[str, RuntimeSpec] = {}
@@ -26,8 +26,8 @@ def register_runtime(spec: RuntimeSpec) -> None:
     RUNTIMES[spec.name] = spec
 
 
-register_runtime(eager.PLAIN_SPEC)
-register_runtime(eager.TUNED_SPEC)
+register_runtime(pytorch.PLAIN_SPEC)
+register_runtime(pytorch.TUNED_SPEC)
 register_runtime(onnx.SPEC)
 register_runtime(openvino.SPEC)
 

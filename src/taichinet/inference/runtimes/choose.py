@@ -15,9 +15,9 @@ from taichinet.inference.runtimes.parity import (
     read_record,
 )
 from taichinet.inference.runtimes.runtime import Runtime
-from taichinet.models.weights import WEIGHTS_FILE, LoadedWeights
+from taichinet.models.weights_folder import WEIGHTS_FILE, LoadedWeights
 from taichinet.storage.digest import digest_file
-from taichinet.training.device import AUTO_DEVICE, refuse_unknown_device
+from taichinet.training.device_choice import AUTO_DEVICE, refuse_unknown_device
 
 
 def open_runtime(
@@ -60,7 +60,10 @@ def open_runtime(
                     return _open(record, loaded, folder, disagreement)
                 except WeightsError as error:  # use the next one, which is slower
                     report(str(error))
-    return RUNTIMES["tuned" if choice == AUTO else choice].open(loaded, folder, "float32", disagreement)
+    name = "tuned" if choice == AUTO else choice
+    if RUNTIMES[name].missing_packages():
+        raise _without_package(name, folder, choice)
+    return RUNTIMES[name].open(loaded, folder, "float32", disagreement)
 
 
 def device_of_runtime(choice: str, device: str) -> str:
@@ -141,9 +144,8 @@ def _reason_not_to_use(record: ParityRecord, folder: Path, weights_digest: str) 
 
 
 def _fastest_record(name: str, folder: Path) -> ParityRecord:
-    missing = RUNTIMES[name].missing_packages()
-    if missing:
-        raise SettingError(f"The runtime {name} needs the package {missing[0]}: pip install 'taichinet[export]'.")
+    if RUNTIMES[name].missing_packages():
+        raise _without_package(name, folder, name)
     reasons: list[str] = []
     records = [record for record in validated_records(folder, reasons.append) if record.runtime == name]
     if not records:
@@ -153,6 +155,18 @@ def _fastest_record(name: str, folder: Path) -> ParityRecord:
             + "".join(f"\n  - {reason}" for reason in reasons)
         )
     return records[0]
+
+
+def _without_package(name: str, folder: Path, choice: str) -> SettingError:
+    """The error for a runtime with a missing package; `choice` is auto if no graph can be used."""
+    spec = RUNTIMES[name]
+    needs = f"needs the package {spec.missing_packages()[0]}: pip install 'taichinet[{spec.extra}]'"
+    if choice != AUTO:
+        return SettingError(f"The runtime {name} {needs}.")
+    return SettingError(
+        f"There is no graph for the weights in {folder} that can be used here, and without one the prediction {needs}. "
+        "Or write a graph where it is installed, with `taichinet package-weights` or `taichinet export`."
+    )
 
 
 def _open(record: ParityRecord, loaded: LoadedWeights, folder: Path, disagreement: bool) -> Runtime:

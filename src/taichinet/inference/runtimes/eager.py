@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -17,11 +16,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from taichinet.batch import Prediction
-from taichinet.inference.runtimes.runtime import Maps, Precision, Runtime, RuntimeDescription, RuntimeSpec
+from taichinet.inference.runtimes.runtime import Maps, RuntimeDescription
 from taichinet.models.taichinet.network import TaiChiNet
 from taichinet.models.two_paths import TwoPaths
 from taichinet.models.upsampling import leave_upsampling_plain, transpose_upsampling
-from taichinet.models.weights import LoadedWeights
 from taichinet.training.device import DeviceConfig, choose_device_config
 from taichinet.training.launch import Launch, to_device
 
@@ -139,15 +137,3 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
                 module[i] = fuse_conv_bn_eval(convolution, norm)
                 module[i + 1] = nn.Identity()
     return folded
-
-
-def _open_plain(loaded: LoadedWeights, graph: Path, precision: Precision, disagreement: bool) -> Runtime:
-    return Eager(loaded.network, choose_device_config("float32", channels_last=False), disagreement)
-
-
-def _open_tuned(loaded: LoadedWeights, graph: Path, precision: Precision, disagreement: bool) -> Runtime:
-    return Tuned(loaded.network, disagreement=disagreement)
-
-
-PLAIN_SPEC = RuntimeSpec("eager", _open_plain, uses_device=True)
-TUNED_SPEC = RuntimeSpec("tuned", _open_tuned, uses_device=True)

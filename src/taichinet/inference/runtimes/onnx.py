@@ -18,7 +18,7 @@ from taichinet.inference.runtimes.runtime import (
     RuntimeSpec,
     Segmentation,
 )
-from taichinet.models.weights import LoadedWeights
+from taichinet.models.weights_folder import LoadedWeights
 from taichinet.runner import Model, open_session
 
 

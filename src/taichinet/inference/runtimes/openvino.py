@@ -22,7 +22,7 @@ from taichinet.inference.runtimes.runtime import (
     RuntimeSpec,
     Segmentation,
 )
-from taichinet.models.weights import LoadedWeights
+from taichinet.models.weights_folder import LoadedWeights
 
 if TYPE_CHECKING:
     import openvino

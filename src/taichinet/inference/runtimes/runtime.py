@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taichinet.evaluation.decision import Decision
-from taichinet.models.weights import LoadedWeights
+from taichinet.models.weights_folder import LoadedWeights
 
 Precision = Literal["float32", "bf16", "int8"]
 
@@ -126,6 +126,7 @@ class RuntimeSpec:
         open: Opens the runtime from (weights, graph file, precision of the graph, whether to compute the
             disagreement). If `suffix` is empty, the path is the weights folder.
         packages: Packages that are needed to open it.
+        extra: The extra of taichinet that installs them.
         uses_device: Whether it computes on the device of `--device`; otherwise always on the CPU.
         suffix: Suffix of its graph files; empty if it runs the network of the weights without a graph file.
         companions: Suffixes of further files with the same stem that belong to a graph file.
@@ -137,6 +138,7 @@ class RuntimeSpec:
     name: str
     open: Callable[[LoadedWeights, Path, Precision, bool], Runtime]
     packages: tuple[str, ...] = ()
+    extra: str = "export"
     uses_device: bool = False
     suffix: str = ""
     companions: tuple[str, ...] = ()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from taichinet.batch import PRESENCE_SHARE
 from taichinet.evaluation.decision import Decision
+from taichinet.presence import PRESENCE_SHARE
 
 
 def describe_decision(decision: Decision) -> tuple[str, ...]:

@@ -29,7 +29,8 @@ from taichinet.experiments.recipes.catalogue import SCALES
 from taichinet.experiments.records import RESULT_FILE, FoldRecord, read_fold, read_record
 from taichinet.inference.predictor import Predictor
 from taichinet.models.taichinet.feature_maps import FeatureMaps, feature_maps
-from taichinet.models.weights import CONFIG_FILE, WEIGHTS_FILE, load_weights
+from taichinet.models.weights import load_weights
+from taichinet.models.weights_folder import CONFIG_FILE, WEIGHTS_FILE
 from taichinet.reports.figures.sheet import Panel
 from taichinet.storage.digest import digest_file
 from taichinet.training.device import choose_device_config, chosen_device, device_name

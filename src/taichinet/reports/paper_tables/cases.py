@@ -16,7 +16,8 @@ from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.errors import DataError, SettingError, unknown_name
 from taichinet.experiments.recipes.catalogue import SCALES
 from taichinet.inference.predictor import Predictor
-from taichinet.models.weights import CONFIG_FILE, load_weights
+from taichinet.models.weights import load_weights
+from taichinet.models.weights_folder import CONFIG_FILE
 from taichinet.reports.document.format import PROTOCOLS, title_of
 from taichinet.reports.document.html import image_bytes
 from taichinet.reports.overlay import Mask, overlay
