@@ -7,6 +7,7 @@ importing this module takes no time. Segmentation is in `inference/segmenter.py`
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from taichinet.experiments.evaluate import Evaluation
     from taichinet.experiments.experiment import Experiment
     from taichinet.experiments.study_data import DataSpec
+    from taichinet.inference.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +146,50 @@ def train(
     return train_folds(experiment, study, list(numbers), Path(output), existing, Callbacks(on_fold, on_epoch))
 
 
+def evaluate(
+    model: str | Path | Segmenter,
+    data: str | Path | Manifest,
+    include_normal: bool | None = None,
+    mirrored: bool = False,
+    trust_code: bool = False,
+    output: str | Path | None = None,
+) -> Evaluation:
+    """Score trained weights on the images of a data set that they were not trained on, as `taichinet evaluate`.
+
+    Args:
+        model: A model of `load`, or weights as in `load`. The decision stored with the weights is scored.
+        data: A data set of `load_dataset`, or as its argument.
+        include_normal: Whether to include normal images; None for as in the training.
+        mirrored: Whether to average with the prediction for the mirror image.
+        trust_code: Whether the code of networks from outside the package may be executed.
+        output: Folder for scores.csv and summary.json; None to write nothing.
+
+    Returns:
+        The evaluation: `scores` is a table with one row per image, `summary` has the means and standard deviations,
+        `note` says which images were scored.
+
+    Raises:
+        DataError: The data set has faults.
+        FoldError: No image is left, or the test folds of several networks overlap.
+        SettingError: The model has another decision than its weights.
+        WeightsError: The weights cannot be read, or have another number of regions.
+    """
+    from taichinet.errors import SettingError
+    from taichinet.experiments.evaluate import evaluate_weights, write_evaluation
+
+    if not isinstance(model, str | os.PathLike):
+        if model.choices.threshold is not None or not model.choices.presence_decision:
+            raise SettingError(
+                "This model has another threshold or presence decision than its weights, but the stored decision is "
+                "scored. Load it without threshold and presence_decision."
+            )
+        model, trust_code = model.path, trust_code or model.choices.trust_code
+    evaluation = evaluate_weights(Path(model), data, include_normal, mirrored, trust_code)
+    if output is not None:
+        write_evaluation(evaluation, Path(output))
+    return evaluation
+
+
 def compare_scores(
     first: Study | Evaluation | pd.DataFrame,
     second: Study | Evaluation | pd.DataFrame,
@@ -183,15 +229,18 @@ def compare_scores(
         )
     keys = list(values.index)
     clusters = cluster_numbers(keys, groups)
-    return compare_pairs(values.to_numpy(), others[keys].to_numpy(), np.random.default_rng(seed), clusters)
+    pair = (scores.loc[keys].to_numpy(dtype=np.float64) for scores in (values, others))
+    return compare_pairs(*pair, np.random.default_rng(seed), clusters)
 
 
 def _lesion_scores(result: Study | Evaluation | pd.DataFrame, score: str) -> pd.Series[float]:
     """The scores of all lesion images by key."""
+    import pandas as pd
+
     from taichinet.errors import DataError
     from taichinet.evaluation.undefined import empty_ground_truth, resolve_undefined_scores
 
-    rows: pd.DataFrame = getattr(result, "scores", result)
+    rows = result if isinstance(result, pd.DataFrame) else result.scores
     if score not in rows:
         raise DataError(f"The table has no score '{score}'. Its columns: {', '.join(map(str, rows.columns))}.")
     lesions = rows[~empty_ground_truth(rows)]

@@ -326,8 +326,10 @@ def test_packed_weights_are_smaller_and_have_a_model_card(
     run("pack", fold, "--output", tmp_path / "former-name")
     assert (tmp_path / "former-name/model.safetensors").read_bytes() == packed.read_bytes()
     with pytest.raises(WeightsError, match="completed fold"):
-        run("package-weights", fold / "weights", "--output", tmp_path / "other")
+        run("package-weights", tmp_path, "--output", tmp_path / "other")
     assert not (tmp_path / "other").exists()
+    run("package-weights", fold / "weights", "--output", tmp_path / "by-weights")
+    assert (tmp_path / "by-weights/README.md").read_text(encoding="utf-8") == card
 
 
 def test_model_card_escapes_user_supplied_names(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

@@ -38,7 +38,10 @@ def export(
     images: _Images,
     weights: Annotated[
         Path | None,
-        typer.Argument(metavar="WEIGHTS", help="Weights folder; default: the weights included in taichinet."),
+        typer.Argument(
+            metavar="WEIGHTS",
+            help="Weights folder, run folder, or name of weights in taichinet; default: best-lite.",
+        ),
     ] = None,
     form: Annotated[str, typer.Option("--format", help="onnx or openvino.")] = "onnx",
     int8: Annotated[bool, typer.Option("--int8", help="Quantise; refused if Dice drops by more than 0.005.")] = False,

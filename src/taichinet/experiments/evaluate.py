@@ -104,7 +104,11 @@ class Evaluation:
 
 
 def evaluate_weights(
-    path: Path, data: Path | str, normal: bool | None = None, mirrored: bool = False, trust_code: bool = False
+    path: Path,
+    data: Path | str | Manifest,
+    normal: bool | None = None,
+    mirrored: bool = False,
+    trust_code: bool = False,
 ) -> Evaluation:
     """Evaluate weights on a data set.
 
@@ -117,7 +121,7 @@ def evaluate_weights(
 
     Args:
         path: A study, run folder or weights folder.
-        data: A path, or NAME=PATH.
+        data: A path, or NAME=PATH, or a data set that was read.
         normal: Whether to include normal images; None for as in the training.
         mirrored: Whether to average with the mirror image.
         trust_code: Whether the code of networks from outside the package may be executed, see `load_weights`.
@@ -138,7 +142,7 @@ def evaluate_weights(
         origin = loaded.config.provenance
         with_normal = bool(origin.get("include_normal", False)) if normal is None else normal
         if with_normal not in opened:
-            opened[with_normal] = ImageDigests(open_dataset(data, include_normal=with_normal))
+            opened[with_normal] = ImageDigests(_opened(data, with_normal))
         manifest = opened[with_normal].manifest
         _refuse_other_regions(folder, loaded, manifest)
         check = check_leaks(origin, opened[with_normal], read_seen_thumbnails(origin, folder.parent))
@@ -152,19 +156,25 @@ def evaluate_weights(
             fold = 0
         notes.append(_note(check, own, fold, len(unseen)))
         if not unseen:
-            raise FoldError(f"All images of {data} were used in the training of {folder}. No image is left.")
+            raise FoldError(f"All images of {manifest.name} were used in the training of {folder}. No image is left.")
         kept = ConfidenceKeeper(manifest.regions[0])
         networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), kept, check, mirrored))
         frames.append(_score(networks[-1], fold))
     scores = pd.concat(frames, ignore_index=True)
     if not all(foreign):
-        _refuse_common_images(scores, folders, path, data)
+        _refuse_common_images(scores, folders, path, manifest.name)
     summary = aggregate(scores, repeated=all(foreign))
     note = f"Scored {'; '.join(dict.fromkeys(notes))}{f', by each of {len(folders)} networks' * all(foreign)}."
     return Evaluation(scores, summary, note, tuple(networks), time.perf_counter() - began)
 
 
-def _refuse_common_images(scores: pd.DataFrame, folders: Sequence[Path], path: Path, data: Path | str) -> None:
+def _opened(data: Path | str | Manifest, with_normal: bool) -> Manifest:
+    if not isinstance(data, Manifest):
+        return open_dataset(data, include_normal=with_normal)
+    return data if with_normal else data.without_normal()
+
+
+def _refuse_common_images(scores: pd.DataFrame, folders: Sequence[Path], path: Path, data: str) -> None:
     if bool(scores.duplicated(["key", "region"]).any()):
         raise FoldError(
             f"Test folds of the {len(folders)} networks in {path} have images of {data} in common, so they cannot be "

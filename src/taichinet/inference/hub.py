@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from taichinet.errors import SettingError, WeightsError
+from taichinet.models.weights_folder import open_weights
 
 CARD = "README.md"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -38,8 +39,7 @@ def download(
         SettingError: huggingface_hub is not installed, or `repository` is not such a name.
         WeightsError: The hub cannot be reached, or does not have the repository, or it is not in the cache.
     """
-    if not is_repository(repository):
-        raise SettingError(f"'{repository[:100]}' is not the name of a repository on the hub, such as organisation/name.")
+    _refuse_other_names(repository)
     with _errors(f"{repository} cannot be downloaded", "Check its name, the revision, the token and the connection"):
         from huggingface_hub import snapshot_download
 
@@ -81,12 +81,9 @@ def push_to_hub(
         WeightsError: The folder has no weights or no model card, a file does not have the recorded digest, or the hub
             cannot be reached or refuses the upload.
     """
-    from taichinet.models.weights import load_config
-
     folder = Path(folder)
-    if not is_repository(repository):
-        raise SettingError(f"'{repository[:100]}' is not the name of a repository on the hub, such as organisation/name.")
-    config = load_config(folder)
+    _refuse_other_names(repository)
+    config = open_weights(folder).config
     if not (folder / CARD).is_file():
         raise WeightsError(
             f"{folder} has no model card ({CARD}), without which weights should not be shared: nobody could know their "
@@ -109,16 +106,20 @@ def push_to_hub(
     return str(commit.commit_url)
 
 
+def _refuse_other_names(repository: str) -> None:
+    if not is_repository(repository):
+        raise SettingError(f"'{repository[:100]}' is not the name of a repository on the hub: organisation/name.")
+
+
 @contextmanager
 def _errors(problem: str, remedy: str) -> Iterator[None]:
     """Convert the errors of huggingface_hub to ours."""
     try:
         from huggingface_hub.errors import HfHubHTTPError
-        from huggingface_hub.utils import httpx
     except ImportError as error:
         raise SettingError("The hub needs the package huggingface_hub: pip install 'taichinet[hub]'.") from error
     try:
         yield
-    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
+    except (*HfHubHTTPError.__bases__, OSError, ValueError) as error:  # the bases are those of the HTTP client
         reason = " ".join(str(error).split())[:400]
         raise WeightsError(f"{problem} ({type(error).__name__}: {reason}). {remedy}.") from error

@@ -19,7 +19,8 @@ import numpy as np
 
 from taichinet.errors import DataError, StorageError
 from taichinet.runner import has_mark, png_bytes, unique_names
-from taichinet.storage.atomic import TEMPORARY_SUFFIX, final_name, write_bytes, write_text
+from taichinet.storage import output_folder as storage
+from taichinet.storage.atomic import TEMPORARY_SUFFIX, final_name, write_bytes, write_json, write_text
 from taichinet.storage.csv_cells import escape_cell
 from taichinet.storage.digest import digest_bytes, digest_file
 
@@ -218,6 +219,20 @@ def write_maps(result: MaskPrediction, files: Mapping[str, Path]) -> dict[str, s
             write_bytes(files[kind], content)
             written[kind] = digest_bytes(content)
     return written
+
+
+def write_prediction(result: MaskPrediction, folder: Path) -> tuple[Path, ...]:
+    """Write the maps, overlay and measurements of one prediction; see `MaskPrediction.save`."""
+    files = {kind: Path(path.name) for kind, path in output_files(folder, result.name).items()}
+    table, picture = f"{result.name}.json", f"{result.name}_overlay.png"
+    storage.refuse_foreign_files(folder, [*(path.name for path in files.values()), table, picture])
+    with storage.output_files(folder) as temporary:
+        write_maps(result, {kind: temporary / name for kind, name in files.items()})
+        if result.pixels is not None:
+            write_bytes(temporary / picture, png_bytes(np.asarray(result.overlay()), _SOFTWARE, COMPRESSION))
+        write_json(temporary / table, result.measurements())
+        names = sorted(path.name for path in temporary.iterdir())
+    return tuple(folder / name for name in names)
 
 
 def rows_as_json(rows: Sequence[Row]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from os import PathLike
 from pathlib import Path
@@ -20,10 +21,10 @@ from taichinet.errors import DataError, SettingError, WeightsError
 from taichinet.inference.ensemble import PredictorChoices, open_predictor
 from taichinet.inference.hub import download, is_repository
 from taichinet.inference.hub import push_to_hub as push_folder_to_hub
-from taichinet.inference.prediction import MaskPrediction
-from taichinet.inference.predictor import Predictor
+from taichinet.inference.predictor import MaskPrediction, Predictor
 from taichinet.inference.shipped import SHIPPED
-from taichinet.models.weights_folder import LoadedWeights
+from taichinet.models.training_images import LISTS
+from taichinet.models.weights_folder import LoadedWeights, copy_weights
 from taichinet.training.device_choice import AUTO_DEVICE, choose_device, chosen_name
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ ImageLike = str | PathLike[str] | Image.Image | NDArray[np.uint8]
 """An image file, a PIL image, or pixels: uint8 (H, W) grey or (H, W, 3) RGB."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Segmenter:
     """Trained weights that are ready to segment images; see `load`.
 
@@ -49,6 +50,11 @@ class Segmenter:
     path: Path
     choices: PredictorChoices
 
+    def __repr__(self) -> str:
+        config, runtime = self.weights[0].config, self.predictor.runtime.description
+        networks = "" if len(self.weights) == 1 else f", {len(self.weights)} networks"
+        return f"<Segmenter {self.path}: {config.model}{networks}, input {config.size} px, {runtime}>"
+
     @property
     def decision(self) -> Decision:
         """How the mask follows from the probability: threshold, smallest component, presence threshold."""
@@ -56,9 +62,7 @@ class Segmenter:
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        """Origin of the (first) weights, without the lists of their training images: recipe, data set, folds, commit."""
-        from taichinet.models.training_images import LISTS
-
+        """Origin of the (first) weights: recipe, data set, folds, commit; without the lists of training images."""
         return {name: value for name, value in self.weights[0].config.provenance.items() if name not in LISTS}
 
     def predict(self, image: ImageLike, spacing: float | tuple[float, float] | None = None) -> MaskPrediction:
@@ -90,9 +94,20 @@ class Segmenter:
         Yields:
             One prediction per image, in order.
         """
-        mm = _spacing(spacing)
-        for result in self.predictor.predict_many(map(as_pixels, images), batch_size, keep_pixels=True):
-            yield result.with_spacing(mm)
+        if isinstance(images, str | PathLike):
+            raise DataError(
+                f"predict_many takes several images, not one path. For a folder: Path({str(images)!r}).glob('*.png')."
+            )
+        mm, given = _spacing(spacing), deque[tuple[str, NDArray[np.uint8]]]()
+
+        def remembered() -> Iterator[NDArray[np.uint8]]:
+            for image in images:
+                given.append((_name(image), as_pixels(image)))
+                yield given[-1][1]
+
+        for result in self.predictor.predict_many(remembered(), batch_size):
+            name, pixels = given.popleft()
+            yield replace(result, name=name, pixels=pixels, spacing=mm)
 
     def save(self, folder: str | Path) -> Path:
         """Copy the weights with all files of their folder, such as the model card and graphs, to another folder.
@@ -107,8 +122,6 @@ class Segmenter:
             WeightsError: There are several networks, or the folder is not empty.
             StorageError: A file cannot be written.
         """
-        from taichinet.models.weights_folder import copy_weights
-
         return copy_weights(self._only_folder("be saved in one folder"), Path(folder))
 
     def push_to_hub(
@@ -234,6 +247,11 @@ def as_pixels(image: ImageLike) -> NDArray[np.uint8]:
             "with the channels last; predict_many takes several."
         )
     return image
+
+
+def _name(image: ImageLike) -> str:
+    path = getattr(image, "filename", "") if isinstance(image, Image.Image) else image
+    return (Path(path).stem if isinstance(path, str | PathLike) else "") or "image"
 
 
 def _spacing(spacing: float | tuple[float, float] | None) -> tuple[float, float] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from taichinet.inference.runtimes.parity import (
 )
 from taichinet.inference.runtimes.runtime import BuildRequest, Built, Precision, Runtime, Segment
 from taichinet.models.weights import load_weights
-from taichinet.models.weights_folder import WEIGHTS_FILE, LoadedWeights
+from taichinet.models.weights_folder import WEIGHTS_FILE, LoadedWeights, find_one_weights
 from taichinet.runner import open_session
 from taichinet.storage.atomic import replacing_all
 from taichinet.storage.digest import digest_file
@@ -94,11 +94,12 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
         StorageError: A file that was not written by an export would be overwritten, or a file cannot be written.
     """
     build = _builder(request)
+    request = replace(request, weights=find_one_weights(request.weights))
     refuse_foreign_files(request.output.parent, _output_names(request), request.overwrite)
     loaded = load_weights(request.weights, request.trust_code)
     plain = Predictor(loaded, PLAIN, request.threshold, Eager(loaded.network))
     images = _select_images(request, loaded)
-    folder = request.weights.parent if request.weights.name == WEIGHTS_FILE else request.weights
+    folder = request.weights
     digest = digest_file(folder / WEIGHTS_FILE)
     say(f"Building {request.form} {request.precision}")
     cases = images.calibration if request.int8 else ()
