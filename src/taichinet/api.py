@@ -229,8 +229,8 @@ def compare_scores(
         )
     keys = list(values.index)
     clusters = cluster_numbers(keys, groups)
-    pair = (scores.loc[keys].to_numpy(dtype=np.float64) for scores in (values, others))
-    return compare_pairs(*pair, np.random.default_rng(seed), clusters)
+    arrays = [np.asarray(scores.loc[keys], dtype=np.float64) for scores in (values, others)]
+    return compare_pairs(arrays[0], arrays[1], np.random.default_rng(seed), clusters)
 
 
 def _lesion_scores(result: Study | Evaluation | pd.DataFrame, score: str) -> pd.Series[float]:
