@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -170,6 +171,14 @@ def test_model_pushes_its_own_folder(server: Hub, weights: Path) -> None:
     taichinet.load(weights).push_to_hub(REPOSITORY)
     assert len(server.commits) == 1
     assert "POST /api/repos/create" in server.requests
+
+
+def test_code_of_the_documentation(server: Hub, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs/python.md").read_text(encoding="utf-8")
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "push_to_hub" in block]
+    monkeypatch.chdir(weights.parent)
+    exec(code, {"taichinet": taichinet})  # noqa: S102 - the code of our own page
+    assert len(server.commits) == 1
 
 
 def test_errors_of_the_hub_name_the_repository_and_the_remedy(server: Hub, weights: Path) -> None:

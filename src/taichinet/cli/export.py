@@ -14,6 +14,12 @@ _Output = Annotated[
     Path,
     typer.Option("--output", "-o", metavar="FILE", help="FILE.onnx, or FILE.xml (with FILE.bin) for OpenVINO."),
 ]
+_Weights = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="WEIGHTS", help="Weights folder or run folder; default: best-lite, the weights in taichinet."
+    ),
+]
 _Images = Annotated[
     str,
     typer.Option(
@@ -36,13 +42,7 @@ _Calibration = Annotated[
 def export(
     output: _Output,
     images: _Images,
-    weights: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="WEIGHTS",
-            help="Weights folder, run folder, or name of weights in taichinet; default: best-lite.",
-        ),
-    ] = None,
+    weights: _Weights = None,
     form: Annotated[str, typer.Option("--format", help="onnx or openvino.")] = "onnx",
     int8: Annotated[bool, typer.Option("--int8", help="Quantise; refused if Dice drops by more than 0.005.")] = False,
     calibrate: _Calibration = None,

@@ -38,6 +38,8 @@ from taichinet.storage.digest import digest_file
 from taichinet.storage.output_folder import output_files
 from taichinet.training.device import DeviceConfig, choose_device_config
 
+Source = Path | str | Manifest
+"""A path, NAME=PATH, or a data set that was read."""
 ORIGIN = ("recipe", "dataset", "dataset_digest", "include_normal", "protocol", "fold", "commit")
 
 
@@ -104,11 +106,7 @@ class Evaluation:
 
 
 def evaluate_weights(
-    path: Path,
-    data: Path | str | Manifest,
-    normal: bool | None = None,
-    mirrored: bool = False,
-    trust_code: bool = False,
+    path: Path, data: Source, normal: bool | None = None, mirrored: bool = False, trust_code: bool = False
 ) -> Evaluation:
     """Evaluate weights on a data set.
 
@@ -168,7 +166,7 @@ def evaluate_weights(
     return Evaluation(scores, summary, note, tuple(networks), time.perf_counter() - began)
 
 
-def _opened(data: Path | str | Manifest, with_normal: bool) -> Manifest:
+def _opened(data: Source, with_normal: bool) -> Manifest:
     if not isinstance(data, Manifest):
         return open_dataset(data, include_normal=with_normal)
     return data if with_normal else data.without_normal()
