@@ -1,15 +1,15 @@
 """The command `taichinet`: its subcommands, and the mapping of errors to exit codes.
 
-Exit codes: 0 success; 1 a bug in taichinet; 2 wrong usage; 3 data; 4 settings; 5 weights or checkpoints; 6 folds or
-leakage; 7 some inputs failed, the others were processed; 8 another process of the same training exited; 9 the time
-budget ended before all was done; 130 interrupted; 143 terminated by SIGTERM.
+Exit codes: 0 success; 1 a bug in taichinet; 2 wrong usage; 3 data; 4 settings, or a package that is not installed; 5
+weights or checkpoints; 6 folds or leakage; 7 some inputs failed, the others were processed; 8 another process of the
+same training exited; 9 the time budget ended before all was done; 130 interrupted; 143 terminated by SIGTERM.
 """
 
 from __future__ import annotations
 
 import io
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -30,6 +30,7 @@ from taichinet.cli.report import report
 from taichinet.cli.score import score
 from taichinet.cli.train import train
 from taichinet.errors import TaiChiNetError
+from taichinet.extras import missing_package
 from taichinet.version import __version__
 
 # Subcommands import their dependencies when they run, so that `taichinet --help` does not import torch.
@@ -83,8 +84,12 @@ def main() -> None:
     try:
         app()
     except TaiChiNetError as error:
-        Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(error.exit_code)
+        _print_and_exit(error)
+    except ModuleNotFoundError as error:
+        missing = missing_package(error)
+        if missing is None:
+            raise
+        _print_and_exit(missing)
     except OSError as error:
         message = f"{error.strerror or error} ({error.filename})" if error.filename else str(error)
         Console(stderr=True).print(
@@ -99,3 +104,8 @@ def main() -> None:
             markup=False,
         )
         sys.exit(3)
+
+
+def _print_and_exit(error: TaiChiNetError) -> NoReturn:
+    Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+    sys.exit(error.exit_code)

@@ -42,10 +42,18 @@ def package_weights(
             metavar="FILE.csv", help="Test images that failed, for the card of a study: columns key, class, remark."
         ),
     ] = None,
+    graph: Annotated[
+        bool,
+        typer.Option(
+            "--graph/--no-graph",
+            help="Write the ONNX graph of the weights, with which `predict` needs no PyTorch; requires "
+            "pip install 'taichinet[export]'.",
+        ),
+    ] = True,
     trust_code: TrustCode = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write weights, configuration and model card to one folder.
+    """Write weights, configuration, ONNX graph and model card to one folder.
 
     For a study, the weights are those of the network that was trained on all images, and the scores on the card are
     those of the cross-validated networks.
@@ -53,20 +61,39 @@ def package_weights(
     import torch
     from rich.console import Console
 
+    from taichinet.inference.runtimes.parity import PACKAGED_GRAPH, PACKAGED_RECORD
     from taichinet.models.weights import load_weights, save_weights
     from taichinet.models.weights_folder import CONFIG_FILE, WEIGHTS_FILE
     from taichinet.storage.atomic import write_text
     from taichinet.storage.output_folder import output_files, refuse_foreign_files
 
-    refuse_foreign_files(out, (WEIGHTS_FILE, CONFIG_FILE, CARD), overwrite)
+    _refuse_missing_packages(graph)
+    refuse_foreign_files(out, (WEIGHTS_FILE, CONFIG_FILE, CARD, PACKAGED_GRAPH, PACKAGED_RECORD), overwrite)
     weights, card = _read(run, evaluation or (), failures, trust_code)
     loaded = load_weights(weights, trust_code)
     refuse_foreign_files(out, loaded.config.files, overwrite)
     with output_files(out) as temporary:
         save_weights(loaded.network, loaded.config, temporary, torch.float16 if half else torch.float32)
+        if graph:
+            from taichinet.inference.export.package import package_graph
+
+            package_graph(temporary, trust_code)
         megabytes = (temporary / WEIGHTS_FILE).stat().st_size / 1e6
         write_text(temporary / CARD, card(megabytes, "float16" if half else "float32"))
     Console(stderr=True).print(f"{megabytes:.1f} MB in {out}", soft_wrap=True, markup=False)
+
+
+def _refuse_missing_packages(graph: bool) -> None:
+    """Raise SettingError if a graph is wanted, and a package for its export is not installed."""
+    from taichinet.errors import SettingError
+    from taichinet.inference.runtimes.catalogue import find_runtime
+
+    missing = find_runtime("onnx").missing_packages(build=True) if graph else []
+    if missing:
+        raise SettingError(
+            f"The ONNX graph of the weights needs {', '.join(missing)}: pip install 'taichinet[export]', or give "
+            "--no-graph to package the weights without it."
+        )
 
 
 def pack(

@@ -1,10 +1,11 @@
-"""Writes safetensors files."""
+"""Writes safetensors files, and finds their tensors."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from taichinet.storage.atomic import replacing
 
@@ -37,3 +38,25 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     mode = path.stat().st_mode
     save_file(dict(tensors), path)
     path.chmod(mode)
+
+
+class StoredTensor(NamedTuple):
+    """Type (as named by safetensors, e.g. F16), shape, and place of a tensor: `length` bytes from byte `offset`."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    length: int
+
+
+def stored_tensors(path: Path) -> dict[str, StoredTensor]:
+    """Tensors of a valid safetensors file: 8 bytes with the length of the header, the header as JSON, the values."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__", None)
+    return {
+        name: StoredTensor(entry["dtype"], tuple(entry["shape"]), 8 + length + begin, end - begin)
+        for name, entry in header.items()
+        for begin, end in [entry["data_offsets"]]
+    }

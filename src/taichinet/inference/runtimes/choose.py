@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from taichinet.errors import SettingError, WeightsError, unknown_name
 from taichinet.inference.runtimes.catalogue import AUTO, RUNTIMES
 from taichinet.inference.runtimes.parity import (
+    PACKAGED_GRAPH,
+    PACKAGED_RECORD,
     RUNTIMES_FOLDER,
     ParityRecord,
     digest_graph,
@@ -31,8 +34,9 @@ def open_runtime(
     """Open a runtime for a network.
 
     `auto` is the fastest validated runtime that is installed and was measured to be faster than tuned PyTorch,
-    otherwise tuned PyTorch. With a GPU, it is always tuned PyTorch. Runtimes with graph files (onnx and openvino) need
-    a valid parity record of `taichinet export`.
+    otherwise the graph that was packaged with the weights, otherwise tuned PyTorch. With a GPU, it is always tuned
+    PyTorch. Runtimes with graph files (onnx and openvino) need a valid parity record of `taichinet export`, or the
+    graph of `taichinet package-weights`.
 
     Args:
         choice: "auto" or the name of a registered runtime: eager, tuned, onnx, openvino.
@@ -52,12 +56,13 @@ def open_runtime(
     if choice not in (AUTO, *RUNTIMES):
         raise unknown_name("runtime", choice, (AUTO, *RUNTIMES))
     if choice != AUTO and RUNTIMES[choice].suffix:
-        return _open(_fastest_record(choice, folder), loaded, folder, disagreement)
+        return _open(_fastest_graph(choice, folder), loaded, disagreement)
     if choice == AUTO and not accelerated:
-        for record in validated_records(folder, report):
-            if record.seconds < record.tuned_seconds and not RUNTIMES[record.runtime].missing_packages():
+        faster = [graph for graph in _exported(folder, report) if graph.record.seconds < graph.record.tuned_seconds]
+        for graph in (*faster, *_packaged(folder, report)):
+            if not RUNTIMES[graph.record.runtime].missing_packages():
                 try:
-                    return _open(record, loaded, folder, disagreement)
+                    return _open(graph, loaded, disagreement)
                 except WeightsError as error:  # use the next one, which is slower
                     report(str(error))
     name = "tuned" if choice == AUTO else choice
@@ -91,7 +96,7 @@ def device_of_runtime(choice: str, device: str) -> str:
 
 
 def validated_records(folder: Path, report: Callable[[str], None] = lambda line: None) -> list[ParityRecord]:
-    """Read the parity records in a weights folder that are valid for these weights on this CPU.
+    """Read the parity records of `taichinet export` that are valid for these weights on this CPU.
 
     Args:
         folder: The weights folder, or the weights file in it.
@@ -100,11 +105,37 @@ def validated_records(folder: Path, report: Callable[[str], None] = lambda line:
     Returns:
         Valid records, in the order of their run time relative to tuned PyTorch, fastest first.
     """
-    folder = folder.parent if folder.name == WEIGHTS_FILE else folder
-    files = sorted((folder / RUNTIMES_FOLDER).glob("*.json"))
+    return [graph.record for graph in _exported(folder, report)]
+
+
+class _Graph(NamedTuple):
+    """A graph file that may be used, and its parity record."""
+
+    file: Path
+    record: ParityRecord
+
+
+def _exported(folder: Path, report: Callable[[str], None]) -> list[_Graph]:
+    """The graphs that `taichinet export` wrote and verified on this processor, fastest first."""
+    files = sorted((_weights_folder(folder) / RUNTIMES_FOLDER).glob("*.json"))
+    graphs = _usable(files, folder, report, f"taichinet export {folder}")
+    return sorted(graphs, key=lambda graph: graph.record.seconds / graph.record.tuned_seconds)
+
+
+def _packaged(folder: Path, report: Callable[[str], None]) -> list[_Graph]:
+    """The graph beside the weights, if there is one. It is used on every processor."""
+    file = _weights_folder(folder) / PACKAGED_RECORD
+    return _usable([file], folder, report, "taichinet package-weights") if file.is_file() else []
+
+
+def _weights_folder(path: Path) -> Path:
+    return path.parent if path.name == WEIGHTS_FILE else path
+
+
+def _usable(files: Sequence[Path], folder: Path, report: Callable[[str], None], remedy: str) -> list[_Graph]:
     if not files:
         return []
-    digest = digest_file(folder / WEIGHTS_FILE)
+    digest = digest_file(_weights_folder(folder) / WEIGHTS_FILE)
     valid = []
     for file in files:
         try:
@@ -112,16 +143,16 @@ def validated_records(folder: Path, report: Callable[[str], None] = lambda line:
         except WeightsError as error:
             report(str(error))
             continue
-        reason = _reason_not_to_use(record, folder, digest)
+        reason = _reason_not_to_use(record, file, digest)
         if reason:
-            report(f"The graph of {file} is not used: {reason}. Write it again: taichinet export {folder}.")
+            report(f"The graph of {file} is not used: {reason}. Write it again: {remedy}.")
         else:
-            valid.append(record)
-    return sorted(valid, key=lambda record: record.seconds / record.tuned_seconds)
+            valid.append(_Graph(file.parent / record.graph, record))
+    return valid
 
 
-def _reason_not_to_use(record: ParityRecord, folder: Path, weights_digest: str) -> str | None:
-    runtimes, graph = (folder / RUNTIMES_FOLDER).resolve(), folder / RUNTIMES_FOLDER / record.graph
+def _reason_not_to_use(record: ParityRecord, file: Path, weights_digest: str) -> str | None:
+    graph, packaged = file.parent / record.graph, file.name == PACKAGED_RECORD
     try:
         spec = RUNTIMES.get(record.runtime)
         if spec is None or not spec.suffix:
@@ -130,10 +161,12 @@ def _reason_not_to_use(record: ParityRecord, folder: Path, weights_digest: str) 
             return "; ".join(record.parity.failures(record.precision))
         if record.weights_digest != weights_digest:
             return "it was exported from other weights"
-        if record.processor != processor():
+        if not packaged and record.processor != processor():
             return f"it was measured on another processor ({record.processor})"
-        if not graph.resolve().is_relative_to(runtimes):
-            return f"its path {record.graph} is outside of {folder / RUNTIMES_FOLDER}"
+        if packaged and record.graph != PACKAGED_GRAPH:
+            return f"its graph must be {PACKAGED_GRAPH}, and not {record.graph}"
+        if not packaged and not graph.resolve().is_relative_to(file.parent.resolve()):
+            return f"its path {record.graph} is outside of {file.parent}"
         if not record.graph_digest:
             return "the record has no digest of the graph, so the graph is unverified"
         if record.graph_digest != digest_graph(spec.files(graph)):
@@ -143,18 +176,19 @@ def _reason_not_to_use(record: ParityRecord, folder: Path, weights_digest: str) 
     return None
 
 
-def _fastest_record(name: str, folder: Path) -> ParityRecord:
+def _fastest_graph(name: str, folder: Path) -> _Graph:
     if RUNTIMES[name].missing_packages():
         raise _without_package(name, folder, name)
     reasons: list[str] = []
-    records = [record for record in validated_records(folder, reasons.append) if record.runtime == name]
-    if not records:
+    graphs = [*_exported(folder, reasons.append), *_packaged(folder, reasons.append)]
+    of_runtime = [graph for graph in graphs if graph.record.runtime == name]
+    if not of_runtime:
         raise WeightsError(
             f"No graph of {name} was verified for the weights in {folder} on this processor. Write and verify one: "
             f"taichinet export {folder} --format {name} --images DATA -o FILE."
             + "".join(f"\n  - {reason}" for reason in reasons)
         )
-    return records[0]
+    return of_runtime[0]
 
 
 def _without_package(name: str, folder: Path, choice: str) -> SettingError:
@@ -169,7 +203,6 @@ def _without_package(name: str, folder: Path, choice: str) -> SettingError:
     )
 
 
-def _open(record: ParityRecord, loaded: LoadedWeights, folder: Path, disagreement: bool) -> Runtime:
-    folder = folder.parent if folder.name == WEIGHTS_FILE else folder
-    graph = folder / RUNTIMES_FOLDER / record.graph
-    return RUNTIMES[record.runtime].open(loaded, graph, record.precision, disagreement)
+def _open(graph: _Graph, loaded: LoadedWeights, disagreement: bool) -> Runtime:
+    record = graph.record
+    return RUNTIMES[record.runtime].open(loaded, graph.file, record.precision, disagreement)

@@ -19,6 +19,12 @@ from taichinet.storage.documents import read_json
 RUNTIMES_FOLDER = "runtimes"
 """Folder in a weights folder for network graphs and their parity records."""
 
+PACKAGED_GRAPH = "model.onnx"
+"""Graph beside packaged weights, whose tensors are those of the weights file. It is used on every processor."""
+
+PACKAGED_RECORD = f"{PACKAGED_GRAPH}.parity.json"
+"""Parity record of PACKAGED_GRAPH."""
+
 MAX_DICE_LOSS = 0.005
 """Maximum decrease in mean Dice against the ground truth."""
 
