@@ -77,7 +77,7 @@ def test_evaluation_of_study_model_and_loaded_data_are_the_same(study: Study, da
 def test_comparison_is_paired_by_key_and_resamples_groups(study: Study) -> None:
     other = study.scores.sample(frac=1, random_state=0)
     other["dice"] = other["dice"].fillna(0.0) - 0.1
-    result = taichinet.compare_scores(study, other, groups=[study.scores["key"][:3]])
+    result = taichinet.compare_scores(study, other, groups=[list(study.scores["key"][:3])])
     assert result.difference.mean == pytest.approx(0.1)
     assert (result.images, result.difference.clusters, result.better, result.worse) == (22, 20, 22, 0)
     with pytest.raises(DataError, match="no score 'iou'"):

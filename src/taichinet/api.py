@@ -7,10 +7,12 @@ importing this module takes no time. Segmentation is in `inference/segmenter.py`
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from taichinet.extras import missing_package
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +28,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
+
+def _needs_train(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """`function`, with an error that names the extra `train` if its packages are not installed."""
+
+    @wraps(function)
+    def explained(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        try:
+            return function(*args, **kwargs)
+        except ModuleNotFoundError as error:
+            raise missing_package(error) or error from error
+
+    return explained
+
+
+@_needs_train
 def load_dataset(data: str | Path, include_normal: bool = True, group_by: str | None = None) -> Manifest:
     """Read a data set, and check that every file can be decoded.
 
@@ -50,6 +69,7 @@ def load_dataset(data: str | Path, include_normal: bool = True, group_by: str | 
     return manifest if group_by is None else with_patients(manifest, patient_pattern(group_by))
 
 
+@_needs_train
 def make_folds(dataset: Manifest, protocol: Protocol = "grouped", count: int = 5, seed: int = 0) -> FoldPlan:
     """Assign every image of a data set to a fold, as `train` and `compare` do.
 
@@ -74,6 +94,7 @@ def make_folds(dataset: Manifest, protocol: Protocol = "grouped", count: int = 5
     return folds.make_folds(dataset, near_duplicate_groups(dataset), protocol, seed, count)
 
 
+@_needs_train
 def get_recipe(name: str, settings: Mapping[str, object] | None = None) -> Experiment:
     """All settings of a training.
 
@@ -96,6 +117,7 @@ def get_recipe(name: str, settings: Mapping[str, object] | None = None) -> Exper
     return own_recipe(name, changes) if names_file(name) else vary(catalogue.get_recipe(name), changes)
 
 
+@_needs_train
 def train(
     recipe: str | Experiment,
     data: DataSpec,
@@ -146,6 +168,7 @@ def train(
     return train_folds(experiment, study, list(numbers), Path(output), existing, Callbacks(on_fold, on_epoch))
 
 
+@_needs_train
 def evaluate(
     model: str | Path | Segmenter,
     data: str | Path | Manifest,
@@ -177,19 +200,21 @@ def evaluate(
     from taichinet.errors import SettingError
     from taichinet.experiments.evaluate import evaluate_weights, write_evaluation
 
-    if not isinstance(model, str | os.PathLike):
+    if not isinstance(model, str | Path):
         if model.choices.threshold is not None or not model.choices.presence_decision:
             raise SettingError(
                 "This model has another threshold or presence decision than its weights, but the stored decision is "
                 "scored. Load it without threshold and presence_decision."
             )
-        model, trust_code = model.path, trust_code or model.choices.trust_code
+        trust_code = trust_code or model.choices.trust_code
+        model = model.path
     evaluation = evaluate_weights(Path(model), data, include_normal, mirrored, trust_code)
     if output is not None:
         write_evaluation(evaluation, Path(output))
     return evaluation
 
 
+@_needs_train
 def compare_scores(
     first: Study | Evaluation | pd.DataFrame,
     second: Study | Evaluation | pd.DataFrame,

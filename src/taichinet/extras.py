@@ -5,7 +5,6 @@ from __future__ import annotations
 from taichinet.errors import SettingError
 
 TRAIN_MODULES = (
-    "contourpy",
     "jinja2",
     "markupsafe",
     "matplotlib",

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from taichinet.errors import SettingError, WeightsError
+from taichinet.inference.runtimes.parity import PACKAGED_GRAPH, PACKAGED_RECORD
 from taichinet.models.weights_folder import open_weights
 
 CARD = "README.md"
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-_FILES = ["*.json", "*.safetensors", "*.py", CARD, "runtimes/*"]
+_FILES = ["*.json", "*.safetensors", "*.onnx", "*.py", CARD]
 """What a weights folder can consist of. Code is only executed on request, see `load_weights`."""
 
 
@@ -101,7 +102,7 @@ def push_to_hub(
             folder_path=folder,
             revision=revision,
             commit_message=message,
-            allow_patterns=[*config.files, CARD],
+            allow_patterns=[*config.files, PACKAGED_GRAPH, PACKAGED_RECORD, CARD],
         )
     return str(commit.commit_url)
 
@@ -118,8 +119,10 @@ def _errors(problem: str, remedy: str) -> Iterator[None]:
         from huggingface_hub.errors import HfHubHTTPError
     except ImportError as error:
         raise SettingError("The hub needs the package huggingface_hub: pip install 'taichinet[hub]'.") from error
+    # The HTTP client, whose errors are no OSError, depends on the version of huggingface_hub.
+    errors: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, OSError, ValueError)
     try:
         yield
-    except (*HfHubHTTPError.__bases__, OSError, ValueError) as error:  # the bases are those of the HTTP client
+    except errors as error:
         reason = " ".join(str(error).split())[:400]
         raise WeightsError(f"{problem} ({type(error).__name__}: {reason}). {remedy}.") from error

@@ -18,7 +18,6 @@ from taichinet.errors import DataError, SettingError, WeightsError
 from taichinet.evaluation.decision import Decision, stored_decision
 from taichinet.evaluation.masks import count_components, resize_probability
 from taichinet.inference import measurements
-from taichinet.inference.overlay import overlay
 from taichinet.inference.runtimes.runtime import LaunchingRuntime, Maps, PendingMaps, Runtime, Segmentation
 from taichinet.models.settings import SIZE_MULTIPLE
 from taichinet.models.weights_folder import LoadedWeights
@@ -127,6 +126,8 @@ class MaskPrediction:
         """
         if self.pixels is None:
             raise DataError("This prediction has no image to draw on. Predict with the model of taichinet.load().")
+        from taichinet.inference.overlay import overlay
+
         box = self.bounding_box
         return overlay(self.pixels, self.mask, None if box is None else (box.top, box.left, box.bottom, box.right))
 
