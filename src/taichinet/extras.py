@@ -8,6 +8,8 @@ TRAIN_MODULES = (
     "jinja2",
     "markupsafe",
     "matplotlib",
+    "onnx",
+    "onnxscript",
     "pandas",
     "scipy",
     "sklearn",

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from fakes.ddti import make_fake_ddti
@@ -20,6 +21,11 @@ from taichinet.cli import app as command_line
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError, FoldError, SettingError, WeightsError
+from taichinet.inference.runtimes.choose import open_runtime
+from taichinet.inference.runtimes.eager import Eager
+from taichinet.inference.runtimes.parity import PACKAGED_GRAPH, PACKAGED_RECORD, read_record
+from taichinet.models.weights import load_weights
+from taichinet.storage.digest import digest_file
 
 TINY = {
     "options.width": 2,
@@ -317,6 +323,14 @@ def test_packed_weights_are_smaller_and_have_a_model_card(
     run("package-weights", fold, "--output", tmp_path)
     packed, full = (folder / "model.safetensors" for folder in (tmp_path, fold / "weights"))
     assert packed.stat().st_size < 0.7 * full.stat().st_size
+    record = read_record(tmp_path / PACKAGED_RECORD)
+    assert record.holds
+    assert record.weights_digest == digest_file(packed)
+    loaded = load_weights(tmp_path)
+    batch = np.random.default_rng(0).integers(0, 256, (2, loaded.channels, 32, 32), dtype=np.uint8)
+    graph = open_runtime("auto", loaded, tmp_path)
+    assert graph.description.name == "onnx"
+    np.testing.assert_allclose(graph.maps(batch).lesion, Eager(loaded.network).maps(batch).lesion, atol=1e-5)
     card = (tmp_path / "README.md").read_text(encoding="utf-8")
     assert "not a medical device" in card
     assert "size 32 px (paper: 224)" in card
@@ -339,7 +353,8 @@ def test_model_card_escapes_user_supplied_names(trained: tuple[Path, dict[str, A
     hostile = "x<script>alert(1)</script>\n# h [l](javascript:1)"
     result |= {"dataset": hostile, "placement": hostile, "commit": hostile}
     (fold / "result.json").write_text(json.dumps(result))
-    run("package-weights", fold, "--output", tmp_path / "packed")
+    run("package-weights", fold, "--output", tmp_path / "packed", "--no-graph")
+    assert not (tmp_path / "packed" / PACKAGED_GRAPH).exists()
     card = (tmp_path / "packed/README.md").read_text(encoding="utf-8")
     assert "x&lt;script>" in card
     assert not any(part in card for part in ("<script", "</script", "\n# h", "](javascript"))

@@ -106,6 +106,8 @@ def test_trusted_weights_are_packaged_with_their_code(study: Path, data: Path, t
     forget_code()
     with pytest.raises(WeightsError, match="would execute"):
         run("evaluate", tmp_path / "packed", "--data", data)
+    image = next((data / "benign").glob("*).png"))
+    run("predict", image, "-o", tmp_path / "masks", "--weights", tmp_path / "packed")  # the graph has no code
     run("evaluate", tmp_path / "packed", "--data", data, "--trust-code")
 
 

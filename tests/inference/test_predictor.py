@@ -33,7 +33,8 @@ SIZE = 32
 def random_weights(model: str = "taichinet", /, **options: object) -> LoadedWeights:
     torch.manual_seed(0)
     chosen = {**NARROW.get(model, {}), **options}
-    return LoadedWeights(lambda: create_model(model, **chosen).eval(), WeightsConfig(model, chosen, SIZE))
+    network = create_model(model, **chosen).eval()
+    return LoadedWeights(lambda: network, WeightsConfig(model, chosen, SIZE))
 
 
 def random_image(height: int, width: int, channels: int = 0, seed: int = 0) -> NDArray[np.uint8]:

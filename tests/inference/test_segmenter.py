@@ -13,8 +13,10 @@ import pytest
 from fakes.study_for_use import write_study
 from helpers import tiny_network
 from PIL import Image
+from typer.testing import CliRunner
 
 import taichinet
+from taichinet.cli.app import app
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError, SettingError, StorageError, WeightsError
 from taichinet.inference.measurements import diameters, entropy
@@ -129,6 +131,8 @@ def test_weights_are_found_by_name_folder_run_and_study(
     assert find_one_weights(study / "all-images") == study / "all-images/weights"
     with pytest.raises(WeightsError, match=r"2 folds, but one network.*fold-0.*all-images"):
         find_one_weights(study)
+    export = CliRunner().invoke(app, ["export", str(study), "--images", str(tmp_path), "-o", str(tmp_path / "x.onnx")])
+    assert "one network is needed" in str(export.exception)
     with pytest.raises(WeightsError, match=r"No weights at absent.*in the package \(best-lite\)"):
         taichinet.load("absent")
 

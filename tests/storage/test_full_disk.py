@@ -175,7 +175,7 @@ def test_phantoms_and_data_export_leave_no_partial_file(tmp_path: Path, data: Pa
         ("figures", "RUNS", "--data", "DATA", "--figure", "11", "--method", "unet", "--dpi", "72", "-o", "OUT"),
         ("evaluate", "WEIGHTS", "--data", "DATA", "-o", "OUT"),
         ("evaluate", "WEIGHTS", "--data", "DATA", "--card", "OUT/card.md"),
-        ("package-weights", "FOLD", "-o", "OUT/packed"),
+        ("package-weights", "FOLD", "-o", "OUT/packed", "--no-graph"),
     ],
 )
 def test_commands_leave_no_partial_file(tmp_path: Path, data: Path, fold: Path, words: tuple[str, ...]) -> None:

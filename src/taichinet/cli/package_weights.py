@@ -45,9 +45,7 @@ def package_weights(
     graph: Annotated[
         bool,
         typer.Option(
-            "--graph/--no-graph",
-            help="Write the ONNX graph of the weights, with which `predict` needs no PyTorch; requires "
-            "pip install 'taichinet[export]'.",
+            "--graph/--no-graph", help="Write the ONNX graph of the weights, with which `predict` needs no PyTorch."
         ),
     ] = True,
     trust_code: TrustCode = False,
@@ -91,7 +89,7 @@ def _refuse_missing_packages(graph: bool) -> None:
     missing = find_runtime("onnx").missing_packages(build=True) if graph else []
     if missing:
         raise SettingError(
-            f"The ONNX graph of the weights needs {', '.join(missing)}: pip install 'taichinet[export]', or give "
+            f"The ONNX graph of the weights needs {', '.join(missing)}: pip install 'taichinet[train]', or give "
             "--no-graph to package the weights without it."
         )
 

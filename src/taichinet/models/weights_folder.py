@@ -89,7 +89,10 @@ class LoadedWeights:
     @cached_property
     def network(self) -> nn.Module:
         """The network. The first use imports torch."""
-        return self.build()
+        import torch
+
+        with torch.inference_mode(False):  # whatever the mode of the first use, the network can be trained
+            return self.build()
 
     @property
     def name(self) -> str:
