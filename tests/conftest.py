@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
+os.environ["TAICHINET_CACHE"] = os.devnull  # no test reads or writes the records of the user
+
 TESTS = Path(__file__).parent
 SLOW = (
     "benchmarks",

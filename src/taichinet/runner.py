@@ -420,7 +420,7 @@ def has_mark(file: Path, mark: tuple[str, str]) -> bool:
 
 
 def png_bytes(values: NDArray[np.uint8], mark: tuple[str, str], compression: int = -1) -> bytes:
-    """Encode uint8 (H, W) as a grey PNG with a text chunk `mark` (key, value)."""
+    """Encode uint8 (H, W) as a grey PNG, or (H, W, 3) as RGB, with a text chunk `mark` (key, value)."""
     text = PngInfo()
     text.add_text(*mark)
     buffer = BytesIO()

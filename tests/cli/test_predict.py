@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import numpy as np
 import pytest
@@ -35,7 +38,9 @@ from taichinet.models.weights import save_weights
 from taichinet.models.weights_folder import WeightsConfig
 from taichinet.storage.atomic import replacing
 from taichinet.storage.csv_cells import escape_cell
+from taichinet.storage.digest import digest_file
 from taichinet.storage.lock import locked
+from taichinet.version import __version__
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +93,10 @@ def test_folder_gives_three_maps_per_image_and_one_table(scans: Path, weights: P
     result = run(scans, "--weights", weights, "-o", out)
     assert result.exit_code == 0, result.output
     assert names_in(out) == {
-        *(f"{name}_{kind}.png" for name in "ab" for kind in ("mask", "probability", "disagreement")),
+        *(f"{name}_{kind}.png" for name in "ab" for kind in ("mask", "probability", "disagreement", "overlay")),
         "predictions.csv",
         "predictions.json",
+        "index.html",
     }
     first, second = rows_in(out)
     assert [first["file"], second["file"]] == [str(scans / "a.png"), str(scans / "b.JPG")]
@@ -111,6 +117,65 @@ def test_folder_gives_three_maps_per_image_and_one_table(scans: Path, weights: P
         table = list(csv.DictReader(stream))
     assert list(table[0]) == list(first)
     assert table[0] == {key: "" if value is None else str(value) for key, value in first.items()}
+
+
+def test_each_row_has_the_origin_of_the_results(scans: Path, weights: Path, tmp_path: Path) -> None:
+    random_image().save(scans / "a.png")
+    (scans / "b.png").write_bytes(b"torn")
+    named = tmp_path / "mine"
+    shutil.copytree(weights, named)
+    with pytest.raises(PartialFailureError):
+        predict([scans], tmp_path / "out", named, threshold=0.3, runtime="eager")
+    for row in rows_in(tmp_path / "out"):
+        assert (row["weights"], row["runtime"], row["precision"]) == ("mine", "eager", "float32")
+        assert row["weights_digest"] == digest_file(named / "model.safetensors")
+        assert (row["threshold"], row["version"]) == (0.3, __version__)
+    trained = tmp_path / "busi" / "weights"  # as in a run
+    origin = {"dataset": "busi", "recipe": "best-lite", "protocol": "grouped", "include_normal": False}
+    save_weights(create_model("unet", width=2), WeightsConfig("unet", {"width": 2}, 32, provenance=origin), trained)
+    result = run(scans / "a.png", "-w", trained, "-o", tmp_path / "out")
+    assert rows_in(tmp_path / "out")[0]["weights"] == "busi/best-lite/grouped/busi"
+    assert "was trained without normal images" in result.stderr
+    assert "Runtime: tuned" in result.stderr
+    assert "the default for these weights" in result.stderr
+
+
+def test_page_links_every_output_in_subfolders_with_any_name(scans: Path, weights: Path, tmp_path: Path) -> None:
+    names = ["a & b#1/x <y>.png", "100%/c d.png", os.fsdecode(b"\xff.png"), "'q\".png"]
+    for name in names:
+        (scans / name).parent.mkdir(exist_ok=True)
+        random_image().save(scans / name)
+    out = tmp_path / "out"
+    assert run(scans, "-r", "-w", weights, "-o", out).exit_code == 0
+    addresses = re.findall(r'(?:href|src)="([^"#]+)"', (out / "index.html").read_text(encoding="utf-8"))
+    linked = {out / os.fsdecode(unquote_to_bytes(address)) for address in addresses}
+    written = {path for path in out.rglob("*") if path.is_file() and path.name != "index.html"}
+    assert linked == written
+    assert len(written) == 4 * len(names) + 2
+    result = run(scans, "-r", "-w", weights, "-o", out, "--no-overlay")
+    assert result.exit_code == 0, result.output
+    assert {path for path in out.rglob("*") if path.is_file()} == {
+        path for path in written if not path.name.endswith("_overlay.png")
+    }
+
+
+def test_page_and_overlay_of_another_program_are_not_overwritten(scans: Path, weights: Path, tmp_path: Path) -> None:
+    random_image().save(scans / "a.png")
+    (tmp_path / "index.html").write_text("<title>mine</title>")
+    random_image().save(tmp_path / "a_overlay.png")
+    with pytest.raises(DataError, match="overwritten") as caught:
+        predict([scans], tmp_path, weights)
+    assert list(caught.value.problems) == [str(tmp_path / name) for name in ("a_overlay.png", "index.html")]
+    assert (tmp_path / "index.html").read_text() == "<title>mine</title>"
+
+
+def test_note_for_images_of_another_organ(weights: Path, tmp_path: Path) -> None:
+    thyroid = tmp_path / "weights"
+    origin = {"dataset": "tn3k", "include_normal": True}
+    save_weights(create_model("unet", width=2), WeightsConfig("unet", {"width": 2}, 32, provenance=origin), thyroid)
+    result = run(make_fake_busi(tmp_path / "data"), "-r", "-w", thyroid, "-o", tmp_path / "out")
+    assert "was trained on images of the thyroid (tn3k), but busi shows the breast" in result.stderr
+    assert "normal images" not in result.stderr
 
 
 def test_table_contains_bounding_box_of_mask(scans: Path, weights: Path, tmp_path: Path) -> None:
@@ -403,6 +468,7 @@ def test_output_mirrors_subfolders_of_input(scans: Path, weights: Path, tmp_path
             "scan_mask.png",
             "scan_probability.png",
             "scan_disagreement.png",
+            "scan_overlay.png",
         }
     first, second = ((out / patient / "scan_probability.png").read_bytes() for patient in ("p1", "p2"))
     assert first != second
@@ -649,7 +715,8 @@ def test_interrupted_second_run_removes_table_and_maps_of_the_first(
 
     with monkeypatch.context() as patch:
         patch.setattr("taichinet.inference.folder.predict_files", killed)
-        patch.setattr("taichinet.inference.outputs.write_table", lambda *_: None)  # as after SIGKILL
+        for name in ("write_table", "write_page"):  # as after SIGKILL
+            patch.setattr(f"taichinet.inference.outputs.{name}", lambda *_: None)
         with pytest.raises(SystemExit):
             predict([scans], out, weights, threshold=1.0)
     assert names_in(out) == {JOURNAL}

@@ -93,7 +93,8 @@ def write_fold(study: Path, fold: int, **changes: Any) -> Path:
             "brier_all_pixels": None,
         },
     }
-    write_record(folder / "result.json", fold_record(experiment(), rows(fold), **{**content, **changes}))
+    of_fold = changes.pop("experiment", experiment())
+    write_record(folder / "result.json", fold_record(of_fold, rows(fold), **{**content, **changes}))
     save_weights(tiny_network("unet", seed=fold), WeightsConfig("unet", {"width": 2}, 32), folder / "weights")
     return folder
 

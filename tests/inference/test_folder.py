@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from taichinet.inference.folder import BATCH_SIZE, predict_files
-from taichinet.inference.outputs import Row
 from taichinet.inference.predictor import MaskPrediction, NetworkInput, Predictor
+from taichinet.inference.rows import Row
 from taichinet.inference.runtimes.eager import PLAIN
 from taichinet.inference.runtimes.runtime import Maps, RuntimeDescription
 from taichinet.models.catalogue import create_model

@@ -14,8 +14,9 @@ from PIL import Image
 from inference.test_folder import GreyRuntime
 from taichinet.inference import folder
 from taichinet.inference.folder import Plan, predict_files
-from taichinet.inference.outputs import Journal, Row
+from taichinet.inference.outputs import Journal
 from taichinet.inference.predictor import Predictor
+from taichinet.inference.rows import Row
 from taichinet.inference.runtimes.eager import PLAIN
 from taichinet.inference.runtimes.runtime import Maps
 from taichinet.models.catalogue import create_model
@@ -126,10 +127,10 @@ def test_interruption_keeps_launched_batches_and_the_run_is_resumed(
     files = list(names)
     read = folder._read
 
-    def interrupted(predictor: Predictor, file: Path) -> object:
+    def interrupted(predictor: Predictor, file: Path, overlay: bool) -> object:
         if file == files[2 * BATCH + 1]:
             raise KeyboardInterrupt
-        return read(predictor, file)
+        return read(predictor, file, overlay)
 
     with monkeypatch.context() as patch:
         patch.setattr(folder, "_read", interrupted)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,7 +18,9 @@ import torch
 from helpers import FLOAT32_CPU, NARROW
 from numpy.typing import NDArray
 from torch import nn
+from typer.testing import CliRunner
 
+from taichinet.cli import app as command_line
 from taichinet.datasets.image_io import resize_image
 from taichinet.datasets.phantoms.phantom import make_phantom
 from taichinet.errors import SettingError, WeightsError
@@ -25,7 +28,7 @@ from taichinet.evaluation.decision import Decision, stored_decision
 from taichinet.inference.export.graph import network_graph
 from taichinet.inference.export.quantise import onnx_int8
 from taichinet.inference.runtimes.catalogue import RUNTIMES, export_formats, find_runtime, register_runtime
-from taichinet.inference.runtimes.choose import open_runtime
+from taichinet.inference.runtimes.choose import open_runtime, validated_records
 from taichinet.inference.runtimes.eager import Eager, InferenceWrapper, Tuned, fold_batch_norms
 from taichinet.inference.runtimes.onnx import OnnxRuntime
 from taichinet.inference.runtimes.parity import (
@@ -38,6 +41,13 @@ from taichinet.inference.runtimes.parity import (
     write_record,
 )
 from taichinet.inference.runtimes.runtime import BuildRequest, Precision, Runtime, RuntimeSpec
+from taichinet.inference.runtimes.user_record import (
+    MeasuredRuntime,
+    UserRecord,
+    cache_folder,
+    read_user_record,
+    write_user_record,
+)
 from taichinet.inference.shipped import shipped_weights
 from taichinet.models.catalogue import create_model, list_models
 from taichinet.models.settings import CouplingSettings
@@ -257,23 +267,130 @@ def chosen(choice: str, folder: Path, accelerated: bool = False) -> str:
     return open_runtime(choice, load_weights(folder), folder, accelerated=accelerated).description.name
 
 
-def test_verified_faster_runtime_is_chosen_and_gives_same_prediction(weights: Path) -> None:
-    assert chosen("auto", weights) == "tuned"
+def test_exported_graph_is_used_only_if_it_is_named(weights: Path) -> None:
     store_graph(weights)
-    assert chosen("auto", weights) == "onnx"
-    assert chosen("auto", weights / "model.safetensors") == "onnx"
-    assert chosen("auto", weights, accelerated=True) == "tuned"
+    assert chosen("auto", weights) == "tuned", "an export does not change what auto does"
+    assert chosen("onnx", weights) == "onnx"
+    assert chosen("onnx", weights / "model.safetensors") == "onnx"
     assert chosen("eager", weights) == "eager"
-    loaded, images = load_weights(weights), phantoms(2, 32)
-    expected = Eager(loaded.network).maps(images)
-    actual = open_runtime("auto", loaded, weights).maps(images)
-    np.testing.assert_allclose(actual.lesion, expected.lesion, atol=1e-5)
+
+
+def user_record(folder: Path, **changes: Any) -> UserRecord:
+    """A record in which the graph of `store_graph` is the fastest, except for `changes` of that entry."""
+    graph = digest_graph([folder / RUNTIMES_FOLDER / "onnx-float32.onnx"])
+    onnx_one = MeasuredRuntime("onnx", "float32", "runtimes/onnx-float32.onnx", graph, 0.1, EXACT, ())
+    plain = MeasuredRuntime("eager", "float32", "", "", 0.5, EXACT, ())
+    digest = digest_file(folder / "model.safetensors")
+    measured = (replace(onnx_one, **changes), plain)
+    return UserRecord("2026-11-28", "0.1.0", "w", digest, processor(), "4 images", measured)
+
+
+def opened(choice: str, folder: Path, accelerated: bool = False) -> tuple[Runtime, list[str]]:
+    """The runtime and all messages."""
+    messages: list[str] = []
+    return open_runtime(choice, load_weights(folder), folder, True, accelerated, messages.append), messages
+
+
+def test_auto_follows_the_record_of_the_user(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAICHINET_CACHE", str(tmp_path / "cache"))
+    store_graph(weights, processor="another", seconds=9.0)  # of an export elsewhere, where it was slow
+    runtime, messages = opened("auto", weights)
+    assert messages == [f"Runtime: {runtime.description}, the default for these weights."]
+    assert runtime.description.name == "tuned"
+    file = write_user_record(user_record(weights))
+    assert file.is_relative_to(tmp_path / "cache")
+    runtime, messages = opened("auto", weights / "model.safetensors")
+    assert messages == [f"Runtime: onnx float32, following the record of 2026-11-28 in {file}."]
+    images = phantoms(2, 32)
+    expected = Eager(load_weights(weights).network).maps(images)
+    np.testing.assert_allclose(runtime.maps(images).lesion, expected.lesion, atol=1e-5)
+    assert opened("auto", weights, accelerated=True)[1][0].startswith("Runtime: tuned")
+    assert opened("eager", weights)[1] == ["Runtime: eager float32, as given."]
+    write_user_record(user_record(weights, failures=("its masks differ",)))
+    assert opened("auto", weights)[1] == [f"Runtime: eager float32, following the record of 2026-11-28 in {file}."]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"graph": "gone.onnx"},
+        {"graph_digest": "f" * 64},
+        {"runtime": "unheard-of"},
+        {"graph": "../../onnx-float32.onnx"},
+    ],
+)
+def test_record_that_cannot_be_followed_is_reported(
+    changes: dict[str, str], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAICHINET_CACHE", str(tmp_path / "cache"))
+    store_graph(weights)
+    file = write_user_record(user_record(weights, **changes))
+    runtime, (reason, chosen_one) = opened("auto", weights)
+    assert runtime.description.name == "tuned"
+    assert str(file) in reason
+    assert "cannot be used" in reason
+    assert "the record is not followed" in chosen_one
+
+
+def test_damaged_or_foreign_record_of_the_user_is_reported(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAICHINET_CACHE", str(tmp_path / "cache"))
+    store_graph(weights)
+    file = write_user_record(user_record(weights))
+    valid = json.loads(file.read_text())
+    others: list[dict[str, Any]] = [
+        {"processor": "another"},
+        {"weights_digest": "another"},
+        {"measured": []},
+        {"date": 3},
+    ]
+    for text in ("{", "[]", *(json.dumps({**valid, **other}) for other in others)):
+        file.write_text(text)
+        runtime, (reason, _) = opened("auto", weights)
+        assert runtime.description.name == "tuned"
+        assert str(file) in reason
+        assert "taichinet benchmark" in reason
+
+
+def test_cache_folder_is_that_of_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("HOME", "/home/reader")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/fast/cache")
+    monkeypatch.setenv("TAICHINET_CACHE", "~/records")
+    assert cache_folder() == Path("/home/reader/records")
+    monkeypatch.delenv("TAICHINET_CACHE")
+    assert cache_folder() == Path("/fast/cache/taichinet")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_folder() == Path("/home/reader/.cache/taichinet")
+
+
+def test_benchmark_records_what_it_measured(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAICHINET_CACHE", str(tmp_path / "cache"))
+    store_graph(weights)
+    before = {path: path.read_bytes() for path in weights.rglob("*") if path.is_file()}
+    result = CliRunner().invoke(command_line.app, ["benchmark", "-w", str(weights), "--most-images", "3", "--json"])
+    assert result.exit_code == 0, result.output
+    (printed,) = json.loads(result.stdout)
+    record = read_user_record(digest_file(weights / "model.safetensors"))
+    assert record is not None
+    assert printed["followed"] == record.fastest.runtime
+    by_name = {one.runtime: one for one in record.measured}
+    assert set(by_name) == {"eager", "tuned", "onnx"}
+    assert by_name["onnx"].graph == "runtimes/onnx-float32.onnx"
+    assert by_name["eager"].parity.flipped_pixels == 0
+    assert [one.seconds for one in record.measured] == sorted(one.seconds for one in record.measured)
+    assert {path: path.read_bytes() for path in weights.rglob("*") if path.is_file()} == before
+    assert "following the record" in opened("auto", weights)[1][0]
+    (weights / RUNTIMES_FOLDER / "onnx-float32.onnx").write_bytes(b"torn")
+    table = CliRunner().invoke(command_line.app, ["benchmark", "-w", str(weights), "--most-images", "1"])
+    assert "is not measured" in table.stderr
+    assert "Delete this file" in table.stdout
 
 
 def test_runtime_with_invalid_record_or_graph_is_not_chosen(weights: Path) -> None:
     different = replace(EXACT, agreement=0.9)
     for changes in (
-        {"seconds": 1.5},
         {"weights_digest": "another"},
         {"processor": "another"},
         {"parity": different},
@@ -287,19 +404,19 @@ def test_runtime_with_invalid_record_or_graph_is_not_chosen(weights: Path) -> No
         {"graph": "a\0b"},
     ):
         store_graph(weights, **changes)
-        assert chosen("auto", weights) == "tuned", changes
+        with pytest.raises(WeightsError, match="taichinet export"):
+            chosen("onnx", weights)
     (weights / RUNTIMES_FOLDER / "onnx-float32.json").write_text("{")
-    assert chosen("auto", weights) == "tuned"
+    assert len(rejection_reasons(weights)) == 1
     store_graph(weights)
     (weights / RUNTIMES_FOLDER / "onnx-float32.onnx").write_bytes(b"torn")
-    assert chosen("auto", weights) == "tuned"
+    assert len(rejection_reasons(weights)) == 1
 
 
 def rejection_reasons(folder: Path) -> list[str]:
-    """Messages of `auto`, which must select tuned PyTorch."""
+    """Why the records of a weights folder are not valid; none may be."""
     reasons: list[str] = []
-    runtime = open_runtime("auto", load_weights(folder), folder, report=reasons.append)
-    assert runtime.description.name == "tuned"
+    assert validated_records(folder, reasons.append) == []
     return reasons
 
 
@@ -384,16 +501,16 @@ def test_parity_fails_on_dice_loss_or_different_masks() -> None:
 
 
 def test_registered_runtime_is_opened_by_name_and_cannot_replace_another(weights: Path) -> None:
-    opened: list[tuple[Path, bool]] = []
+    calls: list[tuple[Path, bool]] = []
 
     def open_half(loaded: LoadedWeights, path: Path, precision: Precision, disagreement: bool) -> Runtime:
-        opened.append((path, disagreement))
+        calls.append((path, disagreement))
         return Tuned(loaded.network, FLOAT32_CPU, disagreement)
 
     register_runtime(RuntimeSpec("half", open_half))
     try:
         assert chosen("half", weights) == "tuned"
-        assert opened == [(weights, True)]
+        assert calls == [(weights, True)]
         assert chosen("auto", weights) == "tuned"
         assert "half" not in export_formats()
         with pytest.raises(SettingError, match="'half' is already registered"):

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from taichinet.cli.archive import archive
+from taichinet.cli.benchmark import benchmark
 from taichinet.cli.compare import compare
 from taichinet.cli.cost import cost
 from taichinet.cli.data import data_app
@@ -51,6 +52,7 @@ for command in (
     score,
     predict,
     export,
+    benchmark,
     package_weights,
     report,
     figures,

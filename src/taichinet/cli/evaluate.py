@@ -61,9 +61,7 @@ def evaluate(
     use_and_print(device)
     evaluation = evaluate_weights(weights, data, normal, mirror, trust_code)
     print_skipped(evaluation.networks[0].manifest.left_out)
-    for network in evaluation.networks:
-        if network.loaded.unverified:
-            typer.echo(f"{network.folder}: {network.loaded.unverified}", err=True)
+    _print_notes(evaluation)
     scores = score_shifts(evaluation.networks) if shifts else ()
     if out is not None:
         write_evaluation(evaluation, out, scores)
@@ -73,6 +71,20 @@ def evaluate(
         _write_card(card, evaluation)
         console.print(f"Card written to {card}")
     print_study(out, evaluation.summary, as_json, evaluation.counts, scores)
+
+
+def _print_notes(evaluation: Evaluation) -> None:
+    """Print what the user should know about the weights, to standard error."""
+    from taichinet.cli.weights_notes import notes_on_weights
+    from taichinet.inference.provenance import weights_name
+
+    for network in evaluation.networks:
+        if network.loaded.unverified:
+            typer.echo(f"{network.folder}: {network.loaded.unverified}", err=True)
+    first = evaluation.networks[0]
+    name = weights_name(first.loaded, len(evaluation.networks))
+    for line in notes_on_weights(name, first.loaded.config.provenance, [first.manifest.name]):
+        typer.echo(line, err=True)
 
 
 def _write_card(path: Path, evaluation: Evaluation) -> None:

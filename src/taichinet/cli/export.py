@@ -55,8 +55,8 @@ def export(
 ) -> None:
     """Export a network to one file. Input: uint8 image of any size; output: mask and probability of the same size.
 
-    Writes FILE, FILE.parity.json and FILE.parity.md. Also stores a graph in the weights folder, which
-    `taichinet predict` uses if it is faster.
+    Writes FILE, FILE.parity.json and FILE.parity.md. Also stores a graph in the weights folder for `taichinet predict
+    --runtime` and `taichinet benchmark`.
     """
     import json
 
@@ -94,4 +94,4 @@ def export(
     print(readable(report))
     print(f"Written: {output}, {output.name}.parity.json and {output.name}.parity.md")
     for graph in report.kept:
-        print(f"`taichinet predict` can now use the graph {graph} of these weights")
+        print(f"Stored with the weights: {graph}, for `predict --runtime {form}`. `taichinet benchmark` measures it.")

@@ -23,14 +23,16 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from taichinet.inference.ensemble import PredictorChoices
-    from taichinet.inference.outputs import Row
     from taichinet.inference.predictor import Predictor
-    from taichinet.inference.runtimes.runtime import RuntimeDescription
+    from taichinet.inference.rows import Provenance, Row
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
-_DERIVED = re.compile(r".+_(mask.*|probability|disagreement)\.png", re.IGNORECASE | re.DOTALL)
-_MASK = "a mask or an earlier prediction according to the name (*_mask*.png, *_probability.png, *_disagreement.png)"
+_DERIVED = re.compile(r".+_(mask.*|probability|disagreement|overlay)\.png", re.IGNORECASE | re.DOTALL)
+_MASK = (
+    "a mask or an earlier prediction according to the name (*_mask*.png, *_probability.png, *_disagreement.png, "
+    "*_overlay.png)"
+)
 _LOCK = ".predictions.lock"
 
 
@@ -45,12 +47,15 @@ def predict(
     runtime: Annotated[
         str,
         typer.Option(
-            help="auto, eager, tuned, onnx or openvino. auto is the fastest one that `taichinet export` verified for "
-            "these weights on this processor, otherwise tuned."
+            help="auto, eager, tuned, onnx or openvino. auto is the default of the weights, or the runtime that you "
+            "recorded with `taichinet benchmark` for these weights on this processor."
         ),
     ] = "auto",
     disagreement: Annotated[
         bool, typer.Option("--disagreement/--no-disagreement", help="Write maps of disagreement between the two paths.")
+    ] = True,
+    overlay: Annotated[
+        bool, typer.Option("--overlay/--no-overlay", help="Write overlays, and the page index.html that shows them.")
     ] = True,
     mirror: Mirror = False,
     trust_code: TrustCode = False,
@@ -61,9 +66,10 @@ def predict(
     """Segment the lesion in every image.
 
     For each image, writes NAME_mask.png (0 and 255), NAME_probability.png and, for a network with two paths,
-    NAME_disagreement.png (0..1 scaled to 0..255), all 8-bit at the original resolution of the image. Also writes
-    predictions.csv and predictions.json. With --recursive, the output has the same subfolders as the input. Files that
-    cannot be read are reported after all others are processed (exit code 7). Run the same command again to resume.
+    NAME_disagreement.png (0..1 scaled to 0..255), all 8-bit at the original resolution of the image, and
+    NAME_overlay.png: the image with the border of the mask and its bounding box. Also writes predictions.csv,
+    predictions.json and index.html, a page with all overlays. With --recursive, the output has the same subfolders as
+    the input. Files that cannot be read are reported after all others (exit code 7). Run it again to resume.
     """
     from rich.console import Console
 
@@ -82,14 +88,14 @@ def predict(
         with locked(output / _LOCK), raise_on_sigterm(_TerminatedError()):
             refuse_foreign_files(output, names)
             choices = PredictorChoices(threshold, presence, runtime, disagreement, mirror, trust_code)
-            predictor, settings = _load_predictor(weights, choices, messages)
-            rows = _predict_all(predictor, settings, names, output, messages, quiet=as_json)
+            run = _load(weights, choices, overlay, inputs, messages)
+            rows = _predict_all(run, names, output, messages, quiet=as_json)
     except _TerminatedError:
         messages.print(
             f"Terminated. {TABLE}.csv in {output} lists the completed images. Run the same command to resume."
         )
         raise typer.Exit(EXIT_TERMINATED) from None
-    _print_result(rows, predictor.runtime.description, output, as_json)
+    _print_result(rows, run, output, as_json)
 
 
 def _choose_device(device: str, runtime: str) -> None:
@@ -99,18 +105,24 @@ def _choose_device(device: str, runtime: str) -> None:
     use_and_print(device_of_runtime(runtime, device))
 
 
-def _print_result(rows: Sequence[Row], runtime: RuntimeDescription, output: Path, as_json: bool) -> None:
+def _print_result(rows: Sequence[Row], run: _Run, output: Path, as_json: bool) -> None:
     """Print the rows or a summary; raise an error if images failed."""
+    from taichinet.inference.contact_sheet import PAGE
     from taichinet.inference.outputs import TABLE, rows_as_json
 
     if as_json:
-        _echo(rows_as_json(rows))
+        _echo(rows_as_json(rows, run.provenance))
     failed = [str(row.error) for row in rows if row.error is not None]
     done = len(rows) - len(failed)
     if failed and not done:
         raise DataError(f"No image could be predicted, {len(failed)} failed. Correct or replace:", failed)
     if not as_json:
-        _echo(f"{done} of {len(rows)} images predicted ({runtime}). Masks, maps and {TABLE}.csv are in {output}.")
+        _echo(
+            f"{done} of {len(rows)} images predicted ({run.predictor.runtime.description}). Masks, maps and "
+            f"{TABLE}.csv are in {output}."
+        )
+        if run.overlay:
+            _echo(f"Overlays of all images: {output / PAGE}")
     if failed:
         problems = "\n  - ".join(["", *failed])
         raise PartialFailureError(
@@ -232,9 +244,23 @@ def _derived_from_another(file: Path, inputs: Sequence[Path]) -> bool:
     )
 
 
-def _load_predictor(weights: Path | None, choices: PredictorChoices, messages: Console) -> tuple[Predictor, str]:
-    """Return the predictor and a digest of all settings that affect its output."""
+@dataclass(frozen=True)
+class _Run:
+    """The predictor, the origin of its results, whether overlays are written, and a digest of all these settings."""
+
+    predictor: Predictor
+    provenance: Provenance
+    overlay: bool
+    settings: str
+
+
+def _load(
+    weights: Path | None, choices: PredictorChoices, overlay: bool, inputs: Sequence[Path], messages: Console
+) -> _Run:
+    """Load the weights, print what the user should know about them, and set up their runtime."""
+    from taichinet.cli.weights_notes import notes_on_weights, recognised_datasets
     from taichinet.inference.ensemble import open_predictor
+    from taichinet.inference.provenance import provenance_of
     from taichinet.inference.shipped import shipped_weights
     from taichinet.models.weights_folder import CONFIG_FILE, WEIGHTS_FILE
     from taichinet.storage.digest import digest_bytes, digest_file
@@ -245,6 +271,10 @@ def _load_predictor(weights: Path | None, choices: PredictorChoices, messages: C
     for member in members:
         if member.unverified:
             typer.echo(f"{member.name}: {member.unverified}", err=True)
+    provenance = provenance_of(predictor, members)
+    datasets = recognised_datasets(str(path) for path in inputs if path.is_dir())
+    for line in notes_on_weights(provenance.weights, members[0].config.provenance, datasets):
+        messages.print(line)
     settings = (
         __version__,
         [digest_file(folder / name) for folder in folders for name in (CONFIG_FILE, WEIGHTS_FILE)],
@@ -252,20 +282,19 @@ def _load_predictor(weights: Path | None, choices: PredictorChoices, messages: C
         str(predictor.runtime.description),
         predictor.device,
         choices.disagreement,
+        overlay,
     )
-    return predictor, digest_bytes(repr(settings).encode())
+    return _Run(predictor, provenance, overlay, digest_bytes(repr(settings).encode()))
 
 
-def _predict_all(
-    predictor: Predictor, settings: str, names: Mapping[Path, str], output: Path, messages: Console, quiet: bool
-) -> list[Row]:
-    """Predict the images of `names`, one row each; the table is also written after an interruption."""
+def _predict_all(run: _Run, names: Mapping[Path, str], output: Path, messages: Console, quiet: bool) -> list[Row]:
+    """Predict the images of `names`, one row each; table and page are also written after an interruption."""
     from rich.progress import track
 
     from taichinet.inference.folder import predict_files
-    from taichinet.inference.outputs import Journal, remove_earlier_run, write_table
+    from taichinet.inference.outputs import Journal, remove_earlier_run, write_page, write_table
 
-    with Journal(output, settings, names) as journal:
+    with Journal(output, run.settings, names) as journal:
         others = remove_earlier_run(output, names, journal.rows)
         if others:
             messages.print(
@@ -277,7 +306,7 @@ def _predict_all(
             )
         failed: dict[str, Row] = {}
         try:
-            with closing(predict_files(predictor, names, output, journal)) as results:
+            with closing(predict_files(run.predictor, names, output, journal, run.overlay)) as results:
                 console = None if quiet else messages
                 for row in track(results, "Predicting", len(names), console=console, transient=True, disable=quiet):
                     if row.error is not None:
@@ -285,7 +314,9 @@ def _predict_all(
         finally:
             row_of = {**failed, **journal.rows}
             rows = [row_of[str(file)] for file in names if str(file) in row_of]
-            write_table(rows, output)
+            write_table(rows, output, run.provenance)
+            if run.overlay:
+                write_page(rows, output, run.provenance)
     if len(journal.rows) == len(names):
         journal.path.unlink(missing_ok=True)
     return rows

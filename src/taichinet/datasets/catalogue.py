@@ -94,6 +94,12 @@ def named_dataset(name: str) -> Dataset:
     return CATALOGUE[name] if name in CATALOGUE else folder.DATASET.called(name)
 
 
+def organ_of(names: str) -> str:
+    """The organ of a data set, or of several joined as "a+b"; empty if it is not known or they show different ones."""
+    organs = {named_dataset(name).organ for name in names.split("+")}
+    return organs.pop() if len(organs) == 1 else ""
+
+
 def _own_dataset(name: str, path: Path) -> Dataset:
     """The data set of the user's own folder at `path`, which is called `name`.
 

@@ -77,6 +77,7 @@ class Dataset:
         licence: Terms of use.
         source: Where users get the data set. Nothing is downloaded.
         citation: The publication to cite.
+        organ: Organ that the images show: breast, thyroid or eye; empty if it is not known.
         folders: Usual names of the folder as the authors distribute it.
         regions: Names of the regions that masks show, outer before inner.
         colour: Whether images are in colour.
@@ -98,6 +99,7 @@ class Dataset:
     licence: str
     source: str
     citation: str
+    organ: str = ""
     folders: tuple[str, ...] = ()
     regions: tuple[str, ...] = ("lesion",)
     colour: bool = False

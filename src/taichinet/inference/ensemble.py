@@ -50,7 +50,7 @@ def open_predictor(
         path: A weights folder, a run folder, or a study folder, whose networks are averaged: their probabilities, and
             the numbers of their decisions.
         choices: How the weights are used.
-        report: Called with one message for each graph that cannot be used, with the reason.
+        report: Called with the runtime of each network and why it is used; equal messages once.
 
     Returns:
         The predictor, and the weights.
@@ -64,10 +64,13 @@ def open_predictor(
     _refuse_different_inputs(members)
     device_config = _device_config()
     on_gpu = device_config is not None and device_config.device.type != "cpu"
+    messages: list[str] = []
     runtimes: list[Runtime] = [
-        open_runtime(choices.runtime, member, folder, choices.disagreement, on_gpu, report)
+        open_runtime(choices.runtime, member, folder, choices.disagreement, on_gpu, messages.append)
         for member, folder in zip(members, folders, strict=True)
     ]
+    for message in dict.fromkeys(messages):
+        report(message)
     runtime = runtimes[0] if len(runtimes) == 1 else Ensemble(tuple(runtimes))
     if choices.mirror:
         runtime = MirroredRuntime(runtime)

@@ -16,10 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from PIL import Image
+
 from taichinet.datasets import image_io as decoding
 from taichinet.errors import DataError
-from taichinet.inference.outputs import Journal, Row, output_files, write_maps
+from taichinet.inference.outputs import Journal, output_files, write_maps
+from taichinet.inference.overlay import viewable
 from taichinet.inference.predictor import MaskPrediction, NetworkInput, Predictor
+from taichinet.inference.rows import Row
 from taichinet.storage.digest import digest_file
 from taichinet.training.one_ahead import one_ahead
 
@@ -57,16 +61,29 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True)
 class _Read:
-    """Result of reading a file: image at network resolution, or an error; digest; and the seconds it took."""
+    """Result of reading a file.
+
+    Attributes:
+        file: The file.
+        image: Image at network resolution, or an error.
+        digest: Digest of the file.
+        seconds: Time of reading.
+        shown: Image for the overlay, whose size is limited; None for no overlay.
+    """
 
     file: Path
     image: NetworkInput | str
     digest: str
     seconds: float
+    shown: Image.Image | None = None
 
 
 def predict_files(
-    predictor: Predictor, names: Mapping[Path, str], output: Path, journal: Journal | None = None
+    predictor: Predictor,
+    names: Mapping[Path, str],
+    output: Path,
+    journal: Journal | None = None,
+    overlay: bool = False,
 ) -> Generator[Row]:
     """Predict all files, write their maps, and yield one row per file.
 
@@ -84,6 +101,7 @@ def predict_files(
         names: Name of the outputs of each image file.
         output: Folder for the maps.
         journal: Completed rows; new rows are added.
+        overlay: Whether to write overlays too.
 
     Yields:
         One row per file.
@@ -102,7 +120,7 @@ def predict_files(
         pending = [file for group in groups if not all(str(file) in done for file in group) for file in group]
         yield from (done[str(file)] for file in names.keys() - set(pending))
         try:
-            reads = _ahead(reader, partial(_read, predictor), pending, 2 * plan.batch)
+            reads = _ahead(reader, partial(_read, predictor, overlay=overlay), pending, 2 * plan.batch)
             for launch in one_ahead(_Launch(predictor, batch) for batch in _batches(reads, plan.batch)):
                 for read, measure, seconds in launch.measures():
                     writing.append(writer.submit(write, read, measure, seconds))
@@ -150,17 +168,17 @@ def _batches(reads: Iterable[_Read], size: int) -> Iterator[list[_Read]]:
     yield batch
 
 
-def _read(predictor: Predictor, file: Path) -> _Read:
+def _read(predictor: Predictor, file: Path, overlay: bool = False) -> _Read:
     """Decode and resize `file`."""
     started = time.perf_counter()
 
-    def work() -> tuple[NetworkInput, str]:
+    def work() -> tuple[NetworkInput, str, Image.Image | None]:
         pixels = decoding.read_grey(file) if predictor.channels == 1 else decoding.read_rgb(file)
-        return predictor.prepare(pixels), digest_file(file)
+        return predictor.prepare(pixels), digest_file(file), viewable(pixels) if overlay else None
 
     result = _attempt(file, work)
-    image, digest = (result, "") if isinstance(result, str) else result
-    return _Read(file, image, digest, time.perf_counter() - started)
+    image, digest, shown = (result, "", None) if isinstance(result, str) else result
+    return _Read(file, image, digest, time.perf_counter() - started, shown)
 
 
 class _Launch:
@@ -252,7 +270,7 @@ def _write(
         files = output_files(output, name)
         try:
             result = measure()
-            written = write_maps(result, files)
+            written = write_maps(result, files, read.shown)
             row = _row(file, name, result, took(), predictor)
             if journal:
                 journal.add(row, read.digest, written)

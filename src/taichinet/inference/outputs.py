@@ -1,4 +1,4 @@
-"""Output folder of `taichinet predict`: maps of every image, table of all images, and journal of completed images."""
+"""Output folder of `taichinet predict`: maps and overlays, table and page of all images, and journal of a run."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ import re
 import threading
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from io import StringIO
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from taichinet.errors import DataError, StorageError
+from taichinet.inference.contact_sheet import PAGE, is_own_page, page_html
+from taichinet.inference.overlay import draw, viewable
+from taichinet.inference.rows import Provenance, Row, table_row
 from taichinet.runner import has_mark, png_bytes, unique_names
 from taichinet.storage import output_folder as storage
 from taichinet.storage.atomic import TEMPORARY_SUFFIX, final_name, write_bytes, write_json, write_text
@@ -28,65 +32,19 @@ if TYPE_CHECKING:  # not at run time: an unusable folder is reported without wai
     from taichinet.inference.predictor import MaskPrediction
 
 TABLE = "predictions"
-OUTPUTS = ("mask", "probability", "disagreement")
+OUTPUTS = ("mask", "probability", "disagreement", "overlay")
 
 JOURNAL = "predictions.partial.jsonl"
 """Name of the journal, to resume after a crash. It is deleted when all images are completed."""
 
 COMPRESSION = 4  # of 9; zlib's default of 6 takes twice the time for files that are 10 % smaller
+_OVERLAY_COMPRESSION = 1  # of a colour image; 4 takes 1.5 times the time for files of about the same size
 
 _SOFTWARE = ("Software", "taichinet predict")  # a text chunk of every PNG written here
-_OWN_FILE = re.compile(r".+_(mask|probability|disagreement)\.png|predictions\..+", re.DOTALL)
+_OWN_FILE = re.compile(r".+_(mask|probability|disagreement|overlay)\.png|predictions\..+|index\.html", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of predictions.csv and predictions.json. Missing values are None (empty in the CSV file).
-
-    Attributes:
-        file: Path of the image.
-        name: NAME of the output files NAME_mask.png etc.; with subfolders, a relative path with `/`.
-        status: "done" or "failed".
-        height: Height of the image in pixels.
-        width: Width of the image in pixels.
-        lesion_pixels: Area of the mask in pixels.
-        area_share: Area of the mask as a fraction of the image.
-        components: Number of connected components of the mask.
-        box_top: First row of the bounding box of the mask; None for an empty mask, as for the other sides.
-        box_left: First column of the bounding box.
-        box_bottom: Last row of the bounding box plus 1.
-        box_right: Last column of the bounding box plus 1.
-        max_probability: Maximum probability of lesion, in [0, 1].
-        mean_disagreement: Mean disagreement of the two paths, in [0, 1].
-        seconds: Time for reading, network and writing.
-        error: Reason of a failure.
-        device: Device of the network: cpu, cuda:N or mps.
-        presence: Presence score, in [0, 1].
-        presence_threshold: Presence score below which the mask is empty; 0: never.
-    """
-
-    file: str
-    name: str
-    status: str
-    height: int | None = None
-    width: int | None = None
-    lesion_pixels: int | None = None
-    area_share: float | None = None
-    components: int | None = None
-    box_top: int | None = None
-    box_left: int | None = None
-    box_bottom: int | None = None
-    box_right: int | None = None
-    max_probability: float | None = None
-    mean_disagreement: float | None = None
-    seconds: float | None = None
-    error: str | None = None
-    device: str | None = None
-    presence: float | None = None
-    presence_threshold: float | None = None
-
-
-_COLUMNS = [field.name for field in fields(Row)]
+_COLUMNS = [field.name for field in (*fields(Row), *fields(Provenance))]
 _MAX_HEADER = 1000
 
 
@@ -139,6 +97,8 @@ def refuse_foreign_files(output: Path, names: Mapping[Path, str]) -> None:
     ]
     if not _is_table(output / f"{TABLE}.csv"):
         foreign.append(str(output / f"{TABLE}.csv"))
+    if os.path.lexists(output / PAGE) and not is_own_page(output / PAGE):
+        foreign.append(str(output / PAGE))
     if foreign:
         raise DataError(
             f"{len(foreign)} files in {output} that are inputs, or not written by taichinet, would be "
@@ -155,15 +115,16 @@ def _is_table(path: Path) -> bool:
         return False
     with path.open(encoding="utf-8", errors="replace", newline="") as stream:
         header = stream.readline(_MAX_HEADER).strip().split(",")
-        # Tables of earlier versions have no presence, or no device either.
-        return header in (_COLUMNS, _COLUMNS[:-2], _COLUMNS[:-3])
+        # Tables of earlier versions have no provenance, or no presence or device either.
+        earlier = [field.name for field in fields(Row)]
+        return header in (_COLUMNS, earlier, earlier[:-2], earlier[:-3])
 
 
 def remove_earlier_run(output: Path, names: Mapping[Path, str], images_to_keep: Container[str]) -> int:
     """Remove output files of an earlier run that this run does not keep.
 
-    Removes the table, the maps of all images that are not in `images_to_keep`, and temporary files. If this run is
-    killed, the folder therefore has no table that does not match the maps.
+    Removes table and page, the maps and overlays of all images that are not in `images_to_keep`, and temporary files.
+    If this run is killed, the folder therefore has no table that does not match the maps.
 
     Args:
         output: Output folder.
@@ -176,6 +137,8 @@ def remove_earlier_run(output: Path, names: Mapping[Path, str], images_to_keep: 
     others = {name for name in _listed(output) if output_files(output, name)["mask"].is_file()} - set(names.values())
     for ending in ("csv", "json"):
         (output / f"{TABLE}.{ending}").unlink(missing_ok=True)
+    if is_own_page(output / PAGE):
+        (output / PAGE).unlink()
     folders = {output}
     for image, name in names.items():
         for path in output_files(output, name).values():
@@ -198,12 +161,13 @@ def _listed(output: Path) -> set[str]:
         return set()
 
 
-def write_maps(result: MaskPrediction, files: Mapping[str, Path]) -> dict[str, str]:
-    """Write the maps of a prediction as 8-bit grey PNG files, in which 255 is 1.
+def write_maps(result: MaskPrediction, files: Mapping[str, Path], shown: Image.Image | None = None) -> dict[str, str]:
+    """Write the maps of a prediction as 8-bit grey PNG files, in which 255 is 1, and the overlay in colour.
 
     Args:
         result: The prediction.
         files: Path of each of OUTPUTS.
+        shown: The image, see `overlay.viewable`; None for no overlay.
 
     Returns:
         Digest of each written file.
@@ -212,36 +176,39 @@ def write_maps(result: MaskPrediction, files: Mapping[str, Path]) -> dict[str, s
         StorageError: A file cannot be written.
     """
     maps = {"mask": result.mask, "probability": result.probability, "disagreement": result.disagreement}
-    written = {}
-    for kind, values in maps.items():
-        if values is not None:
-            content = png_bytes(np.round(values * np.float32(255)).astype(np.uint8), _SOFTWARE, COMPRESSION)
-            write_bytes(files[kind], content)
-            written[kind] = digest_bytes(content)
-    return written
+    contents = {
+        kind: png_bytes(np.round(values * np.float32(255)).astype(np.uint8), _SOFTWARE, COMPRESSION)
+        for kind, values in maps.items()
+        if values is not None
+    }
+    if shown is not None:
+        box = result.bounding_box
+        sides = None if box is None else (box.top, box.left, box.bottom, box.right)
+        contents["overlay"] = png_bytes(np.asarray(draw(shown, result.mask, sides)), _SOFTWARE, _OVERLAY_COMPRESSION)
+    for kind, content in contents.items():
+        write_bytes(files[kind], content)
+    return {kind: digest_bytes(content) for kind, content in contents.items()}
 
 
 def write_prediction(result: MaskPrediction, folder: Path) -> tuple[Path, ...]:
     """Write the maps, overlay and measurements of one prediction; see `MaskPrediction.save`."""
-    files = {kind: Path(path.name) for kind, path in output_files(folder, result.name).items()}
-    table, picture = f"{result.name}.json", f"{result.name}_overlay.png"
-    storage.refuse_foreign_files(folder, [*(path.name for path in files.values()), table, picture])
+    names = {kind: path.name for kind, path in output_files(folder, result.name).items()}
+    table = f"{result.name}.json"
+    storage.refuse_foreign_files(folder, [*names.values(), table])
     with storage.output_files(folder) as temporary:
-        write_maps(result, {kind: temporary / name for kind, name in files.items()})
-        if result.pixels is not None:
-            write_bytes(temporary / picture, png_bytes(np.asarray(result.overlay()), _SOFTWARE, COMPRESSION))
+        files = {kind: temporary / name for kind, name in names.items()}
+        write_maps(result, files, None if result.pixels is None else viewable(result.pixels))
         write_json(temporary / table, result.measurements())
-        names = sorted(path.name for path in temporary.iterdir())
-    return tuple(folder / name for name in names)
+        written = sorted(path.name for path in temporary.iterdir())
+    return tuple(folder / name for name in written)
 
 
-def rows_as_json(rows: Sequence[Row]) -> str:
+def rows_as_json(rows: Sequence[Row], provenance: Provenance) -> str:
     """The rows in the format of predictions.json."""
-    plain: list[dict[str, Any]] = [asdict(row) for row in rows]
-    return json.dumps(plain, indent=1, allow_nan=False)
+    return json.dumps([table_row(row, provenance) for row in rows], indent=1, allow_nan=False)
 
 
-def write_table(rows: Sequence[Row], output: Path) -> None:
+def write_table(rows: Sequence[Row], output: Path, provenance: Provenance) -> None:
     """Write predictions.csv and predictions.json to `output`.
 
     Text that a spreadsheet would interpret as a formula is escaped in the CSV (`escape_cell`), but not in the JSON.
@@ -249,13 +216,18 @@ def write_table(rows: Sequence[Row], output: Path) -> None:
     Raises:
         StorageError: A file cannot be written.
     """
-    write_text(output / f"{TABLE}.json", rows_as_json(rows) + "\n")
+    write_text(output / f"{TABLE}.json", rows_as_json(rows, provenance) + "\n")
     stream = StringIO(newline="")
     table = csv.DictWriter(stream, _COLUMNS)
     table.writeheader()
-    table.writerows({key: escape_cell(value) for key, value in asdict(row).items()} for row in rows)
+    table.writerows({key: escape_cell(value) for key, value in table_row(row, provenance).items()} for row in rows)
     # File names that are not valid Unicode are written with escapes.
     write_bytes(output / f"{TABLE}.csv", stream.getvalue().encode("utf-8", "backslashreplace"))
+
+
+def write_page(rows: Sequence[Row], output: Path, provenance: Provenance) -> None:
+    """Write the page with the overlays of all images, see `contact_sheet.page_html`; raises StorageError."""
+    write_text(output / PAGE, page_html(rows, provenance, TABLE))
 
 
 class Journal:

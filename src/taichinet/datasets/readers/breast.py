@@ -93,6 +93,7 @@ DATASET = Dataset(
     layout="the images (case001.png, case001_tumor.png) and the clinical-data .xlsx",
     licence="CC BY 4.0",
     source="https://doi.org/10.7937/9WKK-Q141",
+    organ="breast",
     citation=(
         "Pawłowska, Ćwierz-Pieńkowska, Domalik, Jaguś, Kasprzak, Matkowski, Fura, Nowicki, Żołek: Curated benchmark "
         "dataset for ultrasound based breast lesion analysis. Scientific Data 11, 148, 2024, "

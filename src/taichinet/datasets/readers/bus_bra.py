@@ -97,6 +97,7 @@ DATASET = Dataset(
     layout=f"Images, Masks, {CASES} and {FOLDS} in it",
     licence="CC BY 4.0",
     source="https://doi.org/10.5281/zenodo.8231412",
+    organ="breast",
     citation=(
         "Gómez-Flores, Gregorio-Calas, Coelho de Albuquerque Pereira: BUS-BRA: A breast ultrasound dataset for "
         "assessing computer-aided diagnosis systems. Medical Physics 51(4), 3110-3123, 2024, "

@@ -105,6 +105,7 @@ DATASET = Dataset(
     layout="images and masks in it, with names as ABCD_000.png",
     licence="CC BY-NC 4.0 in its authors' repository; others quote CC BY 4.0 for the copy at its DOI",
     source="https://doi.org/10.17632/7fvgj4jsp7",
+    organ="breast",
     citation=(
         "Vallez, Bueno, Deniz, Rienda, Pastor: BUS-UCLM: Breast ultrasound lesion segmentation dataset. "
         "Scientific Data 12, 242, 2025, https://doi.org/10.1038/s41597-025-04562-3"

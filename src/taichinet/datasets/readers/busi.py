@@ -116,6 +116,7 @@ DATASET = Dataset(
     layout="benign, malignant and normal in it (Dataset_BUSI_with_GT)",
     licence="not formally stated by its authors",
     source="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
+    organ="breast",
     citation=(
         "Al-Dhabyani, Gomaa, Khaled, Fahmy: Dataset of breast ultrasound images. Data in Brief 28, 104863, 2020, "
         "https://doi.org/10.1016/j.dib.2019.104863"

@@ -165,6 +165,7 @@ REFUGE = Dataset(
     layout="Training400 and Annotation-Training400 in it (and the other parts)",
     licence="the challenge's terms, on registration",
     source="https://refuge.grand-challenge.org",
+    organ="eye",
     citation=(
         "Orlando, Fu, Barbosa Breda, van Keer, Bathula, Diaz-Pinto, Fang, Heng et al.: REFUGE Challenge: A unified "
         "framework for evaluating automated methods for glaucoma assessment from fundus photographs. Medical Image "
@@ -184,6 +185,7 @@ DRISHTI_GS = Dataset(
     layout="Training and Test in it (each with Images, and GT or Test_GT)",
     licence="not stated",
     source="https://cvit.iiit.ac.in/projects/mip/drishti-gs/mip-dataset2/Home.php",
+    organ="eye",
     citation=(
         "Sivaswamy, Krishnadas, Joshi, Jain, Tabish: Drishti-GS: Retinal image dataset for optic nerve head (ONH) "
         "segmentation. ISBI 2014, 53-56, https://doi.org/10.1109/ISBI.2014.6867807"

@@ -88,6 +88,7 @@ UDIAT = Dataset(
     layout="original and GT in it",
     licence="for research, on a release agreement signed with its authors",
     source="https://helward.mmu.ac.uk/STAFF/M.Yap/dataset.php",
+    organ="breast",
     citation=(
         "Yap, Pons, Martí, Ganau, Sentís, Zwiggelaar, Davison, Martí: Automated breast ultrasound lesions detection "
         "using convolutional neural networks. IEEE Journal of Biomedical and Health Informatics 22(4), 1218-1226, "
@@ -104,6 +105,7 @@ STU_HOSPITAL = Dataset(
     layout="Test_Image_1.png and mask_1.png in it",
     licence="not stated",
     source="https://github.com/xbhlk/STU-Hospital",
+    organ="breast",
     citation=(
         "Zhuang, Li, Joseph Raj, Mahesh, Qiu: An RDAU-NET model for lesion segmentation in breast ultrasound images. "
         "PLOS ONE 14(8), e0221535, 2019, https://doi.org/10.1371/journal.pone.0221535"
@@ -122,6 +124,7 @@ DDTI = Dataset(
     layout="image and mask in it",
     licence="open access, terms not formally stated",
     source="http://cimalab.unal.edu.co/?lang=en&mod=program&id=5",
+    organ="thyroid",
     citation=(
         "Pedraza, Vargas, Narváez, Durán, Muñoz, Romero: An open access thyroid ultrasound image database. "
         "SIPAIM 2015, https://doi.org/10.1117/12.2073532"
@@ -139,6 +142,7 @@ TN_SCUI2020 = Dataset(
     layout="image and mask in it",
     licence="not stated; given to those who registered for the challenge",
     source="https://tn-scui2020.grand-challenge.org",
+    organ="thyroid",
     citation=(
         "Zhou, Jia, Ni, Noble, Huang, Tan, Van: Thyroid nodule segmentation and classification in ultrasound images. "
         "Zenodo, 2020, https://doi.org/10.5281/zenodo.3715942"

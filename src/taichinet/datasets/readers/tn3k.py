@@ -69,6 +69,7 @@ DATASET = Dataset(
     layout="trainval-image, trainval-mask, test-image and test-mask in it",
     licence="not stated for the images (its authors' code is under the MIT licence)",
     source="https://github.com/haifangong/TRFE-Net-for-thyroid-nodule-segmentation",
+    organ="thyroid",
     citation=(
         "Gong, Chen, Wang, Xie, Mao, Yu, Chen, Li: Multi-task learning for thyroid nodule segmentation with thyroid "
         "region prior. ISBI 2021, 257-261, https://doi.org/10.1109/ISBI48211.2021.9434087"

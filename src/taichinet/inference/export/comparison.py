@@ -113,7 +113,7 @@ def split_images(
     new = [case for case in compared if case.name not in training_names]
     known = [case for case in compared if case.name in training_names]
     if calibrated is not None:
-        calibration = _spread(calibrated, MAX_CALIBRATION_IMAGES)
+        calibration = spread(calibrated, MAX_CALIBRATION_IMAGES)
         used = set(_digests(calibration).pixels)
         pixels = dict(zip(images.manifest.keys, images.pixels, strict=True))
         parity = [case for case in new or compared if pixels[case.name] not in used]
@@ -121,14 +121,14 @@ def split_images(
         parity, calibration = new, known
     else:
         parity, calibration = list(compared[1::2]), list(compared[::2])
-    parity = _spread(parity, max_parity)
+    parity = spread(parity, max_parity)
     if not parity or (not calibration and calibrated is None):
         raise DataError(
             f"{len(compared)} images are too few to calibrate on some and compare on others. Give more with --images."
         )
     new_names = {case.name for case in new}
     unseen = sum(case.name in new_names for case in parity)
-    return ExportImages(tuple(_spread(calibration, MAX_CALIBRATION_IMAGES)), tuple(parity), unseen)
+    return ExportImages(tuple(spread(calibration, MAX_CALIBRATION_IMAGES)), tuple(parity), unseen)
 
 
 def _digests(cases: Sequence[Case]) -> ImageDigests:
@@ -136,7 +136,7 @@ def _digests(cases: Sequence[Case]) -> ImageDigests:
     return ImageDigests(Manifest("images to export with", tuple(samples)))
 
 
-def _spread(cases: Sequence[Case], most: int) -> list[Case]:
+def spread(cases: Sequence[Case], most: int) -> list[Case]:
     """At most `most` of `cases`, subsampled at even intervals."""
     if len(cases) <= most:
         return list(cases)

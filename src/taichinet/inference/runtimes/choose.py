@@ -1,4 +1,4 @@
-"""Selection of the runtime: the fastest one that was validated for these weights on this CPU."""
+"""Selection of the runtime: the one that the user chose or recorded for these weights, otherwise the default."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from taichinet.inference.runtimes.parity import (
     read_record,
 )
 from taichinet.inference.runtimes.runtime import Runtime
+from taichinet.inference.runtimes.user_record import read_user_record, record_file
 from taichinet.models.weights_folder import WEIGHTS_FILE, LoadedWeights
 from taichinet.storage.digest import digest_file
 from taichinet.training.device_choice import AUTO_DEVICE, refuse_unknown_device
@@ -33,10 +34,10 @@ def open_runtime(
 ) -> Runtime:
     """Open a runtime for a network.
 
-    `auto` is the fastest validated runtime that is installed and was measured to be faster than tuned PyTorch,
-    otherwise the graph that was packaged with the weights, otherwise tuned PyTorch. With a GPU, it is always tuned
-    PyTorch. Runtimes with graph files (onnx and openvino) need a valid parity record of `taichinet export`, or the
-    graph of `taichinet package-weights`.
+    `auto` is the default runtime of the weights, unless there is a record of `taichinet benchmark` for these weights on
+    this processor, which names the fastest one. The default is the graph that was packaged with the weights, otherwise
+    tuned PyTorch; with a GPU, it is always tuned PyTorch. Runtimes with graph files (onnx and openvino) that are given
+    by name need a valid parity record of `taichinet export`, or the graph of `taichinet package-weights`.
 
     Args:
         choice: "auto" or the name of a registered runtime: eager, tuned, onnx, openvino.
@@ -44,7 +45,7 @@ def open_runtime(
         folder: The weights folder.
         disagreement: Whether to compute the disagreement of the two paths.
         accelerated: Whether there is a GPU.
-        report: Called with one message for each graph that cannot be used, with the reason.
+        report: Called with the runtime and why it is used, and before with the reason not to follow a record.
 
     Returns:
         The runtime.
@@ -55,20 +56,73 @@ def open_runtime(
     """
     if choice not in (AUTO, *RUNTIMES):
         raise unknown_name("runtime", choice, (AUTO, *RUNTIMES))
+    folder = _weights_folder(folder)
     if choice != AUTO and RUNTIMES[choice].suffix:
-        return _open(_fastest_graph(choice, folder), loaded, disagreement)
-    if choice == AUTO and not accelerated:
-        faster = [graph for graph in _exported(folder, report) if graph.record.seconds < graph.record.tuned_seconds]
-        for graph in (*faster, *_packaged(folder, report)):
-            if not RUNTIMES[graph.record.runtime].missing_packages():
-                try:
-                    return _open(graph, loaded, disagreement)
-                except WeightsError as error:  # use the next one, which is slower
-                    report(str(error))
-    name = "tuned" if choice == AUTO else choice
-    if RUNTIMES[name].missing_packages():
-        raise _without_package(name, folder, choice)
-    return RUNTIMES[name].open(loaded, folder, "float32", disagreement)
+        runtime, reason = _open(_fastest_graph(choice, folder), loaded, disagreement), "as given"
+    elif choice == AUTO and not accelerated:
+        runtime, reason = _open_automatic(loaded, folder, disagreement, report)
+    else:
+        name, reason = ("tuned", "the default with a GPU") if choice == AUTO else (choice, "as given")
+        if RUNTIMES[name].missing_packages():
+            raise _without_package(name, folder, choice)
+        runtime = RUNTIMES[name].open(loaded, folder, "float32", disagreement)
+    report(f"Runtime: {runtime.description}, {reason}.")
+    return runtime
+
+
+def _open_automatic(
+    loaded: LoadedWeights, folder: Path, disagreement: bool, report: Callable[[str], None]
+) -> tuple[Runtime, str]:
+    """The runtime of the user's record, otherwise the default; and why."""
+    reason = "the default for these weights"
+    try:
+        recorded = _open_recorded(loaded, folder, disagreement)
+        if recorded is not None:
+            return recorded
+    except (SettingError, WeightsError) as error:
+        report(str(error))
+        reason = "the default, since the record is not followed"
+    return _open_default(loaded, folder, disagreement, report), reason
+
+
+def _open_default(loaded: LoadedWeights, folder: Path, disagreement: bool, report: Callable[[str], None]) -> Runtime:
+    """The packaged graph, otherwise tuned PyTorch; without torch, an exported graph, in an order without its speed."""
+    graphs = _packaged(folder, report)
+    with_torch = not RUNTIMES["tuned"].missing_packages()
+    if not with_torch:
+        exported = _exported(folder, report)
+        graphs += sorted(exported, key=lambda graph: (graph.record.precision != "float32", graph.record.runtime))
+    for graph in graphs:
+        if not RUNTIMES[graph.record.runtime].missing_packages():
+            try:
+                return _open(graph, loaded, disagreement)
+            except WeightsError as error:  # use the next one
+                report(str(error))
+    if not with_torch:
+        raise _without_package("tuned", folder, AUTO)
+    return RUNTIMES["tuned"].open(loaded, folder, "float32", disagreement)
+
+
+def _open_recorded(loaded: LoadedWeights, folder: Path, disagreement: bool) -> tuple[Runtime, str] | None:
+    """The runtime of the user's record, and where it is recorded; None if there is no record."""
+    digest = digest_file(folder / WEIGHTS_FILE)
+    record = read_user_record(digest)
+    if record is None:
+        return None
+    file, one = record_file(digest), record.fastest
+    if one.runtime not in RUNTIMES:
+        fault = "there is no such runtime"
+    elif missing := RUNTIMES[one.runtime].missing_packages():
+        fault = f"the package {missing[0]} is not installed"
+    else:
+        fault = (fault_of_graph(folder, one.runtime, one.graph, one.graph_digest) if one.graph else None) or ""
+    if fault:
+        raise WeightsError(
+            f"The record of {record.date} in {file} names the runtime {one.runtime}, which cannot be used: {fault}. "
+            "Measure again with `taichinet benchmark`, or delete the record."
+        )
+    runtime = RUNTIMES[one.runtime].open(loaded, folder / one.graph, one.precision, disagreement)
+    return runtime, f"following the record of {record.date} in {file}"
 
 
 def device_of_runtime(choice: str, device: str) -> str:
@@ -152,27 +206,48 @@ def _usable(files: Sequence[Path], folder: Path, report: Callable[[str], None], 
 
 
 def _reason_not_to_use(record: ParityRecord, file: Path, weights_digest: str) -> str | None:
-    graph, packaged = file.parent / record.graph, file.name == PACKAGED_RECORD
+    packaged = file.name == PACKAGED_RECORD
+    if not record.holds:
+        return "; ".join(record.parity.failures(record.precision))
+    if record.weights_digest != weights_digest:
+        return "it was exported from other weights"
+    if not packaged and record.processor != processor():
+        return f"it was measured on another processor ({record.processor})"
+    if packaged and record.graph != PACKAGED_GRAPH:
+        return f"its graph must be {PACKAGED_GRAPH}, and not {record.graph}"
+    folder, name = path_of_graph(record, file)
+    return fault_of_graph(folder, record.runtime, name, record.graph_digest)
+
+
+def path_of_graph(record: ParityRecord, file: Path) -> tuple[Path, str]:
+    """The weights folder of the record in `file`, and the path of its graph in this folder."""
+    if file.name == PACKAGED_RECORD:
+        return file.parent, record.graph
+    return file.parent.parent, f"{RUNTIMES_FOLDER}/{record.graph}"
+
+
+def fault_of_graph(folder: Path, runtime: str, name: str, digest: str) -> str | None:
+    """Why a graph cannot be used; None if it has the expected content.
+
+    Args:
+        folder: The weights folder.
+        runtime: Name of the runtime.
+        name: Path of the graph in `folder`: PACKAGED_GRAPH, or a path in RUNTIMES_FOLDER.
+        digest: Its expected digest (`digest_graph`).
+    """
     try:
-        spec = RUNTIMES.get(record.runtime)
+        spec = RUNTIMES.get(runtime)
         if spec is None or not spec.suffix:
-            return f"there is no graph for the runtime {record.runtime}"
-        if not record.holds:
-            return "; ".join(record.parity.failures(record.precision))
-        if record.weights_digest != weights_digest:
-            return "it was exported from other weights"
-        if not packaged and record.processor != processor():
-            return f"it was measured on another processor ({record.processor})"
-        if packaged and record.graph != PACKAGED_GRAPH:
-            return f"its graph must be {PACKAGED_GRAPH}, and not {record.graph}"
-        if not packaged and not graph.resolve().is_relative_to(file.parent.resolve()):
-            return f"its path {record.graph} is outside of {file.parent}"
-        if not record.graph_digest:
+            return f"there is no graph for the runtime {runtime}"
+        runtimes, graph = (folder / RUNTIMES_FOLDER).resolve(), folder / name
+        if name != PACKAGED_GRAPH and not graph.resolve().is_relative_to(runtimes):
+            return f"its path {name} is outside of {folder / RUNTIMES_FOLDER}"
+        if not digest:
             return "the record has no digest of the graph, so the graph is unverified"
-        if record.graph_digest != digest_graph(spec.files(graph)):
-            return f"the content of {record.graph} is not the one that was exported"
+        if digest != digest_graph(spec.files(graph)):
+            return f"the content of {name} is not the one that was exported"
     except (OSError, RuntimeError, ValueError) as error:  # missing file, symbolic link loop, name with a null byte
-        return f"{record.graph} cannot be read ({error})"
+        return f"{name} cannot be read ({error})"
     return None
 
 

@@ -11,11 +11,11 @@ from taichinet.reports.document.markdown import document_markdown, generated_by
 from taichinet.reports.document.model import Document, Note, Points, Section, table_of
 from taichinet.reports.model_card.front_matter import front_matter
 from taichinet.reports.model_card.scores import SCORES, at_both_resolutions
+from taichinet.reports.model_card.subject import subject_of
 from taichinet.reports.paper_tables.differences import all_differences
 
 HEADER = generated_by("taichinet package-weights")
 NOT_A_DEVICE = "A research tool, not a medical device: no diagnosis, no treatment decision."
-NO_NORMAL = ", all with a lesion: on a normal breast it often predicts a lesion."
 
 
 def model_card(run: Path, megabytes: float, number_format: str) -> str:
@@ -33,8 +33,9 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
     result = read_record(run / RESULT_FILE, FoldRecord, WeightsError, remedy)
     experiment, selection = result.experiment, result.selection
     size = experiment.data.size
+    subject = subject_of(result.dataset)
     lead = (
-        f"Lesion segmentation in breast ultrasound: {result.parameters:,} parameters, input {size} x {size} px, "
+        f"{subject.task}: {result.parameters:,} parameters, input {size} x {size} px, "
         f"{number_format}, {megabytes:.1f} MB."
     )
     training = (
@@ -49,9 +50,8 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
     rows = [{"Score": LONG[name]} | at_both_resolutions(lesion, name) for name in SCORES]
     heading = f"Scores on the {lesion.images} lesion images of its test fold, which were not used in training"
     note = Note("One fold and one seed: the table has no standard deviation over folds.")
-    limits = (
-        f"{NOT_A_DEVICE} It was trained on {result.dataset} only{'.' if experiment.data.include_normal else NO_NORMAL}"
-    )
+    normal = "" if experiment.data.include_normal else subject.without_normal
+    limits = f"{NOT_A_DEVICE} It was trained on {result.dataset} only.{normal}"
     sections = (
         Section("training", "Training", (Points(training),)),
         Section("scores", heading, (table_of(rows), note)),

@@ -18,6 +18,7 @@ from taichinet.reports.model_card.fold import HEADER, NOT_A_DEVICE
 from taichinet.reports.model_card.front_matter import front_matter
 from taichinet.reports.model_card.operating_point import operating_point_section
 from taichinet.reports.model_card.scores import no_test_images, score_sections, summaries_of
+from taichinet.reports.model_card.subject import subject_of
 
 NOT_RECORDED = "not recorded"
 
@@ -40,10 +41,11 @@ def card_for_use(
     """
     record = network.record
     size = record.experiment.data.size
+    subject = subject_of(record.dataset)
     operations = "" if record.gflops is None else f" {record.gflops:.1f} GFLOPs,"
     lead = (
-        f"Lesion segmentation in breast ultrasound: {record.parameters:,} parameters,{operations} input "
-        f"{size} x {size} px, {number_format}, {megabytes:.1f} MB.",
+        f"{subject.task}: {record.parameters:,} parameters,{operations} input {size} x {size} px, {number_format}, "
+        f"{megabytes:.1f} MB.",
         no_test_images(network),
     )
     sections = (
@@ -97,11 +99,8 @@ def _training(record: TrainingRecord) -> tuple[str, ...]:
 
 def _limits(network: NetworkForUse) -> tuple[str, ...]:
     names = " and ".join(title_of(name) for name in network.datasets)
-    normal = (
-        ""
-        if network.record.experiment.data.include_normal
-        else (" All of them show a lesion: on a normal breast it often predicts one.")
-    )
+    subject = subject_of(network.record.dataset)
+    normal = "" if network.record.experiment.data.include_normal else subject.without_normal
     return (
         NOT_A_DEVICE,
         f"It was trained on {network.record.images:,} images of {names} only.{normal}",

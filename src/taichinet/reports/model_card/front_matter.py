@@ -8,8 +8,10 @@ from typing import Any
 
 import yaml
 
+from taichinet.datasets.catalogue import named_dataset
 from taichinet.evaluation.aggregate import Summary
 from taichinet.reports.document.format import LONG, PROTOCOLS, title_of
+from taichinet.reports.model_card.subject import subject_of
 
 METRICS = {"dice": "dice", "jaccard": "jaccard", "precision": "precision", "sensitivity": "recall"}
 """Scores, and their names on the hub."""
@@ -31,14 +33,13 @@ def front_matter(name: str, datasets: Sequence[str], protocol: str, summaries: M
     Returns:
         The block with its two lines `---`. The licence is "other", because that of the training data decides.
     """
-    datasets = [_NOT_IN_NAMES.sub("?", data) for data in datasets]
     content = {
         "library_name": "taichinet",
         "pipeline_tag": _TASK["type"],
-        "tags": ["breast-ultrasound", "medical-imaging", "segmentation"],
+        "tags": [*subject_of("+".join(datasets)).tags, "medical-imaging", "segmentation"],
         "license": "other",
         "license_name": "see-training-data",
-        "datasets": datasets,
+        "datasets": [_NOT_IN_NAMES.sub("?", data) for data in datasets],
         "metrics": list(METRICS.values()),
         "model-index": [
             {
@@ -66,5 +67,6 @@ def _result(data: str, protocol: str, summary: Summary) -> dict[str, Any]:
     if normal.false_positive_rate is not None:
         share = {"type": "false-positive-rate", "name": f"Share of {normal.images} normal images with a prediction"}
         metrics.append({**share, "value": round(normal.false_positive_rate, 4)})
-    images = f"{title}, {lesion.images} images with a lesion, {PROTOCOLS.get(protocol, protocol)}"
+    shown = " with a lesion" if named_dataset(data.split("+")[0]).regions == ("lesion",) else ""
+    images = f"{title}, {lesion.images} images{shown}, {PROTOCOLS.get(protocol, protocol)}"
     return {"task": dict(_TASK), "dataset": {"type": data, "name": images}, "metrics": metrics}
