@@ -10,6 +10,12 @@ import typer
 
 from taichinet.cli.options import Overwrite, TrustCode
 
+_Graph = Annotated[
+    bool,
+    typer.Option(
+        "--graph/--no-graph", help="Write the ONNX graph of the weights, with which `predict` needs no PyTorch."
+    ),
+]
 CARD = "README.md"
 WriteCard = Callable[[float, str], str]
 """From the size of the weights in megabytes and their number format to the model card."""
@@ -42,12 +48,7 @@ def package_weights(
             metavar="FILE.csv", help="Test images that failed, for the card of a study: columns key, class, remark."
         ),
     ] = None,
-    graph: Annotated[
-        bool,
-        typer.Option(
-            "--graph/--no-graph", help="Write the ONNX graph of the weights, with which `predict` needs no PyTorch."
-        ),
-    ] = True,
+    graph: _Graph = True,
     trust_code: TrustCode = False,
     overwrite: Overwrite = False,
 ) -> None:
