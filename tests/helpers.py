@@ -36,6 +36,8 @@ NARROW: dict[str, dict[str, Any]] = {
     "aau-net": {"width": 4},
     "unet-lite": {"decoder_width": 4},
     "taichinet-lite": {"decoder_width": 4},
+    "unet-timm": {"encoder": "test_efficientnet", "decoder_width": 4},
+    "taichinet-timm": {"encoder": "test_convnext", "decoder_width": 4},
 }
 FLOAT32_CPU = DeviceConfig(torch.device("cpu"), bf16=False, memory_format=torch.channels_last)
 

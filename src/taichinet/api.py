@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from taichinet.datasets.manifest import Manifest
     from taichinet.evaluation.statistics import PairedTest
     from taichinet.experiments.cross_validate import Existing, Study
-    from taichinet.experiments.evaluate import Evaluation
+    from taichinet.experiments.evaluate import Evaluation, Source
     from taichinet.experiments.experiment import Experiment
     from taichinet.experiments.study_data import DataSpec
     from taichinet.inference.segmenter import Segmenter
@@ -171,7 +171,7 @@ def train(
 @_needs_train
 def evaluate(
     model: str | Path | Segmenter,
-    data: str | Path | Manifest,
+    data: Source,
     include_normal: bool | None = None,
     mirrored: bool = False,
     trust_code: bool = False,
@@ -181,7 +181,7 @@ def evaluate(
 
     Args:
         model: A model of `load`, or weights as in `load`. The decision stored with the weights is scored.
-        data: A data set of `load_dataset`, or as its argument.
+        data: A data set of `load_dataset`, or as its argument; several are joined.
         include_normal: Whether to include normal images; None for as in the training.
         mirrored: Whether to average with the prediction for the mirror image.
         trust_code: Whether the code of networks from outside the package may be executed.

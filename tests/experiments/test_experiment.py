@@ -232,7 +232,9 @@ def test_unknown_recipe_suggests_nearest() -> None:
 
 
 def test_unknown_recipe_message_describes_naming_scheme_instead_of_full_list() -> None:
-    with pytest.raises(SettingError, match=r"Did you mean 'cpu-rf-net'\?.* Known: SCALE-ROW") as caught:
+    with pytest.raises(
+        SettingError, match=r"Did you mean 'cpu-rf-net'\?.* Known: SCALE-ROW.*`taichinet recipes`"
+    ) as caught:
         get_recipe("cpu-rfnet")
     assert len(str(caught.value)) < 600
 

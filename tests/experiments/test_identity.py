@@ -32,6 +32,17 @@ def test_digests_of_existing_runs_do_not_change() -> None:
     assert computation_key(experiment, "content", SPLIT, PLAN) == "5c580b780601eae7"
 
 
+def test_settings_of_later_versions_change_the_digest_unless_they_have_their_default() -> None:
+    experiment = recipe("short-unet")
+    changed: list[dict[str, object]] = [
+        {"training.patience": 3},
+        {"training.optimizer": "sgd"},
+        {"objective.terms.focal": 1.0},
+    ]
+    keys = {computation_key(vary(experiment, changes), "content", SPLIT, PLAN) for changes in changed}
+    assert len(keys | {"5c580b780601eae7"}) == 4
+
+
 def test_all_changed_settings_and_fields_are_listed() -> None:
     experiment = recipe("short-unet")
     record = fold_record(experiment, [lesion_row("a", 0.5)])

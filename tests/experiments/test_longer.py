@@ -128,7 +128,7 @@ def test_extended_run_equals_uninterrupted_run(
         with_epochs(experiment, more),
         tmp_path,
         callbacks=Callbacks(
-            on_epoch=lambda phase, row, _: trained_epochs.append((phase, row["epoch"])), on_extension=messages.append
+            on_epoch=lambda phase, row, _: trained_epochs.append((phase, row["epoch"])), on_note=messages.append
         ),
     )
     done = 2 if interrupted else 3
@@ -260,7 +260,8 @@ def test_extension_with_different_masks_is_rejected(study: StudyData, runs: Runs
     prepared = prepare(study.manifest, 32, 1)
     prepared.lesion.copy_(1 - prepared.lesion)
     with pytest.raises(
-        WeightsError, match=r"besides training.epochs or decision, images, masks.*--output.*--overwrite"
+        WeightsError,
+        match=r"besides training.epochs, training.patience or decision, images, masks.*--output.*--overwrite",
     ):
         resume(StudyData(study.manifest, prepared, study.plan), with_epochs(PLAIN, 6), tmp_path)
     assert content(tmp_path) == before

@@ -40,7 +40,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> StudyData:
 def trained(study: StudyData, experiment: Experiment, out: Path, resume: bool = False) -> tuple[FoldResult, list[str]]:
     """The fold, and what was printed of an extension."""
     printed = list[str]()
-    callbacks = Callbacks(on_extension=printed.append)
+    callbacks = Callbacks(on_note=printed.append)
     folder = train_folds(
         experiment,
         study,

@@ -62,11 +62,15 @@ def assert_equal_training(distributed: dict[str, Any], expected: dict[str, Any])
 # ----------------------------------------------------------------------------------------------- trainings
 
 
-@pytest.mark.parametrize("name", ["taichinet", "accumulated", "attention-unet"])
+@pytest.mark.parametrize("name", ["taichinet", "accumulated", "attention-unet", "stopped", "timm"])
 def test_two_processes_have_same_losses_and_weights_as_one(
     main_results: dict[str, Any], tmp_path: Path, name: str
 ) -> None:
     assert_equal_training(main_results[name], two_ranks.train(name, tmp_path, Ranks()))
+
+
+def test_all_processes_stop_early_together(main_results: dict[str, Any]) -> None:
+    assert 2 < len(main_results["stopped"]["losses"]) < 8
 
 
 def test_two_processes_have_same_losses_as_one_in_float32(main_results: dict[str, Any], tmp_path: Path) -> None:

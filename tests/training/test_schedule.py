@@ -1,4 +1,4 @@
-"""Warm-up, AdamW, the learning rate of an encoder, and the moving average of the weights."""
+"""Warm-up, AdamW, SGD, the learning rate of an encoder, and the moving average of the weights."""
 
 from __future__ import annotations
 
@@ -70,6 +70,41 @@ def test_default_is_adam_with_one_group() -> None:
 def test_weight_decay_of_adam_is_refused() -> None:
     with pytest.raises(SettingError, match=r"weight_decay 0\.01 is not used by adam: set optimizer to adamw"):
         vary(get_recipe("short-unet"), {"training.weight_decay": 0.01})
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_has_momentum_and_weight_decay_and_continues_from_its_state(nesterov: bool) -> None:
+    settings = TrainingSettings(
+        learning_rate=0.1, optimizer="sgd", momentum=0.5, nesterov=nesterov, weight_decay=0.2, encoder_rate=0.5
+    )
+    network, reference = Encoded(), Encoded()
+    reference.load_state_dict(network.state_dict())
+    expected = torch.optim.SGD([reference.decoder.weight], lr=0.1, momentum=0.5, nesterov=nesterov, weight_decay=0.2)
+    optimizer = make_optimizer(network, settings, CPU)
+    for step in range(4):
+        if step == 2:
+            optimizer = make_optimizer(network, settings, CPU, copy.deepcopy(optimizer.state_dict()))
+        for module, its_optimizer in ((network, optimizer), (reference, expected)):
+            its_optimizer.zero_grad()
+            module.decoder(torch.ones(1, 2, 3, 3) * (step + 1)).sum().backward()
+            its_optimizer.step()
+    assert torch.equal(network.decoder.weight, reference.decoder.weight)
+    assert network.decoder.bias is not None
+    assert reference.decoder.bias is not None
+    assert not torch.equal(network.decoder.bias, reference.decoder.bias)  # which is not trained there
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"momentum": 0.5}, r"momentum 0\.5 is not used by adam: set optimizer to sgd"),
+        ({"optimizer": "adamw", "nesterov": True}, "nesterov is not used by adamw"),
+        ({"optimizer": "sgd", "momentum": 0, "nesterov": True}, "nesterov needs a momentum above 0"),
+    ],
+)
+def test_options_of_another_optimizer_are_refused(changes: dict[str, Any], reason: str) -> None:
+    with pytest.raises(SettingError, match=reason):
+        vary(get_recipe("short-unet"), {f"training.{key}": value for key, value in changes.items()})
 
 
 def test_average_moves_towards_the_weights() -> None:

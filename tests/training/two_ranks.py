@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers import FLOAT32_CPU, discs, halves, tiny_data, tiny_network, tiny_settings
 
 from taichinet.losses.objective import ObjectiveSettings
+from taichinet.models.catalogue import create_model
 from taichinet.training.checkpoint import CheckpointFolder
 from taichinet.training.distributed.cross_rank_norm import CrossRankBatchNorm
 from taichinet.training.distributed.following import follow
@@ -31,6 +32,8 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "taichinet": {"batch_size": 5},  # 7 images: batches of 5 (shares of 3 and 2) and 2 (shares of 2 and 0)
     "accumulated": {"batch_size": 8, "accumulate": 2},  # 10 images: micro-batches of 4 and 4, then of 2
     "attention-unet": {"batch_size": 4},
+    "stopped": {"batch_size": 4, "epochs": 8, "patience": 2, "strategy": "plain", "learning_rate": 1e-9},
+    "timm": {"batch_size": 4, "strategy": "plain"},  # its BatchNorm includes the activation
     "float32": {"batch_size": 4, "learning_rate": 1e-4},  # the rate of the paper
 }
 
@@ -60,6 +63,9 @@ def train_on(name: str, folder: Path, ranks: Ranks, resume: bool = False, **chan
     """Losses, weights and running statistics of two epochs: an easy and a hard one."""
     changes = {"epochs": 2, "easy_share": 0.5, "learning_rate": 1e-3, "selection": "last", **TRAININGS[name], **changes}
     network = tiny_network("attention-unet" if name == "attention-unet" else "taichinet")
+    if name == "timm":
+        torch.manual_seed(0)
+        network = create_model("unet-timm", encoder="test_efficientnet", decoder_width=2)
     keys = list(network.state_dict())
     device_config = replace(FLOAT32_CPU, ranks=ranks)
     settings = tiny_settings(**changes)
@@ -128,7 +134,7 @@ def main(folder: Path) -> None:
         for dimensions, momentum in ((4, 0.1), (2, 0.1), (4, None)):
             results[f"norm-{dimensions}-{momentum}"] = norm_across(ranks, dimensions, momentum)
         if ranks.is_main_process:
-            for name in ("taichinet", "accumulated", "attention-unet"):
+            for name in ("taichinet", "accumulated", "attention-unet", "stopped", "timm"):
                 results[name] = train(name, folder, ranks)
             results["resumed"] = train("taichinet", folder, ranks, resume=True, epochs=3)
             ranks.broadcast(None)

@@ -27,6 +27,7 @@ from taichinet.cli.figures import figures
 from taichinet.cli.models import models
 from taichinet.cli.package_weights import pack, package_weights
 from taichinet.cli.predict import predict
+from taichinet.cli.recipes import recipes
 from taichinet.cli.report import report
 from taichinet.cli.score import score
 from taichinet.cli.train import train
@@ -57,6 +58,7 @@ for command in (
     report,
     figures,
     models,
+    recipes,
 ):
     app.command()(command)
 app.command(hidden=True)(pack)

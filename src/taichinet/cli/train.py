@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taichinet.cli.device import Device
-from taichinet.cli.options import PROTOCOL_HELP, AsJson, GroupBy, JointDataSets, RunFolder, Settings
+from taichinet.cli.options import PROTOCOL_HELP, AsJson, GroupBy, JointDataSets, Mix, RunFolder, Seeds, Settings
+from taichinet.cli.suites import with_mix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from taichinet.cli.next_steps import TrainCommand
     from taichinet.cli.progress import TrainingProgress
     from taichinet.experiments.cross_validate import Callbacks, Existing, Study
     from taichinet.experiments.experiment import Experiment
+    from taichinet.experiments.initial_weights import InitialWeights
     from taichinet.experiments.study_data import StudyData
     from taichinet.training.distributed.ranks import Ranks
 
@@ -28,6 +31,24 @@ _Recipe = Annotated[
         "mynet.py:MyNet, which is trained with the settings of cpu-unet. The file is executed.",
     ),
 ]
+_AllImages = Annotated[
+    bool,
+    typer.Option(
+        "--all-images",
+        help="Train one network on all images, for use. It has no test scores; its decision is that of the folds.",
+    ),
+]
+_Start = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="W",
+        help="Fine-tune: start from the weights of this weights folder or run, or from each fold of this study.",
+    ),
+]
+_Resume = Annotated[
+    bool, typer.Option("--resume", help="Resume from the last completed epoch; the number of epochs may be increased.")
+]
 
 
 def train(
@@ -36,19 +57,13 @@ def train(
     fold: Annotated[list[int] | None, typer.Option(help="Fold to train; repeatable. Default: all folds.")] = None,
     protocol: Annotated[str, typer.Option(help=PROTOCOL_HELP)] = "grouped",
     group_by: GroupBy = None,
-    all_images: Annotated[
-        bool,
-        typer.Option(
-            "--all-images",
-            help="Train one network on all images, for use. It has no test scores; its decision is that of the folds.",
-        ),
-    ] = False,
+    mix: Mix = None,
+    all_images: _AllImages = False,
     assignments: Settings = None,
+    seeds: Seeds = None,
+    start: _Start = None,
     out: RunFolder = Path("runs"),
-    resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Resume from the last completed epoch; the number of epochs may be increased."),
-    ] = False,
+    resume: _Resume = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing run.")] = False,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -58,11 +73,10 @@ def train(
     Under `torchrun`, all processes share each training; only process 0 reads the data, evaluates, writes and prints.
     """
     from taichinet.cli.device import print_device
-    from taichinet.cli.next_steps import print_next_steps
+    from taichinet.cli.next_steps import TrainCommand
     from taichinet.cli.printing import print_skipped
     from taichinet.cli.progress import training_progress
     from taichinet.experiments.cross_validate import train_folds
-    from taichinet.experiments.study_data import open_study_data
     from taichinet.training.device import use_device
     from taichinet.training.distributed.ranks import process_group
 
@@ -71,32 +85,61 @@ def train(
         if not ranks.is_main_process:
             _follow(ranks, recipe)
             return
-        experiment = _read_recipe(recipe, assignments, protocol, fold, all_images)
+        settings = with_mix(assignments, mix)
+        initial, recipes = _read_recipes(recipe, settings, seeds, start)
+        _refuse_unknown(recipes[0], protocol, fold, all_images)
         existing = _existing(resume, overwrite)
         print_device(chosen, ranks.size)
-        data_of_study = open_study_data(experiment, data, protocol, out, group_by)  # type: ignore[arg-type]
+        data_of_study = _open_data(recipes[0], data, protocol, out, group_by, initial)
         print_skipped(data_of_study.manifest.left_out)
-        _refuse_unknown_folds(fold, data_of_study.plan.count)
+        folds = _chosen_folds(fold, data_of_study.plan.count)
+        _refuse_existing([] if all_images else recipes, data_of_study, folds, out, existing)
+        results: list[Callable[[], None]] = []
+        studies: list[Study] = []
         with training_progress(quiet=as_json) as progress:
-            if all_images:
-                print_result = _train_on_all_images(experiment, data_of_study, out, existing, as_json, progress)
-            else:
-                folds = sorted(set(fold or range(data_of_study.plan.count)))
-                callbacks = _callbacks(experiment, progress)
-                study = train_folds(experiment, data_of_study, folds, out, existing, callbacks, keep_checkpoints=True)
-                print_result = partial(_print_study, study, data_of_study, as_json)
+            for experiment in recipes:
+                if all_images:
+                    results.append(_train_on_all_images(experiment, data_of_study, out, existing, as_json, progress))
+                else:
+                    calls = _callbacks(experiment, progress)
+                    studies.append(train_folds(experiment, data_of_study, folds, out, existing, calls, True))
         ranks.broadcast(None)  # no further training
-    print_result()
-    if not (as_json or all_images):
-        print_next_steps(recipe, data, study.folder, out, data_of_study.plan.count)
+    for print_result in results:
+        print_result()
+    if studies:
+        others = [*(("--seed", text) for text in seeds or ()), ("--from", None if start is None else str(start))]
+        others += [("--protocol", protocol), ("--group-by", group_by), ("--device", device)]
+        _print_studies(studies, data_of_study, as_json, TrainCommand.of(recipe, data, out, settings, others))
 
 
-def _print_study(study: Study, data: StudyData, as_json: bool) -> None:
-    """Print the scores and the numbers of images."""
+def _print_studies(studies: list[Study], data: StudyData, as_json: bool, command: TrainCommand) -> None:
+    """Print the scores of one study, or of several that differ in their seed, and the next steps."""
+    from taichinet.cli.next_steps import print_next_steps
     from taichinet.cli.printing import print_study
+    from taichinet.cli.seeds import print_seeds
 
     empty_masks = int((data.prepared.lesion.flatten(1).amax(1) == 0).sum())
-    print_study(study.folder, study.summary, as_json, data.manifest.count_images(empty_masks))
+    counts = data.manifest.count_images(empty_masks)
+    if len(studies) == 1:
+        print_study(studies[0].folder, studies[0].summary, as_json, counts)
+    else:
+        print_seeds(studies, as_json, counts)
+    if not as_json:
+        for study in studies:
+            _print_stopped(study)
+        print_next_steps(command, studies[0].folder, data.plan.count)
+
+
+def _print_stopped(study: Study) -> None:
+    """Print the folds whose training early stopping ended."""
+    stopped = [fold.record for fold in study.folds if fold.record.selection.stopped_after is not None]
+    if stopped:
+        training = stopped[0].experiment.training
+        folds = ", ".join(f"fold {record.fold} after {record.selection.stopped_after}" for record in stopped)
+        typer.echo(
+            f"Stopped early, without a better validation Dice in {training.patience} epoch(s): {folds} of "
+            f"{training.epochs} epochs."
+        )
 
 
 def _follow(ranks: Ranks, recipe: str) -> None:
@@ -110,6 +153,10 @@ def _follow(ranks: Ranks, recipe: str) -> None:
     follow(ranks)
 
 
+def _note(line: str) -> None:
+    typer.echo(line, err=True)
+
+
 def _callbacks(experiment: Experiment, progress: TrainingProgress) -> Callbacks:
     """Report the progress of `train_folds`."""
     from taichinet.experiments.cross_validate import Callbacks
@@ -117,7 +164,7 @@ def _callbacks(experiment: Experiment, progress: TrainingProgress) -> Callbacks:
     return Callbacks(
         on_fold=lambda index: progress.begin(f"{experiment.name} fold {index}"),
         on_epoch=progress.epoch,
-        on_extension=lambda line: typer.echo(line, err=True),
+        on_note=_note,
     )
 
 
@@ -129,30 +176,67 @@ def _train_on_all_images(
     from taichinet.experiments.all_images import train_on_all_images
 
     progress.begin(f"{experiment.name} on all images")
-    trained = train_on_all_images(experiment, data, out, existing, progress.epoch)
+    trained = train_on_all_images(experiment, data, out, existing, progress.epoch, _note)
     return lambda: print_trained_on_all(trained.folder, trained.record, as_json)
 
 
-def _read_recipe(
-    recipe: str, assignments: list[str] | None, protocol: str, folds: list[int] | None, all_images: bool
-) -> Experiment:
-    """The recipe with the given settings; checks everything that can be checked before the data are read."""
-    from taichinet.datasets.folds import OWN_COUNT, PROTOCOLS
-    from taichinet.errors import SettingError, unknown_name
-    from taichinet.experiments.experiment import parse_assignments, vary
+def _read_recipes(
+    recipe: str, assignments: list[str] | None, seeds: list[str] | None, start: Path | None
+) -> tuple[InitialWeights | None, list[Experiment]]:
+    """The weights to start from, and the recipe with the given settings for each seed."""
+    from taichinet.cli.suites import parse_numbers
+    from taichinet.experiments.experiment import parse_assignments, vary, with_seeds
+    from taichinet.experiments.initial_weights import InitialWeights
     from taichinet.experiments.recipes.catalogue import get_recipe
     from taichinet.experiments.recipes.own import own_recipe
     from taichinet.models.own_code import names_file
+
+    changes, numbers = parse_assignments(assignments or []), parse_numbers(seeds, "--seed")
+    experiment = own_recipe(recipe, changes) if names_file(recipe) else vary(get_recipe(recipe), changes)
+    initial = None if start is None else InitialWeights.find(start)
+    if initial is not None:
+        name = experiment.name if "name" in changes else f"{experiment.name}+finetuned"
+        experiment = vary(experiment, {"name": name, "initial_weights": initial.name})
+    return initial, with_seeds(experiment, numbers)
+
+
+def _refuse_unknown(recipe: Experiment, protocol: str, folds: list[int] | None, all_images: bool) -> None:
+    """Check the protocol and the folds, as far as this is possible before the data are read."""
+    from taichinet.datasets.folds import OWN_COUNT, PROTOCOLS
+    from taichinet.errors import SettingError, unknown_name
 
     if all_images and folds:
         raise SettingError("--all-images trains one network without folds. Leave out --fold.")
     if protocol not in PROTOCOLS:
         raise unknown_name("fold protocol", protocol, PROTOCOLS)
-    changes = parse_assignments(assignments or [])
-    experiment = own_recipe(recipe, changes) if names_file(recipe) else vary(get_recipe(recipe), changes)
     if protocol not in OWN_COUNT:
-        _refuse_unknown_folds(folds, experiment.data.folds)
-    return experiment
+        _chosen_folds(folds, recipe.data.folds)
+
+
+def _open_data(
+    recipe: Experiment,
+    data: list[str],
+    protocol: str,
+    out: Path,
+    group_by: str | None,
+    initial: InitialWeights | None,
+) -> StudyData:
+    """Read the data sets and make the folds."""
+    from taichinet.experiments.study_data import open_study_data
+
+    return replace(open_study_data(recipe, data, protocol, out, group_by), initial=initial)  # type: ignore[arg-type]
+
+
+def _refuse_existing(
+    recipes: list[Experiment], data: StudyData, folds: list[int], out: Path, existing: Existing
+) -> None:
+    """Refuse existing runs of all seeds before the first is trained."""
+    from taichinet.experiments.cross_validate import refuse_existing_run
+    from taichinet.experiments.study_data import study_folder
+
+    for recipe in recipes if existing == "refuse" else ():
+        for fold in folds:
+            refuse_existing_run(study_folder(recipe, data.plan, out) / f"fold-{fold}")
 
 
 def _existing(resume: bool, overwrite: bool) -> Existing:
@@ -165,8 +249,10 @@ def _existing(resume: bool, overwrite: bool) -> Existing:
     return "overwrite" if overwrite else "refuse"
 
 
-def _refuse_unknown_folds(folds: list[int] | None, count: int) -> None:
+def _chosen_folds(folds: list[int] | None, count: int) -> list[int]:
+    """The folds in order, by default all; raises SettingError for one that does not exist."""
     from taichinet.errors import SettingError
 
     if any(not 0 <= fold < count for fold in folds or ()):
         raise SettingError(f"--fold must be in 0..{count - 1}, got {folds}.")
+    return sorted(set(folds or range(count)))

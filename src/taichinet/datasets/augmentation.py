@@ -20,23 +20,26 @@ from taichinet.settings import Settings
 
 
 class AugmentationSettings(Settings):
-    """Ranges as in the paper; `probability` (not in the paper) is that of each transformation for each image.
+    """Ranges as in the paper; `probability` is not in the paper.
 
     The paper's shear "rate in [0.6, 1.3]" is read as a stretch of one axis, the only reading in which 1 is the
     identity.
-
-    Attributes:
-        kind: The transformations of the paper, or those of `ultrasound`. The settings of the other kind are not used.
-        ultrasound: Settings of the kind `ultrasound`.
     """
 
-    kind: Literal["paper", "ultrasound"] = "paper"
-    probability: float = Field(default=0.5, ge=0, le=1)
-    quarter_turns: bool = True
-    max_degrees: float = Field(default=10.0, ge=0, le=180)
-    gamma: tuple[float, float] = (0.5, 1.5)
-    stretch: tuple[float, float] = (0.6, 1.3)
-    ultrasound: UltrasoundSettings = UltrasoundSettings()
+    kind: Literal["paper", "ultrasound"] = Field(
+        default="paper",
+        description="of the paper, or for ultrasound; the settings of the other kind are not used",
+    )
+    probability: float = Field(
+        default=0.5, ge=0, le=1, description="of each transformation of the paper for each image; 0: no augmentation"
+    )
+    quarter_turns: bool = Field(default=True, description="whether to rotate by multiples of 90 degrees")
+    max_degrees: float = Field(default=10.0, ge=0, le=180, description="largest further rotation, in degrees")
+    gamma: tuple[float, float] = Field(default=(0.5, 1.5), description="range of the exponent of the grey values")
+    stretch: tuple[float, float] = Field(default=(0.6, 1.3), description="range of the stretch of one axis")
+    ultrasound: UltrasoundSettings = Field(
+        default=UltrasoundSettings(), description="transformations of the kind ultrasound"
+    )
 
     @field_validator("gamma", "stretch")
     @classmethod

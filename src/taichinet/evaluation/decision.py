@@ -24,22 +24,26 @@ SMALLEST_PROBABILITY = 1e-7  # probabilities are clipped to [1e-7, 1 - 1e-7], so
 
 
 class Decision(Settings):
-    """How a mask is made from a probability map.
+    """How a mask is made from a probability map. Temperature scaling is that of Guo et al., ICML 2017."""
 
-    Attributes:
-        temperature: Divisor of the logit of the probability (Guo et al., ICML 2017).
-        threshold: Probability after temperature above which a pixel is lesion.
-        smallest_component: Connected components (8-neighbourhood) with a smaller share of the image area are removed.
-        fill_holes: Whether holes, background that does not touch the border of the image, become lesion. This precedes
-            the removal of small components.
-        presence: Least presence score with which any lesion is reported; 0: always.
-    """
-
-    temperature: float = Field(default=1.0, gt=0)
-    threshold: float = Field(default=0.5, ge=0, le=1)
-    smallest_component: float = Field(default=0.0, ge=0, lt=1)
-    fill_holes: bool = False
-    presence: float = Field(default=0.0, ge=0, le=1)
+    temperature: float = Field(default=1.0, gt=0, description="divisor of the logit of the probability")
+    threshold: float = Field(
+        default=0.5, ge=0, le=1, description="probability after temperature above which a pixel is lesion"
+    )
+    smallest_component: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="connected components (8-neighbourhood) with a smaller share of the image area are removed",
+    )
+    fill_holes: bool = Field(
+        default=False,
+        description="whether holes, background that does not touch the border, become lesion, before the removal of "
+        "components",
+    )
+    presence: float = Field(
+        default=0.0, ge=0, le=1, description="least presence score with which any lesion is reported; 0: always"
+    )
 
     @property
     def raw_threshold(self) -> float:

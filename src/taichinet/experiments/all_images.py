@@ -7,7 +7,7 @@ seen.safetensors and, last, training.json.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +30,13 @@ from taichinet.experiments.records import (
     write_record,
 )
 from taichinet.experiments.study_data import StudyData, fitted_to, study_folder
-from taichinet.experiments.training_run import HISTORY_FILE, OnEpoch, describe_change, prepare_training
+from taichinet.experiments.training_run import (
+    HISTORY_FILE,
+    OnEpoch,
+    check_initial_weights,
+    describe_change,
+    prepare_training,
+)
 from taichinet.models.complexity import measure_complexity
 from taichinet.models.weights import load_weights, save_weights
 from taichinet.storage.atomic import remove_leftovers
@@ -55,6 +61,7 @@ def train_on_all_images(
     out: Path,
     existing: Existing = "refuse",
     on_epoch: OnEpoch = lambda phase, row, epochs: None,
+    on_note: Callable[[str], None] = lambda line: None,
 ) -> TrainedOnAll:
     """Train a recipe on all images, without validation part: the weights are those of the last epoch.
 
@@ -65,6 +72,7 @@ def train_on_all_images(
         existing: Whether to refuse, resume or overwrite an existing training. A complete training that is resumed takes
             the decision of the folds that are complete now.
         on_epoch: Called after each epoch, see `run_fold`.
+        on_note: Called with a sentence if the training starts from trained weights.
 
     Returns:
         The folder and its record.
@@ -87,6 +95,8 @@ def train_on_all_images(
             f"{job.folder} already contains a training. Resume it with --resume, replace it with --overwrite, or give "
             "another --output."
         )
+    for line in check_initial_weights([job]):
+        on_note(line)
     with locked(job.folder / "lock") as lock:
         remove_leftovers(job.folder)
         refuse_idle_ranks(experiment.training, job.device_config)

@@ -22,7 +22,7 @@ from taichinet.errors import FoldError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.identity import EPOCHS, STUDY_FIELDS, describe_changes, differences, study_fields
+from taichinet.experiments.identity import EPOCHS, PATIENCE, STUDY_FIELDS, describe_changes, differences, study_fields
 from taichinet.experiments.longer import find_extension
 from taichinet.experiments.records import (
     RESULT_FILE,
@@ -37,7 +37,7 @@ from taichinet.experiments.records import (
 )
 from taichinet.experiments.run import run_fold
 from taichinet.experiments.study_data import StudyData, fitted_to, study_folder, teacher_folder
-from taichinet.experiments.training_run import OnEpoch
+from taichinet.experiments.training_run import OnEpoch, check_initial_weights
 from taichinet.storage.atomic import replacing_all
 
 COPIED_FIELDS = ("experiment", "dataset", "parameters", "gflops", "placement", "commit", "machine")
@@ -61,12 +61,12 @@ class Callbacks:
     Attributes:
         on_fold: Called with the index of each fold before its training.
         on_epoch: Called after each epoch, see `run_fold`.
-        on_extension: Called with a sentence if completed epochs are extended.
+        on_note: Called with a sentence if completed epochs are extended, or trainings start from trained weights.
     """
 
     on_fold: Callable[[int], None] = lambda fold: None
     on_epoch: OnEpoch = lambda phase, row, epochs: None
-    on_extension: Callable[[str], None] = lambda line: None
+    on_note: Callable[[str], None] = lambda line: None
 
 
 def train_folds(
@@ -105,6 +105,8 @@ def train_folds(
         run, resume = folder / f"fold-{fold}", existing == "resume"
         teacher = teacher_folder(experiment, run)
         jobs.append(FoldJob(experiment, study, fold, run, out / "mining", teacher, resume, keep_checkpoints))
+    for line in check_initial_weights(jobs):
+        callbacks.on_note(line)
     _prepare_existing_runs(jobs, folder, existing, callbacks)
     for job in jobs:
         callbacks.on_fold(job.fold)
@@ -116,12 +118,8 @@ def train_folds(
 def _prepare_existing_runs(jobs: Sequence[FoldJob], folder: Path, existing: Existing, callbacks: Callbacks) -> None:
     """Refuse existing runs, mark them as incomplete to overwrite them, or extend them (`longer.py`)."""
     for job in jobs:
-        files = (RESULT_FILE, "checkpoint.pt", "history.csv")
-        if existing == "refuse" and any((job.folder / name).exists() for name in files):
-            raise FoldError(
-                f"{job.folder} already contains a training. Resume it with --resume, replace it with --overwrite, or "
-                "give another --output."
-            )
+        if existing == "refuse":
+            refuse_existing_run(job.folder)
         if existing == "overwrite":
             (job.folder / RESULT_FILE).unlink(missing_ok=True)
     candidates = [find_extension(job) for job in jobs] if existing == "resume" else []
@@ -130,11 +128,23 @@ def _prepare_existing_runs(jobs: Sequence[FoldJob], folder: Path, existing: Exis
     for extension in extensions:
         extension.apply()
     if extensions:
-        epochs = jobs[0].experiment.training.epochs
+        training = jobs[0].experiment.training
+        target = f"{training.epochs} epochs" + (
+            f", patience {training.patience}" if any(e.other_patience for e in extensions) else ""
+        )
         runs = ", ".join(f"{e.job.folder.name} from {e.finished} of {e.started_with}" for e in extensions)
-        longer = any(e.started_with != epochs for e in extensions)
-        what = f"Extends the training to {epochs} epochs" if longer else "Chooses another decision with the weights of"
-        callbacks.on_extension(f"{what}: {runs}.")
+        longer = any(e.changes_training for e in extensions)
+        what = f"Extends the training to {target}" if longer else "Chooses another decision with the weights of"
+        callbacks.on_note(f"{what}: {runs}.")
+
+
+def refuse_existing_run(folder: Path) -> None:
+    """Raise FoldError if the run folder of a fold contains a training."""
+    if any((folder / name).exists() for name in (RESULT_FILE, "checkpoint.pt", "history.csv")):
+        raise FoldError(
+            f"{folder} already contains a training. Resume it with --resume, replace it with --overwrite, or give "
+            "another --output."
+        )
 
 
 def summarise_study(folder: Path) -> Study:
@@ -186,7 +196,11 @@ def refuse_other_study(folder: Path, experiment: Experiment, plan: FoldPlan, ext
         if different:
             names = [*(["experiment"] if different.settings else []), *different.fields]
             changes = f" ({describe_changes(different.settings)})" if different.settings else ""
-            hint = " To extend all folds, leave out --fold." if set(different.settings) == {EPOCHS} else ""
+            hint = (
+                " To extend all folds, leave out --fold."
+                if {EPOCHS} <= set(different.settings) <= {EPOCHS, PATIENCE}
+                else ""
+            )
             raise FoldError(
                 f"{path.parent} was trained with another {' and '.join(names)} than requested{changes}. Give another "
                 f"--output, another name (--set name=...), or train all folds again with --overwrite.{hint}"

@@ -12,6 +12,7 @@ from torch import nn
 
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.duplicates.known_images import ImageDigests, LeakCheck, check_leaks, read_seen_thumbnails
+from taichinet.datasets.joint import join_manifests
 from taichinet.datasets.manifest import ImageCounts, Manifest
 from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.errors import FoldError, WeightsError
@@ -31,6 +32,7 @@ from taichinet.experiments.records import (
     write_scores,
 )
 from taichinet.experiments.scoring import score_images
+from taichinet.experiments.study_data import DataSpec, list_specs
 from taichinet.models.mirrored import Mirrored
 from taichinet.models.weights import load_weights
 from taichinet.models.weights_folder import WEIGHTS_FILE, LoadedWeights, find_weights
@@ -38,9 +40,15 @@ from taichinet.storage.digest import digest_file
 from taichinet.storage.output_folder import output_files
 from taichinet.training.device import DeviceConfig, choose_device_config
 
-Source = Path | str | Manifest
-"""A path, NAME=PATH, or a data set that was read."""
+Source = DataSpec | Manifest
+"""Data sets by path or NAME=PATH, or a data set that was read."""
 ORIGIN = ("recipe", "dataset", "dataset_digest", "include_normal", "protocol", "fold", "commit")
+
+
+def open_joined(data: Sequence[Path | str], include_normal: bool) -> Manifest:
+    """Read a data set, or join several; raises as `open_dataset` and `join_manifests`."""
+    manifests = [open_dataset(spec, include_normal=include_normal) for spec in data]
+    return manifests[0] if len(manifests) == 1 else join_manifests(manifests)
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ class Evaluation:
 def evaluate_weights(
     path: Path, data: Source, normal: bool | None = None, mirrored: bool = False, trust_code: bool = False
 ) -> Evaluation:
-    """Evaluate weights on a data set.
+    """Evaluate weights on a data set, or on several together, whose summary then has scores of each.
 
     Images that were used in the training or selection of a network are found by their bytes and, if recorded, by their
     decoded pixels, and are excluded. Near-duplicates of these are excluded too if the run folder has the thumbnails of
@@ -119,7 +127,7 @@ def evaluate_weights(
 
     Args:
         path: A study, run folder or weights folder.
-        data: A path, or NAME=PATH, or a data set that was read.
+        data: A path, or NAME=PATH; several are joined. Or a data set that was read.
         normal: Whether to include normal images; None for as in the training.
         mirrored: Whether to average with the mirror image.
         trust_code: Whether the code of networks from outside the package may be executed, see `load_weights`.
@@ -168,7 +176,7 @@ def evaluate_weights(
 
 def _opened(data: Source, with_normal: bool) -> Manifest:
     if not isinstance(data, Manifest):
-        return open_dataset(data, include_normal=with_normal)
+        return open_joined(list_specs(data), with_normal)
     return data if with_normal else data.without_normal()
 
 

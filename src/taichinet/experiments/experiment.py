@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import lcm
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -13,7 +13,7 @@ from taichinet.datasets.augmentation import AugmentationSettings
 from taichinet.errors import SettingError, unknown_name
 from taichinet.evaluation.operating_point import DecisionSettings
 from taichinet.losses.objective import ObjectiveSettings
-from taichinet.models.catalogue import find_entry, model_settings
+from taichinet.models.catalogue import model_settings, size_multiple
 from taichinet.models.settings import MAX_SIZE, SIZE_MULTIPLE
 from taichinet.settings import Settings
 from taichinet.storage.documents import parse_yaml, shortened
@@ -30,32 +30,42 @@ class DataSettings(Settings):
         default=224,
         gt=0,
         le=MAX_SIZE,
-        description="input resolution in pixels, both sides; `Experiment` refuses sizes that its network does not take",
+        description="input resolution in pixels, both sides, a multiple of 16 or of what the network takes",
     )
-    include_normal: bool = False
-    folds: int = Field(default=5, ge=2, le=10_000)
-    fold_seed: int = Field(default=0, ge=0, lt=2**31)
+    include_normal: bool = Field(default=False, description="whether to include images without lesion")
+    folds: int = Field(default=5, ge=2, le=10_000, description="number of folds")
+    fold_seed: int = Field(default=0, ge=0, lt=2**31, description="seed of the folds")
     validation_share: float = Field(
         default=0.125, ge=0, le=0.5, description="share of the training part of the fold, rounded to 1/n"
     )
-    augmentation: AugmentationSettings = AugmentationSettings()
+    augmentation: AugmentationSettings = Field(
+        default=AugmentationSettings(), description="random changes of the training images"
+    )
+    mix: Literal["proportional", "equal"] = Field(
+        default="proportional", description="how often the images of each of several data sets are drawn in an epoch"
+    )
 
 
 class Experiment(Settings):
-    """A named recipe. `model` and `options` are validated with the catalogue of networks.
-
-    `teacher` is the name of a recipe for distillation, whose run of the same fold must be complete.
-    """
+    """A named recipe. `model` and `options` are validated with the catalogue of networks."""
 
     name: str = Field(pattern=r"^\w[\w.+-]*$", description="name of the folder of its runs")
-    model: str = "taichinet"
-    options: dict[str, Any] = Field(default_factory=dict)
-    data: DataSettings = DataSettings()
-    objective: ObjectiveSettings = ObjectiveSettings()
-    training: TrainingSettings = TrainingSettings()
-    mining: MiningSettings = MiningSettings()
-    decision: DecisionSettings = DecisionSettings()
-    teacher: str | None = None
+    model: str = Field(default="taichinet", description="network, see `taichinet models`")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of the network")
+    data: DataSettings = Field(default=DataSettings(), description="images and split")
+    objective: ObjectiveSettings = Field(default=ObjectiveSettings(), description="loss terms and their weights")
+    training: TrainingSettings = Field(default=TrainingSettings(), description="training")
+    mining: MiningSettings = Field(
+        default=MiningSettings(), description="mining of the easy and hard parts of lesions, for easy-to-hard"
+    )
+    decision: DecisionSettings = Field(default=DecisionSettings(), description="choice of the threshold")
+    teacher: str | None = Field(
+        default=None, description="recipe for distillation, whose run of the same fold must be complete; null: none"
+    )
+    initial_weights: str | None = Field(
+        default=None,
+        description="origin of the weights of `train --from`, which sets it; null: random or ImageNet weights",
+    )
 
     @field_validator("options")
     @classmethod
@@ -64,9 +74,8 @@ class Experiment(Settings):
 
     @model_validator(mode="after")
     def _model_can_be_built(self) -> Experiment:
-        model_settings(self.model, **self.options)
         # The mining stage and the predictor take multiples of SIZE_MULTIPLE, whatever the network takes.
-        multiple = lcm(SIZE_MULTIPLE, find_entry(self.model).size_multiple)
+        multiple = lcm(SIZE_MULTIPLE, size_multiple(self.model, **self.options))
         size = self.data.size
         if size % multiple:
             below = size // multiple * multiple
@@ -110,6 +119,16 @@ def vary(experiment: Experiment, changes: Mapping[str, object]) -> Experiment:
     except ValidationError as error:
         details = "; ".join(_describe(e) for e in error.errors())
         raise SettingError(f"The experiment is not valid: {details}.") from error
+
+
+def with_seeds(experiment: Experiment, seeds: Sequence[int] | None) -> list[Experiment]:
+    """The recipe with each training seed, named NAME+seedK unless K is its own seed, so that folders do not collide.
+
+    Without `seeds`, the recipe itself.
+    """
+    own = experiment.training.seed
+    names = {seed: experiment.name + ("" if seed == own else f"+seed{seed}") for seed in seeds or (own,)}
+    return [vary(experiment, {"name": name, "training.seed": seed}) for seed, name in names.items()]
 
 
 def _describe(error: ErrorDetails) -> str:

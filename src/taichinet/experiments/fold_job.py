@@ -15,6 +15,8 @@ from taichinet.experiments.identity import run_identity
 from taichinet.experiments.records import RESULT_FILE, FoldRecord, read_record, read_settings
 from taichinet.experiments.study_data import StudyData
 from taichinet.models.catalogue import find_entry
+from taichinet.models.weights_folder import WEIGHTS_FILE
+from taichinet.storage.digest import digest_file
 from taichinet.training.checkpoint import checkpoint_identities
 from taichinet.training.device import DeviceConfig, choose_device_config
 
@@ -93,13 +95,36 @@ class FoldJob:
             )
         return None if self.teacher is None else teacher_digest(self.teacher)
 
+    @cached_property
+    def initial_weights(self) -> Path | None:
+        """Folder of the weights that the training starts from; None for random or ImageNet weights.
+
+        Raises:
+            SettingError: The setting `initial_weights` does not agree with the weights that were given.
+            WeightsError: The study that was given has no weights for this fold.
+        """
+        initial, recorded = self.study.initial, self.experiment.initial_weights
+        if recorded != (None if initial is None else initial.name):
+            given = "none were given" if initial is None else f"those of {initial.name} were given"
+            raise SettingError(
+                f"Recipe '{self.experiment.name}' starts from the weights {recorded}, but {given}. Give them with "
+                "`train --from`, which also sets initial_weights."
+            )
+        return None if initial is None else initial.of_fold(self.fold)
+
+    @cached_property
+    def initial_digest(self) -> str | None:
+        """SHA-256 of the weights that the training starts from; None without such weights."""
+        return None if self.initial_weights is None else digest_file(self.initial_weights / WEIGHTS_FILE)
+
     def identity_of(self, experiment: Experiment) -> str:
         """Digest of everything that decides the result of this fold under the settings of `experiment`."""
         return self._identity_with(experiment, self.device_config.bf16)
 
     def _identity_with(self, experiment: Experiment, bf16: bool) -> str:
         study = self.study
-        return run_identity(experiment, study.prepared, self.split, study.plan, bf16, self.teacher_digest)
+        digests = (self.teacher_digest, self.initial_digest)
+        return run_identity(experiment, study.prepared, self.split, study.plan, bf16, *digests)
 
     @cached_property
     def identity(self) -> str:

@@ -21,19 +21,28 @@ from taichinet.datasets.folds import FoldPlan, Split
 from taichinet.datasets.prepared import Prepared
 from taichinet.experiments.experiment import Experiment, flat_settings, flatten
 from taichinet.experiments.records import FoldRecord, StudyRecord
+from taichinet.losses.objective import FOCAL_GAMMA, TVERSKY_BETA
 from taichinet.models.backbones import pretrained_digests
 from taichinet.storage.digest import digest_bytes, digest_json
+from taichinet.training.settings import MOMENTUM
 
-EPOCHS = "training.epochs"
+EPOCHS, PATIENCE = "training.epochs", "training.patience"
 # (section, key, default): settings that were added after the keys of grids were published, and after runs were made.
 NEW_SETTINGS: tuple[tuple[str, str, Any], ...] = (
     ("objective", "terms", {}),
+    ("objective", "tversky_beta", TVERSKY_BETA),
+    ("objective", "focal_gamma", FOCAL_GAMMA),
     ("training", "warmup_epochs", 0),
     ("training", "optimizer", "adam"),
     ("training", "weight_decay", 0.0),
     ("training", "encoder_rate", 1.0),
     ("training", "average_decay", 0.0),
+    ("training", "momentum", MOMENTUM),
+    ("training", "nesterov", False),
+    ("training", "patience", 0),
+    ("data", "mix", "proportional"),
     ("", "decision", {"calibrate": False, "sensitivity": 0.95}),
+    ("", "initial_weights", None),
 )
 # (section, key, default): settings that were added after runs were made. Their default is excluded from the digest.
 LATER_SETTINGS: tuple[tuple[str, str, Any], ...] = (
@@ -57,7 +66,13 @@ SettingChanges = dict[str, tuple[Any, Any]]
 
 
 def run_identity(
-    experiment: Experiment, data: Prepared, split: Split, plan: FoldPlan, bf16: bool, teacher: str | None = None
+    experiment: Experiment,
+    data: Prepared,
+    split: Split,
+    plan: FoldPlan,
+    bf16: bool,
+    teacher: str | None = None,
+    initial: str | None = None,
 ) -> str:
     """Digest of all inputs that determine the result of a fold.
 
@@ -68,6 +83,7 @@ def run_identity(
         plan: The fold plan.
         bf16: Whether the network is trained in bfloat16.
         teacher: SHA-256 of the weights of the teacher.
+        initial: SHA-256 of the weights that the training starts from.
 
     Returns:
         16 hexadecimal digits.
@@ -79,6 +95,8 @@ def run_identity(
         content.append(pretrained)
     if teacher is not None:
         content.append(teacher)
+    if initial is not None:
+        content.append({"initial": initial})
     return digest_json(content)[:16]
 
 

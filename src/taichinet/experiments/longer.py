@@ -1,8 +1,9 @@
 """Extension of a run by `train --resume` with more epochs, or with another decision for the same weights.
 
 A run with more epochs must end with the same weights as a run that had this number of epochs from the beginning. This
-requires the same settings, images and folds, a constant learning rate, and the same curriculum steps. With another
-decision, nothing is trained again: the decision is chosen and the test images are scored with the final weights.
+requires the same settings, images and folds, a constant learning rate, and the same curriculum steps. A run that
+stopped early goes on with a larger `training.patience`. With another decision, nothing is trained again: the decision
+is chosen and the test images are scored with the final weights.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 from taichinet.errors import FoldError
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.fold_job import FoldJob
-from taichinet.experiments.identity import EPOCHS, describe_changes, setting_changes
+from taichinet.experiments.identity import EPOCHS, PATIENCE, describe_changes, setting_changes
 from taichinet.experiments.records import RESULT_FILE, read_settings, write_settings
 from taichinet.storage.lock import locked
 from taichinet.training.checkpoint import load_checkpoint, rename_checkpoints
@@ -31,12 +32,16 @@ class Extension:
         started_with: The earlier number of epochs.
         finished: Number of completed epochs.
         identity: Identity of the earlier run.
+        changes_training: Whether the number of epochs or the patience differs, and not only the decision.
+        other_patience: Whether the patience differs.
     """
 
     job: FoldJob
     started_with: int
     finished: int
     identity: str
+    changes_training: bool
+    other_patience: bool
 
     def apply(self) -> None:
         """Change the run to an interrupted run with the new settings, which `run_fold` resumes.
@@ -58,7 +63,8 @@ def find_extension(job: FoldJob) -> Extension | None:
     """Check whether the run in the folder of `job` can be extended to the settings of `job`. Nothing is written.
 
     Returns:
-        The extension; None if no epoch is complete, or if anything but the number of epochs or the decision differs.
+        The extension; None if no epoch is complete, or if anything but the number of epochs, the patience or the
+        decision differs.
 
     Raises:
         FoldError: Fewer epochs are requested, the completed epochs would differ in the longer run, or the checkpoint of
@@ -71,10 +77,12 @@ def find_extension(job: FoldJob) -> Extension | None:
         return None
     changes = setting_changes(earlier, experiment)
     changes.pop("name", None)
-    if not changes or {key for key in changes if not key.startswith(DECISION)} - {EPOCHS}:
+    if not changes or {key for key in changes if not key.startswith(DECISION)} - {EPOCHS, PATIENCE}:
         return None
     identity = job.identity_of(earlier)
-    change = " (besides training.epochs or decision, images, masks, folds, teacher or precision differ)"
+    change = (
+        " (besides training.epochs, training.patience or decision, images, masks, folds, teacher or precision differ)"
+    )
     checkpoint = load_checkpoint(folder, identity, job.identity, change=change)
     before = earlier.training.epochs
     complete = (folder / RESULT_FILE).exists()
@@ -88,7 +96,14 @@ def find_extension(job: FoldJob) -> Extension | None:
         )
     if EPOCHS in changes:
         _refuse_other_epochs(earlier, experiment, finished, folder)
-    return Extension(job, before, finished, identity)
+    stop = experiment.training.stopped_after(checkpoint.history)
+    if stop is not None and stop < finished:
+        raise FoldError(
+            f"{_started(folder, before)}, of which {finished} are complete; with training.patience="
+            f"{experiment.training.patience} it would have stopped after {stop}. Resume it with a larger patience. "
+            f"{REMEDY}"
+        )
+    return Extension(job, before, finished, identity, bool({EPOCHS, PATIENCE} & set(changes)), PATIENCE in changes)
 
 
 def _started(folder: Path, epochs: int) -> str:

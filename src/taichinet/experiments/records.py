@@ -56,12 +56,16 @@ class SplitRecord(Record):
 
 
 class SelectionRecord(Record):
-    """The epoch whose weights were selected, the rule, the images, and their Dice (None without images)."""
+    """The epoch whose weights were selected, the rule, the images, and their Dice (None without images).
+
+    `stopped_after` is the number of epochs after which early stopping ended the training; None if it did not.
+    """
 
     rule: str
     on: str
     epoch: int
     validation_dice: float | None = None
+    stopped_after: int | None = None
 
 
 class MiningRecord(Record):
@@ -112,6 +116,7 @@ class FoldRecord(FileRecord):
     Attributes:
         identity: Digest of all inputs that determine the result, see experiments/identity.py.
         teacher: SHA-256 of the teacher's weights; None without a teacher.
+        initial_weights: SHA-256 of the weights that the training started from; None (absent in the file) without them.
         placement: Device, precision and memory layout.
         inference_seconds_per_image: Median over batches.
         wall_seconds: Duration including mining and scoring, over all processes that worked on the fold.
@@ -145,10 +150,11 @@ class FoldRecord(FileRecord):
     calibration: CalibrationRecord | None = None
     decision: OperatingPoint | None = None
     copied_from: str | None = None
+    initial_weights: str | None = None
 
     def to_json_dict(self) -> dict[str, Any]:
         """The content of the file; `copied_from` is absent for a trained fold, `decision` if none was chosen."""
-        absent = {name for name in ("copied_from", "decision") if getattr(self, name) is None}
+        absent = {name for name in ("copied_from", "decision", "initial_weights") if getattr(self, name) is None}
         return self.model_dump(mode="json", exclude=absent)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,14 @@ from taichinet.evaluation.decision import DEFAULT_DECISION, Decision
 from taichinet.experiments.distillation import predict_teacher
 from taichinet.experiments.fold_job import ALL_IMAGES, FoldJob
 from taichinet.experiments.identity import describe_changes, setting_changes
+from taichinet.experiments.initial_weights import (
+    PROVENANCE,
+    Loaded,
+    initial_provenance,
+    load_initial,
+    refuse_seen_images,
+    seen_by,
+)
 from taichinet.experiments.provenance import source_commit
 from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, read_settings, write_settings
 from taichinet.losses.objective import ObjectiveSettings
@@ -38,7 +46,7 @@ from taichinet.storage.lock import Lock
 from taichinet.training.checkpoint import CheckpointFolder, clear_checkpoints, load_checkpoint
 from taichinet.training.device import DeviceConfig
 from taichinet.training.easy_hard import MinedRegions, mine_regions, refuse_leakage
-from taichinet.training.fit import FitResult, TrainingData
+from taichinet.training.fit import FitResult, TrainingData, refuse_stopping_without_validation
 from taichinet.training.settings import TrainingSettings
 
 HISTORY_FILE = "history.csv"
@@ -80,12 +88,13 @@ def prepare_training(job: FoldJob, lock: Lock, on_epoch: OnEpoch) -> Training:
             _record_epoch(job.folder, row, start)
         on_epoch(phase, row, epochs)
 
+    network, initial = _new_network(job)
     train = job.study.prepared.subset(job.split.train)
     mined = _mine(job, train, partial(after_epoch, "mine", experiment.mining.epochs))
-    torch.manual_seed(experiment.training.seed)
-    network = create_model(experiment.model, **experiment.options)
     data = _training_data(job, train, mined)
-    return Training(job, network, data, mined, start, partial(after_epoch, "train", experiment.training.epochs))
+    return Training(
+        job, network, data, mined, start, initial, partial(after_epoch, "train", experiment.training.epochs)
+    )
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,7 @@ class Training:
     data: TrainingData
     mined: MinedRegions | None
     start: Start
+    initial: Loaded | None
     after_epoch: Callable[[dict[str, Any]], None]
 
     @property
@@ -113,7 +123,7 @@ class Training:
         network, options = without_training_parts(self.network), architecture(self.job.experiment.options)
         if network is not self.network and isinstance(network, TaiChiNet):
             options = network.settings.model_dump(mode="json", exclude_defaults=True)
-        return Trained(network, options, fitted, self.mined, self.start)
+        return Trained(network, options, fitted, self.mined, self.start, self.initial)
 
 
 @dataclass(frozen=True)
@@ -123,6 +133,7 @@ class Trained:
     Attributes:
         mined: The mined regions; None without the learning strategy.
         start: Start of the training.
+        initial: What was loaded from the weights that the training started from; None without such weights.
     """
 
     network: nn.Module
@@ -130,6 +141,7 @@ class Trained:
     fitted: FitResult
     mined: MinedRegions | None
     start: Start
+    initial: Loaded | None = None
 
     def weights_config(self, job: FoldJob, decision: Decision | None) -> WeightsConfig:
         """The content of config.json; without a decision, the threshold is 0.5."""
@@ -138,7 +150,7 @@ class Trained:
             self.options,
             job.experiment.data.size,
             (decision or DEFAULT_DECISION).threshold,
-            _provenance(job, self.start.commit),
+            _provenance(job, self.start.commit, self.initial),
             decision=None if decision is None else decision.model_dump(mode="json"),
         )
 
@@ -180,6 +192,7 @@ def _prepare_folder(job: FoldJob) -> Start:
             f"{job.study.plan.dataset} has {len(job.split.validation)} validation images with {regions} region(s). "
             "Increase data.validation_share, or set decision.calibrate=false."
         )
+    refuse_stopping_without_validation(experiment.training, job.split.validation)
     identity = job.identity
     if job.resume:
         load_checkpoint(folder, identity, change=describe_change(job))
@@ -191,6 +204,40 @@ def _prepare_folder(job: FoldJob) -> Start:
         clear_checkpoints(folder)
     write_settings(experiment, folder)
     return start
+
+
+def check_initial_weights(jobs: Sequence[FoldJob]) -> list[str]:
+    """Check the weights that trainings start from, before any of them begins.
+
+    Args:
+        jobs: Jobs of one recipe.
+
+    Returns:
+        Lines for the user: how many tensors are loaded, and what could not be checked. Empty without such weights.
+
+    Raises:
+        FoldError: The weights have seen test images.
+        WeightsError: They cannot be read, or are those of another network.
+    """
+    lines: list[str] = []
+    for job in jobs:
+        if job.initial_weights is not None:
+            study = job.study
+            _, loaded = _new_network(job)
+            line = (
+                f"Starts from {job.experiment.initial_weights}: {loaded.tensors} of {loaded.of} tensors."
+                if loaded
+                else ""
+            )
+            lines += [line, refuse_seen_images(job.initial_weights, study.manifest, study.plan.digest, job.split)]
+    return [line for line in dict.fromkeys(lines) if line]
+
+
+def _new_network(job: FoldJob) -> tuple[nn.Module, Loaded | None]:
+    """The network with random or ImageNet weights, or with those of `job.initial_weights`."""
+    torch.manual_seed(job.experiment.training.seed)
+    network = create_model(job.experiment.model, **job.experiment.options)
+    return network, None if job.initial_weights is None else load_initial(network, job.initial_weights)
 
 
 def _record_epoch(folder: Path, row: dict[str, Any], start: Start) -> None:
@@ -212,7 +259,15 @@ def _training_data(job: FoldJob, train: Prepared, mined: MinedRegions | None) ->
         teacher_probability=None
         if job.teacher is None
         else predict_teacher(job.teacher, train, split, job.device_config),
+        sources=None if job.experiment.data.mix == "proportional" else _sources(job),
     )
+
+
+def _sources(job: FoldJob) -> tuple[int, ...]:
+    """The number of the data set of each training image."""
+    dataset_of = {sample.key: str(sample.dataset) for sample in job.study.manifest}
+    names = sorted(set(dataset_of.values()))
+    return tuple(names.index(dataset_of[key]) for key in job.split.train)
 
 
 def _mine(job: FoldJob, train: Prepared, on_epoch: Callable[[dict[str, Any]], None]) -> MinedRegions | None:
@@ -231,8 +286,8 @@ def _mine(job: FoldJob, train: Prepared, on_epoch: Callable[[dict[str, Any]], No
     return mined
 
 
-def _provenance(job: FoldJob, commit: str | None) -> dict[str, Any]:
-    """Provenance that is stored with the weights."""
+def _provenance(job: FoldJob, commit: str | None, initial: Loaded | None) -> dict[str, Any]:
+    """Provenance that is stored with the weights. The images of the weights that it started from count as seen."""
     plan, split, experiment = job.study.plan, job.split, job.experiment
     return {
         "recipe": experiment.name,
@@ -246,7 +301,12 @@ def _provenance(job: FoldJob, commit: str | None) -> dict[str, Any]:
         "commit": commit,
         "precision": experiment.training.precision,
         "placement": job.device_config.describe(),
-        **record_seen(job.study.manifest.subset({*split.train, *split.validation}), job.folder),
+        **({} if initial is None else {PROVENANCE: initial_provenance(initial, str(job.initial_digest))}),
+        **record_seen(
+            job.study.manifest.subset({*split.train, *split.validation}),
+            job.folder,
+            None if job.initial_weights is None else seen_by(job.initial_weights),
+        ),
     }
 
 

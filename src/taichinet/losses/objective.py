@@ -2,44 +2,68 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from taichinet.batch import Batch, Prediction
 from taichinet.errors import unknown_name
+from taichinet.losses.alternatives import focal_term, tversky_term
 from taichinet.losses.auxiliary import AuxiliarySettings, lesion_loss
 from taichinet.losses.complementary import complementary_loss
 from taichinet.losses.presence import presence_term
 from taichinet.losses.segmentation import cross_entropy, dice_loss, segmentation_loss
+from taichinet.losses.surface import boundary_term, hausdorff_term
 from taichinet.losses.terms import TERMS, register_loss
 from taichinet.settings import Settings
 
 Step = Literal["easy", "hard", "plain"]
+TVERSKY_BETA, FOCAL_GAMMA = 0.7, 2.0  # as in the papers of both terms
 
 ABSENT_LOGIT = -30.0  # probability 1e-13: zero loss against background; masked_fill blocks the gradient
 
 register_loss("presence", presence_term)
+register_loss("tversky", tversky_term)
+register_loss("focal", focal_term)
+register_loss("boundary", boundary_term)
+register_loss("hausdorff", hausdorff_term)
+
+# Arguments of terms of the package that are settings: name of the setting by argument.
+PARAMETERS = {"tversky": {"beta": "tversky_beta"}, "focal": {"gamma": "focal_gamma"}}
 
 
 class ObjectiveSettings(Settings):
     """Loss terms and their weights. All weights are 1, as in the paper."""
 
     complementary: bool = Field(default=True, description="L_C between the paths (+CLoss of Table I)")
-    positive_weight: float = Field(default=1.0, ge=0)
-    negative_weight: float = Field(default=1.0, ge=0)
-    complementary_weight: float = Field(default=1.0, ge=0)
+    positive_weight: float = Field(
+        default=1.0, ge=0, description="of Dice loss + cross-entropy of the lesion path; 0 to use only further terms"
+    )
+    negative_weight: float = Field(
+        default=1.0, ge=0, description="of Dice loss + cross-entropy of the second path, if any"
+    )
+    complementary_weight: float = Field(default=1.0, ge=0, description="of L_C")
     region_weight: float = Field(default=1.0, ge=0, description="of the easy or hard part of the lesion")
     region_rest: Literal["background", "ignored"] = Field(
         default="background",
         description="lesion pixels outside E_p or H_p in their terms: background, as in the paper, or ignored",
     )
     taught_weight: float = Field(default=1.0, ge=0, description="of the cross-entropy with the teacher, if any")
-    auxiliary: AuxiliarySettings = AuxiliarySettings()
-    terms: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        default_factory=dict, description="weights of further terms, see losses/terms.py"
+    auxiliary: AuxiliarySettings = Field(
+        default=AuxiliarySettings(), description="weights of the terms of single networks"
     )
+    terms: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="weights of further terms: presence, tversky, focal, boundary, hausdorff and registered ones",
+    )
+    tversky_beta: float = Field(
+        default=TVERSKY_BETA,
+        ge=0,
+        le=1,
+        description="weight of missed pixels in the term tversky, 1 - it of false ones",
+    )
+    focal_gamma: float = Field(default=FOCAL_GAMMA, ge=0, le=10, description="exponent of the term focal")
 
     @field_validator("terms")
     @classmethod
@@ -49,6 +73,18 @@ class ObjectiveSettings(Settings):
             if name not in known:
                 raise unknown_name("loss term", name, known)
         return dict(terms)
+
+    @model_validator(mode="after")
+    def _parameters_have_an_effect(self) -> Self:
+        for term, names in PARAMETERS.items():
+            for name in names.values():
+                if getattr(self, name) != type(self).model_fields[name].default and not self.weight_of(term):
+                    raise ValueError(f"{name} has no effect without the term {term}: set objective.terms.{term}=1")
+        return self
+
+    def parameters_of(self, term: str) -> dict[str, Any]:
+        """The arguments of a term that are settings."""
+        return {argument: getattr(self, name) for argument, name in PARAMETERS.get(term, {}).items()}
 
     def weight_of(self, term: str) -> float:
         """Weight of a registered term, from `auxiliary` or `terms`; 0 by default."""
@@ -95,7 +131,7 @@ def registered_terms(prediction: Prediction, batch: Batch, settings: ObjectiveSe
     loss: Tensor | float = 0.0
     for name, term in TERMS.items():
         weight = settings.weight_of(name)
-        value = term(prediction, batch) if weight else None
+        value = term(prediction, batch, **settings.parameters_of(name)) if weight else None
         if value is not None:
             loss = loss + weight * value
     return loss

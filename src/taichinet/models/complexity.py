@@ -47,7 +47,8 @@ def measure_complexity(name: str, size: int, **options: object) -> Complexity:
     """
     settings = model_settings(name, **options)
     device = "cpu" if isinstance(settings, OwnSettings) else "meta"
-    with torch.device(device), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.device(device), torch.no_grad():
         network = leave_upsampling_plain(create_model(name, **options).eval())
-        network(torch.zeros(1, settings.in_channels, size, size))
+        with FlopCounterMode(display=False) as counter:
+            network(torch.zeros(1, settings.in_channels, size, size))
     return Complexity(count_parameters(network), counter.get_total_flops() / 1e9)

@@ -37,7 +37,7 @@ LEAST_DEVIATION = 0.01  # so that an image of one grey value is finite
 class EncoderSettings(NetworkSettings):
     """Options of a network with an EfficientNet-lite encoder."""
 
-    encoder: EncoderName = "efficientnet-lite0"
+    encoder: EncoderName = Field(default="efficientnet-lite0", description="ImageNet encoder")
     encoder_weights: Literal["imagenet", "none"] = Field(
         default="none", description="imagenet: start from the weights in the packages of taichinet[pretrained]"
     )

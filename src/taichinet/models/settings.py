@@ -23,32 +23,45 @@ HeadSpace = Literal["logit", "squash", "clamp"]
 class NetworkSettings(Settings):
     """Options of every network: number of input channels and number of regions R (one sigmoid channel each)."""
 
-    in_channels: int = Field(default=1, ge=1, le=64)
+    in_channels: int = Field(default=1, ge=1, le=64, description="channels of the images: 1 (grey) or 3 (RGB)")
     num_classes: int = Field(
         default=1, ge=1, le=64, description="regions R, one sigmoid channel each, outer before inner"
     )
 
+    @property
+    def size_multiple(self) -> int | None:
+        """Height and width of images must be multiples of this number; None: of that of the catalogue entry."""
+        return None
+
 
 class CouplingSettings(Settings):
-    """How the outputs of the positive and negative path are coupled.
+    """How the outputs of the positive and negative path are coupled (`models/taichinet/complementary_head.py`).
 
-    Attributes:
-        head: Fig. 10 (a) convolutions p' -> n -> p, (b) MLPs n' -> p -> n, (c) MLPs p' -> n -> p, or none.
-        head_hidden: Hidden width of the MLPs or convolutions of the head.
-        head_space: How the sum O' + MLP(.) of Eq. 10-11 is computed: see `models/taichinet/complementary_head.py`.
-        mutual: Target of the second path: the background (complementary mutual learning) or the lesion (consistent
-            mutual learning, Table II).
-        background_prior: Initial probability of background in O_n', set by the output bias. Without it, the second
-            path often predicts background everywhere for hundreds of steps: see docs/fidelity.md.
-        answer: Final probability: O_p, or the mean of both paths (Model 2).
+    Without `background_prior`, the second path often predicts background everywhere for hundreds of steps: see
+    docs/fidelity.md.
     """
 
-    head: HeadOrder = "c"
-    head_hidden: int = Field(default=16, ge=1, le=1024, description="hidden width of the head's per-pixel MLPs")
-    head_space: HeadSpace = "logit"
-    mutual: Literal["complementary", "consistent"] = "complementary"
-    background_prior: float = Field(default=0.9, ge=0.5, lt=1, description="initial probability of background")
-    answer: Literal["positive", "mean"] = "positive"
+    head: HeadOrder = Field(
+        default="c",
+        description="complementary head, Fig. 10: (a) convolutions p' -> n -> p, (b) MLPs n' -> p -> n, (c) MLPs "
+        "p' -> n -> p, or none",
+    )
+    head_hidden: int = Field(
+        default=16, ge=1, le=1024, description="hidden width of the MLPs or convolutions of the head"
+    )
+    head_space: HeadSpace = Field(
+        default="logit", description="how the sum O' + MLP(.) of Eq. 10-11 is computed: logits, or probabilities"
+    )
+    mutual: Literal["complementary", "consistent"] = Field(
+        default="complementary",
+        description="target of the second path: the background (complementary) or the lesion (consistent, Table II)",
+    )
+    background_prior: float = Field(
+        default=0.9, ge=0.5, lt=1, description="initial probability of background in the second path"
+    )
+    answer: Literal["positive", "mean"] = Field(
+        default="positive", description="final probability: that of the lesion path, or the mean of both (Model 2)"
+    )
 
     @property
     def negative_sees(self) -> Literal["background", "lesion"]:
@@ -64,7 +77,10 @@ class CouplingSettings(Settings):
 class BaselineSettings(NetworkSettings):
     """Options of a baseline network. `second_path` adds a second network for the background: see `TwoPaths`."""
 
-    second_path: CouplingSettings | None = None
+    second_path: CouplingSettings | None = Field(
+        default=None,
+        description="a second network for the background and its coupling, e.g. {head: c}; null: none",
+    )
 
     def for_second_path(self) -> Self:
         """Settings of the second network: without options that only apply to the lesion path and its loss terms."""

@@ -22,7 +22,7 @@ class UNetSettings(BaselineSettings):
     """Options of a U-Net. With a 3x3 output convolution, all three parameter counts agree with those in the paper."""
 
     width: int = Field(default=32, ge=1, le=MAX_WIDTH, description="channels of the first level")
-    output_kernel: Literal[1, 3] = 3
+    output_kernel: Literal[1, 3] = Field(default=3, description="kernel of the output convolution")
 
 
 class EncoderDecoder(nn.Module):

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from taichinet.errors import SettingError, WeightsError
-from taichinet.models.catalogue import CATALOGUE, create_model, find_entry, model_settings, register_code
+from taichinet.models.catalogue import CATALOGUE, create_model, model_settings, register_code, size_multiple
 from taichinet.models.own_code import NetworkCode, read_content
 from taichinet.models.own_network import OwnSettings
 from taichinet.models.training_images import TRAINING_IMAGES_FILE, split_lists
@@ -100,15 +100,11 @@ def load_weights(path: Path, trust_code: bool = False) -> LoadedWeights:
 
 def build_network(folder: Path, config: WeightsConfig, trust_code: bool) -> nn.Module:
     """Build the network of `config` and load its tensors, for `LoadedWeights.network`; raises as `load_weights`."""
-    try:
-        tensors = load_file(folder / WEIGHTS_FILE)
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise unreadable(folder, error) from error
-    _check_finite(tensors, folder)
+    tensors = trained_tensors(folder)
     if config.code is not None:
         _load_code(config.model, config.code, folder, trust_code)
     expected = _expected_tensors(config, folder)
-    multiple = find_entry(config.model).size_multiple  # also the minimum size
+    multiple = size_multiple(config.model, **config.options)
     if config.size % multiple:
         raise WeightsError(
             f"{folder / CONFIG_FILE}: 'size' is {config.size}, but model '{config.model}' requires a multiple of "
@@ -133,6 +129,16 @@ def build_network(folder: Path, config: WeightsConfig, trust_code: bool) -> nn.M
     return network.eval()
 
 
+def trained_tensors(folder: Path) -> dict[str, Tensor]:
+    """The tensors of weights by name, without building the network; raises WeightsError if they are damaged."""
+    try:
+        tensors: dict[str, Tensor] = load_file(folder / WEIGHTS_FILE)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        raise unreadable(folder, error) from error
+    _check_finite(tensors, folder)
+    return tensors
+
+
 def _expected_tensors(config: WeightsConfig, folder: Path) -> dict[str, Tensor]:
     """The tensors of the network, whose shapes are compared with those of the file; raises WeightsError."""
     try:
@@ -153,7 +159,7 @@ def _load_code(model: str, record: Mapping[str, str], folder: Path, trust_code: 
         raise WeightsError(
             f"The weights in {folder} are of a network from outside taichinet: loading them would execute {path} "
             f"(SHA-256 {record['sha256']}), which can do anything that you can. Read this file, and if you trust it, "
-            "give --trust-code to `predict`, `evaluate`, `export` or `package-weights` (trust_code=True in Python)."
+            "give --trust-code (trust_code=True in Python)."
         )
     try:
         code = NetworkCode(record["file"], record["name"], read_content(path))

@@ -47,12 +47,12 @@ class MiningSettings(Settings):
     It is only trained on the training part of the fold, and the weights of the last epoch are used.
     """
 
-    width: int = Field(default=32, ge=1, le=MAX_WIDTH)
-    epochs: int = Field(default=40, ge=1, le=MAX_EPOCHS)
-    batch_size: int = Field(default=16, ge=2, le=MAX_BATCH)
+    width: int = Field(default=32, ge=1, le=MAX_WIDTH, description="channels of the first level of the U-Net++")
+    epochs: int = Field(default=40, ge=1, le=MAX_EPOCHS, description="number of epochs")
+    batch_size: int = Field(default=16, ge=2, le=MAX_BATCH, description="images per optimiser step")
     accumulate: int = Field(default=1, ge=1, le=MAX_BATCH, description="as training.accumulate")
-    learning_rate: float = Field(default=1e-4, gt=0, le=MAX_LEARNING_RATE)
-    seed: int = Field(default=0, ge=0, le=MAX_SEED)
+    learning_rate: float = Field(default=1e-4, gt=0, le=MAX_LEARNING_RATE, description="learning rate of Adam")
+    seed: int = Field(default=0, ge=0, le=MAX_SEED, description="seed of weights, order and augmentation")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from taichinet.training.average import WeightAverage
 from taichinet.training.checkpoint import CURRENT, Checkpoint, CheckpointFolder, load_checkpoint
 from taichinet.training.checkpoint_writer import CheckpointWriter
 from taichinet.training.device import DeviceConfig, keep_freed_memory
+from taichinet.training.distributed.ranks import Ranks
 from taichinet.training.gpu.use import step_graphs
 from taichinet.training.loop import (
     NotFiniteError,
@@ -50,6 +51,8 @@ class TrainingData:
         regions: E_p and H_p of `train`, or None if the strategy does not need them.
         augmentation: Augmentation of the training images.
         teacher_probability: Teacher probabilities for `train`, or None without a teacher.
+        sources: Number of the data set of each image of `train`, of which each is then drawn equally often; None to
+            draw each image once per epoch.
     """
 
     train: Prepared
@@ -57,6 +60,7 @@ class TrainingData:
     regions: Regions | None
     augmentation: AugmentationSettings
     teacher_probability: TeacherProbabilities | None = None
+    sources: tuple[int, ...] | None = None
 
     def to(self, device: torch.device) -> TrainingData:
         """The same data on `device`, as uint8: 80 MB for BUSI at 224 px."""
@@ -66,6 +70,7 @@ class TrainingData:
             None if self.regions is None else self.regions.to(device),
             self.augmentation,
             None if self.teacher_probability is None else self.teacher_probability.to(device),
+            self.sources,
         )
 
 
@@ -82,7 +87,7 @@ class Task:
     optimizer: dict[str, Any]
 
     def on_device(self, device_config: DeviceConfig) -> tuple[Task, torch.optim.Optimizer]:
-        """The task with network and data on the device, and Adam with the state of the checkpoint if there is one."""
+        """The task with network and data on the device, and the optimiser with the state of the checkpoint, if any."""
         network = device_config.place(self.network)
         optimizer = make_optimizer(network, self.settings, device_config.device, self.optimizer)
         data = self.data.to(device_config.device)
@@ -91,11 +96,19 @@ class Task:
 
 @dataclass(frozen=True)
 class FitResult:
-    """Selected epoch, its validation Dice (NaN without validation images), and one row of metrics per epoch."""
+    """Result of a training.
+
+    Attributes:
+        best_epoch: The selected epoch, from 1.
+        best_dice: Its validation Dice; NaN without validation images.
+        history: One row of metrics per epoch.
+        stopped_after: Number of epochs after which early stopping ended the training; None if it did not.
+    """
 
     best_epoch: int
     best_dice: float
     history: History
+    stopped_after: int | None = None
 
 
 def fit(
@@ -127,8 +140,8 @@ def fit(
         Selected epoch, its validation Dice, and the history.
 
     Raises:
-        SettingError: Mined regions are missing, batches are too small for the number of ranks, or a value is not
-            finite. In the last case, the state after the previous epoch is kept.
+        SettingError: Mined regions are missing, early stopping has no validation images, batches are too small for
+            the number of ranks, or a value is not finite. In the last case, the state after the previous epoch is kept.
         WeightsError: A checkpoint cannot be written, or cannot be resumed from.
         ProcessError: Another rank exited or does not respond.
     """
@@ -139,7 +152,7 @@ def fit(
     average = _average(network, settings, optimizer, state)
     evaluated = network if average is None else average.network
     with raise_on_sigterm(SystemExit(EXIT_TERMINATED)), CheckpointWriter(checkpoints) as writer:
-        while state.epoch < settings.epochs:
+        while goes_on(settings, state.epoch, device_config.ranks, settings.stopped_after(state.history) is None):
             began = time.perf_counter()
             batches, step = prepare_epoch(task, optimizer, state.epoch)
             replay = None if graphs is None else partial(graphs.run, settings.step(state.epoch))
@@ -156,7 +169,14 @@ def fit(
             writer.add(state)
             on_epoch(row)
     network.load_state_dict(state.best)
-    return FitResult(state.best_epoch, state.best_dice, state.history)
+    return FitResult(state.best_epoch, state.best_dice, state.history, settings.stopped_after(state.history))
+
+
+def goes_on(settings: TrainingSettings, epoch: int, ranks: Ranks, wanted: bool = True) -> bool:
+    """Whether to train `epoch` (from 0); with early stopping, all ranks follow `wanted` of rank 0, which validates."""
+    if epoch >= settings.epochs:
+        return False
+    return bool(ranks.broadcast(wanted)) if settings.patience else True
 
 
 def _start(
@@ -170,6 +190,7 @@ def _start(
     """Check the settings, load the checkpoint to resume from, and broadcast the task to the other ranks."""
     if settings.strategy == "easy-to-hard" and data.regions is None:
         raise SettingError("training.strategy=easy-to-hard needs mined regions. Mine them, or train with 'plain'.")
+    refuse_stopping_without_validation(settings, data.validation.keys)
     refuse_idle_ranks(settings, device_config)
     if device_config.device.type == "cpu":
         keep_freed_memory()
@@ -258,7 +279,7 @@ def epoch_batches(data: TrainingData, settings: TrainingSettings, epoch: int, ra
     seed = settings.seed * 1_000_003 + epoch
     torch.manual_seed(seed + rank * 1_000_000_000_039)
     generator = torch.Generator().manual_seed(seed)
-    rows_of_batches = data.train.shuffled_rows(settings.batch_size, generator)
+    rows_of_batches = data.train.shuffled_rows(settings.batch_size, generator, data.sources)
     batches = (data.train.batch(rows, data.regions, data.teacher_probability) for rows in rows_of_batches)
     if data.augmentation.is_off:
         yield from batches
@@ -276,6 +297,16 @@ def refuse_idle_ranks(settings: TrainingSettings, device_config: DeviceConfig) -
         raise SettingError(
             f"A batch of {settings.batch_size} in {settings.accumulate} micro-batch(es) has fewer than two images for "
             f"each of {device_config.ranks.size} processes. Start fewer processes, or raise batch_size to {needed}."
+        )
+
+
+def refuse_stopping_without_validation(settings: TrainingSettings, keys: Sequence[str]) -> None:
+    """Raise SettingError if early stopping is set and there are no validation images; `keys` are theirs."""
+    if settings.patience and not keys:
+        raise SettingError(
+            f"training.patience={settings.patience} needs validation images, and there are none. Set "
+            "training.patience=0 and training.epochs, e.g. to the mean number of epochs of the folds, or increase "
+            "data.validation_share."
         )
 
 

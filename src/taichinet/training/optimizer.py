@@ -1,4 +1,4 @@
-"""Adam and AdamW, on a GPU as one kernel whose learning rate can change within a CUDA graph; the learning rate."""
+"""Adam, AdamW and SGD, on a GPU as one kernel whose learning rate can change within a CUDA graph; the learning rate."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ def make_optimizer(
     """
     groups = _parameter_groups(network, settings)
     rates = [settings.learning_rate * group["factor"] for group in groups]
-    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    if device.type == "cuda":
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = torch.tensor(rate, device=device)
-        optimizer = kind(groups, fused=True, capturable=True)
+    on_gpu = device.type == "cuda"
+    for group, rate in zip(groups, rates, strict=True):
+        group["lr"] = torch.tensor(rate, device=device) if on_gpu else rate
+    optimizer: torch.optim.Optimizer
+    if settings.optimizer == "sgd":  # its state has no counter of steps, which would have to be capturable
+        fused = True if on_gpu else None
+        optimizer = torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.nesterov, fused=fused)
     else:
-        for group, rate in zip(groups, rates, strict=True):
-            group["lr"] = rate
-        optimizer = kind(groups)
+        kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+        optimizer = kind(groups, fused=True, capturable=True) if on_gpu else kind(groups)
     if state:
         own = optimizer.state_dict()["param_groups"]
         loaded = [
-            {"factor": group["factor"], **saved, **{key: group[key] for key in _OF_THE_DEVICE}}
+            {"factor": group["factor"], **saved, **{key: group[key] for key in _OF_THE_DEVICE if key in group}}
             for saved, group in zip(state["param_groups"], own, strict=True)
         ]
         optimizer.load_state_dict({**state, "param_groups": loaded})

@@ -6,7 +6,7 @@ The weights record digests of the files and of the pixels. The thumbnails, by wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,26 +49,38 @@ class ImageDigests:
         return np.stack([self.manifest.files.fingerprint(sample.image).thumbnail for sample in self.manifest])
 
 
-def record_seen(manifest: Manifest, run: Path) -> dict[str, Any]:
+Seen = tuple[Mapping[str, Sequence[str]], FloatArray | None]
+"""Digests by the names SEEN_FILES and SEEN_PIXELS, and thumbnails of unit norm, as far as known."""
+
+
+def record_seen(manifest: Manifest, run: Path, earlier: Seen | None = None) -> dict[str, Any]:
     """Record the images of a training.
 
     Args:
         manifest: The images of training and validation.
         run: Run folder, to which their thumbnails are written as `SEEN_FILE`, 2304 bytes per image.
+        earlier: Images that the weights have seen before, for a training that starts from trained weights.
 
     Returns:
-        Digests for the provenance of the weights.
+        Digests for the provenance of the weights. The digest of the thumbnails is absent if those of earlier images
+        are not known, since a comparison with the others alone would not be complete.
 
     Raises:
         StorageError: The file cannot be written.
     """
     images = ImageDigests(manifest)
-    rows = images.thumbnails
+    digests, thumbnails = earlier or ({}, None)
+    rows = images.thumbnails if thumbnails is None else np.concatenate([images.thumbnails, thumbnails])
     # In 127ths of the largest value, the correlation of two is accurate to about 1e-4.
     scaled = 127 * rows / np.maximum(np.abs(rows).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     tensors = {"thumbnails": torch.from_numpy(scaled.round().astype(np.int8))}
     write_tensors(run / SEEN_FILE, tensors)
-    return {SEEN_FILES: images.files, SEEN_PIXELS: images.pixels, SEEN_THUMBNAILS: digest_tensors(tensors)}
+    seen: dict[str, Any] = {
+        name: list(dict.fromkeys([*own, *digests.get(name, ())]))
+        for name, own in ((SEEN_FILES, images.files), (SEEN_PIXELS, images.pixels))
+    }
+    complete = earlier is None or thumbnails is not None
+    return seen | ({SEEN_THUMBNAILS: digest_tensors(tensors)} if complete else {})
 
 
 def read_seen_thumbnails(provenance: Mapping[str, Any], run: Path) -> FloatArray | None:

@@ -25,6 +25,19 @@ def changed(changes: Mapping[str, object]) -> Row:
     return lambda full: vary(full, changes)
 
 
+# One line on each row, for `taichinet recipes`.
+PURPOSES = {
+    "model-1": "Table I, Model 1: the positive path alone, one U-Net",
+    "model-2": "Table I, Model 2: two U-Nets without interaction, whose mean is the output",
+    "model-3": "Table I, Model 3: Model 2 with the complementary loss",
+    "model-4": "Table I, Model 4: Model 2 with cross-attention",
+    "model-5": "Table I, Model 5: Model 3 with the complementary head",
+    "model-6": "Table I, Model 6: Model 3 with cross-attention",
+    "model-7": "Table I, Model 7: TaiChiNet without its learning strategy",
+    "consistent": "Table II, Cons-ML: both paths segment the lesion",
+    "head-a": "Table III: convolutions in the complementary head (Fig. 10 a)",
+    "head-b": "Table III: MLPs of the complementary head in the order n' -> p -> n (Fig. 10 b)",
+}
 # TaiChiNet without its learning strategy.
 MODEL_7 = {"training.strategy": "plain"}
 # Model 7 without its head; the output is the mean of both paths, as in Model 2.

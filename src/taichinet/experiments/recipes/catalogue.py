@@ -135,10 +135,18 @@ for _name, _row in {**ABLATIONS, **VARIANTS, **LITE}.items():
 _BUILT_IN, BUILT_IN_MODELS = tuple(VARIATIONS), tuple(CATALOGUE)
 
 
-def _rows() -> dict[str, Row]:
-    """All variations, with those of networks that were registered after this module was imported."""
+def variations() -> dict[str, Row]:
+    """All variations of the full recipe of a scale, by the part of the name after the scale.
+
+    They include those of networks that were registered after this module was imported.
+    """
     later = [model for model in list_models() if model not in BUILT_IN_MODELS and not is_own_model(model)]
     return {row: recipe for model in later for row, recipe in _rows_of(model).items()} | VARIATIONS
+
+
+def list_rows() -> tuple[str, ...]:
+    """The part of the names of all recipes after their scale, e.g. taichinet, unet and model-6."""
+    return (FULL, *variations())
 
 
 def list_recipes() -> tuple[str, ...]:
@@ -147,7 +155,7 @@ def list_recipes() -> tuple[str, ...]:
     A row is taichinet, a baseline with or without variation, a row of Tables I to III, or a faster variant of
     taichinet.
     """
-    return (*(f"{scale}-{row}" for scale in SCALES for row in (FULL, *_rows())), *BEST)
+    return (*(f"{scale}-{row}" for scale in SCALES for row in list_rows()), *BEST)
 
 
 def get_recipe(name: str) -> Experiment:
@@ -155,17 +163,13 @@ def get_recipe(name: str) -> Experiment:
     if name in BEST:
         return BEST[name]()
     scale, _, row = name.partition("-")
-    rows = VARIATIONS if row in VARIATIONS else _rows()
+    rows = VARIATIONS if row in VARIATIONS else variations()
     if scale not in SCALES or row not in (FULL, *rows):
-        registered = [row for row in rows if row not in _BUILT_IN]
-        ours = [name for name in BEST if not name.endswith("-unet")]
+        registered = [row for row in rows if row not in _BUILT_IN][:5]
         grammar = (
-            f"SCALE-ROW with SCALE {', '.join(SCALES)} and ROW taichinet, alone or with "
-            f"{', '.join(name.removeprefix('taichinet') for name in (*VARIANTS, *LITE))}; {', '.join(ABLATIONS)}; or a "
-            f"baseline ({', '.join(BASELINES)}), alone or with -second-path, -strategy or -own-loss ("
-            f"{', '.join(OWN_TERMS)}); {', '.join(ours)} (or -unet)"
-            f"{'; or ' if registered else ''}{', '.join(registered)}"
+            f"SCALE-ROW with SCALE {', '.join(SCALES)} and ROW e.g. taichinet, unet, model-6"
+            f"{''.join(f', {row}' for row in registered)}; {', '.join(BEST)}. `taichinet recipes` lists all"
         )
-        raise unknown_name("recipe", name, list_recipes(), grammar, near=1)
+        raise unknown_name("recipe", name, list_recipes(), grammar)
     full = SCALES[scale]()
     return full if row == FULL else vary(rows[row](full), {"name": name})

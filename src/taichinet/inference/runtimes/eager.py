@@ -133,7 +133,7 @@ def fold_batch_norms(network: nn.Module) -> nn.Module:
             continue
         for i in range(len(module) - 1):
             convolution, norm = module[i], module[i + 1]
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            if isinstance(convolution, nn.Conv2d) and type(norm) is nn.BatchNorm2d:
                 module[i] = fuse_conv_bn_eval(convolution, norm)
                 module[i + 1] = nn.Identity()
     return folded

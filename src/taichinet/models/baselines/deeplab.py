@@ -32,15 +32,15 @@ LOW_LEVEL_CHANNELS = 48
 class DeepLabV3Settings(PretrainedSettings):
     """Options of a DeepLabv3. Output stride 8 is the usual choice and costs three times as much as 16."""
 
-    backbone: Literal["resnet50", "resnet101"] = "resnet50"
-    output_stride: Literal[8, 16] = 8
-    dropout: float = Field(default=0.5, ge=0, lt=1)
+    backbone: Literal["resnet50", "resnet101"] = Field(default="resnet50", description="encoder")
+    output_stride: Literal[8, 16] = Field(default=8, description="image resolution divided by that of the encoder")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="probability of dropout after the pyramid")
 
 
 class DeepLabV3PlusSettings(DeepLabV3Settings):
     """Options of a DeepLabv3+."""
 
-    output_stride: Literal[8, 16] = 16
+    output_stride: Literal[8, 16] = Field(default=16, description="image resolution divided by that of the encoder")
     decoder_convolutions: Literal[1, 2] = Field(default=2, description="3x3 convolutions after the low-level skip")
 
 

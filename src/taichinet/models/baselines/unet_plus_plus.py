@@ -25,8 +25,8 @@ DEPTH = 5
 class UNetPlusPlusSettings(BaselineSettings):
     """Options of a U-Net++. With `deep_supervision`, it has four outputs instead of one."""
 
-    width: int = Field(default=32, ge=1, le=MAX_WIDTH)
-    deep_supervision: bool = True
+    width: int = Field(default=32, ge=1, le=MAX_WIDTH, description="channels of the first level")
+    deep_supervision: bool = Field(default=True, description="four outputs instead of one")
 
     def for_second_path(self) -> Self:
         """Settings of the second network: without deep supervision."""

@@ -27,16 +27,17 @@ from taichinet.models.unet import EncoderDecoder, UNetPath, UNetSettings
 class TwoPathSettings(CouplingSettings, NetworkSettings):
     """Options of every TaiChiNet, whatever its encoder.
 
-    With `second_path_at_inference=False`, which is our addition, the negative path is only used in training, and
-    inference has the cost of one path. `lesion_prior` is ours too: the bias of the positive output is set so that O_p
-    starts at this probability (O_p' if `head_space` is squash or clamp), see docs/fidelity.md, "The start of training".
+    `second_path_at_inference` and `lesion_prior` are our additions: the bias of the positive output is set so that O_p
+    starts at `lesion_prior` (O_p' if `head_space` is squash or clamp), see docs/fidelity.md, "The start of training".
     """
 
     of_second_path: ClassVar[tuple[str, ...]] = ("second_path_at_inference",)  # options that change the second path
 
-    second_path: bool = True
-    cross_attention: bool = True
-    second_path_at_inference: bool = True
+    second_path: bool = Field(default=True, description="whether there is a second path, for the background")
+    cross_attention: bool = Field(default=True, description="cross-attention between the paths at the bottleneck")
+    second_path_at_inference: bool = Field(
+        default=True, description="false: the second path is only used in training; inference has the cost of one path"
+    )
     lesion_prior: float | None = Field(
         default=None, gt=0, lt=1, description="initial probability of lesion in O_p; None: PyTorch's default bias"
     )
@@ -86,7 +87,7 @@ class TaiChiNetSettings(TwoPathSettings):
     of_second_path: ClassVar[tuple[str, ...]] = ("shared_levels", "negative_width", "second_path_at_inference")
 
     width: int = Field(default=32, ge=2, le=MAX_WIDTH, multiple_of=2, description="channels of the first level")
-    output_kernel: Literal[1, 3] = 3
+    output_kernel: Literal[1, 3] = Field(default=3, description="kernel of the output convolutions")
     shared_levels: int = Field(default=0, ge=0, le=4, description="encoder levels that both paths share")
     negative_width: int | None = Field(
         default=None, ge=1, le=MAX_WIDTH, description="first-level channels of the negative path"

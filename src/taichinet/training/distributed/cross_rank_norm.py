@@ -17,7 +17,8 @@ class CrossRankBatchNorm(_BatchNorm):
     """BatchNorm with the statistics of the batches of all ranks in training mode, and plain BatchNorm in evaluation.
 
     Shares the weights and running statistics with the layer that it replaces. Input and output are (B, C) or
-    (B, C, ...). If `is_padding` is true, the values of this rank are excluded from the statistics.
+    (B, C, ...). If `is_padding` is true, the values of this rank are excluded from the statistics. The dropout and
+    activation that timm's BatchNormAct2d includes are applied afterwards.
     """
 
     def __init__(self, layer: _BatchNorm, ranks: Ranks) -> None:
@@ -27,6 +28,8 @@ class CrossRankBatchNorm(_BatchNorm):
         self.train(layer.training)
         self.ranks = ranks
         self.is_padding = False
+        included = (getattr(layer, name, None) for name in ("drop", "act"))
+        self._included = tuple(module for module in included if isinstance(module, nn.Module))
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002 - torch's name
         if input.dim() < 2:
@@ -34,8 +37,12 @@ class CrossRankBatchNorm(_BatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         """Normalise `input` per channel, in training mode with the mean and variance over all ranks."""
-        if not self.training:
-            return super().forward(input)
+        output: Tensor = self._normalised(input) if self.training else super().forward(input)
+        for module in self._included:
+            output = module(output)
+        return output
+
+    def _normalised(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         values = input.to(torch.promote_types(input.dtype, torch.float32))
         count, mean, variance = joined_moments(values.detach(), self.is_padding, self.ranks)
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from taichinet.training.device import choose_device_config
 from taichinet.training.distributed.ranks import Ranks
-from taichinet.training.fit import Task, prepare_epoch
+from taichinet.training.fit import Task, goes_on, prepare_epoch
 from taichinet.training.loop import train_epoch
 
 
@@ -27,6 +27,8 @@ def _take_part(task: Task) -> None:
     own = choose_device_config()  # precision and memory layout of rank 0, device of this process
     device_config = replace(task.device_config, device=own.device, ranks=own.ranks)
     here, optimizer = task.on_device(device_config)
-    for epoch in range(task.epoch, task.settings.epochs):
+    epoch = task.epoch
+    while goes_on(task.settings, epoch, own.ranks):
         batches, step = prepare_epoch(here, optimizer, epoch)
         train_epoch(step, batches)
+        epoch += 1
