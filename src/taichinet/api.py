@@ -165,7 +165,8 @@ def train(
     def on_epoch(phase: str, row: dict[str, Any], epochs: int) -> None:
         logger.info("%s, epoch %d of %d, loss %.3f", phase, row["epoch"], epochs, row["loss"])
 
-    return train_folds(experiment, study, list(numbers), Path(output), existing, Callbacks(on_fold, on_epoch))
+    callbacks = Callbacks(on_fold, on_epoch, lambda line: logger.info("%s", line))
+    return train_folds(experiment, study, list(numbers), Path(output), existing, callbacks, keep_checkpoints=True)
 
 
 @_needs_train
