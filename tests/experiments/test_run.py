@@ -101,6 +101,7 @@ def test_finished_folder_has_documented_files_and_no_checkpoint(finished: FoldRe
         "history.csv",
         "weights/model.safetensors",
         "weights/config.json",
+        "weights/training_images.json",
         "scores.csv",
         "seen.safetensors",
         "result.json",
