@@ -24,3 +24,4 @@ done
 nnUNetv2_accumulate_crossval_results 500 -c 2d -tr ShortTrainer -f 0 1 2 -o nnunet-masks
 
 taichinet score nnunet-masks --data phantoms --folds "$folds" --size 128 --name nnU-Net -o scores/nnunet
+taichinet report runs -o report --scores scores/nnunet --against nnU-Net
