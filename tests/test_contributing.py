@@ -100,7 +100,9 @@ def test_example_network_is_created_and_registered_once(examples: Examples) -> N
     network = taichinet.create_model("tiny", in_channels=3, num_classes=2, width=4)
     assert network(torch.rand(1, 3, 16, 16)).positive.shape == (1, 2, 16, 16)
     built_in = sum(weight.numel() for weight in taichinet.create_model("tiny", in_channels=3).parameters())
-    assert built_in == models.CATALOGUE["tiny"].source.parameters
+    source = models.CATALOGUE["tiny"].source
+    assert source is not None
+    assert built_in == source.parameters
     with pytest.raises(SettingError, match="already registered"):
         taichinet.register_model("tiny", models.CATALOGUE["tiny"])
 

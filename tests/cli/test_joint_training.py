@@ -13,7 +13,7 @@ from fakes.folder import make_fake_folder
 
 from cli.test_commands import run
 from taichinet.datasets.folds import read_folds
-from taichinet.errors import FoldError, SettingError
+from taichinet.errors import FoldError, PartialFailureError, SettingError
 
 SETTINGS = {
     "options.width": 2,
@@ -79,6 +79,29 @@ def test_report_and_evaluate_accept_joint_runs(runs: Path, data: tuple[Path, Pat
     assert printed["images"]["used"] == tested
 
 
+def test_compare_leaves_one_data_set_out_and_mixes_equally(runs: Path, data: tuple[Path, Path], tmp_path: Path) -> None:
+    """The same cells as `train`; another mix is another result, in another folder."""
+    both = ("--data", f"busi={data[0]}", "--data", data[1])
+    settings = [arg for key, value in SETTINGS.items() for arg in ("--set", f"{key}={value}")]
+    args = ("compare", "short-unet", *both, "--protocol", "leave-one-dataset-out", *settings)
+    printed = json.loads(run(*args, "--output", runs, "--json"))
+    assert [cell["done_before"] for cell in printed["cells"]] == [True, True]
+    with pytest.raises(PartialFailureError, match=r"setting data\.mix \(proportional, requested: equal\)"):
+        run(*args, "--output", runs, "--mix", "equal")
+    run(*("compare", "short-unet", *both, *settings), "--fold", 0, "--mix", "equal", "--output", tmp_path)
+    study = tmp_path / "busi+folder" / "short-unet" / "grouped"
+    mixed, proportional = (
+        json.loads((folder / "fold-0" / "result.json").read_text())
+        for folder in (study, runs / "busi+folder" / "short-unet" / "grouped")
+    )
+    assert mixed["experiment"]["data"]["mix"] == "equal"
+    assert mixed["identity"] != proportional["identity"]
+    printed = json.loads(run("evaluate", study / "fold-0", *both, "--json"))
+    lesion, *_, busi, folder = printed["summary"]["groups"]
+    assert (lesion["group"], busi["group"], folder["group"]) == ("lesion", "busi", "folder")
+    assert busi["images"] + folder["images"] == lesion["images"]
+
+
 def test_a_joint_fold_file_of_other_folds_is_refused(runs: Path, data: tuple[Path, Path], tmp_path: Path) -> None:
     name = "busi+folder-lesions-grouped-2folds-seed0.json"
     plan = json.loads((runs / "folds" / name).read_text())
@@ -99,6 +122,10 @@ def test_group_by_keeps_the_images_of_a_patient_together(tmp_path: Path) -> None
     plan = read_folds(tmp_path / "runs" / "folds" / "folder-lesions-grouped-2folds-seed0.json")
     assert len({fold for key, fold in plan.fold_of.items() if key.startswith("ALWI")}) == 1
     assert any(len(group) == 3 for group in plan.groups)
+    settings = [arg for key, value in SETTINGS.items() for arg in ("--set", f"{key}={value}")]
+    args = ("short-unet", "--data", f"folder={folder}", "--fold", 0, *settings, "--set", "data.validation_share=0")
+    run("compare", *args, *pattern, "--output", tmp_path / "grid")
+    assert read_folds(tmp_path / "grid" / "folds" / "folder-lesions-grouped-2folds-seed0.json") == plan
 
 
 def test_group_by_without_a_plain_folder_is_refused(data: tuple[Path, Path], tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ def own_terms(model: str) -> ObjectiveSettings:
 @every_network
 def test_parameters_and_operations_match_the_source(model: str) -> None:
     source = CATALOGUE[model].source
+    assert source is not None
     cost = measure_complexity(model, 224, in_channels=3, **dict(source.options))
     assert cost.parameters == source.parameters
     if source.gflops is not None:

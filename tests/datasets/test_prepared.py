@@ -19,7 +19,7 @@ from taichinet import runner
 from taichinet.datasets.decoded import region_masks
 from taichinet.datasets.image_io import resize_image, resize_mask
 from taichinet.datasets.manifest import Manifest, Mask, MaskRule, Sample
-from taichinet.datasets.prepared import Prepared, prepare
+from taichinet.datasets.prepared import Prepared, draw_equally, prepare
 from taichinet.datasets.readers.busi import DATASET
 
 
@@ -137,3 +137,15 @@ def test_batch_images_are_between_0_and_1() -> None:
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).reshape(1, 1, 1, 3)
     prepared = Prepared(("a",), ("lesion",), pixels, torch.zeros_like(pixels))
     assert prepared.batch(torch.tensor([0])).image.flatten().tolist() == pytest.approx([0, 0.2, 1])
+
+
+def test_equal_mix_draws_each_data_set_equally_often_and_repeats_images_evenly() -> None:
+    sources = [0] * 10 + [1] * 3
+    for seed in range(5):
+        counts = draw_equally(sources, torch.Generator().manual_seed(seed)).bincount(minlength=13)
+        assert counts.sum() == 13
+        assert sorted([int(counts[:10].sum()), int(counts[10:].sum())]) == [6, 7]
+        for part in (counts[:10], counts[10:]):
+            assert part.max() - part.min() <= 1
+    first, second = (draw_equally(sources, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert first.equal(second)

@@ -26,7 +26,7 @@ from taichinet.experiments.records import (
     write_scores,
 )
 from taichinet.reports.paper_tables.runs import Run, read_methods
-from taichinet.reports.paper_tables.write import write_report
+from taichinet.reports.paper_tables.write import ReportOptions, write_report
 
 
 def scores() -> pd.DataFrame:
@@ -88,10 +88,10 @@ def test_run_without_scores_record_is_read_and_reported_as_unverified(tmp_path: 
     write_run(tmp_path / "old", recipe("short-unet"), rows)
     (method,) = read_methods(tmp_path / "old")
     assert len(method.first.rows) == 2
-    write_report(tmp_path / "old", tmp_path / "report", resamples=20)
+    write_report(tmp_path / "old", tmp_path / "report", ReportOptions(resamples=20))
     assert "Unverified: 1 of 1 runs were made before" in (tmp_path / "report/report.md").read_text()
     recorded_run(tmp_path / "new")
-    write_report(tmp_path / "new", tmp_path / "report", resamples=20)
+    write_report(tmp_path / "new", tmp_path / "report", ReportOptions(resamples=20))
     assert "Unverified" not in (tmp_path / "report/report.md").read_text()
 
 

@@ -150,7 +150,7 @@ def test_copied_result_leaves_no_partial_file(tmp_path: Path, fold: Path) -> Non
     folder = tmp_path / "busi" / "demo-unet" / "grouped" / "fold-0"
     experiment = get_recipe("demo-unet")
     target_cell, source = (
-        Cell(experiment, "data", "busi", "grouped", 0, out, target, "key", 3)
+        Cell(experiment, ("data",), "busi", "grouped", 0, out, target, "key", 3)
         for out, target in ((tmp_path, folder), (fold.parents[3], fold))
     )
     with full_disk(), pytest.raises(StorageError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from taichinet.cli.options import AsJson
+from taichinet.cli.options import AsJson, TrustCode
 
 if TYPE_CHECKING:
     from taichinet.experiments.transport.pack import Packed
@@ -26,6 +26,7 @@ def archive(
     weights: Annotated[
         bool, typer.Option("--weights", help="Also pack the weights, as float16. The results are packed in any case.")
     ] = False,
+    trust_code: TrustCode = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Also replace files with another content, or not written by taichinet.")
     ] = False,
@@ -41,7 +42,7 @@ def archive(
     from taichinet.experiments.transport.unpack import unpack_runs
 
     if not unpack:
-        packed = pack_runs(source, out, weights, overwrite)
+        packed = pack_runs(source, out, weights, overwrite, trust_code)
         print(json.dumps(asdict(packed)) if as_json else describe(packed, out))
         return
     if weights:

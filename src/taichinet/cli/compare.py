@@ -1,4 +1,4 @@
-"""`taichinet compare`: train a table of the paper, or a suite defined in YAML, as a grid of runs."""
+"""`taichinet compare`: train tables of the paper, suites in YAML, recipes and own networks as a grid of runs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import AsJson, DataSets, Folds, Protocols, RunFolder, Scale, Seeds, Settings, Suites
-from taichinet.cli.suites import select_suites
+from taichinet.cli.options import (
+    Against,
+    AsJson,
+    DataSets,
+    Folds,
+    GroupBy,
+    Mix,
+    Protocols,
+    RunFolder,
+    Scale,
+    Seeds,
+    Settings,
+    Suites,
+)
+from taichinet.cli.suites import add_reference, select_suites, with_mix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +61,9 @@ def compare(
     protocol: Protocols = None,
     seeds: Seeds = None,
     assignments: Settings = None,
+    group_by: GroupBy = None,
+    mix: Mix = None,
+    against: Against = None,
     out: RunFolder = Path("runs"),
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Number of parallel runs on this machine.")] = 1,
     cluster: Annotated[
@@ -70,6 +86,8 @@ def compare(
 ) -> None:
     """Train and evaluate a grid of recipes x folds x protocols x seeds. Completed runs are skipped.
 
+    With --against, the baseline is trained, too, and the others are tested against it at the end.
+
     Exit codes: 0 all runs are done, 7 some failed, 9 the budget ended before all were done, 130 interrupted.
     """
     began = time.monotonic()
@@ -77,26 +95,48 @@ def compare(
         from taichinet.cli.cost import cost
 
         typer.echo("`taichinet compare --dry-run` is now `taichinet cost`.", err=True)
-        selection = (suites, data, scale, fold, protocol, seeds, assignments, out)
+        selection = (suites, data, scale, fold, protocol, seeds, assignments, group_by, mix, against, out)
         cost(*selection, calibrate, throughput, gpu_tflops, utilisation, cost_file, device, as_json)
         return
-    from taichinet.experiments.grid.cells import count_images, name_data
+    from taichinet.experiments.grid.cells import name_data
 
     _check_archive(archive, archive_weights)
     limit = None if budget is None else _start_budget(budget, began, on_this_machine=cluster is None)
-    selected = select_suites(suites, scale, fold, protocol, seeds, assignments)
+    named, settings = name_data(data or []), with_mix(assignments, mix)
+    selected = select_suites(add_reference(suites, against), list(named), scale, fold, protocol, seeds, settings)
     make_executor = partial(_make_executor, jobs, cluster, cpus, gpus, device)
     _choose_device(device, cluster)
-    grid, progress = _run(selected, name_data(data or []), out, make_executor, limit, as_json)
+    grid, progress = _run(selected, named, out, group_by, make_executor, limit, as_json)
     if archive is not None:
         typer.echo(_pack(out, archive, archive_weights, progress), err=True)
-    show = _print_json if as_json else _print_summary
-    show(progress, count_images(grid), out, limit)
+    _print_end(grid, progress, out, limit, None if against is None else selected[-1], as_json)
     _raise_failures(progress)
-    if limit is not None and progress.unfinished:
-        from taichinet.cli.compare_budget import EXIT_CODE
+    _exit_if_unfinished(progress, limit)
 
+
+def _exit_if_unfinished(progress: Progress, budget: Budget | None) -> None:
+    from taichinet.cli.compare_budget import EXIT_CODE
+
+    if budget is not None and progress.unfinished:
         raise typer.Exit(EXIT_CODE)
+
+
+def _print_end(
+    grid: Grid, progress: Progress, out: Path, budget: Budget | None, reference: Suite | None, as_json: bool
+) -> None:
+    """Print what was completed, and the comparisons with the recipe of the suite `reference`."""
+    from taichinet.cli.compare_against import against_json, compare_grid, print_against, reference_name
+    from taichinet.experiments.grid.cells import count_images
+
+    compared = None if reference is None else compare_grid(grid, reference_name(reference), out)
+    if as_json:
+        _print_json(progress, count_images(grid), out, budget, {"against": against_json(compared)} if reference else {})
+        return
+    if compared is not None:
+        print_against(compared)
+    _print_summary(
+        progress, count_images(grid), out, budget, "" if compared is None else f" --against {compared.reference}"
+    )
 
 
 def _check_archive(folder: Path | None, weights: bool) -> None:
@@ -138,6 +178,7 @@ def _run(
     suites: list[Suite],
     data: dict[str, str],
     out: Path,
+    group_by: str | None,
     make_executor: Callable[[OnEpoch], Executor],
     budget: Budget | None,
     quiet: bool,
@@ -150,7 +191,8 @@ def _run(
     from taichinet.experiments.grid.run_grid import run_grid
 
     console = Console(stderr=True, quiet=quiet)
-    grid = plan_grid(suites, data, out, lambda name: console.print(f"Reading {name}", markup=False, highlight=False))
+    say = partial(console.print, markup=False, highlight=False)
+    grid = plan_grid(suites, data, out, lambda name: say(f"Reading {name}"), group_by)
     progress = read_progress(grid.cells, grid.transfers)
     with compare_table(quiet) as table:
 
@@ -190,8 +232,10 @@ def _make_executor(jobs: int, cluster: str | None, cpus: int, gpus: float, devic
     return Processes(jobs, work=partial(run_task, device=device)) if jobs > 1 else Serial(on_epoch)
 
 
-def _print_json(progress: Progress, images: dict[str, ImageCounts], out: Path, budget: Budget | None) -> None:
-    """Print the state of all runs without the folders of this machine, so that the output can be shared."""
+def _print_json(
+    progress: Progress, images: dict[str, ImageCounts], out: Path, budget: Budget | None, more: dict[str, Any]
+) -> None:
+    """Print the state of all runs and `more` without the folders of this machine, so that the output can be shared."""
     import json
 
     from taichinet.experiments.grid.cells import Cell
@@ -214,6 +258,7 @@ def _print_json(progress: Progress, images: dict[str, ImageCounts], out: Path, b
         "cells": rows,
         "studies_failed": progress.studies_failed,
         "used_and_skipped": {dataset: counts.to_json_dict() for dataset, counts in images.items()},
+        **more,
     }
     if budget is not None:
         from taichinet.cli.compare_budget import unfinished_rows
@@ -222,7 +267,9 @@ def _print_json(progress: Progress, images: dict[str, ImageCounts], out: Path, b
     print(json.dumps(content))
 
 
-def _print_summary(progress: Progress, images: dict[str, ImageCounts], out: Path, budget: Budget | None) -> None:
+def _print_summary(
+    progress: Progress, images: dict[str, ImageCounts], out: Path, budget: Budget | None, option: str
+) -> None:
     from rich.console import Console
 
     from taichinet.cli.printing import print_counts
@@ -230,7 +277,7 @@ def _print_summary(progress: Progress, images: dict[str, ImageCounts], out: Path
     completed_before = sum(entry.done_before for entry in progress.entries)
     Console().print(
         f"{progress.count('done')} of {len(progress.entries)} completed in {out}, {completed_before} of them before. "
-        f"Create the tables with: taichinet report {out} -o report",
+        f"Create the tables with: taichinet report {out} -o report{option}",
         soft_wrap=True,
         markup=False,
     )

@@ -9,7 +9,20 @@ from typing import Annotated, Any
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import AsJson, DataSets, Folds, Protocols, RunFolder, Scale, Seeds, Settings, Suites
+from taichinet.cli.options import (
+    Against,
+    AsJson,
+    DataSets,
+    Folds,
+    GroupBy,
+    Mix,
+    Protocols,
+    RunFolder,
+    Scale,
+    Seeds,
+    Settings,
+    Suites,
+)
 
 
 def cost(
@@ -20,6 +33,9 @@ def cost(
     protocol: Protocols = None,
     seeds: Seeds = None,
     assignments: Settings = None,
+    group_by: GroupBy = None,
+    mix: Mix = None,
+    against: Against = None,
     out: RunFolder = Path("runs"),
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Time a training step of each network on this machine.")
@@ -45,18 +61,19 @@ def cost(
     from rich.console import Console
 
     from taichinet.cli.compare_table import entries_table
-    from taichinet.cli.suites import select_suites
+    from taichinet.cli.suites import add_reference, select_suites, with_mix
     from taichinet.experiments.grid.budget import finished_speeds
     from taichinet.experiments.grid.cells import name_data
     from taichinet.experiments.grid.cost import CostAssumptions, estimate, plan_work
     from taichinet.storage.atomic import write_json
 
     use_and_print(device, computes=calibrate)
-    selected = select_suites(suites, scale, fold, protocol, seeds, assignments)
+    named, settings, names = name_data(data or []), with_mix(assignments, mix), add_reference(suites, against)
+    selected = select_suites(names, list(named), scale, fold, protocol, seeds, settings)
     say = partial(Console(stderr=True, quiet=as_json).print, markup=False)
-    entries, works = plan_work(selected, name_data(data or []), out, say)
+    entries, works = plan_work(selected, named, out, say, group_by)
     assumptions = CostAssumptions(calibrate, throughput, finished_speeds(out), gpu_tflops, utilisation)
-    content = estimate(suites, selected, works, assumptions, say)
+    content = estimate(names, selected, works, assumptions, say)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, content)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import AsJson, DataSet, Mirror, Overwrite, Shifts, TrustCode
+from taichinet.cli.options import AsJson, Mirror, Overwrite, Shifts, TestedDataSets, TrustCode
 from taichinet.errors import SettingError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     weights: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="Study folder, run folder or weights folder.")],
-    data: DataSet,
+    data: TestedDataSets,
     normal: Annotated[
         bool | None,
         typer.Option("--normal/--no-normal", help="Include or exclude normal images. Default: as in the training."),
@@ -52,6 +52,8 @@ def evaluate(
     from taichinet.storage.output_folder import refuse_foreign_files, refuse_foreign_page
 
     if card is not None:
+        if len(data) > 1:
+            raise SettingError("--card is for one data set. Give --data once.")
         refuse_other_endings(card)  # fail before the evaluation, which may take an hour
         refuse_foreign_page(card, MARKER, overwrite)
     if out is not None:

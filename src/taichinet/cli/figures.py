@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import Overwrite, Runs
+from taichinet.cli.options import Overwrite, Runs, TrustCode
 
 if TYPE_CHECKING:
     from taichinet.reports.figures.catalogue import DrawnFigures
@@ -41,6 +41,7 @@ def figures(
     out: Annotated[Path, typer.Option("--output", "-o", help="Folder for fig-N.png, .pdf and .json.")] = Path(
         "figures"
     ),
+    trust_code: TrustCode = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
 ) -> None:
@@ -58,7 +59,7 @@ def figures(
     refuse_foreign_files(out, [name for number in numbers for name in figure_files(number)], overwrite)
     use_and_print(device)
     completed_runs = find_runs(runs)
-    sources = tuple(open_source(spec, completed_runs, runs) for spec in data)
+    sources = tuple(open_source(spec, completed_runs, runs, trust_code) for spec in data)
     request = Request(tuple(case or ()), rows, tuple(method or ()))
     _print_result(draw_figures(numbers, sources, request, out, dpi), len(numbers))
 

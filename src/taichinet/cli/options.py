@@ -10,13 +10,20 @@ import typer
 PROTOCOL_HELP = (
     "Fold protocol: grouped keeps near-duplicates and images of one patient together; paper draws random folds, "
     "stratified by class; official uses the authors' split; leave-one-dataset-out tests each of several data sets with "
-    "a network trained on the others (`train`)."
+    "a network trained on the others."
 )
 _DATA_HELP = (
     "Data set: its folder or zip file as distributed, a bundle, or NAME=PATH if several data sets have its layout, or "
     "to name your own folder."
 )
 
+Against = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NETWORK|RECIPE",
+        help="Test every other method against this one on the same images and folds, e.g. unet.",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON to standard output.")]
 DataSet = Annotated[str, typer.Option("--data", help=_DATA_HELP)]
 DataSetArgument = Annotated[str, typer.Argument(metavar="DATA", help=_DATA_HELP)]
@@ -39,6 +46,14 @@ GroupBy = Annotated[
 Folds = Annotated[
     list[str] | None, typer.Option("--fold", "--folds", help="Folds, e.g. 0 or 0,2-4. Default: all folds.")
 ]
+Mix = Annotated[
+    str | None,
+    typer.Option(
+        metavar="proportional|equal",
+        help="How often the images of several joined data sets are drawn in an epoch: in proportion to their numbers, "
+        "or each data set equally often. Default: as in the recipe, proportional.",
+    ),
+]
 Mirror = Annotated[
     bool, typer.Option("--mirror", help="Average with the prediction for the mirror image; takes twice the time.")
 ]
@@ -58,7 +73,11 @@ Runs = Annotated[
     Path, typer.Argument(metavar="RUNS", help="Folder of runs: the --output of `train`, or a folder that contains it.")
 ]
 Scale = Annotated[
-    str | None, typer.Option(help="Scale of the recipes: busi (as in the paper, the default), cpu, short or demo.")
+    str | None,
+    typer.Option(
+        help="Scale of the recipes: busi (as in the paper, the default of tables), cpu (the default of recipes and "
+        "networks that are given by name), short or demo."
+    ),
 ]
 Seeds = Annotated[
     list[str] | None,
@@ -70,13 +89,21 @@ Settings = Annotated[
 ]
 Suites = Annotated[
     list[str],
-    typer.Argument(metavar="SUITE...", help="table1 to table7, paper (all seven), or YAML files; one or more."),
+    typer.Argument(
+        metavar="SUITE|RECIPE|FILE.py:CLASS...",
+        help="table1 to table7, paper (all seven), or YAML files; recipes on the data sets of --data, with or without "
+        "scale, e.g. unet or short-unet; networks in files, which are executed. One or more.",
+    ),
 ]
 Shifts = Annotated[
     bool,
     typer.Option(
         "--shifts", help="Also score the images after each change of a suite: gain, contrast, resolution, crop, marks."
     ),
+]
+TestedDataSets = Annotated[
+    list[str],
+    typer.Option("--data", help=f"{_DATA_HELP} Repeat it to evaluate on several data sets, with scores of each."),
 ]
 Threshold = Annotated[
     float | None,

@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import Overwrite, Runs
+from taichinet.cli.options import Against, Overwrite, Runs, TrustCode
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+Scores = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]DIR",
+        help="Folder that `score` or `evaluate` wrote, e.g. nnU-Net=nnunet-scores: shown and compared, too; "
+        "repeatable.",
+    ),
+]
 
 
 def report(
@@ -34,6 +43,9 @@ def report(
         typer.Option(metavar="RECIPE RECIPE", help="The two recipes that the scatter plot shows at first."),
     ] = None,
     worst: Annotated[int, typer.Option(min=0, help="Number of worst cases of the first recipe to show.")] = 24,
+    against: Against = None,
+    scores: Scores = None,
+    trust_code: TrustCode = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
 ) -> None:
@@ -45,15 +57,24 @@ def report(
     console = Console(stderr=True, soft_wrap=True, markup=False)
     use_and_print(device, computes=bool(data))
     if out.suffix.lower() == ".md":
-        if data or pair:
-            raise SettingError("--data and --pair need the HTML page. Give a folder as --output, not a .md file.")
+        if data or pair or against or scores:
+            raise SettingError(
+                "--data, --pair, --against and --scores need the whole report. Give a folder as --output, not a .md "
+                "file."
+            )
         _write_markdown(results, out, overwrite, console)
         return
-    from taichinet.reports.paper_tables.write import write_report
+    from taichinet.reports.paper_tables.against import verdict_sentence
+    from taichinet.reports.paper_tables.evaluations import read_evaluation
+    from taichinet.reports.paper_tables.write import ReportOptions, write_report
 
     if out.is_file():
         raise SettingError(f"{out} is a file. Give a folder or a file name ending in .md as --output.")
-    written = write_report(results, out, data or (), pair, worst, overwrite=overwrite)
+    evaluations = [read_evaluation(spec) for spec in scores or ()]
+    options = ReportOptions(data or (), pair, worst, trust_code, evaluations, against)
+    written = write_report(results, out, options, overwrite)
+    for comparison in () if written.against is None else written.against.comparisons:
+        console.print(verdict_sentence(comparison).replace("`", ""))
     rows = sum(len(block.filled) for block in written.blocks)
     console.print(f"{rows} table rows filled by {len(written.methods)} recipes. Report: {out / 'index.html'}")
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from taichinet.cli.device import Device
-from taichinet.cli.next_steps import print_next_steps
-from taichinet.cli.options import PROTOCOL_HELP, AsJson, GroupBy, JointDataSets, RunFolder, Seeds, Settings
+from taichinet.cli.options import PROTOCOL_HELP, AsJson, GroupBy, JointDataSets, Mix, RunFolder, Seeds, Settings
+from taichinet.cli.suites import with_mix
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from taichinet.cli.next_steps import TrainCommand
     from taichinet.cli.progress import TrainingProgress
     from taichinet.experiments.cross_validate import Callbacks, Existing, Study
     from taichinet.experiments.experiment import Experiment
@@ -57,6 +57,7 @@ def train(
     fold: Annotated[list[int] | None, typer.Option(help="Fold to train; repeatable. Default: all folds.")] = None,
     protocol: Annotated[str, typer.Option(help=PROTOCOL_HELP)] = "grouped",
     group_by: GroupBy = None,
+    mix: Mix = None,
     all_images: _AllImages = False,
     assignments: Settings = None,
     seeds: Seeds = None,
@@ -72,6 +73,7 @@ def train(
     Under `torchrun`, all processes share each training; only process 0 reads the data, evaluates, writes and prints.
     """
     from taichinet.cli.device import print_device
+    from taichinet.cli.next_steps import TrainCommand
     from taichinet.cli.printing import print_skipped
     from taichinet.cli.progress import training_progress
     from taichinet.experiments.cross_validate import train_folds
@@ -83,7 +85,8 @@ def train(
         if not ranks.is_main_process:
             _follow(ranks, recipe)
             return
-        initial, recipes = _read_recipes(recipe, assignments, seeds, start)
+        settings = with_mix(assignments, mix)
+        initial, recipes = _read_recipes(recipe, settings, seeds, start)
         _refuse_unknown(recipes[0], protocol, fold, all_images)
         existing = _existing(resume, overwrite)
         print_device(chosen, ranks.size)
@@ -104,13 +107,14 @@ def train(
     for print_result in results:
         print_result()
     if studies:
-        _print_studies(studies, data_of_study, as_json, partial(print_next_steps, recipe, data, out))
+        others = [*(("--seed", text) for text in seeds or ()), ("--from", None if start is None else str(start))]
+        others += [("--protocol", protocol), ("--group-by", group_by), ("--device", device)]
+        _print_studies(studies, data_of_study, as_json, TrainCommand.of(recipe, data, out, settings, others))
 
 
-def _print_studies(
-    studies: list[Study], data: StudyData, as_json: bool, next_steps: Callable[[Path, int], None]
-) -> None:
+def _print_studies(studies: list[Study], data: StudyData, as_json: bool, command: TrainCommand) -> None:
     """Print the scores of one study, or of several that differ in their seed, and the next steps."""
+    from taichinet.cli.next_steps import print_next_steps
     from taichinet.cli.printing import print_study
     from taichinet.cli.seeds import print_seeds
 
@@ -123,7 +127,7 @@ def _print_studies(
     if not as_json:
         for study in studies:
             _print_stopped(study)
-        next_steps(studies[0].folder, data.plan.count)
+        print_next_steps(command, studies[0].folder, data.plan.count)
 
 
 def _print_stopped(study: Study) -> None:

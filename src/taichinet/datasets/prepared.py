@@ -102,18 +102,50 @@ class Prepared:
         for rows in torch.arange(len(self.keys), device=self.image.device).split(batch_size):
             yield self.batch(rows)
 
-    def shuffled_rows(self, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+    def shuffled_rows(
+        self, batch_size: int, generator: torch.Generator, sources: Sequence[int] | None = None
+    ) -> list[Tensor]:
         """The numbers of the samples of each batch of an epoch, on the device of the images.
 
         Args:
             batch_size: Images per batch. A last batch of a single image is merged with the one before, since BatchNorm
                 has no variance of one value.
             generator: Generator on the CPU, so that the order is the same for all devices.
+            sources: Number of the data set of each sample, to draw each data set equally often; None to draw each
+                sample once.
         """
-        batches = list(torch.randperm(len(self.keys), generator=generator).to(self.image.device).split(batch_size))
+        count = len(self.keys)
+        order = torch.randperm(count, generator=generator) if sources is None else draw_equally(sources, generator)
+        batches = list(order.to(self.image.device).split(batch_size))
         if len(batches) > 1 and len(batches[-1]) == 1:
             batches[-2:] = [torch.cat(batches[-2:])]
         return batches
+
+
+def draw_equally(sources: Sequence[int], generator: torch.Generator) -> Tensor:
+    """The samples of an epoch in which each data set occurs equally often, in random order.
+
+    The epoch has as many samples as there are, so those of large data sets are left out in turn and those of small ones
+    occur several times. A sample occurs at most once more than any other of its data set.
+
+    Args:
+        sources: Number of the data set of each sample.
+        generator: Generator on the CPU.
+
+    Returns:
+        Numbers of samples, (N,) int64.
+    """
+    source_of = torch.tensor(sources)
+    datasets = source_of.unique()
+    share, rest = divmod(len(source_of), len(datasets))
+    drawn = []
+    # The data sets that get the rest change from epoch to epoch.
+    for place, dataset in enumerate(datasets[torch.randperm(len(datasets), generator=generator)]):
+        members, wanted = (source_of == dataset).nonzero()[:, 0], share + (place < rest)
+        orders = [torch.randperm(len(members), generator=generator) for _ in range(-(-wanted // len(members)))]
+        drawn.append(members[torch.cat(orders)[:wanted]])
+    rows = torch.cat(drawn)
+    return rows[torch.randperm(len(rows), generator=generator)]
 
 
 def prepare(manifest: Manifest, size: int, channels: int, cache: Path | None = None) -> Prepared:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,8 @@ from taichinet.errors import DataError
 from taichinet.evaluation.uncertainty import LEVEL, RESAMPLES, Interval, bootstrap_mean
 
 TIE = 1e-6  # resolution of differences: scores.csv has six decimals
+SIGNIFICANCE = 0.05
+Verdict = Literal["higher", "lower", "unclear"]
 
 Floats = NDArray[np.float64]
 
@@ -95,3 +98,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(family) - rank) * p))
         adjusted[place] = largest
     return adjusted
+
+
+def decide(test: PairedTest, p: float, significance: float = SIGNIFICANCE) -> Verdict:
+    """Whether the first network has the higher scores.
+
+    Args:
+        test: The comparison.
+        p: Its p-value, adjusted for multiple testing.
+        significance: Level of the test.
+
+    Returns:
+        "higher" or "lower" if the test is significant, the interval of the mean difference excludes 0, and both have
+        the same sign; the interval is the part that accounts for near-duplicates. Otherwise "unclear".
+    """
+    difference = test.difference
+    if not p < significance or not difference.bounded:  # p is NaN if all scores are equal
+        return "unclear"
+    if difference.low > 0 and test.effect > 0:
+        return "higher"
+    return "lower" if difference.high < 0 and test.effect < 0 else "unclear"

@@ -12,6 +12,7 @@ from torch import nn
 
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.duplicates.known_images import ImageDigests, LeakCheck, check_leaks, read_seen_thumbnails
+from taichinet.datasets.joint import join_manifests
 from taichinet.datasets.manifest import ImageCounts, Manifest
 from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.errors import FoldError, WeightsError
@@ -31,6 +32,7 @@ from taichinet.experiments.records import (
     write_scores,
 )
 from taichinet.experiments.scoring import score_images
+from taichinet.experiments.study_data import DataSpec, list_specs
 from taichinet.models.mirrored import Mirrored
 from taichinet.models.weights import load_weights
 from taichinet.models.weights_folder import WEIGHTS_FILE, LoadedWeights, find_weights
@@ -39,6 +41,12 @@ from taichinet.storage.output_folder import output_files
 from taichinet.training.device import DeviceConfig, choose_device_config
 
 ORIGIN = ("recipe", "dataset", "dataset_digest", "include_normal", "protocol", "fold", "commit")
+
+
+def open_joined(data: Sequence[Path | str], include_normal: bool) -> Manifest:
+    """Read a data set, or join several; raises as `open_dataset` and `join_manifests`."""
+    manifests = [open_dataset(spec, include_normal=include_normal) for spec in data]
+    return manifests[0] if len(manifests) == 1 else join_manifests(manifests)
 
 
 @dataclass(frozen=True)
@@ -104,9 +112,9 @@ class Evaluation:
 
 
 def evaluate_weights(
-    path: Path, data: Path | str, normal: bool | None = None, mirrored: bool = False, trust_code: bool = False
+    path: Path, data: DataSpec, normal: bool | None = None, mirrored: bool = False, trust_code: bool = False
 ) -> Evaluation:
-    """Evaluate weights on a data set.
+    """Evaluate weights on a data set, or on several together, whose summary then has scores of each.
 
     Images that were used in the training or selection of a network are found by their bytes and, if recorded, by their
     decoded pixels, and are excluded. Near-duplicates of these are excluded too if the run folder has the thumbnails of
@@ -117,7 +125,7 @@ def evaluate_weights(
 
     Args:
         path: A study, run folder or weights folder.
-        data: A path, or NAME=PATH.
+        data: A path, or NAME=PATH; several are joined.
         normal: Whether to include normal images; None for as in the training.
         mirrored: Whether to average with the mirror image.
         trust_code: Whether the code of networks from outside the package may be executed, see `load_weights`.
@@ -138,7 +146,7 @@ def evaluate_weights(
         origin = loaded.config.provenance
         with_normal = bool(origin.get("include_normal", False)) if normal is None else normal
         if with_normal not in opened:
-            opened[with_normal] = ImageDigests(open_dataset(data, include_normal=with_normal))
+            opened[with_normal] = ImageDigests(open_joined(list_specs(data), with_normal))
         manifest = opened[with_normal].manifest
         _refuse_other_regions(folder, loaded, manifest)
         check = check_leaks(origin, opened[with_normal], read_seen_thumbnails(origin, folder.parent))
@@ -152,19 +160,19 @@ def evaluate_weights(
             fold = 0
         notes.append(_note(check, own, fold, len(unseen)))
         if not unseen:
-            raise FoldError(f"All images of {data} were used in the training of {folder}. No image is left.")
+            raise FoldError(f"All images of {manifest.name} were used in the training of {folder}. No image is left.")
         kept = ConfidenceKeeper(manifest.regions[0])
         networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), kept, check, mirrored))
         frames.append(_score(networks[-1], fold))
     scores = pd.concat(frames, ignore_index=True)
     if not all(foreign):
-        _refuse_common_images(scores, folders, path, data)
+        _refuse_common_images(scores, folders, path, networks[0].manifest.name)
     summary = aggregate(scores, repeated=all(foreign))
     note = f"Scored {'; '.join(dict.fromkeys(notes))}{f', by each of {len(folders)} networks' * all(foreign)}."
     return Evaluation(scores, summary, note, tuple(networks), time.perf_counter() - began)
 
 
-def _refuse_common_images(scores: pd.DataFrame, folders: Sequence[Path], path: Path, data: Path | str) -> None:
+def _refuse_common_images(scores: pd.DataFrame, folders: Sequence[Path], path: Path, data: str) -> None:
     if bool(scores.duplicated(["key", "region"]).any()):
         raise FoldError(
             f"Test folds of the {len(folders)} networks in {path} have images of {data} in common, so they cannot be "

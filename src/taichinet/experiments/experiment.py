@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import lcm
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -40,6 +40,9 @@ class DataSettings(Settings):
     )
     augmentation: AugmentationSettings = Field(
         default=AugmentationSettings(), description="random changes of the training images"
+    )
+    mix: Literal["proportional", "equal"] = Field(
+        default="proportional", description="how often the images of each of several data sets are drawn in an epoch"
     )
 
 

@@ -40,6 +40,7 @@ NEW_SETTINGS: tuple[tuple[str, str, Any], ...] = (
     ("training", "momentum", MOMENTUM),
     ("training", "nesterov", False),
     ("training", "patience", 0),
+    ("data", "mix", "proportional"),
     ("", "decision", {"calibrate": False, "sensitivity": 0.95}),
     ("", "initial_weights", None),
 )

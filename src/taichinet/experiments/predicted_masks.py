@@ -14,18 +14,17 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from taichinet import runner
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.folds import NEVER_TESTED, read_folds, verify_folds
-from taichinet.datasets.image_io import mask_values, read_by, resize_mask
-from taichinet.datasets.interchange.cases import case_names
+from taichinet.datasets.image_io import resize_mask
 from taichinet.datasets.manifest import ImageCounts, Manifest
 from taichinet.datasets.sample import Sample
-from taichinet.errors import DataError, FoldError, SettingError, first_few
+from taichinet.errors import DataError, FoldError, SettingError
 from taichinet.evaluation.aggregate import Summary, aggregate
 from taichinet.evaluation.detection import detect_lesions
 from taichinet.evaluation.metrics import score_mask, surface_dice
 from taichinet.evaluation.undefined import SUFFIX
+from taichinet.experiments.mask_files import find_masks, read_predicted_mask
 from taichinet.experiments.provenance import describe_machine, source_commit
 from taichinet.experiments.records import (
     SCORES_FILE,
@@ -39,9 +38,6 @@ from taichinet.experiments.records import (
 from taichinet.models.settings import MAX_SIZE
 from taichinet.storage.output_folder import output_files
 
-MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
-_LISTED = 20  # images without a prediction that are named in the message
-
 
 @dataclass(frozen=True)
 class ScoredMasks:
@@ -50,7 +46,8 @@ class ScoredMasks:
     Attributes:
         scores: One row per image, with the columns of `score_images`.
         summary: The scores over folds.
-        manifest: The data set.
+        manifest: The scored images.
+        images_digest: Digest of all images of the fold plan.
         protocol: The fold protocol.
         note: Which images and masks were scored.
         seconds: Duration including reading.
@@ -59,6 +56,7 @@ class ScoredMasks:
     scores: pd.DataFrame
     summary: Summary
     manifest: Manifest
+    images_digest: str
     protocol: str
     note: str
     seconds: float
@@ -116,57 +114,7 @@ def score_folder(folder: Path, data: Path | str, folds: Path, size: int = 224, v
         f"{plan.protocol} folds; lesion is {'any value but 0' if value is None else f'the value {value}'}. Whether the "
         "masks are predictions for images that were not trained on is not known."
     )
-    return ScoredMasks(scores, aggregate(scores), tested, plan.protocol, note, time.perf_counter() - began)
-
-
-def find_masks(folder: Path, tested: Manifest, complete: Manifest) -> dict[str, Path]:
-    """The mask of each image, by key.
-
-    The name of a mask without ending is the key of the image, its name in `data export`, the name of the image file, or
-    that name with `_mask`, as `predict` writes it; the first that exists is used.
-
-    Args:
-        folder: The masks, without subfolders.
-        tested: The images that need a mask.
-        complete: All images that were exported, which decide the names of the export.
-
-    Raises:
-        DataError: Masks are missing, or one mask fits several images. All are named.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder. Give the folder with the predicted masks.")
-    files: dict[str, list[Path]] = {}
-    for file in sorted(folder.iterdir()):
-        if file.suffix.lower() in MASK_SUFFIXES and not file.name.startswith("."):
-            files.setdefault(file.stem, []).append(file)
-    exported = case_names(complete.keys)
-    found: dict[str, Path] = {}
-    missing, problems = list[str](), list[str]()
-    for sample in tested:
-        stem = Path(sample.image.name).stem
-        names = (sample.key, exported[sample.key], stem, f"{stem}_mask")
-        fitting = next((files[name] for name in names if name in files), None)
-        if fitting is None:
-            missing.append(f"{sample.key}: no {' or '.join(dict.fromkeys(f'{name}.png' for name in names))}")
-        elif len(fitting) > 1:
-            problems.append(f"{sample.key}: {' and '.join(file.name for file in fitting)}")
-        else:
-            found[sample.key] = fitting[0]
-    users: dict[Path, list[str]] = {}
-    for key, file in found.items():
-        users.setdefault(file, []).append(key)
-    problems += [f"{file.name}: {' and '.join(keys)}" for file, keys in users.items() if len(keys) > 1]
-    if problems:
-        raise DataError(
-            f"{folder}: masks and images cannot be paired. Give one mask per image, named by key:", problems
-        )
-    if missing:
-        raise DataError(
-            f"{folder} has no mask for {len(missing)} of {len(tested.samples)} test images. Predict them too (an empty "
-            "mask if there is no lesion), or give another fold plan:",
-            first_few(missing, _LISTED),
-        )
-    return found
+    return ScoredMasks(scores, aggregate(scores), tested, plan.digest, plan.protocol, note, time.perf_counter() - began)
 
 
 def _score_all(
@@ -177,7 +125,7 @@ def _score_all(
     def score(sample: Sample) -> dict[str, Any] | str:
         try:
             truth = manifest.region_masks(sample)[0]
-            mask = _read_mask(masks[sample.key], value, truth.shape)
+            mask = read_predicted_mask(masks[sample.key], value, truth.shape)
             names = {"key": sample.key, "label": sample.label, "fold": fold_of[sample.key]}
             dataset = {} if sample.dataset is None else {"dataset": sample.dataset}
             scores = {**_overlap_scores(mask, truth, size), **dataset, **_lesion_scores(mask, truth)}
@@ -191,17 +139,6 @@ def _score_all(
     if problems:
         raise DataError(f"{len(problems)} masks cannot be scored. Correct them:", problems)
     return pd.DataFrame(rows)
-
-
-def _read_mask(file: Path, value: int | None, size: tuple[int, ...]) -> NDArray[np.bool_]:
-    values = mask_values(file, *read_by(runner.decode, file))
-    if values.shape != size:
-        raise DataError(
-            f"{file}: the mask has {values.shape[0]} x {values.shape[1]} pixels (height x width), but the image has "
-            f"{size[0]} x {size[1]}. Resize the prediction to the original image."
-        )
-    mask: NDArray[np.bool_] = values != 0 if value is None else values == value
-    return mask
 
 
 def _overlap_scores(mask: NDArray[np.bool_], truth: NDArray[np.bool_], size: int) -> dict[str, Any]:
@@ -232,7 +169,7 @@ def write_scored_masks(scored: ScoredMasks, name: str, size: int, folder: Path) 
     with output_files(folder) as temporary:
         record = EvaluationRecord(
             dataset=scored.manifest.name,
-            dataset_digest=scored.manifest.digest(),
+            dataset_digest=scored.images_digest,
             note=scored.note,
             left_out=scored.manifest.left_out,
             images=ImageCountsRecord.model_validate(scored.counts.to_json_dict()),

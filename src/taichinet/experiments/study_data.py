@@ -62,38 +62,68 @@ def open_study_data(
     Raises:
         DataError: The data set has faults. All of them are named.
         FoldError: The existing fold plan was made for other images, or no plan can be drawn.
-        SettingError: `group_by` is not valid, or no data set is a plain folder.
+        SettingError: `group_by` is not valid, or no data set is a plain folder; or one data set shall be mixed.
     """
     size, channels = experiment.data.size, experiment.channels
     files = DecodedFiles(size, channels)
-    specs = [data] if isinstance(data, str | Path) else list(data)
-    pattern = None if group_by is None else patient_pattern(group_by)
-    if pattern is not None and not any(split_spec(spec)[0].own for spec in specs):
-        raise SettingError("--group-by is for plain folders (folder=PATH). The patients of other data sets are known.")
-    manifest, plan = (
-        open_folds(experiment, specs[0], protocol, out, files, pattern)
-        if len(specs) == 1
-        else _open_joint_folds(experiment, specs, protocol, out, files, pattern)
-    )
+    pattern = find_pattern(group_by, list_specs(data))
+    refuse_mix_of_one(experiment, len(list_specs(data)))
+    manifest, plan = open_folds(experiment, data, protocol, out, files, pattern)
     return StudyData(manifest, prepare(manifest, size, channels, out / "prepared"), plan)
+
+
+def find_pattern(group_by: str | None, data: Sequence[Path | str]) -> re.Pattern[str] | None:
+    """The pattern for patients in file names; raises SettingError if it is not valid, or no data set is a folder."""
+    pattern = None if group_by is None else patient_pattern(group_by)
+    if pattern is not None and not any(split_spec(spec)[0].own for spec in data):
+        raise SettingError("--group-by is for plain folders (folder=PATH). The patients of other data sets are known.")
+    return pattern
+
+
+def refuse_mix_of_one(experiment: Experiment, datasets: int) -> None:
+    """Raise SettingError if several data sets shall be mixed, but there is only one."""
+    if experiment.data.mix != "proportional" and datasets < 2:
+        raise SettingError(
+            f"data.mix={experiment.data.mix} is for several data sets, but one is given. Repeat --data, or leave out "
+            "--mix."
+        )
+
+
+def list_specs(data: DataSpec) -> list[Path | str]:
+    """The data sets of `data`."""
+    return [data] if isinstance(data, str | Path) else list(data)
 
 
 def open_folds(
     experiment: Experiment,
-    data: Path | str,
+    data: DataSpec,
     protocol: Protocol,
     out: Path,
     files: DecodedFiles | None = None,
     patients: re.Pattern[str] | None = None,
 ) -> tuple[Manifest, FoldPlan]:
-    """Read a data set and its fold plan in `out`/folds, which a lock lets only one process make.
+    """Read a data set, or several that are joined, and the fold plan in `out`/folds.
 
     Near-duplicates are only searched if the fold plan does not exist (about half a minute for BUSI); a bundle contains
     them and the usual plans. `files` keeps what later steps need of the decoded files, `patients` finds the patient in
     the file names of a plain folder. The other arguments and the errors are those of `open_study_data`.
     """
+    files, specs = DecodedFiles() if files is None else files, list_specs(data)
+    if len(specs) > 1:
+        return _open_joint_folds(experiment, specs, protocol, out, files, patients)
+    return _open_own_folds(experiment, specs[0], protocol, out, files, patients)
+
+
+def _open_own_folds(
+    experiment: Experiment,
+    data: Path | str,
+    protocol: Protocol,
+    out: Path,
+    files: DecodedFiles,
+    patients: re.Pattern[str] | None,
+) -> tuple[Manifest, FoldPlan]:
+    """Read one data set and its fold plan, which a lock lets only one process make; see `open_folds`."""
     settings = experiment.data
-    files = DecodedFiles() if files is None else files
     dataset, root = split_spec(data)
     path = _plan_path(experiment, dataset.name, dataset.has_normal, protocol, out)
     files.keep_reduced(not path.exists())
@@ -128,7 +158,7 @@ def _open_joint_folds(
     settings = experiment.data
     refuse_different_inputs([split_spec(spec)[1] for spec in data], settings.size, experiment.channels)
     own: Protocol = "grouped" if protocol == LEAVE_ONE_OUT else protocol
-    opened = [open_folds(experiment, spec, own, out, files, patients) for spec in data]
+    opened = [_open_own_folds(experiment, spec, own, out, files, patients) for spec in data]
     manifest, plans = join_manifests([manifest for manifest, _ in opened]), [plan for _, plan in opened]
     plan = (
         make_folds(manifest, joined_groups(plans), protocol, settings.fold_seed)

@@ -259,7 +259,15 @@ def _training_data(job: FoldJob, train: Prepared, mined: MinedRegions | None) ->
         teacher_probability=None
         if job.teacher is None
         else predict_teacher(job.teacher, train, split, job.device_config),
+        sources=None if job.experiment.data.mix == "proportional" else _sources(job),
     )
+
+
+def _sources(job: FoldJob) -> tuple[int, ...]:
+    """The number of the data set of each training image."""
+    dataset_of = {sample.key: str(sample.dataset) for sample in job.study.manifest}
+    names = sorted(set(dataset_of.values()))
+    return tuple(names.index(dataset_of[key]) for key in job.split.train)
 
 
 def _mine(job: FoldJob, train: Prepared, on_epoch: Callable[[dict[str, Any]], None]) -> MinedRegions | None:

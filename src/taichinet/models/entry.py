@@ -17,7 +17,7 @@ class Source:
     """Size and cost of the source implementation, or as in the paper, for one RGB image of 224 x 224 pixels.
 
     Attributes:
-        parameters: Number of parameters; 0 if there is no other implementation.
+        parameters: Number of parameters.
         gflops: GFLOPs of a forward pass, or None if unknown.
         repeated_gflops: GFLOPs of the source for features that it computes twice and this implementation reuses.
         options: Options of this implementation that correspond to the source.
@@ -39,7 +39,7 @@ class Entry:
         build: Builds the network from its options.
         paper: Citation.
         confidence: Our confidence that this is the network of its paper.
-        source: Size and cost of the source implementation.
+        source: Size and cost of the source implementation; None if there is no other implementation.
         note: What is uncertain. Shown with the scores of the network.
         size_multiple: Height and width of input images must be multiples of this number of pixels, unless the options
             have another (`catalogue.size_multiple`).
@@ -52,7 +52,7 @@ class Entry:
     build: Callable[[Any], nn.Module]
     paper: str
     confidence: Literal["high", "medium", "low"]
-    source: Source
+    source: Source | None
     note: str = ""
     size_multiple: int = SIZE_MULTIPLE
     depthwise: bool = False

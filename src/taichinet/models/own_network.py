@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from taichinet.batch import Prediction, at_least_float32
 from taichinet.errors import SettingError
 from taichinet.models.backbones import PACKAGED, PRETRAINED
-from taichinet.models.entry import Entry, Source
+from taichinet.models.entry import Entry
 from taichinet.models.own_code import NetworkCode
 from taichinet.models.settings import BaselineSettings
 
@@ -86,7 +86,7 @@ def own_entry(title: str, factory: Factory, code: NetworkCode | None = None) -> 
         code: The file that was executed; None for a network of an installed package or of the running program.
     """
     build = partial(_build, title, factory)
-    return Entry(title, OwnSettings, build, "own network", "high", Source(0, None), code=code)
+    return Entry(title, OwnSettings, build, "own network", "high", source=None, code=code)
 
 
 def unloaded_entry(name: str) -> Entry:
@@ -98,7 +98,7 @@ def unloaded_entry(name: str) -> Entry:
             "use its weights with --trust-code."
         )
 
-    return Entry(name, OwnSettings, refuse, "own network", "high", Source(0, None))
+    return Entry(name, OwnSettings, refuse, "own network", "high", source=None)
 
 
 def _build(title: str, factory: Factory, settings: OwnSettings) -> OwnNetwork:

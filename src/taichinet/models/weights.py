@@ -154,7 +154,7 @@ def _load_code(model: str, record: Mapping[str, str], folder: Path, trust_code: 
         raise WeightsError(
             f"The weights in {folder} are of a network from outside taichinet: loading them would execute {path} "
             f"(SHA-256 {record['sha256']}), which can do anything that you can. Read this file, and if you trust it, "
-            "give --trust-code to `predict`, `evaluate`, `export` or `package-weights` (trust_code=True in Python)."
+            "give --trust-code (trust_code=True in Python)."
         )
     try:
         code = NetworkCode(record["file"], record["name"], read_content(path))

@@ -22,13 +22,13 @@ SOURCE_SIZE, SOURCE_CHANNELS = 224, 3  # of the numbers in the sources
 
 @dataclass(frozen=True)
 class NetworkRow:
-    """One network; `source_parameters` and `source_gflops` are those of its source, for comparison."""
+    """One network; `source_parameters` and `source_gflops` are those of its source, None without one."""
 
     name: str
     title: str
     parameters: int
     gflops: float
-    source_parameters: int
+    source_parameters: int | None
     source_gflops: float | None
     pretrained: str
     paper: str
@@ -61,8 +61,8 @@ def network_rows(size: int, channels: int) -> list[NetworkRow]:
                 title=entry.title,
                 parameters=cost.parameters,
                 gflops=cost.gflops,
-                source_parameters=entry.source.parameters,
-                source_gflops=entry.source.gflops,
+                source_parameters=None if entry.source is None else entry.source.parameters,
+                source_gflops=None if entry.source is None else entry.source.gflops,
                 pretrained=entry.imagenet,
                 paper=entry.paper,
                 confidence=entry.confidence,

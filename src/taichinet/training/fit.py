@@ -51,6 +51,8 @@ class TrainingData:
         regions: E_p and H_p of `train`, or None if the strategy does not need them.
         augmentation: Augmentation of the training images.
         teacher_probability: Teacher probabilities for `train`, or None without a teacher.
+        sources: Number of the data set of each image of `train`, of which each is then drawn equally often; None to
+            draw each image once per epoch.
     """
 
     train: Prepared
@@ -58,6 +60,7 @@ class TrainingData:
     regions: Regions | None
     augmentation: AugmentationSettings
     teacher_probability: TeacherProbabilities | None = None
+    sources: tuple[int, ...] | None = None
 
     def to(self, device: torch.device) -> TrainingData:
         """The same data on `device`, as uint8: 80 MB for BUSI at 224 px."""
@@ -67,6 +70,7 @@ class TrainingData:
             None if self.regions is None else self.regions.to(device),
             self.augmentation,
             None if self.teacher_probability is None else self.teacher_probability.to(device),
+            self.sources,
         )
 
 
@@ -275,7 +279,7 @@ def epoch_batches(data: TrainingData, settings: TrainingSettings, epoch: int, ra
     seed = settings.seed * 1_000_003 + epoch
     torch.manual_seed(seed + rank * 1_000_000_000_039)
     generator = torch.Generator().manual_seed(seed)
-    rows_of_batches = data.train.shuffled_rows(settings.batch_size, generator)
+    rows_of_batches = data.train.shuffled_rows(settings.batch_size, generator, data.sources)
     batches = (data.train.batch(rows, data.regions, data.teacher_probability) for rows in rows_of_batches)
     if data.augmentation.is_off:
         yield from batches

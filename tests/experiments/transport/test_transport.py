@@ -28,7 +28,7 @@ from taichinet.experiments.transport.pack import pack_runs
 from taichinet.experiments.transport.record import INDEX_FILE
 from taichinet.experiments.transport.unpack import unpack_runs
 from taichinet.models.weights import ROUNDED_FROM, load_weights, save_weights
-from taichinet.reports.paper_tables.write import write_report
+from taichinet.reports.paper_tables.write import ReportOptions, write_report
 from taichinet.storage.digest import digest_bytes, digest_file
 
 STUDY = Path("busi/short-unet/grouped")
@@ -77,7 +77,7 @@ def test_the_report_of_unpacked_runs_is_the_same(runs: Path, tmp_path: Path) -> 
     pack_runs(runs, tmp_path / "archive")
     unpack_runs(tmp_path / "archive", tmp_path / "here" / runs.name)
     for root in (runs, tmp_path / "here" / runs.name):
-        write_report(root, root.parent / "report", resamples=20)
+        write_report(root, root.parent / "report", ReportOptions(resamples=20))
     one, other = tmp_path / "report", tmp_path / "here/report"
     assert names(one) == names(other)
     assert [name for name in sorted(names(one)) if (one / name).read_bytes() != (other / name).read_bytes()] == []

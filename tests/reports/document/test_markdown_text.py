@@ -15,7 +15,7 @@ from fakes.scores import lesion_row
 from taichinet.experiments.validation_card import WorstCase
 from taichinet.reports.document.markdown import document_markdown
 from taichinet.reports.paper_tables.runs import find_summaries
-from taichinet.reports.paper_tables.write import write_report
+from taichinet.reports.paper_tables.write import ReportOptions, write_report
 from taichinet.reports.results import results_document
 from taichinet.storage.markdown_text import escape_markdown, inline_markdown
 
@@ -66,7 +66,7 @@ def test_reports_escape_names_of_data_sets_labels_and_commits(tmp_path: Path) ->
         folder = write_run(tmp_path / "runs", recipe(name), rows, dataset="folder", **changes)
         summary = (folder / "summary.json").read_text(encoding="utf-8")
         (folder / "summary.json").write_text(summary.replace('"dataset": "folder"', '"dataset": "x<script>|"'))
-    write_report(tmp_path / "runs", tmp_path / "report", resamples=100)
+    write_report(tmp_path / "runs", tmp_path / "report", ReportOptions(resamples=100))
     written = (tmp_path / "report/report.md").read_text(encoding="utf-8")
     results = document_markdown(results_document(list(find_summaries(tmp_path / "runs").values())), "")
     for text in (written, results):

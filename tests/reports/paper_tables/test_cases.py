@@ -25,7 +25,7 @@ from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.experiments.study_data import open_study_data
 from taichinet.reports.paper_tables.cases import CaseStudy, case_studies, predict_cases, with_overlays
 from taichinet.reports.paper_tables.runs import read_methods
-from taichinet.reports.paper_tables.write import write_report
+from taichinet.reports.paper_tables.write import ReportOptions, write_report
 
 TINY = {
     "options.width": 2,
@@ -72,7 +72,7 @@ def test_case_is_predicted_with_weights_of_its_test_fold(runs: Path, data: Path)
 
 
 def test_page_has_worst_cases_as_images(runs: Path, data: Path, tmp_path: Path) -> None:
-    write_report(runs, tmp_path, data=[str(data)], worst=3, resamples=50)
+    write_report(runs, tmp_path, ReportOptions(data=[str(data)], worst=3, resamples=50))
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     (study,) = json.loads(re.findall(r"const STUDIES = (.*);\n", page)[0])
     worst = sorted(zip(study["dice"][study["first"]], study["keys"], strict=True))[:3]

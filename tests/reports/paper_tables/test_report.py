@@ -16,7 +16,7 @@ from fakes.scores import lesion_row, normal_row
 from taichinet.cli.report import report
 from taichinet.errors import SettingError
 from taichinet.experiments.paper import paper_tables
-from taichinet.reports.paper_tables.write import write_report
+from taichinet.reports.paper_tables.write import ReportOptions, write_report
 
 HOSTILE = "</script><b>key & co</b>"
 
@@ -63,7 +63,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(runs, with_normal, [*images(0.0), normal_row("n 1", 0), normal_row("n 2", 7)])
     write_run(runs, recipe("short-ce-net", training__epochs=1), images(0.2), inference_seconds_per_image=None)
     write_plan(runs, {f"image {i}": i % 5 for i in range(19)}, [["image 0", "image 5"]])
-    write_report(runs, root / "report", resamples=200)
+    write_report(runs, root / "report", ReportOptions(resamples=200))
     return root / "report"
 
 

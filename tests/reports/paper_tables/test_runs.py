@@ -9,7 +9,8 @@ from fakes.runs import recipe, write_evaluation, write_plan, write_run
 from fakes.scores import lesion_row, normal_row
 
 from taichinet.errors import DataError, FoldError
-from taichinet.reports.paper_tables.runs import Method, Selection, read_groups, read_methods
+from taichinet.reports.paper_tables.runs import Method, read_groups, read_methods
+from taichinet.reports.paper_tables.tested import Selection
 
 
 def two_folds(first: float, second: float, keys: str = "abcd") -> list[dict[str, object]]:

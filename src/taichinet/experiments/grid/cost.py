@@ -21,7 +21,7 @@ from taichinet.batch import Batch
 from taichinet.datasets.catalogue import find_dataset
 from taichinet.errors import DataError, SettingError
 from taichinet.experiments.experiment import Experiment, vary
-from taichinet.experiments.grid.cells import Cell, part_recipes, plan_grid, refuse_absent
+from taichinet.experiments.grid.cells import Cell, names_of, part_recipes, plan_grid, refuse_absent
 from taichinet.experiments.grid.progress import Entry, read_progress
 from taichinet.experiments.grid.suite import Suite
 from taichinet.experiments.provenance import describe_machine, source_commit
@@ -129,7 +129,7 @@ class CostAssumptions:
 
 
 def plan_work(
-    suites: list[Suite], data: dict[str, str], out: Path, say: Callable[[str], None]
+    suites: list[Suite], data: dict[str, str], out: Path, say: Callable[[str], None], group_by: str | None = None
 ) -> tuple[list[Entry], list[Work]]:
     """List the cells with their state, and the remaining work; `say` prints messages on the progress.
 
@@ -143,7 +143,7 @@ def plan_work(
             raise
         say(f"{error.summary} Using the numbers of images published by their authors.")
         return [], published_works(suites)
-    grid = plan_grid(suites, data, out, lambda name: say(f"Reading {name}"))
+    grid = plan_grid(suites, data, out, lambda name: say(f"Reading {name}"), group_by)
     entries = read_progress(grid.cells, grid.transfers).entries
     return entries, [work_of(e.task, e.epoch) for e in entries if isinstance(e.task, Cell) and e.state != "done"]
 
@@ -239,6 +239,8 @@ def published_works(suites: Sequence[Suite]) -> list[Work]:
     """The works of suites without data, from the numbers of images published by the authors of the data sets."""
     works = []
     for suite, part in ((suite, part) for suite in suites for part in suite.parts):  # noqa: B020
+        if len(names_of(part.data)) > 1:
+            raise SettingError(f"The fold plan of {part.data} is needed. Give the data sets with --data.")
         dataset = find_dataset(part.data)
         if dataset.images is None:
             raise SettingError(f"The number of images of {dataset.name} is not known. Give the data set with --data.")

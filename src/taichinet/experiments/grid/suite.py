@@ -1,4 +1,4 @@
-"""Suites: recipes, data sets, folds, protocols and seeds of a grid, from a table of the paper or a YAML file."""
+"""Suites: recipes, data sets, folds, protocols and seeds of a grid, from a table of the paper, YAML or a name."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from pydantic import Field, ValidationError
 from taichinet.datasets.folds import PROTOCOLS, Protocol
 from taichinet.errors import SettingError, unknown_name
 from taichinet.experiments.paper import paper_table, paper_tables
-from taichinet.experiments.recipes.catalogue import SCALES
+from taichinet.experiments.recipes.catalogue import SCALES, list_recipes, list_rows
+from taichinet.models.own_code import names_file
 from taichinet.settings import Settings
 from taichinet.storage.documents import read_yaml
 
 ALL_TABLES = "paper"
+TABLE_SCALE = "busi"
 
 
 class SuitePart(Settings):
     """Recipes on one data set. `test_on` names further data sets on which their networks are scored."""
 
-    data: str = Field(description="name of the training data set, see `taichinet data list`")
+    data: str = Field(description="name of the training data set, see `taichinet data list`; several joined by +")
     recipes: tuple[str, ...] = Field(min_length=1, description="names, with or without the scale, e.g. unet")
     normal: bool | None = Field(default=None, description="whether to include normal images; default: as in the recipe")
     test_on: tuple[str, ...] = Field(default=(), description="data sets on which the networks are scored, too")
@@ -35,7 +37,7 @@ class Suite(Settings):
     """
 
     parts: tuple[SuitePart, ...] = Field(min_length=1, description="recipes by data set")
-    scale: str = Field(default="busi", description="scale of the recipes")
+    scale: str = Field(default=TABLE_SCALE, description="scale of the recipes")
     folds: tuple[int, ...] | None = Field(default=None, description="folds to train; null: all")
     protocols: tuple[Protocol, ...] = Field(default=(), description="of every part; empty: as in each part")
     seeds: tuple[int, ...] = Field(default=(), description="of the training; empty: as in the recipe")
@@ -68,15 +70,34 @@ def table_suite(name: str) -> Suite:
 
 def find_suite(name: str) -> Suite:
     """The suite of a table or of a YAML file; raises SettingError for other names, or with the file and the key."""
-    path = Path(name)
+    path, tables = Path(name), (*paper_tables(), ALL_TABLES)
     if path.suffix.lower() not in (".yaml", ".yml") and not path.is_file():
+        if name not in tables:
+            listing = f"{', '.join(tables)}; a YAML file; a recipe, e.g. unet or short-unet; or FILE.py:CLASS"
+            raise unknown_name("suite", name, (*tables, *list_rows(), *list_recipes()), listing, near=1)
         return table_suite(name)
     raw = read_yaml(path, SettingError, "Give a YAML file as in docs/cluster.md.")
     try:
-        return Suite.model_validate(raw)
+        suite = Suite.model_validate(raw)
     except ValidationError as error:
         details = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
         raise SettingError(f"The suite {path} is not valid: {details}.") from error
+    files = [recipe for part in suite.parts for recipe in part.recipes if names_file(recipe)]
+    if files:
+        raise SettingError(
+            f"The suite {path} names '{files[0]}', whose code would be executed. Give it as an argument of the command."
+        )
+    return suite
+
+
+def names_recipe(name: str) -> bool:
+    """Whether `name` is FILE.py:CLASS, or a recipe with or without its scale."""
+    return names_file(name) or name in list_rows() or name in list_recipes()
+
+
+def recipe_suite(name: str, data: str, scale: str) -> Suite:
+    """The suite of one recipe or own network on the data set `data`; several data sets are joined by +."""
+    return Suite(parts=(SuitePart(data=data, recipes=(name,)),), scale=scale)
 
 
 def vary_suite(suite: Suite, **changes: Any) -> Suite:

@@ -17,6 +17,7 @@ from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, read_fold, w
 from taichinet.experiments.run import run_fold
 from taichinet.experiments.study_data import StudyData, open_study_data, teacher_folder
 from taichinet.experiments.training_run import OnEpoch
+from taichinet.models.catalogue import register_code
 from taichinet.storage.atomic import write_bytes, write_text
 from taichinet.storage.lock import locked
 from taichinet.training.device import use_device
@@ -43,6 +44,9 @@ def run_task(task: Task, on_epoch: OnEpoch = lambda phase, row, epochs: None, de
     try:
         if device is not None:
             use_device(device)
+        for cell in (task,) if isinstance(task, Cell) else task.needs:
+            if cell.code is not None:  # a worker process has not executed it
+                register_code(cell.code)
         if isinstance(task, Cell):
             train_cell(task, on_epoch)
         else:  # as `taichinet evaluate -o`, with the networks of all completed folds of the study

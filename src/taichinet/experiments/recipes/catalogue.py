@@ -135,15 +135,18 @@ for _name, _row in {**ABLATIONS, **VARIANTS, **LITE}.items():
 _BUILT_IN, BUILT_IN_MODELS = tuple(VARIATIONS), tuple(CATALOGUE)
 
 
-def _rows() -> dict[str, Row]:
-    """All variations, with those of networks that were registered after this module was imported."""
+def variations() -> dict[str, Row]:
+    """All variations of the full recipe of a scale, by the part of the name after the scale.
+
+    They include those of networks that were registered after this module was imported.
+    """
     later = [model for model in list_models() if model not in BUILT_IN_MODELS and not is_own_model(model)]
     return {row: recipe for model in later for row, recipe in _rows_of(model).items()} | VARIATIONS
 
 
-def list_rows() -> dict[str, Row]:
-    """All variations of the full recipe of a scale, by the part of the name after the scale."""
-    return _rows()
+def list_rows() -> tuple[str, ...]:
+    """The part of the names of all recipes after their scale, e.g. taichinet, unet and model-6."""
+    return (FULL, *variations())
 
 
 def list_recipes() -> tuple[str, ...]:
@@ -152,7 +155,7 @@ def list_recipes() -> tuple[str, ...]:
     A row is taichinet, a baseline with or without variation, a row of Tables I to III, or a faster variant of
     taichinet.
     """
-    return (*(f"{scale}-{row}" for scale in SCALES for row in (FULL, *_rows())), *BEST)
+    return (*(f"{scale}-{row}" for scale in SCALES for row in list_rows()), *BEST)
 
 
 def get_recipe(name: str) -> Experiment:
@@ -160,7 +163,7 @@ def get_recipe(name: str) -> Experiment:
     if name in BEST:
         return BEST[name]()
     scale, _, row = name.partition("-")
-    rows = VARIATIONS if row in VARIATIONS else _rows()
+    rows = VARIATIONS if row in VARIATIONS else variations()
     if scale not in SCALES or row not in (FULL, *rows):
         registered = [row for row in rows if row not in _BUILT_IN][:5]
         grammar = (

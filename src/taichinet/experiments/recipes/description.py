@@ -17,7 +17,7 @@ from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.recipes.ablations import PURPOSES
 from taichinet.experiments.recipes.baselines import BASELINES
 from taichinet.experiments.recipes.best import BEST
-from taichinet.experiments.recipes.catalogue import FULL, get_recipe, list_recipes, list_rows
+from taichinet.experiments.recipes.catalogue import FULL, get_recipe, list_recipes, variations
 from taichinet.experiments.recipes.table import TABLE, RecipeRow, RecipeTable, SettingRow
 from taichinet.models.catalogue import find_entry, list_models, model_settings
 from taichinet.models.own_code import is_own_model
@@ -80,7 +80,7 @@ def purpose_of(name: str) -> str:
         return "TaiChiNet, the network of the paper"
     if row in PURPOSES:
         return PURPOSES[row]
-    rows = list_rows()
+    rows = variations()
     base = next((row.removesuffix(suffix) for suffix in VARIATIONS if row.endswith(suffix)), row)
     if base in BASELINES or base in list_models():
         variation = VARIATIONS.get(row.removeprefix(base), "with the training of TaiChiNet, without its strategy")

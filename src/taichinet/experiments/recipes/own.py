@@ -11,15 +11,20 @@ import torch
 from taichinet.errors import SettingError, TaiChiNetError
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.recipes.baselines import baseline
-from taichinet.experiments.recipes.catalogue import cpu_taichinet
+from taichinet.experiments.recipes.catalogue import SCALES
 from taichinet.models.catalogue import create_model, find_entry, model_settings, register_code
 from taichinet.models.own_code import read_code
 from taichinet.models.weights import load_weights, save_weights
 from taichinet.models.weights_folder import WeightsConfig
 
+OWN = "own-"  # at the beginning of the name of a recipe
+OWN_SCALE = "cpu"
 
-def own_recipe(argument: str, changes: Mapping[str, object]) -> Experiment:
-    """The recipe of a network outside the package: the settings of `cpu-unet`, under the name own-NAME.
+
+def own_recipe(argument: str, changes: Mapping[str, object], scale: str = OWN_SCALE) -> Experiment:
+    """The recipe of a network outside the package: the settings of `SCALE-unet`, under the name own-NAME.
+
+    At another scale than `cpu`, the name is SCALE-own-NAME.
 
     The file is executed. Then the network is tried, so that a network that does not satisfy the contract of
     `models/own_network.py` is refused before the training.
@@ -27,13 +32,15 @@ def own_recipe(argument: str, changes: Mapping[str, object]) -> Experiment:
     Args:
         argument: FILE.py:NAME, see `read_code`.
         changes: Settings that differ from the recipe, by dotted key.
+        scale: Scale of the recipe.
 
     Raises:
         SettingError: The file cannot be read or executed, the network does not satisfy the contract, or a setting is
             not valid.
     """
     code = read_code(argument)
-    recipe = vary(baseline(cpu_taichinet(), register_code(code)), {"name": f"own-{code.name}", **changes})
+    name = f"{OWN}{code.name}" if scale == OWN_SCALE else f"{scale}-{OWN}{code.name}"
+    recipe = vary(baseline(SCALES[scale](), register_code(code)), {"name": name, **changes})
     try_network(recipe)
     return recipe
 

@@ -45,7 +45,9 @@ class Packed:
     bytes: int
 
 
-def pack_runs(runs: Path, folder: Path, weights: bool = False, overwrite: bool = False) -> Packed:
+def pack_runs(
+    runs: Path, folder: Path, weights: bool = False, overwrite: bool = False, trust_code: bool = False
+) -> Packed:
     """Pack the completed runs below `runs`. An earlier archive in `folder` is replaced.
 
     Args:
@@ -53,13 +55,15 @@ def pack_runs(runs: Path, folder: Path, weights: bool = False, overwrite: bool =
         folder: The output folder.
         weights: Whether to pack the weights, rounded to float16, and the thumbnails of the training images.
         overwrite: Whether files of the same names that taichinet did not write may be replaced.
+        trust_code: Whether the code of networks from outside the package may be executed to load their weights. It is
+            packed beside them.
 
     Returns:
         What was packed.
 
     Raises:
         DataError: There is no completed run.
-        WeightsError: Weights cannot be read, or are too large for float16.
+        WeightsError: Weights cannot be read, need code that is not trusted, or are too large for float16.
         StorageError: A file cannot be written, or would replace a file that taichinet did not write.
     """
     files = _find_files(runs, weights)
@@ -70,7 +74,7 @@ def pack_runs(runs: Path, folder: Path, weights: bool = False, overwrite: bool =
         remove_leftovers(folder, subfolders=False)
         with temporary_folder(folder) as temporary:
             if weights:
-                files |= _rounded_weights(runs, files, temporary)
+                files |= _rounded_weights(runs, files, temporary, trust_code)
             whole = temporary / "runs.zip"
             _write_zip(files, whole)
             names = [part_name(number) for number in range(1, -(-whole.stat().st_size // PART_BYTES) + 1)]
@@ -107,19 +111,18 @@ def _list_files(runs: Path, weights: bool) -> Iterator[Path]:
     yield from runs.rglob(f"{PLANS_FOLDER}/*.json")
 
 
-def _rounded_weights(runs: Path, files: Mapping[str, Path], temporary: Path) -> dict[str, Path]:
+def _rounded_weights(runs: Path, files: Mapping[str, Path], temporary: Path, trust_code: bool) -> dict[str, Path]:
     """Write the weights of all packed runs as float16; they record the digest of the originals."""
-    rounded = {}
+    rounded: dict[str, Path] = {}
     for number, complete in enumerate(path for name, path in files.items() if Path(name).name in COMPLETE_RUN):
         folder = complete.parent / WEIGHTS_FOLDER
         if not (folder / CONFIG_FILE).is_file():
             continue
-        loaded = load_weights(folder)
+        loaded = load_weights(folder, trust_code)
         provenance = {ROUNDED_FROM: digest_file(folder / WEIGHTS_FILE), **loaded.config.provenance}
         config = replace(loaded.config, provenance=provenance)
-        save_weights(loaded.network, config, temporary / str(number), torch.float16)
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
-            rounded[(folder / name).relative_to(runs).as_posix()] = temporary / str(number) / name
+        saved = save_weights(loaded.network, config, temporary / str(number), torch.float16)
+        rounded |= {(folder / file.name).relative_to(runs).as_posix(): file for file in saved.iterdir()}
     return rounded
 
 

@@ -63,7 +63,7 @@ def is_part_name(name: str) -> bool:
 
 
 def is_run_file(name: str) -> bool:
-    """Whether `name` can be the name of a file in the zip."""
+    """Whether `name` can be the name of a file in the zip, apart from the code of networks in files."""
     path = PurePosixPath(name)
     if path.parent.name == WEIGHTS_FOLDER:
         return path.name in (CONFIG_FILE, WEIGHTS_FILE)

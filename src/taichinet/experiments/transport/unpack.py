@@ -30,6 +30,7 @@ from taichinet.experiments.transport.record import (
     is_part_name,
     is_run_file,
 )
+from taichinet.models.weights_folder import CONFIG_FILE
 from taichinet.storage.atomic import temporary_folder, write_bytes
 from taichinet.storage.digest import digest_bytes, digest_file
 from taichinet.storage.documents import read_json
@@ -131,13 +132,28 @@ def _verify_files(archive: Member, index: ArchiveIndex, folder: Path) -> None:
     names = [member.filename for member in archive.root.infolist()]  # `namelist` adds the folders
     if sorted(names) != sorted(file.name for file in index.files):
         raise DataError(f"The parts in {folder} contain other files than {INDEX_FILE} lists. {PACK_AGAIN}")
-    problems = [f"'{name[:200]}' is not a file of a run" for name in names if not is_run_file(name)]
+    problems = [
+        f"'{file.name[:200]}' is not a file of a run"
+        for file in index.files
+        if not is_run_file(file.name) and not _is_recorded_code(archive, names, file)
+    ]
     for file in index.files if not problems else ():
         content = _read(archive, file)
         if len(content) != file.bytes or digest_bytes(content) != file.sha256:
             problems.append(f"{file.name} is damaged: its size or SHA-256 is not the recorded one")
     if problems:
         raise DataError(f"{len(problems)} of {len(names)} files in {folder} cannot be used. {PACK_AGAIN}", problems)
+
+
+def _is_recorded_code(archive: Traversable, names: list[str], file: PackedFile) -> bool:
+    """Whether the config.json of weights records `file` as the code of their network."""
+    path = PurePosixPath(file.name)
+    config = str(path.parent / CONFIG_FILE)
+    if path.parent.name != WEIGHTS_FOLDER or path.suffix != ".py" or config not in names:
+        return False
+    content = read_json(archive / config)
+    code = content.get("code") if isinstance(content, dict) else None
+    return isinstance(code, dict) and (code.get("file"), code.get("sha256")) == (path.name, file.sha256)
 
 
 def _studies_to_merge(archive: Traversable, index: ArchiveIndex, out: Path) -> list[PurePosixPath]:

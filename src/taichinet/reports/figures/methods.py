@@ -50,7 +50,7 @@ def ablation_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
 def methods_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
     """Fig. 11: the image and the predictions of the chosen methods; one row per data set, or three rows of one."""
     methods = request.methods or PAPER_METHODS
-    _refuse_methods(methods)
+    _refuse_methods(methods, [run.row for source in sources for run in source.runs])
     refuse_unknown_images(sources, request.cases)
     several = len(sources) > 1
     rows: list[Row] = []
@@ -92,10 +92,10 @@ def _rows(source: Source, runs: Sequence[TrainedRun], keys: Sequence[str], label
     ]
 
 
-def _refuse_methods(methods: Sequence[str]) -> None:
+def _refuse_methods(methods: Sequence[str], trained: Sequence[str]) -> None:
     known = ("taichinet", *VARIATIONS)
     for method in methods:
-        if method not in known:
+        if method not in (*known, *trained):
             raise unknown_name(
                 "method", method, known, ", ".join((*PAPER_METHODS, "and every other recipe without its scale"))
             )

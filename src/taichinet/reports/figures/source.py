@@ -26,6 +26,7 @@ from taichinet.evaluation.metrics import score_mask
 from taichinet.evaluation.undefined import empty_ground_truth
 from taichinet.experiments.provenance import source_commit
 from taichinet.experiments.recipes.catalogue import SCALES
+from taichinet.experiments.recipes.own import OWN, OWN_SCALE
 from taichinet.experiments.records import RESULT_FILE, FoldRecord, read_fold, read_record
 from taichinet.inference.predictor import Predictor
 from taichinet.models.taichinet.feature_maps import FeatureMaps, feature_maps
@@ -51,8 +52,8 @@ class TrainedRun:
 
     @property
     def recipe(self) -> str:
-        """Name of the recipe, SCALE-ROW."""
-        return f"{self.scale}-{self.row}"
+        """Name of the recipe, SCALE-ROW or, for a network in a file, own-NAME."""
+        return self.record.experiment.name
 
     @property
     def fold(self) -> int:
@@ -146,6 +147,7 @@ class Source:
     samples: Mapping[str, Sample]  # by key
     runs: tuple[TrainedRun, ...]
     out: Path  # folder of the runs
+    trust_code: bool = False  # whether the code of networks from outside the package may be executed
 
     def select_runs(self, rows: Sequence[str]) -> dict[str, TrainedRun]:
         """Select one run for each of `rows` (recipes without scale), all of the same scale, fold protocol and fold.
@@ -168,8 +170,9 @@ class Source:
         scale, protocol, fold = tuple(SCALES)[place[0]], place[2], place[3]
         missing = [row for row in rows if row not in fullest]
         place_of_runs = f"--data {quote(self.spec)} --protocol {protocol} --fold {fold} --output {quote(str(self.out))}"
-        commands = [f"taichinet train {scale}-{row} {place_of_runs}" for row in missing]
-        names = ", ".join(f"{scale}-{row}" for row in missing)
+        recipes = [f"FILE.py:{row.removeprefix(OWN)}" if row.startswith(OWN) else f"{scale}-{row}" for row in missing]
+        commands = [f"taichinet train {recipe} {place_of_runs}" for recipe in recipes]
+        names = ", ".join(row if row.startswith(OWN) else f"{scale}-{row}" for row in missing)
         raise FoldError(
             f"Runs are missing that the figure needs: {names} (fold {fold}, {protocol}). Train them:\n  "
             + "\n  ".join(commands)
@@ -183,7 +186,7 @@ class Source:
     def predict(self, run: TrainedRun, cases: Sequence[Case]) -> list[CasePrediction]:
         """Predict `cases` with the weights of `run`."""
         device_config = choose_device_config(run.record.experiment.training.precision)
-        predictor = Predictor(load_weights(run.weights), device_config)
+        predictor = Predictor(load_weights(run.weights, self.trust_code), device_config)
         grey = predictor.channels == 1
         pixels = [case.image if grey else read_rgb(self.samples[case.key].image) for case in cases]
         predictions = []
@@ -195,7 +198,7 @@ class Source:
 
     def feature_maps(self, run: TrainedRun, key: str) -> FeatureMaps:
         """Compute the feature maps of both paths of `run` for the image of `key` at input resolution, in float32."""
-        loaded = load_weights(run.weights)
+        loaded = load_weights(run.weights, self.trust_code)
         manifest = Manifest(self.name, (self.samples[key],))
         image = prepare(manifest, loaded.config.size, loaded.channels).batch(torch.tensor([0])).image
         maps = feature_maps(loaded.network.to(chosen_device()), image.to(chosen_device()))
@@ -218,7 +221,8 @@ def find_runs(root: Path) -> tuple[TrainedRun, ...]:
         except DataError as error:
             problems.append(str(error))
             continue
-        scale, _, row = record.experiment.name.partition("-")
+        name = record.experiment.name
+        scale, _, row = (f"{OWN_SCALE}-{name}" if name.startswith(OWN) else name).partition("-")
         if scale in SCALES and row:
             runs.append(TrainedRun(path.parent, scale, row, record))
     if problems:
@@ -228,13 +232,14 @@ def find_runs(root: Path) -> tuple[TrainedRun, ...]:
     return tuple(runs)
 
 
-def open_source(spec: str, runs: Sequence[TrainedRun], out: Path) -> Source:
+def open_source(spec: str, runs: Sequence[TrainedRun], out: Path, trust_code: bool = False) -> Source:
     """Open a data set and select the runs that were trained on exactly its images.
 
     Args:
         spec: Folder of the data set, or NAME=FOLDER.
         runs: Completed runs.
         out: Folder of the runs, for messages.
+        trust_code: Whether the code of networks from outside the package may be executed, see `load_weights`.
 
     Raises:
         DataError: No run was trained on these images, or the data set cannot be read.
@@ -270,7 +275,7 @@ def open_source(spec: str, runs: Sequence[TrainedRun], out: Path) -> Source:
             f"No run under '{out}' was trained on the images of {spec} ({name}). There are runs of "
             f"{', '.join(others)}. Give the data set that they were trained on, or train on this one."
         )
-    return Source(spec, name, dataset_digest, samples, tuple(own), out)
+    return Source(spec, name, dataset_digest, samples, tuple(own), out, trust_code)
 
 
 def choose_cases(source: Source, reference: TrainedRun, request: Request, count: int) -> tuple[tuple[str, ...], str]:

@@ -21,7 +21,8 @@ from taichinet.models.weights_folder import CONFIG_FILE
 from taichinet.reports.document.format import PROTOCOLS, title_of
 from taichinet.reports.document.html import image_bytes
 from taichinet.reports.overlay import Mask, overlay
-from taichinet.reports.paper_tables.runs import Method, Run, Selection
+from taichinet.reports.paper_tables.runs import Method, Run
+from taichinet.reports.paper_tables.tested import Selection
 from taichinet.training.device import choose_device_config
 
 Pair = tuple[str, str]
@@ -79,27 +80,33 @@ def case_studies(methods: Sequence[Method], pair: Pair | None = None) -> list[Ca
     return studies
 
 
-def with_overlays(studies: Sequence[CaseStudy], data: Sequence[str], count: int = WORST) -> list[CaseStudy]:
+def with_overlays(
+    studies: Sequence[CaseStudy], data: Sequence[str], count: int = WORST, trust_code: bool = False
+) -> list[CaseStudy]:
     """Add overlays of the `count` worst cases to studies whose data set is in `data` and whose runs have weights.
 
-    Raises DataError if the images of a data set are not those that were scored.
+    Raises DataError if the images of a data set are not those that were scored, and WeightsError if the weights need
+    code that is not trusted (`trust_code`).
     """
     read = cache(lambda source, normal: open_dataset(source, include_normal=normal))
     return [
-        _with_overlays(study, [read(s, study.first.experiment.data.include_normal) for s in data], count)
+        _with_overlays(study, [read(s, study.first.experiment.data.include_normal) for s in data], count, trust_code)
         for study in studies
     ]
 
 
-def predict_cases(run: Run, keys: Sequence[str], samples: Mapping[str, Sample]) -> dict[str, Mask]:
+def predict_cases(
+    run: Run, keys: Sequence[str], samples: Mapping[str, Sample], trust_code: bool = False
+) -> dict[str, Mask]:
     """Predict the masks of `keys` at original resolution with the weights of the fold that tested each image.
 
-    Images of another data set were tested by the networks of all folds; the first is used.
+    Images of another data set were tested by the networks of all folds; the first is used. `trust_code`: see
+    `load_weights`.
     """
     fold_of = run.rows.drop_duplicates("key").set_index("key")["fold"].to_dict()
     masks: dict[str, Mask] = {}
     for fold in sorted({fold_of[key] for key in keys}):
-        loaded = load_weights(_weights(run, fold))
+        loaded = load_weights(_weights(run, fold), trust_code)
         predictor = Predictor(loaded, choose_device_config(loaded.config.provenance.get("precision", "auto")))
         read = read_grey if predictor.channels == 1 else read_rgb
         members = [key for key in keys if fold_of[key] == fold]
@@ -127,7 +134,7 @@ def _study(named: Mapping[str, Method], pair: Pair | None) -> CaseStudy:
     )
 
 
-def _with_overlays(study: CaseStudy, manifests: Sequence[Manifest], count: int) -> CaseStudy:
+def _with_overlays(study: CaseStudy, manifests: Sequence[Manifest], count: int, trust_code: bool) -> CaseStudy:
     manifest = next((m for m in manifests if m.name == study.first.first.tested_on), None)
     if manifest is None:
         return replace(study, note=NO_DATA)
@@ -139,7 +146,7 @@ def _with_overlays(study: CaseStudy, manifests: Sequence[Manifest], count: int) 
     _refuse_other_images(study, manifest)
     samples = {sample.key: sample for sample in manifest}
     keys = study.worst(count)
-    first, second = (predict_cases(method.first, keys, samples) for method in methods)
+    first, second = (predict_cases(method.first, keys, samples, trust_code) for method in methods)
     return replace(study, images={key: _overlay_png(samples[key], first[key], second[key]) for key in keys})
 
 

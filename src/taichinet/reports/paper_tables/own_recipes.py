@@ -8,14 +8,16 @@ from taichinet.evaluation.aggregate import DICE_BEFORE
 from taichinet.evaluation.statistics import PairedTest, holm
 from taichinet.evaluation.undefined import SUFFIX
 from taichinet.experiments.recipes.best import BEST
-from taichinet.reports.document.format import interval, number, percent, probability, rate, signed, title_of
+from taichinet.reports.document.format import number, percent, rate, title_of
 from taichinet.reports.document.model import Block, Heading, Points, Table, table_of
-from taichinet.reports.paper_tables.results import ComparisonResults, compare_methods
-from taichinet.reports.paper_tables.runs import Method, Selection
+from taichinet.reports.paper_tables.against import paired_cells
+from taichinet.reports.paper_tables.comparisons import SCORE, compare_methods
+from taichinet.reports.paper_tables.results import ComparisonResults
+from taichinet.reports.paper_tables.runs import Method
+from taichinet.reports.paper_tables.tested import Selection
 
 REFERENCE = "best-lite"
 OF_THE_PAPER = ("unet", "taichinet")  # recipes of these networks with the paper's training are compared, too
-SCORE = "dice" + SUFFIX["native"]
 
 
 def own_recipe_blocks(results: ComparisonResults) -> list[Block]:
@@ -69,6 +71,8 @@ def _cells(method: Method, test: PairedTest | None, p_holm: float) -> dict[str, 
     dice = method.per_image(Selection(), SCORE)
     before = DICE_BEFORE + SUFFIX["native"]
     has_before = all(before in run.rows for run in method.runs)
+    cells = paired_cells(f"DI minus `{REFERENCE}`", test, p_holm)
+    del cells["Images"], cells["Groups"]  # the first is that of the method
     return {
         "Recipe": f"`{method.name}`",
         "Trained on": title_of(file.dataset) + normal,
@@ -77,9 +81,5 @@ def _cells(method: Method, test: PairedTest | None, p_holm: float) -> dict[str, 
         "DI before": number(float(method.per_image(Selection(), before).mean()), 3) if has_before else "",
         "Lesions found": "" if detection is None else rate(detection.lesions),
         "Normal images with a prediction": "" if detection is None else percent(detection.normal_images.share),
-        f"DI minus `{REFERENCE}`": "" if test is None else interval(test.difference),
-        "Better / worse on": "" if test is None else f"{test.better} / {test.worse}",
-        "p": "" if test is None else probability(test.p),
-        "p (Holm)": probability(p_holm),
-        "Effect": "" if test is None else signed(test.effect, 2),
+        **cells,
     }

@@ -18,18 +18,20 @@ import numpy as np
 
 from taichinet.datasets.folds import PROTOCOLS
 from taichinet.evaluation.aggregate import FoldScore
-from taichinet.evaluation.statistics import PairedTest, compare_pairs, holm
+from taichinet.evaluation.statistics import PairedTest, holm
 from taichinet.evaluation.uncertainty import RESAMPLES, Interval, bootstrap_difference, bootstrap_mean
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.identity import recipe_settings
 from taichinet.experiments.paper import Column, PaperPart, PaperRow, PaperTable, paper_tables
 from taichinet.experiments.recipes.catalogue import SCALES, get_recipe, list_recipes
+from taichinet.reports.paper_tables.comparisons import SEED, Against, compare_against, compare_methods
 from taichinet.reports.paper_tables.differences import all_differences
-from taichinet.reports.paper_tables.runs import KnownGroups, Method, Selection, read_groups, read_methods
+from taichinet.reports.paper_tables.evaluations import Evaluated, refuse_repeated_names
+from taichinet.reports.paper_tables.runs import KnownGroups, Method, read_groups, read_methods
+from taichinet.reports.paper_tables.tested import Selection
 
 REFERENCE = "taichinet"
 TESTED = "dice"
-SEED = 0  # of every bootstrap
 COMPARED = ("dice", "jaccard", "accuracy", "precision", "sensitivity", "hd95")
 
 
@@ -117,6 +119,8 @@ class ComparisonResults:
         leakage: Recipes with results under both fold protocols.
         left_over: Methods that fill no row, with the reason.
         resamples: Number of bootstrap resamples of all intervals.
+        evaluations: Evaluations and scored predictions that the user named.
+        against: The comparisons with the method that the user named; None without one.
     """
 
     methods: tuple[Method, ...]
@@ -125,23 +129,31 @@ class ComparisonResults:
     leakage: tuple[LeakageDelta, ...]
     left_over: tuple[tuple[Method, str], ...]
     resamples: int
+    evaluations: tuple[Evaluated, ...] = ()
+    against: Against | None = None
 
 
-def read_results(folder: Path, resamples: int = RESAMPLES) -> ComparisonResults:
+def read_results(
+    folder: Path, resamples: int = RESAMPLES, evaluations: Sequence[Evaluated] = (), against: str | None = None
+) -> ComparisonResults:
     """Read all runs below `folder` and compute all comparisons.
 
     Args:
         folder: The output folder of `taichinet train` or `compare`.
         resamples: Number of bootstrap resamples.
+        evaluations: Evaluations and scored predictions that are shown and compared, too.
+        against: Name of the method with which all others are compared; None for none.
 
     Returns:
         The results.
 
     Raises:
         DataError: There are no runs, or files cannot be read.
-        FoldError: A fold plan cannot be read.
+        FoldError: A fold plan cannot be read, or nothing can be compared with `against`.
+        SettingError: `against` or the name of an evaluation is not the name of one method.
     """
     methods, groups = read_methods(folder), read_groups(folder)
+    refuse_repeated_names(evaluations, methods)
     tables = paper_tables().values()
     blocks = [block for table in tables for block in make_blocks(table, methods, groups, resamples)]
     used = {id(method) for block in blocks for _, method in block.filled}
@@ -152,6 +164,8 @@ def read_results(folder: Path, resamples: int = RESAMPLES) -> ComparisonResults:
         leakage=tuple(leakage_deltas(methods, groups, resamples)),
         left_over=tuple((method, _reason(method)) for method in methods if id(method) not in used),
         resamples=resamples,
+        evaluations=tuple(evaluations),
+        against=None if against is None else compare_against([*methods, *evaluations], against, groups, resamples),
     )
 
 
@@ -297,28 +311,3 @@ def _with_tests(block: Block, groups: KnownGroups, resamples: int) -> Block:
                 tests.append((row, column, test))
     adjusted = holm([test.p for _, _, test in tests])
     return replace(block, tests=tuple(RowTest(*test, p) for test, p in zip(tests, adjusted, strict=True)))
-
-
-def compare_methods(
-    method: Method, reference: Method, selection: Selection, column: str, groups: KnownGroups, resamples: int
-) -> PairedTest | None:
-    """Compare two methods on the images that both were tested on.
-
-    Args:
-        method: The first method; differences are its scores minus those of `reference`.
-        reference: The other method.
-        selection: The images.
-        column: The score, a column of scores.csv.
-        groups: Near-duplicates and images of one patient, which are resampled together.
-        resamples: Number of bootstrap resamples.
-
-    Returns:
-        The test; None if no image was tested with both.
-    """
-    ours, theirs = method.per_image(selection, column), reference.per_image(selection, column)
-    keys = [key for key in ours.index if key in theirs.index]
-    if not keys:
-        return None
-    clusters = groups.clusters(method.first.tested_on, keys)
-    values, others = (np.asarray(series[keys], dtype=np.float64) for series in (ours, theirs))
-    return compare_pairs(values, others, np.random.default_rng(SEED), clusters, resamples)

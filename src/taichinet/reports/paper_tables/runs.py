@@ -21,7 +21,7 @@ from taichinet.datasets.folds import FoldPlan, read_folds
 from taichinet.errors import DataError
 from taichinet.evaluation.aggregate import FoldScore, GroupScores, Summary
 from taichinet.evaluation.detection_summary import Detection, summarise_detection
-from taichinet.evaluation.undefined import EmptyTruthPolicy, ImageSize, empty_ground_truth, resolve_undefined_scores
+from taichinet.evaluation.undefined import ImageSize
 from taichinet.experiments.all_images import FOLDER
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.identity import STUDY_FIELDS, differences, recipe_settings
@@ -39,31 +39,23 @@ from taichinet.experiments.records import (
     read_scores,
 )
 from taichinet.groups import cluster_numbers
+from taichinet.reports.paper_tables.tested import Selection, Tested
 from taichinet.storage.documents import read_json
 
 FOREIGN = "on-"
 
 
-@dataclass(frozen=True)
-class Selection:
-    """The images of a score, and the score of an image without lesion.
-
-    Attributes:
-        group: A group of the summary: "lesion", "all" or a class.
-        policy: The score of an image with empty ground truth; None excludes such images.
-        region: A region, for data sets with several; it replaces `group`.
-    """
-
-    group: str = "lesion"
-    policy: EmptyTruthPolicy | None = None
-    region: str | None = None
+def base_name(recipe: str) -> str:
+    """The name of a recipe without `+normal` and `+seed<k>`."""
+    return re.sub(r"\+(normal|seed\d+)(?=$|\+(normal|seed\d+)$)", "", recipe)
 
 
 @dataclass(frozen=True)
 class Run:
     """The results of one training on its own test folds, or on the data set `tested_on`.
 
-    `recorded` is the record of scores.csv in summary.json; None for runs older than this record.
+    `recorded` is the record of scores.csv in summary.json; None for runs older than this record. `images_digest` is
+    that of the data set `tested_on`; empty if it was not recorded.
     """
 
     folder: Path
@@ -71,11 +63,12 @@ class Run:
     tested_on: str
     summary: Summary
     recorded: ScoresRecord | None = None
+    images_digest: str = ""
 
     @property
     def base(self) -> str:
         """The name of the recipe without `+normal` and `+seed<k>`."""
-        return re.sub(r"\+(normal|seed\d+)(?=$|\+(normal|seed\d+)$)", "", self.file.experiment.name)
+        return base_name(self.file.experiment.name)
 
     @property
     def study(self) -> tuple[object, ...]:
@@ -97,15 +90,7 @@ class Run:
         Raises:
             DataError: The file cannot be read, differs from its record, or lacks images of the summary.
         """
-        path = self.folder / SCORES_FILE
-        rows = read_scores(path, self.recorded)
-        summarised = max((group.images for group in self.summary.groups if group.group == "all"), default=0)
-        if (images := rows["key"].nunique()) != summarised:
-            raise DataError(
-                f"{path} has scores of {images} images, but {SUMMARY_FILE} has {summarised}. Restore the file, "
-                "or evaluate the run again."
-            )
-        return rows if "region" in rows else rows.assign(region="lesion")
+        return read_summarised_scores(self.folder, self.summary, self.recorded)
 
     def group(self, selection: Selection) -> GroupScores | None:
         """The group of the summary; None without such images."""
@@ -114,8 +99,25 @@ class Run:
         return next((group for group in groups if group.images), None)
 
 
+def read_summarised_scores(folder: Path, summary: Summary, recorded: ScoresRecord | None) -> pd.DataFrame:
+    """scores.csv in `folder`, always with the column "region".
+
+    Raises:
+        DataError: The file cannot be read, differs from its record, or lacks images of the summary.
+    """
+    path = folder / SCORES_FILE
+    rows = read_scores(path, recorded)
+    summarised = max((group.images for group in summary.groups if group.group == "all"), default=0)
+    if (images := rows["key"].nunique()) != summarised:
+        raise DataError(
+            f"{path} has scores of {images} images, but {SUMMARY_FILE} has {summarised}. Restore the file, "
+            "or evaluate the run again."
+        )
+    return rows if "region" in rows else rows.assign(region="lesion")
+
+
 @dataclass(frozen=True)
-class Method:
+class Method(Tested):
     """Runs that differ only in their seed."""
 
     runs: tuple[Run, ...]
@@ -139,6 +141,36 @@ class Method:
     def name(self) -> str:
         """The name of the recipe."""
         return self.first.base
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the scores of the first run."""
+        return self.first.folder
+
+    @property
+    def trained_on(self) -> str:
+        """Name of the data set of the training."""
+        return self.file.dataset
+
+    @property
+    def tested_on(self) -> str:
+        """Name of the data set of the scores."""
+        return self.first.tested_on
+
+    @property
+    def protocol(self) -> str:
+        """Fold protocol of the training."""
+        return self.file.protocol
+
+    @property
+    def images_digest(self) -> str:
+        """Digest of the images of the data set of the scores; empty if it was not recorded."""
+        return self.first.images_digest
+
+    @property
+    def tables(self) -> tuple[pd.DataFrame, ...]:
+        """scores.csv of each seed."""
+        return tuple(run.rows for run in self.runs)
 
     @property
     def own_data(self) -> bool:
@@ -192,22 +224,6 @@ class Method:
         values = list(means.values())
         std = stdev(values) if len(values) > 1 else None
         return FoldScore(mean=fmean(values) if values else None, std=std, per_fold=dict(means))
-
-    def per_image(self, selection: Selection, column: str = "dice") -> pd.Series[float]:
-        """The score `column` by key without NaN; the mean over seeds, and over folds that tested the same image."""
-        parts = []
-        for run in self.runs:
-            rows = run.rows
-            region = selection.region or rows["region"].iloc[0]
-            rows = rows[rows["region"] == region].reset_index(drop=True)
-            if selection.policy is None:
-                rows = rows[~empty_ground_truth(rows)]
-            if selection.region is None and selection.group not in ("lesion", "all"):
-                rows = rows[rows["label"] == selection.group]
-            scores = resolve_undefined_scores(rows, column, selection.policy)
-            parts.append(pd.Series(scores.to_numpy(), index=rows["key"].to_numpy()))
-        series: pd.Series[float] = pd.concat(parts).groupby(level=0).mean()
-        return series
 
 
 def find_summaries(folder: Path) -> dict[Path, StudyRecord]:
@@ -275,27 +291,31 @@ def find_trained_on_all(studies: Mapping[Path, StudyRecord]) -> list[TrainingRec
     return records
 
 
-def read_methods(folder: Path) -> list[Method]:
-    """Read all methods below `folder`, on their own data set and on others.
+def read_methods(*folders: Path) -> list[Method]:
+    """Read all methods below `folders`, on their own data set and on others.
 
     Raises:
         DataError: Files cannot be read (all are listed), or a recipe and seed occur twice.
     """
+    return pool([run for folder in folders for run in _read_runs(folder)])
+
+
+def _read_runs(folder: Path) -> list[Run]:
     runs: list[Run] = []
     problems: list[str] = []
     for path, file in find_summaries(folder).items():
-        runs.append(Run(path.parent, file, file.dataset, file.summary, file.scores))
+        runs.append(Run(path.parent, file, file.dataset, file.summary, file.scores, file.dataset_digest))
         for foreign in sorted(path.parent.glob(f"{FOREIGN}*/{SUMMARY_FILE}")):
             try:
-                evaluation = read_record(foreign, EvaluationRecord)
+                record = read_record(foreign, EvaluationRecord)
             except DataError as error:
                 problems.append(str(error))
                 continue
-            other = evaluation.dataset or foreign.parent.name.removeprefix(FOREIGN)
-            runs.append(Run(foreign.parent, file, other, evaluation.summary, evaluation.scores))
+            other = record.dataset or foreign.parent.name.removeprefix(FOREIGN)
+            runs.append(Run(foreign.parent, file, other, record.summary, record.scores, record.dataset_digest))
     if problems:
         raise DataError(f"{len(problems)} evaluations under '{folder}' cannot be read. Make them again.", problems)
-    return pool(runs)
+    return runs
 
 
 def pool(runs: Sequence[Run]) -> list[Method]:

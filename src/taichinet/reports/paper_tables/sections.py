@@ -22,18 +22,24 @@ from taichinet.reports.document.format import (
     interval,
     number,
     percent,
-    probability,
     recipes_by_text,
     scored,
     signed,
     title_of,
 )
 from taichinet.reports.document.model import Block, Document, Heading, Note, Points, Section, Table, table_of
+from taichinet.reports.paper_tables.against import (
+    against_blocks,
+    evaluation_blocks,
+    evaluation_place,
+    paired_cells,
+)
 from taichinet.reports.paper_tables.detection import detection_blocks
 from taichinet.reports.paper_tables.own_recipes import own_recipe_blocks
 from taichinet.reports.paper_tables.results import Block as TableBlock
 from taichinet.reports.paper_tables.results import BlockRow, ComparisonResults, LeakageDelta, common_and_own
-from taichinet.reports.paper_tables.runs import Method, Run, Selection
+from taichinet.reports.paper_tables.runs import Method, Run
+from taichinet.reports.paper_tables.tested import Selection
 
 TITLE = "The paper's tables: our results beside the printed ones"
 MakeBlocks = Callable[[ComparisonResults], Sequence[Block]]
@@ -178,13 +184,7 @@ def _tests_table(block: TableBlock, caption: str) -> Table:
     rows = [
         {
             "Method": entry.row.row.title + (f", {heading_of(entry.column)}" if several else ""),
-            "Images": str(entry.test.images),
-            "Groups": str(entry.test.difference.clusters),
-            "Dice minus TaiChiNet's": interval(entry.test.difference),
-            "Better / worse on": f"{entry.test.better} / {entry.test.worse}",
-            "p": probability(entry.test.p),
-            "p (Holm)": probability(entry.p_holm),
-            "Effect": signed(entry.test.effect, 2),
+            **paired_cells("Dice minus TaiChiNet's", entry.test, entry.p_holm),
         }
         for entry in block.tests
     ]
@@ -268,7 +268,9 @@ def _empty_ground_truth(results: ComparisonResults) -> list[Block]:
 
 
 def _detection(results: ComparisonResults) -> list[Block]:
-    return detection_blocks([(_recipe(method), method.detection) for method in results.methods])
+    methods = [(_recipe(method), method.detection) for method in results.methods]
+    evaluations = [(evaluation_place(evaluation), evaluation.detection) for evaluation in results.evaluations]
+    return detection_blocks([*methods, *evaluations])
 
 
 def _costs(results: ComparisonResults) -> list[Block]:
@@ -318,6 +320,8 @@ def _recipe(method: Method) -> dict[str, str]:
 for _paper_table in paper_tables().values():
     _heading = f"Table {_paper_table.numeral}: {_paper_table.caption}"
     register_report_section(_paper_table.name, _heading, partial(_table, _paper_table.name))
+register_report_section("against", "Compared with the chosen baseline", against_blocks)
+register_report_section("evaluations", "Other predictions and evaluations", evaluation_blocks)
 register_report_section("own-recipes", "Our own recipes", own_recipe_blocks)
 register_report_section("leakage", "Leakage delta", _leakage)
 register_report_section("empty-truths", "Images without a lesion", _empty_ground_truth)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,19 @@ import pandas as pd
 from markupsafe import Markup
 
 from taichinet.evaluation.uncertainty import RESAMPLES, Interval
-from taichinet.evaluation.undefined import POLICIES
+from taichinet.evaluation.undefined import POLICIES, SCORES, SIZES
 from taichinet.reports.document.html import data_uri, document_html
 from taichinet.reports.document.latex import document_latex
 from taichinet.reports.document.markdown import document_markdown, generated_by
 from taichinet.reports.document.model import Document, Legend, LegendItem
 from taichinet.reports.overlay import PREDICTION, SECOND, TRUTH
 from taichinet.reports.paper_tables.cases import WORST, CaseStudy, Pair, case_studies, with_overlays
+from taichinet.reports.paper_tables.comparisons import Against
+from taichinet.reports.paper_tables.evaluations import Evaluated
 from taichinet.reports.paper_tables.results import Block, BlockRow, ComparisonResults, read_results
-from taichinet.reports.paper_tables.runs import Method, Selection
+from taichinet.reports.paper_tables.runs import Method
 from taichinet.reports.paper_tables.sections import make_document
+from taichinet.reports.paper_tables.tested import Selection
 from taichinet.storage.atomic import write_text
 from taichinet.storage.csv_cells import escape_cell
 from taichinet.storage.output_folder import output_files, refuse_foreign_files
@@ -40,30 +45,46 @@ RUN = "recipe trained_on tested_on with_normal protocol folds_done folds seeds"
 INTERVAL = "difference low high images clusters"
 OURS = "folds_done folds seeds ours_mean ours_std paper_mean paper_std difference"
 TESTS = f"{INTERVAL} better worse p p_holm rank_biserial"
+AGAINST = f"method reference trained_on tested_on protocol region common_folds {TESTS} verdict"
+EVALUATIONS = "name trained_on tested_on protocol group policy images score resolution mean std"
 LEAKAGE = f"recipe data with_normal paired leaking_images score paper grouped {INTERVAL}"
 COSTS = "parameters gflops training_seconds_per_fold inference_seconds_per_image placement commits"
 Row = Sequence[Any]
 
 
+@dataclass(frozen=True)
+class ReportOptions:
+    """What a report contains beside the tables of the paper.
+
+    Attributes:
+        data: Data sets whose worst cases the page shows, predicted with the weights in the run folders. The page then
+            contains their images and is subject to their licences.
+        pair: The recipes that the scatter plot shows at first.
+        worst: Number of worst cases.
+        trust_code: Whether the code of networks from outside the package may be executed to predict them.
+        evaluations: Evaluations and scored predictions, see `read_evaluation`.
+        against: Name of the method with which all others are compared.
+        resamples: Number of bootstrap resamples.
+    """
+
+    data: Sequence[str] = ()
+    pair: Pair | None = None
+    worst: int = WORST
+    trust_code: bool = False
+    evaluations: Sequence[Evaluated] = ()
+    against: str | None = None
+    resamples: int = RESAMPLES
+
+
 def write_report(
-    runs: Path,
-    out: Path,
-    data: Sequence[str] = (),
-    pair: Pair | None = None,
-    worst: int = WORST,
-    resamples: int = RESAMPLES,
-    overwrite: bool = False,
+    runs: Path, out: Path, options: ReportOptions | None = None, overwrite: bool = False
 ) -> ComparisonResults:
     """Write index.html, report.md, report.tex and the CSV files.
 
     Args:
         runs: The folder of the runs.
         out: The output folder.
-        data: Data sets whose worst cases the page shows, predicted with the weights in the run folders. The page then
-            contains their images and is subject to their licences.
-        pair: The recipes that the scatter plot shows at first.
-        worst: Number of worst cases.
-        resamples: Number of bootstrap resamples.
+        options: What is shown and compared; default: the tables of the paper.
         overwrite: Replace files in `out` that were not written by a report.
 
     Returns:
@@ -71,11 +92,15 @@ def write_report(
 
     Raises:
         DataError: The runs cannot be read, or `data` has other images than those that were scored.
-        SettingError: `pair` was not run on the same data and folds.
+        FoldError: Nothing can be compared with `against`.
+        SettingError: `pair` was not run on the same data and folds, or `against` is not the name of one method.
         StorageError: A file in `out` was not written by a report, and `overwrite` is false; nothing is written.
+        WeightsError: `data` needs weights whose code is not trusted.
     """
-    results = read_results(runs, resamples=resamples)
-    studies = with_overlays(case_studies(results.methods, pair), data, worst)
+    options = options or ReportOptions()
+    results = read_results(runs, options.resamples, options.evaluations, options.against)
+    cases = case_studies(results.methods, options.pair)
+    studies = with_overlays(cases, options.data, options.worst, options.trust_code)
     document = make_document(results)
     files = {
         "report.md": document_markdown(document, HEADER),
@@ -124,6 +149,8 @@ def _csv_files(results: ComparisonResults) -> dict[str, str]:
     return {
         "tables.csv": _csv(f"{PLACE} score region {OURS}", _scores(results.blocks)),
         "comparisons.csv": _csv(f"{PLACE} score region {TESTS}", _tests(results.blocks)),
+        "against.csv": _csv(AGAINST, _against(results.against)),
+        "evaluations.csv": _csv(EVALUATIONS, _evaluations(results.evaluations)),
         "leakage.csv": _csv(LEAKAGE, _leakage(results)),
         "empty-truths.csv": _csv(f"{RUN} policy images score mean std", _policies(results.methods)),
         "costs.csv": _csv(f"{RUN} {COSTS}", _costs(results.methods)),
@@ -147,6 +174,23 @@ def _tests(blocks: Sequence[Block]) -> Iterable[Row]:
             values = (test.better, test.worse, test.p, entry.p_holm, test.effect)
             column = (entry.column.score, entry.column.region)
             yield *_place(block, entry.row), *column, *_interval(test.difference), *values
+
+
+def _against(against: Against | None) -> Iterable[Row]:
+    for entry in () if against is None else against.comparisons:
+        method, test = entry.method, entry.test
+        names = (method.name, entry.reference.name, method.trained_on, method.tested_on, entry.reference.protocol)
+        values = (test.better, test.worse, test.p, entry.p_holm, test.effect, entry.verdict)
+        yield *names, entry.region, " ".join(map(str, entry.folds)), *_interval(test.difference), *values
+
+
+def _evaluations(evaluations: Sequence[Evaluated]) -> Iterable[Row]:
+    for entry in evaluations:
+        names = (entry.name, entry.trained_on, entry.tested_on, entry.protocol)
+        for group in entry.record.summary.groups:
+            for size, name in product(SIZES, SCORES):
+                score = group.score(name, size)
+                yield *names, group.group, group.policy, group.images, name, size, score.mean, score.std
 
 
 def _leakage(results: ComparisonResults) -> Iterable[Row]:
