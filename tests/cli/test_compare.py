@@ -41,7 +41,7 @@ def test_suite_runs_once_and_is_printed_as_json(data: Path, tmp_path: Path) -> N
     assert [(cell["state"], cell["done_before"]) for cell in cells] == [("done", False), ("done", False)]
     assert cells[0]["key"] == cells[1]["key"]
     assert [cell["done_before"] for cell in json.loads(run(*args))["cells"]] == [True, True]
-    planned = json.loads(run("cost", *args[1:], "--seeds", "0,1"))
+    planned = json.loads(run("cost", *args[1:], "--seed", "0,1"))
     assert [cell["state"] for cell in planned["cells"]] == ["done", "waiting", "done", "waiting"]
     assert planned["trainings"] == 1  # the two recipes have the same content
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 ArchiveFolder = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="At the end, pack all completed runs in --output, as `taichinet archive` does."),
+    typer.Option(metavar="PATH", help="At the end, pack all completed runs in --output, as `taichinet archive` does."),
 ]
 ArchiveWeights = Annotated[bool, typer.Option("--archive-weights", help="Also pack the weights, as float16.")]
 BudgetTime = Annotated[
@@ -65,23 +65,25 @@ def compare(
     mix: Mix = None,
     against: Against = None,
     out: RunFolder = Path("runs"),
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Number of parallel runs on this machine.")] = 1,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", metavar="N", min=1, help="Number of parallel runs on this machine.")
+    ] = 1,
     cluster: Annotated[
         str | None,
         typer.Option(metavar="auto|local|ADDRESS", help="Run on a Ray cluster (extra 'cluster')."),
     ] = None,
-    cpus: Annotated[int, typer.Option(min=1, help="CPUs per run on the cluster.")] = 2,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs per run on the cluster, e.g. 0.5.")] = 0,
+    cpus: Annotated[int, typer.Option(metavar="N", min=1, help="CPUs per run on the cluster.")] = 2,
+    gpus: Annotated[float, typer.Option(metavar="N", min=0, help="GPUs per run on the cluster, e.g. 0.5.")] = 0,
     budget: BudgetTime = None,
     archive: ArchiveFolder = None,
     archive_weights: ArchiveWeights = False,
     device: Device = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", hidden=True)] = False,
     calibrate: Annotated[bool, typer.Option("--calibrate", hidden=True)] = False,
-    throughput: Annotated[Path | None, typer.Option(hidden=True)] = None,
-    gpu_tflops: Annotated[float, typer.Option(min=0.1, hidden=True)] = 100.0,
-    utilisation: Annotated[float, typer.Option(min=0.01, max=1, hidden=True)] = 0.4,
-    cost_file: Annotated[Path | None, typer.Option("--cost", hidden=True)] = None,
+    throughput: Annotated[Path | None, typer.Option(metavar="FILE", hidden=True)] = None,
+    gpu_tflops: Annotated[float, typer.Option(metavar="N", min=0.1, hidden=True)] = 100.0,
+    utilisation: Annotated[float, typer.Option(metavar="N", min=0.01, max=1, hidden=True)] = 0.4,
+    cost_file: Annotated[Path | None, typer.Option("--cost", metavar="FILE", hidden=True)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train and evaluate a grid of recipes x folds x protocols x seeds. Completed runs are skipped.
@@ -170,7 +172,7 @@ def _start_budget(text: str, began: float, on_this_machine: bool) -> Budget:
     from taichinet.cli.compare_budget import parse_time
     from taichinet.experiments.grid.budget import Budget, Estimates
 
-    say = partial(Console(stderr=True).print, markup=False, highlight=False)
+    say = partial(Console(stderr=True, soft_wrap=True).print, markup=False, highlight=False)
     return Budget(parse_time(text), Estimates(on_this_machine, say), began)
 
 
@@ -190,7 +192,7 @@ def _run(
     from taichinet.experiments.grid.progress import read_progress
     from taichinet.experiments.grid.run_grid import run_grid
 
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     say = partial(console.print, markup=False, highlight=False)
     grid = plan_grid(suites, data, out, lambda name: say(f"Reading {name}"), group_by)
     progress = read_progress(grid.cells, grid.transfers)
@@ -203,9 +205,6 @@ def _run(
         executor = make_executor(on_epoch)
         try:
             return grid, run_grid(progress, executor, table.show, budget=budget)
-        except KeyboardInterrupt:
-            console.print("Interrupted. Run the same command again to resume from the last completed epochs.")
-            raise typer.Exit(130) from None
         finally:
             executor.stop()
 
