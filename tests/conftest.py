@@ -76,6 +76,7 @@ SLOW = (
     "reports/test_validation_card.py",
     "storage/test_full_disk.py",
     "storage/test_lock.py",
+    "test_api.py",
     "training/test_allocator.py",
     "training/test_device_copies.py",
     "training/test_distributed.py",

@@ -21,6 +21,7 @@ from taichinet.cli import app as command_line
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError, FoldError, SettingError, WeightsError
+from taichinet.experiments.training_run import RUN_IMAGES
 from taichinet.inference.runtimes.choose import open_runtime
 from taichinet.inference.runtimes.eager import Eager
 from taichinet.inference.runtimes.parity import PACKAGED_GRAPH, PACKAGED_RECORD, read_record
@@ -73,6 +74,7 @@ def test_train_without_fold_trains_all_folds_and_prints_json(trained: tuple[Path
     scores = pd.read_csv(folder / "scores.csv")
     assert scores["key"].is_unique
     assert len(scores) == 22  # lesions only: the recipe leaves normal images out
+    assert all((folder / f"fold-{fold}" / name).exists() for fold in (0, 1) for name in RUN_IMAGES)
 
 
 def test_existing_fold_is_rejected_and_unchanged(trained: tuple[Path, dict[str, Any]], data: Path) -> None:
@@ -108,14 +110,14 @@ def test_evaluating_one_fold_scores_only_images_not_used_in_training(
 ) -> None:
     out, _ = trained
     run("evaluate", out / "busi/cpu-taichinet/grouped/fold-1", "--data", data, "--output", tmp_path)
-    config = json.loads((out / "busi/cpu-taichinet/grouped/fold-1/weights/config.json").read_text())
-    seen = {*config["provenance"]["train_keys"], *config["provenance"]["validation_keys"]}
+    images = json.loads((out / "busi/cpu-taichinet/grouped/fold-1/weights/training_images.json").read_text())
+    seen = {*images["train_keys"], *images["validation_keys"]}
     scored = set(pd.read_csv(tmp_path / "scores.csv")["key"])
     assert scored
     assert not scored & seen
-    images = json.loads((tmp_path / "summary.json").read_text())["images"]
-    assert (images["used"], images["skipped"]) == (len(scored), len(seen) + 8)
-    assert images["why"] == ["8 normal, not requested", f"{len(seen)} used to train or select the weights"]
+    counts = json.loads((tmp_path / "summary.json").read_text())["images"]
+    assert (counts["used"], counts["skipped"]) == (len(scored), len(seen) + 8)
+    assert counts["why"] == ["8 normal, not requested", f"{len(seen)} used to train or select the weights"]
 
 
 def test_images_of_another_data_set_with_the_same_names_are_scored(
@@ -163,7 +165,7 @@ def test_renamed_training_images_are_recognised(
 ) -> None:
     out, _ = trained
     fold = out / "busi/cpu-taichinet/grouped/fold-0"
-    seen = json.loads((fold / "weights/config.json").read_text())["provenance"]["train_keys"]
+    seen = json.loads((fold / "weights/training_images.json").read_text())["train_keys"]
     other = tmp_path / "other"
     for label in ("benign", "malignant", "normal"):
         (other / label).mkdir(parents=True)
@@ -199,7 +201,9 @@ def test_re_encoded_training_images_are_recognised_by_pixels(
     old = tmp_path / "old"
     shutil.copytree(fold / "weights", old)
     config = json.loads((old / "config.json").read_text())
-    del config["provenance"]["seen_pixels"]
+    config["provenance"] |= json.loads((old / "training_images.json").read_text())
+    del config["provenance"]["training_images"], config["provenance"]["seen_pixels"]
+    (old / "training_images.json").unlink()
     (old / "config.json").write_text(json.dumps(config))
     run("evaluate", old, "--data", other, "--output", tmp_path / "from old weights")
     note = json.loads((tmp_path / "from old weights/summary.json").read_text())["note"]
@@ -230,9 +234,9 @@ def test_changed_copies_of_training_images_are_skipped_if_thumbnails_exist(
     trained: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     fold = trained[0] / "busi/cpu-taichinet/grouped/fold-0"
-    config = json.loads((fold / "weights/config.json").read_text())
+    images = json.loads((fold / "weights/training_images.json").read_text())
     data = Path(write_phantom_busi(tmp_path / "same", 12, 10, 8, seed=1, size=(96, 128)))
-    copied = [key for key in config["provenance"]["train_keys"] if key.startswith("benign")][:3]
+    copied = [key for key in images["train_keys"] if key.startswith("benign")][:3]
     other = write_phantom_busi(tmp_path / "other", 6, 4, 2, seed=2, size=(96, 128))
     changes = {"resized": (160, 120), "darkened": 0.7, "re-encoded": None}
     for number, (key, change) in enumerate(zip(copied, changes.values(), strict=True), start=1):
@@ -338,8 +342,10 @@ def test_packed_weights_are_smaller_and_have_a_model_card(
     run("pack", fold, "--output", tmp_path / "former-name")
     assert (tmp_path / "former-name/model.safetensors").read_bytes() == packed.read_bytes()
     with pytest.raises(WeightsError, match="completed fold"):
-        run("package-weights", fold / "weights", "--output", tmp_path / "other")
+        run("package-weights", tmp_path, "--output", tmp_path / "other")
     assert not (tmp_path / "other").exists()
+    run("package-weights", fold / "weights", "--output", tmp_path / "by-weights")
+    assert (tmp_path / "by-weights/README.md").read_text(encoding="utf-8") == card
 
 
 def test_model_card_escapes_user_supplied_names(trained: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

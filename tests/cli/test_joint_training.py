@@ -56,8 +56,8 @@ def test_each_data_set_is_tested_once_by_the_other(runs: Path) -> None:
     assert (groups[0]["group"], groups[0]["images"]) == ("lesion", 20)
     assert [(group["group"], group["images"]) for group in groups[-2:]] == [("busi", 12), ("folder", 8)]
     for fold, (tested, other) in enumerate((("busi", "folder"), ("folder", "busi"))):
-        config = json.loads((folder / f"fold-{fold}" / "weights" / "config.json").read_text())
-        trained = [*config["provenance"]["train_keys"], *config["provenance"]["validation_keys"]]
+        images = json.loads((folder / f"fold-{fold}" / "weights" / "training_images.json").read_text())
+        trained = [*images["train_keys"], *images["validation_keys"]]
         assert {key.partition("/")[0] for key in trained} == {other}, tested
 
 

@@ -78,6 +78,31 @@ def test_verification_of_the_shipped_weights_is_fast() -> None:
     assert statistics.median(seconds) < 0.1
 
 
+# --------------------------------------------------------------------------------------- list of training images
+
+
+def test_training_images_are_in_a_file_of_their_own_which_is_verified(tmp_path: Path) -> None:
+    lists = {"train_keys": ["benign (1)"], "validation_keys": [], "seen_images": ["0123"], "seen_pixels": ["4567"]}
+    config = WeightsConfig("taichinet", {"width": 2}, size=32, provenance={"recipe": "x", **lists, "commit": None})
+    folder = save_weights(tiny_network(), config, tmp_path / "weights")
+    assert {file.name for file in folder.iterdir()} == set(config.files)
+    file = folder / "training_images.json"
+    written = json.loads((folder / "config.json").read_text(encoding="utf-8"))["provenance"]
+    assert written == {"recipe": "x", "commit": None, "training_images": digest_file(file)}
+    assert load_weights(folder).config.provenance == config.provenance
+
+    change_config(folder, provenance=config.provenance)  # as written by an earlier version
+    file.rename(tmp_path / file.name)
+    assert load_weights(folder).config.provenance == config.provenance
+    change_config(folder, provenance=written)
+    with pytest.raises(WeightsError, match=r"training_images\.json cannot be read.*whole folder"):
+        load_weights(folder)
+    for content, message in (("{}", "was changed or belongs to other weights"), ("{", "cannot be read")):
+        file.write_text(content)
+        with pytest.raises(WeightsError, match=message):
+            load_weights(folder)
+
+
 # --------------------------------------------------------------------------------------------------- values
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 from fakes.study_for_use import (
     DECISIONS,
@@ -16,12 +18,18 @@ from fakes.study_for_use import (
     write_study,
 )
 from helpers import same_weights, tiny_network
+from huggingface_hub import ModelCard
 from typer.testing import CliRunner
 
 from taichinet.cli import app as command_line
 from taichinet.errors import DataError, FoldError, SettingError, TaiChiNetError, WeightsError
+from taichinet.inference.shipped import shipped_weights
 from taichinet.models.weights import load_weights
 from taichinet.reports.document.decision import describe_decision
+from taichinet.reports.model_card.front_matter import front_matter
+from taichinet.reports.model_card.scores import summaries_of
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 def package(*args: object) -> None:
@@ -81,6 +89,29 @@ def test_weights_are_those_of_all_images_with_the_decision_of_the_folds(
     package(study / "all-images", "--output", tmp_path / "same", option)
     for name in ("model.safetensors", "README.md"):
         assert (tmp_path / "same" / name).read_bytes() == (tmp_path / "packed" / name).read_bytes()
+
+
+def test_metadata_are_valid_for_the_hub_and_have_the_scores_of_the_folds(card: str) -> None:
+    data: Any = ModelCard(card).data  # raises for an incomplete model-index
+    assert (data.license, data.datasets, data.pipeline_tag) == ("other", ["busi", "bus-uclm"], "image-segmentation")
+    assert data.model_name == "short-unet"
+    found = {(result.dataset_type, result.metric_type): result.metric_value for result in data.eval_results}
+    assert found["busi+bus-uclm", "dice"] == 0.3917
+    assert found["busi", "dice"] == 0.65
+    assert found["busi", "false-positive-rate"] == 1.0
+    assert ("bus-uclm", "false-positive-rate") not in found
+    names = {result.dataset_name for result in data.eval_results}
+    assert "BUSI, 2 images with a lesion, grouped folds" in names
+
+
+def test_metadata_of_the_card_in_the_package_are_those_of_its_results() -> None:
+    names = ("busi", "bus-uclm")
+    scores = pd.read_csv(RESULTS / "busi+bus-uclm" / "best-lite" / "grouped" / "scores.csv")
+    expected = front_matter("best-lite", names, "grouped", summaries_of(scores, names))
+    card = (shipped_weights() / "README.md").read_text(encoding="utf-8")
+    assert card.startswith(expected)
+    data: Any = ModelCard(card).data
+    assert data.model_name == "best-lite"
 
 
 def test_card_says_whose_figures_it_has(card: str) -> None:

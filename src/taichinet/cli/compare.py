@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taichinet.cli.device import Device, use_and_print
+from taichinet.cli.observers import Track, make_observers
 from taichinet.cli.options import (
     Against,
     AsJson,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from taichinet.experiments.grid.executors import Executor
     from taichinet.experiments.grid.progress import Progress
     from taichinet.experiments.grid.suite import Suite
+    from taichinet.experiments.observer import Observe
     from taichinet.experiments.training_run import OnEpoch
 
 
@@ -77,6 +79,7 @@ def compare(
     budget: BudgetTime = None,
     archive: ArchiveFolder = None,
     archive_weights: ArchiveWeights = False,
+    track: Track = None,
     device: Device = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", hidden=True)] = False,
     calibrate: Annotated[bool, typer.Option("--calibrate", hidden=True)] = False,
@@ -106,7 +109,7 @@ def compare(
     limit = None if budget is None else _start_budget(budget, began, on_this_machine=cluster is None)
     named, settings = name_data(data or []), with_mix(assignments, mix)
     selected = select_suites(add_reference(suites, against), list(named), scale, fold, protocol, seeds, settings)
-    make_executor = partial(_make_executor, jobs, cluster, cpus, gpus, device)
+    make_executor = partial(_make_executor, jobs, cluster, cpus, gpus, device, make_observers(track, out))
     _choose_device(device, cluster)
     grid, progress = _run(selected, named, out, group_by, make_executor, limit, as_json)
     if archive is not None:
@@ -220,15 +223,25 @@ def _choose_device(device: str, cluster: str | None) -> None:
     typer.echo(f"Device: {device}, on the machine of each run", err=True)
 
 
-def _make_executor(jobs: int, cluster: str | None, cpus: int, gpus: float, device: str, on_epoch: OnEpoch) -> Executor:
+def _make_executor(
+    jobs: int,
+    cluster: str | None,
+    cpus: int,
+    gpus: float,
+    device: str,
+    observers: tuple[Observe, ...],
+    on_epoch: OnEpoch,
+) -> Executor:
     if cluster is not None:
         from taichinet.experiments.grid.ray_cluster import RayCluster
 
-        return RayCluster(cluster, cpus, gpus, device)
+        return RayCluster(cluster, cpus, gpus, device, observers)
     from taichinet.experiments.grid.executors import Processes, Serial
     from taichinet.experiments.grid.work import run_task
 
-    return Processes(jobs, work=partial(run_task, device=device)) if jobs > 1 else Serial(on_epoch)
+    if jobs == 1:
+        return Serial(on_epoch, observers)
+    return Processes(jobs, work=partial(run_task, device=device, observers=observers))
 
 
 def _print_json(

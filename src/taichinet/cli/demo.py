@@ -38,6 +38,7 @@ def demo(
     from taichinet.experiments.recipes.catalogue import get_recipe
     from taichinet.experiments.study_data import open_study_data
     from taichinet.reports.demo import write_demo
+    from taichinet.reports.run_images import RunImages
 
     start = time.perf_counter()
     use_and_print(device)
@@ -53,9 +54,8 @@ def demo(
             experiment = get_recipe(name)
             study_data = open_study_data(experiment, data, "grouped", out)
             progress.begin(name)
-            studies.append(
-                train_folds(experiment, study_data, [0], out, "overwrite", Callbacks(on_epoch=progress.epoch))
-            )
+            callbacks = Callbacks(on_epoch=progress.epoch, observers=(RunImages,))
+            studies.append(train_folds(experiment, study_data, [0], out, "overwrite", callbacks))
     console.print("writing the page")
     page = write_demo(out, study_data.manifest, studies, describe_machine())
     print_demo(page, studies, time.perf_counter() - start, as_json)

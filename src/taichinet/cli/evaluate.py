@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    weights: Annotated[Path, typer.Argument(metavar="RUN|WEIGHTS", help="Study folder, run folder or weights folder.")],
+    weights: Annotated[
+        Path, typer.Argument(metavar="RUN|WEIGHTS", help="Study folder, run folder, weights folder, or best-lite.")
+    ],
     data: TestedDataSets,
     normal: Annotated[
         bool | None,

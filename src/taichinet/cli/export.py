@@ -15,6 +15,12 @@ _Output = Annotated[
     Path,
     typer.Option("--output", "-o", metavar="PATH", help="FILE.onnx, or FILE.xml (with FILE.bin) for OpenVINO."),
 ]
+_Weights = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="WEIGHTS", help="Weights folder or run folder; default: best-lite, the weights in taichinet."
+    ),
+]
 _Images = Annotated[
     str,
     typer.Option(
@@ -37,11 +43,6 @@ _Calibration = Annotated[
 _Format = Annotated[
     str,
     typer.Option("--format", metavar="FORMAT", help="onnx or openvino.", autocompletion=complete_format),
-]
-
-_Weights = Annotated[
-    Path | None,
-    typer.Argument(metavar="WEIGHTS", help="Weights folder; default: the weights included in taichinet."),
 ]
 
 

@@ -148,7 +148,7 @@ WeightsOrStudy = Annotated[
         "--weights",
         "-w",
         metavar="W",
-        help="Folder with model.safetensors and config.json, or a study, whose networks are averaged; default: the "
-        "weights included in taichinet.",
+        help="Weights folder (model.safetensors and config.json), run folder, or study folder, whose networks are "
+        "averaged; default: best-lite, the weights included in taichinet.",
     ),
 ]

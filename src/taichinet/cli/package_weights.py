@@ -131,6 +131,8 @@ def _read(run: Path, evaluations: Sequence[Path], failures: Path | None, trust_c
     from taichinet.reports.model_card.fold import model_card
     from taichinet.reports.model_card.for_use import card_for_use
 
+    if run.absolute().name == "weights":  # of a run, which has the figures of the card
+        run = run.absolute().parent
     if run.name == FOLDER or (run / FOLDER).is_dir() or any(run.glob("fold-*")):
         network = read_network_for_use(run, trust_code)
         scored = read_evaluations(network, evaluations)

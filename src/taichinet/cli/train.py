@@ -10,6 +10,7 @@ import typer
 
 from taichinet.cli.completion import complete_protocol, complete_recipe
 from taichinet.cli.device import Device
+from taichinet.cli.observers import Track, make_observers
 from taichinet.cli.options import (
     PROTOCOL_HELP,
     AsJson,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from taichinet.experiments.cross_validate import Callbacks, Existing, Study
     from taichinet.experiments.experiment import Experiment
     from taichinet.experiments.initial_weights import InitialWeights
+    from taichinet.experiments.observer import Observe
     from taichinet.experiments.study_data import StudyData
     from taichinet.training.distributed.ranks import Ranks
 
@@ -78,6 +80,7 @@ def train(
     out: RunFolder = Path("runs"),
     resume: _Resume = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing run.")] = False,
+    track: Track = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -102,7 +105,7 @@ def train(
         settings = with_mix(assignments, mix)
         initial, recipes = _read_recipes(recipe, settings, seeds, start)
         _refuse_unknown(recipes[0], protocol, selected, all_images)
-        existing = _existing(resume, overwrite)
+        existing, observers = _existing(resume, overwrite), make_observers(track, out)
         print_device(chosen, ranks.size)
         data_of_study = _open_data(recipes[0], data, protocol, out, group_by, initial)
         print_skipped(data_of_study.manifest.left_out)
@@ -113,9 +116,10 @@ def train(
         with training_progress(quiet=as_json) as progress:
             for experiment in recipes:
                 if all_images:
-                    results.append(_train_on_all_images(experiment, data_of_study, out, existing, as_json, progress))
+                    given = (existing, as_json, progress, observers)
+                    results.append(_train_on_all_images(experiment, data_of_study, out, *given))
                 else:
-                    calls = _callbacks(experiment, progress)
+                    calls = _callbacks(experiment, progress, observers)
                     studies.append(train_folds(experiment, data_of_study, numbers, out, existing, calls, True))
         ranks.broadcast(None)  # no further training
     for print_result in results:
@@ -171,7 +175,7 @@ def _note(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _callbacks(experiment: Experiment, progress: TrainingProgress) -> Callbacks:
+def _callbacks(experiment: Experiment, progress: TrainingProgress, observers: tuple[Observe, ...]) -> Callbacks:
     """Report the progress of `train_folds`."""
     from taichinet.experiments.cross_validate import Callbacks
 
@@ -179,18 +183,25 @@ def _callbacks(experiment: Experiment, progress: TrainingProgress) -> Callbacks:
         on_fold=lambda index: progress.begin(f"{experiment.name} fold {index}"),
         on_epoch=progress.epoch,
         on_note=_note,
+        observers=observers,
     )
 
 
 def _train_on_all_images(
-    experiment: Experiment, data: StudyData, out: Path, existing: Existing, as_json: bool, progress: TrainingProgress
+    experiment: Experiment,
+    data: StudyData,
+    out: Path,
+    existing: Existing,
+    as_json: bool,
+    progress: TrainingProgress,
+    observers: tuple[Observe, ...],
 ) -> Callable[[], None]:
     """Train on all images; returns a function that prints the folder and the decision."""
     from taichinet.cli.printing import print_trained_on_all
     from taichinet.experiments.all_images import train_on_all_images
 
     progress.begin(f"{experiment.name} on all images")
-    trained = train_on_all_images(experiment, data, out, existing, progress.epoch, _note)
+    trained = train_on_all_images(experiment, data, out, existing, progress.epoch, _note, observers)
     return lambda: print_trained_on_all(trained.folder, trained.record, as_json)
 
 

@@ -40,6 +40,8 @@ from taichinet.storage.digest import digest_file
 from taichinet.storage.output_folder import output_files
 from taichinet.training.device import DeviceConfig, choose_device_config
 
+Source = DataSpec | Manifest
+"""Data sets by path or NAME=PATH, or a data set that was read."""
 ORIGIN = ("recipe", "dataset", "dataset_digest", "include_normal", "protocol", "fold", "commit")
 
 
@@ -112,7 +114,7 @@ class Evaluation:
 
 
 def evaluate_weights(
-    path: Path, data: DataSpec, normal: bool | None = None, mirrored: bool = False, trust_code: bool = False
+    path: Path, data: Source, normal: bool | None = None, mirrored: bool = False, trust_code: bool = False
 ) -> Evaluation:
     """Evaluate weights on a data set, or on several together, whose summary then has scores of each.
 
@@ -125,7 +127,7 @@ def evaluate_weights(
 
     Args:
         path: A study, run folder or weights folder.
-        data: A path, or NAME=PATH; several are joined.
+        data: A path, or NAME=PATH; several are joined. Or a data set that was read.
         normal: Whether to include normal images; None for as in the training.
         mirrored: Whether to average with the mirror image.
         trust_code: Whether the code of networks from outside the package may be executed, see `load_weights`.
@@ -146,7 +148,7 @@ def evaluate_weights(
         origin = loaded.config.provenance
         with_normal = bool(origin.get("include_normal", False)) if normal is None else normal
         if with_normal not in opened:
-            opened[with_normal] = ImageDigests(open_joined(list_specs(data), with_normal))
+            opened[with_normal] = ImageDigests(_opened(data, with_normal))
         manifest = opened[with_normal].manifest
         _refuse_other_regions(folder, loaded, manifest)
         check = check_leaks(origin, opened[with_normal], read_seen_thumbnails(origin, folder.parent))
@@ -166,10 +168,16 @@ def evaluate_weights(
         frames.append(_score(networks[-1], fold))
     scores = pd.concat(frames, ignore_index=True)
     if not all(foreign):
-        _refuse_common_images(scores, folders, path, networks[0].manifest.name)
+        _refuse_common_images(scores, folders, path, manifest.name)
     summary = aggregate(scores, repeated=all(foreign))
     note = f"Scored {'; '.join(dict.fromkeys(notes))}{f', by each of {len(folders)} networks' * all(foreign)}."
     return Evaluation(scores, summary, note, tuple(networks), time.perf_counter() - began)
+
+
+def _opened(data: Source, with_normal: bool) -> Manifest:
+    if not isinstance(data, Manifest):
+        return open_joined(list_specs(data), with_normal)
+    return data if with_normal else data.without_normal()
 
 
 def _refuse_common_images(scores: pd.DataFrame, folders: Sequence[Path], path: Path, data: str) -> None:

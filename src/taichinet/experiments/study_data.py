@@ -134,13 +134,18 @@ def _open_own_folds(
         manifest = with_patients(manifest, patients)
     with nullcontext() if path.exists() else locked(path.with_suffix(".lock"), wait=True):
         if isinstance(manifest.files, BundledFiles):
-            groups = manifest.files.selection.groups
             bundled = manifest.files.plan(protocol, settings.fold_seed, settings.folds)
             if bundled is not None and patients is None and not path.exists():  # it was drawn without `patients`
                 write_folds(bundled, path)
-        else:
-            groups = () if path.exists() else manifest_duplicates(manifest).groups
+        groups = () if path.exists() else near_duplicate_groups(manifest)
         return manifest, load_or_make_folds(path, manifest, groups, protocol, settings.fold_seed, settings.folds)
+
+
+def near_duplicate_groups(manifest: Manifest) -> tuple[tuple[str, ...], ...]:
+    """The groups of near-duplicates of a data set, which a bundle records; raises DataError for unreadable images."""
+    if isinstance(manifest.files, BundledFiles):
+        return manifest.files.selection.groups
+    return manifest_duplicates(manifest).groups
 
 
 def _open_joint_folds(

@@ -20,10 +20,11 @@ from PIL import Image
 
 from taichinet.errors import DataError, StorageError
 from taichinet.inference.contact_sheet import PAGE, is_own_page, page_html
-from taichinet.inference.overlay import draw
+from taichinet.inference.overlay import draw, viewable
 from taichinet.inference.rows import Provenance, Row, table_row
 from taichinet.runner import has_mark, png_bytes, unique_names
-from taichinet.storage.atomic import TEMPORARY_SUFFIX, final_name, write_bytes, write_text
+from taichinet.storage import output_folder as storage
+from taichinet.storage.atomic import TEMPORARY_SUFFIX, final_name, write_bytes, write_json, write_text
 from taichinet.storage.csv_cells import escape_cell
 from taichinet.storage.digest import digest_bytes, digest_file
 
@@ -187,6 +188,19 @@ def write_maps(result: MaskPrediction, files: Mapping[str, Path], shown: Image.I
     for kind, content in contents.items():
         write_bytes(files[kind], content)
     return {kind: digest_bytes(content) for kind, content in contents.items()}
+
+
+def write_prediction(result: MaskPrediction, folder: Path) -> tuple[Path, ...]:
+    """Write the maps, overlay and measurements of one prediction; see `MaskPrediction.save`."""
+    names = {kind: path.name for kind, path in output_files(folder, result.name).items()}
+    table = f"{result.name}.json"
+    storage.refuse_foreign_files(folder, [*names.values(), table])
+    with storage.output_files(folder) as temporary:
+        files = {kind: temporary / name for kind, name in names.items()}
+        write_maps(result, files, None if result.pixels is None else viewable(result.pixels))
+        write_json(temporary / table, result.measurements())
+        written = sorted(path.name for path in temporary.iterdir())
+    return tuple(folder / name for name in written)
 
 
 def rows_as_json(rows: Sequence[Row], provenance: Provenance) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,7 @@ from taichinet.datasets.image_io import resize_image
 from taichinet.errors import DataError, SettingError, WeightsError
 from taichinet.evaluation.decision import Decision, stored_decision
 from taichinet.evaluation.masks import count_components, resize_probability
+from taichinet.inference import measurements
 from taichinet.inference.runtimes.runtime import LaunchingRuntime, Maps, PendingMaps, Runtime, Segmentation
 from taichinet.models.settings import SIZE_MULTIPLE
 from taichinet.models.weights_folder import LoadedWeights
@@ -50,11 +53,14 @@ class MaskPrediction:
         max_probability: Maximum of the probability.
         mean_disagreement: Mean of the disagreement; None for one-path networks.
         presence: Presence score, see `Decision.presence_score`; the mask is empty if it is below that of the decision.
+        name: Name for files: that of the image file without its ending; "image" for other images.
+        pixels: The image, uint8 (H, W) or (H, W, 3), for the overlay; None if it was not kept.
+        spacing: Height and width of a pixel in mm; None if not given.
     """
 
-    mask: NDArray[np.bool_]
-    probability: NDArray[np.float32]
-    disagreement: NDArray[np.float32] | None
+    mask: NDArray[np.bool_] = field(repr=False)
+    probability: NDArray[np.float32] = field(repr=False)
+    disagreement: NDArray[np.float32] | None = field(repr=False)
     lesion_pixels: int
     area_share: float
     components: int
@@ -62,6 +68,85 @@ class MaskPrediction:
     max_probability: float
     mean_disagreement: float | None
     presence: float
+    name: str = "image"
+    pixels: NDArray[np.uint8] | None = field(default=None, repr=False)
+    spacing: tuple[float, float] | None = None
+
+    @cached_property
+    def entropy(self) -> NDArray[np.float32]:
+        """Entropy of the probability of each pixel in bits, float32 (H, W) in [0, 1]: 1 where it is 0.5."""
+        return measurements.entropy(self.probability)
+
+    @property
+    def uncertainty(self) -> NDArray[np.float32]:
+        """The disagreement of the two paths if the network has two, otherwise the entropy; see `uncertainty_name`.
+
+        float32 (H, W) in [0, 1]. Both show where the network contradicts itself or hesitates. Neither is a probability
+        of error: a network can be wrong where it is low.
+        """
+        return self.entropy if self.disagreement is None else self.disagreement
+
+    @property
+    def uncertainty_name(self) -> str:
+        """What `uncertainty` is: "disagreement of the two paths" or "entropy of the probability"."""
+        return "entropy of the probability" if self.disagreement is None else "disagreement of the two paths"
+
+    def measurements(self) -> dict[str, Any]:
+        """All measurements as plain numbers, for tables and JSON.
+
+        Returns:
+            The numbers of this object, `mean_entropy` in bits, and, if `spacing` is given, `area_mm2`, the longest
+            diameter `diameter_mm` of the largest component and its extent perpendicular to it, `perpendicular_mm`
+            (None for an empty mask). `bounding_box` is a dictionary, or None for an empty mask.
+        """
+        box = self.bounding_box
+        values: dict[str, Any] = {
+            "height": self.mask.shape[0],
+            "width": self.mask.shape[1],
+            "lesion_pixels": self.lesion_pixels,
+            "area_share": self.area_share,
+            "components": self.components,
+            "bounding_box": None if box is None else asdict(box),
+            "max_probability": self.max_probability,
+            "presence": self.presence,
+            "mean_disagreement": self.mean_disagreement,
+            "mean_entropy": float(self.entropy.mean(dtype=np.float64)),
+        }
+        if self.spacing is not None:
+            lengths = measurements.diameters(self.mask, self.spacing)
+            values["area_mm2"] = self.lesion_pixels * self.spacing[0] * self.spacing[1]
+            values["diameter_mm"], values["perpendicular_mm"] = lengths or (None, None)
+        return values
+
+    def overlay(self) -> Image.Image:
+        """The image with the contour of the mask (cyan) and its bounding box (yellow), RGB.
+
+        Raises:
+            DataError: The image was not kept.
+        """
+        if self.pixels is None:
+            raise DataError("This prediction has no image to draw on. Predict with the model of taichinet.load().")
+        from taichinet.inference.overlay import overlay
+
+        box = self.bounding_box
+        return overlay(self.pixels, self.mask, None if box is None else (box.top, box.left, box.bottom, box.right))
+
+    def save(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write the maps as 8-bit PNG files, in which 255 is 1, the overlay, and the measurements as JSON.
+
+        Args:
+            folder: The folder; it is created. Files of an earlier `save` with the same name are replaced.
+
+        Returns:
+            The files: NAME_mask.png, NAME_probability.png, NAME_disagreement.png for networks with two paths,
+            NAME_overlay.png if the image was kept, and NAME.json.
+
+        Raises:
+            StorageError: A file cannot be written, or exists and is not as taichinet wrote it.
+        """
+        from taichinet.inference.outputs import write_prediction
+
+        return write_prediction(self, Path(folder))
 
 
 @dataclass(frozen=True)

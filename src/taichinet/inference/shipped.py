@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
 from taichinet.errors import WeightsError
-from taichinet.models.weights_folder import CONFIG_FILE, WEIGHTS_FILE
+from taichinet.models.weights_folder import CONFIG_FILE, PACKAGED, WEIGHTS_FILE
 
 SHIPPED = "best-lite"
 """Name of the default weights."""
@@ -18,7 +17,7 @@ def shipped_weights() -> Path:
     Raises:
         WeightsError: The folder has no weights.
     """
-    folder = Path(str(files("taichinet"))) / "weights" / SHIPPED
+    folder = PACKAGED / SHIPPED
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         if not (folder / name).is_file():
             raise WeightsError(

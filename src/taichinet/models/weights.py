@@ -19,6 +19,7 @@ from taichinet.errors import SettingError, WeightsError
 from taichinet.models.catalogue import CATALOGUE, create_model, model_settings, register_code, size_multiple
 from taichinet.models.own_code import NetworkCode, read_content
 from taichinet.models.own_network import OwnSettings
+from taichinet.models.training_images import TRAINING_IMAGES_FILE, split_lists
 from taichinet.models.weights_folder import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -35,9 +36,10 @@ ROUNDED_FROM = "rounded_from"  # in the provenance of float16 weights: SHA-256 o
 
 
 def save_weights(network: nn.Module, config: WeightsConfig, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
-    """Write model.safetensors and config.json, which includes the digest of model.safetensors.
+    """Write model.safetensors and config.json, which includes the digests of the other files.
 
-    For a network that was read from a file, this file is written beside them.
+    The lists of training images are written to training_images.json. For a network that was read from a file, this
+    file is written beside them.
 
     Args:
         network: The network whose parameters and buffers are written.
@@ -61,6 +63,9 @@ def save_weights(network: nn.Module, config: WeightsConfig, folder: Path, dtype:
     code = None if entry is None else entry.code
     if code is not None:
         write_bytes(folder / code.file, code.content)
+    _, training_images = split_lists(config.provenance)
+    if training_images is not None:
+        write_bytes(folder / TRAINING_IMAGES_FILE, training_images)
     # Neither file gets its final name before both are complete.
     with replacing(folder / CONFIG_FILE) as new_config, replacing(folder / WEIGHTS_FILE) as new_weights:
         save_tensors(tensors, new_weights)

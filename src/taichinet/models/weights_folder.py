@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from taichinet.errors import WeightsError
 from taichinet.models.own_code import model_of
 from taichinet.models.settings import MAX_SIZE
+from taichinet.models.training_images import LISTS, TRAINING_IMAGES_FILE, join_lists, split_lists
+from taichinet.storage.atomic import storage_errors, temporary_folder
 from taichinet.storage.digest import digest_file
 
 if TYPE_CHECKING:
     from torch import nn
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "config.json"
+PACKAGED = Path(str(files("taichinet"))) / "weights"
+"""The folder of the weights in the package."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class WeightsConfig:
             versions, whose network has to be looked up.
         code: File name, class and SHA-256 of the code of a network from outside the package, which is beside this file;
             set by `save_weights`. None (absent in the file) for all other networks.
-        provenance: Origin of the weights.
+        provenance: Origin of the weights. Its lists of training images are written to training_images.json.
         digest: SHA-256 of model.safetensors, set by `save_weights`. None in folders written by earlier versions.
     """
 
@@ -56,12 +62,14 @@ class WeightsConfig:
     @property
     def files(self) -> tuple[str, ...]:
         """Names of the files of the weights."""
-        return (CONFIG_FILE, WEIGHTS_FILE, *(() if self.code is None else (self.code["file"],)))
+        lists = () if self.provenance.keys().isdisjoint(LISTS) else (TRAINING_IMAGES_FILE,)
+        return (CONFIG_FILE, WEIGHTS_FILE, *lists, *(() if self.code is None else (self.code["file"],)))
 
     def to_json_dict(self) -> dict[str, Any]:
         """The content of config.json."""
         absent = {name for name in ("decision", "channels", "code") if getattr(self, name) is None}
-        return {key: value for key, value in asdict(self).items() if key not in absent}
+        provenance, _ = split_lists(self.provenance)
+        return {key: value for key, value in asdict(replace(self, provenance=provenance)).items() if key not in absent}
 
 
 @dataclass(frozen=True)
@@ -111,20 +119,69 @@ class LoadedWeights:
 
 
 def find_weights(path: Path) -> tuple[Path, ...]:
-    """The weights folders of a study (all folds) or of a run, or `path` itself; raises WeightsError without weights."""
+    """The weights folders that a user means, for all commands and functions that take weights.
+
+    Args:
+        path: Weights in the package by name ("best-lite"), a weights folder or the model.safetensors in it, a run
+            folder, or a study folder.
+
+    Returns:
+        One folder, or that of each fold of a study.
+
+    Raises:
+        WeightsError: There are no weights.
+    """
     if path.name == WEIGHTS_FILE:
         path = path.parent
     if (path / CONFIG_FILE).is_file():
         return (path,)
     if (path / "weights" / CONFIG_FILE).is_file():
         return (path / "weights",)
+    packaged = PACKAGED / path.name
+    if path.parts == (path.name,) and not path.exists() and (packaged / CONFIG_FILE).is_file():
+        return (packaged,)
     folds = tuple(sorted(config.parent for config in path.glob(f"fold-*/weights/{CONFIG_FILE}")))
     if not folds:
+        names = ", ".join(sorted(folder.name for folder in PACKAGED.iterdir() if folder.is_dir()))
         raise WeightsError(
             f"No weights at {path}: it has no {CONFIG_FILE}. Give a weights folder, a run folder "
-            "(RUNS/dataset/recipe/protocol/fold-0), or a study (RUNS/dataset/recipe/protocol)."
+            "(RUNS/dataset/recipe/protocol/fold-0), a study (RUNS/dataset/recipe/protocol), or the name of weights in "
+            f"the package ({names})."
         )
     return folds
+
+
+def find_one_weights(path: Path) -> Path:
+    """As `find_weights`, where only one network can be used; raises WeightsError for a study with several folds."""
+    folders = find_weights(path)
+    if len(folders) > 1:
+        raise WeightsError(
+            f"{path} has the weights of {len(folders)} folds, but one network is needed. Give one of them, e.g. "
+            f"{folders[0].parent}, or the network that was trained on all images ({path / 'all-images'})."
+        )
+    return folders[0]
+
+
+def copy_weights(source: Path, folder: Path) -> Path:
+    """Copy a weights folder with all its files: weights, configuration, lists, code, model card, graphs.
+
+    Args:
+        source: The weights folder.
+        folder: The copy; it must be absent or empty.
+
+    Returns:
+        `folder`.
+
+    Raises:
+        WeightsError: `folder` is not empty.
+        StorageError: A file cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise WeightsError(f"{folder} exists and is not an empty folder. Give the name of a new folder.")
+    with storage_errors(folder), temporary_folder(folder.absolute().parent) as temporary:
+        copied = shutil.copytree(source, temporary / folder.name, copy_function=shutil.copyfile)
+        copied.replace(folder)
+    return folder
 
 
 def open_weights(path: Path, trust_code: bool = False) -> LoadedWeights:
@@ -150,6 +207,7 @@ def open_weights(path: Path, trust_code: bool = False) -> LoadedWeights:
     try:
         config = WeightsConfig(**json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")))
         _check_config(config)
+        config = replace(config, provenance=join_lists(config.provenance, folder))
         digest = digest_file(folder / WEIGHTS_FILE)
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise unreadable(folder, error) from error

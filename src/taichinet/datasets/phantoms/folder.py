@@ -24,7 +24,7 @@ RECIPE = 1  # increase it if the images of a seed change, so that old folders ar
 
 
 def write_phantom_busi(
-    root: Path,
+    root: str | Path,
     benign: int,
     malignant: int,
     normal: int,
@@ -52,6 +52,7 @@ def write_phantom_busi(
         SettingError: A number is negative, or the size is not supported.
         StorageError: A file cannot be written.
     """
+    root = Path(root)
     height, width = size
     check_size(height, width)
     counts: dict[Label, int] = {"benign": benign, "malignant": malignant, "normal": normal}

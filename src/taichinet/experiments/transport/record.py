@@ -25,6 +25,7 @@ from taichinet.experiments.records import (
     FileRecord,
 )
 from taichinet.experiments.training_run import HISTORY_FILE
+from taichinet.models.training_images import TRAINING_IMAGES_FILE
 from taichinet.models.weights_folder import CONFIG_FILE, WEIGHTS_FILE
 from taichinet.settings import Record
 from taichinet.storage.output_folder import MANIFEST
@@ -66,7 +67,7 @@ def is_run_file(name: str) -> bool:
     """Whether `name` can be the name of a file in the zip, apart from the code of networks in files."""
     path = PurePosixPath(name)
     if path.parent.name == WEIGHTS_FOLDER:
-        return path.name in (CONFIG_FILE, WEIGHTS_FILE)
+        return path.name in (CONFIG_FILE, WEIGHTS_FILE, TRAINING_IMAGES_FILE)
     if path.parent.name == PLANS_FOLDER:
         return path.suffix == ".json"
     return path.name in (*RUN_FILES, *SUMMARY_FILES, SEEN_FILE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from taichinet.inference.runtimes.parity import (
 )
 from taichinet.inference.runtimes.runtime import BuildRequest, Built, Precision, Runtime, Segment
 from taichinet.models.weights import load_weights
-from taichinet.models.weights_folder import WEIGHTS_FILE, LoadedWeights
+from taichinet.models.weights_folder import WEIGHTS_FILE, LoadedWeights, find_one_weights
 from taichinet.progress import tracked
 from taichinet.runner import open_session
 from taichinet.storage.atomic import replacing_all
@@ -95,12 +95,12 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
         StorageError: A file that was not written by an export would be overwritten, or a file cannot be written.
     """
     build = _builder(request)
+    request = replace(request, weights=find_one_weights(request.weights))
     refuse_foreign_files(request.output.parent, _output_names(request), request.overwrite)
     loaded = load_weights(request.weights, request.trust_code)
     plain = Predictor(loaded, PLAIN, request.threshold, Eager(loaded.network))
     images = _select_images(request, loaded)
-    folder = request.weights.parent if request.weights.name == WEIGHTS_FILE else request.weights
-    digest = digest_file(folder / WEIGHTS_FILE)
+    digest = digest_file(request.weights / WEIGHTS_FILE)
     say(f"Building {request.form} {request.precision}")
     cases = images.calibration if request.int8 else ()
     calibration = [plain.prepare(case.pixels(loaded.channels)).pixels for case in cases]
@@ -117,7 +117,7 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
         form=request.form,
         precision=request.precision,
         bytes=sum(file.stat().st_size for file in find_runtime(request.form).files(request.output)),
-        weights=folder.resolve().name,
+        weights=request.weights.resolve().name,
         weights_digest=digest,
         size=plain.size,
         channels=plain.channels,
@@ -131,7 +131,7 @@ def export(request: ExportRequest, say: Callable[[str], None] = lambda line: Non
         rows=comparison.parity,
         seconds=comparison.seconds,
         versions={package: version(package) for package in built.packages},
-        kept=_store_graph(request, built, comparison, folder, digest),
+        kept=_store_graph(request, built, comparison, digest),
     )
     write_report(report, request.output)
     return report
@@ -202,16 +202,14 @@ def _resizing_difference(plain: Predictor, cases: Sequence[Case]) -> tuple[float
     return apart / total, largest
 
 
-def _store_graph(
-    request: ExportRequest, built: Built, comparison: Comparison, folder: Path, digest: str
-) -> tuple[str, ...]:
+def _store_graph(request: ExportRequest, built: Built, comparison: Comparison, digest: str) -> tuple[str, ...]:
     """Write the network graph and its records to the weights folder. Returns () if the folder is not writable."""
     name = f"{request.form}-{request.precision}"
     rows: dict[Precision, str] = {request.precision: _IN_PREDICT}
     if built.bf16_runtime is not None:
         rows["bf16"] = _IN_PREDICT_BF16
     spec = find_runtime(request.form)
-    graph = folder / RUNTIMES_FOLDER / f"{name}{spec.suffix}"
+    graph = request.weights / RUNTIMES_FOLDER / f"{name}{spec.suffix}"
     try:
         graph.parent.mkdir(exist_ok=True)
         for precision in rows:  # a record must never be next to a different graph

@@ -9,23 +9,13 @@ from taichinet.experiments.records import RESULT_FILE, FoldRecord, network_title
 from taichinet.reports.document.format import LONG
 from taichinet.reports.document.markdown import document_markdown, generated_by
 from taichinet.reports.document.model import Document, Note, Points, Section, table_of
+from taichinet.reports.model_card.front_matter import front_matter
 from taichinet.reports.model_card.scores import SCORES, at_both_resolutions
-from taichinet.reports.model_card.subject import Subject, subject_of
+from taichinet.reports.model_card.subject import subject_of
 from taichinet.reports.paper_tables.differences import all_differences
 
-_FRONT_MATTER = """---
-library_name: taichinet
-pipeline_tag: image-segmentation
-tags: [{tag}medical-imaging, segmentation]
----
-"""
 HEADER = generated_by("taichinet package-weights")
 NOT_A_DEVICE = "A research tool, not a medical device: no diagnosis, no treatment decision."
-
-
-def front_matter(subject: Subject) -> str:
-    """The metadata at the beginning of a card."""
-    return _FRONT_MATTER.format(tag="".join(f"{tag}, " for tag in subject.tags))
 
 
 def model_card(run: Path, megabytes: float, number_format: str) -> str:
@@ -68,4 +58,6 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
         Section("limits", "Limits", (Note(limits),)),
     )
     title = f"{network_title(experiment.model)}, recipe `{experiment.name}`, fold {result.fold}"
-    return front_matter(subject) + document_markdown(Document(title, (lead,), sections), HEADER)
+    scores = {result.dataset: result.summary}
+    metadata = front_matter(experiment.name, result.dataset.split("+"), result.protocol, scores)
+    return metadata + document_markdown(Document(title, (lead,), sections), HEADER)

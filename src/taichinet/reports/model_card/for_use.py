@@ -14,9 +14,10 @@ from taichinet.reports.document.markdown import document_markdown
 from taichinet.reports.document.model import Block, Document, Points, Section, table_of
 from taichinet.reports.model_card.evaluations import evaluation_sections
 from taichinet.reports.model_card.failures import failure_section
-from taichinet.reports.model_card.fold import HEADER, NOT_A_DEVICE, front_matter
+from taichinet.reports.model_card.fold import HEADER, NOT_A_DEVICE
+from taichinet.reports.model_card.front_matter import front_matter
 from taichinet.reports.model_card.operating_point import operating_point_section
-from taichinet.reports.model_card.scores import no_test_images, score_sections
+from taichinet.reports.model_card.scores import no_test_images, score_sections, summaries_of
 from taichinet.reports.model_card.subject import subject_of
 
 NOT_RECORDED = "not recorded"
@@ -57,7 +58,9 @@ def card_for_use(
         Section("limits", "Limits", (Points(_limits(network)),)),
     )
     title = f"{network_title(record.experiment.model)}, recipe `{record.experiment.name}`, trained on all images"
-    return front_matter(subject) + document_markdown(Document(title, lead, sections), HEADER)
+    summaries = summaries_of(network.scores, network.datasets)
+    metadata = front_matter(record.experiment.name, network.datasets, record.protocol, summaries)
+    return metadata + document_markdown(Document(title, lead, sections), HEADER)
 
 
 def _data(network: NetworkForUse) -> tuple[Block, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
+import pandas as pd
+
 from taichinet.evaluation.aggregate import DICE_BEFORE, FoldScore, GroupScores, Summary, aggregate
 from taichinet.evaluation.calibration import UNCERTAIN
 from taichinet.evaluation.undefined import SIZES
@@ -31,7 +33,8 @@ def no_test_images(network: NetworkForUse) -> str:
 
 def score_sections(network: NetworkForUse) -> tuple[Section, ...]:
     """The sections on scores, detection and calibration."""
-    summaries = _summaries(network)
+    by_name = summaries_of(network.scores, network.datasets)
+    summaries = {"all data sets" if "+" in name else title_of(name): summary for name, summary in by_name.items()}
     whole, *_ = summaries.values()
     note = Note(
         f"{no_test_images(network)} Mean ± standard deviation over folds, on {whole.lesion.images:,} images with a "
@@ -45,13 +48,12 @@ def score_sections(network: NetworkForUse) -> tuple[Section, ...]:
     return (*sections, *_calibration(network))
 
 
-def _summaries(network: NetworkForUse) -> dict[str, Summary]:
-    """The summary of all images and, if there are several data sets, of each, by title."""
-    rows, names = network.scores, network.datasets
-    if len(names) == 1:
-        return {title_of(names[0]): aggregate(rows)}
-    parts = {title_of(name): aggregate(rows[rows["dataset"] == name].reset_index(drop=True)) for name in names}
-    return {"all data sets": aggregate(rows), **parts}
+def summaries_of(scores: pd.DataFrame, datasets: Sequence[str]) -> dict[str, Summary]:
+    """Summaries of per-image scores by name of the data set: all images as "a+b", then each of several data sets."""
+    if len(datasets) == 1:
+        return {datasets[0]: aggregate(scores)}
+    parts = {name: aggregate(scores[scores["dataset"] == name].reset_index(drop=True)) for name in datasets}
+    return {"+".join(datasets): aggregate(scores), **parts}
 
 
 def _rows(name: str, summary: Summary) -> list[dict[str, str]]:
