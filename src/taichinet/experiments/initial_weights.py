@@ -76,10 +76,6 @@ class InitialWeights:
             "one weights folder."
         )
 
-    def digest(self, fold: int) -> str:
-        """SHA-256 of the weights for a fold."""
-        return digest_file(self.of_fold(fold) / WEIGHTS_FILE)
-
 
 @dataclass(frozen=True)
 class Loaded:
