@@ -118,7 +118,7 @@ def commands() -> dict[str, Command]:
         Command("data check", ("data", "check", data, "--report", "out/page.html", "--json")),
         Command("data export", ("data", "export", data, "--format", "monai", "-o", "out")),
         Command("data bundle", ("data", "bundle", data, "--size", "32", "-o", "out/busi.zip")),
-        Command("archive", ("archive", "study", "-o", "out", "--weights")),
+        Command("archive", ("archive", "study", "-o", "out", "--with-weights")),
         Command("archive --unpack", ("archive", "--unpack", "packed", "-o", "runs")),
         Command("export", ("export", "trained", "--images", data, "-o", "out/model.onnx")),
     )
@@ -143,7 +143,7 @@ def prepare(folder: Path) -> None:
     shutil.copytree(weights, folder / "trained")
     shutil.copytree(weights.parent.parent, folder / "study")
     shutil.rmtree(folder / "runs")
-    for words in (("study", "-o", "packed", "--weights"), ("packed", "-o", "unpacked", "--unpack")):
+    for words in (("study", "-o", "packed", "--with-weights"), ("packed", "-o", "unpacked", "--unpack")):
         _must_complete(call(Command("", ("archive", *words)).program(), folder))
     (folder / "ready").touch()
 

@@ -39,6 +39,7 @@ SLOW = (
     "cli/test_interrupted.py",
     "cli/test_joined_bundle_training.py",
     "cli/test_joint_training.py",
+    "cli/test_json.py",
     "cli/test_no_machine_paths.py",
     "cli/test_no_network.py",
     "cli/test_predict.py",

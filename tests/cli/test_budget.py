@@ -105,7 +105,7 @@ def test_the_command_packs_what_compare_packs(trained: Path, tmp_path: Path) -> 
     assert told["bytes"] == sum(part.stat().st_size for part in (tmp_path / "archive").glob("*.part"))
     for name in ("archive.json", "runs-0001.part"):
         assert (tmp_path / "archive" / name).read_bytes() == (trained / "archive" / name).read_bytes()
-    weights = run("archive", trained / "runs", "-o", tmp_path / "archive", "--weights")
+    weights = run("archive", trained / "runs", "-o", tmp_path / "archive", "--with-weights")
     assert weights.startswith("2 completed folds in 1 part(s)")
 
 
@@ -114,7 +114,7 @@ def test_the_command_packs_what_compare_packs(trained: Path, tmp_path: Path) -> 
     [
         (["archive", "{root}/absent", "-o", "{tmp}/a"], DataError, "No completed run"),
         (["archive", "--unpack", "{root}/runs", "-o", "{tmp}/a"], DataError, "No archive.json"),
-        (["archive", "--unpack", "{root}/archive", "--weights", "-o", "{tmp}/a"], SettingError, "--weights"),
+        (["archive", "--unpack", "{root}/archive", "--with-weights", "-o", "{tmp}/a"], SettingError, "--with-weights"),
         (["compare", "{suite}", "--archive-weights", "-o", "{tmp}/a"], SettingError, "needs --archive"),
         (["compare", "{suite}", "--archive", "{suite}", "-o", "{tmp}/a"], SettingError, "is a file"),
         (["compare", "{suite}", "--archive", "{tmp}", "-o", "{tmp}/a"], StorageError, "not written by taichinet"),

@@ -113,7 +113,7 @@ def test_a_card_of_a_bundle_has_no_images(trained: dict[str, Path], bundle: Path
 def test_another_size_or_number_of_channels_is_refused_before_training(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"busi-32.zip has grey images of 32 px, but grey images of 48 px.*--size 48"):
         run("train", "cpu-unet", "--data", bundle, "-o", tmp_path, *SETTINGS, "--set", "data.size=48")
-    with pytest.raises(DataError, match=r"RGB images of 32 px are needed.*--size 32 --rgb"):
+    with pytest.raises(DataError, match=r"RGB images of 32 px are needed.*--size 32 --colour"):
         run("train", "cpu-unet", "--data", bundle, "-o", tmp_path, *SETTINGS, "--set", "options.in_channels=3")
     with pytest.raises(DataError, match=r"has grey images of 32 px"):
         run("compare", "table1", "--scale", "cpu", "--data", bundle, "-o", tmp_path)
@@ -166,7 +166,7 @@ def test_a_foreign_file_is_not_overwritten_and_an_own_one_is(data: Path, tmp_pat
     with pytest.raises(StorageError, match=r"mine.zip exists and was not written by this command.*--overwrite"):
         run("data", "bundle", data, "--size", 32, "-o", path)
     run("data", "bundle", data, "--size", 32, "-o", path, "--overwrite")
-    assert "RGB images of 32 px of BUSI" in run("data", "bundle", data, "--size", 32, "-o", path, "--rgb")
+    assert "RGB images of 32 px of BUSI" in run("data", "bundle", data, "--size", 32, "-o", path, "--colour")
     with pytest.raises(SettingError, match=r"mine.bin does not end in .zip"):
         run("data", "bundle", data, "--size", 32, "-o", tmp_path / "mine.bin")
 

@@ -35,7 +35,7 @@ def test_six_frames_from_the_command_to_backward(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(torch.Tensor, "backward", backward)
     data = write_phantom_busi(tmp_path / "data", 6, 6, 0, seed=1, size=(64, 64))
     with pytest.raises(BackwardError):
-        train("short-unet", [f"busi={data}"], [0], assignments=SETTINGS, out=tmp_path / "runs")
+        train("short-unet", [f"busi={data}"], ["0"], assignments=SETTINGS, out=tmp_path / "runs")
     stack = [
         f"{Path(frame.filename).stem}.{frame.name}" for frame in stacks[0] if PACKAGE in Path(frame.filename).parents
     ]

@@ -21,6 +21,7 @@ from taichinet.cli import app as command_line
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError, FoldError, SettingError, WeightsError
+from taichinet.experiments.training_run import RUN_IMAGES
 from taichinet.inference.runtimes.choose import open_runtime
 from taichinet.inference.runtimes.eager import Eager
 from taichinet.inference.runtimes.parity import PACKAGED_GRAPH, PACKAGED_RECORD, read_record
@@ -73,6 +74,7 @@ def test_train_without_fold_trains_all_folds_and_prints_json(trained: tuple[Path
     scores = pd.read_csv(folder / "scores.csv")
     assert scores["key"].is_unique
     assert len(scores) == 22  # lesions only: the recipe leaves normal images out
+    assert all((folder / f"fold-{fold}" / name).exists() for fold in (0, 1) for name in RUN_IMAGES)
 
 
 def test_existing_fold_is_rejected_and_unchanged(trained: tuple[Path, dict[str, Any]], data: Path) -> None:

@@ -17,6 +17,7 @@ from taichinet.cli import compare_table
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 from taichinet.errors import DataError, PartialFailureError, SettingError
 from taichinet.experiments.grid.suite import Suite
+from taichinet.experiments.training_run import RUN_IMAGES
 
 TWO_RECIPES = {"scale": "short", "folds": [0], "set": TINY, "parts": [{"data": "busi", "recipes": ["unet", "model-1"]}]}
 
@@ -40,8 +41,10 @@ def test_suite_runs_once_and_is_printed_as_json(data: Path, tmp_path: Path) -> N
     assert printed["used_and_skipped"] == {"busi": counts}
     assert [(cell["state"], cell["done_before"]) for cell in cells] == [("done", False), ("done", False)]
     assert cells[0]["key"] == cells[1]["key"]
+    for cell in cells:  # the second is a copy of the first
+        assert all((tmp_path / "runs" / cell["folder"] / name).exists() for name in RUN_IMAGES)
     assert [cell["done_before"] for cell in json.loads(run(*args))["cells"]] == [True, True]
-    planned = json.loads(run("cost", *args[1:], "--seeds", "0,1"))
+    planned = json.loads(run("cost", *args[1:], "--seed", "0,1"))
     assert [cell["state"] for cell in planned["cells"]] == ["done", "waiting", "done", "waiting"]
     assert planned["trainings"] == 1  # the two recipes have the same content
 

@@ -219,7 +219,7 @@ def test_unknown_runtime_is_named_before_its_device() -> None:
 
 @pytest.mark.slow
 def test_workers_of_compare_use_the_device() -> None:
-    executor = _make_executor(2, None, 2, 0, "cuda:7", lambda phase, row, epochs: None)
+    executor = _make_executor(2, None, 2, 0, "cuda:7", (), lambda phase, row, epochs: None)
     task: Any = "a task that is not reached"
     executor.start(task)
     ended: list[TaskResult] = []
@@ -237,14 +237,16 @@ def test_tasks_of_a_cluster_use_the_device_of_their_machine(
     monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
     cluster = object.__new__(ray_cluster.RayCluster)
     remote: Callable[..., Any] = ray_cluster._remote_task
-    cluster._cpus, cluster._device, cluster._running = 2, "cuda:1", {}
+    observers: tuple[Any, ...] = ("an observer",)
+    cluster._cpus, cluster._device, cluster._running, cluster._observers = 2, "cuda:1", {}, observers
     cluster._remote = type("Remote", (), {"remote": staticmethod(remote)})
     task: Any = "task"
     cluster.start(task)
     assert seen == [torch.device("cuda:1")]
 
 
-def _note_device(seen: list[torch.device], task: Any, device: str) -> str:
+def _note_device(seen: list[torch.device], task: Any, device: str, observers: tuple[Any, ...]) -> str:
+    assert observers == ("an observer",)
     seen.append(use_device(device))
     return "running"
 

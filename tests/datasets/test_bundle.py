@@ -118,7 +118,7 @@ def test_lines_on_left_out_images_do_not_have_the_folder_of_the_source(tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("size", "channels", "option"), [(48, 1, "--size 48 --grey"), (SIZE, 3, f"--size {SIZE} --rgb")]
+    ("size", "channels", "option"), [(48, 1, "--size 48 --grey"), (SIZE, 3, f"--size {SIZE} --colour")]
 )
 def test_another_input_is_refused_with_the_command_for_it(bundle: Path, size: int, channels: int, option: str) -> None:
     with pytest.raises(DataError, match=rf"busi.zip has grey images of {SIZE} px.*{option}"):

@@ -14,6 +14,7 @@ from scipy.spatial import ConvexHull
 from taichinet.datasets.phantoms.folder import MARKER, write_phantom_busi
 from taichinet.datasets.phantoms.phantom import LABELS, Label, Phantom, log_compress, make_phantom, speckle_envelope
 from taichinet.errors import DataError, SettingError
+from taichinet.progress import progress_to
 
 
 def draw(label: Label, count: int, height: int = 96, width: int = 128) -> list[Phantom]:
@@ -112,11 +113,10 @@ def test_log_compression_keeps_the_order_of_levels() -> None:
 
 
 def test_folder_has_the_layout_of_busi(tmp_path: Path) -> None:
-    progress: list[tuple[int, int]] = []
-    root = write_phantom_busi(
-        tmp_path / "set", 3, 2, 1, seed=5, size=(64, 96), on_progress=lambda *p: progress.append(p)
-    )
-    assert progress == [(k, 6) for k in range(1, 7)]
+    progress: list[tuple[str, int, int]] = []
+    with progress_to(lambda *p: progress.append(p)):
+        root = write_phantom_busi(tmp_path / "set", 3, 2, 1, seed=5, size=(64, 96))
+    assert progress == [("simulating phantoms", k, 6) for k in range(1, 7)]
     for label, count in (("benign", 3), ("malignant", 2), ("normal", 1)):
         for number in range(1, count + 1):
             with Image.open(root / label / f"{label} ({number}).png") as image:
@@ -151,7 +151,8 @@ def test_image_is_independent_of_the_number_of_images(tmp_path: Path) -> None:
 def test_complete_set_is_reused_and_damaged_set_rewritten(tmp_path: Path) -> None:
     def write() -> int:
         calls: list[int] = []
-        write_phantom_busi(tmp_path, 2, 1, 1, 0, (64, 64), on_progress=lambda done, _: calls.append(done))
+        with progress_to(lambda text, done, total: calls.append(done)):
+            write_phantom_busi(tmp_path, 2, 1, 1, 0, (64, 64))
         return len(calls)
 
     assert write() == 4
@@ -163,12 +164,12 @@ def test_complete_set_is_reused_and_damaged_set_rewritten(tmp_path: Path) -> Non
 
 
 def test_unfinished_set_is_rewritten(tmp_path: Path) -> None:
-    def stop(done: int, _: int) -> None:
+    def stop(text: str, done: int, total: int) -> None:
         if done == 2:
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        write_phantom_busi(tmp_path / "a", 2, 1, 0, 0, (64, 64), on_progress=stop)
+    with pytest.raises(KeyboardInterrupt), progress_to(stop):
+        write_phantom_busi(tmp_path / "a", 2, 1, 0, 0, (64, 64))
     write_phantom_busi(tmp_path / "a", 2, 1, 0, 0, (64, 64))
     write_phantom_busi(tmp_path / "b", 2, 1, 0, 0, (64, 64))
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")

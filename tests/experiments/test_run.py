@@ -36,7 +36,7 @@ from taichinet.experiments.records import FoldResult, read_fold
 from taichinet.experiments.run import run_fold
 from taichinet.experiments.scoring import score_images
 from taichinet.experiments.study_data import StudyData
-from taichinet.experiments.training_run import OnEpoch
+from taichinet.experiments.training_run import HISTORY_FILE, OnEpoch, Start, _record_epoch
 from taichinet.models.weights import load_weights
 from taichinet.training.device import choose_device_config
 from taichinet.training.fit import TrainingData, fit
@@ -141,6 +141,18 @@ def test_result_records_experiment_data_and_selection(finished: FoldResult, stud
     assert set(written["mining"]) >= {"identity", "images_without_easy_part", "images_without_hard_part"}
     network = load_weights(finished.folder / "weights").network
     assert written["parameters"] == sum(weight.numel() for weight in network.parameters())
+
+
+def test_history_of_an_earlier_version_is_continued_without_rounding(tmp_path: Path) -> None:
+    (tmp_path / HISTORY_FILE).write_text("epoch,step,loss,seconds\n1,plain,0.12345678901234567,2\n2,plain,0.1,2\n")
+    row = {"epoch": 2, "step": "plain", "loss": 0.1, "learning_rate": 1e-4, "seconds": 1.5}
+    _record_epoch(tmp_path, row, Start(0.0, None, 0.0))
+    lines = (tmp_path / HISTORY_FILE).read_text().splitlines()
+    assert lines == [
+        "epoch,step,loss,learning_rate,seconds",
+        "1,plain,0.12345678901234567,,2",
+        "2,plain,0.1,0.0001,1.5",
+    ]
 
 
 def test_result_is_strict_json_without_nan(finished: FoldResult) -> None:

@@ -241,7 +241,7 @@ def test_invalid_requests_are_rejected_before_export(tmp_path: Path, data: Path)
         export_command(tmp_path / "f.pt", str(data), form="onnx")
     with pytest.raises(SettingError, match="Did you mean 'onnx'"):
         export_command(tmp_path / "f.onnx", str(data), form="onx")
-    with pytest.raises(SettingError, match="--calibrate"):
+    with pytest.raises(SettingError, match="--calibration"):
         export_command(tmp_path / "f.onnx", str(data), form="onnx", calibrate=str(data))
     with pytest.raises(DataError):
         export_command(tmp_path / "f.onnx", str(tmp_path), form="onnx")

@@ -20,7 +20,7 @@ from taichinet.experiments.recipes.own import own_recipe
 from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.eager import PLAIN
 from taichinet.models import catalogue as models
-from taichinet.models import own_network
+from taichinet.models import entry_points, own_network
 from taichinet.models.catalogue import CATALOGUE, create_model, list_models, register_code, register_model
 from taichinet.models.own_code import read_code
 from taichinet.models.weights import load_weights, save_weights
@@ -135,8 +135,9 @@ def entry_point(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes an installed package with an entry point `plugin = VALUE`."""
 
     def install(value: str) -> None:
-        points = EntryPoints([EntryPoint("plugin", value, own_network.ENTRY_POINTS)])
-        monkeypatch.setattr(own_network, "entry_points", lambda **given: points.select(**given))
+        points = EntryPoints([EntryPoint("plugin", value, entry_points.ENTRY_POINTS)])
+        for module in (entry_points, own_network):
+            monkeypatch.setattr(module, "entry_points", lambda **given: points.select(**given))
 
     return install
 

@@ -12,7 +12,8 @@ from taichinet.errors import SettingError
 from taichinet.models.catalogue import CATALOGUE, create_model, list_models
 from taichinet.models.complexity import count_parameters
 from taichinet.reports import networks
-from taichinet.reports.networks import NetworkRow, network_rows, networks_page
+from taichinet.reports.network_rows import NetworkRow
+from taichinet.reports.networks import network_rows, networks_page
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from taichinet.cli.archive import archive
 from taichinet.cli.benchmark import benchmark
+from taichinet.cli.command import HELP_OPTIONS, Command, Group
 from taichinet.cli.compare import compare
 from taichinet.cli.cost import cost
 from taichinet.cli.data import data_app
@@ -38,9 +39,11 @@ from taichinet.version import __version__
 # Subcommands import their dependencies when they run, so that `taichinet --help` does not import torch.
 app = typer.Typer(
     name="taichinet",
+    cls=Group,
     help="Segment breast lesions in ultrasound with TaiChiNet: train, evaluate, predict.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,  # boxes cut words and paths on narrow terminals, and take 0.1 s to import
+    context_settings=HELP_OPTIONS,
     pretty_exceptions_enable=False,
 )
 for command in (
@@ -60,8 +63,8 @@ for command in (
     models,
     recipes,
 ):
-    app.command()(command)
-app.command(hidden=True)(pack)
+    app.command(cls=Command)(command)
+app.command(cls=Command, hidden=True)(pack)
 app.add_typer(data_app, name="data")
 
 

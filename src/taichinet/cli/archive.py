@@ -20,11 +20,15 @@ def archive(
         Path, typer.Argument(metavar="RUNS|DIR", help="Folder of runs; with --unpack, the folder of an archive.")
     ],
     out: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for the archive; with --unpack, the folder for all runs.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="Folder for the archive; with --unpack, the folder for all runs."
+        ),
     ],
     unpack: Annotated[bool, typer.Option("--unpack", help="Unpack an archive instead of writing one.")] = False,
     weights: Annotated[
-        bool, typer.Option("--weights", help="Also pack the weights, as float16. The results are packed in any case.")
+        bool,
+        typer.Option("--with-weights", help="Also pack the weights, as float16. The results are packed in any case."),
     ] = False,
     trust_code: TrustCode = False,
     overwrite: Annotated[
@@ -46,7 +50,9 @@ def archive(
         print(json.dumps(asdict(packed)) if as_json else describe(packed, out))
         return
     if weights:
-        raise SettingError("--weights is given when packing; --unpack unpacks what the archive contains. Leave it out.")
+        raise SettingError(
+            "--with-weights is given when packing; --unpack unpacks what the archive contains. Leave it out."
+        )
     done = unpack_runs(source, out, overwrite)
     if as_json:
         studies = [str(study.relative_to(out)) for study in done.summarised]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from taichinet.cli.device import Device, use_and_print
+from taichinet.cli.observers import Track, make_observers
 from taichinet.cli.options import (
     Against,
     AsJson,
@@ -35,12 +36,13 @@ if TYPE_CHECKING:
     from taichinet.experiments.grid.executors import Executor
     from taichinet.experiments.grid.progress import Progress
     from taichinet.experiments.grid.suite import Suite
+    from taichinet.experiments.observer import Observe
     from taichinet.experiments.training_run import OnEpoch
 
 
 ArchiveFolder = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="At the end, pack all completed runs in --output, as `taichinet archive` does."),
+    typer.Option(metavar="PATH", help="At the end, pack all completed runs in --output, as `taichinet archive` does."),
 ]
 ArchiveWeights = Annotated[bool, typer.Option("--archive-weights", help="Also pack the weights, as float16.")]
 BudgetTime = Annotated[
@@ -65,23 +67,26 @@ def compare(
     mix: Mix = None,
     against: Against = None,
     out: RunFolder = Path("runs"),
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Number of parallel runs on this machine.")] = 1,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", metavar="N", min=1, help="Number of parallel runs on this machine.")
+    ] = 1,
     cluster: Annotated[
         str | None,
         typer.Option(metavar="auto|local|ADDRESS", help="Run on a Ray cluster (extra 'cluster')."),
     ] = None,
-    cpus: Annotated[int, typer.Option(min=1, help="CPUs per run on the cluster.")] = 2,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs per run on the cluster, e.g. 0.5.")] = 0,
+    cpus: Annotated[int, typer.Option(metavar="N", min=1, help="CPUs per run on the cluster.")] = 2,
+    gpus: Annotated[float, typer.Option(metavar="N", min=0, help="GPUs per run on the cluster, e.g. 0.5.")] = 0,
     budget: BudgetTime = None,
     archive: ArchiveFolder = None,
     archive_weights: ArchiveWeights = False,
+    track: Track = None,
     device: Device = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", hidden=True)] = False,
     calibrate: Annotated[bool, typer.Option("--calibrate", hidden=True)] = False,
-    throughput: Annotated[Path | None, typer.Option(hidden=True)] = None,
-    gpu_tflops: Annotated[float, typer.Option(min=0.1, hidden=True)] = 100.0,
-    utilisation: Annotated[float, typer.Option(min=0.01, max=1, hidden=True)] = 0.4,
-    cost_file: Annotated[Path | None, typer.Option("--cost", hidden=True)] = None,
+    throughput: Annotated[Path | None, typer.Option(metavar="FILE", hidden=True)] = None,
+    gpu_tflops: Annotated[float, typer.Option(metavar="N", min=0.1, hidden=True)] = 100.0,
+    utilisation: Annotated[float, typer.Option(metavar="N", min=0.01, max=1, hidden=True)] = 0.4,
+    cost_file: Annotated[Path | None, typer.Option("--cost", metavar="FILE", hidden=True)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train and evaluate a grid of recipes x folds x protocols x seeds. Completed runs are skipped.
@@ -104,7 +109,7 @@ def compare(
     limit = None if budget is None else _start_budget(budget, began, on_this_machine=cluster is None)
     named, settings = name_data(data or []), with_mix(assignments, mix)
     selected = select_suites(add_reference(suites, against), list(named), scale, fold, protocol, seeds, settings)
-    make_executor = partial(_make_executor, jobs, cluster, cpus, gpus, device)
+    make_executor = partial(_make_executor, jobs, cluster, cpus, gpus, device, make_observers(track, out))
     _choose_device(device, cluster)
     grid, progress = _run(selected, named, out, group_by, make_executor, limit, as_json)
     if archive is not None:
@@ -170,7 +175,7 @@ def _start_budget(text: str, began: float, on_this_machine: bool) -> Budget:
     from taichinet.cli.compare_budget import parse_time
     from taichinet.experiments.grid.budget import Budget, Estimates
 
-    say = partial(Console(stderr=True).print, markup=False, highlight=False)
+    say = partial(Console(stderr=True, soft_wrap=True).print, markup=False, highlight=False)
     return Budget(parse_time(text), Estimates(on_this_machine, say), began)
 
 
@@ -190,7 +195,7 @@ def _run(
     from taichinet.experiments.grid.progress import read_progress
     from taichinet.experiments.grid.run_grid import run_grid
 
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
     say = partial(console.print, markup=False, highlight=False)
     grid = plan_grid(suites, data, out, lambda name: say(f"Reading {name}"), group_by)
     progress = read_progress(grid.cells, grid.transfers)
@@ -203,9 +208,6 @@ def _run(
         executor = make_executor(on_epoch)
         try:
             return grid, run_grid(progress, executor, table.show, budget=budget)
-        except KeyboardInterrupt:
-            console.print("Interrupted. Run the same command again to resume from the last completed epochs.")
-            raise typer.Exit(130) from None
         finally:
             executor.stop()
 
@@ -221,15 +223,25 @@ def _choose_device(device: str, cluster: str | None) -> None:
     typer.echo(f"Device: {device}, on the machine of each run", err=True)
 
 
-def _make_executor(jobs: int, cluster: str | None, cpus: int, gpus: float, device: str, on_epoch: OnEpoch) -> Executor:
+def _make_executor(
+    jobs: int,
+    cluster: str | None,
+    cpus: int,
+    gpus: float,
+    device: str,
+    observers: tuple[Observe, ...],
+    on_epoch: OnEpoch,
+) -> Executor:
     if cluster is not None:
         from taichinet.experiments.grid.ray_cluster import RayCluster
 
-        return RayCluster(cluster, cpus, gpus, device)
+        return RayCluster(cluster, cpus, gpus, device, observers)
     from taichinet.experiments.grid.executors import Processes, Serial
     from taichinet.experiments.grid.work import run_task
 
-    return Processes(jobs, work=partial(run_task, device=device)) if jobs > 1 else Serial(on_epoch)
+    if jobs == 1:
+        return Serial(on_epoch, observers)
+    return Processes(jobs, work=partial(run_task, device=device, observers=observers))
 
 
 def _print_json(

@@ -12,11 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from taichinet.cli.tables import fitted
 from taichinet.experiments.grid.cells import Cell
 from taichinet.experiments.grid.progress import RUNNING, Entry, Progress
+from taichinet.progress import progress_to
 from taichinet.reports.document.format import duration
 
 COLOURS = {"waiting": "dim", "running": "bold cyan", "elsewhere": "magenta", "done": "green", "failed": "bold red"}
+LINES_OF_ENTRY = 6  # on a narrow terminal
 WORDS = {"elsewhere": "another process"}
 
 
@@ -55,7 +58,10 @@ class CompareTable:
 
     def _render(self, progress: Progress) -> Group:
         room = max(self._console.height - 6, 5)
-        table = entries_table(visible(progress.entries, room))
+        table = fitted(entries_table(visible(progress.entries, room)), self._console)
+        if not isinstance(table, Table):  # each entry takes several lines
+            rows = max(room // LINES_OF_ENTRY, 1)
+            table = fitted(entries_table(visible(progress.entries, rows)), self._console)
         done, total = progress.count("done"), len(progress.entries)
         elapsed = time.monotonic() - self._start
         remaining = time_left(progress, elapsed)
@@ -86,7 +92,7 @@ def entries_table(entries: list[Entry]) -> Table:
             remaining = duration(entry.seconds / entry.epoch * (entry.epochs - entry.epoch))
         elapsed = duration(entry.seconds) if entry.seconds else ""
         note = "done by an earlier command" if entry.done_before and not entry.note else entry.note
-        table.add_row(escape(entry.task.title), state, epoch, elapsed, remaining, escape(note[:80]))
+        table.add_row(escape(entry.task.title), state, epoch, elapsed, remaining, escape(note))
     return table
 
 
@@ -98,14 +104,19 @@ def time_left(progress: Progress, spent: float) -> float | None:
     return spent / completed * remaining if completed else None
 
 
+def _not_shown(text: str, done: int, total: int) -> None:
+    """Loops are not displayed beside the table."""
+
+
 @contextmanager
 def compare_table(quiet: bool = False) -> Iterator[CompareTable]:
-    """Show the table on standard error while the block runs; the last state remains visible."""
+    """Show the table on standard error while the block runs, and no loops; the last state remains visible."""
     console = Console(stderr=True, quiet=quiet)
     if not console.is_terminal or quiet:
-        yield CompareTable(console, None)
+        with progress_to(_not_shown):
+            yield CompareTable(console, None)
         return
-    with Live(console=console, auto_refresh=False) as live:
+    with progress_to(_not_shown), Live(console=console, auto_refresh=False) as live:
         table = CompareTable(console, live)
         try:
             yield table

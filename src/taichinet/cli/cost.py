@@ -24,6 +24,11 @@ from taichinet.cli.options import (
     Suites,
 )
 
+_Throughput = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Use the output of benchmarks/training_throughput.py instead of --calibrate."),
+]
+
 
 def cost(
     suites: Suites,
@@ -40,14 +45,16 @@ def cost(
     calibrate: Annotated[
         bool, typer.Option("--calibrate", help="Time a training step of each network on this machine.")
     ] = False,
-    throughput: Annotated[
-        Path | None, typer.Option(help="Use the output of benchmarks/training_throughput.py instead of --calibrate.")
-    ] = None,
-    gpu_tflops: Annotated[float, typer.Option(min=0.1, help="Peak TFLOPS of the GPU to estimate for.")] = 100.0,
+    throughput: _Throughput = None,
+    gpu_tflops: Annotated[
+        float, typer.Option(metavar="N", min=0.1, help="Peak TFLOPS of the GPU to estimate for.")
+    ] = 100.0,
     utilisation: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Assumed fraction of the peak TFLOPS of the GPU.")
+        float, typer.Option(metavar="N", min=0.01, max=1, help="Assumed fraction of the peak TFLOPS of the GPU.")
     ] = 0.4,
-    file: Annotated[Path | None, typer.Option("--write", help="Write the cost to this JSON file.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--write", metavar="FILE", help="Write the cost to this JSON file.")
+    ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -62,6 +69,7 @@ def cost(
 
     from taichinet.cli.compare_table import entries_table
     from taichinet.cli.suites import add_reference, select_suites, with_mix
+    from taichinet.cli.tables import print_table
     from taichinet.experiments.grid.budget import finished_speeds
     from taichinet.experiments.grid.cells import name_data
     from taichinet.experiments.grid.cost import CostAssumptions, estimate, plan_work
@@ -70,7 +78,7 @@ def cost(
     use_and_print(device, computes=calibrate)
     named, settings, names = name_data(data or []), with_mix(assignments, mix), add_reference(suites, against)
     selected = select_suites(names, list(named), scale, fold, protocol, seeds, settings)
-    say = partial(Console(stderr=True, quiet=as_json).print, markup=False)
+    say = partial(Console(stderr=True, quiet=as_json, soft_wrap=True).print, markup=False)
     entries, works = plan_work(selected, named, out, say, group_by)
     assumptions = CostAssumptions(calibrate, throughput, finished_speeds(out), gpu_tflops, utilisation)
     content = estimate(names, selected, works, assumptions, say)
@@ -82,7 +90,7 @@ def cost(
         print(json.dumps({**content, "cells": rows}))
         return
     if entries:
-        Console().print(entries_table(entries))
+        print_table(entries_table(entries), Console())
     _print_cost(content)
 
 
@@ -92,7 +100,7 @@ def _print_cost(content: dict[str, Any]) -> None:
 
     from taichinet.reports.document.format import duration
 
-    console = Console()
+    console = Console(soft_wrap=True)
     machine, gpu = content["this_machine"], content["one_gpu"]
     console.print(
         f"Trainings: {content['trainings']}. Mining stages: {content['preparations']}. Operations: "
@@ -100,10 +108,9 @@ def _print_cost(content: dict[str, Any]) -> None:
         highlight=False,
     )
     hours = "unknown" if machine["hours"] is None else duration(machine["hours"] * 3600)
-    console.print(f"This machine: {hours} ({machine['speed_from']}).", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"This machine: {hours} ({machine['speed_from']}).", markup=False, highlight=False)
     console.print(
         f"One GPU with {gpu['peak_tflops']:g} TFLOPS at an assumed utilisation of {gpu['assumed_utilisation']:.0%}: "
         f"{duration(gpu['hours'] * 3600)}.",
-        soft_wrap=True,
         highlight=False,
     )

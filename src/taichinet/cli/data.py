@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import typer
 
+from taichinet.cli.command import HELP_OPTIONS, Command, Group
 from taichinet.cli.data_bundle import bundle, verify_bundle
 from taichinet.cli.data_check import check
 from taichinet.cli.data_export import export_data
 from taichinet.cli.options import AsJson
 
-data_app = typer.Typer(help="List, check, export and bundle data sets.", no_args_is_help=True)
+data_app = typer.Typer(
+    cls=Group,
+    help="List, check, export and bundle data sets.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings=HELP_OPTIONS,
+)
 
 
-@data_app.command("list")
+@data_app.command("list", cls=Command)
 def list_data(as_json: AsJson = False) -> None:
     """List the supported data sets: name, regions, images, licence, source. Nothing is downloaded."""
     import json
@@ -27,15 +34,15 @@ def list_data(as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(rows))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print("Pass PATH, or NAME=PATH if several data sets have the same layout. Nothing is downloaded.\n")
     for entry in CATALOGUE.values():
         images = "" if entry.images is None else f", {entry.images} images"
-        console.print(f"[bold]{entry.name}[/]  {entry.title}{images}; {', '.join(entry.regions)}", soft_wrap=True)
-        console.print(f"    licence: {entry.licence}\n    source: {entry.source}", soft_wrap=True, markup=False)
+        console.print(f"[bold]{entry.name}[/]  {entry.title}{images}; {', '.join(entry.regions)}")
+        console.print(f"    licence: {entry.licence}\n    source: {entry.source}", markup=False)
 
 
-data_app.command("check")(check)
-data_app.command("export")(export_data)
-data_app.command("bundle")(bundle)
-data_app.command("verify-bundle")(verify_bundle)
+data_app.command("check", cls=Command)(check)
+data_app.command("export", cls=Command)(export_data)
+data_app.command("bundle", cls=Command)(bundle)
+data_app.command("verify-bundle", cls=Command)(verify_bundle)

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 def bundle(
     data: DataSetArgument,
-    size: Annotated[int, typer.Option(help="Input resolution in pixels, e.g. 224 as in the paper.")],
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="FILE.zip", help="The bundle.")],
-    rgb: Annotated[bool, typer.Option("--rgb/--grey", help="Store RGB or grey images.")] = False,
+    size: Annotated[int, typer.Option(metavar="PIXELS", help="Input resolution in pixels, e.g. 224 as in the paper.")],
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="The bundle, a file that ends in .zip.")],
+    colour: Annotated[bool, typer.Option("--colour/--grey", help="Store RGB or grey images.")] = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -36,7 +36,7 @@ def bundle(
             f"-o {out} does not end in .zip. A bundle is a zip file: give e.g. {out.stem or 'data'}.zip."
         )
     refuse_foreign_page(out, MARK, overwrite)
-    content = make_bundle(data, size, 3 if rgb else 1)
+    content = make_bundle(data, size, 3 if colour else 1)
     write_bundle(content, out)
     _print(content.record, out, "written to", as_json)
 

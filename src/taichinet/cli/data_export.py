@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taichinet.cli.completion import complete_protocol
 from taichinet.cli.options import PROTOCOL_HELP, AsJson, DataSetArgument, Overwrite
 
 if TYPE_CHECKING:
@@ -15,19 +16,31 @@ if TYPE_CHECKING:
 
 FORMATS = ("nnunet", "monai")
 
+_Protocol = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PROTOCOL",
+        help=f"{PROTOCOL_HELP} Default: official if the data set has a split, otherwise grouped.",
+        autocompletion=complete_protocol,
+    ),
+]
+
 
 def export_data(
     data: DataSetArgument,
-    form: Annotated[str, typer.Option("--format", help="nnunet or monai.")],
-    out: Annotated[Path, typer.Option("--output", "-o", help="nnunet: the folder nnUNet_raw; monai: a new folder.")],
-    folds: Annotated[Path | None, typer.Option(help="Fold file to use, as written by `taichinet train`.")] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(help=f"{PROTOCOL_HELP} Default: official if the data set has a split, otherwise grouped."),
+    form: Annotated[str, typer.Option("--format", metavar="FORMAT", help="nnunet or monai.")],
+    out: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="nnunet: the folder nnUNet_raw; monai: a new folder.")
+    ],
+    folds: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Fold file to use, as written by `taichinet train`.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed for drawing the folds.")] = 0,
-    count: Annotated[int, typer.Option("--fold-count", min=2, max=10_000, help="Number of folds to draw.")] = 5,
-    dataset_id: Annotated[int, typer.Option("--dataset-id", help="nnU-Net dataset ID, 1 to 999.")] = 500,
+    protocol: _Protocol = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**31 - 1, help="Seed for drawing the folds.")] = 0,
+    count: Annotated[
+        int, typer.Option("--fold-count", metavar="N", min=2, max=10_000, help="Number of folds to draw.")
+    ] = 5,
+    dataset_id: Annotated[int, typer.Option("--dataset-id", metavar="N", help="nnU-Net dataset ID, 1 to 999.")] = 500,
     normal: Annotated[
         bool | None,
         typer.Option(

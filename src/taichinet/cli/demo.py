@@ -15,8 +15,10 @@ RECIPES = ("demo-taichinet", "demo-unet")
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--output", "-o", help="Output folder.")] = Path("taichinet-demo"),
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the phantoms.")] = 0,
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="Output folder.")] = Path(
+        "taichinet-demo"
+    ),
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**31 - 1, help="Seed of the phantoms.")] = 0,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -27,7 +29,6 @@ def demo(
     import time
 
     from rich.console import Console
-    from rich.progress import Progress
 
     from taichinet.cli.printing import print_demo
     from taichinet.cli.progress import training_progress
@@ -37,22 +38,13 @@ def demo(
     from taichinet.experiments.recipes.catalogue import get_recipe
     from taichinet.experiments.study_data import open_study_data
     from taichinet.reports.demo import write_demo
+    from taichinet.reports.run_images import RunImages
 
     start = time.perf_counter()
     use_and_print(device)
-    console = Console(stderr=True, quiet=as_json)
-    total = sum(PHANTOMS.values())
-    with Progress(console=console, disable=as_json) as bar:
-        task = bar.add_task(f"simulating {total} phantoms", total=total)
-        data = write_phantom_busi(
-            out / "phantoms",
-            PHANTOMS["benign"],
-            PHANTOMS["malignant"],
-            PHANTOMS["normal"],
-            seed=seed,
-            on_progress=lambda done, _: bar.update(task, completed=done),
-        )
-        bar.update(task, completed=total)  # also if the phantoms exist already
+    console = Console(stderr=True, quiet=as_json, soft_wrap=True)
+    benign, malignant, normal = PHANTOMS.values()
+    data = write_phantom_busi(out / "phantoms", benign, malignant, normal, seed)
     for plan in (out / "folds").glob("*.json"):  # they may belong to phantoms of another seed
         plan.unlink()
     console.print("reading images, finding near-duplicates, drawing folds")
@@ -62,9 +54,8 @@ def demo(
             experiment = get_recipe(name)
             study_data = open_study_data(experiment, data, "grouped", out)
             progress.begin(name)
-            studies.append(
-                train_folds(experiment, study_data, [0], out, "overwrite", Callbacks(on_epoch=progress.epoch))
-            )
+            callbacks = Callbacks(on_epoch=progress.epoch, observers=(RunImages,))
+            studies.append(train_folds(experiment, study_data, [0], out, "overwrite", callbacks))
     console.print("writing the page")
     page = write_demo(out, study_data.manifest, studies, describe_machine())
     print_demo(page, studies, time.perf_counter() - start, as_json)

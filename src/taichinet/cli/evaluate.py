@@ -26,14 +26,16 @@ def evaluate(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for scores.csv (one row per image) and summary.json."),
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="Folder for scores.csv (one row per image) and summary.json."
+        ),
     ] = None,
     card: Annotated[
         Path | None,
         typer.Option(
-            metavar="CARD.html|.md",
+            metavar="FILE",
             help="Write an external-validation card of one network: intervals, calibration, worst cases. An .html card "
-            "contains images of the data set.",
+            "contains images of the data set, an .md card does not.",
         ),
     ] = None,
     mirror: Mirror = False,

@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from taichinet.cli.completion import complete_format
 from taichinet.cli.device import Device, use_and_print
 from taichinet.cli.options import AsJson, Overwrite, Threshold, TrustCode
 
 _Output = Annotated[
     Path,
-    typer.Option("--output", "-o", metavar="FILE", help="FILE.onnx, or FILE.xml (with FILE.bin) for OpenVINO."),
+    typer.Option("--output", "-o", metavar="PATH", help="FILE.onnx, or FILE.xml (with FILE.bin) for OpenVINO."),
 ]
 _Weights = Annotated[
     Path | None,
@@ -32,10 +33,16 @@ _Images = Annotated[
 _Calibration = Annotated[
     str | None,
     typer.Option(
+        "--calibration",
         metavar="DIR|NAME=DIR",
         help="Calibration images for int8. Default: those of --images that were used for training; these are then not "
         "compared.",
     ),
+]
+
+_Format = Annotated[
+    str,
+    typer.Option("--format", metavar="FORMAT", help="onnx or openvino.", autocompletion=complete_format),
 ]
 
 
@@ -43,11 +50,11 @@ def export(
     output: _Output,
     images: _Images,
     weights: _Weights = None,
-    form: Annotated[str, typer.Option("--format", help="onnx or openvino.")] = "onnx",
+    form: _Format = "onnx",
     int8: Annotated[bool, typer.Option("--int8", help="Quantise; refused if Dice drops by more than 0.005.")] = False,
     calibrate: _Calibration = None,
     threshold: Threshold = None,
-    most_images: Annotated[int, typer.Option(min=1, help="Maximum number of images to compare.")] = 150,
+    most_images: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of images to compare.")] = 150,
     overwrite: Overwrite = False,
     trust_code: TrustCode = False,
     device: Device = "auto",
@@ -73,7 +80,9 @@ def export(
     if form not in export_formats():
         raise unknown_name("export format", form, export_formats())
     if calibrate is not None and not int8:
-        raise SettingError("--calibrate requires --int8: float32 needs no calibration. Add --int8 or omit --calibrate.")
+        raise SettingError(
+            "--calibration requires --int8: float32 needs no calibration. Add --int8 or omit --calibration."
+        )
     use_and_print(device_of_runtime(form, device))
     request = ExportRequest(
         weights=weights or shipped_weights(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import Overwrite, Runs, TrustCode
+from taichinet.cli.options import AsJson, Overwrite, Runs, TrustCode
 
 if TYPE_CHECKING:
     from taichinet.reports.figures.catalogue import DrawnFigures
@@ -19,31 +19,40 @@ def figures(
     data: Annotated[
         list[str],
         typer.Option(
-            metavar="[NAME=]DIR",
+            metavar="DATA",
             help="Data set of the runs. Repeatable: figure 11 has one row per data set; the others show the first.",
         ),
     ],
     figure: Annotated[
-        list[int] | None, typer.Option(help="4, 7, 8, 9, 11 or 12; repeatable. Default: all figures.")
+        list[int] | None, typer.Option(metavar="N", help="4, 7, 8, 9, 11 or 12; repeatable. Default: all figures.")
     ] = None,
     case: Annotated[
-        list[str] | None, typer.Option(help="Key of an image to show, such as 'benign (12)'; repeatable.")
+        list[str] | None,
+        typer.Option(metavar="KEY", help="Key of an image to show, such as 'benign (12)'; repeatable."),
     ] = None,
     rows: Annotated[
         int | None,
-        typer.Option(min=1, max=8, help="Number of images if no --case is given (figure 12: per failure kind)."),
+        typer.Option(
+            metavar="N", min=1, max=8, help="Number of images if no --case is given (figure 12: per failure kind)."
+        ),
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="Figure 11: recipe without its scale, e.g. unet; repeatable. Default: the paper's eight."),
+        typer.Option(
+            metavar="RECIPE",
+            help="Figure 11: recipe without its scale, e.g. unet; repeatable. Default: the paper's eight.",
+        ),
     ] = None,
-    dpi: Annotated[int, typer.Option(min=72, max=1200, help="Pixels per inch: 300 for print, 150 for screen.")] = 300,
-    out: Annotated[Path, typer.Option("--output", "-o", help="Folder for fig-N.png, .pdf and .json.")] = Path(
-        "figures"
-    ),
+    dpi: Annotated[
+        int, typer.Option(metavar="N", min=72, max=1200, help="Pixels per inch: 300 for print, 150 for screen.")
+    ] = 300,
+    out: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="Folder for fig-N.png, .pdf and .json.")
+    ] = Path("figures"),
     trust_code: TrustCode = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Draw figures 4, 7, 8, 9, 11 and 12 of the paper from RUNS, as PNG and PDF, with their content as JSON.
 
@@ -61,20 +70,33 @@ def figures(
     completed_runs = find_runs(runs)
     sources = tuple(open_source(spec, completed_runs, runs, trust_code) for spec in data)
     request = Request(tuple(case or ()), rows, tuple(method or ()))
-    _print_result(draw_figures(numbers, sources, request, out, dpi), len(numbers))
+    drawn = draw_figures(numbers, sources, request, out, dpi)
+    _print_result(drawn, out, as_json)
+    _raise_failures(drawn, len(numbers))
 
 
-def _print_result(drawn: DrawnFigures, count: int) -> None:
-    """Print the files of each figure; raise an error for figures that could not be drawn."""
+def _print_result(drawn: DrawnFigures, out: Path, as_json: bool) -> None:
+    """Print the files of each figure."""
+    import json
+
     from rich.console import Console
 
-    from taichinet.errors import PartialFailureError
-
+    if as_json:
+        done = [{"figure": sheet.number, "files": [file.name for file in files]} for sheet, files in drawn.sheets]
+        failed = [{"figure": number, "reason": str(error)} for number, error in drawn.failed]
+        print(json.dumps({"written": str(out), "figures": done, "failed": failed}))
+        return
     console = Console(stderr=True, soft_wrap=True, markup=False, highlight=False)
     for sheet, (png, pdf, record) in drawn.sheets:
         console.print(f"Figure {sheet.number}: {png}, {pdf.name}, {record.name}")
         if absent := [kind for kind, cases in sheet.provenance.get("found", {}).items() if not cases]:
             console.print(f"  no failure of the kind '{', '.join(absent)}' was found")
+
+
+def _raise_failures(drawn: DrawnFigures, count: int) -> None:
+    """Raise an error for figures that could not be drawn."""
+    from taichinet.errors import PartialFailureError
+
     if drawn.failed and not drawn.sheets and len(drawn.failed) == 1:
         raise drawn.failed[0][1]
     if drawn.failed:

@@ -59,6 +59,7 @@ def print_next_steps(command: TrainCommand, folder: Path, count: int) -> None:
         count: Number of folds.
     """
     from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, SUMMARY_FILE
+    from taichinet.experiments.training_run import RUN_IMAGES
     from taichinet.models.own_code import names_file
 
     out = command.out
@@ -76,6 +77,7 @@ def print_next_steps(command: TrainCommand, folder: Path, count: int) -> None:
     else:
         steps.append(("one network for use", f"{command.line} --all-images"))
     typer.echo(f"Scores: {folder / SUMMARY_FILE}, and per image {folder / SCORES_FILE}")
+    typer.echo(f"Images: {' and '.join(RUN_IMAGES)} in {folder / 'fold-*'}")
     typer.echo("Next:")
     for title, text in steps:
         typer.echo(f"  {title + ':':<21}{text}")

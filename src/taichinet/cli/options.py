@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from taichinet.cli.completion import complete_protocol, complete_scale, complete_suite
+
 PROTOCOL_HELP = (
     "Fold protocol: grouped keeps near-duplicates and images of one patient together; paper draws random folds, "
     "stratified by class; official uses the authors' split; leave-one-dataset-out tests each of several data sets with "
@@ -25,15 +27,17 @@ Against = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON to standard output.")]
-DataSet = Annotated[str, typer.Option("--data", help=_DATA_HELP)]
+DataSet = Annotated[str, typer.Option("--data", metavar="DATA", help=_DATA_HELP)]
 DataSetArgument = Annotated[str, typer.Argument(metavar="DATA", help=_DATA_HELP)]
 DataSets = Annotated[
     list[str] | None,
-    typer.Option("--data", help="Data set, or NAME=PATH if several data sets have its layout; repeatable."),
+    typer.Option(
+        "--data", metavar="DATA", help="Data set, or NAME=PATH if several data sets have its layout; repeatable."
+    ),
 ]
 JointDataSets = Annotated[
     list[str],
-    typer.Option("--data", help=f"{_DATA_HELP} Repeat it to train on several data sets together."),
+    typer.Option("--data", metavar="DATA", help=f"{_DATA_HELP} Repeat it to train on several data sets together."),
 ]
 GroupBy = Annotated[
     str | None,
@@ -44,7 +48,8 @@ GroupBy = Annotated[
     ),
 ]
 Folds = Annotated[
-    list[str] | None, typer.Option("--fold", "--folds", help="Folds, e.g. 0 or 0,2-4. Default: all folds.")
+    list[str] | None,
+    typer.Option("--fold", metavar="N", help="Fold or folds, e.g. 0 or 0,2-4; repeatable. Default: all folds."),
 ]
 Mix = Annotated[
     str | None,
@@ -66,33 +71,50 @@ PresenceDecision = Annotated[
     ),
 ]
 Protocols = Annotated[
-    list[str] | None, typer.Option("--protocol", help=f"{PROTOCOL_HELP} Repeatable. Default: as in the table.")
+    list[str] | None,
+    typer.Option(
+        "--protocol",
+        metavar="PROTOCOL",
+        help=f"{PROTOCOL_HELP} Repeatable. Default: as in the table.",
+        autocompletion=complete_protocol,
+    ),
 ]
-RunFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder for all runs.")]
+RunFolder = Annotated[Path, typer.Option("--output", "-o", metavar="PATH", help="Folder for all runs.")]
 Runs = Annotated[
     Path, typer.Argument(metavar="RUNS", help="Folder of runs: the --output of `train`, or a folder that contains it.")
 ]
 Scale = Annotated[
     str | None,
     typer.Option(
+        metavar="SCALE",
         help="Scale of the recipes: busi (as in the paper, the default of tables), cpu (the default of recipes and "
-        "networks that are given by name), short or demo."
+        "networks that are given by name), short or demo.",
+        autocompletion=complete_scale,
     ),
 ]
 Seeds = Annotated[
     list[str] | None,
-    typer.Option("--seed", "--seeds", help="Training seeds, e.g. 0-2. Default: the seed of the recipe."),
+    typer.Option(
+        "--seed",
+        metavar="N",
+        help="Training seed or seeds, e.g. 1 or 0-2; repeatable. Default: the seed of the recipe.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Override a recipe setting, as key=value, e.g. training.epochs=20; repeatable."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a recipe setting, as key=value, e.g. training.epochs=20; repeatable.",
+    ),
 ]
 Suites = Annotated[
     list[str],
     typer.Argument(
-        metavar="SUITE|RECIPE|FILE.py:CLASS...",
+        metavar="SUITE|RECIPE|FILE.py:CLASS",
         help="table1 to table7, paper (all seven), or YAML files; recipes on the data sets of --data, with or without "
         "scale, e.g. unet or short-unet; networks in files, which are executed. One or more.",
+        autocompletion=complete_suite,
     ),
 ]
 Shifts = Annotated[

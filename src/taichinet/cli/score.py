@@ -20,19 +20,30 @@ def score(
     ],
     data: DataSet,
     folds: Annotated[
-        Path, typer.Option(help="Fold file, as written by `train` to RUNS/folds; it also selects the images.")
+        Path,
+        typer.Option(
+            metavar="FILE", help="Fold file, as written by `train` to RUNS/folds; it also selects the images."
+        ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for scores.csv (one row per image) and summary.json."),
+        typer.Option(
+            "--output", "-o", metavar="PATH", help="Folder for scores.csv (one row per image) and summary.json."
+        ),
     ] = None,
     value: Annotated[
-        int | None, typer.Option(help="Value of lesion pixels. Default: every value but 0 is lesion.")
+        int | None, typer.Option(metavar="N", help="Value of lesion pixels. Default: every value but 0 is lesion.")
     ] = None,
     size: Annotated[
-        int, typer.Option(help="Resolution in pixels of the scores at input resolution, as of the compared networks.")
+        int,
+        typer.Option(
+            metavar="PIXELS",
+            help="Resolution in pixels of the scores at input resolution, as of the compared networks.",
+        ),
     ] = 224,
-    name: Annotated[str | None, typer.Option(help="Name of the method. Default: the name of the folder.")] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the method. Default: the name of the folder.")
+    ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:

@@ -41,7 +41,7 @@ def select_suites(
             scale=scale,
             folds=parse_numbers(folds, "--fold"),
             protocols=protocols,
-            seeds=parse_numbers(seeds, "--seeds"),
+            seeds=parse_numbers(seeds, "--seed"),
             set=parse_assignments(assignments or []),
         )
         for name, is_recipe in zip(suites, are_recipes, strict=True)

@@ -8,18 +8,31 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from taichinet.cli.completion import complete_protocol, complete_recipe
 from taichinet.cli.device import Device
-from taichinet.cli.options import PROTOCOL_HELP, AsJson, GroupBy, JointDataSets, Mix, RunFolder, Seeds, Settings
-from taichinet.cli.suites import with_mix
+from taichinet.cli.observers import Track, make_observers
+from taichinet.cli.options import (
+    PROTOCOL_HELP,
+    AsJson,
+    Folds,
+    GroupBy,
+    JointDataSets,
+    Mix,
+    RunFolder,
+    Seeds,
+    Settings,
+)
+from taichinet.cli.suites import parse_numbers, with_mix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from taichinet.cli.next_steps import TrainCommand
     from taichinet.cli.progress import TrainingProgress
     from taichinet.experiments.cross_validate import Callbacks, Existing, Study
     from taichinet.experiments.experiment import Experiment
     from taichinet.experiments.initial_weights import InitialWeights
+    from taichinet.experiments.observer import Observe
     from taichinet.experiments.study_data import StudyData
     from taichinet.training.distributed.ranks import Ranks
 
@@ -29,6 +42,7 @@ _Recipe = Annotated[
         metavar="RECIPE|FILE.py:CLASS",
         help="Recipe, e.g. cpu-taichinet, busi-taichinet, cpu-rf-net, cpu-model-6; or a network in a file, e.g. "
         "mynet.py:MyNet, which is trained with the settings of cpu-unet. The file is executed.",
+        autocompletion=complete_recipe,
     ),
 ]
 _AllImages = Annotated[
@@ -49,13 +63,14 @@ _Start = Annotated[
 _Resume = Annotated[
     bool, typer.Option("--resume", help="Resume from the last completed epoch; the number of epochs may be increased.")
 ]
+_Protocol = Annotated[str, typer.Option(metavar="PROTOCOL", help=PROTOCOL_HELP, autocompletion=complete_protocol)]
 
 
 def train(
     recipe: _Recipe,
     data: JointDataSets,
-    fold: Annotated[list[int] | None, typer.Option(help="Fold to train; repeatable. Default: all folds.")] = None,
-    protocol: Annotated[str, typer.Option(help=PROTOCOL_HELP)] = "grouped",
+    folds: Folds = None,
+    protocol: _Protocol = "grouped",
     group_by: GroupBy = None,
     mix: Mix = None,
     all_images: _AllImages = False,
@@ -65,6 +80,7 @@ def train(
     out: RunFolder = Path("runs"),
     resume: _Resume = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing run.")] = False,
+    track: Track = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -80,6 +96,7 @@ def train(
     from taichinet.training.device import use_device
     from taichinet.training.distributed.ranks import process_group
 
+    selected = parse_numbers(folds, "--fold")
     chosen = use_device(device)
     with process_group(chosen) as ranks:
         if not ranks.is_main_process:
@@ -87,22 +104,23 @@ def train(
             return
         settings = with_mix(assignments, mix)
         initial, recipes = _read_recipes(recipe, settings, seeds, start)
-        _refuse_unknown(recipes[0], protocol, fold, all_images)
-        existing = _existing(resume, overwrite)
+        _refuse_unknown(recipes[0], protocol, selected, all_images)
+        existing, observers = _existing(resume, overwrite), make_observers(track, out)
         print_device(chosen, ranks.size)
         data_of_study = _open_data(recipes[0], data, protocol, out, group_by, initial)
         print_skipped(data_of_study.manifest.left_out)
-        folds = _chosen_folds(fold, data_of_study.plan.count)
-        _refuse_existing([] if all_images else recipes, data_of_study, folds, out, existing)
+        numbers = _chosen_folds(selected, data_of_study.plan.count)
+        _refuse_existing([] if all_images else recipes, data_of_study, numbers, out, existing)
         results: list[Callable[[], None]] = []
         studies: list[Study] = []
         with training_progress(quiet=as_json) as progress:
             for experiment in recipes:
                 if all_images:
-                    results.append(_train_on_all_images(experiment, data_of_study, out, existing, as_json, progress))
+                    given = (existing, as_json, progress, observers)
+                    results.append(_train_on_all_images(experiment, data_of_study, out, *given))
                 else:
-                    calls = _callbacks(experiment, progress)
-                    studies.append(train_folds(experiment, data_of_study, folds, out, existing, calls, True))
+                    calls = _callbacks(experiment, progress, observers)
+                    studies.append(train_folds(experiment, data_of_study, numbers, out, existing, calls, True))
         ranks.broadcast(None)  # no further training
     for print_result in results:
         print_result()
@@ -157,7 +175,7 @@ def _note(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _callbacks(experiment: Experiment, progress: TrainingProgress) -> Callbacks:
+def _callbacks(experiment: Experiment, progress: TrainingProgress, observers: tuple[Observe, ...]) -> Callbacks:
     """Report the progress of `train_folds`."""
     from taichinet.experiments.cross_validate import Callbacks
 
@@ -165,18 +183,25 @@ def _callbacks(experiment: Experiment, progress: TrainingProgress) -> Callbacks:
         on_fold=lambda index: progress.begin(f"{experiment.name} fold {index}"),
         on_epoch=progress.epoch,
         on_note=_note,
+        observers=observers,
     )
 
 
 def _train_on_all_images(
-    experiment: Experiment, data: StudyData, out: Path, existing: Existing, as_json: bool, progress: TrainingProgress
+    experiment: Experiment,
+    data: StudyData,
+    out: Path,
+    existing: Existing,
+    as_json: bool,
+    progress: TrainingProgress,
+    observers: tuple[Observe, ...],
 ) -> Callable[[], None]:
     """Train on all images; returns a function that prints the folder and the decision."""
     from taichinet.cli.printing import print_trained_on_all
     from taichinet.experiments.all_images import train_on_all_images
 
     progress.begin(f"{experiment.name} on all images")
-    trained = train_on_all_images(experiment, data, out, existing, progress.epoch, _note)
+    trained = train_on_all_images(experiment, data, out, existing, progress.epoch, _note, observers)
     return lambda: print_trained_on_all(trained.folder, trained.record, as_json)
 
 
@@ -184,7 +209,6 @@ def _read_recipes(
     recipe: str, assignments: list[str] | None, seeds: list[str] | None, start: Path | None
 ) -> tuple[InitialWeights | None, list[Experiment]]:
     """The weights to start from, and the recipe with the given settings for each seed."""
-    from taichinet.cli.suites import parse_numbers
     from taichinet.experiments.experiment import parse_assignments, vary, with_seeds
     from taichinet.experiments.initial_weights import InitialWeights
     from taichinet.experiments.recipes.catalogue import get_recipe
@@ -200,7 +224,7 @@ def _read_recipes(
     return initial, with_seeds(experiment, numbers)
 
 
-def _refuse_unknown(recipe: Experiment, protocol: str, folds: list[int] | None, all_images: bool) -> None:
+def _refuse_unknown(recipe: Experiment, protocol: str, folds: Sequence[int] | None, all_images: bool) -> None:
     """Check the protocol and the folds, as far as this is possible before the data are read."""
     from taichinet.datasets.folds import OWN_COUNT, PROTOCOLS
     from taichinet.errors import SettingError, unknown_name
@@ -249,10 +273,10 @@ def _existing(resume: bool, overwrite: bool) -> Existing:
     return "overwrite" if overwrite else "refuse"
 
 
-def _chosen_folds(folds: list[int] | None, count: int) -> list[int]:
+def _chosen_folds(folds: Sequence[int] | None, count: int) -> list[int]:
     """The folds in order, by default all; raises SettingError for one that does not exist."""
     from taichinet.errors import SettingError
 
     if any(not 0 <= fold < count for fold in folds or ()):
-        raise SettingError(f"--fold must be in 0..{count - 1}, got {folds}.")
+        raise SettingError(f"--fold must be in 0..{count - 1}, got {', '.join(map(str, folds or ()))}.")
     return sorted(set(folds or range(count)))

@@ -15,6 +15,7 @@ from taichinet.datasets.readers.layout import find_folder, open_top
 from taichinet.datasets.readers.tree import trees_side_by_side
 from taichinet.datasets.sample import Mask
 from taichinet.errors import DataError, SettingError
+from taichinet.progress import tracked
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ class Dataset:
                 problems.append(f"{root}: the name {key!r} is not valid UTF-8. Rename the file.")
         if verify:
             with ThreadPoolExecutor(max_workers=DECODING_THREADS) as pool:
-                for faults in pool.map(lambda sample: files.problems_in(sample.image, sample.masks), manifest.samples):
+                checked = pool.map(lambda sample: files.problems_in(sample.image, sample.masks), manifest.samples)
+                for faults in tracked(checked, f"reading {self.name}", len(manifest.samples)):
                     problems += faults
         if not manifest.samples and not problems:
             problems.append(f"{root}: contains no image.")

@@ -21,6 +21,7 @@ from taichinet.datasets.image_io import RECIPE, resize_mask
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.sample import Sample
 from taichinet.errors import DataError
+from taichinet.progress import tracked
 from taichinet.storage.tensors import write_tensors
 
 MOSTLY_LESION = 0.75  # mean share of the images that masks cover; above it they are probably inverted
@@ -208,7 +209,7 @@ def _resize(manifest: Manifest, size: int, channels: int) -> tuple[Tensor, Tenso
         return pixels, np.stack([resize_mask(mask, size) for mask in masks])
 
     with ThreadPoolExecutor(max_workers=DECODING_THREADS) as pool:
-        resized = list(pool.map(resize, manifest.samples))
+        resized = list(tracked(pool.map(resize, manifest.samples), "resizing images", len(manifest.samples)))
     if problems:
         raise DataError(f"{len(problems)} files of {manifest.name} cannot be read. Repair or remove them:", problems)
     pairs = [pair for pair in resized if pair is not None]
@@ -241,4 +242,4 @@ def count_empty_masks(manifest: Manifest) -> int:
     """
     with ThreadPoolExecutor(max_workers=DECODING_THREADS) as pool:
         has_lesion = pool.map(lambda sample: bool(manifest.region_masks(sample).any()), manifest.samples)
-        return sum(not lesion for lesion in has_lesion)
+        return sum(not lesion for lesion in tracked(has_lesion, "reading masks", len(manifest.samples)))

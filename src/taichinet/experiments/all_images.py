@@ -19,6 +19,7 @@ from taichinet.experiments.cross_validate import Existing
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.fold_job import ALL_IMAGES, FoldJob
 from taichinet.experiments.identity import differences, study_fields
+from taichinet.experiments.observer import Observe
 from taichinet.experiments.provenance import describe_machine
 from taichinet.experiments.records import (
     RESULT_FILE,
@@ -62,6 +63,7 @@ def train_on_all_images(
     existing: Existing = "refuse",
     on_epoch: OnEpoch = lambda phase, row, epochs: None,
     on_note: Callable[[str], None] = lambda line: None,
+    observers: tuple[Observe, ...] = (),
 ) -> TrainedOnAll:
     """Train a recipe on all images, without validation part: the weights are those of the last epoch.
 
@@ -73,6 +75,7 @@ def train_on_all_images(
             the decision of the folds that are complete now.
         on_epoch: Called after each epoch, see `run_fold`.
         on_note: Called with a sentence if the training starts from trained weights.
+        observers: Draw or log the training.
 
     Returns:
         The folder and its record.
@@ -89,7 +92,8 @@ def train_on_all_images(
             "recipe without teacher on all images."
         )
     folds = study_folder(experiment, study.plan, out)
-    job = FoldJob(experiment, study, ALL_IMAGES, folds / FOLDER, out / "mining", resume=existing == "resume")
+    run, resume = folds / FOLDER, existing == "resume"
+    job = FoldJob(experiment, study, ALL_IMAGES, run, out / "mining", resume=resume, observers=observers)
     if existing == "refuse" and any((job.folder / name).exists() for name in (TRAINING_FILE, HISTORY_FILE)):
         raise FoldError(
             f"{job.folder} already contains a training. Resume it with --resume, replace it with --overwrite, or give "
@@ -128,6 +132,7 @@ def _train(job: FoldJob, lock: Lock, on_epoch: OnEpoch) -> TrainedOnAll:
         machine=describe_machine(),
     )
     save_weights(trained.network, trained.weights_config(job, decision), job.folder / "weights")
+    trained.observers.completed(trained.network, decision or DEFAULT_DECISION, record)
     write_record(job.folder / TRAINING_FILE, record)
     clear_checkpoints(job.folder)
     return TrainedOnAll(job.folder, record)

@@ -24,6 +24,7 @@ from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.identity import EPOCHS, PATIENCE, STUDY_FIELDS, describe_changes, differences, study_fields
 from taichinet.experiments.longer import find_extension
+from taichinet.experiments.observer import Observe
 from taichinet.experiments.records import (
     RESULT_FILE,
     SCORES_FILE,
@@ -62,11 +63,13 @@ class Callbacks:
         on_fold: Called with the index of each fold before its training.
         on_epoch: Called after each epoch, see `run_fold`.
         on_note: Called with a sentence if completed epochs are extended, or trainings start from trained weights.
+        observers: Draw or log each training.
     """
 
     on_fold: Callable[[int], None] = lambda fold: None
     on_epoch: OnEpoch = lambda phase, row, epochs: None
     on_note: Callable[[str], None] = lambda line: None
+    observers: tuple[Observe, ...] = ()
 
 
 def train_folds(
@@ -103,8 +106,8 @@ def train_folds(
     jobs = []
     for fold in folds:
         run, resume = folder / f"fold-{fold}", existing == "resume"
-        teacher = teacher_folder(experiment, run)
-        jobs.append(FoldJob(experiment, study, fold, run, out / "mining", teacher, resume, keep_checkpoints))
+        given = (teacher_folder(experiment, run), resume, keep_checkpoints, callbacks.observers)
+        jobs.append(FoldJob(experiment, study, fold, run, out / "mining", *given))
     for line in check_initial_weights(jobs):
         callbacks.on_note(line)
     _prepare_existing_runs(jobs, folder, existing, callbacks)

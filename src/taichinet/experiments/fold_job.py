@@ -12,6 +12,7 @@ from taichinet.errors import SettingError, TaiChiNetError
 from taichinet.experiments.distillation import teacher_digest
 from taichinet.experiments.experiment import Experiment
 from taichinet.experiments.identity import run_identity
+from taichinet.experiments.observer import Observe
 from taichinet.experiments.records import RESULT_FILE, FoldRecord, read_record, read_settings
 from taichinet.experiments.study_data import StudyData
 from taichinet.models.catalogue import find_entry
@@ -38,6 +39,7 @@ class FoldJob:
         resume: Whether to read back a finished fold and to resume an interrupted one. Otherwise the fold is trained
             from the beginning, and what is in `folder` is replaced.
         keep_checkpoint: Whether the newest checkpoint is kept, so that the run can later be extended to more epochs.
+        observers: Draw or log the training; they do not affect its result.
     """
 
     experiment: Experiment
@@ -48,6 +50,7 @@ class FoldJob:
     teacher: Path | None = None
     resume: bool = False
     keep_checkpoint: bool = False
+    observers: tuple[Observe, ...] = field(default=(), repr=False)
 
     @cached_property
     def split(self) -> Split:

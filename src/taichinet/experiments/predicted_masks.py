@@ -36,6 +36,7 @@ from taichinet.experiments.records import (
     write_scores,
 )
 from taichinet.models.settings import MAX_SIZE
+from taichinet.progress import tracked
 from taichinet.storage.output_folder import output_files
 
 
@@ -134,7 +135,7 @@ def _score_all(
             return str(error)
 
     with ThreadPoolExecutor(torch.get_num_threads(), "score") as pool:
-        rows = list(pool.map(score, manifest.samples))
+        rows = list(tracked(pool.map(score, manifest.samples), "scoring masks", len(manifest.samples)))
     problems = [row for row in rows if isinstance(row, str)]
     if problems:
         raise DataError(f"{len(problems)} masks cannot be scored. Correct them:", problems)

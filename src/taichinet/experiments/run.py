@@ -2,7 +2,8 @@
 
 A run folder contains experiment.yaml (all settings), history.csv (one row per epoch), weights/ (of the selected epoch),
 scores.csv (one row per test image), seen.safetensors (thumbnails of the training images), result.json (summary and
-provenance), and checkpoint.pt, which is removed when the fold is complete unless `keep_checkpoint` is set.
+provenance), and checkpoint.pt, which is removed when the fold is complete unless `keep_checkpoint` is set. `train` and
+`compare` also draw learning-curves.png and validation.png.
 """
 
 from __future__ import annotations
@@ -114,6 +115,7 @@ def _score_and_record(job: FoldJob, trained: Trained) -> FoldResult:
     )
     config = trained.weights_config(job, None if operating_point is None else decision)
     save_weights(network, config, folder / "weights")
+    trained.observers.completed(network, decision, record)
     write_record(folder / RESULT_FILE, record)
     clear_checkpoints(folder, keep_newest=job.keep_checkpoint)
     return FoldResult(folder, scored.rows, record)

@@ -35,6 +35,7 @@ from taichinet.evaluation.detection import detect_lesions
 from taichinet.evaluation.masks import resize_probability
 from taichinet.evaluation.metrics import dice_score, score_mask, surface_dice
 from taichinet.evaluation.undefined import SUFFIX
+from taichinet.progress import report_progress
 from taichinet.training.device import DeviceConfig
 from taichinet.training.launch import Launch
 from taichinet.training.loop import finite_outputs, network_outputs, refuse_not_finite_outputs
@@ -113,7 +114,9 @@ def score_images(
                 for outputs_of_image in zip(*outputs, strict=True):
                     scoring.append(pool.submit(scorer.score, next(position), *outputs_of_image))
                 collect(waiting_images)
+                report_progress("scoring images", len(rows) // len(manifest.regions), len(data.keys))
             collect(0)
+            report_progress("scoring images", len(data.keys), len(data.keys))
         finally:
             for future in scoring:
                 future.cancel()

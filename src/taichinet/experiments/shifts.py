@@ -15,6 +15,7 @@ from taichinet.evaluation.metrics import dice_score
 from taichinet.experiments.evaluate import ScoredNetwork
 from taichinet.experiments.records import ShiftScores
 from taichinet.experiments.scoring import BATCH_SIZE
+from taichinet.progress import tracked
 from taichinet.training.device import DeviceConfig
 from taichinet.training.loop import predict_batches
 
@@ -34,7 +35,7 @@ def score_shifts(networks: Sequence[ScoredNetwork]) -> tuple[ShiftScores, ...]:
     parts = []
     for number, scored in enumerate(networks):
         network, data = scored.network(), scored.data()
-        for name in (UNCHANGED, *SHIFTS):
+        for name in tracked((UNCHANGED, *SHIFTS), "scoring changed images"):
             changed = data if name == UNCHANGED else shifted(data, name)
             scores = _image_scores(network, changed, scored.decision, scored.device_config)
             parts.append(scores.assign(shift=name, network=number))

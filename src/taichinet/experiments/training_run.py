@@ -34,6 +34,7 @@ from taichinet.experiments.initial_weights import (
     refuse_seen_images,
     seen_by,
 )
+from taichinet.experiments.observer import Observers
 from taichinet.experiments.provenance import source_commit
 from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, read_settings, write_settings
 from taichinet.losses.objective import ObjectiveSettings
@@ -50,6 +51,7 @@ from taichinet.training.fit import FitResult, TrainingData, refuse_stopping_with
 from taichinet.training.settings import TrainingSettings
 
 HISTORY_FILE = "history.csv"
+RUN_IMAGES = CURVES_FILE, VALIDATION_FILE = "learning-curves.png", "validation.png"  # drawn by reports/run_images.py
 OnEpoch = Callable[[str, dict[str, Any], int], None]
 FitArguments = tuple[
     nn.Module,
@@ -81,20 +83,21 @@ def prepare_training(job: FoldJob, lock: Lock, on_epoch: OnEpoch) -> Training:
         WeightsError: The folder contains a checkpoint of other settings, images or folds.
     """
     experiment, start = job.experiment, _prepare_folder(job)
+    observers = Observers(job)
 
     def after_epoch(phase: str, epochs: int, row: dict[str, Any]) -> None:
         lock.verify()
         if phase == "train":
             _record_epoch(job.folder, row, start)
+            observers.after_epoch(row)
         on_epoch(phase, row, epochs)
 
     network, initial = _new_network(job)
     train = job.study.prepared.subset(job.split.train)
     mined = _mine(job, train, partial(after_epoch, "mine", experiment.mining.epochs))
     data = _training_data(job, train, mined)
-    return Training(
-        job, network, data, mined, start, initial, partial(after_epoch, "train", experiment.training.epochs)
-    )
+    after_train_epoch = partial(after_epoch, "train", experiment.training.epochs)
+    return Training(job, network, data, mined, start, observers, initial, after_train_epoch)
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class Training:
     data: TrainingData
     mined: MinedRegions | None
     start: Start
+    observers: Observers
     initial: Loaded | None
     after_epoch: Callable[[dict[str, Any]], None]
 
@@ -123,7 +127,7 @@ class Training:
         network, options = without_training_parts(self.network), architecture(self.job.experiment.options)
         if network is not self.network and isinstance(network, TaiChiNet):
             options = network.settings.model_dump(mode="json", exclude_defaults=True)
-        return Trained(network, options, fitted, self.mined, self.start, self.initial)
+        return Trained(network, options, fitted, self.mined, self.start, self.observers, self.initial)
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,7 @@ class Trained:
     Attributes:
         mined: The mined regions; None without the learning strategy.
         start: Start of the training.
+        observers: To be given the network and the record before this is written.
         initial: What was loaded from the weights that the training started from; None without such weights.
     """
 
@@ -141,6 +146,7 @@ class Trained:
     fitted: FitResult
     mined: MinedRegions | None
     start: Start
+    observers: Observers
     initial: Loaded | None = None
 
     def weights_config(self, job: FoldJob, decision: Decision | None) -> WeightsConfig:
@@ -198,7 +204,7 @@ def _prepare_folder(job: FoldJob) -> Start:
         load_checkpoint(folder, identity, change=describe_change(job))
     folder.mkdir(parents=True, exist_ok=True)
     if not job.resume:
-        for name in (RESULT_FILE, SCORES_FILE, HISTORY_FILE, "seconds"):
+        for name in (RESULT_FILE, SCORES_FILE, HISTORY_FILE, *RUN_IMAGES, "seconds"):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "weights", ignore_errors=True)
         clear_checkpoints(folder)
@@ -242,10 +248,11 @@ def _new_network(job: FoldJob) -> tuple[nn.Module, Loaded | None]:
 
 def _record_epoch(folder: Path, row: dict[str, Any], start: Start) -> None:
     history = folder / HISTORY_FILE
-    lines = history.read_text(encoding="utf-8").splitlines(keepends=True) if history.exists() else []
+    # As text, so that earlier numbers are not rounded. Runs that an earlier version began may lack columns.
+    earlier = pd.read_csv(history, dtype=str) if history.exists() else pd.DataFrame()
     # A resumed run repeats the epochs after its checkpoint, which is written at most every 30 s.
-    earlier = "".join(lines[: row["epoch"]])
-    write_text(history, earlier + pd.DataFrame([row]).to_csv(header=not earlier, index=False))
+    rows = [*earlier[: row["epoch"] - 1].to_dict("records"), row]
+    write_text(history, pd.DataFrame(rows, columns=list(row)).to_csv(index=False))
     write_text(folder / "seconds", str(start.seconds()))
 
 

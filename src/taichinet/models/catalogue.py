@@ -19,8 +19,9 @@ from taichinet.models.baselines import (
     x_net,
 )
 from taichinet.models.entry import Entry
+from taichinet.models.entry_points import entry_point_names
 from taichinet.models.own_code import NetworkCode, is_own_model
-from taichinet.models.own_network import Factory, entry_point_names, load_entry_point, own_entry, unloaded_entry
+from taichinet.models.own_network import Factory, load_entry_point, own_entry, unloaded_entry
 from taichinet.models.settings import BaselineSettings, NetworkSettings
 from taichinet.models.taichinet import lite, network, on_timm
 from taichinet.models.two_paths import TwoPaths

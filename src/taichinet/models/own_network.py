@@ -22,10 +22,10 @@ from taichinet.batch import Prediction, at_least_float32
 from taichinet.errors import SettingError
 from taichinet.models.backbones import PACKAGED, PRETRAINED
 from taichinet.models.entry import Entry
+from taichinet.models.entry_points import ENTRY_POINTS
 from taichinet.models.own_code import NetworkCode
 from taichinet.models.settings import BaselineSettings
 
-ENTRY_POINTS = "taichinet.models"  # group of the entry points by which installed packages add networks
 _PASSED_IF_NAMED = ("in_channels", "num_classes")
 Factory = Callable[..., nn.Module]
 
@@ -133,11 +133,6 @@ def _arguments(title: str, factory: Factory, settings: OwnSettings) -> dict[str,
             f"out options.{unknown[0]}, or add the parameter."
         )
     return options
-
-
-def entry_point_names() -> tuple[str, ...]:
-    """Names of the networks that installed packages add, without importing them."""
-    return tuple(dict.fromkeys(point.name for point in entry_points(group=ENTRY_POINTS)))
 
 
 def load_entry_point(name: str) -> Entry | None:

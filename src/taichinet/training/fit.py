@@ -222,6 +222,7 @@ def _row(epoch: int, settings: TrainingSettings, loss: float, dice: float, began
         "step": settings.step(epoch),
         "loss": loss,
         "validation_dice": dice,
+        "learning_rate": learning_rate(settings, epoch),
         "seconds": time.perf_counter() - began,
     }
 

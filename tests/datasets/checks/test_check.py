@@ -21,6 +21,7 @@ from taichinet.datasets.folds import make_folds
 from taichinet.datasets.manifest import Manifest, Mask, Sample
 from taichinet.datasets.readers.busi import DATASET
 from taichinet.errors import DataError
+from taichinet.progress import progress_to
 
 BUSI = Path(os.environ.get("TAICHINET_DATA", ""), "Dataset_BUSI_with_GT")
 
@@ -167,12 +168,13 @@ def test_correct_data_set_has_no_error_and_grouped_folds_do_not_leak(tmp_path: P
     manifest = DATASET.read(make_fake_busi(tmp_path, 8, 6, 4))
     plan = make_folds(manifest, (), "grouped", seed=0, count=2)
     progress: list[int] = []
-    report = check_dataset(manifest, plan, lambda count, _: progress.append(count))
+    with progress_to(lambda text, done, total: progress.append(done) if text == "checking images" else None):
+        report = check_dataset(manifest, plan)
     assert report.readable
     assert report.by_severity()["error"] == 0
     assert sum(fold.images for fold in report.folds) == 18
     assert all(fold.leaking == 0 for fold in report.folds)
-    assert progress == list(range(1, 19))
+    assert progress == list(range(19))
     assert [row.label for row in report.classes] == ["benign", "malignant", "normal"]
 
 

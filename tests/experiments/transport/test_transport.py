@@ -255,9 +255,11 @@ def test_weights_of_a_replaced_result_are_removed(runs: Path, tmp_path: Path) ->
     pack_runs(runs, tmp_path / "archive")
     result = runs / STUDY / "fold-0/result.json"
     result.write_text(result.read_text().replace('"wall_seconds": ', '"wall_seconds": 1'))
+    (runs / STUDY / "fold-0/validation.png").touch()
     unpack_runs(tmp_path / "archive", runs, overwrite=True)
     assert not (runs / STUDY / "fold-0/weights").exists()
     assert not (runs / STUDY / "fold-0/seen.safetensors").exists()
+    assert not (runs / STUDY / "fold-0/validation.png").exists()
     assert (runs / STUDY / "fold-1/weights").exists()
 
 

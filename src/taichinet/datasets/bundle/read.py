@@ -30,6 +30,7 @@ from taichinet.datasets.image_io import RECIPE, Header
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.sample import Mask, MaskRule, Sample
 from taichinet.errors import DataError
+from taichinet.progress import tracked
 from taichinet.storage.digest import digest_bytes
 from taichinet.storage.documents import read_json, shortened
 
@@ -293,7 +294,8 @@ def read_bundle(path: Path, name: str, include_normal: bool = True, verify: bool
     if verify:
         with ThreadPoolExecutor(max_workers=DECODING_THREADS) as pool:
             faults = pool.map(lambda sample: files.problems_in(sample.image, sample.masks), files.samples)
-            problems = [problem for of_sample in faults for problem in of_sample]
+            checked = tracked(faults, f"reading {path.name}", len(files.samples))
+            problems = [problem for of_sample in checked for problem in of_sample]
         if problems:
             raise DataError(f"{path} is damaged: {len(problems)} of its members cannot be read. {REMEDY}", problems)
     chosen = files.selection
@@ -305,4 +307,4 @@ def _input(size: int, channels: int) -> str:
 
 
 def _options(size: int, channels: int) -> str:
-    return f"--size {size} {'--grey' if channels == 1 else '--rgb'}"
+    return f"--size {size} {'--grey' if channels == 1 else '--colour'}"

@@ -37,6 +37,7 @@ from taichinet.datasets.image_io import RECIPE
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.sample import Sample
 from taichinet.errors import DataError, FoldError, SettingError
+from taichinet.progress import tracked
 from taichinet.storage.atomic import replacing
 from taichinet.storage.digest import digest_bytes
 from taichinet.version import __version__
@@ -74,9 +75,10 @@ def make_bundle(data: Path | str, size: int, channels: int) -> Bundle:
     manifest.files.require_originals("another bundle")
     if len(manifest.samples) > MOST_IMAGES:
         raise DataError(f"{root} has {len(manifest.samples)} images; a bundle may have {MOST_IMAGES}. Divide it.")
-    fingerprints = {sample.key: files.take_whole_fingerprint(sample.image) for sample in manifest}
+    samples = tracked(manifest.samples, "comparing images")
+    fingerprints = {sample.key: files.take_whole_fingerprint(sample.image) for sample in samples}
     members = {THUMBNAILS_FILE: _npy(np.stack([f.thumbnail for f in fingerprints.values()]))}
-    for number, sample in enumerate(manifest):
+    for number, sample in enumerate(tracked(manifest.samples, "packing images")):
         members[image_name(number)] = _png(files.take_resized(sample.image, size, channels))
         for region in range(len(manifest.regions)):
             mask = files.united_mask(sample, region)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from taichinet.datasets.folds import FoldPlan
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.sample import Mask, Sample
 from taichinet.errors import DataError
+from taichinet.progress import tracked
 
 NOT_CHECKED = (
     "A bundle has no original images: burnt-in marks, frames, single mask files and the agreement of the masks of "
@@ -32,7 +33,6 @@ def check_bundle(
     manifest: Manifest,
     files: BundledFiles,
     folds: FoldPlan | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
 ) -> DataReport:
     """Check every sample of a bundle, and folds for leakage.
 
@@ -40,7 +40,6 @@ def check_bundle(
         manifest: The data set, read without verification: members that cannot be decoded become findings.
         files: `manifest.files`.
         folds: A fold plan to check.
-        on_progress: Called with the number of images checked and the number of all images.
 
     Returns:
         The report, with a finding on what was not checked.
@@ -48,7 +47,7 @@ def check_bundle(
     findings = [Finding("not checked", (), NOT_CHECKED)]
     findings += [Finding("left out", (), line) for line in manifest.left_out]
     facts: list[ImageFacts] = []
-    for done, sample in enumerate(manifest, start=1):
+    for sample in tracked(manifest.samples, "checking images"):
         try:
             found, fact = _examine(sample, manifest, files)
         except DataError as fault:
@@ -56,8 +55,6 @@ def check_bundle(
         else:
             findings += found
             facts.append(fact)
-        if on_progress is not None:
-            on_progress(done, len(manifest.samples))
     findings += find_outliers(facts)
     groups = files.selection.groups
     findings += _describe_groups(groups, manifest)

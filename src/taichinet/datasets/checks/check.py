@@ -5,7 +5,7 @@ bundled.py checks a bundle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -35,6 +35,7 @@ from taichinet.datasets.image_io import read_grey_and_colour
 from taichinet.datasets.manifest import ImageCounts, Manifest
 from taichinet.datasets.sample import Sample
 from taichinet.errors import DataError
+from taichinet.progress import tracked
 
 NO_DUPLICATES = DuplicateReport((), ())
 MOST_BLACK = 0.05  # share of the image that borders and corners may take
@@ -110,15 +111,12 @@ class DataReport:
         }
 
 
-def check_dataset(
-    manifest: Manifest, folds: FoldPlan | None = None, on_progress: Callable[[int, int], None] | None = None
-) -> DataReport:
+def check_dataset(manifest: Manifest, folds: FoldPlan | None = None) -> DataReport:
     """Check every sample of a data set, search near-duplicates, and check folds for leakage.
 
     Args:
         manifest: The data set, read without verification: files that cannot be decoded become findings.
         folds: A fold plan to check.
-        on_progress: Called with the number of images checked and the number of all images.
 
     Returns:
         The report.
@@ -127,11 +125,10 @@ def check_dataset(
     examined: list[_Examined] = []
     in_colour = manifest.name in CATALOGUE and CATALOGUE[manifest.name].colour
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for result in pool.map(lambda sample: _examine(sample, manifest, in_colour), manifest.samples):
+        results = pool.map(lambda sample: _examine(sample, manifest, in_colour), manifest.samples)
+        for result in tracked(results, "checking images", len(manifest.samples)):
             examined.append(result)
             findings += result.findings
-            if on_progress is not None:
-                on_progress(len(examined), len(manifest.samples))
     facts = tuple(result.facts for result in examined if result.facts is not None)
     findings += find_outliers(facts)
     damaged = {key for finding in findings if finding.kind == "unreadable" for key in finding.keys}

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from taichinet.datasets.duplicates.fingerprint import FloatArray, IntArray, resize_by_area
 from taichinet.datasets.duplicates.patches import Candidates, find_shared_patches
+from taichinet.progress import tracked
 
 COARSE_SIDE, FINE_SIDE = 48, 96
 COARSE_BLUR, FINE_BLUR = 3.0, 3.0
@@ -99,7 +100,7 @@ def _in_parts(
     """The results of `work` on parts of `starts`: correlations (pairs,) and transforms (pairs, 4)."""
     parts = [starts.where(slice(begin, begin + STARTS_AT_ONCE)) for begin in range(0, len(starts), STARTS_AT_ONCE)]
     with ThreadPoolExecutor(max_workers=2) as pool:
-        done = list(pool.map(work, parts))
+        done = list(tracked(pool.map(work, parts), "aligning images", len(parts)))
     correlations, transforms = [part[0] for part in done], [part[1] for part in done]
     return (
         np.concatenate([np.empty(0, np.float32), *correlations]),

@@ -20,6 +20,7 @@ from taichinet.datasets.duplicates.fingerprint import Fingerprint, IntArray
 from taichinet.datasets.duplicates.sketches import similar_thumbnails
 from taichinet.datasets.manifest import Manifest
 from taichinet.groups import join_groups
+from taichinet.progress import tracked
 
 Kind = Literal["identical", "altered", "rescaled", "cropped"]
 
@@ -74,6 +75,7 @@ def manifest_duplicates(manifest: Manifest) -> DuplicateReport:
     """
     with ThreadPoolExecutor(max_workers=2) as pool:
         fingerprints = pool.map(lambda sample: manifest.files.take_whole_fingerprint(sample.image), manifest.samples)
+        fingerprints = tracked(fingerprints, "comparing images", len(manifest.samples))
         by_key = dict(zip(manifest.keys, fingerprints, strict=True))
     return match_fingerprints(by_key, duplicate_thresholds(manifest))
 

@@ -28,6 +28,7 @@ from taichinet.datasets.readers.nnunet import INDEX as NNUNET_INDEX
 from taichinet.datasets.readers.nnunet import SPLITS
 from taichinet.datasets.sample import Sample
 from taichinet.errors import DataError, SettingError
+from taichinet.progress import tracked
 from taichinet.storage.atomic import replacing, write_text
 from taichinet.storage.output_folder import record_files, refuse_foreign_files
 
@@ -248,7 +249,9 @@ def _write_images(manifest: Manifest, files: Sequence[tuple[Path, Path]], colour
                 Image.fromarray(content).save(temporary, format="PNG")
 
     with ThreadPoolExecutor(max_workers=2) as pool:
-        list(pool.map(write, zip(manifest.samples, files, strict=True)))
+        written = pool.map(write, zip(manifest.samples, files, strict=True))
+        for _ in tracked(written, "writing images", len(manifest.samples)):
+            pass
     if problems:
         raise DataError(
             f"{len(problems)} files of {manifest.name} cannot be exported. Repair or remove them:", sorted(problems)

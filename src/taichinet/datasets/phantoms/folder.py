@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from taichinet.datasets.phantoms.phantom import EIGHT_NEIGHBOURS, LABELS, Label, Phantom, check_size, make_phantom
 from taichinet.errors import DataError, SettingError
+from taichinet.progress import report_progress
 from taichinet.storage.atomic import replacing, write_text
 from taichinet.storage.documents import read_json
 
@@ -29,7 +30,6 @@ def write_phantom_busi(
     normal: int,
     seed: int,
     size: tuple[int, int] = (192, 256),
-    on_progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write simulated images in the layout of BUSI.
 
@@ -43,7 +43,6 @@ def write_phantom_busi(
         normal: Number of images without a lesion.
         seed: Seed of all images.
         size: Height and width of the images in pixels.
-        on_progress: Called with the number of images written and the number of all images.
 
     Returns:
         `root`.
@@ -77,8 +76,7 @@ def write_phantom_busi(
             phantom = make_phantom(np.random.default_rng(image_seed), label, height, width)
             _write_one(phantom, root / label / f"{label} ({number})")
             done += 1
-            if on_progress is not None:
-                on_progress(done, total)
+            report_progress("simulating phantoms", done, total)
     _write_marker(root, {**wanted, "files": len(_own_files(root))})
     return root
 

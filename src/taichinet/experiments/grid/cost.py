@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +29,7 @@ from taichinet.losses.objective import objective
 from taichinet.models.backbones import architecture
 from taichinet.models.catalogue import create_model
 from taichinet.models.complexity import measure_complexity
+from taichinet.progress import tracked
 from taichinet.storage.documents import read_json
 from taichinet.training.device import choose_device_config
 from taichinet.training.loop import TrainingStep, train_epoch
@@ -103,7 +104,7 @@ def total_cost(works: Iterable[Work]) -> Cost:
     minings = {work.mining_key: work for work in trainings.values() if mining_flop(work)}
     return Cost(
         len(trainings),
-        sum(map(training_flop, trainings.values())),
+        sum(map(training_flop, tracked(trainings.values(), "counting operations"))),
         len(minings),
         sum(map(mining_flop, minings.values())),
     )
@@ -270,10 +271,10 @@ def read_speed(path: Path) -> float:
     return images * FORWARDS_PER_STEP * forward_flop("taichinet", size, {"width": width})
 
 
-def calibrate(experiments: Iterable[Experiment], say: Callable[[str], None]) -> dict[str, float]:
+def calibrate(experiments: Collection[Experiment], say: Callable[[str], None]) -> dict[str, float]:
     """FLOP/s of a training step of each network on this machine, by `speed_key`: median of three small batches."""
     speeds: dict[str, float] = {}
-    for recipe in experiments:
+    for recipe in tracked(experiments, "timing networks"):
         key = speed_key(recipe)
         if key in speeds:
             continue

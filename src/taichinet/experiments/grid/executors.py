@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
 from taichinet.experiments.grid.work import Task, TaskResult, run_task
+from taichinet.experiments.observer import Observe
 from taichinet.experiments.training_run import OnEpoch
 
 PARENT_POLL_SECONDS = 1.0
@@ -41,8 +42,10 @@ class Serial:
 
     slots = 1
 
-    def __init__(self, on_epoch: OnEpoch = lambda phase, row, epochs: None) -> None:
-        self._on_epoch = on_epoch
+    def __init__(
+        self, on_epoch: OnEpoch = lambda phase, row, epochs: None, observers: tuple[Observe, ...] = ()
+    ) -> None:
+        self._on_epoch, self._observers = on_epoch, observers
         self._tasks: list[Task] = []
 
     def start(self, task: Task) -> None:
@@ -53,7 +56,8 @@ class Serial:
         """Run the started tasks."""
         if not self._tasks:
             time.sleep(seconds)
-        return [run_task(self._tasks.pop(0), self._on_epoch) for _ in range(len(self._tasks))]
+        tasks, self._tasks = self._tasks, []
+        return [run_task(task, self._on_epoch, observers=self._observers) for task in tasks]
 
     def stop(self) -> None:
         """Do nothing: tasks only run during `wait`."""

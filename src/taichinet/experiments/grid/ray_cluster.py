@@ -13,6 +13,7 @@ from typing import Any
 
 from taichinet.errors import SettingError
 from taichinet.experiments.grid.work import Task, TaskResult, run_task
+from taichinet.experiments.observer import Observe
 from taichinet.training.device_choice import AUTO_DEVICE
 
 CONNECT_SECONDS = 10
@@ -21,7 +22,14 @@ CONNECT_SECONDS = 10
 class RayCluster:
     """Executor for `run_grid`. It starts as many tasks as the resources of the cluster allow."""
 
-    def __init__(self, address: str, cpus: int = 2, gpus: float = 0, device: str = AUTO_DEVICE) -> None:
+    def __init__(
+        self,
+        address: str,
+        cpus: int = 2,
+        gpus: float = 0,
+        device: str = AUTO_DEVICE,
+        observers: tuple[Observe, ...] = (),
+    ) -> None:
         """Connect to a cluster.
 
         Args:
@@ -29,6 +37,7 @@ class RayCluster:
             cpus: CPUs per task.
             gpus: GPUs per task; may be a fraction.
             device: Name of the device on the machine of each task, see `use_device`.
+            observers: Draw or log each training.
 
         Raises:
             SettingError: Ray is not installed, there is no cluster at the address, or no machine is large enough.
@@ -51,7 +60,7 @@ class RayCluster:
                     ray.init(address=address, log_to_driver=False)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise _unreachable(address, error) from error
-        self._cpus, self._gpus, self._device = cpus, gpus, device
+        self._cpus, self._gpus, self._device, self._observers = cpus, gpus, device, observers
         self._remote = ray.remote(_remote_task).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
         self._running: dict[Any, Task] = {}
         self._refuse_too_small()
@@ -67,7 +76,7 @@ class RayCluster:
 
     def start(self, task: Task) -> None:
         """Start a task on a machine that Ray chooses."""
-        self._running[self._remote.remote(task, self._cpus, self._device)] = task
+        self._running[self._remote.remote(task, self._cpus, self._device, self._observers)] = task
 
     def wait(self, seconds: float) -> list[TaskResult]:
         """Wait up to `seconds` and return the tasks that ended or whose worker was lost."""
@@ -124,8 +133,8 @@ def _unreachable(address: str, error: Exception) -> SettingError:
     )
 
 
-def _remote_task(task: Task, threads: int, device: str) -> TaskResult:
+def _remote_task(task: Task, threads: int, device: str, observers: tuple[Observe, ...]) -> TaskResult:
     import torch
 
     torch.set_num_threads(threads)
-    return run_task(task, device=device)
+    return run_task(task, device=device, observers=observers)

@@ -13,10 +13,11 @@ from taichinet.experiments.cross_validate import refuse_other_study
 from taichinet.experiments.evaluate import evaluate_weights, write_evaluation
 from taichinet.experiments.fold_job import FoldJob
 from taichinet.experiments.grid.cells import Cell, Transfer
+from taichinet.experiments.observer import Observe
 from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, read_fold, write_record, write_settings
 from taichinet.experiments.run import run_fold
 from taichinet.experiments.study_data import StudyData, open_study_data, teacher_folder
-from taichinet.experiments.training_run import OnEpoch
+from taichinet.experiments.training_run import HISTORY_FILE, RUN_IMAGES, OnEpoch
 from taichinet.models.catalogue import register_code
 from taichinet.storage.atomic import write_bytes, write_text
 from taichinet.storage.lock import locked
@@ -35,11 +36,17 @@ class TaskResult:
     reason: str = ""
 
 
-def run_task(task: Task, on_epoch: OnEpoch = lambda phase, row, epochs: None, device: str | None = None) -> TaskResult:
+def run_task(
+    task: Task,
+    on_epoch: OnEpoch = lambda phase, row, epochs: None,
+    device: str | None = None,
+    observers: tuple[Observe, ...] = (),
+) -> TaskResult:
     """Run a task and return its outcome. No error is raised, so that the other tasks can run.
 
     The traceback of an unexpected error is written to failure.txt in the folder of the task. `device` is the name of
-    the device in a worker process, see `use_device`; None for the one that this process has chosen.
+    the device in a worker process, see `use_device`; None for the one that this process has chosen. `observers` draw or
+    log each training.
     """
     try:
         if device is not None:
@@ -48,7 +55,7 @@ def run_task(task: Task, on_epoch: OnEpoch = lambda phase, row, epochs: None, de
             if cell.code is not None:  # a worker process has not executed it
                 register_code(cell.code)
         if isinstance(task, Cell):
-            train_cell(task, on_epoch)
+            train_cell(task, on_epoch, observers)
         else:  # as `taichinet evaluate -o`, with the networks of all completed folds of the study
             write_evaluation(evaluate_weights(task.folder.parent, task.data), task.folder)
     except LockedError as error:
@@ -63,7 +70,7 @@ def run_task(task: Task, on_epoch: OnEpoch = lambda phase, row, epochs: None, de
     return TaskResult(task, "done")
 
 
-def train_cell(cell: Cell, on_epoch: OnEpoch) -> None:
+def train_cell(cell: Cell, on_epoch: OnEpoch, observers: tuple[Observe, ...] = ()) -> None:
     """Train one fold, or resume it.
 
     Raises:
@@ -72,7 +79,8 @@ def train_cell(cell: Cell, on_epoch: OnEpoch) -> None:
     study = _study_data(cell)
     refuse_other_study(cell.folder.parent, cell.experiment, study.plan)
     teacher = teacher_folder(cell.experiment, cell.folder)
-    job = FoldJob(cell.experiment, study, cell.fold, cell.folder, cell.out / "mining", teacher, resume=True)
+    mining = cell.out / "mining"
+    job = FoldJob(cell.experiment, study, cell.fold, cell.folder, mining, teacher, resume=True, observers=observers)
     run_fold(job, on_epoch)
 
 
@@ -93,9 +101,9 @@ def copy_result(cell: Cell, original: Cell) -> None:
                 "folder to copy the completed result."
             )
         weights = (file for file in sorted((original.folder / "weights").rglob("*")) if file.is_file())
-        seen = original.folder / SEEN_FILE
-        others = [seen] if seen.exists() else []  # runs of earlier versions have none
-        for file in (original.folder / "history.csv", original.folder / SCORES_FILE, *others, *weights):
+        others = (original.folder / name for name in (SEEN_FILE, *RUN_IMAGES))
+        existing = [file for file in others if file.exists()]  # runs of earlier versions have none
+        for file in (original.folder / HISTORY_FILE, original.folder / SCORES_FILE, *existing, *weights):
             write_bytes(cell.folder / file.relative_to(original.folder), file.read_bytes())
         write_settings(cell.experiment, cell.folder)
         origin = str(original.folder.relative_to(original.out))

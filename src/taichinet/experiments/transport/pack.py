@@ -30,6 +30,7 @@ from taichinet.experiments.transport.record import (
 )
 from taichinet.models.weights import ROUNDED_FROM, load_weights, save_weights
 from taichinet.models.weights_folder import CONFIG_FILE, WEIGHTS_FILE
+from taichinet.progress import tracked
 from taichinet.storage.atomic import remove_leftovers, temporary_folder, write_json
 from taichinet.storage.digest import digest_file
 from taichinet.storage.lock import locked
@@ -114,7 +115,8 @@ def _list_files(runs: Path, weights: bool) -> Iterator[Path]:
 def _rounded_weights(runs: Path, files: Mapping[str, Path], temporary: Path, trust_code: bool) -> dict[str, Path]:
     """Write the weights of all packed runs as float16; they record the digest of the originals."""
     rounded: dict[str, Path] = {}
-    for number, complete in enumerate(path for name, path in files.items() if Path(name).name in COMPLETE_RUN):
+    completed = [path for name, path in files.items() if Path(name).name in COMPLETE_RUN]
+    for number, complete in enumerate(tracked(completed, "rounding weights")):
         folder = complete.parent / WEIGHTS_FOLDER
         if not (folder / CONFIG_FILE).is_file():
             continue

@@ -21,6 +21,7 @@ from taichinet.experiments.records import (
     parse_record,
     read_record,
 )
+from taichinet.experiments.training_run import RUN_IMAGES
 from taichinet.experiments.transport.record import (
     COMPLETE_RUN,
     INDEX_FILE,
@@ -215,7 +216,8 @@ def _write_files(archive: Traversable, files: list[PackedFile], out: Path, home:
         if replaced:
             for path in replaced:
                 path.unlink()
-            (home / SEEN_FILE).unlink(missing_ok=True)
+            for name in (SEEN_FILE, *RUN_IMAGES):
+                (home / name).unlink(missing_ok=True)
             shutil.rmtree(home / WEIGHTS_FOLDER, ignore_errors=True)
             clear_checkpoints(home)
         for file in files:

@@ -23,6 +23,7 @@ from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.parity import Parity
 from taichinet.inference.runtimes.runtime import Segment
 from taichinet.models.weights_folder import WeightsConfig
+from taichinet.progress import tracked
 
 MAX_CALIBRATION_IMAGES = 64
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -170,7 +171,7 @@ def compare(plain: Predictor, candidates: Mapping[str, Segment], cases: Iterable
     """
     plain_tally, tallies = _Tally(), {name: _Tally() for name in candidates}
     total_pixels = images = 0
-    for case in cases:
+    for case in tracked(cases, "comparing masks"):
         pixels, truth = case.pixels(plain.channels), case.truth()
         started = time.perf_counter()
         expected = plain.predict(pixels)

@@ -32,6 +32,7 @@ from taichinet.inference.runtimes.parity import (
 from taichinet.inference.runtimes.runtime import BuildRequest, Built, Precision, Runtime, Segment
 from taichinet.models.weights import load_weights
 from taichinet.models.weights_folder import WEIGHTS_FILE, LoadedWeights, find_one_weights
+from taichinet.progress import tracked
 from taichinet.runner import open_session
 from taichinet.storage.atomic import replacing_all
 from taichinet.storage.digest import digest_file
@@ -190,7 +191,7 @@ def _resizing_difference(plain: Predictor, cases: Sequence[Case]) -> tuple[float
 
     session = open_session(before_network(plain.channels, plain.size).SerializeToString())
     apart = total = largest = 0
-    for case in cases:
+    for case in tracked(cases, "comparing resized images"):
         pixels = case.pixels(plain.channels)
         normalised = np.asarray(session.run(None, {IMAGE: pixels[..., None] if pixels.ndim == 2 else pixels})[0])[0]
         resized = np.round(normalised * 255).astype(np.int16)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from taichinet.errors import TaiChiNetError, unknown_name
+from taichinet.progress import tracked
 from taichinet.reports.figures.easy_hard import easy_hard_figure
 from taichinet.reports.figures.failures import failures_figure
 from taichinet.reports.figures.feature_maps import attention_figure, feature_maps_figure
@@ -47,7 +48,7 @@ def draw_figures(
     Only figure 11 shows more than the first of `sources`. Raises StorageError if a file cannot be written.
     """
     sheets, failed = [], []
-    for number in numbers:
+    for number in tracked(numbers, "drawing figures"):
         try:
             sheet = FIGURES[number](sources, request)
         except TaiChiNetError as error:

@@ -18,6 +18,7 @@ from taichinet.experiments.recipes.catalogue import SCALES
 from taichinet.inference.predictor import Predictor
 from taichinet.models.weights import load_weights
 from taichinet.models.weights_folder import CONFIG_FILE
+from taichinet.progress import tracked
 from taichinet.reports.document.format import PROTOCOLS, title_of
 from taichinet.reports.document.html import image_bytes
 from taichinet.reports.overlay import Mask, overlay
@@ -110,7 +111,8 @@ def predict_cases(
         predictor = Predictor(loaded, choose_device_config(loaded.config.provenance.get("precision", "auto")))
         read = read_grey if predictor.channels == 1 else read_rgb
         members = [key for key in keys if fold_of[key] == fold]
-        predictions = predictor.predict_many(read(samples[key].image) for key in members)
+        images = (read(samples[key].image) for key in members)
+        predictions = tracked(predictor.predict_many(images), "predicting worst cases", len(members))
         masks |= {key: prediction.mask for key, prediction in zip(members, predictions, strict=True)}
     return masks
 

@@ -24,6 +24,7 @@ from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.identity import recipe_settings
 from taichinet.experiments.paper import Column, PaperPart, PaperRow, PaperTable, paper_tables
 from taichinet.experiments.recipes.catalogue import SCALES, get_recipe, list_recipes
+from taichinet.progress import tracked
 from taichinet.reports.paper_tables.comparisons import SEED, Against, compare_against, compare_methods
 from taichinet.reports.paper_tables.differences import all_differences
 from taichinet.reports.paper_tables.evaluations import Evaluated, refuse_repeated_names
@@ -154,7 +155,7 @@ def read_results(
     """
     methods, groups = read_methods(folder), read_groups(folder)
     refuse_repeated_names(evaluations, methods)
-    tables = paper_tables().values()
+    tables = tracked(paper_tables().values(), "comparing the recipes of each table")
     blocks = [block for table in tables for block in make_blocks(table, methods, groups, resamples)]
     used = {id(method) for block in blocks for _, method in block.filled}
     return ComparisonResults(
