@@ -236,7 +236,7 @@ def test_missing_shipped_weights_are_reported_with_remedy(
 def test_shipped_weights_are_a_folder_in_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = random_weights()
     folder = save_weights(weights.network, weights.config, tmp_path / "weights" / shipped.SHIPPED)
-    monkeypatch.setattr(shipped, "files", lambda package: tmp_path)
+    monkeypatch.setattr(shipped, "PACKAGED", tmp_path / "weights")
     assert shipped.shipped_weights() == folder
     assert json.loads((folder / "config.json").read_text())["size"] == SIZE
     assert load_weights(shipped.shipped_weights()).config == weights.config
