@@ -33,7 +33,7 @@ def benchmark(
             "too. Default: simulated phantoms.",
         ),
     ] = None,
-    most_images: Annotated[int, typer.Option(min=1, help="Maximum number of images.")] = 50,
+    most_images: Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of images.")] = 50,
     trust_code: TrustCode = False,
     as_json: AsJson = False,
 ) -> None:
@@ -71,6 +71,8 @@ def _print(record: UserRecord, file: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from taichinet.cli.tables import print_table
+
     table = Table(title=escape(f"{record.weights} on {record.images}"))
     table.add_column("runtime")
     for heading in ("ms per image", "Dice with plain PyTorch", "minimum", "Dice to ground truth"):
@@ -81,7 +83,7 @@ def _print(record: UserRecord, file: Path) -> None:
         truth = "" if parity.dice is None else f"{parity.dice:.4f}"
         table.add_row(f"{one.runtime} {one.precision}", *cells, truth)
     console = Console()
-    console.print(table)
+    print_table(table, console)
     lines = [f"{one.runtime} {one.precision} is not used: {'; '.join(one.failures)}." for one in record.measured]
     lines = [line for line, one in zip(lines, record.measured, strict=True) if one.failures]
     fastest = record.fastest

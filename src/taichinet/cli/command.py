@@ -20,6 +20,7 @@ _AT_THE_END = "Files are only written at the end. Run the same command again."
 _NO_FILES = "No files were changed."
 KEPT = {
     "archive": "{out} contains no incomplete archive. Run the same command again.",
+    "benchmark": "No record was written. Run the same command again.",
     "compare": "Run the same command again to resume from the last completed epochs in {out}.",
     "cost": _NO_FILES,
     "data bundle": _AT_THE_END,
@@ -35,6 +36,7 @@ KEPT = {
     "pack": _AT_THE_END,
     "package-weights": _AT_THE_END,
     "predict": "predictions.csv in {output} lists the completed images. Run the same command to resume.",
+    "recipes": _NO_FILES,
     "report": _AT_THE_END,
     "score": _AT_THE_END,
     "train": "Run the same command with --resume to continue from the last completed epoch in {out}.",

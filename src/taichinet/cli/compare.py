@@ -45,6 +45,10 @@ ArchiveFolder = Annotated[
     typer.Option(metavar="PATH", help="At the end, pack all completed runs in --output, as `taichinet archive` does."),
 ]
 ArchiveWeights = Annotated[bool, typer.Option("--archive-weights", help="Also pack the weights, as float16.")]
+ClusterAddress = Annotated[
+    str | None, typer.Option(metavar="auto|local|ADDRESS", help="Run on a Ray cluster (extra 'cluster').")
+]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", metavar="N", min=1, help="Number of parallel runs on this machine.")]
 BudgetTime = Annotated[
     str | None,
     typer.Option(
@@ -67,13 +71,8 @@ def compare(
     mix: Mix = None,
     against: Against = None,
     out: RunFolder = Path("runs"),
-    jobs: Annotated[
-        int, typer.Option("--jobs", "-j", metavar="N", min=1, help="Number of parallel runs on this machine.")
-    ] = 1,
-    cluster: Annotated[
-        str | None,
-        typer.Option(metavar="auto|local|ADDRESS", help="Run on a Ray cluster (extra 'cluster')."),
-    ] = None,
+    jobs: Jobs = 1,
+    cluster: ClusterAddress = None,
     cpus: Annotated[int, typer.Option(metavar="N", min=1, help="CPUs per run on the cluster.")] = 2,
     gpus: Annotated[float, typer.Option(metavar="N", min=0, help="GPUs per run on the cluster, e.g. 0.5.")] = 0,
     budget: BudgetTime = None,

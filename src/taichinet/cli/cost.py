@@ -24,6 +24,8 @@ from taichinet.cli.options import (
     Suites,
 )
 
+_Calibrate = Annotated[bool, typer.Option("--calibrate", help="Time a training step of each network on this machine.")]
+_File = Annotated[Path | None, typer.Option("--write", metavar="FILE", help="Write the cost to this JSON file.")]
 _Throughput = Annotated[
     Path | None,
     typer.Option(metavar="FILE", help="Use the output of benchmarks/training_throughput.py instead of --calibrate."),
@@ -42,9 +44,7 @@ def cost(
     mix: Mix = None,
     against: Against = None,
     out: RunFolder = Path("runs"),
-    calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Time a training step of each network on this machine.")
-    ] = False,
+    calibrate: _Calibrate = False,
     throughput: _Throughput = None,
     gpu_tflops: Annotated[
         float, typer.Option(metavar="N", min=0.1, help="Peak TFLOPS of the GPU to estimate for.")
@@ -52,9 +52,7 @@ def cost(
     utilisation: Annotated[
         float, typer.Option(metavar="N", min=0.01, max=1, help="Assumed fraction of the peak TFLOPS of the GPU.")
     ] = 0.4,
-    file: Annotated[
-        Path | None, typer.Option("--write", metavar="FILE", help="Write the cost to this JSON file.")
-    ] = None,
+    file: _File = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:

@@ -125,7 +125,11 @@ Shifts = Annotated[
 ]
 TestedDataSets = Annotated[
     list[str],
-    typer.Option("--data", help=f"{_DATA_HELP} Repeat it to evaluate on several data sets, with scores of each."),
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help=f"{_DATA_HELP} Repeat it to evaluate on several data sets, with scores of each.",
+    ),
 ]
 Threshold = Annotated[
     float | None,

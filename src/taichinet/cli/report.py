@@ -22,6 +22,8 @@ Scores = Annotated[
     ),
 ]
 
+Worst = Annotated[int, typer.Option(metavar="N", min=0, help="Number of worst cases of the first recipe to show.")]
+
 
 def report(
     results: Runs,
@@ -44,9 +46,7 @@ def report(
         tuple[str, str] | None,
         typer.Option(metavar="RECIPE RECIPE", help="The two recipes that the scatter plot shows at first."),
     ] = None,
-    worst: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Number of worst cases of the first recipe to show.")
-    ] = 24,
+    worst: Worst = 24,
     against: Against = None,
     scores: Scores = None,
     trust_code: TrustCode = False,

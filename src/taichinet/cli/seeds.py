@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from taichinet.cli.printing import print_counts
+from taichinet.cli.tables import print_table
 
 if TYPE_CHECKING:
     from taichinet.datasets.manifest import ImageCounts
@@ -46,7 +47,7 @@ def print_seeds(studies: list[Study], as_json: bool, counts: ImageCounts) -> Non
     for title, row in (("mean", means), ("SD", spread)):
         table.add_row(title, *(number(row[score], digits_of(score)) for score in SHORT))
     console = Console()
-    console.print(table)
+    print_table(table, console)
     for study in studies:
         console.print(f"Written to {study.folder}", soft_wrap=True, markup=False, highlight=False)
     print_counts(counts)

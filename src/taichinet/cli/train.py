@@ -10,6 +10,7 @@ import typer
 
 from taichinet.cli.completion import complete_protocol, complete_recipe
 from taichinet.cli.device import Device
+from taichinet.cli.next_steps import TrainCommand, print_next_steps
 from taichinet.cli.observers import Track, make_observers
 from taichinet.cli.options import (
     PROTOCOL_HELP,
@@ -27,7 +28,6 @@ from taichinet.cli.suites import parse_numbers, with_mix
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from taichinet.cli.next_steps import TrainCommand
     from taichinet.cli.progress import TrainingProgress
     from taichinet.experiments.cross_validate import Callbacks, Existing, Study
     from taichinet.experiments.experiment import Experiment
@@ -63,6 +63,7 @@ _Start = Annotated[
 _Resume = Annotated[
     bool, typer.Option("--resume", help="Resume from the last completed epoch; the number of epochs may be increased.")
 ]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing run.")]
 _Protocol = Annotated[str, typer.Option(metavar="PROTOCOL", help=PROTOCOL_HELP, autocompletion=complete_protocol)]
 
 
@@ -79,7 +80,7 @@ def train(
     start: _Start = None,
     out: RunFolder = Path("runs"),
     resume: _Resume = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Overwrite an existing run.")] = False,
+    overwrite: _Overwrite = False,
     track: Track = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -89,15 +90,13 @@ def train(
     Under `torchrun`, all processes share each training; only process 0 reads the data, evaluates, writes and prints.
     """
     from taichinet.cli.device import print_device
-    from taichinet.cli.next_steps import TrainCommand
     from taichinet.cli.printing import print_skipped
     from taichinet.cli.progress import training_progress
     from taichinet.experiments.cross_validate import train_folds
     from taichinet.training.device import use_device
     from taichinet.training.distributed.ranks import process_group
 
-    selected = parse_numbers(folds, "--fold")
-    chosen = use_device(device)
+    chosen, selected = use_device(device), parse_numbers(folds, "--fold")
     with process_group(chosen) as ranks:
         if not ranks.is_main_process:
             _follow(ranks, recipe)
@@ -132,7 +131,6 @@ def train(
 
 def _print_studies(studies: list[Study], data: StudyData, as_json: bool, command: TrainCommand) -> None:
     """Print the scores of one study, or of several that differ in their seed, and the next steps."""
-    from taichinet.cli.next_steps import print_next_steps
     from taichinet.cli.printing import print_study
     from taichinet.cli.seeds import print_seeds
 
