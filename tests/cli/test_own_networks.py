@@ -149,7 +149,7 @@ def test_report_lists_the_network_without_executing_its_code(runs: Path, study: 
 def test_network_of_another_library_is_trained_and_loaded(file: str, files: Path, data: Path, tmp_path: Path) -> None:
     if find_spec(PACKAGES[file]) is None:
         pytest.skip(f"{PACKAGES[file]} is not installed")
-    name = "TimmFPN" if file == "timm_fpn.py" else "unet"
+    name = "TimmFPN" if file == "timm_fpn.py" else file.removesuffix(".py")
     narrow = {"monai_unet.py": ("options.channels=[4,8]",), "timm_fpn.py": ("options.width=4",)}.get(file, ())
     run("train", f"{files}/{file}:{name}", *arguments(data, tmp_path, *narrow), "--fold", 0)
     forget_code()

@@ -144,7 +144,7 @@ def plan_grid(
             if cells.setdefault(cell.folder, cell).key != cell.key:
                 raise SettingError(
                     f"Two parts of the suite have the run folder {cell.folder} and different settings. Give one "
-                    "another name (set: {name: ...}, or another name of the class)."
+                    "another name: set: {name: ...} in a YAML file, or rename the class or function in FILE.py."
                 )
         for other in part.test_on:
             folder = study_folder(fitted, plan, out) / f"on-{other}"
