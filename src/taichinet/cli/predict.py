@@ -33,6 +33,7 @@ _MASK = (
     "a mask or an earlier prediction according to the name (*_mask*.png, *_probability.png, *_disagreement.png, "
     "*_overlay.png)"
 )
+_SUBFOLDER = "only read with --recursive"
 _LOCK = ".predictions.lock"
 
 
@@ -141,10 +142,11 @@ class _Selection:
     skipped: Mapping[str, tuple[Path, ...]]
 
     def notes(self) -> Iterator[str]:
-        """One line per reason for skipping files."""
+        """One line per reason for skipping files or subfolders."""
         for reason, paths in self.skipped.items():
             shown = ", ".join(path.name for path in paths[:3]) + (", ..." if len(paths) > 3 else "")
-            yield f"Skipped {len(paths)} {'file' if len(paths) == 1 else 'files'}, {reason}: {shown}"
+            kind = "subfolder" if reason == _SUBFOLDER else "file"
+            yield f"Skipped {len(paths)} {kind}{'' if len(paths) == 1 else 's'}, {reason}: {shown}"
 
 
 def _find_images(inputs: Sequence[Path], output: Path, recursive: bool) -> _Selection:
@@ -210,21 +212,24 @@ def _kind_of_no_image(path: Path) -> str | None:
 
 
 def _files_in(folder: Path, output: str, recursive: bool) -> Iterator[Path]:
-    """The files of `folder` by name; `recursive` includes subfolders, except hidden ones, links and `output`."""
+    """The files of `folder` by name, and its subfolders, or with `recursive` their files.
+
+    Hidden subfolders, links to folders and `output` are left out.
+    """
     for entry in sorted(folder.iterdir()):
         if not entry.is_dir() or entry.suffix.lower() in IMAGE_SUFFIXES:
             yield entry
             continue
         excluded = entry.is_symlink() or entry.name.startswith(".") or os.path.realpath(entry) == output
-        if recursive and not excluded:
-            yield from _files_in(entry, output, recursive)
+        if not excluded:
+            yield from _files_in(entry, output, recursive) if recursive else (entry,)
 
 
 def _why_skipped(file: Path) -> str | None:
     if file.name.startswith("."):
         return "hidden"
     if file.suffix.lower() not in IMAGE_SUFFIXES:
-        return "not an image file type"
+        return _SUBFOLDER if file.is_dir() else "not an image file type"
     if file.exists() and not file.is_file():  # a broken link is reported when it is read
         return "a FIFO, device or socket, or a folder named like an image"
     return _MASK if _DERIVED.fullmatch(file.name) else None
