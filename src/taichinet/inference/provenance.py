@@ -40,8 +40,9 @@ def weights_name(member: LoadedWeights, networks: int = 1) -> str:
     if folder.name != "weights" and networks == 1:
         return folder.name
     parts = [origin[key] for key in ("dataset", "recipe", "protocol") if isinstance(origin.get(key), str)]
-    if networks == 1:
-        parts.append(folder.parent.name)
+    if networks == 1:  # packaged weights may be in any folder, so its name is not that of the fold
+        fold = origin.get("fold", folder.parent.name)
+        parts.append("all-images" if fold is None else f"fold-{fold}" if isinstance(fold, int) else fold)
     return "/".join(parts) or folder.parent.name
 
 
