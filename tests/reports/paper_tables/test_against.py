@@ -14,6 +14,7 @@ from fakes.scores import lesion_row
 
 from taichinet.errors import DataError, FoldError, SettingError
 from taichinet.experiments.experiment import vary
+from taichinet.reports.paper_tables.against import verdict_sentence
 from taichinet.reports.paper_tables.comparisons import Against, compare_against
 from taichinet.reports.paper_tables.evaluations import read_evaluation
 from taichinet.reports.paper_tables.runs import read_groups, read_methods
@@ -58,6 +59,14 @@ def test_verdict_is_higher_lower_or_unclear_with_corrected_p(runs: Path) -> None
         assert comparison.test.p <= comparison.p_holm
         assert (comparison.test.images, comparison.folds) == (40, (0, 1, 2, 3, 4))
     assert max(comparison.p_holm / comparison.test.p for comparison in result.comparisons) == pytest.approx(3)
+
+
+def test_same_difference_on_every_image_has_no_interval_and_the_sentence_says_so(tmp_path: Path) -> None:
+    for own, dice in ((recipe("cpu-unet"), 0.25), (OWN, 0.75)):
+        write_run(tmp_path, own, [lesion_row(f"image {n}", dice, fold=n % 5) for n in range(40)])
+    (comparison,) = against(tmp_path, "unet").comparisons
+    sentence = verdict_sentence(comparison)
+    assert "difference +0.500, p (Holm) < 0.001, 40 images. No verdict without an interval" in sentence
 
 
 def test_own_network_can_be_the_baseline(runs: Path) -> None:

@@ -77,7 +77,10 @@ def verdict_sentence(comparison: Comparison) -> str:
     }[comparison.verdict]
     p = probability(comparison.p_holm)
     corrected = f", p (Holm) {p}" if p else ", equal on every image"
-    return f"{text}: difference {interval(test.difference)}{corrected}, {test.images} images."
+    reason = ""
+    if p and not test.difference.bounded:
+        reason = " No verdict without an interval: there is one group of images, or the same difference in each."
+    return f"{text}: difference {interval(test.difference)}{corrected}, {test.images} images.{reason}"
 
 
 def comparison_rows(comparisons: Sequence[Comparison]) -> list[dict[str, str]]:
