@@ -174,6 +174,8 @@ class Dataset:
         top = open_top(root, self.remedy)
         folder = find_folder(top, self.folders, self.recognises)
         if folder is None:
-            trees = f"\n{trees_side_by_side(self.expected, top)}" if self.expected else ""
-            raise DataError(f"{root} is not a data set of type {self.name}. {self.remedy}{trees}")
+            if not self.expected:
+                raise DataError(f"{root} is not a data set of type {self.name}. {self.remedy}")
+            trees = trees_side_by_side(self.expected, top)  # an own folder, whose name says nothing about its layout
+            raise DataError(f"{root} is not a folder of images with masks in a known layout. {self.remedy}\n{trees}")
         return folder

@@ -7,7 +7,7 @@ from importlib.resources.abc import Traversable
 
 from taichinet.datasets.readers.layout import listing
 
-MOST_LINES, MOST_ENTRIES, DEEPEST = 24, 4, 2
+MOST_LINES, MOST_ENTRIES, DEEPEST = 24, 4, 3
 
 
 def trees_side_by_side(expected: Sequence[str], folder: Traversable) -> str:
@@ -15,7 +15,7 @@ def trees_side_by_side(expected: Sequence[str], folder: Traversable) -> str:
 
     Args:
         expected: The lines of the left column.
-        folder: The folder whose content is the right column: some entries of each folder, two levels deep.
+        folder: The folder whose content is the right column: some entries of each folder, three levels deep.
 
     Returns:
         The lines, joined.
