@@ -81,7 +81,8 @@ def _print(record: UserRecord, file: Path) -> None:
         parity = one.parity
         cells = (f"{1000 * one.seconds:.1f}", f"{parity.agreement:.4f}", f"{parity.least_agreement:.4f}")
         truth = "" if parity.dice is None else f"{parity.dice:.4f}"
-        table.add_row(f"{one.runtime} {one.precision}", *cells, truth)
+        graph = f", {one.graph}" if one.graph else ""  # the packaged one and that of an export can be the same runtime
+        table.add_row(escape(f"{one.runtime} {one.precision}{graph}"), *cells, truth)
     console = Console()
     print_table(table, console)
     lines = [f"{one.runtime} {one.precision} is not used: {'; '.join(one.failures)}." for one in record.measured]
