@@ -74,6 +74,7 @@ SLOW = (
     "reports/test_overlay.py",
     "reports/test_reliability.py",
     "reports/test_validation_card.py",
+    "sessions",
     "storage/test_full_disk.py",
     "storage/test_lock.py",
     "test_api.py",
