@@ -317,11 +317,12 @@ def _recipe(method: Method) -> dict[str, str]:
     return {"Recipe": f"`{method.name}`", "Data": f"{data}{tested_on}, {method.file.protocol}"}
 
 
+# What was asked for with --against and --scores comes before the tables of the paper, of which all may be empty.
+register_report_section("against", "Compared with the chosen baseline", against_blocks)
+register_report_section("evaluations", "Other predictions and evaluations", evaluation_blocks)
 for _paper_table in paper_tables().values():
     _heading = f"Table {_paper_table.numeral}: {_paper_table.caption}"
     register_report_section(_paper_table.name, _heading, partial(_table, _paper_table.name))
-register_report_section("against", "Compared with the chosen baseline", against_blocks)
-register_report_section("evaluations", "Other predictions and evaluations", evaluation_blocks)
 register_report_section("own-recipes", "Our own recipes", own_recipe_blocks)
 register_report_section("leakage", "Leakage delta", _leakage)
 register_report_section("empty-truths", "Images without a lesion", _empty_ground_truth)
