@@ -26,7 +26,7 @@ def test_train_ends_with_the_scores_and_the_next_commands(folders: tuple[str, st
     assert (study / "summary.json").is_file()
     assert (study / "scores.csv").is_file()
     printed = next(line.split(": ", 1)[1].strip() for line in first if "remaining folds" in line)
-    assert printed.startswith(f"taichinet train short-unet --data {folders[0]} --set data.")
+    assert printed.startswith(f"taichinet train short-unet --data {folders[0]} --set ")
     assert printed.endswith(f" --output {tmp_path} --fold 1")
     assert not any("--all-images" in line for line in first)
     last = train(tmp_path, "--data", folders[0], "--fold", 1).splitlines()
