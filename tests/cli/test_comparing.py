@@ -136,7 +136,7 @@ def test_figure_and_archive_of_an_own_network_need_trust(runs: Path, data: Path,
     forget_code()
     methods = ("--figure", 11, "--method", "own-MyNet", "--method", "unet", "--rows", 1, "--dpi", 72)
     figure = ("figures", runs, "--data", data, "-o", tmp_path / "figures", *methods)
-    archive = ("archive", runs, "-o", tmp_path / "archive", "--weights")
+    archive = ("archive", runs, "-o", tmp_path / "archive", "--with-weights")
     for command in (figure, archive):
         with pytest.raises(WeightsError, match="--trust-code"):
             run(*command)

@@ -25,7 +25,9 @@ def test_train_ends_with_the_scores_and_the_next_commands(folders: tuple[str, st
     assert f"Scores: {study / 'summary.json'}, and per image {study / 'scores.csv'}" in first
     assert (study / "summary.json").is_file()
     assert (study / "scores.csv").is_file()
-    assert f"taichinet train short-unet --data {folders[0]} --output {tmp_path} --fold 1" in "\n".join(first)
+    printed = next(line.split(": ", 1)[1].strip() for line in first if "remaining folds" in line)
+    assert printed.startswith(f"taichinet train short-unet --data {folders[0]} --set ")
+    assert printed.endswith(f" --output {tmp_path} --fold 1")
     assert not any("--all-images" in line for line in first)
     last = train(tmp_path, "--data", folders[0], "--fold", 1).splitlines()
     assert any(f"taichinet predict -w {study} -o masks IMAGES" in line for line in last)

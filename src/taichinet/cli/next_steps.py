@@ -50,13 +50,14 @@ class TrainCommand:
         return shlex.join(["taichinet", "train", self.recipe, *(word for option in given for word in option)])
 
 
-def print_next_steps(command: TrainCommand, folder: Path, count: int) -> None:
+def print_next_steps(command: TrainCommand, folder: Path, count: int, regions: int) -> None:
     """Print the files of a study and the next commands, which can be run as printed, apart from IMAGES.
 
     Args:
         command: The command that has ended.
         folder: Folder of the study.
         count: Number of folds.
+        regions: Number of regions of the masks; `predict` segments one.
     """
     from taichinet.experiments.records import RESULT_FILE, SCORES_FILE, SUMMARY_FILE
     from taichinet.experiments.training_run import RUN_IMAGES
@@ -66,10 +67,9 @@ def print_next_steps(command: TrainCommand, folder: Path, count: int) -> None:
     report_folder = f"{out.absolute().name}-report"
     trusted = ["--trust-code"] if names_file(command.recipe) else []
     predict = shlex.join(["taichinet", "predict", "-w", str(folder), *trusted, "-o", "masks"])
-    steps = [
-        ("report on all runs", shlex.join(["taichinet", "report", str(out), "-o", report_folder])),
-        ("masks of new images", f"{predict} IMAGES"),
-    ]
+    steps = [("report on all runs", shlex.join(["taichinet", "report", str(out), "-o", report_folder]))]
+    if regions == 1:
+        steps.append(("masks of new images", f"{predict} IMAGES"))
     remaining = [fold for fold in range(count) if not (folder / f"fold-{fold}" / RESULT_FILE).is_file()]
     if remaining:
         folds = " ".join(f"--fold {fold}" for fold in remaining)

@@ -144,7 +144,7 @@ def _print_studies(studies: list[Study], data: StudyData, as_json: bool, command
     if not as_json:
         for study in studies:
             _print_stopped(study)
-        print_next_steps(command, studies[0].folder, data.plan.count)
+        print_next_steps(command, studies[0].folder, data.plan.count, len(data.manifest.regions))
 
 
 def _print_stopped(study: Study) -> None:

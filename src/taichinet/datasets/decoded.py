@@ -163,14 +163,13 @@ class DecodedFiles:
                 united |= inside
         return united
 
-    def region_masks(self, sample: Sample, regions: int) -> NDArray[np.bool_]:
-        """The masks of all `regions` of a sample, bool (R, H, W), outer before inner; raises DataError.
+    def region_masks(self, sample: Sample, regions: int, nested: bool = True) -> NDArray[np.bool_]:
+        """The masks of all `regions` of a sample, bool (R, H, W); raises DataError.
 
-        Inner regions count as part of the outer ones.
+        Inner regions count as part of the outer ones, which are before them, unless the regions are not `nested`.
         """
         masks = np.stack([self.united_mask(sample, region) for region in range(regions)])
-        nested: NDArray[np.bool_] = np.logical_or.accumulate(masks[::-1], axis=0)[::-1]
-        return nested
+        return np.asarray(np.logical_or.accumulate(masks[::-1], axis=0)[::-1]) if nested else masks
 
     def misfit(self, image: Traversable, mask: Traversable, mask_size: tuple[int, ...]) -> str | None:
         """Check that a mask fits its image.
@@ -258,9 +257,9 @@ def united_mask(sample: Sample, region: int = 0) -> NDArray[np.bool_]:
     return DecodedFiles().united_mask(sample, region)
 
 
-def region_masks(sample: Sample, regions: int) -> NDArray[np.bool_]:
+def region_masks(sample: Sample, regions: int, nested: bool = True) -> NDArray[np.bool_]:
     """The result of `DecodedFiles.region_masks`, decoded."""
-    return DecodedFiles().region_masks(sample, regions)
+    return DecodedFiles().region_masks(sample, regions, nested)
 
 
 def _resized(grey: NDArray[np.uint8], colour: NDArray[np.uint8] | None, size: int, channels: int) -> NDArray[np.uint8]:

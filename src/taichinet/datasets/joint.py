@@ -88,10 +88,10 @@ def join_manifests(manifests: Sequence[Manifest]) -> Manifest:
             f"Two data sets are called '{repeated[0]}'. Give your own folders different names: --data NAME=PATH."
         )
     for manifest in manifests:
-        if manifest.regions != first.regions:
+        if (manifest.regions, manifest.nested) != (first.regions, first.nested):
             raise DataError(
-                f"{first.name} has the regions {', '.join(first.regions)}, {manifest.name} has "
-                f"{', '.join(manifest.regions)}. Join data sets with the same regions."
+                f"{first.name} has the regions {_described(first)}, {manifest.name} has {_described(manifest)}. Join "
+                "data sets with the same regions."
             )
     return Manifest(
         name="+".join(names),
@@ -99,8 +99,13 @@ def join_manifests(manifests: Sequence[Manifest]) -> Manifest:
         regions=first.regions,
         left_out=tuple(f"{manifest.name}: {line}" for manifest in manifests for line in manifest.left_out),
         normal_left_out=sum(manifest.normal_left_out for manifest in manifests),
+        nested=first.nested,
         files=JoinedFiles(manifests),
     )
+
+
+def _described(manifest: Manifest) -> str:
+    return ", ".join(manifest.regions) + ("" if manifest.nested else " (separate)")
 
 
 def _joined(sample: Sample, dataset: str) -> Sample:

@@ -70,10 +70,11 @@ class Manifest:
     Attributes:
         name: Name of the data set in the catalogue; "busi+bus-uclm" for joined data sets.
         samples: The samples.
-        regions: Names of the regions that masks show, outer before inner.
+        regions: Names of the regions that masks show, outer before inner if they are nested.
         left_out: One line for each sample that was left out because of a fault of the distribution itself, e.g. a mask
             of another size.
         normal_left_out: Number of normal images that were not requested.
+        nested: Whether each region contains the next. Otherwise regions may be apart or overlap.
         files: What is kept of the decoded files. Subsets of a manifest share it.
     """
 
@@ -82,6 +83,7 @@ class Manifest:
     regions: tuple[str, ...] = ("lesion",)
     left_out: tuple[str, ...] = ()
     normal_left_out: int = 0
+    nested: bool = True
     files: DecodedFiles = field(default_factory=DecodedFiles, compare=False, repr=False)
 
     @property
@@ -123,12 +125,12 @@ class Manifest:
         return tuple(tuple(keys) for keys in members.values() if len(keys) > 1)
 
     def region_masks(self, sample: Sample) -> NDArray[np.bool_]:
-        """The masks of all regions of `sample` at the original resolution, bool (R, H, W), outer before inner.
+        """The masks of all regions of `sample` at the original resolution, bool (R, H, W).
 
         Raises:
             DataError: A mask cannot be read or does not fit the image.
         """
-        return self.files.region_masks(sample, len(self.regions))
+        return self.files.region_masks(sample, len(self.regions), self.nested)
 
     def digest(self) -> str:
         """SHA-256 over keys and image files: equal for two folders with the same images."""
@@ -140,7 +142,7 @@ class Manifest:
 
     def content_digest(self) -> str:
         """SHA-256 over everything that determines the decoded pixels: keys, labels, images, masks and their rules."""
-        total = hashlib.sha256(repr(self.regions).encode())
+        total = hashlib.sha256(repr(self.regions if self.nested else ("separate", self.regions)).encode())
         for sample in self.samples:
             total.update(repr((sample.key, sample.label)).encode())
             total.update(self.files.digest(sample.image))

@@ -28,6 +28,7 @@ from taichinet.datasets.prepared import Prepared, prepare
 from taichinet.errors import DataError, FoldError, SettingError
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.initial_weights import InitialWeights
+from taichinet.models.catalogue import find_entry
 from taichinet.storage.lock import locked
 
 DataSpec = Path | str | Sequence[Path | str]
@@ -194,7 +195,13 @@ def _plan_path(experiment: Experiment, dataset: str, has_normal: bool, protocol:
 
 
 def fitted_to(experiment: Experiment, manifest: Manifest) -> Experiment:
-    """`experiment` with the number of regions of `manifest`, unless its options set it."""
+    """`experiment` with the number of regions of `manifest`, unless its options set it; raises SettingError."""
+    entry = find_entry(experiment.model)
+    if not manifest.nested and entry.nested_regions:
+        raise SettingError(
+            f"The regions {', '.join(manifest.regions)} of {manifest.name} are separate, but {entry.title} can only "
+            "represent regions of which each contains the next. Train another network."
+        )
     regions = len(manifest.regions)
     if regions == 1 or "num_classes" in experiment.options:
         return experiment

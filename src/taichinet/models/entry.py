@@ -44,6 +44,7 @@ class Entry:
         size_multiple: Height and width of input images must be multiples of this number of pixels, unless the options
             have another (`catalogue.size_multiple`).
         depthwise: Whether most convolutions have one channel per group, which decides the fastest memory layout.
+        nested_regions: Whether the network can only represent regions of which each contains the next.
         code: The file that the network was read from; it is stored with trained weights. None for all other networks.
     """
 
@@ -56,6 +57,7 @@ class Entry:
     note: str = ""
     size_multiple: int = SIZE_MULTIPLE
     depthwise: bool = False
+    nested_regions: bool = False
     code: NetworkCode | None = None
 
     @property

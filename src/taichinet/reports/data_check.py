@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from taichinet.datasets.checks.check import DataReport
@@ -34,6 +36,7 @@ MAX_SIDE = 400  # pixels of the longer side of a finding's image; the page shows
 PADDING = 4  # pixels between a finding and its box
 STROKES = (replace(TRUTH, width=2.6), replace(SECOND, width=2.4))  # one per region, from the outermost inwards
 Samples = Mapping[str, Sample]  # by key; empty if the data set cannot be read
+ReadMasks = Callable[[Sample], NDArray[np.bool_]]  # masks of all regions, (R, H, W)
 
 
 def write_data_page(path: Path, report: DataReport, manifest: Manifest | None, root: str) -> None:
@@ -55,9 +58,9 @@ def data_document(report: DataReport, manifest: Manifest | None, root: str) -> d
     """The content of the page, see `write_data_page`."""
     samples = {} if manifest is None else {sample.key: sample for sample in manifest}
     regions = () if manifest is None else manifest.regions
+    masks = partial(region_masks, regions=len(regions), nested=manifest is None or manifest.nested)
     kinds = (
-        _kind(f"kind-{place}", kind, report.of_kind(kind), samples, regions)
-        for place, kind in enumerate(report.counts())
+        _kind(f"kind-{place}", kind, report.of_kind(kind), samples, masks) for place, kind in enumerate(report.counts())
     )
     sections = (_overview(report, regions), _classes(report), _folds(report), *kinds)
     totals = ", ".join(counted(count, severity) for severity, count in report.by_severity().items())
@@ -146,7 +149,7 @@ def _folds(report: DataReport) -> doc.Section | None:
 
 
 def _kind(
-    anchor: str, kind: FindingKind, findings: Sequence[Finding], samples: Samples, regions: Sequence[str]
+    anchor: str, kind: FindingKind, findings: Sequence[Finding], samples: Samples, masks: ReadMasks
 ) -> doc.Section:
     info = KINDS[kind]
     with_images = any(key in samples for finding in findings for key in finding.keys)
@@ -157,16 +160,16 @@ def _kind(
         more = f", of which the first {len(shown)} are shown; the other {hidden} are in the JSON report"
     note = doc.Note(f"{info.meaning} {counted(len(findings), 'finding')}{more}.")
     messages = doc.Points(tuple(finding.message for finding in shown))
-    blocks = _finding_images(shown, samples, len(regions)) if with_images else [messages]
+    blocks = _finding_images(shown, samples, masks) if with_images else [messages]
     return doc.Section(anchor, f"{MARKS[info.severity]} {info.title}", (note, *blocks))
 
 
-def _finding_images(findings: Sequence[Finding], samples: Samples, regions: int) -> list[doc.Block]:
+def _finding_images(findings: Sequence[Finding], samples: Samples, masks: ReadMasks) -> list[doc.Block]:
     """Findings with several images each get a row; all others share one grid with their messages as captions."""
     members = [(finding, [key for key in finding.keys if key in samples]) for finding in findings]
     if all(len(keys) <= 1 for _, keys in members):
         items = [
-            (f"{key}: {finding.message}", _image(samples[key], regions, finding))
+            (f"{key}: {finding.message}", _image(samples[key], masks, finding))
             for finding, keys in members
             for key in keys
         ]
@@ -176,7 +179,7 @@ def _finding_images(findings: Sequence[Finding], samples: Samples, regions: int)
     for finding, keys in members:
         hidden = len(keys) - MAX_IMAGES
         blocks.append(doc.Note(finding.message + (f" {hidden} more images are not shown." if hidden > 0 else "")))
-        items = [(_caption(samples[key]), _image(samples[key], regions, finding)) for key in keys[:MAX_IMAGES]]
+        items = [(_caption(samples[key]), _image(samples[key], masks, finding)) for key in keys[:MAX_IMAGES]]
         blocks.append(doc.Images(tuple(items), columns=3 if len(items) < 4 else 6))
     return blocks
 
@@ -199,11 +202,11 @@ def _spread(spread: Spread, digits: int) -> str:
     return f"{number(spread.median, digits)} ({number(spread.least, digits)}–{number(spread.greatest, digits)})"
 
 
-def _image(sample: Sample, regions: int, finding: Finding) -> bytes | None:
+def _image(sample: Sample, read_masks: ReadMasks, finding: Finding) -> bytes | None:
     """JPEG of a sample with its masks, and the boxes of `finding` if it is the first; None if unreadable."""
     try:
         grey, rgb = read_grey_and_colour(sample.image)
-        masks = region_masks(sample, regions)
+        masks = read_masks(sample)
     except DataError:
         return None
     height, width = grey.shape

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from taichinet.datasets.bundle.write import make_bundle, write_bundle
 from taichinet.datasets.catalogue import CATALOGUE, named_dataset, open_dataset, recognise, split_spec
+from taichinet.datasets.checks.check import check_dataset
 from taichinet.datasets.folds import make_folds
+from taichinet.datasets.interchange.export import export_nnunet
+from taichinet.datasets.joint import join_manifests
 from taichinet.datasets.manifest import Manifest, Sample
 from taichinet.datasets.readers.own_layout import IMAGE_FOLDERS, MASK_FOLDERS, MASK_SUFFIXES
 from taichinet.errors import DataError, SettingError
+from taichinet.experiments.recipes.catalogue import get_recipe
+from taichinet.experiments.study_data import fitted_to
 
 COUNT = 6
 SIZE = (24, 32)
@@ -215,7 +222,7 @@ def test_numbered_folders_of_masks_must_be_declared(tmp_path: Path) -> None:
         open_dataset(folder)
     for text, message in (
         ("nested: disc", "does not declare 2 regions"),
-        ("separate: a, b", "separate regions with an output each are not supported"),
+        ("separate: a, a", "does not declare 2 regions"),
         ("", "does not declare 2 regions"),
     ):
         declaration.write_text(text)
@@ -238,6 +245,33 @@ def test_numbered_folders_are_nested_regions_or_one_region(tmp_path: Path) -> No
     with pytest.raises(DataError) as caught:
         open_dataset(folder)
     assert "s3.png: has no mask 's3'" in caught.value.problems[0]
+
+
+def test_separate_regions_do_not_contain_each_other(tmp_path: Path) -> None:
+    folder = write_two_regions(tmp_path)
+    for file in (folder / "masks" / "0").iterdir():
+        Image.fromarray(np.zeros_like(np.asarray(Image.open(file)))).save(file)
+    (folder / "regions.txt").write_text("separate: cyst, tumour")
+    manifest = open_dataset(folder)
+    cyst, tumour = manifest.region_masks(manifest.samples[0])
+    assert tumour.any()
+    assert not cyst.any()
+    assert not [f for f in check_dataset(manifest).findings if f.kind in ("region outside", "empty mask")]
+    write_bundle(make_bundle(folder, 32, 1), tmp_path / "bundle.zip")
+    bundled = open_dataset(tmp_path / "bundle.zip")
+    assert (bundled.regions, bundled.nested) == (("cyst", "tumour"), False)
+    np.testing.assert_array_equal(bundled.region_masks(bundled.samples[0]), [cyst, tumour])
+    with pytest.raises(DataError, match="The regions cyst, tumour of folder are separate"):
+        export_nnunet(manifest, tmp_path / "nnunet")
+    assert fitted_to(get_recipe("short-taichinet"), manifest).options["num_classes"] == 2
+    with pytest.raises(SettingError, match=r"DE-ResUnet .* can only represent regions of which each contains the next"):
+        fitted_to(get_recipe("short-de-resunet"), manifest)
+    (folder / "regions.txt").write_text("nested: cyst, tumour")
+    nested = open_dataset(folder)
+    np.testing.assert_array_equal(nested.region_masks(nested.samples[0])[0], tumour)
+    assert nested.content_digest() != manifest.content_digest()
+    with pytest.raises(DataError, match=r"folder has the regions cyst, tumour, other has cyst, tumour \(separate\)"):
+        join_manifests([nested, replace(manifest, name="other")])
 
 
 def problems_of(folder: Path) -> tuple[str, ...]:

@@ -299,7 +299,8 @@ def read_bundle(path: Path, name: str, include_normal: bool = True, verify: bool
         if problems:
             raise DataError(f"{path} is damaged: {len(problems)} of its members cannot be read. {REMEDY}", problems)
     chosen = files.selection
-    return Manifest(record.dataset, files.samples, record.regions, chosen.left_out, chosen.normal_left_out, files)
+    left_out = (chosen.left_out, chosen.normal_left_out)
+    return Manifest(record.dataset, files.samples, record.regions, *left_out, record.nested, files)
 
 
 def _input(size: int, channels: int) -> str:

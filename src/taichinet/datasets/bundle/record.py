@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
 from taichinet.datasets.folds import FoldPlan
 from taichinet.datasets.sample import NORMAL_CLASS, Part
@@ -91,6 +91,7 @@ class BundleRecord(_Record):
         pillow: Version of Pillow with which the images were resized.
         taichinet: Version of the package that wrote the file.
         regions: Names of the regions that masks show.
+        nested: Whether each region contains the next.
         samples: All samples, in order.
         complete: The selection with the normal images, or the only one.
         lesions: The selection without the normal images; None for a data set without them.
@@ -110,6 +111,7 @@ class BundleRecord(_Record):
     pillow: StrictStr
     taichinet: StrictStr
     regions: Annotated[tuple[StrictStr, ...], Field(min_length=1, max_length=32)]
+    nested: StrictBool = True
     samples: Annotated[tuple[SampleRecord, ...], Field(min_length=1, max_length=MOST_IMAGES)]
     complete: SelectionRecord
     lesions: SelectionRecord | None

@@ -62,6 +62,8 @@ def _record_differences(record: BundleRecord, expected: BundleRecord) -> Iterato
         yield from _listed(f"images with another '{name}'", changed)
     if list(by_key) != list(wanted) and by_key.keys() == wanted.keys():
         yield "the order of the images"
+    if record.nested != expected.nested:
+        yield f"whether the regions are nested: {record.nested}, not {expected.nested}"
     if record.regions != expected.regions:
         yield f"the regions: {', '.join(record.regions)}, not {', '.join(expected.regions)}"
     for title, one, other in (

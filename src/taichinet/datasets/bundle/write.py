@@ -99,6 +99,7 @@ def make_bundle(data: Path | str, size: int, channels: int) -> Bundle:
         pillow=files.pillow,
         taichinet=__version__,
         regions=manifest.regions,
+        nested=manifest.nested,
         samples=tuple(_describe(sample, files, fingerprints[sample.key]) for sample in manifest),
         complete=_select(dataset, root, manifest, manifest, fingerprints),
         lesions=None if lesions is None else _select(dataset, root, manifest, lesions, fingerprints),
@@ -117,7 +118,9 @@ def write_bundle(bundle: Bundle, path: Path) -> None:
     Raises:
         StorageError: The file cannot be written. An earlier file is unchanged.
     """
-    record = json.dumps(bundle.record.model_dump(mode="json"), ensure_ascii=False).encode()
+    # Without `nested` if it is the default, since earlier versions do not know it.
+    plain = bundle.record.model_dump(mode="json", exclude={"nested"} if bundle.record.nested else None)
+    record = json.dumps(plain, ensure_ascii=False).encode()
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         _add(archive, README_FILE, _readme(bundle.record).encode(), zipfile.ZIP_STORED)
         _add(archive, RECORD_FILE, record, zipfile.ZIP_DEFLATED)

@@ -78,7 +78,7 @@ def _examine(sample: Sample, manifest: Manifest, files: BundledFiles) -> tuple[l
     regions = sorted({mask.region for mask in sample.masks})
     united = [files.united_mask(sample, region) for region in regions]
     named = tuple(Mask(Path(f"united mask of {manifest.regions[region]}"), region) for region in regions)
-    findings = check_masks(replace(sample, masks=named), united, manifest.regions)
+    findings = check_masks(replace(sample, masks=named), united, manifest.regions, manifest.nested)
     grey = np.asarray(Image.fromarray(files.image(sample.image)).convert("L"))
     lesion = united[0] if regions[:1] == [0] else None
     height, width = files.header(sample.image).size

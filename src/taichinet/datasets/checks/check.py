@@ -193,7 +193,7 @@ def _examine(sample: Sample, manifest: Manifest, in_colour: bool = False) -> _Ex
             masks.append(pixels)
     lesion = None
     if len(masks) == len(sample.masks):
-        findings += check_masks(sample, masks, manifest.regions)
+        findings += check_masks(sample, masks, manifest.regions, manifest.nested)
         outer = [pixels for mask, pixels in zip(sample.masks, masks, strict=True) if mask.region == 0]
         lesion = np.logical_or.reduce(outer) if outer else None
     findings += _check_graphics(sample.key, grey, None if in_colour else rgb)

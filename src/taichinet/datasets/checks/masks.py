@@ -18,8 +18,18 @@ SPECK = 0.005  # share of the mask's largest part
 TOUCHING = np.ones((3, 3), dtype=bool)  # pixels that touch at corners are one part
 
 
-def check_masks(sample: Sample, masks: Sequence[BoolMap], regions: Sequence[str]) -> list[Finding]:
-    """The findings on the masks of one sample; `masks` are its decoded mask files (H, W), in their order."""
+def check_masks(sample: Sample, masks: Sequence[BoolMap], regions: Sequence[str], nested: bool = True) -> list[Finding]:
+    """The findings on the masks of one sample.
+
+    Args:
+        sample: The sample.
+        masks: Its decoded mask files (H, W), in their order.
+        regions: Names of the regions, outer before inner if they are nested.
+        nested: Whether each region contains the next, so that each lesion has all of them.
+
+    Returns:
+        The findings.
+    """
     findings: list[Finding] = []
     for mask, pixels in zip(sample.masks, masks, strict=True):
         if pixels.any():
@@ -28,8 +38,9 @@ def check_masks(sample: Sample, masks: Sequence[BoolMap], regions: Sequence[str]
         [pixels for mask, pixels in zip(sample.masks, masks, strict=True) if mask.region == region]
         for region in range(len(regions))
     ]
-    findings += _check_label(sample, by_region, regions)
-    if masks and len(regions) > 1:
+    united = ([[pixels for files in by_region for pixels in files]], ["any region"])
+    findings += _check_label(sample, *((by_region, regions) if nested else united))
+    if masks and nested and len(regions) > 1:
         findings += _check_nesting(sample, by_region, regions)
     several = [files for files in by_region if len(files) > 1]
     if several:

@@ -64,11 +64,13 @@ def export_nnunet(
         The folder of the data set.
 
     Raises:
-        DataError: A file cannot be read, or the folder has other content. Nothing is written.
+        DataError: A file cannot be read, the regions are not nested, or the folder has other content. Nothing is
+            written.
         FoldError: The plan was made for other images. Nothing is written.
         SettingError: The number is invalid or in use, or no sample is left for training. Nothing is written.
         StorageError: A file cannot be written, or was changed since an earlier export.
     """
+    _refuse_separate_regions(manifest)
     folder = _nnunet_folder(out, dataset_id, manifest.name)
     plan, folds = _verified_folds(manifest, plan)
     names = case_names(manifest.keys)
@@ -156,10 +158,12 @@ def export_monai(
         The file datalist.json.
 
     Raises:
-        DataError: A file cannot be read, or the folder has other content. Nothing is written.
+        DataError: A file cannot be read, the regions are not nested, or the folder has other content. Nothing is
+            written.
         FoldError: The plan was made for other images. Nothing is written.
         StorageError: A file cannot be written, or was changed since an earlier export.
     """
+    _refuse_separate_regions(manifest)
     plan, folds = _verified_folds(manifest, plan)
     names = case_names(manifest.keys)
     with _replaced_folder(out, MONAI_INDEX, overwrite=overwrite) as partial:
@@ -286,6 +290,15 @@ def _files(target: Path) -> list[str]:
     """The files of `target`, without hidden ones, relative to it."""
     files = (file.relative_to(target) for file in sorted(target.rglob("*")) if not file.is_dir())
     return [str(file) for file in files if not any(is_clutter(name) for name in file.parts)]
+
+
+def _refuse_separate_regions(manifest: Manifest) -> None:
+    """Raise DataError if regions may overlap, which one label map per image cannot show."""
+    if not manifest.nested:
+        raise DataError(
+            f"The regions {', '.join(manifest.regions)} of {manifest.name} are separate, and a label map can only show "
+            "nested ones. Export each region alone, from a folder with its masks."
+        )
 
 
 def _refuse_foreign(target: Path, index: str, others: Sequence[str]) -> None:

@@ -40,7 +40,8 @@ def _list_samples(reading: Reading) -> Manifest:
     times = Counter(sample.key for sample in samples)
     problems += [f"{s.image}: its key '{s.key}' is not unique. Rename one." for s in samples if times[s.key] > 1]
     requested = _label_normal(samples, reading)
-    return Manifest("folder", tuple(requested), regions.names, normal_left_out=len(samples) - len(requested))
+    left_out = len(samples) - len(requested)
+    return Manifest("folder", tuple(requested), regions.names, normal_left_out=left_out, nested=regions.nested)
 
 
 def _samples(place: Place, regions: Regions, problems: list[str]) -> list[Sample]:

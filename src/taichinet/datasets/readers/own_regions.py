@@ -13,17 +13,25 @@ LESION = "lesion"
 
 _FORMS = (
     f"Write one line into {REGIONS_FILE} beside the folders of images and masks: 'nested: OUTER, INNER' (a name for "
-    "each folder of masks, in order, if each region contains the next), or 'united' (all masks are of one region)."
+    "each folder of masks, in order, if each region contains the next), 'separate: ONE, OTHER' (regions that may be "
+    "apart or overlap), or 'united' (all masks are of one region)."
 )
 _LARGEST = 2**12
 
 
 @dataclass(frozen=True)
 class Regions:
-    """The names of the regions, outer before inner, and whether folder k of the masks is region k or all are one."""
+    """The regions of the folders of masks.
+
+    Attributes:
+        names: Names of the regions, outer before inner if they are nested.
+        united: Whether the masks of all folders are of one region. Otherwise, those of folder k are of region k.
+        nested: Whether each region contains the next.
+    """
 
     names: tuple[str, ...] = (LESION,)
     united: bool = True
+    nested: bool = True
 
     def region_of(self, folder: int) -> int:
         """The region that the masks of a folder show."""
@@ -51,16 +59,12 @@ def read_regions(top: Traversable, count: int) -> Regions:
     text = _text(file)
     kind, _, rest = text.partition(":")
     names = tuple(name.strip() for name in rest.split(",") if name.strip())
-    if kind.strip().lower() == "united" and not names:
+    kind = kind.strip().lower()
+    if kind == "united" and not names:
         return Regions()
-    if kind.strip().lower() == "separate":
-        raise DataError(
-            f"{file}: separate regions with an output each are not supported, only nested ones. {_FORMS} Or train on "
-            "each region alone, in a folder with its masks."
-        )
-    if kind.strip().lower() != "nested" or len(set(names)) != count or len(names) != count:
+    if kind not in ("nested", "separate") or len(set(names)) != count or len(names) != count:
         raise DataError(f"{file}: '{shortened(text)}' does not declare {count} regions. {_FORMS}")
-    return Regions(names, united=False)
+    return Regions(names, united=False, nested=kind == "nested")
 
 
 def _text(file: Traversable) -> str:

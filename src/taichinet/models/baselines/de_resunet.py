@@ -274,4 +274,5 @@ ENTRY = Entry(
     "medium",
     Source(3_133_101, 24.07),
     note="The published network is three-dimensional, for three tissues of the brain; the 2-D port is ours.",
+    nested_regions=True,
 )
