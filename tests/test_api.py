@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -80,12 +81,37 @@ def test_comparison_is_paired_by_key_and_resamples_groups(study: Study) -> None:
     result = taichinet.compare_scores(study, other, groups=[list(study.scores["key"][:3])])
     assert result.difference.mean == pytest.approx(0.1)
     assert (result.images, result.difference.clusters, result.better, result.worse) == (22, 20, 22, 0)
-    with pytest.raises(DataError, match="no score 'iou'"):
+    with pytest.raises(DataError, match="no column 'iou'"):
         taichinet.compare_scores(study, other, "iou")
     with pytest.raises(DataError, match="1 lesion images were scored for one network only"):
         taichinet.compare_scores(study, other.iloc[1:])
     with pytest.raises(DataError, match="several scores"):
         taichinet.compare_scores(study, pd.concat([other, other]))
+    with pytest.raises(DataError, match="no column 'key'"):
+        taichinet.compare_scores(study, other.drop(columns="key"))
+    with pytest.raises(DataError, match="no lesion image"):
+        taichinet.compare_scores(other[:0], other[:0])
+
+
+def test_invalid_arguments_are_refused_before_a_training(study: Study, data: Path, output: Path) -> None:
+    recipe = taichinet.get_recipe(RECIPE, {**TINY, "training.epochs": 1})
+    written = (study.folder / "fold-0/result.json").stat().st_mtime_ns
+    with pytest.raises(SettingError, match="value of existing 'Refuse'"):
+        taichinet.train(recipe, data, output, existing="Refuse")  # type: ignore[arg-type]
+    with pytest.raises(SettingError, match="fold protocol 'group'"):
+        taichinet.train(recipe, data, output, protocol="group")  # type: ignore[arg-type]
+    with pytest.raises(FoldError, match="folds is empty"):
+        taichinet.train(recipe, data, output, folds=[])
+    with pytest.raises(DataError, match="No data set was given"):
+        taichinet.train(recipe, [], output)
+    with pytest.raises(DataError, match="No data set was given"):
+        taichinet.evaluate(study.folder, [])
+    assert (study.folder / "fold-0/result.json").stat().st_mtime_ns == written
+    dataset = taichinet.load_dataset(data)
+    wrong: list[dict[str, Any]] = [{"count": 1}, {"count": 2.5}, {"seed": -1}, {"protocol": "group"}]
+    for arguments in wrong:
+        with pytest.raises(SettingError, match=next(iter(arguments))):
+            taichinet.make_folds(dataset, **arguments)
 
 
 def test_patients_are_found_in_file_names(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 from taichinet.extras import missing_package
 
@@ -87,10 +87,17 @@ def make_folds(dataset: Manifest, protocol: Protocol = "grouped", count: int = 5
     Raises:
         DataError: An image cannot be read.
         FoldError: A class has fewer images than folds, or there is no official split.
+        SettingError: The protocol is unknown, or `count` or `seed` is not valid.
     """
     from taichinet.datasets import folds
+    from taichinet.errors import SettingError
     from taichinet.experiments.study_data import near_duplicate_groups
 
+    _refuse_unknown("fold protocol", protocol, folds.PROTOCOLS)
+    if type(count) is not int or count < 2:
+        raise SettingError(f"count is {count!r}, but must be a number of folds, at least 2.")
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise SettingError(f"seed is {seed!r}, but must be a whole number from 0 to {2**32 - 1}.")
     return folds.make_folds(dataset, near_duplicate_groups(dataset), protocol, seed, count)
 
 
@@ -147,15 +154,20 @@ def train(
     Raises:
         DataError: The data set has faults.
         FoldError: A run exists and `existing` is "refuse", or does not fit the recipe, or a fold does not exist.
-        SettingError: The recipe or a setting is not valid.
+        SettingError: The recipe, a setting, `protocol` or `existing` is not valid.
     """
+    from taichinet.datasets.folds import PROTOCOLS
     from taichinet.errors import FoldError
-    from taichinet.experiments.cross_validate import Callbacks, train_folds
+    from taichinet.experiments.cross_validate import Callbacks, Existing, train_folds
     from taichinet.experiments.study_data import open_study_data
 
+    _refuse_unknown("value of existing", existing, get_args(Existing))
+    _refuse_unknown("fold protocol", protocol, PROTOCOLS)
     experiment = get_recipe(recipe) if isinstance(recipe, str) else recipe
     study = open_study_data(experiment, data, protocol, Path(output), group_by)
     numbers = range(study.plan.count) if folds is None else folds
+    if not numbers:
+        raise FoldError("folds is empty. Give at least one number, or None for all folds.")
     if unknown := [fold for fold in numbers if not 0 <= fold < study.plan.count]:
         raise FoldError(f"Fold {unknown[0]} does not exist. Give numbers from 0 to {study.plan.count - 1}.")
 
@@ -248,6 +260,8 @@ def compare_scores(
     values, others = _lesion_scores(first, score), _lesion_scores(second, score)
     if values.index.has_duplicates or others.index.has_duplicates:
         raise DataError("An image has several scores. Select the rows of one region and of one network first.")
+    if not len(values) and not len(others):
+        raise DataError("The tables have no lesion image, so there is nothing to compare.")
     if different := sorted(set(values.index) ^ set(others.index)):
         raise DataError(
             f"{len(different)} lesion images were scored for one network only. Compare both on the same images:",
@@ -259,6 +273,13 @@ def compare_scores(
     return compare_pairs(arrays[0], arrays[1], np.random.default_rng(seed), clusters)
 
 
+def _refuse_unknown(what: str, value: str, known: Sequence[str]) -> None:
+    from taichinet.errors import unknown_name
+
+    if value not in known:
+        raise unknown_name(what, value, known)
+
+
 def _lesion_scores(result: Study | Evaluation | pd.DataFrame, score: str) -> pd.Series[float]:
     """The scores of all lesion images by key."""
     import pandas as pd
@@ -267,7 +288,7 @@ def _lesion_scores(result: Study | Evaluation | pd.DataFrame, score: str) -> pd.
     from taichinet.evaluation.undefined import empty_ground_truth, resolve_undefined_scores
 
     rows = result if isinstance(result, pd.DataFrame) else result.scores
-    if score not in rows:
-        raise DataError(f"The table has no score '{score}'. Its columns: {', '.join(map(str, rows.columns))}.")
+    if absent := [name for name in (score, "key", "true_pixels") if name not in rows]:
+        raise DataError(f"The table has no column '{absent[0]}'. Its columns: {', '.join(map(str, rows.columns))}.")
     lesions = rows[~empty_ground_truth(rows)]
     return resolve_undefined_scores(lesions, score, None).set_axis(lesions["key"])

@@ -31,6 +31,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train = ("train", "short-unet", "--data", data, "-o", folder / "runs", *settings())
     check("train", read(*train))
     check("train", read(*train, "--all-images"))
+    networks = read(*train, "--all-images", "--seed", "1,2", "--set", "training.epochs=1")["networks"]
+    assert len({network["folder"] for network in networks}) == 2
     return folder
 
 

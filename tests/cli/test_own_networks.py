@@ -172,3 +172,30 @@ def test_wrong_name_of_a_network_is_refused(recipe: str, message: str, files: Pa
     with pytest.raises(SettingError, match=message):
         run("train", recipe.format(files=files), *arguments(data, tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+ENDS = """
+import sys
+from torch import nn
+class {name}(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(1, 1, 1)
+    def forward(self, image):
+        {forward}
+        return self.layer(image)
+{end}
+"""
+
+
+def test_files_that_print_or_end_the_program(data: Path, tmp_path: Path) -> None:
+    file, out = tmp_path / "net.py", tmp_path / "runs"
+    for forward, end, message in (
+        ("pass", "sys.exit(0)", r"net\.py cannot be executed \(SystemExit: 0\)"),
+        ("sys.exit(0)", "", r"called sys\.exit\(0\)"),
+    ):
+        file.write_text(ENDS.format(name="Ends", forward=forward, end=end))
+        with pytest.raises(SettingError, match=message):
+            run("train", f"{file}:Ends", *arguments(data, out))
+    file.write_text(ENDS.format(name="Prints", forward="print(image.shape)", end="print('loaded')"))
+    assert json.loads(run("train", f"{file}:Prints", *arguments(data, out), "--fold", "0", "--json"))["folder"]

@@ -195,7 +195,7 @@ def test_fold_file_is_written_once_and_then_read(tmp_path: Path, manifest: Manif
 def test_truncated_file_is_rejected_with_remedy(tmp_path: Path, text: str) -> None:
     path = tmp_path / "folds.json"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(FoldError, match=r"cannot be read .*Delete it: it is drawn again") as caught:
+    with pytest.raises(FoldError, match=r"cannot be read .*If it is one, delete it: it is drawn again") as caught:
         read_folds(path)
     assert caught.value.exit_code == 6
 
@@ -381,7 +381,7 @@ def test_damaged_plan_is_rejected(tmp_path: Path, change: dict[str, Any]) -> Non
     path.write_text(json.dumps(WHOLE), encoding="utf-8")
     assert read_folds(path).count == 2
     path.write_text(json.dumps(WHOLE | change), encoding="utf-8")
-    with pytest.raises(FoldError, match=r"folds\.json.*Delete it: it is drawn again"):
+    with pytest.raises(FoldError, match=r"folds\.json.*elete it: it is drawn again"):
         read_folds(path)
 
 

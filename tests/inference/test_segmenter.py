@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,7 +80,9 @@ def test_measurements_uncertainty_and_files(file: Path, tmp_path: Path) -> None:
     assert result.uncertainty_name == "disagreement of the two paths"
     assert result.uncertainty is result.disagreement
     assert "diameter_mm" not in taichinet.segment(file).measurements()
-    for spacing in (0, -1.0, math.nan, (1.0, math.inf)):
+    assert taichinet.segment(file, np.float32(0.5)).spacing == (0.5, 0.5)  # type: ignore[arg-type]
+    wrong: list[Any] = [0, -1.0, math.nan, (1.0, math.inf), (1, 2, 3), "x", (None, 1)]
+    for spacing in wrong:
         with pytest.raises(SettingError, match="size of a pixel in mm"):
             taichinet.segment(file, spacing=spacing)
 

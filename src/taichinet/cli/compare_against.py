@@ -30,8 +30,12 @@ def compare_grid(grid: Grid, reference: str, out: Path) -> Against | None:
     from taichinet.reports.paper_tables.runs import read_groups, read_methods
 
     studies = dict.fromkeys(cell.folder.parent for cell in grid.cells)
+    completed = [study for study in studies if (study / SUMMARY_FILE).is_file()]
+    if not completed:
+        typer.echo(f"No comparison with {reference}: no fold is completed.", err=True)
+        return None
     try:
-        methods = read_methods(*(study for study in studies if (study / SUMMARY_FILE).is_file()))
+        methods = read_methods(*completed)
         return compare_against(methods, reference, read_groups(out), RESAMPLES)
     except (DataError, FoldError, SettingError) as error:
         typer.echo(f"No comparison with {reference}: {error}", err=True)

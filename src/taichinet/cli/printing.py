@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # avoids slow imports that a command may not need
     from taichinet.datasets.manifest import ImageCounts
     from taichinet.evaluation.aggregate import Summary
     from taichinet.evaluation.detection_summary import Detection
+    from taichinet.experiments.all_images import TrainedOnAll
     from taichinet.experiments.cross_validate import Study
     from taichinet.experiments.records import ShiftScores, TrainingRecord
 
@@ -60,12 +61,21 @@ def print_study(
         print_counts(counts)
 
 
-def print_trained_on_all(folder: Path, record: TrainingRecord, as_json: bool) -> None:
+def print_trained_on_all_json(trained: Sequence[TrainedOnAll]) -> None:
+    """Print the network that was trained on all images as JSON; of several seeds, all of them under `networks`."""
+    rows = []
+    for network in trained:
+        decision = network.record.decision
+        row = {
+            "folder": str(network.folder),
+            "decision": None if decision is None else decision.model_dump(mode="json"),
+        }
+        rows.append({**row, "decision_folds": network.record.decision_folds})
+    print(json.dumps(rows[0] if len(rows) == 1 else {"networks": rows}))
+
+
+def print_trained_on_all(folder: Path, record: TrainingRecord) -> None:
     """Print the folder of a network that was trained on all images, and where its decision and scores come from."""
-    if as_json:
-        decision = None if record.decision is None else record.decision.model_dump(mode="json")
-        print(json.dumps({"folder": str(folder), "decision": decision, "decision_folds": record.decision_folds}))
-        return
     done, study = len(record.decision_folds), folder.parent
     if record.experiment.decision.calibrate and done < record.folds:
         source = f"the mean of {done} of {record.folds} folds" if done else "a threshold of 0.5"

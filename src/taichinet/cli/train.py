@@ -26,9 +26,10 @@ from taichinet.cli.options import (
 from taichinet.cli.suites import parse_numbers, with_mix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from taichinet.cli.progress import TrainingProgress
+    from taichinet.experiments.all_images import TrainedOnAll
     from taichinet.experiments.cross_validate import Callbacks, Existing, Study
     from taichinet.experiments.experiment import Experiment
     from taichinet.experiments.initial_weights import InitialWeights
@@ -110,19 +111,19 @@ def train(
         print_skipped(data_of_study.manifest.left_out)
         numbers = _chosen_folds(selected, data_of_study.plan.count)
         _refuse_existing([] if all_images else recipes, data_of_study, numbers, out, existing)
-        results: list[Callable[[], None]] = []
+        networks: list[TrainedOnAll] = []
         studies: list[Study] = []
         with training_progress(quiet=as_json) as progress:
             for experiment in recipes:
                 if all_images:
-                    given = (existing, as_json, progress, observers)
-                    results.append(_train_on_all_images(experiment, data_of_study, out, *given))
+                    given = (existing, progress, observers)
+                    networks.append(_train_on_all_images(experiment, data_of_study, out, *given))
                 else:
                     calls = _callbacks(experiment, progress, observers)
                     studies.append(train_folds(experiment, data_of_study, numbers, out, existing, calls, True))
         ranks.broadcast(None)  # no further training
-    for print_result in results:
-        print_result()
+    if networks:
+        _print_networks(networks, as_json)
     if studies:
         others = [*(("--seed", text) for text in seeds or ()), ("--from", None if start is None else str(start))]
         others += [("--protocol", protocol), ("--group-by", group_by), ("--device", device)]
@@ -190,17 +191,23 @@ def _train_on_all_images(
     data: StudyData,
     out: Path,
     existing: Existing,
-    as_json: bool,
     progress: TrainingProgress,
     observers: tuple[Observe, ...],
-) -> Callable[[], None]:
-    """Train on all images; returns a function that prints the folder and the decision."""
-    from taichinet.cli.printing import print_trained_on_all
+) -> TrainedOnAll:
+    """Train on all images, and report the progress."""
     from taichinet.experiments.all_images import train_on_all_images
 
     progress.begin(f"{experiment.name} on all images")
-    trained = train_on_all_images(experiment, data, out, existing, progress.epoch, _note, observers)
-    return lambda: print_trained_on_all(trained.folder, trained.record, as_json)
+    return train_on_all_images(experiment, data, out, existing, progress.epoch, _note, observers)
+
+
+def _print_networks(networks: list[TrainedOnAll], as_json: bool) -> None:
+    from taichinet.cli.printing import print_trained_on_all, print_trained_on_all_json
+
+    if as_json:
+        print_trained_on_all_json(networks)
+    for network in () if as_json else networks:
+        print_trained_on_all(network.folder, network.record)
 
 
 def _read_recipes(

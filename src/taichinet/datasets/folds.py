@@ -22,7 +22,7 @@ OWN_COUNT: tuple[Protocol, ...] = ("official", LEAVE_ONE_OUT)
 """Protocols whose number of folds is that of the data, not a setting."""
 
 MOST_FOLDS = 100_000
-_REMEDY = "Delete it: it is drawn again."
+_REMEDY = "Give a file of RUNS/folds. If it is one, delete it: it is drawn again."
 
 NEVER_TESTED = -1
 """The fold of images that an official split uses only for training or validation."""

@@ -25,7 +25,7 @@ from taichinet.datasets.joint import join_folds, join_manifests, joined_groups, 
 from taichinet.datasets.manifest import Manifest
 from taichinet.datasets.patients import patient_pattern, with_patients
 from taichinet.datasets.prepared import Prepared, prepare
-from taichinet.errors import FoldError, SettingError
+from taichinet.errors import DataError, FoldError, SettingError
 from taichinet.experiments.experiment import Experiment, vary
 from taichinet.experiments.initial_weights import InitialWeights
 from taichinet.models.catalogue import find_entry
@@ -91,8 +91,11 @@ def refuse_mix_of_one(experiment: Experiment, datasets: int) -> None:
 
 
 def list_specs(data: DataSpec) -> list[Path | str]:
-    """The data sets of `data`."""
-    return [data] if isinstance(data, str | Path) else list(data)
+    """The data sets of `data`; raises DataError if there is none."""
+    specs: list[Path | str] = [data] if isinstance(data, str | Path) else list(data)
+    if not specs:
+        raise DataError("No data set was given. Give at least one path, or NAME=PATH.")
+    return specs
 
 
 def open_folds(

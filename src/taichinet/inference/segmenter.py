@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -257,10 +258,13 @@ def _name(image: ImageLike) -> str:
 def _spacing(spacing: float | tuple[float, float] | None) -> tuple[float, float] | None:
     if spacing is None:
         return None
-    height, width = (spacing, spacing) if isinstance(spacing, int | float) else spacing
-    if not (0 < height < float("inf") and 0 < width < float("inf")):
+    try:
+        height, width = (float(length) for length in np.broadcast_to(np.asarray(spacing, dtype=np.float64), 2))
+    except (TypeError, ValueError):  # not numbers, or more than two
+        height = width = math.nan
+    if not (0 < height < math.inf and 0 < width < math.inf):
         raise SettingError(f"spacing is {spacing}; give the size of a pixel in mm, or (height, width), above 0.")
-    return float(height), float(width)
+    return height, width
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from taichinet.errors import SettingError
+from taichinet.signals import EXIT_TERMINATED
 from taichinet.storage.digest import digest_bytes
 
 if TYPE_CHECKING:  # not at run time: weights are described without torch
@@ -58,11 +59,14 @@ class NetworkCode:
         # A module of a fixed name in sys.modules, so that the network can be sent to the other processes of torchrun.
         module = ModuleType(f"taichinet_own_{self.sha256[:_DIGITS]}")
         module.__file__ = self.file
+        module.__dict__["print"] = _print_to_stderr  # standard output is for the results of commands
         sys.modules[module.__name__] = module
         try:
             exec(compile(self.content, self.file, "exec"), module.__dict__)  # noqa: S102 - the user asked for it
-        except Exception as error:  # the code of the user may raise anything
+        except (Exception, SystemExit) as error:  # the code of the user may raise anything
             del sys.modules[module.__name__]
+            if isinstance(error, SystemExit) and error.code == EXIT_TERMINATED:  # SIGTERM
+                raise
             raise SettingError(
                 f"{self.file} cannot be executed ({type(error).__name__}: {error}). It must be one file that imports "
                 "only installed packages. Correct the file."
@@ -74,6 +78,10 @@ class NetworkCode:
             )
         found: Callable[..., nn.Module] = factory
         return found
+
+
+def _print_to_stderr(*values: object, **options: Any) -> None:
+    print(*values, **{"file": sys.stderr, **options})
 
 
 def _callables(module: ModuleType) -> list[str]:

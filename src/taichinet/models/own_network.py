@@ -25,6 +25,7 @@ from taichinet.models.entry import Entry
 from taichinet.models.entry_points import ENTRY_POINTS
 from taichinet.models.own_code import NetworkCode
 from taichinet.models.settings import BaselineSettings
+from taichinet.signals import EXIT_TERMINATED
 
 _PASSED_IF_NAMED = ("in_channels", "num_classes")
 Factory = Callable[..., nn.Module]
@@ -60,9 +61,15 @@ class OwnNetwork(nn.Module):
         """The prediction of the network.
 
         Raises:
-            SettingError: The network returns something else than logits (B, R, H, W) or a `Prediction`.
+            SettingError: The network returns something else than logits (B, R, H, W) or a `Prediction`, or calls
+                sys.exit.
         """
-        output = self.network(image)
+        try:
+            output = self.network(image)
+        except SystemExit as error:
+            if error.code == EXIT_TERMINATED:  # SIGTERM
+                raise
+            raise SettingError(f"Network {self.title} called sys.exit({error.code!r}). Remove the call.") from error
         if isinstance(output, Tensor):
             output = Prediction(positive=at_least_float32(output))
         # `len(image)` would make the batch size of an exported graph constant.

@@ -86,6 +86,7 @@ def test_other_images_and_folds_are_refused_with_the_reason(tmp_path: Path) -> N
     with pytest.raises(FoldError, match="Nothing can be compared with 'cpu-unet'") as caught:
         against(tmp_path, "unet")
     text = str(caught.value)
+    assert "--output.\n  - cpu-ce-net: other" in text or "--output.\n  - cpu-rf-net: other" in text
     assert "cpu-rf-net: other folds: image 'image 0' is in fold 1 and with the reference in fold 0" in text
     assert "cpu-ce-net: other images of BUSI" in text
     write_run(tmp_path, OWN, rows(0.1))

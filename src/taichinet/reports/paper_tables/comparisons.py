@@ -118,11 +118,10 @@ def compare_against(methods: Sequence[Tested], name: str, groups: KnownGroups, r
         else:
             comparisons += _compare_regions(method, same, groups, resamples)
     if not comparisons:
-        reasons_text = [f"{method.name}: {reason}" for method, reason in refused]
+        reasons_text = "".join(f"\n  - {method.name}: {reason}" for method, reason in refused)
         raise FoldError(
             f"Nothing can be compared with '{references[0].name}': no other method was tested on the same images and "
-            "folds. Train both with the same --data, --protocol and --output.",
-            reasons_text,
+            f"folds. Train both with the same --data, --protocol and --output.{reasons_text}"
         )
     adjusted = holm([comparison.test.p for comparison in comparisons])
     tested = tuple(replace(comparison, p_holm=p) for comparison, p in zip(comparisons, adjusted, strict=True))
