@@ -178,9 +178,14 @@ MUTATIONS: tuple[Mutation, ...] = (
         ("rules.least_answer * true", "rules.least_answer * pixels"),
     ),
     *_in(
+        "evaluation/masks.py",
+        "test_light_installation.py",
+        ("* float(scale) - 0.5", "* float(scale)"),
+        ("diagonal=True", "diagonal=False"),
+    ),
+    *_in(
         "evaluation/metrics.py",
-        "inference/test_predictor.py",
-        ("align_corners=False", "align_corners=True"),
+        "evaluation/test_detection.py",
         ("np.ones((3, 3), dtype=np.bool_)", "np.eye(3, dtype=np.bool_)"),
     ),
     *_in(

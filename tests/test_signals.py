@@ -32,6 +32,16 @@ def test_sigterm_raises_the_error_and_the_handler_is_restored() -> None:
     assert done.returncode == -signal.SIGTERM
 
 
+def test_error_that_was_suppressed_is_raised_at_the_end_of_the_block() -> None:
+    suppressed = PROGRAM.replace(
+        "        os.kill(os.getpid(), signal.SIGTERM)\n        time.sleep(60)",
+        "        try:\n            os.kill(os.getpid(), signal.SIGTERM)\n            time.sleep(60)\n"
+        "        except BaseException:\n            pass",
+    )
+    done = subprocess.run([sys.executable, "-c", suppressed], capture_output=True, text=True)
+    assert done.stdout == "143 True\n", done.stderr
+
+
 def test_handler_is_not_installed_outside_the_main_thread() -> None:
     handlers = []
 

@@ -105,11 +105,11 @@ def compare(
     from taichinet.experiments.grid.cells import name_data
 
     _check_archive(archive, archive_weights)
+    _choose_device(device, cluster)
     limit = None if budget is None else _start_budget(budget, began, on_this_machine=cluster is None)
     named, settings = name_data(data or []), with_mix(assignments, mix)
     selected = select_suites(add_reference(suites, against), list(named), scale, fold, protocol, seeds, settings)
     make_executor = partial(_make_executor, jobs, cluster, cpus, gpus, device, make_observers(track, out))
-    _choose_device(device, cluster)
     grid, progress = _run(selected, named, out, group_by, make_executor, limit, as_json)
     if archive is not None:
         typer.echo(_pack(out, archive, archive_weights, progress), err=True)

@@ -114,7 +114,9 @@ def _build(title: str, factory: Factory, settings: OwnSettings) -> OwnNetwork:
     given = ", ".join(f"{name}={value!r}" for name, value in options.items())
     try:
         network = factory(**options)
-    except Exception as error:  # the code of the user may raise anything
+    except (Exception, SystemExit) as error:  # the code of the user may raise anything
+        if isinstance(error, SystemExit) and error.code == EXIT_TERMINATED:  # SIGTERM
+            raise
         raise SettingError(
             f"Network {title} cannot be built: {title}({given}) raised {type(error).__name__}: {error}. Correct the "
             "network, or set other options (--set options.NAME=VALUE)."
