@@ -129,7 +129,8 @@ def test_bash_completes_commands_and_names(typed: str, completed: list[str]) -> 
 @pytest.mark.slow
 def test_stored_rows_of_networks_are_those_that_are_measured() -> None:
     """After a change: `taichinet models --compute --json > src/taichinet/reports/networks.json`."""
-    assert stored_rows() == network_rows(DEFAULT_SIZE, DEFAULT_CHANNELS)
+    measured = [row for row in network_rows(DEFAULT_SIZE, DEFAULT_CHANNELS) if "@" not in row.name]  # own networks
+    assert stored_rows() == measured
 
 
 PATH = "/data/a-long-folder-name/another-long-folder-name/benign (12).png"

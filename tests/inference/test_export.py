@@ -31,6 +31,7 @@ from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.catalogue import find_runtime
 from taichinet.inference.runtimes.choose import open_runtime
 from taichinet.inference.runtimes.eager import PLAIN
+from taichinet.inference.runtimes.openvino import openvino_core
 from taichinet.inference.shipped import shipped_weights
 from taichinet.models.catalogue import create_model
 from taichinet.models.weights import load_weights, save_weights
@@ -187,7 +188,7 @@ def test_quantisation_succeeds_with_good_and_is_rejected_with_black_calibration_
 
 
 def test_openvino_file_gives_same_masks(exported: tuple[Path, Path], data: Path, tmp_path: Path) -> None:
-    openvino = pytest.importorskip("openvino")
+    pytest.importorskip("openvino")
     weights, file = exported
     images = tmp_path / "images"
     images.mkdir()
@@ -197,7 +198,7 @@ def test_openvino_file_gives_same_masks(exported: tuple[Path, Path], data: Path,
     assert report.rows["the file"].plain_dice is None, "a plain folder has no ground truth"
     # By default, OpenVINO computes in bf16 if the processor supports it, which changes the masks.
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(tmp_path / "f.xml", "CPU", settings)
+    compiled = openvino_core().compile_model(tmp_path / "f.xml", "CPU", settings)
     for size in SIZES:
         pixels = random_image(*size, 3)
         np.testing.assert_allclose(

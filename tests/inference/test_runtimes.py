@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -110,6 +112,37 @@ def test_openvino_agrees_with_plain_on_the_shipped_weights(
 
     model = openvino.Core().read_model(shipped_graph.SerializeToString())
     assert_agrees(OpenVino(model, "float32", threads=1), shipped, 2e-4)
+
+
+SIGNAL_AFTER_TWO_RUNTIMES = """
+import gc, os, signal, time
+import numpy as np, openvino
+from openvino import opset13 as ops
+from taichinet.inference.runtimes.openvino import OpenVino
+
+def runtime():
+    image = ops.parameter([-1, 3, 32, 32], np.float32)
+    kernel = ops.constant(np.ones((1, 3, 3, 3), np.float32))
+    sums = ops.convolution(image, kernel, [1, 1], [1, 1], [1, 1], [1, 1])
+    opened = OpenVino(openvino.Model([sums], [image]), "float32")
+    opened.maps(np.zeros((1, 3, 32, 32), np.uint8))
+    return [opened]
+
+runtimes = [runtime(), runtime()]
+while runtimes:
+    runtimes.pop(0)
+    gc.collect()
+signal.signal(signal.SIGTERM, lambda number, frame: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+time.sleep(0.1)
+"""
+
+
+def test_signal_is_handled_after_openvino_runtimes_were_deleted() -> None:
+    """In the order in which they were made, which unmapped a signal stack that was in use."""
+    pytest.importorskip("openvino")
+    done = subprocess.run([sys.executable, "-c", SIGNAL_AFTER_TWO_RUNTIMES], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 def test_openvino_returns_batch_predictions_in_order(shipped: LoadedWeights, transposed_graph: onnx.ModelProto) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import redirect_stdout
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +43,9 @@ class OpenVino:
         Raises:
             WeightsError: The graph cannot be opened, or the CPU does not support bf16.
         """
-        import openvino
-
         self._disagreement = disagreement
         self.description = RuntimeDescription("openvino", precision)
-        self._core = openvino.Core()
+        self._core = openvino_core()
         if precision == "bf16" and not has_bf16():
             raise WeightsError(
                 "This processor has no bf16 arithmetic: OpenVINO would compute in float32 instead. Use float32 or int8."
@@ -105,9 +103,21 @@ class OpenVino:
 
 def has_bf16() -> bool:
     """Whether OpenVINO supports bf16 on this CPU."""
+    return "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@cache
+def openvino_core() -> openvino.Core:
+    """The core of OpenVINO, with its plugin for the CPU; one for the whole process.
+
+    The plugin replaces the alternate signal stack of the thread that loads it. If the plugin is unloaded with its core,
+    this stack is unmapped, and the next signal ends the process with a segmentation fault, also Ctrl-C.
+    """
     import openvino
 
-    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    core = openvino.Core()
+    core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")  # loads the plugin
+    return core
 
 
 def _open(loaded: LoadedWeights, graph: Path, precision: Precision, disagreement: bool) -> Runtime:
@@ -122,7 +132,7 @@ def _build(request: BuildRequest) -> Built:
     from taichinet.inference.export.quantise import openvino_int8
 
     loaded, precision = request.loaded, request.precision
-    core = openvino.Core()
+    core = openvino_core()  # before those of NNCF, so that their plugins find its signal stack
     network = core.read_model(network_graph(loaded, transposed=True).SerializeToString())
     if precision == "int8":
         with redirect_stdout(io.StringIO()):  # its progress bars
