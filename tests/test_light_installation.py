@@ -171,12 +171,14 @@ def test_shipped_graph_has_the_tensors_of_the_weights_and_the_outputs_of_pytorch
     assert np.abs(ours.disagreement - theirs.disagreement).max() < 1e-4
 
 
-@pytest.mark.parametrize("fault", ["other graph", "other weights", "other file"])
+@pytest.mark.parametrize("fault", ["other graph", "other weights", "other file", "no record"])
 def test_graph_that_is_not_of_the_weights_is_not_used(tmp_path: Path, fault: str) -> None:
     folder = copytree(shipped_weights(), tmp_path / "weights")
     record = json.loads((folder / PACKAGED_RECORD).read_text())
     if fault == "other graph":
         (folder / PACKAGED_GRAPH).write_bytes((folder / PACKAGED_GRAPH).read_bytes() + b" ")
+    elif fault == "no record":
+        (folder / PACKAGED_RECORD).unlink()
     else:
         record |= {"weights_digest": "0" * 64} if fault == "other weights" else {"graph": "../model.onnx"}
         (folder / PACKAGED_RECORD).write_text(json.dumps(record))

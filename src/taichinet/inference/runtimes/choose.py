@@ -178,8 +178,12 @@ def _exported(folder: Path, report: Callable[[str], None]) -> list[_Graph]:
 
 def _packaged(folder: Path, report: Callable[[str], None]) -> list[_Graph]:
     """The graph beside the weights, if there is one. It is used on every processor."""
-    file = _weights_folder(folder) / PACKAGED_RECORD
-    return _usable([file], folder, report, "taichinet package-weights") if file.is_file() else []
+    file, graph = (_weights_folder(folder) / name for name in (PACKAGED_RECORD, PACKAGED_GRAPH))
+    if not file.is_file():
+        if graph.is_file():
+            report(f"The graph {graph} is not used: {file.name} is missing. Write both: taichinet package-weights.")
+        return []
+    return _usable([file], folder, report, "taichinet package-weights")
 
 
 def _weights_folder(path: Path) -> Path:
