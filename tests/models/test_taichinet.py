@@ -581,6 +581,10 @@ def test_truncated_weights_are_rejected(saved: Path, share: float) -> None:
     file.write_bytes(content[: int(share * len(content))])
     with pytest.raises(WeightsError, match=r"is damaged or was replaced: .* Copy or train the weights again"):
         load_weights(saved)
+    config = json.loads((saved / "config.json").read_text(encoding="utf-8"))
+    (saved / "config.json").write_text(json.dumps({**config, "digest": None}), encoding="utf-8")
+    with pytest.raises(WeightsError, match=r"cannot be read .* Copy or train them again"):
+        load_weights(saved)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"model": "unet"}', '{"model_type": "bert"}'])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-_DEFAULTS = ("grouped", "auto")  # of --protocol and --device
+_DEFAULTS = {"--protocol": "grouped", "--device": "auto"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class TrainCommand:
         options: Sequence[tuple[str, str | None]],
     ) -> TrainCommand:
         """The command with the `settings` of --set and those of `options` that differ from the default."""
-        given = [(name, value) for name, value in options if value is not None and value not in _DEFAULTS]
+        given = [(name, value) for name, value in options if value not in (None, _DEFAULTS.get(name))]
         return cls(recipe, data, out, [*(("--set", setting) for setting in settings), *given])
 
     @property

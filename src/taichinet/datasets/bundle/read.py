@@ -299,8 +299,15 @@ def read_bundle(path: Path, name: str, include_normal: bool = True, verify: bool
         if problems:
             raise DataError(f"{path} is damaged: {len(problems)} of its members cannot be read. {REMEDY}", problems)
     chosen = files.selection
-    left_out = (chosen.left_out, chosen.normal_left_out)
-    return Manifest(record.dataset, files.samples, record.regions, *left_out, record.nested, files)
+    return Manifest(
+        name=record.dataset,
+        samples=files.samples,
+        regions=record.regions,
+        left_out=chosen.left_out,
+        normal_left_out=chosen.normal_left_out,
+        nested=record.nested,
+        files=files,
+    )
 
 
 def _input(size: int, channels: int) -> str:
