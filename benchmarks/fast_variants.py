@@ -1,7 +1,7 @@
-"""Dice and latency of TaiChiNet, its U-Net and the faster variants. Writes docs/fast-variants.md.
+"""Dice and latency of TaiChiNet, its U-Net and the faster variants. Writes docs/ship/fast-variants.md.
 
-    python benchmarks/fast_variants.py -o results/benchmarks/fast_variants-MACHINE.json --page docs/fast-variants.md
-    python benchmarks/fast_variants.py --from results/benchmarks/fast_variants-MACHINE.json --page docs/fast-variants.md
+    python benchmarks/fast_variants.py -o RECORD.json --page docs/ship/fast-variants.md
+    python benchmarks/fast_variants.py --from RECORD.json --page docs/ship/fast-variants.md
 
 The latency is that of one image through the network as it is used after training, in eager float32 and channels-last
 layout; the networks are timed in turn. The second command reads the latencies from a record. The Dice is that of the

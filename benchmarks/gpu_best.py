@@ -3,7 +3,8 @@
     python benchmarks/gpu_best.py --busi busi-224.zip --bus-uclm bus-uclm-224.zip --budget 9m --jobs 4 -o runs
 
 The trainings are started in the order of PLAN, each fold in a process of its own. What the budget ends is continued by
-the same command. At the end, the networks of each single data set are scored on the other one. See docs/gpu.md.
+the same command. At the end, the networks of each single data set are scored on the other one. See
+docs/contribute/gpu.md.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Train the tables of the paper within a time budget, for example on a rented GPU without network access.
 
     python benchmarks/gpu_tables.py --data busi-224.zip --budget 14m --jobs 4 --archive results-archive
-    python benchmarks/gpu_tables.py --costs docs/gpu.md --speeds results/benchmarks/gpu_training-nvidia-h200.json
+    python benchmarks/gpu_tables.py --costs docs/contribute/gpu.md --speeds RECORD.json
 
 The stages below are given to one `taichinet compare`, in their order, so that a run that does not fit into the rest of
 the budget leaves its place to a shorter one. The same command continues. Exit codes are those of `compare`: 0 all runs
-are done, 7 some failed, 9 the budget ended before all were done, 130 interrupted. See docs/gpu.md.
+are done, 7 some failed, 9 the budget ended before all were done, 130 interrupted. See docs/contribute/gpu.md.
 
-With --costs, nothing is trained: the table of times in docs/gpu.md is written, from the operations of each stage and
-the speeds in --speeds.
+With --costs, nothing is trained: the table of times in docs/contribute/gpu.md is written, from the operations of each
+stage and the speeds in --speeds.
 """
 
 from __future__ import annotations

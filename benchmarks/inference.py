@@ -1,7 +1,7 @@
 """Inference time of TaiChiNet in every runtime, of two known networks, and the peak of the machine.
 
-    python benchmarks/inference.py -o results/benchmarks/inference-MACHINE.json --page docs/speed.md
-    python benchmarks/inference.py --from results/benchmarks --page docs/speed.md
+    python benchmarks/inference.py -o results/benchmarks/inference-MACHINE.json --page docs/contribute/speed.md
+    python benchmarks/inference.py --from results/benchmarks --page docs/contribute/speed.md
 
 The page shows the records of all machines in the folder of the record; the second command only writes the page. A
 machine may have several records (inference-MACHINE-2.json). The page then shows their spread, and the targets are

@@ -1,4 +1,4 @@
-"""The page of benchmarks/inference.py: docs/speed.md from the records of every machine."""
+"""The page of benchmarks/inference.py: docs/contribute/speed.md from the records of every machine."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Speed of the packaged network with the default installation, beside that of the full TaiChiNet in plain PyTorch.
 
-    python benchmarks/packaged_speed.py -o results/benchmarks/packaged_speed-MACHINE.json --page docs/best-lite.md
+    python benchmarks/packaged_speed.py -o RECORD.json --page docs/segment/packaged-network.md
 
 One image of 224 px, and a folder of phantoms of a usual size, from the files to the maps. The full TaiChiNet has
 random weights, on which the speed does not depend, and takes the images of the folder one after the other; the packaged

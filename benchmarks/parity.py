@@ -1,7 +1,7 @@
-"""Compare every export of a trained network with PyTorch on real images. Writes docs/parity.md.
+"""Compare every export of a trained network with PyTorch on real images. Writes docs/ship/parity.md.
 
-    python benchmarks/parity.py --images busi=BUSI -o results/benchmarks/parity-MACHINE.json --page docs/parity.md
-    python benchmarks/parity.py --from results/benchmarks --page docs/parity.md
+    python benchmarks/parity.py --images busi=BUSI -o results/benchmarks/parity-MACHINE.json --page docs/ship/parity.md
+    python benchmarks/parity.py --from results/benchmarks --page docs/ship/parity.md
 
 The network is the one included in the package. If it was trained on all images of the data set, the Dice against the
 ground truth only shows what a format changes. int8 is calibrated on 64 of the images. Each row is a complete `taichinet

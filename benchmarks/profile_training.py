@@ -1,7 +1,7 @@
-"""Time of a training step by kind of operator, and of a whole run by stage. Writes docs/profile.md.
+"""Time of a training step by kind of operator, and of a whole run by stage. Writes docs/contribute/profile.md.
 
-    python benchmarks/profile_training.py -o results/benchmarks/profile-MACHINE.json --page docs/profile.md
-    python benchmarks/profile_training.py --from results/benchmarks/profile-MACHINE.json --page docs/profile.md
+    python benchmarks/profile_training.py -o RECORD.json --page docs/contribute/profile.md
+    python benchmarks/profile_training.py --from RECORD.json --page docs/contribute/profile.md
 
 The second command only writes the page, from that record and the records of benchmarks/training_throughput.py.
 The step is that of the paper's network (224 px, width 32) with the device configuration that training chooses. The run

@@ -1,4 +1,4 @@
-"""Writes docs/reliability.md from the records of fuzz.py, kill.py and mutations.py.
+"""Writes docs/contribute/reliability.md from the records of fuzz.py, kill.py and mutations.py.
 
 python benchmarks/reliability.py
 """
@@ -16,7 +16,7 @@ from taichinet.storage.atomic import write_text
 
 ROOT = Path(__file__).parents[1]
 RECORDS = tuple(ROOT / "results/benchmarks" / name for name in ("fuzz.json", "kill.json", "mutations.json"))
-PAGE = ROOT / "docs/reliability.md"
+PAGE = ROOT / "docs/contribute/reliability.md"
 
 _NOT_RUN = Note("Not run yet.")
 _KINDS = ("crash", "hang", "memory", "wrong", "died")
@@ -35,7 +35,7 @@ def read(path: Path) -> Record | None:
 
 
 def page(fuzz: Record | None, kill: Record | None, mutations: Record | None) -> str:
-    """docs/reliability.md."""
+    """docs/contribute/reliability.md."""
     sections = (
         Section("inputs", "Damaged inputs", _fuzz(fuzz)),
         Section("interruptions", "Interrupted commands", _kill(kill)),

@@ -12,7 +12,7 @@ from taichinet.inference.shipped import shipped_weights
 from taichinet.models.weights import load_weights
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -47,7 +47,7 @@ def test_images_of_documents_are_small() -> None:
 
 def test_cost_on_cluster_page_matches_measured_cost() -> None:
     cost = json.loads((ROOT / "results" / "cost.json").read_text(encoding="utf-8"))
-    text = " ".join((ROOT / "docs" / "cluster.md").read_text(encoding="utf-8").split())
+    text = " ".join((ROOT / "docs" / "compare" / "cluster.md").read_text(encoding="utf-8").split())
     petaflop = cost["training_pflop"] + cost["preparation_pflop"]
     gpu = cost["one_gpu"]
     assert f"{cost['trainings']} trainings and {cost['preparations']} mining stages, {petaflop:.0f} PFLOP" in text

@@ -1,4 +1,4 @@
-"""The code of docs/python.md and of the notebook runs as it is written, in a new process and an empty folder."""
+"""The code of docs/reference/python.md and of the notebook runs as written, in a new process and an empty folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def snippets() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (DOCS / "python.md").read_text(encoding="utf-8"), re.DOTALL)
+    return re.findall(r"```python\n(.*?)```", (DOCS / "reference" / "python.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
 def cells() -> list[str]:

@@ -2,8 +2,9 @@
 
 `taichinet.segment("image.png")` segments an image with the weights in the package, `taichinet.load(...)` loads other
 weights, and `taichinet.create_model("taichinet", in_channels=3)` builds a network. `load_dataset`, `make_folds`,
-`train`, `evaluate` and `compare_scores` do what the commands do, see docs/python.md. The functions `register_*` add
-components, see CONTRIBUTING.md. All names are imported on first use, because importing torch takes two seconds.
+`train`, `evaluate` and `compare_scores` do what the commands do, see docs/reference/python.md. The functions
+`register_*` add components, see CONTRIBUTING.md. All names are imported on first use, because importing
+torch takes two seconds.
 """
 
 from __future__ import annotations

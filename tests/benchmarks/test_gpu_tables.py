@@ -223,7 +223,7 @@ def test_times_are_written_between_the_marks(tmp_path: Path, monkeypatch: pytest
 
 
 def test_the_page_has_the_table_of_all_stages() -> None:
-    text = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "contribute" / "gpu.md").read_text(encoding="utf-8")
     table = text.partition("<!-- costs: begin -->")[2].partition("<!-- costs: end -->")[0]
     for name, stage in gpu_tables.plan_stages().items():
         assert f"| {stage.title} | `{name}` |" in table

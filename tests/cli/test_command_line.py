@@ -258,6 +258,6 @@ def test_signal_ends_a_command_with_its_exit_code_and_without_traceback(
 
 
 def test_page_of_the_command_line_lists_every_command() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
     for name, entry in COMMANDS.items():
         assert entry.hidden or f"| `{name}` |" in page, name

@@ -1,4 +1,4 @@
-"""`--json`: standard output is one JSON document with the keys of docs/command-line.md. test_demo.py has `demo`."""
+"""`--json`: standard output is one JSON document with the keys of docs/reference/command-line.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cli.test_commands import settings
 from taichinet.cli.app import app
 from taichinet.datasets.phantoms.folder import write_phantom_busi
 
-PAGE = Path(__file__).parents[2] / "docs" / "command-line.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "command-line.md"
 LISTS = ("models", "data list", "predict")
 
 pytestmark = pytest.mark.timeout(600)
@@ -46,7 +46,7 @@ def read(*args: object) -> Any:
 
 
 def documented_keys(command: str) -> set[str]:
-    """All names in the row of `command` in the table of docs/command-line.md."""
+    """All names in the row of `command` in the table of docs/reference/command-line.md."""
     row = re.search(rf"^\| `{command}` \| (.*) \|$", PAGE.read_text(encoding="utf-8").split("## JSON")[1], re.MULTILINE)
     assert row, f"{PAGE.name} does not document the JSON of {command}"
     return set(re.findall(r"`([a-z_]+)`", row[1]))

@@ -1,4 +1,4 @@
-"""The comparison with nnU-Net in docs/nnunet.md, with files as nnU-Net writes them; nnU-Net itself is not needed."""
+"""The comparison with nnU-Net in docs/compare/nnunet.md, with files as nnU-Net writes them; it is not needed itself."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def commands(text: str) -> list[str]:
 
 
 def test_document_has_the_commands_of_the_script() -> None:
-    block = re.findall(r"```sh\n(.*?)```", (ROOT / "docs/nnunet.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    block = re.findall(
+        r"```sh\n(.*?)```", (ROOT / "docs/compare/nnunet.md").read_text(encoding="utf-8"), flags=re.DOTALL
+    )
     script = commands((ROOT / "benchmarks/nnunet/phantoms.sh").read_text(encoding="utf-8"))
     assert len(script) == 7
     assert [command for text in block for command in commands(text)] == script

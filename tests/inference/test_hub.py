@@ -174,7 +174,7 @@ def test_model_pushes_its_own_folder(server: Hub, weights: Path) -> None:
 
 
 def test_code_of_the_documentation(server: Hub, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (Path(__file__).parents[2] / "docs/python.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/reference/python.md").read_text(encoding="utf-8")
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "push_to_hub" in block]
     monkeypatch.chdir(weights.parent)
     exec(code, {"taichinet": taichinet})  # noqa: S102 - the code of our own page

@@ -117,7 +117,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(own: Path) -> Path:
-    """Both networks of docs/own-networks.md and the baseline, trained and compared by one command."""
+    """Both networks of docs/compare/own-networks.md and the baseline, trained and compared by one command."""
     pytest.importorskip("segmentation_models_pytorch")
     files = []
     for name in NETWORKS:

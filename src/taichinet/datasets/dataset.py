@@ -115,7 +115,7 @@ class Dataset:
     @property
     def remedy(self) -> str:
         """The sentence at the end of messages."""
-        return f"Pass the folder with {self.layout}, or its zip (see docs/data.md)."
+        return f"Pass the folder with {self.layout}, or its zip (see docs/compare/data.md)."
 
     def called(self, name: str) -> Dataset:
         """The entry of the user's own folder `name`."""

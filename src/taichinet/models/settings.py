@@ -38,7 +38,7 @@ class CouplingSettings(Settings):
     """How the outputs of the positive and negative path are coupled (`models/taichinet/complementary_head.py`).
 
     Without `background_prior`, the second path often predicts background everywhere for hundreds of steps: see
-    docs/fidelity.md.
+    docs/reference/fidelity.md.
     """
 
     head: HeadOrder = Field(

@@ -57,7 +57,7 @@ def network_rows(size: int, channels: int) -> list[NetworkRow]:
 
 
 def networks_page(rows: Sequence[NetworkRow], size: int, channels: int) -> str:
-    """Return docs/networks.md, for `rows` measured at `size` with `channels`."""
+    """Return docs/reference/networks.md, for `rows` measured at `size` with `channels`."""
     lead = (
         f"Networks with their default options at {size} x {size} pixels and {channels} input channel(s). GFLOPs are "
         "for one forward pass of one image; convolutions and matrix products are counted, a multiplication and an "

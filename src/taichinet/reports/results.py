@@ -1,4 +1,4 @@
-"""docs/results.md: one row per recipe, from the summary.json files of trainings, and the networks for use."""
+"""docs/compare/results.md: one row per recipe, from the summary.json files of trainings, and the networks for use."""
 
 from __future__ import annotations
 

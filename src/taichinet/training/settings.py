@@ -18,7 +18,7 @@ MAX_SEED = 2**32 - 1  # `fit.epoch_batches` multiplies it, and PyTorch's generat
 
 
 class TrainingSettings(Settings):
-    """Training settings. The defaults are those of the paper (Sec. V-B), and docs/fidelity.md for what it leaves open.
+    """Training settings. The defaults are those of the paper (Sec. V-B); docs/reference/fidelity.md has the others.
 
     AdamW is that of Loshchilov and Hutter (ICLR 2019); weight decay of SGD is added to the gradient.
     """

@@ -37,7 +37,7 @@ def busi_taichinet() -> Experiment:
 def cpu_taichinet() -> Experiment:
     """TaiChiNet at 128 px and half width; fewer epochs at a higher, decaying learning rate.
 
-    `region_rest` differs from the paper, see docs/fidelity.md, "The rest of the lesion".
+    `region_rest` differs from the paper, see docs/reference/fidelity.md, "The rest of the lesion".
     """
     return vary(
         busi_taichinet(),

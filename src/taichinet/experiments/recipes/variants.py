@@ -1,6 +1,6 @@
 """Faster variants of TaiChiNet, which are not from the paper: one function per variant of the full recipe.
 
-docs/fast-variants.md has the Dice and latency of each.
+docs/ship/fast-variants.md has the Dice and latency of each.
 """
 
 from __future__ import annotations

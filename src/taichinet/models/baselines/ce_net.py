@@ -50,7 +50,7 @@ class CENetSettings(PretrainedSettings):
 
     `lesion_prior` is the initial probability of lesion, set by the output bias. With the initialisation of the sources
     (0.5), the background pixels turn off all features of the head at the lesion. The output there is only its bias, and
-    stays below 1/2 for hundreds of steps: see docs/fidelity.md.
+    stays below 1/2 for hundreds of steps: see docs/reference/fidelity.md.
     """
 
     lesion_prior: float = Field(

@@ -1,7 +1,8 @@
 """Complementary output head: Sec. III-C, Eq. 10-12, Fig. 10.
 
 Eq. 10 adds the output of an MLP to a probability. The sum can leave [0, 1], the range that Eq. 18-19 require, and the
-paper does not define how it is bounded. Three interpretations are implemented; docs/fidelity.md compares them:
+paper does not define how it is bounded. Three interpretations are implemented, and compared in
+docs/reference/fidelity.md:
   logit   O = sigmoid(logit O' + MLP(Psi(.)))  - the sum in logit space, which is unbounded
   squash  O = sigmoid(O' + MLP(Psi(.)))        - the sum of the paper, followed by a sigmoid
   clamp   O = clamp(O' + MLP(Psi(.)), 0, 1)    - the sum of the paper, clamped to [0, 1]

@@ -28,7 +28,8 @@ class TwoPathSettings(CouplingSettings, NetworkSettings):
     """Options of every TaiChiNet, whatever its encoder.
 
     `second_path_at_inference` and `lesion_prior` are our additions: the bias of the positive output is set so that O_p
-    starts at `lesion_prior` (O_p' if `head_space` is squash or clamp), see docs/fidelity.md, "The start of training".
+    starts at `lesion_prior` (O_p' if `head_space` is squash or clamp), see docs/reference/fidelity.md, "The start of
+    training".
     """
 
     of_second_path: ClassVar[tuple[str, ...]] = ("second_path_at_inference",)  # options that change the second path

@@ -162,7 +162,7 @@ def process_group(device: torch.device) -> Iterator[Ranks]:
     except (RuntimeError, ValueError) as error:
         raise ProcessError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the processes cannot connect "
-            f"({str(error).splitlines()[0]}). Start them with torchrun (docs/cluster.md), or unset WORLD_SIZE."
+            f"({str(error).splitlines()[0]}). Start them with torchrun (docs/compare/cluster.md), or unset WORLD_SIZE."
         ) from error
     # Not in a `finally`: after an error, other processes may wait in a collective until this process exits.
     yield current_ranks()
