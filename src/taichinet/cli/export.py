@@ -105,5 +105,6 @@ def export(
     print(readable(report))
     print(f"Written: {output}, {output.name}.parity.json and {output.name}.parity.md")
     for name in report.kept:
-        graph = graph_file(find_one_weights(request.weights), name)
-        print(f"Stored: {graph}, for `predict --runtime {form}`. `taichinet benchmark` measures it.")
+        print(
+            f"Stored: {graph_file(find_one_weights(request.weights), name)}, for `predict --runtime {form}`. `taichinet benchmark` measures it."
+        )
