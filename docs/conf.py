@@ -4,10 +4,29 @@ The source folder is the root of the repository, so that every relative link of 
 on the site as on a code-hosting site: pages, files in results/ and src/ (as downloads), CONTRIBUTING.md, CHANGELOG.md.
 """
 
+import pandas
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
+from taichinet import api
+from taichinet.datasets.folds import FoldPlan, Protocol
+from taichinet.datasets.manifest import Manifest
+from taichinet.evaluation.decision import Decision
+from taichinet.evaluation.statistics import PairedTest
+from taichinet.experiments.cross_validate import Existing, Study
+from taichinet.experiments.evaluate import Evaluation, Source
+from taichinet.experiments.experiment import Experiment
+from taichinet.experiments.study_data import DataSpec
+from taichinet.inference import segmenter
 from taichinet.version import __version__
+
+# Types in signatures, which these modules import for type checkers only; without one of them the build fails.
+vars(api).update(
+    pd=pandas, FoldPlan=FoldPlan, Protocol=Protocol, Manifest=Manifest, PairedTest=PairedTest, Existing=Existing,
+    Study=Study, Evaluation=Evaluation, Source=Source, Experiment=Experiment, DataSpec=DataSpec,
+    Segmenter=segmenter.Segmenter,
+)  # fmt: skip
+vars(segmenter).update(Decision=Decision)
 
 project = "taichinet"
 author = "The taichinet authors"
@@ -22,15 +41,24 @@ exclude_patterns = [
     *("benchmarks", "build", "dist", "results", "runs", "taichinet-demo", "tests"),
 ]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r".*")]
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!taichinet).*\..*"),  # types of other packages: their documentation is not here
+    # Types in signatures that are not part of the public interface.
+    (r"py:class", r"taichinet\.(datasets\.decoded|experiments\.records|reports)\..*"),
+    (r"py:class", r".*\.(Detection|LoadedWeights|NetworkCode|Predictor|PredictorChoices|ScoredNetwork|TwoPathSettings)"),
+]
 
 myst_heading_anchors = 4  # levels of headings that `page.md#heading` can name
-myst_enable_extensions = ["dollarmath"]
+default_role = "code"  # docstrings have code in single backticks
 
+autodoc_class_signature = "separated"  # most classes are results: their attributes matter, not how they are created
 autodoc_member_order = "bysource"
-autodoc_typehints = "signature"
-default_role = "code"  # docstrings use single backticks for code
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+python_maximum_signature_line_length = 80
+napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = "taichinet"
@@ -38,7 +66,8 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_extra_path = ["_root"]  # index.html, which redirects to the root document
 html_copy_source = False
-copybutton_exclude = ".linenos, .gp, .go"
+html_show_copyright = False
+html_show_sphinx = False
 
 
 def setup(app: Sphinx) -> None:
