@@ -7,6 +7,7 @@ on the site as on a code-hosting site: pages, files in results/ and src/ (as dow
 import pandas
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyObject
 
 from taichinet import api
 from taichinet.datasets.folds import FoldPlan, Protocol
@@ -53,7 +54,9 @@ nitpick_ignore_regex = [
 myst_heading_anchors = 4  # levels of headings that `page.md#heading` can name
 default_role = "code"  # docstrings have code in single backticks
 
-autodoc_class_signature = "separated"  # most classes are results: their attributes matter, not how they are created
+# Classes are described by their attributes, not by how they are created: most are results.
+autodoc_class_signature = "separated"
+autodoc_default_options = {"exclude-members": "__init__, __new__"}
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
@@ -71,5 +74,9 @@ html_show_sphinx = False
 
 
 def setup(app: Sphinx) -> None:
-    """Show the source of Mermaid diagrams as text: code-hosting sites draw them, here that would need the network."""
+    """Adapt two defaults that have no setting."""
+    # Code-hosting sites draw Mermaid diagrams; here that would need the network, so their source is shown as text.
     app.add_lexer("mermaid", TextLexer)
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"  # the heading in the docstrings; Sphinx says "Variables"
