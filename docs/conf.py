@@ -4,10 +4,15 @@ The source folder is the root of the repository, so that every relative link of 
 on the site as on a code-hosting site: pages, files in results/ and src/ (as downloads), CONTRIBUTING.md, CHANGELOG.md.
 """
 
+import numpy
+import numpy.typing
 import pandas
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 from sphinx.domains.python import PyObject
+
+# ruff: noqa: E402
+numpy.typing.NDArray = numpy.ndarray  # before the following imports: arrays are shown as ndarray[uint8]
 
 from taichinet import api
 from taichinet.datasets.folds import FoldPlan, Protocol
@@ -36,11 +41,7 @@ release = version = __version__
 
 root_doc = "docs/index"
 include_patterns = ["docs/**", "*.md", "src/taichinet/weights/*/README.md"]
-exclude_patterns = [
-    "README.md",  # docs/index.md is the page for the same readers
-    ".*",
-    *("benchmarks", "build", "dist", "results", "runs", "taichinet-demo", "tests"),
-]
+exclude_patterns = [".*", "benchmarks", "build", "dist", "results", "runs", "taichinet-demo", "tests"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 
 nitpicky = True
@@ -48,10 +49,14 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!taichinet).*\..*"),  # types of other packages: their documentation is not here
     # Types in signatures that are not part of the public interface.
     (r"py:class", r"taichinet\.(datasets\.decoded|experiments\.records|reports)\..*"),
-    (r"py:class", r".*\.(Detection|LoadedWeights|NetworkCode|Predictor|PredictorChoices|ScoredNetwork|TwoPathSettings)"),
+    (
+        r"py:class",
+        r".*\.(Detection|LoadedWeights|NetworkCode|Predictor|PredictorChoices|ScoredNetwork|TwoPathSettings)",
+    ),
 ]
 
 myst_heading_anchors = 4  # levels of headings that `page.md#heading` can name
+myst_enable_extensions = ["html_image"]  # images in HTML, with a width
 default_role = "code"  # docstrings have code in single backticks
 
 # Classes are described by their attributes, not by how they are created: most are results.
