@@ -56,7 +56,8 @@ nitpick_ignore_regex = [
 ]
 
 myst_heading_anchors = 4  # levels of headings that `page.md#heading` can name
-myst_enable_extensions = ["html_image"]  # images in HTML, with a width
+myst_enable_extensions = ["html_image", "linkify"]  # images with a width; addresses without brackets
+myst_linkify_fuzzy_links = False  # only addresses with https://: "mynet.py" is a file
 default_role = "code"  # docstrings have code in single backticks
 
 # Classes are described by their attributes, not by how they are created: most are results.
@@ -73,6 +74,7 @@ html_title = "taichinet"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_extra_path = ["_root"]  # index.html, which redirects to the root document
+html_domain_indices = html_use_index = False  # the API reference and the search are enough
 html_copy_source = False
 html_show_copyright = False
 html_show_sphinx = False
