@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     weights: Annotated[
-        Path,
-        typer.Argument(
-            metavar="RUN|WEIGHTS",
-            help="Folder of a cross-validation, run folder (one fold), weights folder, or best-lite.",
-        ),
+        Path, typer.Argument(metavar="RUN|WEIGHTS", help="Cross-validation, run or weights folder, or best-lite.")
     ],
     data: TestedDataSets,
     normal: Annotated[

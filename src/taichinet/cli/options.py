@@ -111,7 +111,7 @@ Settings = Annotated[
 Suites = Annotated[
     list[str],
     typer.Argument(
-        metavar="TABLE|FILE.yaml|RECIPE|FILE.py:CLASS",
+        metavar="TABLE|RECIPE|FILE.py:CLASS",
         help="table1 to table7, paper (all seven), or YAML files; recipes on the data sets of --data, with or without "
         "scale, e.g. unet or short-unet; networks in files, which are executed. One or more.",
         autocompletion=complete_suite,
