@@ -2,7 +2,7 @@
 
 OUT/folds/<dataset>-<protocol>-...json            the fold plan, verified by every later run
 OUT/prepared/<identity>.safetensors               images and masks at input resolution, shared by all runs
-OUT/mining/<identity>/                            easy and hard regions, shared by all runs of the same training part
+OUT/mining/<identity>/                            easy and hard pixels, shared by all runs of the same training set
 OUT/<dataset>/<recipe>/<protocol>/fold-<k>/       one run folder per fold (see run.py)
 OUT/<dataset>/<recipe>/<protocol>/{scores.csv,summary.json}
 """
