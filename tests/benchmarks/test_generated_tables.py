@@ -31,7 +31,7 @@ def record(name: str) -> dict[str, object]:
         ("segment/packaged-network.md", "speed", lambda: packaged_speed.sentences(record("packaged_speed"))),
         ("ship/parity.md", "parity", lambda: parity.tables([record("parity")])),
         (
-            "ship/train-for-use.md",
+            "ship/best-lite.md",
             "levers",
             lambda: levers.table(json.loads((RECORDS / "levers.json").read_text())["levers"]),
         ),
