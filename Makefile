@@ -1,6 +1,7 @@
 # Two commands do all the set-up on a fresh machine with Python 3.11 or newer and pip:
 #   make demo    installs into .venv, then runs the whole way on built-in phantoms
 #   make test    installs what the tests need, then runs them
+#   make docs    installs what the documentation needs, then builds it: build/docs/index.html
 #   make test-fast   runs the fast tests alone, in 90 s on two cores: without whole trainings, processes and exports
 #   make check   format, lint, types, import layers, and the files of .github and docker
 #   make wheel   builds dist/*.whl and tries it in an empty environment
@@ -12,7 +13,7 @@ VERSIONS := .venv-versions
 # Later versions of Python than the installed one are tried by resolution only.
 PYTHONS := 3.11 3.12 3.13 3.14
 
-.PHONY: demo test test-fast test-lowest test-newest coverage check lint-files format wheel resolve clean
+.PHONY: demo test test-fast test-lowest test-newest coverage check lint-files format docs docs-links wheel resolve clean
 
 demo: $(VENV)/.core
 	$(BIN)/taichinet demo
@@ -57,6 +58,17 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Warnings are errors: links to pages, headings and files that do not exist, names in docstrings, pages that no contents lists.
+docs: $(VENV)/.docs
+	rm -rf build/docs && mkdir -p build
+	$(BIN)/python -m typer taichinet.cli.app utils docs --name taichinet --output build/commands.md
+	$(BIN)/python -m sphinx -q -E -W --keep-going -n -c docs -d build/doctrees . build/docs
+	@echo "The documentation is in build/docs/index.html."
+
+# External links, which need the network; all others are checked by `make docs`.
+docs-links: docs
+	$(BIN)/python -m sphinx -q -b linkcheck -c docs -d build/doctrees . build/linkcheck
+
 # Also builds the source distribution, and the wheel from it. TAG=v1.2.3 requires this version.
 wheel: $(VENV)/.package
 	rm -rf dist
@@ -84,6 +96,10 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	touch $(VENV)/.core $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -q -c constraints.txt -e '.[docs]'
 	touch $(VENV)/.core $@
 
 $(VENV)/.package: pyproject.toml constraints.txt | $(BIN)/python
