@@ -47,7 +47,14 @@ Existing = Literal["refuse", "resume", "overwrite"]
 
 @dataclass(frozen=True)
 class Study:
-    """Completed folds of one recipe and protocol, and their summary."""
+    """Completed folds of one recipe and protocol, and their summary.
+
+    Attributes:
+        folder: The study folder.
+        folds: The completed folds.
+        scores: One row per test image and region: `key`, `fold`, `dice` and the other scores.
+        summary: Means and standard deviations over folds.
+    """
 
     folder: Path
     folds: tuple[FoldResult, ...]
