@@ -27,7 +27,8 @@ from taichinet.reports.document.markdown import document_markdown
 from taichinet.reports.paper_tables.differences import differences_from_paper
 from taichinet.reports.paper_tables.runs import find_summaries, find_trained_on_all
 from taichinet.reports.paper_tables.write import HEADER
-from taichinet.reports.results import results_document
+from taichinet.reports.results.all_runs import all_runs_document
+from taichinet.reports.results.trainings import trainings_document
 
 COMMIT = "3f2c1a9be012"
 

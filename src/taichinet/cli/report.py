@@ -1,17 +1,14 @@
-"""`taichinet report`: the paper's tables next to our results, as a folder of pages or as one Markdown file."""
+"""`taichinet report`: verdict and paper's tables next to our results, as a folder of pages or as Markdown pages."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from taichinet.cli.device import Device, use_and_print
 from taichinet.cli.options import Against, AsJson, Overwrite, Runs, TrustCode
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 Scores = Annotated[
     list[str] | None,
@@ -33,7 +30,8 @@ def report(
             "--output",
             "-o",
             metavar="PATH",
-            help="Folder for the HTML page, Markdown, LaTeX and CSV; or one Markdown file with one line per recipe.",
+            help="Folder for the HTML page, Markdown, LaTeX and CSV; or a Markdown file for the verdict and one table, "
+            "with further pages beside it.",
         ),
     ],
     data: Annotated[
@@ -54,7 +52,7 @@ def report(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Write Tables I to VII, our results next to the paper's, from all runs in RUNS."""
+    """Compare the networks of all runs in RUNS, and write their results next to those of the paper's tables."""
     from rich.console import Console
 
     from taichinet.errors import SettingError
@@ -67,8 +65,12 @@ def report(
                 "--data, --pair, --against and --scores need the whole report. Give a folder as --output, not a .md "
                 "file."
             )
-        studies = _write_markdown(results, out, overwrite, console)
-        _print_json(as_json, out, results=studies)
+        from taichinet.reports.results.pages import write_pages
+
+        pages = write_pages(results, out, overwrite)
+        *further, _ = (path.name for path in pages.documents)
+        console.print(f"{pages.runs} results. Verdict and table: {out}. Beside it: {', '.join(further)}.")
+        _print_json(as_json, out, results=pages.runs)
         return
     from taichinet.reports.paper_tables.against import verdict_sentence
     from taichinet.reports.paper_tables.evaluations import read_evaluation
@@ -82,7 +84,10 @@ def report(
     for comparison in () if written.against is None else written.against.comparisons:
         console.print(verdict_sentence(comparison).replace("`", ""))
     rows = sum(len(block.filled) for block in written.blocks)
-    console.print(f"{rows} table rows filled by {len(written.methods)} recipes. Report: {out / 'index.html'}")
+    console.print(
+        f"{len(written.methods)} results read; {rows or 'no'} row{'s' * (rows != 1)} of the paper's tables "
+        f"{'has' if rows == 1 else 'have'} a result. Report: {out / 'index.html'}"
+    )
     _print_json(as_json, out, rows=rows, recipes=[method.name for method in written.methods])
 
 
@@ -91,20 +96,3 @@ def _print_json(wanted: bool, out: Path, **content: Any) -> None:
 
     if wanted:
         print(json.dumps({"written": str(out), **content}))
-
-
-def _write_markdown(results: Path, out: Path, overwrite: bool, console: Console) -> int:
-    """Write one line per recipe; returns the number of results."""
-    from taichinet.reports.document.markdown import document_markdown
-    from taichinet.reports.paper_tables.runs import find_summaries, find_trained_on_all
-    from taichinet.reports.paper_tables.write import HEADER
-    from taichinet.reports.results import results_document
-    from taichinet.storage.atomic import write_text
-    from taichinet.storage.output_folder import refuse_foreign_page
-
-    refuse_foreign_page(out, HEADER, overwrite)
-    studies = find_summaries(results)
-    document = results_document(list(studies.values()), find_trained_on_all(studies))
-    write_text(out, document_markdown(document, HEADER))
-    console.print(f"{len(studies)} results written to {out}")
-    return len(studies)

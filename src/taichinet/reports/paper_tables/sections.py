@@ -35,6 +35,7 @@ from taichinet.reports.paper_tables.against import (
     paired_cells,
 )
 from taichinet.reports.paper_tables.detection import detection_blocks
+from taichinet.reports.paper_tables.evaluations import Evaluated
 from taichinet.reports.paper_tables.own_recipes import own_recipe_blocks
 from taichinet.reports.paper_tables.results import Block as TableBlock
 from taichinet.reports.paper_tables.results import BlockRow, ComparisonResults, LeakageDelta, common_and_own
@@ -268,9 +269,13 @@ def _empty_ground_truth(results: ComparisonResults) -> list[Block]:
 
 
 def _detection(results: ComparisonResults) -> list[Block]:
-    methods = [(_recipe(method), method.detection) for method in results.methods]
-    evaluations = [(evaluation_place(evaluation), evaluation.detection) for evaluation in results.evaluations]
-    return detection_blocks([*methods, *evaluations])
+    return detection_of(results.methods, results.evaluations)
+
+
+def detection_of(methods: Sequence[Method], evaluations: Sequence[Evaluated] = ()) -> list[Block]:
+    """The tables of detection of all methods and evaluations for which it was recorded; nothing if there are none."""
+    rows = [(_recipe(method), method.detection) for method in methods]
+    return detection_blocks([*rows, *((evaluation_place(entry), entry.detection) for entry in evaluations)])
 
 
 def _costs(results: ComparisonResults) -> list[Block]:
