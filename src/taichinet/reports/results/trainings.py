@@ -40,8 +40,13 @@ def trainings_document(results: Sequence[StudyRecord], for_use: Sequence[Trainin
 
 
 def _differences(members: Sequence[StudyRecord]) -> Points:
-    experiments = [member.experiment for member in members]
-    return _by_text(("; ".join(all_differences(e)) or "none", e.name) for e in experiments)
+    """The differences that all recipes share first, then the others by recipe."""
+    by_name = {member.experiment.name: all_differences(member.experiment) for member in members}
+    first = next(iter(by_name.values()))
+    shared = [text for text in first if len(by_name) > 1 and all(text in texts for texts in by_name.values())]
+    own = ((name, [text for text in texts if text not in shared]) for name, texts in by_name.items())
+    points = _by_text(("; ".join(texts) or ("none further" if shared else "none"), name) for name, texts in own)
+    return Points((f"All recipes: {'; '.join(shared)}", *points.texts)) if shared else points
 
 
 def _uncertain(members: Sequence[StudyRecord]) -> list[Block]:
