@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from taichinet.evaluation.statistics import holm
 from taichinet.experiments.recipes.best import BEST
-from taichinet.experiments.recipes.catalogue import list_recipes
+from taichinet.experiments.recipes.catalogue import SCALES, list_recipes
 from taichinet.experiments.records import SCORES_FILE
 from taichinet.models.catalogue import list_models
 from taichinet.progress import tracked
@@ -76,7 +76,12 @@ def make_overview(methods: Sequence[Method], groups: KnownGroups, resamples: int
     Returns:
         The overview. A method without its scores.csv is not compared.
     """
-    main = [method for method in methods if _is_main(method)] or methods
+    recipes, networks = list_recipes(), list_models()
+    main = [
+        method
+        for method in methods
+        if method.name in BEST or method.name not in recipes or method.name.partition("-")[2] in networks
+    ] or methods
     selected = [method for method in main if is_complete(method)] or main
     members: dict[tuple[object, ...], list[Method]] = {}
     for method in selected:
@@ -103,13 +108,12 @@ def has_scores(method: Method) -> bool:
     return all((run.folder / SCORES_FILE).is_file() for run in method.runs)
 
 
-def _is_main(method: Method) -> bool:
-    name = method.name
-    return name in BEST or name not in list_recipes() or name.partition("-")[2] in list_models()
-
-
 def _condition(methods: Sequence[Method], groups: KnownGroups, resamples: int) -> Condition:
-    baseline = next((method for method in methods if method.experiment.model in UNET), None)
+    unets = [method for method in methods if method.experiment.model in UNET]
+    # A recipe of the package before one of the user.
+    baseline = min(
+        unets, key=lambda method: method.name not in BEST and method.name.partition("-")[0] not in SCALES, default=None
+    )
     ordered = tuple(sorted(methods, key=lambda method: method is not baseline))
     condition = Condition(ordered, baseline, ())
     found = [

@@ -245,6 +245,8 @@ def make_blocks(
 ) -> list[Block]:
     """Return the blocks of `table`: for each part one per scale, protocol and study with a run, else an empty one."""
     blocks = []
+    recipes = list_recipes()
+    methods = [method for method in methods if method.name in recipes]
     for part in table.parts:
         filled = [
             block
@@ -288,7 +290,7 @@ def _row(part: PaperPart, scale: str, row: PaperRow, methods: Sequence[Method]) 
     same: list[Method] = []
     if methods:
         recipe = recipe_of(scale, row, part)
-        same = [m for m in methods if m.name in list_recipes() and not changed_settings(m, recipe)]
+        same = [m for m in methods if not changed_settings(m, recipe)]
     if not same:
         return BlockRow(row, None, (FoldScore(mean=None, std=None),) * len(part.columns))
     method = next((m for m in same if m.name == f"{scale}-{row.variation}"), same[0])

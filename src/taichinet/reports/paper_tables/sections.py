@@ -43,7 +43,7 @@ from taichinet.reports.paper_tables.runs import Method, Run
 from taichinet.reports.paper_tables.tested import Selection
 from taichinet.reports.paper_tables.verdict import table_blocks, verdict_blocks
 
-TITLE = "The paper's tables: our results beside the printed ones"
+TITLE = "Results, and the tables of the paper"
 MakeBlocks = Callable[[ComparisonResults], Sequence[Block]]
 
 
@@ -77,11 +77,20 @@ def register_report_section(name: str, heading: str, make_blocks: MakeBlocks) ->
 def make_document(results: ComparisonResults) -> Document:
     """Return the report with all registered sections."""
     sections = [Section(name, heading, tuple(make(results))) for name, (heading, make) in SECTIONS.items()]
-    return Document(TITLE, _lead(results), tuple(section for section in sections if section.blocks), contents=True)
+    return Document(TITLE, (LEAD,), tuple(section for section in sections if section.blocks), contents=True)
 
 
-def _lead(results: ComparisonResults) -> tuple[str, ...]:
-    return (
+LEAD = (
+    "Trained networks compared image by image on the same test images, and their scores beside those that the paper "
+    "prints."
+)
+
+
+def _how_to_read(results: ComparisonResults) -> list[Block]:
+    """How to read the tables of the paper; nothing if none of them has a result."""
+    if not any(block.filled for block in results.blocks):
+        return []
+    texts = (
         "Mean ± sample standard deviation over folds of the fold's mean. With several seeds, a fold's mean is the mean "
         "over the seeds. All scores are at input resolution. The difference is our mean minus the printed mean. A row "
         "that was not run has the paper's values only.",
@@ -93,8 +102,8 @@ def _lead(results: ComparisonResults) -> tuple[str, ...]:
         "independent, with Holm's correction over the rows of the table. The effect is the matched-pairs rank-biserial "
         "correlation, from −1 (worse on every image) to 1. These values describe the variation over images, not over "
         "trainings.",
-        *_unverified(results.methods),
     )
+    return [Points((*texts, *_unverified(results.methods)))]
 
 
 def _unverified(methods: Sequence[Method]) -> tuple[str, ...]:
@@ -353,6 +362,7 @@ register_report_section("against", "Compared with the chosen baseline", against_
 register_report_section("evaluations", "Other predictions and evaluations", evaluation_blocks)
 register_report_section("verdict", "Verdict", lambda results: verdict_blocks(results.overview))
 register_report_section("overview", "The main networks", lambda results: table_blocks(results.overview))
+register_report_section("how-to-read", "How to read the tables of the paper", _how_to_read)
 for _paper_table in paper_tables().values():
     _heading = f"Table {_paper_table.numeral}: {_paper_table.caption}"
     register_report_section(_paper_table.name, _heading, partial(_table, _paper_table.name))

@@ -154,7 +154,7 @@ def _place(condition: Condition) -> str:
         settings = " at the paper's settings"
     elif all(other.name in BEST for other in condition.methods):
         settings = " with the training of our own recipes"
-    elif len(scales) == 1 and all(other.name in list_recipes() for other in condition.methods):
+    elif len(scales) == 1 and {other.name for other in condition.methods} <= {*list_recipes()}:
         settings = f" with the smaller budget of the `{min(scales)}` recipes"
     else:
         settings = ""
