@@ -82,7 +82,7 @@ def make_document(results: ComparisonResults) -> Document:
 
 LEAD = (
     "Trained networks compared image by image on the same test images, and their scores beside those that the paper "
-    "prints."
+    "reports."
 )
 
 
@@ -92,10 +92,10 @@ def _how_to_read(results: ComparisonResults) -> list[Block]:
         return []
     texts = (
         "Mean ± sample standard deviation over folds of the fold's mean. With several seeds, a fold's mean is the mean "
-        "over the seeds. All scores are at input resolution. The difference is our mean minus the printed mean. A row "
+        "over the seeds. All scores are at input resolution. The difference is our mean minus the paper's mean. A row "
         "that was not run has the paper's values only.",
         "The differences of our recipes from the paper's are listed above each table; interpret differences in scores "
-        "in light of them. “Our default” is our choice where the paper does not print one.",
+        "in light of them. “Our default” is our choice where the paper does not specify one.",
         "Networks are compared by the Dice of each image that both were tested on. Brackets contain the "
         f"{LEVEL:.0%} interval of the mean difference (percentile bootstrap, {results.resamples} resamples of whole "
         "groups of near-duplicates or patients). p is the two-sided Wilcoxon signed-rank test, which treats images as "
@@ -243,8 +243,8 @@ def _leakage(results: ComparisonResults) -> list[Block]:
             Note("No recipe has results under both protocols. Train one under each, with --protocol paper and grouped.")
         ]
     note = Note(
-        "The same recipe on the paper's random folds, which put near-duplicates of test images into the training part, "
-        "and on grouped folds, which do not. Means over images; the difference is paper minus grouped."
+        "The same recipe on the paper's random folds, which put near-duplicates of test images into the training "
+        "images, and on grouped folds, which do not. Means over images; the difference is paper minus grouped."
     )
     return [note, *(block for entry in results.leakage for block in _delta_part(entry))]
 
@@ -328,7 +328,7 @@ def _costs(results: ComparisonResults) -> list[Block]:
             {
                 **_recipe(method),
                 "Parameters": f"{file.parameters:,}",
-                "Printed": printed.get(method.name.partition("-")[2], ""),
+                "Parameters in the paper": printed.get(method.name.partition("-")[2], ""),
                 "GFLOPs": number(file.gflops, 2, ""),
                 "Training per fold": duration(method.seconds_per_fold),
                 "Inference per image": "" if seconds is None else f"{1000 * seconds:.1f} ms",
@@ -336,9 +336,9 @@ def _costs(results: ComparisonResults) -> list[Block]:
             }
         )
     note = (
-        "Parameters and GFLOPs are of the recipe's own width and size, the printed parameters of the paper's. Training "
-        "includes mining if the run did it itself. Inference is the median over batches of the test part, network "
-        "alone; older runs did not measure it. Times on shared machines are not reliable."
+        "Parameters and GFLOPs are of the recipe's own width and size; those in the paper are of its settings. "
+        "Training includes mining if the run did it itself. Inference is the median over batches of the test images, "
+        "network alone; older runs did not measure it. Times on shared machines are not reliable."
     )
     return [Points((note,)), table_of(rows, 2, "Parameters, GFLOPs and times.")]
 

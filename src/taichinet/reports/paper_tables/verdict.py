@@ -22,7 +22,7 @@ from taichinet.reports.document.format import (
     signed,
     title_of,
 )
-from taichinet.reports.document.model import Block, Heading, Note, Points, table_of
+from taichinet.reports.document.model import Block, Cell, Heading, Note, Points, table_of
 from taichinet.reports.paper_tables.against import VERDICTS
 from taichinet.reports.paper_tables.comparisons import Comparison
 from taichinet.reports.paper_tables.differences import differences_from_paper
@@ -58,7 +58,7 @@ def table_blocks(overview: Overview) -> list[Block]:
         for method in condition.methods
         for region in regions_of(method)
     ]
-    blocks: list[Block] = [table_of(rows, 5, "The main networks."), Points(HOW_TO_READ)]
+    blocks: list[Block] = [table_of(rows, 3, "The main networks."), Points(HOW_TO_READ)]
     other = len(overview.methods) - len(overview.shown)
     if other:
         runs = "One further run is" if other == 1 else f"{other} further runs are"
@@ -72,9 +72,9 @@ def table_blocks(overview: Overview) -> list[Block]:
 
 HOW_TO_READ = (
     "DI: Dice of the lesion images, mean ± sample standard deviation over folds, at input resolution; native: at "
-    "original resolution. HD95: 95 % Hausdorff distance in pixels of the original image. The last two columns compare "
-    "with the U-Net of the same data, folds, image size and epochs.",
-    "Differences are those of the Dice of the same lesion images at original resolution, tested in the same folds. "
+    "original resolution. HD95: 95 % Hausdorff distance in pixels of the original image.",
+    "The U-Net of a difference has the same data, folds, image size and epochs. The difference is that of the Dice of "
+    "the same lesion images at original resolution. "
     f"Brackets contain the {LEVEL:.0%} interval of the mean difference (bootstrap; near-duplicates and images of one "
     "patient are resampled together).",
     "A difference is clear if the interval excludes 0 and Wilcoxon's paired test over images agrees (p below "
@@ -121,7 +121,7 @@ def _sentences(condition: Condition) -> Iterator[str]:
     """For each region the scores, and the comparisons of TaiChiNet; without one, those with the U-Net."""
     subject = condition.taichinet
     for region in regions_of(condition.methods[0]):
-        scores = [f"{_name(condition, method)} {scored(_dice(method, region))}" for method in condition.methods]
+        scores = [f"{_name(condition, m)} {number(_dice(m, region).mean, 3)}" for m in condition.methods]
         yield f"Dice{f' of the {region}' if region else ''} {', '.join(scores)}."
         for comparison in condition.comparisons:
             if comparison.region == region and subject in (None, comparison.method):
@@ -139,15 +139,15 @@ def _reason(comparison: Comparison) -> str:
     if comparison.verdict == "unclear" and test.difference.bounded:
         if test.difference.low > 0 or test.difference.high < 0:
             mean = "higher" if test.difference.low > 0 else "lower"
-            return f"{verdict}: the mean is {mean}, but the test over images does not confirm it ({images})"
+            return f"{verdict}: the mean is {mean}, but Wilcoxon's test does not confirm it ({images})"
         if comparison.p_holm < SIGNIFICANCE:
             more = "higher" if test.effect > 0 else "lower"
-            return f"{verdict}: the test over images says {more} ({images}), but the interval of the mean includes 0"
-    return f"{verdict} ({images})"
+            return f"{verdict}: {more} by Wilcoxon's test ({images}), but the interval of the mean includes 0"
+    return verdict
 
 
 def _place(condition: Condition) -> str:
-    """E.g. "BUSI at the paper's settings (224 px, 40 epochs), 5 grouped folds, 647 images with a lesion"."""
+    """E.g. "BUSI at the paper's settings (224 px, 40 epochs), 5 grouped folds, 647 lesion images"."""
     method = condition.methods[0]
     scales = {other.name.partition("-")[0] for other in condition.methods}
     if not any(differences_from_paper(other.experiment) for other in condition.methods):
@@ -159,7 +159,7 @@ def _place(condition: Condition) -> str:
     else:
         settings = ""
     images = method.images(Selection())
-    return f"{_data(method)}{settings} ({_training(method)}), {_folds(method)}, {images} images with a lesion"
+    return f"{_data(method)}{settings} ({_training(method)}), {_folds(method)}, {images} lesion images"
 
 
 def _training(method: Method) -> str:
@@ -321,21 +321,22 @@ def _left_out_data(method: Method, overview: Overview) -> str:
     return text + ("." if joint is None else f". Trained on {title_of(method.file.dataset)}: {by_part(joint)}.")
 
 
-def _row(condition: Condition, method: Method, region: str | None) -> dict[str, str]:
+def _row(condition: Condition, method: Method, region: str | None) -> dict[str, str | Cell]:
     normal, selection = method.first.summary.normal_images, _selection(region)
     comparison = condition.compared(method, condition.baseline, region)
     with_prediction = f"{percent(normal.false_positive_rate)} of {normal.images}" if normal.images else "not tested"
+    difference: str | Cell = ""
+    if comparison is not None:
+        difference = Cell(interval(comparison.test.difference), VERDICTS[comparison.verdict])
     return {
-        "Network": method.file.network,
-        "Recipe": f"`{method.name}`",
+        "Network": Cell(method.file.network, f"`{method.name}`"),
         "Data": _data(method) + (f", {region}" if region else ""),
         "Training": _training(method),
-        "Folds": _folds(method),
-        "Images": str(method.images(selection)),
         "DI": scored(method.score(selection, "dice")),
+        "DI minus U-Net's": difference,
         "DI native": scored(method.score(selection, "dice", "native")),
         "HD95 native (px)": scored(method.score(selection, "hd95", "native"), 1),
         "Normal images with a prediction": with_prediction,
-        "DI minus U-Net's": "" if comparison is None else interval(comparison.test.difference),
-        "Verdict": "" if comparison is None else VERDICTS[comparison.verdict],
+        "Images": str(method.images(selection)),
+        "Folds": _folds(method),
     }

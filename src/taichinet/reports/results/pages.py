@@ -7,18 +7,18 @@ from pathlib import Path
 
 from taichinet.evaluation.uncertainty import RESAMPLES
 from taichinet.experiments.records import SUMMARY_FILE, StudyRecord
-from taichinet.reports.document.markdown import document_markdown, generated_by
+from taichinet.reports.document.markdown import document_markdown
 from taichinet.reports.document.model import Document, Links, Note, Section
 from taichinet.reports.paper_tables.overview import make_overview
 from taichinet.reports.paper_tables.runs import find_trained_on_all, read_groups, read_methods
 from taichinet.reports.paper_tables.sections import detection_of
 from taichinet.reports.paper_tables.verdict import table_blocks, verdict_blocks
+from taichinet.reports.paper_tables.write import HEADER
 from taichinet.reports.results.all_runs import all_runs_document
 from taichinet.reports.results.trainings import trainings_document
 from taichinet.storage.atomic import write_text
 from taichinet.storage.output_folder import refuse_foreign_page
 
-HEADER = generated_by("taichinet report")
 PAGES = {
     "all-runs": "All scores of every run, by class and region, also of incomplete runs, ablations and variants",
     "detection": "Lesions found and false positives, also by lesion size and class",
