@@ -1,4 +1,4 @@
-"""`taichinet report`: verdict and paper's tables next to our results, as a folder of pages or as Markdown pages."""
+"""`taichinet report`: verdict, results and tables of the paper, as a folder of pages or as Markdown pages."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def text_of(overview: Overview) -> str:
 def test_verdict_compares_taichinet_with_networks_of_the_same_training(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("busi-unet"), images(0))
     write_run(tmp_path, recipe("busi-taichinet"), images(0.05))
-    write_run(tmp_path, recipe("busi-attention-unet"), images(0.1))
+    write_run(tmp_path, recipe("busi-attention-unet"), images(0.1, 0.002))
     write_run(tmp_path, recipe("busi-model-6"), images(0.2))  # an ablation
     write_run(tmp_path, recipe("busi-fat-net"), images(0.3, folds=2))  # incomplete
     write_run(tmp_path, recipe("short-taichinet"), images(0.4))  # another training, without a U-Net
@@ -76,7 +76,7 @@ def test_reason_agrees_with_interval(tmp_path: Path, gain: float, spread: float,
 def test_mean_and_rank_test_that_disagree_are_no_clear_difference(tmp_path: Path) -> None:
     write_run(tmp_path, recipe("cpu-unet"), images(0))
     mostly_lower = [
-        lesion_row(f"image {i}", 0.5 + 0.002 * i + (0.3 if i % 4 == 0 else -0.01), i % 5) for i in range(40)
+        lesion_row(f"image {i}", 0.5 + 0.002 * i + (0.3 if i % 4 == 0 else -0.01), fold=i % 5) for i in range(40)
     ]
     write_run(tmp_path, recipe("cpu-taichinet"), mostly_lower)
     text = text_of(overview_of(tmp_path))

@@ -136,7 +136,9 @@ def _reason(comparison: Comparison) -> str:
     if not p:
         return "equal on every image"
     images = f"higher on {test.better} images, lower on {test.worse}, p {p}"
-    if comparison.verdict == "unclear" and test.difference.bounded:
+    if not test.difference.bounded:
+        return f"{verdict}: no interval, with one group of images or the same difference in each"
+    if comparison.verdict == "unclear":
         if test.difference.low > 0 or test.difference.high < 0:
             mean = "higher" if test.difference.low > 0 else "lower"
             return f"{verdict}: the mean is {mean}, but Wilcoxon's test does not confirm it ({images})"
