@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from taichinet.cli.device import Device, use_and_print
 from taichinet.cli.options import Against, AsJson, Overwrite, Runs, TrustCode
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Scores = Annotated[
     list[str] | None,
@@ -65,12 +68,7 @@ def report(
                 "--data, --pair, --against and --scores need the whole report. Give a folder as --output, not a .md "
                 "file."
             )
-        from taichinet.reports.results.pages import write_pages
-
-        pages = write_pages(results, out, overwrite)
-        *further, _ = (path.name for path in pages.documents)
-        console.print(f"{pages.runs} results. Verdict and table: {out}. Beside it: {', '.join(further)}.")
-        _print_json(as_json, out, results=pages.runs)
+        _write_pages(results, out, overwrite, console, as_json)
         return
     from taichinet.reports.paper_tables.against import verdict_sentence
     from taichinet.reports.paper_tables.evaluations import read_evaluation
@@ -84,11 +82,19 @@ def report(
     for comparison in () if written.against is None else written.against.comparisons:
         console.print(verdict_sentence(comparison).replace("`", ""))
     rows = sum(len(block.filled) for block in written.blocks)
-    console.print(
-        f"{len(written.methods)} results read; {rows or 'no'} row{'s' * (rows != 1)} of the paper's tables "
-        f"{'has' if rows == 1 else 'have'} a result. Report: {out / 'index.html'}"
-    )
+    filled = f"{rows or 'no'} row{'s have' if rows != 1 else ' has'} a result"
+    console.print(f"{len(written.methods)} results read; in the paper's tables {filled}. Report: {out / 'index.html'}")
     _print_json(as_json, out, rows=rows, recipes=[method.name for method in written.methods])
+
+
+def _write_pages(runs: Path, out: Path, overwrite: bool, console: Console, as_json: bool) -> None:
+    """Write the Markdown pages, and print their names."""
+    from taichinet.reports.results.pages import write_pages
+
+    pages = write_pages(runs, out, overwrite)
+    *further, _ = (path.name for path in pages.documents)
+    console.print(f"{pages.runs} results. Verdict and table: {out}. Beside it: {', '.join(further)}.")
+    _print_json(as_json, out, results=pages.runs)
 
 
 def _print_json(wanted: bool, out: Path, **content: Any) -> None:

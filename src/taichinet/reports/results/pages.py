@@ -50,12 +50,17 @@ def write_pages(runs: Path, out: Path, overwrite: bool = False, resamples: int =
         DataError: The runs cannot be read.
         StorageError: One of the files was not written by this command; nothing is written.
     """
-    pages = make_pages(runs, out, resamples)
-    for path in pages.documents:
+    for path in (out, *page_paths(out).values()):
         refuse_foreign_page(path, HEADER, overwrite)
+    pages = make_pages(runs, out, resamples)
     for path, document in pages.documents.items():
         write_text(path, document_markdown(document, HEADER))
     return pages
+
+
+def page_paths(out: Path) -> dict[str, Path]:
+    """The files of `PAGES` beside `out`."""
+    return {name: out.with_name(f"{out.stem}-{name}{out.suffix}") for name in PAGES}
 
 
 def make_pages(runs: Path, out: Path, resamples: int = RESAMPLES) -> ResultPages:
@@ -66,7 +71,7 @@ def make_pages(runs: Path, out: Path, resamples: int = RESAMPLES) -> ResultPages
     }
     studies = list(records.values())
     overview = make_overview(methods, read_groups(runs), resamples)
-    paths = {name: out.with_name(f"{out.stem}-{name}{out.suffix}") for name in PAGES}
+    paths = page_paths(out)
     links = Links(tuple((paths[name].name, text) for name, text in PAGES.items()))
     tables = "`taichinet report RUNS -o FOLDER` writes the tables of the paper with our results beside them."
     sections = (
