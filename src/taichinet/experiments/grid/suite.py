@@ -81,7 +81,7 @@ def find_suite(name: str) -> Suite:
         suite = Suite.model_validate(raw)
     except ValidationError as error:
         details = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
-        raise SettingError(f"{path} is not a valid list of runs: {details}.") from error
+        raise SettingError(f"{path} is not valid: {details}.") from error
     files = [recipe for part in suite.parts for recipe in part.recipes if names_file(recipe)]
     if files:
         raise SettingError(
