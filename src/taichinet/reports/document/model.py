@@ -44,6 +44,13 @@ class Points:
 
 
 @dataclass(frozen=True)
+class Links:
+    """A list of links to files beside the document, as (file name, text)."""
+
+    items: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Facts:
     """A list of names and values."""
 
@@ -113,8 +120,8 @@ class Legend:
     items: tuple[LegendItem, ...]
 
 
-Block = Heading | Note | Points | Facts | Table | Figure | Images | Legend
-TextBlock = Heading | Note | Points | Table
+Block = Heading | Note | Points | Links | Facts | Table | Figure | Images | Legend
+TextBlock = Heading | Note | Points | Links | Table
 
 
 @dataclass(frozen=True)
