@@ -2,11 +2,11 @@
 
     python benchmarks/choose_examples.py BUS-UCLM -o src/taichinet/examples
 
-The rule: the lesion images of BUS-UCLM are ranked by the Dice at original resolution of the cross-validated network that
-had not seen them, from the lowest to the highest. Nine ranks are evenly spaced, the first and the last included. At each
-rank, in this order, the image is taken; if its patient is already among the examples, the next rank of another patient,
-below or above. The three normal images are chosen in the same way among the other patients, from the smallest to the
-largest predicted area. Equal scores are ranked by file name.
+The rule: the lesion images of BUS-UCLM are ranked by the Dice at original resolution of the cross-validated network
+that had not seen them, from the lowest to the highest. Nine ranks are evenly spaced, with the first and the last. At
+each rank, in this order, the image is taken; if its patient is already among the examples, the image of another patient
+at the nearest rank, of two the lower. The three normal images are chosen in the same way among the other patients, from
+the smallest to the largest predicted area. Equal scores are ranked by file name.
 """
 
 from __future__ import annotations

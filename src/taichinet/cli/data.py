@@ -1,4 +1,4 @@
-"""`taichinet data`: `list` in this file, the others in data_check.py, data_export.py, data_bundle.py and data_examples.py."""
+"""`taichinet data`: `list` in this file, the others in files of their names, e.g. data_check.py."""
 
 from __future__ import annotations
 

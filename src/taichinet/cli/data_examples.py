@@ -33,7 +33,9 @@ def examples(
         return
     folder, images = shlex.quote(str(out)), shlex.quote(str(out / "images"))
     typer.echo(f"{len(found)} images with masks ({lesions} with a lesion) written to {out}")
-    typer.echo(f"Licence and source: {out / ATTRIBUTION_FILE}. Scores of networks that had not seen them: {RECORD_FILE}")
+    typer.echo(
+        f"Licence and source: {out / ATTRIBUTION_FILE}. Scores of networks that had not seen them: {RECORD_FILE}"
+    )
     typer.echo("Next:")
     typer.echo(f"  segment them:  taichinet predict {images} -o masks")
     typer.echo(f"  check them:    taichinet data check {folder}")

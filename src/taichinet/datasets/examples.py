@@ -15,8 +15,8 @@ FOLDER = Path(__file__).parents[1] / "examples"
 RECORD_FILE = "examples.json"
 ATTRIBUTION_FILE = "ATTRIBUTION.md"
 CREDIT = (
-    "Images: BUS-UCLM, Vallez et al., Scientific Data 12, 2025, doi 10.1038/s41597-025-04562-3, CC BY 4.0, resized; the "
-    "outlines are ours."
+    "Images: BUS-UCLM, Vallez et al., Scientific Data 12, 2025, doi 10.1038/s41597-025-04562-3, CC BY 4.0 "
+    "(creativecommons.org/licenses/by/4.0). Changes: resized, outlines added."
 )
 
 
