@@ -62,8 +62,8 @@ class Segmented:
             return "one outlined" if outlined[0] else "none outlined", "one outlined" if outlined[
                 1
             ] else "none outlined"
-        seen = f"{self.dice:.2f}" if self.mask.any() else "lesion missed"
-        return seen, f"{example.unseen_dice:.2f}" if example.unseen_prediction else "lesion missed"
+        seen = f"{self.dice:.2f}" if self.mask.any() else "missed"
+        return seen, f"{example.unseen_dice:.2f}" if example.unseen_prediction else "missed"
 
     def to_json_dict(self) -> dict[str, Any]:
         """The result without pixels."""
@@ -226,7 +226,7 @@ def _lesion_blocks(results: DemoResults) -> list[doc.Block]:
     return [
         doc.Note(
             f"{len(results.segmented)} images of as many patients, about {milliseconds:.0f} ms each on this computer. "
-            "Dice is the overlap of the two outlines, from 0 (none) to 1 (identical)."
+            "The numbers are Dice, the overlap of the two outlines, from 0 (none) to 1 (identical)."
         ),
         doc.Note(
             f"{SEEN} The second number is that of a network that was trained in the same way on other images, not on "
@@ -251,8 +251,8 @@ def _lesion_blocks(results: DemoResults) -> list[doc.Block]:
 
 def _example_caption(segmented: Segmented) -> str:
     seen, unseen = segmented.texts()
-    what = "Dice" if segmented.example.lesion else "No lesion"
-    return f"{what}: trained on it {seen}, not trained on it {unseen}"
+    truth = "" if segmented.example.lesion else "No lesion. "
+    return f"{truth}Trained on it: {seen}. Not trained on it: {unseen}."
 
 
 def _outlined(segmented: Segmented) -> Image.Image:
