@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import taichinet
 from taichinet.inference.shipped import shipped_weights
 from taichinet.models.weights import load_weights
 
@@ -56,3 +57,9 @@ def test_cost_on_cluster_page_matches_measured_cost() -> None:
         f"GPU of {gpu['peak_tflops']:.0f} TFLOPS, of which {100 * gpu['assumed_utilisation']:.0f} % is assumed to be "
         f"reached, {gpu['hours']:.0f} hours" in text
     )
+
+
+def test_api_reference_has_every_public_name() -> None:
+    described = re.findall(r"^\.\. auto\w+:: (.+)$", (ROOT / "docs/reference/api.md").read_text(encoding="utf-8"), re.M)
+    names = {name.rsplit(".", 1)[1] for name in described}
+    assert set(taichinet.__all__) - names == {"__version__"}
