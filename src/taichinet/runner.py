@@ -3,8 +3,8 @@
     python -m taichinet.runner MODEL.onnx IMAGE... -o FOLDER
 
 This file can be copied and used without the package. It also defines how image files are decoded
-(docs/reference/image-files.md); `taichinet.datasets.image_io` uses the same functions. In Python, `Model(path).segment(pixels)`
-takes an array.
+(docs/reference/image-files.md); `taichinet.datasets.image_io` uses the same functions. In Python,
+`Model(path).segment(pixels)` takes an array.
 """
 
 from __future__ import annotations

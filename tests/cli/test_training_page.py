@@ -28,7 +28,7 @@ def test_command_is_valid(line: str) -> None:
     assert program == "taichinet"
     group: Any = typer.main.get_command(app)
     parameters = group.commands[name].make_context(name, arguments).params
-    recipe = parameters["recipe" if name == "train" else "name"]
+    recipe = parameters.get("recipe" if name == "train" else "name")  # `compare` takes several
     if recipe is not None:
         changes = parse_assignments(parameters.get("assignments") or [])
         pretrained = changes.pop("options.pretrained", None)

@@ -140,8 +140,8 @@ def _unknown_coding(source: Traversable, values: NDArray[Any]) -> DataError:
     if 1 < held[-1] < _MOST_LABELS and held[0] >= 0:
         return DataError(
             f"{source}: this mask has the values {some}: it is a label map. Declare their meaning with `labels` in a "
-            "datalist.json or dataset.json (--data monai=FILE or nnunet=FOLDER, see docs/compare/formats.md), or save the "
-            "lesion as 255 and everything else as 0."
+            "datalist.json or dataset.json (--data monai=FILE or nnunet=FOLDER, see docs/compare/formats.md), or save "
+            "the lesion as 255 and everything else as 0."
         )
     return DataError(
         f"{source}: the greatest value of this mask is {held[-1]} (values: {some}), which is not a known coding (0 "
