@@ -1,13 +1,14 @@
 # Two commands do all the set-up on a fresh machine with Python 3.11 or newer and pip:
 #   make demo    installs into .venv, then runs the whole way on built-in phantoms
 #   make test    installs what the tests need, then runs them
+#   make docs    installs what the documentation needs, then builds it: build/docs/index.html
 #   make test-fast   runs the fast tests alone, in 90 s on two cores: without whole trainings, processes and exports
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-fast coverage check format clean
+.PHONY: demo test test-fast coverage check format docs docs-links clean
 
 demo: $(VENV)/.core
 	$(BIN)/taichinet demo
@@ -33,6 +34,17 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Warnings are errors: links to pages, headings and files that do not exist, names in docstrings, pages that no contents lists.
+docs: $(VENV)/.docs
+	rm -rf build/docs && mkdir -p build
+	$(BIN)/python -m typer taichinet.cli.app utils docs --name taichinet --output build/commands.md
+	$(BIN)/python -m sphinx -q -E -W --keep-going -n -c docs -d build/doctrees . build/docs
+	@echo "The documentation is in build/docs/index.html."
+
+# External links, which need the network; all others are checked by `make docs`.
+docs-links: docs
+	$(BIN)/python -m sphinx -q -b linkcheck -c docs -d build/doctrees . build/linkcheck
+
 # Debian's Python comes without ensurepip: then the environment gets its pip from the outer one.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV) 2>/dev/null \
@@ -44,6 +56,10 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) install -q -c constraints.txt -e '.[dev]'
+	touch $(VENV)/.core $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) install -q -c constraints.txt -e '.[docs]'
 	touch $(VENV)/.core $@
 
 clean:

@@ -14,7 +14,7 @@ SCALES = {"busi": "224 px, width 32", "short": "128 px, width 16"}  # where late
 TRAINED = "short"
 SHARED_FOLD = 0  # the one on which every network was trained
 SAME_LATENCY = 0.05  # as a share: what a repeated measurement moves
-FIGURE = "images/fast-variants.svg"
+FIGURE = "../images/fast-variants.svg"
 
 
 def pareto_front(rows: list[dict[str, Any]], scale: str) -> set[str]:
@@ -44,11 +44,22 @@ def page(rows: list[dict[str, Any]], entry: Mapping[str, Any], repeated: list[fl
         "",
         "# Faster networks",
         "",
-        "Variants of TaiChiNet that need less computation. Each is a recipe `<scale>-<name>` at every scale. They are "
-        "ours, not the paper's. Pruning is not included: pruning the channels of a network evenly gives one of the "
-        "narrower networks, and these are trained directly.",
+        "TaiChiNet computes two U-Nets. These variants need less; they are ours, not the paper's. Each is a recipe at "
+        "every scale (`short`, `cpu`, `busi`):",
+        "",
+        "```sh",
+        "taichinet train cpu-taichinet-one-path --data Dataset_BUSI_with_GT",
+        "taichinet export runs/busi/cpu-taichinet-one-path/grouped/fold-0 -o lesion.onnx "
+        "--images busi=Dataset_BUSI_with_GT",
+        "```",
         "",
         *(f"- `{name}`: {' '.join((VARIANTS[name].__doc__ or '').split())}" for name in VARIANTS),
+        "",
+        "Pruning is not included: pruning the channels of a network evenly gives one of the narrower networks, and "
+        "these are trained directly. [The packaged network](../segment/packaged-network.md), which has another "
+        "encoder, needs less computation than all of them.",
+        "",
+        *findings(rows, repeated),
         "",
         "## Dice against latency",
         "",
@@ -85,20 +96,16 @@ def page(rows: list[dict[str, Any]], entry: Mapping[str, Any], repeated: list[fl
     missing = [f"`{TRAINED}-{row['name']}`" for row in rows if "dice" not in row]
     if missing:
         lines += ["", f"Not trained yet: {', '.join(missing)}."]
-    return "\n".join([*lines, "", *findings(rows, repeated), *_over_folds(rows)]) + "\n"
+    return "\n".join([*lines, *_over_folds(rows)]) + "\n"
 
 
 def findings(rows: list[dict[str, Any]], repeated: list[float]) -> list[str]:
     """One line per network: its speed-up and whether its Dice differs significantly from TaiChiNet's."""
     chance = max(repeated) - min(repeated)
     lines = [
-        "## Conclusions",
+        "## Which one?",
         "",
-        f"The recipe of TaiChiNet was trained {len(repeated)} times on this fold (on different machines, in bf16 and "
-        f"float32). The Dice was {', '.join(f'{dice:.3f}' for dice in repeated)}, a range of {chance:.3f}. The "
-        "intervals over images do not include this variation. A network that was trained on this fold only is "
-        "therefore called better or worse only if its interval excludes 0 and the difference is larger than this "
-        "range. For a network with several folds (next section), the interval over all folds decides.",
+        f"Speed is that of one image; the Dice is that of the `{TRAINED}` recipes on BUSI:",
         "",
     ]
     base = next(row for row in rows if row["name"] == "taichinet")["busi"]["milliseconds"]
@@ -119,7 +126,15 @@ def findings(rows: list[dict[str, Any]], repeated: list[float]) -> list[str]:
         lines.append(
             f"- `{row['name']}`: {speed:.1f} x as fast, {verdict} TaiChiNet (on {folds} fold{'s' * (folds > 1)})."
         )
-    return lines
+    return [
+        *lines,
+        "",
+        f"The recipe of TaiChiNet was trained {len(repeated)} times on fold {SHARED_FOLD} (on different machines, in "
+        f"bf16 and float32). The Dice was {', '.join(f'{dice:.3f}' for dice in repeated)}, a range of {chance:.3f}. "
+        "The intervals over images do not include this variation. A network that was trained on this fold only is "
+        "therefore called better or worse only if its interval excludes 0 and the difference is larger than this "
+        "range. For a network with several folds, the interval over all folds decides.",
+    ]
 
 
 def _over_folds(rows: list[dict[str, Any]]) -> list[str]:

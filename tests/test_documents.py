@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import taichinet
 from taichinet.inference.shipped import shipped_weights
 from taichinet.models.weights import load_weights
 
@@ -85,3 +86,9 @@ def test_scores_at_the_top_of_fidelity_are_those_of_results() -> None:
         dice = json.loads(path.read_text(encoding="utf-8"))["summary"]["groups"][0]["network"]["dice"]
         [line] = [line for line in table if line.startswith(f"| {row} on BUSI |")]
         assert f"{dice['mean']:.3f} ± {dice['std']:.3f} (paper:" in line
+
+
+def test_api_reference_has_every_public_name() -> None:
+    described = re.findall(r"^\.\. auto\w+:: (.+)$", (ROOT / "docs/reference/api.md").read_text(encoding="utf-8"), re.M)
+    names = {name.rsplit(".", 1)[1] for name in described}
+    assert set(taichinet.__all__) - names == {"__version__"}

@@ -21,8 +21,8 @@ def benchmark(
             "--weights",
             "-w",
             metavar="W",
-            help="Weights folder, or a study, each of whose networks is measured; default: the weights included in "
-            "taichinet.",
+            help="Weights folder, or the folder of a cross-validation, each of whose networks is measured; default: "
+            "the weights included in taichinet.",
         ),
     ] = None,
     images: Annotated[

@@ -140,7 +140,7 @@ def _official_plan(manifest: Manifest, groups: tuple[tuple[str, ...], ...], seed
     """The split that the samples themselves carry: numbered folds, or the parts train, validation and test."""
     folds = {sample.fold for sample in manifest if sample.fold is not None}
     tests = any(sample.part == "test" for sample in manifest)
-    if tests:  # fixed parts; numbered folds only divide the training part
+    if tests:  # fixed parts; numbered folds only divide the training set
         fold_of = {sample.key: 0 if sample.part == "test" else NEVER_TESTED for sample in manifest}
         validation = tuple(sample.key for sample in manifest if sample.part == "validation")
         return FoldPlan(manifest.name, manifest.digest(), "official", seed, 1, groups, fold_of, validation)

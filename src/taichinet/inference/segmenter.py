@@ -58,12 +58,12 @@ class Segmenter:
 
     @property
     def decision(self) -> Decision:
-        """How the mask follows from the probability: threshold, smallest component, presence threshold."""
+        """How the mask follows from the probability (threshold, smallest component, presence threshold)."""
         return self.predictor.decision
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        """Origin of the (first) weights: recipe, data set, folds, commit; without the lists of training images."""
+        """Recipe, data set, folds and commit of the (first) weights, without the lists of training images."""
         return {name: value for name, value in self.weights[0].config.provenance.items() if name not in LISTS}
 
     def predict(self, image: ImageLike, spacing: float | tuple[float, float] | None = None) -> MaskPrediction:
@@ -163,7 +163,7 @@ def load(
         trust_code: Whether the code of networks from outside the package, which is in the folder, may be executed.
 
     Returns:
-        The model: `model.predict(image)`.
+        The model, whose `predict(image)` segments an image.
 
     Raises:
         WeightsError: There are no weights, or they cannot be used.
