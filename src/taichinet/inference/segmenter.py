@@ -157,7 +157,7 @@ def load(
             networks are averaged.
         threshold: Probability threshold of the mask; None for that of the weights.
         presence_decision: Whether images whose presence score is too low get an empty mask.
-        runtime: "auto", or the name of a runtime: eager, tuned, onnx, openvino.
+        runtime: "auto", or the name of a runtime: eager, tuned, tuned-bf16, onnx, openvino.
         mirror: Whether to average with the prediction for the mirror image, at twice the time.
         device: auto, cpu, cuda, cuda:N or mps.
         trust_code: Whether the code of networks from outside the package, which is in the folder, may be executed.
