@@ -76,7 +76,7 @@ def find_suite(name: str) -> Suite:
             listing = f"{', '.join(tables)}; a YAML file; a recipe, e.g. unet or short-unet; or FILE.py:CLASS"
             raise unknown_name("table, recipe or file", name, (*tables, *list_rows(), *list_recipes()), listing, near=1)
         return table_suite(name)
-    raw = read_yaml(path, SettingError, "Give a YAML file as in docs/compare/cluster.md.")
+    raw = read_yaml(path, SettingError, "Give a YAML file as in docs/compare/many-networks.md.")
     try:
         suite = Suite.model_validate(raw)
     except ValidationError as error:
