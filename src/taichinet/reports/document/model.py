@@ -44,6 +44,13 @@ class Points:
 
 
 @dataclass(frozen=True)
+class Links:
+    """A list of links to files beside the document, as (file name, text)."""
+
+    items: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Commands:
     """Commands for a shell, one per line."""
 
@@ -120,8 +127,8 @@ class Legend:
     items: tuple[LegendItem, ...]
 
 
-Block = Heading | Note | Points | Commands | Facts | Table | Figure | Images | Legend
-TextBlock = Heading | Note | Points | Table
+Block = Heading | Note | Points | Links | Commands | Facts | Table | Figure | Images | Legend
+TextBlock = Heading | Note | Points | Links | Table
 
 
 @dataclass(frozen=True)
