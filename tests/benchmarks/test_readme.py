@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import readme
 from first_steps import SECTIONS, commands_of
+from measuring import read_record
 
 README = (readme.ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -19,7 +20,7 @@ def test_every_generated_part_is_up_to_date() -> None:
 
 
 def test_timed_commands_are_those_of_the_sections() -> None:
-    steps = readme.read_record(readme.FIRST_STEPS)
+    steps = read_record(readme.FIRST_STEPS)
     for name, heading in SECTIONS.items():
         assert [step["command"] for step in steps[name]] == commands_of(README, heading)
         assert len(steps[name]) == 3

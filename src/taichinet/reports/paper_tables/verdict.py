@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from taichinet.evaluation.aggregate import FoldScore
@@ -100,7 +101,7 @@ def _summary(overview: Overview) -> str:
         if c.method is condition.taichinet and c.reference is condition.baseline
     ]
     verdicts = [c.verdict for c in of_taichinet or found]
-    counts = {name: verdicts.count(name) for name in VERDICTS}
+    counts = Counter(verdicts)
     pair = "TaiChiNet and the U-Net" if of_taichinet else "Two networks"
     first = "TaiChiNet" if of_taichinet else "the first one below"
     return (
