@@ -1,5 +1,5 @@
 # Two commands do all the set-up on a fresh machine with Python 3.11 or newer and pip:
-#   make demo    installs into .venv, then runs the whole way on built-in phantoms
+#   make demo    installs into .venv, then runs the demo: example images, folds, a comparison of two networks
 #   make test    installs what the tests need, then runs them
 #   make docs    installs what the documentation needs, then builds it: build/docs/index.html
 #   make test-fast   runs the fast tests alone, in 90 s on two cores: without whole trainings, processes and exports

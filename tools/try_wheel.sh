@@ -22,7 +22,7 @@ diff --label "tracked by git" --label "in the wheel" -u0 "$folder/tracked" "$fol
 "$python" -m venv --without-pip "$folder/venv"
 unset PYTHONPATH
 export TAICHINET_CACHE="$folder/cache"
-"$python" -m pip --disable-pip-version-check --python "$folder/venv/bin/python" install -q "$wheel" 2> "$folder/pip.log" || { cat "$folder/pip.log" >&2; exit 1; }
+"$python" -m pip --disable-pip-version-check --python "$folder/venv/bin/python" install -qq "$wheel"
 bin="$folder/venv/bin"
 cd "$folder"
 "$python" -m pip --disable-pip-version-check --python "$bin/python" check
@@ -41,5 +41,5 @@ PYTHON
 for kind in mask probability disagreement overlay; do
     [ -s "masks/scan_$kind.png" ] || fail "predict wrote no masks/scan_$kind.png."
 done
-"$bin/python" -c 'import taichinet; print(taichinet.segment("scan.png"))'
+"$bin/python" -c 'import taichinet; found = taichinet.segment("scan.png"); print(found); assert found.lesion_pixels'
 echo "$(basename "$wheel"): $size bytes, installed and used."

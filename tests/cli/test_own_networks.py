@@ -1,4 +1,4 @@
-"""Networks from outside the package on the command line: docs/compare/own-networks.md is executed."""
+"""Networks from outside the package: the code of docs/compare/own-networks.md and other-libraries.md is executed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from taichinet.errors import FoldError, SettingError, WeightsError
 from taichinet.models import catalogue
 from taichinet.storage.digest import digest_file
 
-PAGE = (Path(__file__).parents[2] / "docs" / "compare" / "own-networks.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs" / "compare"
+PAGE = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("own-networks.md", "other-libraries.md"))
 EXAMPLES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL))
 PACKAGES = {"smp_unet.py": "segmentation_models_pytorch", "monai_unet.py": "monai", "timm_fpn.py": "timm"}
 SETTINGS = ("data.size=64", "data.folds=2", "data.validation_share=0.25", "training.epochs=1")

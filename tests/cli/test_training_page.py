@@ -1,4 +1,4 @@
-"""The commands of docs/compare/training.md are accepted by the command line, and their settings by the recipes."""
+"""The commands of the pages on training are accepted by the command line, and their settings by the recipes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from taichinet.cli.suites import parse_numbers
 from taichinet.experiments.experiment import parse_assignments, vary
 from taichinet.experiments.recipes.catalogue import get_recipe
 
-PAGE = (Path(__file__).parents[2] / "docs" / "compare" / "training.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs" / "compare"
+PAGES = ("training.md", "settings.md", "fine-tuning.md", "augmentation.md")
+PAGE = "".join((DOCS / name).read_text(encoding="utf-8") for name in PAGES)
 BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 COMMANDS = [line for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
 
@@ -26,7 +28,7 @@ def test_command_is_valid(line: str) -> None:
     assert program == "taichinet"
     group: Any = typer.main.get_command(app)
     parameters = group.commands[name].make_context(name, arguments).params
-    recipe = parameters["recipe" if name == "train" else "name"]
+    recipe = parameters.get("recipe" if name == "train" else "name")  # `compare` takes several
     if recipe is not None:
         changes = parse_assignments(parameters.get("assignments") or [])
         pretrained = changes.pop("options.pretrained", None)

@@ -82,9 +82,7 @@ def export(
     if form not in export_formats():
         raise unknown_name("export format", form, export_formats())
     if calibrate is not None and not int8:
-        raise SettingError(
-            "--calibration requires --int8: float32 needs no calibration. Add --int8 or omit --calibration."
-        )
+        raise SettingError("--calibration requires --int8: float32 needs none. Add --int8 or omit --calibration.")
     use_and_print(device_of_runtime(form, device))
     request = ExportRequest(
         weights=weights or shipped_weights(),

@@ -1,4 +1,7 @@
-"""The runtimes eager, tuned and tuned-bf16. Their implementation in `eager.py` is imported when they are opened: it needs torch."""
+"""The runtimes eager, tuned and tuned-bf16.
+
+Their implementation in `eager.py` is imported when they are opened: it needs torch.
+"""
 
 from __future__ import annotations
 
