@@ -9,7 +9,7 @@ BUS-UCLM, to which the examples belong: those whose Dice is nearest to the lower
 quartile of all lesion images, and a normal image whose predicted area is nearest to the median of all normal images. Of
 equal ones it is the first. The Dice must be those in results/, within a tolerance.
 `compare` shows the test of a method against a reference, as `compare --against` makes it, from a folder of runs.
-`ship` shows one example in PyTorch and in two files of `taichinet export --json`; all figures are those of the records.
+`ship` shows one example in PyTorch and in files of `taichinet export --json`; all figures are those of the records.
 
 The images are dark, as the page of the demo in a dark colour scheme, and legible on white and on black.
 """
@@ -65,16 +65,14 @@ def main() -> None:
     compare.add_argument("--method", required=True)
     compare.add_argument("--against", required=True)
     ship = kinds.add_parser("ship")
-    for name in ("onnx", "onnx_record", "int8", "int8_record"):
-        ship.add_argument(name, type=Path)
+    ship.add_argument("files", type=Path, nargs="+", help="FILE.onnx RECORD.json, once or several times")
     arguments = parser.parse_args()
     if arguments.kind == "segment":
         save(draw_segment(arguments.weights), "segment")
     elif arguments.kind == "compare":
         save(draw_compare(arguments.runs, arguments.method, arguments.against), "compare")
     else:
-        files = ((arguments.onnx, arguments.onnx_record), (arguments.int8, arguments.int8_record))
-        save(draw_ship(files), "ship")
+        save(draw_ship(list(zip(arguments.files[::2], arguments.files[1::2], strict=True))), "ship")
 
 
 def draw_segment(weights: Path) -> Image.Image:

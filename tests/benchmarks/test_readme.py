@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import readme
 from first_steps import SECTIONS, commands_of
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = (readme.ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_every_generated_part_is_up_to_date() -> None:

@@ -81,19 +81,25 @@ def write_phantom_busi(
         path.unlink()
     root.mkdir(parents=True, exist_ok=True)
     _write_marker(root, {**wanted, "files": None})  # unfinished
+    _write_phantoms(root, counts, seed, size, near_duplicates)
+    _write_marker(root, {**wanted, "files": len(_own_files(root))})
+    return root
+
+
+def _write_phantoms(
+    root: Path, counts: Mapping[Label, int], seed: int, size: tuple[int, int], near_duplicates: int
+) -> None:
     total, done = sum(counts.values()), 0  # a second version takes no time
     for label, label_seed in zip(LABELS, np.random.SeedSequence(seed).spawn(len(LABELS)), strict=True):
         (root / label).mkdir(exist_ok=True)
         for number, image_seed in enumerate(label_seed.spawn(counts[label]), start=1):
             rng = np.random.default_rng(image_seed)
-            phantom = make_phantom(rng, label, height, width)
+            phantom = make_phantom(rng, label, *size)
             _write_one(phantom, root / label / _name(label, number))
             if label != "normal" and number <= near_duplicates:
                 _write_one(second_version(rng, phantom), root / label / _name(label, counts[label] + number))
             done += 1
             report_progress("simulating phantoms", done, total)
-    _write_marker(root, {**wanted, "files": len(_own_files(root))})
-    return root
 
 
 def known_duplicates(benign: int, malignant: int, near_duplicates: int) -> list[tuple[str, str]]:

@@ -99,13 +99,14 @@ def _summary(overview: Overview) -> str:
         for c in condition.comparisons
         if c.method is condition.taichinet and c.reference is condition.baseline
     ]
-    if not of_taichinet:
-        return f"{len(found)} comparison{'s' * (len(found) > 1)} of networks with the same data, folds and training:"
-    verdicts = [c.verdict for c in of_taichinet]
+    verdicts = [c.verdict for c in of_taichinet or found]
+    counts = {name: verdicts.count(name) for name in VERDICTS}
+    pair = "TaiChiNet and the U-Net" if of_taichinet else "Two networks"
+    first = "TaiChiNet" if of_taichinet else "the first one below"
     return (
-        "TaiChiNet and the U-Net of the same training were compared on the same images: TaiChiNet has a clearly higher "
-        f"Dice in {verdicts.count('higher')} of {len(verdicts)} comparisons and a clearly lower Dice in "
-        f"{verdicts.count('lower')}; there is no clear difference in {verdicts.count('unclear')}."
+        f"{pair} of the same training were compared on the same images: {first} has a clearly higher Dice in "
+        f"{counts['higher']} of {len(verdicts)} comparisons and a clearly lower Dice in {counts['lower']}; there is no "
+        f"clear difference in {counts['unclear']}."
     )
 
 
@@ -181,7 +182,8 @@ def _name(condition: Condition, tested: Tested) -> str:
     """The name of the network; with the recipe if several methods of the condition have it."""
     method = next(other for other in condition.methods if other is tested)
     same = [other for other in condition.methods if other.file.network == method.file.network]
-    return method.file.network if len(same) == 1 else f"{method.file.network} (`{method.name}`)"
+    title = method.file.network.partition("@")[0]  # without the digest of the code of an own network
+    return title if len(same) == 1 else f"{title} (`{method.name}`)"
 
 
 def _data(method: Method) -> str:
