@@ -40,7 +40,7 @@ copyright = author  # noqa: A001 (the name that Sphinx reads)
 release = version = __version__
 
 root_doc = "docs/index"
-include_patterns = ["docs/**", "*.md", "src/taichinet/weights/*/README.md"]
+include_patterns = ["docs/**", "*.md", "src/taichinet/examples/*.md", "src/taichinet/weights/*/README.md"]
 exclude_patterns = [".*", "benchmarks", "build", "dist", "results", "runs", "taichinet-demo", "tests"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 
