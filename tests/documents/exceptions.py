@@ -1,0 +1,28 @@
+"""What no test runs of the commands and snippets in the pages, each with its reason. The commands are parsed all the same."""
+
+from __future__ import annotations
+
+import re
+
+from documents.pages import Item
+
+NOT_RUN = {
+    r": make ": "installs packages; the commands in the Makefile are run by other tests",
+    r": pip |: python3? -m pip ": "needs a package index",
+    r": (srun|scontrol|sleep|head) ": "Slurm and its helpers",
+    r": ray |--cluster ": "Ray is an extra; tests/experiments/grid/test_ray_cluster.py runs it",
+    r": torchrun ": "needs a process per GPU; tests/cli/test_torchrun.py runs it",
+    r": nnUNetv2_|: sh benchmarks/nnunet/": "nnU-Net is not a dependency, and trains for hours",
+    r": python3? benchmarks/gpu_": "needs a GPU or minutes; tests/benchmarks runs the scripts",
+    r"--track mlflow": "MLflow is an extra",
+    r": taichinet --install-completion": "changes a file of the user's shell",
+    r": taichinet demo": "takes minutes; tests/cli/test_demo.py runs it with smaller networks",
+    r"push_to_hub": "needs the Hugging Face Hub; tests/inference/test_hub.py has a server",
+    r"^CONTRIBUTING\.md: \w+\.py$": "changes the registries; tests/test_contributing.py runs it and restores them",
+}
+"""Patterns, which are searched in `PAGE: COMMAND` and `PAGE: SNIPPET`, and their reasons."""
+
+
+def exception_of(item: Item) -> str | None:
+    """The pattern of the table that excludes a command or snippet from the run, or None."""
+    return next((pattern for pattern in NOT_RUN if re.search(pattern, item.content)), None)

@@ -1,0 +1,168 @@
+"""The folder in which the commands of a page run: phantoms under the names in the pages, and finished trainings."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cli.test_commands import run
+from conftest import BuildOnce
+from fakes.bus_uclm import make_fake_bus_uclm
+from fakes.ddti import make_fake_ddti
+from fakes.drishti_gs import make_fake_drishti_gs
+from fakes.udiat import make_fake_udiat
+from helpers import NARROW
+from PIL import Image
+
+from documents.pages import ROOT, named_files
+from taichinet.datasets.catalogue import open_dataset
+from taichinet.datasets.phantoms.folder import write_phantom_busi
+from taichinet.experiments.recipes.catalogue import get_recipe
+from taichinet.models.own_code import names_file
+
+TINY = {
+    "data.size": 32,
+    "data.folds": 2,
+    "data.validation_share": 0.25,
+    "training.epochs": 1,
+    "training.batch_size": 8,
+    "training.warmup_epochs": 0,
+    "mining.epochs": 1,
+    "mining.width": 2,
+}
+"""The settings that replace those of every command that trains, so that a fold takes less than a second."""
+
+
+def tiny(words: list[str]) -> list[str]:
+    """The words of a command, with `TINY` and the narrowest network if it trains, and in one process."""
+    if words[0] not in ("train", "compare"):
+        return words
+    changes: dict[str, Any] = dict(TINY)
+    if words[0] == "train":
+        changes |= {f"options.{key}": value for key, value in narrow_options(words[1]).items()}
+    while "--jobs" in words:
+        index = words.index("--jobs")
+        words = [*words[:index], *words[index + 2 :]]
+    return [*words, *(word for key, value in changes.items() for word in ("--set", f"{key}={value}"))]
+
+
+def narrow_options(recipe: str) -> dict[str, Any]:
+    return {} if names_file(recipe) else NARROW.get(get_recipe(recipe).model, {})
+
+
+def busi(folder: Path) -> None:
+    write_phantom_busi(folder, 12, 8, 2, seed=1, size=(64, 80))
+
+
+def pairs(folder: Path) -> None:
+    """Images and masks in one folder, as a user's own."""
+    source = write_phantom_busi(folder.parent / f"{folder.name}-source", 6, 6, 0, seed=2, size=(64, 80))
+    folder.mkdir()
+    for number, image in enumerate(sorted(source.glob("*/*).png"))):
+        shutil.copy(image, folder / f"scan{number}.png")
+        shutil.copy(image.with_name(f"{image.stem}_mask.png"), folder / f"scan{number}_mask.png")
+
+
+def images(folder: Path) -> None:
+    """Two images without masks."""
+    source = write_phantom_busi(folder.parent / f"{folder.name}-source", 2, 0, 0, seed=3, size=(64, 80))
+    folder.mkdir()
+    for number, image in enumerate(sorted(source.glob("*/*).png"))):
+        shutil.copy(image, folder / f"scan{number}.png")
+
+
+def image(file: Path) -> None:
+    grey = np.random.default_rng(0).integers(0, 256, (48, 64), dtype=np.uint8)
+    Image.fromarray(grey).save(file, format="PPM" if file.suffix == ".pgm" else "PNG")
+
+
+def masks_of_busi(folder: Path) -> None:
+    """Masks that another program predicted for the phantoms."""
+    busi(data := folder.with_name(f"{folder.name}-source"))
+    manifest = open_dataset(data, include_normal=False)
+    folder.mkdir()
+    for sample in manifest:
+        Image.fromarray(manifest.region_masks(sample)[0]).convert("L").save(folder / f"{sample.key}.png")
+
+
+def fake(make: Callable[[Path], Path]) -> Callable[[Path], None]:
+    """Write a fake of a data set into `folder`."""
+
+    def write(folder: Path) -> None:
+        make(folder.with_name(f"{folder.name}-source")).rename(folder)
+
+    return write
+
+
+KINDS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
+    "busi": (busi, ("Dataset_BUSI_with_GT", "data/BUSI", "BUSI", "DIR", "phantoms", "taichinet-demo/phantoms")),
+    "bus-uclm": (fake(make_fake_bus_uclm), ("BUS-UCLM", "data/BUS-UCLM")),
+    "ddti": (fake(make_fake_ddti), ("DDTI", "data/DDTI")),
+    "drishti-gs": (fake(make_fake_drishti_gs), ("Drishti-GS",)),
+    "udiat": (fake(make_fake_udiat), ("DatasetB", "BUS")),
+    "pairs": (pairs, ("my-folder", "my-images", "my-data")),
+    "images": (images, ("images", "scans", "examples/images")),
+    "png": (image, ("image.png", "scan1.png")),
+    "pgm": (image, ("scan2.pgm",)),
+    "predictions": (masks_of_busi, ("predictions", "nnunet-masks")),
+}
+"""What the pages call data: how it is made, and its names in the pages."""
+SHARED_FOLDS = ("runs/folds/FILE.json", "runs/folds/busi-lesions-grouped-5folds-seed0.json")
+"""Names of fold files in the pages; here each is the file of two folds, as in `TINY`."""
+STUDY = re.compile(r"(runs)/(?P<data>[\w+-]+)/(?P<recipe>[\w+-]+)/(?P<protocol>grouped|paper)\b")
+DATA_OF_RUNS = {"busi": "Dataset_BUSI_with_GT", "bus-uclm": "BUS-UCLM"}
+
+
+class PageFolder:
+    """The current folder of the commands of a page. What several pages need is made once, and copied."""
+
+    def __init__(self, folder: Path, build_once: BuildOnce) -> None:
+        self.folder, self._build_once = folder, build_once
+        for kind, (make, names) in KINDS.items():
+            made = build_once(f"page-{kind}{Path(names[0]).suffix}", make)
+            for name in names:
+                self._place(made, name)
+        for name, text in named_files().items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+    def _place(self, source: Path, name: str) -> None:
+        target = self.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            shutil.copy(source, target)
+
+    def provide(self, words: list[str]) -> None:
+        """Place what a command reads and no earlier command of the page has made: trainings, folds, weights, files."""
+        for word in words:
+            if (study := STUDY.search(word)) and not (self.folder / study[0]).exists():
+                self._place(self._trained(study["data"], study["recipe"], study["protocol"]) / study[0], study[0])
+            if word in SHARED_FOLDS and not (self.folder / word).exists():
+                (plan,) = (self._trained("busi", "cpu-unet", "grouped") / "runs/folds").glob("*.json")
+                self._place(plan, word)
+            if word == "WEIGHTS" and not (self.folder / word).exists():
+                study = "runs/busi/cpu-unet/grouped"
+                self._place(self._trained("busi", "cpu-unet", "grouped") / study / "fold-0/weights", word)
+            if word == "runs" and not (self.folder / word).exists():
+                self._place(self._trained("busi", "cpu-unet", "grouped") / word, word)
+            if (ROOT / word).is_file() and not (self.folder / word).exists():
+                self._place(ROOT / word, word)
+
+    def _trained(self, data: str, recipe: str, protocol: str) -> Path:
+        """A folder with the `runs` of one recipe."""
+
+        def train(folder: Path) -> None:
+            given = [word for name in data.split("+") for word in ("--data", f"{name}={DATA_OF_RUNS[name]}")]
+            run(*tiny(["train", recipe, *given, "--protocol", protocol, "-o", str(folder / "runs")]))
+
+        return self._build_once(f"page-runs-{data}-{recipe}-{protocol}", train)
+
+    def names(self) -> dict[str, Any]:
+        """The variables that snippets use without defining them."""
+        with Image.open(self.folder / "image.png") as opened:
+            return {"path": self.folder / "image.png", "grey": np.asarray(opened.convert("L"))}
