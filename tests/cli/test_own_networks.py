@@ -1,14 +1,14 @@
-"""Networks from outside the package on the command line: docs/compare/own-networks.md is executed."""
+"""Networks from outside the package on the command line, with the files in docs/compare/own-networks.md."""
 
 from __future__ import annotations
 
 import json
-import re
 from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from documents.pages import named_files
 from PIL import Image
 
 from cli.test_commands import run
@@ -17,8 +17,7 @@ from taichinet.errors import FoldError, SettingError, WeightsError
 from taichinet.models import catalogue
 from taichinet.storage.digest import digest_file
 
-PAGE = (Path(__file__).parents[2] / "docs" / "compare" / "own-networks.md").read_text(encoding="utf-8")
-EXAMPLES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL))
+EXAMPLES = named_files()
 PACKAGES = {"smp_unet.py": "segmentation_models_pytorch", "monai_unet.py": "monai", "timm_fpn.py": "timm"}
 SETTINGS = ("data.size=64", "data.folds=2", "data.validation_share=0.25", "training.epochs=1")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,11 @@ from fakes.bus_uclm import make_fake_bus_uclm
 from fakes.ddti import make_fake_ddti
 from fakes.drishti_gs import make_fake_drishti_gs
 from fakes.udiat import make_fake_udiat
-from helpers import NARROW
 from PIL import Image
 
 from documents.pages import ROOT, named_files
 from taichinet.datasets.catalogue import open_dataset
 from taichinet.datasets.phantoms.folder import write_phantom_busi
-from taichinet.experiments.recipes.catalogue import get_recipe
-from taichinet.models.own_code import names_file
 
 TINY = {
     "data.size": 32,
@@ -38,41 +36,40 @@ TINY = {
 
 
 def tiny(words: list[str]) -> list[str]:
-    """The words of a command, with `TINY` and the narrowest network if it trains, and in one process."""
+    """The words of a command, with `TINY` if it trains, and in one process.
+
+    Pages show alternatives for one folder of runs: a training overwrites that of an earlier command.
+    """
     if words[0] not in ("train", "compare"):
         return words
-    changes: dict[str, Any] = dict(TINY)
-    if words[0] == "train":
-        changes |= {f"options.{key}": value for key, value in narrow_options(words[1]).items()}
+    if words[0] == "train" and "--resume" not in words:
+        words = [*words, "--overwrite"]
     while "--jobs" in words:
         index = words.index("--jobs")
         words = [*words[:index], *words[index + 2 :]]
-    return [*words, *(word for key, value in changes.items() for word in ("--set", f"{key}={value}"))]
-
-
-def narrow_options(recipe: str) -> dict[str, Any]:
-    return {} if names_file(recipe) else NARROW.get(get_recipe(recipe).model, {})
+    return [*words, *(word for key, value in TINY.items() for word in ("--set", f"{key}={value}"))]
 
 
 def busi(folder: Path) -> None:
-    write_phantom_busi(folder, 12, 8, 2, seed=1, size=(64, 80))
+    write_phantom_busi(folder, 12, 10, 5, seed=1, size=(64, 80))
 
 
-def pairs(folder: Path) -> None:
-    """Images and masks in one folder, as a user's own."""
-    source = write_phantom_busi(folder.parent / f"{folder.name}-source", 6, 6, 0, seed=2, size=(64, 80))
-    folder.mkdir()
-    for number, image in enumerate(sorted(source.glob("*/*).png"))):
-        shutil.copy(image, folder / f"scan{number}.png")
-        shutil.copy(image.with_name(f"{image.stem}_mask.png"), folder / f"scan{number}_mask.png")
+def own(folder: Path) -> None:
+    """A user's own folder: images and masks, two images per patient."""
+    source = write_phantom_busi(folder.with_name(f"{folder.name}-source"), 6, 6, 0, seed=2, size=(64, 80))
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for number, file in enumerate(sorted(source.glob("*/*).png"))):
+        name = f"P{number // 2 + 1:02}_{number % 2 + 1}.png"
+        shutil.copy(file, folder / "images" / name)
+        shutil.copy(file.with_name(f"{file.stem}_mask.png"), folder / "masks" / name)
 
 
 def images(folder: Path) -> None:
     """Two images without masks."""
-    source = write_phantom_busi(folder.parent / f"{folder.name}-source", 2, 0, 0, seed=3, size=(64, 80))
     folder.mkdir()
-    for number, image in enumerate(sorted(source.glob("*/*).png"))):
-        shutil.copy(image, folder / f"scan{number}.png")
+    for number in (1, 2):
+        image(folder / f"scan{number}.png")
 
 
 def image(file: Path) -> None:
@@ -98,14 +95,15 @@ def fake(make: Callable[[Path], Path]) -> Callable[[Path], None]:
     return write
 
 
+PATIENTS = ("ALWI", "ANAT", "ANFO", "CHID", "EVFE", "FUHI")  # enough for two folds with validation
 KINDS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "busi": (busi, ("Dataset_BUSI_with_GT", "data/BUSI", "BUSI", "DIR", "phantoms", "taichinet-demo/phantoms")),
-    "bus-uclm": (fake(make_fake_bus_uclm), ("BUS-UCLM", "data/BUS-UCLM")),
-    "ddti": (fake(make_fake_ddti), ("DDTI", "data/DDTI")),
-    "drishti-gs": (fake(make_fake_drishti_gs), ("Drishti-GS",)),
-    "udiat": (fake(make_fake_udiat), ("DatasetB", "BUS")),
-    "pairs": (pairs, ("my-folder", "my-images", "my-data")),
-    "images": (images, ("images", "scans", "examples/images")),
+    "bus-uclm": (fake(partial(make_fake_bus_uclm, patients=PATIENTS)), ("BUS-UCLM", "data/BUS-UCLM")),
+    "ddti": (fake(partial(make_fake_ddti, count=9)), ("DDTI", "data/DDTI")),
+    "drishti-gs": (fake(partial(make_fake_drishti_gs, training=8)), ("Drishti-GS",)),
+    "udiat": (fake(partial(make_fake_udiat, count=15)), ("DatasetB", "BUS")),
+    "own": (own, ("my-folder", "my-data")),
+    "images": (images, ("images", "scans", "my-images")),
     "png": (image, ("image.png", "scan1.png")),
     "pgm": (image, ("scan2.pgm",)),
     "predictions": (masks_of_busi, ("predictions", "nnunet-masks")),

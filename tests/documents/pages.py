@@ -13,7 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SHELLS = ("sh", "bash", "shell", "console")
-PROGRAMS = r"(?:taichinet|python3?|pip|make|torchrun|sh|docker|git) |#!/"  # first words of a shell block without language
+PROGRAMS = (
+    r"(?:taichinet|python3?|pip|make|torchrun|sh|docker|git) |#!/"  # first words of a shell block without language
+)
 FENCE = re.compile(r"^(?P<indent> *)(?P<fence>```+|~~~+)(?P<info>[^\n`]*)\n(?P<text>.*?)^ *(?P=fence)`*$", re.S | re.M)
 FILE = re.compile(r"# ([\w-]+\.(?:py|yaml|toml))\n")  # the first line of a block that is a file
 TRACE = r"""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -193,7 +193,7 @@ def extras() -> frozenset[str]:
 def parse_pip(words: list[str]) -> None:
     """`pip install` and `pip download`: the extras of this package, and the files of `-c` and `-r`."""
     assert words[0] in ("install", "download"), f"pip {words[0]}"
-    for before, word in zip(words, words[1:], strict=False):
+    for before, word in pairwise(words):
         if before in ("-c", "-r", "--constraint", "--requirement"):
             assert (ROOT / word).is_file(), f"there is no file {word}"
         if match := re.fullmatch(r"(?:\.|taichinet|dist/taichinet[^\[]*\.whl)\[(.+)\]", word):
@@ -207,7 +207,7 @@ def parse_shell(words: list[str]) -> None:
 
 def parse_docker(words: list[str]) -> None:
     """`docker build`: its file; `docker run`: the command of the container, if it begins with `taichinet`."""
-    files = [word for before, word in zip(words, words[1:], strict=False) if before in ("-f", "--file")]
+    files = [word for before, word in pairwise(words) if before in ("-f", "--file")]
     for file in files or (["Dockerfile"] if words[0] == "build" else []):
         assert (ROOT / file).is_file(), f"there is no file {file}"
     if words[0] == "run" and (arguments := container_arguments(words[1:])):
@@ -232,5 +232,6 @@ PARSERS: dict[str, Callable[[list[str]], None]] = {
     "docker": parse_docker,
     "cd": lambda words: None,
     "source": lambda words: None,
+    ".": lambda words: None,
 }
 """The programs that the pages use beside taichinet, and what is checked of their arguments."""

@@ -7,6 +7,8 @@ import runpy
 import shlex
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,45 @@ from conftest import BuildOnce
 
 from documents.exceptions import exception_of
 from documents.inputs import PageFolder, tiny
-from documents.pages import ROOT, Item, items, page_files
+from documents.pages import ROOT, Item, all_items, items, page_files
 from documents.parsing import parse_taichinet, taichinet_arguments
 from taichinet import runner
 from taichinet.experiments.grid import suite
 from taichinet.models import catalogue
 
-PAGES = [file for file in page_files() if any(not exception_of(item) for item in items(file))]
+
+def form(item: Item) -> tuple[object, ...] | None:
+    """What a command that trains has in common with others: its options, the settings it changes, its kind of network.
+
+    None for other commands, all of which are run.
+    """
+    words = taichinet_arguments(list(item.words)) if item.kind == "command" and not exception_of(item) else None
+    if not words or words[0] not in ("train", "compare"):
+        return None
+    options = sorted(word for word in words if word.startswith("-"))
+    settings = sorted(word.partition("=")[0] for before, word in pairwise(words) if before == "--set")
+    names = takewhile(lambda word: not word.startswith("-"), words[1:])
+    kinds = {(Path(name.partition(":")[0]).suffix, name.startswith("table")) for name in names}
+    return (words[0], *options, *settings, *sorted(kinds))
+
+
+@cache
+def first_of_each_form() -> dict[tuple[object, ...], Item]:
+    """The command of each form that is run."""
+    first: dict[tuple[object, ...], Item] = {}
+    for item in all_items():
+        if (key := form(item)) is not None:
+            first.setdefault(key, item)
+    return first
+
+
+def is_run(item: Item) -> bool:
+    """Whether the test runs it: it is no exception, and no training of the form of another one."""
+    key = form(item)
+    return not exception_of(item) and (key is None or first_of_each_form()[key] is item)
+
+
+PAGES = [file for file in page_files() if any(is_run(item) for item in items(file))]
 
 
 @pytest.fixture(autouse=True)
@@ -54,13 +88,14 @@ def test_page_runs_as_written(
     names = inputs.names()
     faults = []
     for item in items(file):
-        if exception_of(item):
+        if not is_run(item):
             continue
         began = time.process_time()
         try:
             execute(item, inputs, names)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - all faults of a page are shown together
             faults.append(f"{item}\n    {type(error).__name__}: {error}")
+            print("FAULT", faults[-1])
         print(f"{time.process_time() - began:.2f} s  {item}")
     assert not faults, "\n".join(faults)
 
@@ -77,7 +112,7 @@ def execute(item: Item, inputs: PageFolder, names: dict[str, Any]) -> None:
         inputs.provide(arguments)
         printed = run(*tiny(arguments))
         for command in re.findall(r"(?:^  [\w ]+: +|with: )(taichinet .+)$", printed, re.MULTILINE):
-            parse_taichinet(shlex.split(command)[1:])
+            parse_taichinet(shlex.split(command.replace("KEY=VALUE", "training.epochs=1"))[1:])
     elif words[1:3] == ["-m", "taichinet.runner"]:
         assert runner.main(words[3:]) == 0
     elif words[1] == "-c":
