@@ -17,7 +17,6 @@ NOT_RUN = {
     r"--track mlflow": "MLflow is an extra",
     r": taichinet --install-completion": "changes a file of the user's shell",
     r": taichinet demo": "takes minutes; tests/cli/test_demo.py runs it with smaller networks",
-    r": (cd|source|\.) ": "the test has its own folder and environment",
     r": taichinet figures (?!phantom-failures)": "needs eleven trainings; tests/cli/test_figures.py draws all figures",
     r"push_to_hub": "needs the Hugging Face Hub; tests/inference/test_hub.py has a server",
     r"^CONTRIBUTING\.md: \w+\.py$": "changes the registries; tests/test_contributing.py runs it and restores them",
