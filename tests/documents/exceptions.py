@@ -15,7 +15,7 @@ NOT_RUN = {
     r": nnUNetv2_|: sh benchmarks/nnunet/": "nnU-Net is not a dependency, and trains for hours",
     r": python3? benchmarks/gpu_": "needs a GPU or minutes; tests/benchmarks runs the scripts",
     r"--track mlflow": "MLflow is an extra",
-    r": taichinet --install-completion": "changes a file of the user's shell",
+    r": taichinet --(install|show)-completion": "depends on the user's shell, and changes a file of it",
     r": taichinet demo": "takes minutes; tests/cli/test_demo.py runs it with smaller networks",
     r": taichinet figures (?!phantom-failures)": "needs eleven trainings; tests/cli/test_figures.py draws all figures",
     r"push_to_hub": "needs the Hugging Face Hub; tests/inference/test_hub.py has a server",

@@ -25,7 +25,7 @@ from taichinet.datasets.phantoms.folder import write_phantom_busi
 TINY = {
     "data.size": 32,
     "data.folds": 2,
-    "data.validation_share": 0.25,
+    "data.validation_share": 0.5,
     "training.epochs": 1,
     "training.batch_size": 8,
     "training.warmup_epochs": 0,
@@ -95,7 +95,7 @@ def fake(make: Callable[[Path], Path]) -> Callable[[Path], None]:
     return write
 
 
-PATIENTS = tuple(4 * letter for letter in "ABCDEFGHIJKL")  # enough for two folds with validation
+PATIENTS = ("ALWI", "ANAT", "ANFO", "CHID", "EVFE", "FUHI")  # enough for two folds with validation
 KINDS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "busi": (busi, ("Dataset_BUSI_with_GT", "data/BUSI", "BUSI", "DIR", "phantoms", "taichinet-demo/phantoms")),
     "bus-uclm": (fake(partial(make_fake_bus_uclm, patients=PATIENTS)), ("BUS-UCLM", "data/BUS-UCLM")),
@@ -137,18 +137,21 @@ class PageFolder:
 
     def provide(self, words: list[str]) -> None:
         """Place what a command reads and no earlier command of the page has made: trainings, folds, weights, files."""
+        study = "runs/busi/cpu-unet/grouped"
         for word in words:
-            if (study := STUDY.search(word)) and not (self.folder / study[0]).exists():
-                self._place(self._trained(study["data"], study["recipe"], study["protocol"]) / study[0], study[0])
-            if word in SHARED_FOLDS and not (self.folder / word).exists():
+            named = STUDY.search(word)
+            if (self.folder / (named[0] if named else word)).exists():
+                continue
+            if named:
+                self._place(self._trained(named["data"], named["recipe"], named["protocol"]) / named[0], named[0])
+            elif word in SHARED_FOLDS:
                 (plan,) = (self._trained("busi", "cpu-unet", "grouped") / "runs/folds").glob("*.json")
                 self._place(plan, word)
-            if word == "WEIGHTS" and not (self.folder / word).exists():
-                study = "runs/busi/cpu-unet/grouped"
+            elif word == "WEIGHTS":
                 self._place(self._trained("busi", "cpu-unet", "grouped") / study / "fold-0/weights", word)
-            if word == "runs" and not (self.folder / word).exists():
+            elif word == "runs":
                 self._place(self._trained("busi", "cpu-unet", "grouped") / word, word)
-            if (ROOT / word).is_file() and not (self.folder / word).exists():
+            elif (ROOT / word).is_file():
                 self._place(ROOT / word, word)
 
     def _trained(self, data: str, recipe: str, protocol: str) -> Path:

@@ -8,7 +8,7 @@ import re
 import shlex
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -28,12 +28,12 @@ from taichinet.experiments.recipes.catalogue import SCALES, get_recipe
 from taichinet.inference.runtimes.catalogue import AUTO, RUNTIMES, export_formats
 from taichinet.models.own_code import names_file
 
-CHOICES = {
+CHOICES: dict[str, dict[str, Iterable[str]]] = {
     "taichinet train": {"protocol": PROTOCOLS},
     "taichinet recipes": {"scale": SCALES},
     "taichinet export": {"form": export_formats()},
     "taichinet predict": {"runtime": (AUTO, *RUNTIMES)},
-    "taichinet export data": {"form": ("nnunet", "monai")},
+    "taichinet data export": {"form": ("nnunet", "monai")},
 }
 """The values that the parameters of a command accept, where the command and not its parser compares them."""
 
