@@ -6,15 +6,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from taichinet.evaluation.uncertainty import Interval
 from taichinet.experiments.recipes.catalogue import get_recipe
 from taichinet.experiments.recipes.variants import VARIANTS
+from taichinet.reports.charts import DOTTED, INK, LINES, style_axes, to_svg
 
 SCALES = {"busi": "224 px, width 32", "short": "128 px, width 16"}  # where latency is measured
 TRAINED = "short"
 SHARED_FOLD = 0  # the one on which every network was trained
 SAME_LATENCY = 0.05  # as a share: what a repeated measurement moves
-FIGURE = "images/fast-variants.svg"
+FIGURE = "../images/fast-variants.svg"
+FRONT, OTHER = LINES[0], LINES[1]
+# Light and dark as the reader's setting, with a background of its own: the page around it may have the other one.
+SCHEME = (
+    ":root { --ink: #22262b; --faint: #e4e0d7; --line-1: #00669e; --line-2: #8b9097; background: #fff; "
+    "font-family: sans-serif } @media (prefers-color-scheme: dark) { :root { --ink: #e5e2db; --faint: #34373c; "
+    "--line-1: #5fb8ec; --line-2: #8b9097; background: #16181b } }"
+)
 
 
 def pareto_front(rows: list[dict[str, Any]], scale: str) -> set[str]:
@@ -44,15 +54,28 @@ def page(rows: list[dict[str, Any]], entry: Mapping[str, Any], repeated: list[fl
         "",
         "# Faster networks",
         "",
-        "Variants of TaiChiNet that need less computation. Each is a recipe `<scale>-<name>` at every scale. They are "
-        "ours, not the paper's. Pruning is not included: pruning the channels of a network evenly gives one of the "
-        "narrower networks, and these are trained directly.",
+        "TaiChiNet computes two U-Nets. These variants need less; they are ours, not the paper's. Each is a recipe at "
+        "every scale (`short`, `cpu`, `busi`):",
+        "",
+        "```sh",
+        "taichinet train cpu-taichinet-one-path --data Dataset_BUSI_with_GT",
+        "taichinet export runs/busi/cpu-taichinet-one-path/grouped/fold-0 -o lesion.onnx "
+        "--images busi=Dataset_BUSI_with_GT",
+        "```",
         "",
         *(f"- `{name}`: {' '.join((VARIANTS[name].__doc__ or '').split())}" for name in VARIANTS),
         "",
-        "## Dice against latency",
+        "Pruning is not included: pruning the channels of a network evenly gives one of the narrower networks, and "
+        "these are trained directly. [The packaged network](../segment/packaged-network.md), which has another "
+        "encoder, needs less computation than all of them.",
         "",
-        f"![Dice against latency of each network]({FIGURE})",
+        *findings(rows, repeated),
+        "",
+        "## Latency and Dice",
+        "",
+        f"![Latency and Dice of each network]({FIGURE})",
+        "",
+        "Networks on the Pareto front are blue. The dotted line is the Dice of TaiChiNet.",
         "",
         f"Dice on grouped fold {SHARED_FOLD} of BUSI ({images} test images in {groups} groups of near-duplicates) with "
         f"the `{TRAINED}` recipes ({SCALES[TRAINED]}, {get_recipe(f'{TRAINED}-taichinet').training.epochs} epochs), "
@@ -85,20 +108,16 @@ def page(rows: list[dict[str, Any]], entry: Mapping[str, Any], repeated: list[fl
     missing = [f"`{TRAINED}-{row['name']}`" for row in rows if "dice" not in row]
     if missing:
         lines += ["", f"Not trained yet: {', '.join(missing)}."]
-    return "\n".join([*lines, "", *findings(rows, repeated), *_over_folds(rows)]) + "\n"
+    return "\n".join([*lines, *_over_folds(rows)]) + "\n"
 
 
 def findings(rows: list[dict[str, Any]], repeated: list[float]) -> list[str]:
     """One line per network: its speed-up and whether its Dice differs significantly from TaiChiNet's."""
     chance = max(repeated) - min(repeated)
     lines = [
-        "## Conclusions",
+        "## Which one?",
         "",
-        f"The recipe of TaiChiNet was trained {len(repeated)} times on this fold (on different machines, in bf16 and "
-        f"float32). The Dice was {', '.join(f'{dice:.3f}' for dice in repeated)}, a range of {chance:.3f}. The "
-        "intervals over images do not include this variation. A network that was trained on this fold only is "
-        "therefore called better or worse only if its interval excludes 0 and the difference is larger than this "
-        "range. For a network with several folds (next section), the interval over all folds decides.",
+        f"Speed is that of one image; the Dice is that of the `{TRAINED}` recipes on BUSI:",
         "",
     ]
     base = next(row for row in rows if row["name"] == "taichinet")["busi"]["milliseconds"]
@@ -119,7 +138,15 @@ def findings(rows: list[dict[str, Any]], repeated: list[float]) -> list[str]:
         lines.append(
             f"- `{row['name']}`: {speed:.1f} x as fast, {verdict} TaiChiNet (on {folds} fold{'s' * (folds > 1)})."
         )
-    return lines
+    return [
+        *lines,
+        "",
+        f"The recipe of TaiChiNet was trained {len(repeated)} times on fold {SHARED_FOLD} (on different machines, in "
+        f"bf16 and float32). The Dice was {', '.join(f'{dice:.3f}' for dice in repeated)}, a range of {chance:.3f}. "
+        "The intervals over images do not include this variation. A network that was trained on this fold only is "
+        "therefore called better or worse only if its interval excludes 0 and the difference is larger than this "
+        "range. For a network with several folds, the interval over all folds decides.",
+    ]
 
 
 def _over_folds(rows: list[dict[str, Any]]) -> list[str]:
@@ -155,28 +182,25 @@ def _interval(found: Interval | None, signed: bool = False) -> str:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Dice with its interval against the latency at full width."""
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    trained = [row for row in rows if "dice" in row]
-    with rc_context({"svg.hashsalt": "fast-variants"}):  # the same data draw the same file
-        figure = Figure(figsize=(7.2, 4.2), layout="constrained")
-        axes = figure.add_subplot()
-        for row in trained:
-            dice, latency = row["dice"], row["busi"]["milliseconds"]
-            below, above = dice.mean - dice.low, dice.high - dice.mean
-            bar = axes.errorbar(latency, dice.mean, [[below], [above]], fmt="o", capsize=3)
-            axes.annotate(
-                row["name"].removeprefix("taichinet-"),
-                (latency, dice.mean),
-                xytext=(6, 4),
-                textcoords="offset points",
-                fontsize=8,
-                color=bar.lines[0].get_color(),
-            )
-        axes.set_xlim(left=0)
-        axes.set_xlabel(f"ms per image ({SCALES['busi']})")
-        axes.set_ylabel(f"Dice, one grouped fold ({SCALES[TRAINED]})")
-        axes.grid(alpha=0.3)
-        figure.savefig(path, metadata={"Date": None})
+    """A row for each network, the slowest first: its latency, and its Dice with the interval."""
+    trained = sorted((row for row in rows if "dice" in row), key=lambda row: row["busi"]["milliseconds"])
+    front, places = pareto_front(rows, "busi"), range(len(trained))
+    figure = Figure(figsize=(7.2, 0.36 * len(trained) + 1.1), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1, 1.2))
+    colours = [FRONT if row["name"] in front else OTHER for row in trained]
+    bars = left.barh(places, [row["busi"]["milliseconds"] for row in trained], height=0.5, color=colours)
+    left.bar_label(bars, fmt="%.0f", padding=3, color=INK)
+    left.set_yticks(places, [row["name"].removeprefix("taichinet-") for row in trained])
+    for place, row, colour in zip(places, trained, colours, strict=True):
+        dice = row["dice"]
+        right.plot((dice.low, dice.high), (place, place), color=colour, linewidth=1.6)
+        right.plot(dice.mean, place, "o", color=colour)
+    full = next(row for row in trained if row["name"] == "taichinet")["dice"].mean
+    right.axvline(full, color=INK, linewidth=1, linestyle=DOTTED)
+    left.margins(x=0.14)
+    left.set_xlabel(f"ms per image ({SCALES['busi']})", color=INK)
+    right.set_xlabel(f"Dice, one grouped fold ({SCALES[TRAINED]})", color=INK)
+    for axes in (left, right):
+        style_axes(axes, "x")
+    svg = to_svg(figure).replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1)
+    path.write_text(svg.replace(">", f">\n<style>{SCHEME}</style>", 1), encoding="utf-8")

@@ -49,6 +49,7 @@ from taichinet.inference.runtimes.runtime import Runtime
 from taichinet.models.catalogue import create_model
 from taichinet.models.complexity import measure_complexity
 from taichinet.models.weights_folder import LoadedWeights, WeightsConfig
+from taichinet.training.device import choose_device_config
 
 PLAIN_NAME = "PyTorch eager float32"
 Work = Callable[[], object]
@@ -119,8 +120,9 @@ def build_runtimes(
     """Every runtime that this machine has, and a line for each that it has not."""
     missing = []
     runtimes: dict[str, Runtime] = {PLAIN_NAME: Eager(copy.deepcopy(loaded.network))}
-    tuned = Tuned(loaded.network)
-    runtimes[f"PyTorch tuned {tuned.description.precision}"] = tuned
+    runtimes["PyTorch tuned float32"] = Tuned(loaded.network)
+    if choose_device_config().bf16:
+        runtimes["PyTorch tuned bf16"] = Tuned(loaded.network, choose_device_config())
     if find_spec("onnxruntime") is None or find_spec("onnxscript") is None:
         return runtimes, ["ONNX Runtime and OpenVINO: pip install 'taichinet[export]'"]
     from taichinet.inference.export.graph import network_graph

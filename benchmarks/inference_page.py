@@ -21,6 +21,14 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
         "networks with a similar number of parameters. Plain PyTorch computes one operation after the other. With "
         "fused upsampling, tuned PyTorch and OpenVINO compute the upsampling together with the following convolution, "
         "which saves 5/9 of its products. GFLOPs and shares are those of the unfused network.",
+        "",
+        "The following command adds a machine, in the activated environment of the repository "
+        "(`. .venv/bin/activate`). The speed of the network in the package is on "
+        "[its own page](../segment/packaged-network.md#speed).",
+        "",
+        "```sh",
+        "python benchmarks/inference.py -o results/benchmarks/inference-MACHINE.json --page docs/contribute/speed.md",
+        "```",
     ]
     shown: set[str] = set()
     for result in results:

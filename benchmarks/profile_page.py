@@ -31,6 +31,9 @@ def page(
         "",
         "# Training profile",
         "",
+        "Where the time of a training goes, by operator and by stage, and how many images per second are trained. The "
+        "commands on this page need the activated environment of the repository (`. .venv/bin/activate`).",
+        "",
         f"Measured on {describe(entry['machine'])}, {entry['placement']}, commit `{entry['commit']}`. Stage times: "
         f"{entry['clock']}; operator times: wall clock. The command is "
         "`python benchmarks/profile_training.py -o results/benchmarks/profile-MACHINE.json "

@@ -43,11 +43,11 @@ def page(fuzz: Record | None, kill: Record | None, mutations: Record | None) -> 
     )
     lead = (
         "How the commands handle damaged inputs and interruptions, and whether the tests detect mistakes in the code. "
-        "Three tools of this repository measure it."
+        "Three tools of this repository measure it. Their commands need the activated environment of the repository "
+        "(`. .venv/bin/activate`).",
+        "A figure holds for the commit beside it; files that have since been renamed keep the name of that commit.",
     )
-    return document_markdown(
-        Document("Reliability", (lead,), sections), generated_by("python benchmarks/reliability.py")
-    )
+    return document_markdown(Document("Reliability", lead, sections), generated_by("python benchmarks/reliability.py"))
 
 
 def _fuzz(record: Record | None) -> tuple[Block, ...]:

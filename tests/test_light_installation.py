@@ -99,8 +99,10 @@ def test_predict_imports_no_package_of_the_extra_and_gives_the_masks_of_pytorch(
     assert "(onnx (mean with the mirror image) float32)" in with_torch[1]
     assert modules.isdisjoint(TRAIN_MODULES)
 
-    (without_torch,), _ = run([*predict, str(tmp_path / "b")])
+    (without_torch, examples), _ = run([*predict, str(tmp_path / "b")], ["data", "examples", "-o", str(tmp_path / "c")])
     assert without_torch[0] == 0, without_torch
+    assert examples[0] == 0, examples
+    assert len(list((tmp_path / "c" / "images").iterdir())) == 12
     predictor, _ = open_predictor(shipped_weights(), PredictorChoices(runtime="eager", mirror=True))
     expected = predictor.predict(np.asarray(Image.open(image)))
     assert expected.disagreement is not None

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The commands of docs/nnunet.md on phantoms, with trainings that are too short for useful scores.
+# The commands of docs/compare/nnunet.md on phantoms, with trainings that are too short for useful scores.
 # Needs `taichinet` and the commands of nnU-Net on the PATH. Usage: phantoms.sh FOLDER
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

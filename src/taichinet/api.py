@@ -81,7 +81,7 @@ def make_folds(dataset: Manifest, protocol: Protocol = "grouped", count: int = 5
         seed: Seed of the draw.
 
     Returns:
-        The plan: `plan.fold_of[key]` is the fold in which an image is tested, `plan.groups` the images that depend on
+        The plan. `plan.fold_of[key]` is the fold in which an image is tested, `plan.groups` the images that depend on
         each other. `plan.split(fold, dataset.strata, validation_share)` returns training, validation and test keys.
 
     Raises:
@@ -148,7 +148,7 @@ def train(
         group_by: See `load_dataset`.
 
     Returns:
-        The completed folds: `study.folder` is the study folder, `study.scores` a table with one row per test image,
+        The completed folds. `study.folder` is the study folder, `study.scores` a table with one row per test image,
         `study.summary` the means and standard deviations over folds.
 
     Raises:
@@ -201,7 +201,7 @@ def evaluate(
         output: Folder for scores.csv and summary.json; None to write nothing.
 
     Returns:
-        The evaluation: `scores` is a table with one row per image, `summary` has the means and standard deviations,
+        The evaluation. `scores` is a table with one row per image, `summary` has the means and standard deviations,
         `note` says which images were scored.
 
     Raises:

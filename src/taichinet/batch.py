@@ -126,7 +126,7 @@ class Prediction:
 
     @property
     def second_opinion(self) -> Tensor | None:
-        """Lesion probability of the second path: 1 - O_n, or O_n if its target is the lesion; None for one path."""
+        """Lesion probability of the second path, 1 - O_n, or O_n if its target is the lesion; None for one path."""
         if self.negative is None:
             return None
         logits = at_least_float32(self.negative)
@@ -134,6 +134,6 @@ class Prediction:
 
     @property
     def disagreement(self) -> Tensor | None:
-        """Disagreement of the two paths per pixel, |O_p - (1 - O_n)| in [0, 1]; None for one path."""
+        """Disagreement of the two paths per pixel, `|O_p - (1 - O_n)|` in [0, 1]; None for one path."""
         second = self.second_opinion
         return None if second is None else (torch.sigmoid(at_least_float32(self.positive)) - second).abs()

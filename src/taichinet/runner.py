@@ -3,8 +3,8 @@
     python -m taichinet.runner MODEL.onnx IMAGE... -o FOLDER
 
 This file can be copied and used without the package. It also defines how image files are decoded
-(docs/compare/data.md); `taichinet.datasets.image_io` uses the same functions. In Python, `Model(path).segment(pixels)`
-takes an array.
+(docs/reference/image-files.md); `taichinet.datasets.image_io` uses the same functions. In Python,
+`Model(path).segment(pixels)` takes an array.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def decode(source: ImageFile) -> tuple[Image.Image, bool]:
 
 
 def eight_bit(source: ImageFile) -> Image.Image:
-    """Decode an image file with 8 bits per channel, as described in docs/compare/data.md.
+    """Decode an image file with 8 bits per channel, as described in docs/reference/image-files.md.
 
     Returns:
         The upright, opaque image in mode "L" or "RGB".
@@ -333,7 +333,7 @@ def label_components(mask: NDArray[np.bool_], diagonal: bool) -> NDArray[np.int6
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read an image file as described in docs/compare/data.md, or the array of a .npy file without conversion.
+    """Read an image file as described in docs/reference/image-files.md, or the array of a .npy file without conversion.
 
     Args:
         path: The file.

@@ -1,3 +1,3 @@
 """Version of the package. It has its own module, because the package itself refers to every layer."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -209,7 +209,7 @@ def test_parity_page_lists_rejected_exports_and_tuned_pytorch_once() -> None:
     }
     refused = {"form": "onnx", "precision": "int8", "refused": "it is refused: it costs 0.0100 Dice"}
     entry = {"machine": {"processor": "a processor"}, "commit": "abc", "exports": [refused, done, done]}
-    text = parity.page([entry])
+    text = "\n".join(parity.tables([entry]))
     assert text.count("| tuned PyTorch |  | 3 |") == 1
     assert text.count("| OpenVINO float32, the file | 2.0 MB | 3 |") == 2
     assert "- ONNX int8: it is refused: it costs 0.0100 Dice" in text

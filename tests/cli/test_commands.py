@@ -314,7 +314,7 @@ def test_report_contains_dice_and_settings_of_the_study(trained: tuple[Path, dic
     text = (tmp_path / "results.md").read_text()
     lesion = next(group for group in printed["summary"]["groups"] if group["group"] == "lesion")
     assert f"{lesion['network']['dice']['mean']:.3f}" in text
-    assert "size 32 px (paper: 224)" in text
+    assert "size 32 px (paper: 224)" in (tmp_path / "results-trainings.md").read_text()
 
 
 def test_packed_weights_are_smaller_and_have_a_model_card(

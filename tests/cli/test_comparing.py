@@ -172,7 +172,7 @@ def test_commands_that_train_prints_can_be_run(
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["unett"], "Unknown suite 'unett'.*Did you mean 'unet'"),
+        (["unett"], "Unknown table, recipe or file 'unett'.*Did you mean 'unet'"),
         (["unet"], "add --data FOLDER"),
         (["unet", "--data", "{data}", "--against", "table1"], "Unknown network or recipe for --against 'table1'"),
         (["unet", "--data", "{data}", "--mix", "equal"], "data.mix=equal is for several data sets"),

@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+from html import escape
 from pathlib import Path
 
 import pytest
 
 from taichinet.cli import demo as demo_command
-from taichinet.experiments.experiment import Experiment, vary
-from taichinet.experiments.recipes import catalogue as recipes
+from taichinet.cli.demo_output import next_steps
+from taichinet.datasets.examples import list_examples
 
 
-def test_demo_writes_a_page_of_both_networks(
+def test_demo_writes_a_page_with_examples_leaks_and_a_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe_of = recipes.get_recipe
-
-    def small_recipe(name: str) -> Experiment:
-        changes = {"options.width": 2, "data.size": 32, "training.epochs": 1, "mining.epochs": 1, "mining.width": 2}
-        return vary(recipe_of(name), changes)
-
-    monkeypatch.setattr(recipes, "get_recipe", small_recipe)
+    changes = {"options.width": 2, "data.size": 32, "data.folds": 3, "training.epochs": 1, "mining.epochs": 1}
+    monkeypatch.setattr(demo_command, "CHANGES", changes | {"mining.width": 2})
     monkeypatch.setattr(demo_command, "PHANTOMS", {"benign": 14, "malignant": 14, "normal": 12})
-    demo_command.demo(out=tmp_path / "demo", seed=3, as_json=True)
+    monkeypatch.setattr(demo_command, "PHANTOM_SIZE", (64, 80))
+    monkeypatch.setattr(demo_command, "NEAR_DUPLICATES", 6)
+    out = tmp_path / "demo"
+    demo_command.demo(out=out, seed=3, as_json=True)
     printed = json.loads(capsys.readouterr().out)
-    assert Path(printed["page"]) == tmp_path / "demo" / "index.html"
+    assert Path(printed.pop("page")) == out / "index.html"
+    assert json.loads((out / "results.json").read_text()) == printed
     assert [result["experiment"]["model"] for result in printed["results"]] == ["taichinet", "unet"]
-    page = (tmp_path / "demo" / "index.html").read_text(encoding="utf-8")
-    assert "TaiChiNet" in page
-    assert "U-Net" in page
-    assert page.count("network in the package</figcaption>") == 3  # of every third of 8 cases
-    assert (tmp_path / "demo" / "cases.png").stat().st_size > 10_000
-    assert json.loads((tmp_path / "demo" / "results.json").read_text()) == printed["results"]
-    demo_command.demo(out=tmp_path / "demo", seed=4, as_json=True)  # other phantoms in the same folder
-    assert (
-        json.loads(capsys.readouterr().out)["results"][0]["dataset_digest"] != printed["results"][0]["dataset_digest"]
-    )
+    folds = printed["folds"]
+    assert (folds["pairs"], folds["found"], folds["grouped"]) == (12, 12, 0)
+    assert folds["random"] > 0
+    assert [row["unseen_dice"] for row in printed["examples"]] == [one.unseen_dice for one in list_examples()]
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert page.count("Not trained on it: ") == 2 * 12  # the caption, also as the text of the image
+    assert "not a medical device" in page
+    assert "CC BY 4.0" in page
+    assert not re.search(r'(src|href)="(?!data:|#)', page)  # complete as one file
+    for _, commands in next_steps(out):
+        for command in commands:
+            assert escape(command) in page
+            paths = [Path(word.split(":")[0]) for word in shlex.split(command) if word.startswith(str(out))]
+            assert paths
+            assert all(path.exists() for path in paths)
+    demo_command.demo(out=out, seed=4, as_json=True)  # other phantoms in the same folder
+    again = json.loads(capsys.readouterr().out)
+    assert again["results"][0]["dataset_digest"] != printed["results"][0]["dataset_digest"]

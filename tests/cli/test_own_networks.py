@@ -1,4 +1,4 @@
-"""Networks from outside the package on the command line, with the files in docs/compare/own-networks.md."""
+"""Networks from outside the package on the command line, with the files in the pages of docs."""
 
 from __future__ import annotations
 

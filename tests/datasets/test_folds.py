@@ -154,6 +154,15 @@ def test_class_with_fewer_images_than_folds_is_reported(tmp_path: Path, protocol
         make_folds(file_manifest(tmp_path, labels), (), protocol)
 
 
+def test_fold_file_is_not_written_if_the_inner_split_is_impossible(tmp_path: Path) -> None:
+    manifest = file_manifest(tmp_path, {f"b{n}": "benign" for n in range(9)})
+    path = tmp_path / "folds.json"
+    with pytest.raises(FoldError, match=r"of fold \d: Class 'benign' has 7 images, too few for 8 parts"):
+        load_or_make_folds(path, manifest, (), "grouped", 0, 5, validation_share=0.125)
+    assert not path.exists()
+    assert load_or_make_folds(path, manifest, (), "grouped", 0, 3, validation_share=0.25).count == 3
+
+
 def test_fewer_groups_than_folds_are_rejected(tmp_path: Path) -> None:
     labels = {**{f"b{n}": "benign" for n in range(9)}, **{f"m{n}": "malignant" for n in range(6)}}
     families = (tuple(f"b{n}" for n in range(8)), tuple(f"m{n}" for n in range(6)))

@@ -11,8 +11,10 @@ from PIL import Image
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
-from taichinet.datasets.phantoms.folder import MARKER, write_phantom_busi
+from taichinet.datasets.duplicates.search import manifest_duplicates
+from taichinet.datasets.phantoms.folder import MARKER, known_duplicates, write_phantom_busi
 from taichinet.datasets.phantoms.phantom import LABELS, Label, Phantom, log_compress, make_phantom, speckle_envelope
+from taichinet.datasets.readers.busi import DATASET
 from taichinet.errors import DataError, SettingError
 from taichinet.progress import progress_to
 
@@ -146,6 +148,23 @@ def test_image_is_independent_of_the_number_of_images(tmp_path: Path) -> None:
     many = files_of(write_phantom_busi(tmp_path / "many", 4, 3, 2, seed=9, size=(64, 64)))
     assert all(many[name] == content for name, content in few.items() if name != MARKER)
     assert len({content for name, content in many.items() if "mask" not in name}) == 4 + 3 + 2 + 1
+
+
+def test_second_versions_are_near_duplicates_and_follow_the_other_images(tmp_path: Path) -> None:
+    alone = files_of(write_phantom_busi(tmp_path / "alone", 4, 3, 1, seed=9, size=(96, 128)))
+    root = write_phantom_busi(tmp_path / "twice", 4, 3, 1, seed=9, size=(96, 128), near_duplicates=2)
+    twice = files_of(root)
+    assert all(twice[name] == content for name, content in alone.items() if name != MARKER)
+    known = known_duplicates(4, 3, near_duplicates=2)
+    assert known == [
+        ("benign (1)", "benign (5)"),
+        ("benign (2)", "benign (6)"),
+        ("malignant (1)", "malignant (4)"),
+        ("malignant (2)", "malignant (5)"),
+    ]
+    report = manifest_duplicates(DATASET.read(root))
+    assert [(pair.first, pair.second) for pair in report.pairs] == known
+    assert "identical" not in {pair.kind for pair in report.pairs}
 
 
 def test_complete_set_is_reused_and_damaged_set_rewritten(tmp_path: Path) -> None:

@@ -99,6 +99,8 @@ def trace(script: str) -> list[tuple[int, tuple[str, ...]]]:
         handler.write_text(TRACE, encoding="utf-8")
         page.write_text(script, encoding="utf-8")
         record.touch()
+        for target in re.findall(r">\s*([\w-][\w./-]*)/", script):
+            (Path(folder) / target).mkdir(parents=True, exist_ok=True)
         done = subprocess.run(
             ["/bin/bash", page],
             cwd=folder,

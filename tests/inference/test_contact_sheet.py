@@ -50,12 +50,12 @@ def test_every_image_is_shown_with_its_measurements_and_links() -> None:
         row("a", mean_disagreement=0.01),
         row("b", lesion_pixels=0, area_share=0.0, components=0, presence=0.2, mean_disagreement=0.03),
         row("c", components=2, mean_disagreement=0.02),
-        Row("scans/d.png", "d", "failed", error="scans/d.png: is <b>not</b> an image"),
+        Row("scans/sub/d.png", "sub/d", "failed", error="scans/sub/d.png: is <b>not</b> an image"),
     ]
     page = Page(page_html(rows, ORIGIN, "predictions"))
     assert "Predictions for 4 images" in page.text
     assert "2 with a lesion, 1 without, 1 failed." in page.text
-    assert "d is <b>not</b> an image" in page.text
+    assert "sub/d.png is <b>not</b> an image" in page.text
     assert [card[0] for card in page.cards] == ["b", "c", "a"], "highest uncertainty first"
     assert "no lesionpresence 0.20, lesion from 0.70uncertainty 0.0300" in page.cards[0]
     assert "lesion: 12 % of the image, 2 parts" in page.cards[1]

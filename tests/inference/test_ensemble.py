@@ -69,7 +69,8 @@ def test_networks_with_different_inputs_are_not_averaged(tmp_path: Path) -> None
 
 def test_a_study_without_weights_is_reported(tmp_path: Path) -> None:
     with pytest.raises(
-        WeightsError, match=r"No weights at .*Give a weights folder, a run folder .*, a study .*, or the name"
+        WeightsError,
+        match=r"No weights at .*Give a weights folder, a run folder .*, a cross-validation .*, or the name",
     ):
         open_predictor(tmp_path, EAGER)
 

@@ -32,9 +32,9 @@ from taichinet.inference.export.quantise import onnx_int8
 from taichinet.inference.runtimes.catalogue import RUNTIMES, export_formats, find_runtime, register_runtime
 from taichinet.inference.runtimes.choose import open_runtime, validated_records
 from taichinet.inference.runtimes.eager import Eager, InferenceWrapper, Tuned, fold_batch_norms
+from taichinet.inference.runtimes.graph_folder import RUNTIMES_FOLDER, graph_file
 from taichinet.inference.runtimes.onnx import OnnxRuntime
 from taichinet.inference.runtimes.parity import (
-    RUNTIMES_FOLDER,
     Parity,
     ParityRecord,
     digest_graph,
@@ -306,6 +306,39 @@ def test_exported_graph_is_used_only_if_it_is_named(weights: Path) -> None:
     assert chosen("onnx", weights) == "onnx"
     assert chosen("onnx", weights / "model.safetensors") == "onnx"
     assert chosen("eager", weights) == "eager"
+
+
+def test_tuned_pytorch_computes_in_float32_unless_bf16_is_given_or_recorded(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a processor with bf16, which changes the masks of some networks."""
+    monkeypatch.setenv("TAICHINET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("taichinet.training.device.processor_has_bf16", lambda: True)
+    store_graph(weights)
+    named = {name: str(opened(name, weights)[0].description) for name in ("auto", "tuned", "tuned-bf16")}
+    assert named == {"auto": "tuned float32", "tuned": "tuned float32", "tuned-bf16": "tuned bf16"}
+    bf16 = MeasuredRuntime("tuned", "bf16", "", "", 0.1, EXACT, ())
+    write_user_record(replace(user_record(weights), measured=(bf16,)))
+    assert str(opened("auto", weights)[0].description) == "tuned bf16"
+
+
+def test_graph_of_packaged_weights_is_stored_in_the_cache_folder(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAICHINET_CACHE", str(tmp_path / "cache"))
+    assert graph_file(weights, "runtimes/a.onnx") == weights / "runtimes" / "a.onnx"
+    monkeypatch.setattr("taichinet.inference.runtimes.graph_folder.PACKAGED", weights.parent)
+    assert graph_file(weights, "model.onnx") == weights / "model.onnx"
+    store_graph(weights)
+    cached = graph_file(weights, RUNTIMES_FOLDER)
+    cached.parent.mkdir(parents=True)
+    (weights / RUNTIMES_FOLDER).rename(cached)
+    assert chosen("onnx", weights) == "onnx"
+    result = CliRunner().invoke(command_line.app, ["benchmark", "-w", str(weights), "--most-images", "1", "--json"])
+    assert "runtimes/onnx-float32.onnx" in result.stdout, result.output
+    (cached / "onnx-float32.onnx").write_bytes(b"torn")
+    with pytest.raises(WeightsError, match="not the one that was exported"):
+        chosen("onnx", weights)
 
 
 def user_record(folder: Path, **changes: Any) -> UserRecord:

@@ -8,10 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
+from taichinet.evaluation.statistics import compare_pairs
 from taichinet.reports.charts import CSS_VARIABLES, LearningCurve, curves_figure
 from taichinet.reports.demo import scores_table
+from taichinet.reports.differences import differences_figure, draw_differences, stack
 from taichinet.reports.document.html import document_html
 from taichinet.reports.document.model import Cell, Document, Section, cell_text
 
@@ -40,7 +43,7 @@ def test_best_score_of_each_column_is_marked() -> None:
     table = columns(study("taichinet", FIRST, 0.25, 96.4), study("unet", SECOND, 0.5))
     assert table["Dice"] == [Cell("0.842", best=True), Cell("0.815")]
     assert table["Precision"] == [Cell("0.861"), Cell("0.870", best=True)]
-    assert table["HD95 (px)"] == [Cell("7.3", best=True), Cell("9.8")]
+    assert "HD95 (px)" not in table  # at most seven columns, which are not cut off on a phone
     assert table["False-positive rate"] == [Cell("0.25", best=True), Cell("0.50")]
     assert table["Network"] == ["TaiChiNet", "U-Net"]
     assert table["Parameters"] == ["1,148,210"] * 2
@@ -48,8 +51,8 @@ def test_best_score_of_each_column_is_marked() -> None:
 
 
 def test_equal_scores_are_not_marked_and_missing_scores_are_dashes() -> None:
-    table = columns(study("taichinet", FIRST, 0.25), study("unet", SECOND | {"dice": nan}, None))
-    assert table["Jaccard"] == [Cell("0.751"), Cell("0.751")]
+    table = columns(study("taichinet", FIRST, 0.25), study("unet", SECOND | {"dice": nan, "precision": 0.861}, None))
+    assert table["Precision"] == [Cell("0.861"), Cell("0.861")]
     assert [cell_text(cell) for cell in table["Dice"]] == ["0.842", "–"]
     assert [cell_text(cell) for cell in table["False-positive rate"]] == ["0.25", "–"]
 
@@ -78,6 +81,22 @@ def test_chart_has_description_and_table_of_numbers() -> None:
     )
     assert figure.numbers.groups[0][1] == ("2", "0.500", "–")
     assert curves_figure([LearningCurve("U-Net", (nan,))], "").description == ""
+
+
+def test_chart_of_differences_has_a_dot_per_image_and_the_interval() -> None:
+    values = np.array([-0.101, -0.1, 0.0, 0.2, 0.199, 0.201])
+    assert stack(values).tolist() == [0, 1, 0, 1, 0, 2]  # dots that would overlap are above each other
+    test = compare_pairs(values, np.zeros(6), np.random.default_rng(0), resamples=200)
+    figure = differences_figure(values.tolist(), test, "TaiChiNet", "U-Net")
+    root = ElementTree.fromstring(figure.draw())  # noqa: S314  our own text
+    texts = [element.text for element in root.iter("text")]
+    assert {"TaiChiNet better", "U-Net better", "difference in Dice"} <= set(texts)
+    assert "the higher Dice on 3 of 6 test images, U-Net on 2." in figure.description
+    (axes,) = draw_differences(values.tolist(), test, "a", "b").axes
+    dots, bar, mean = axes.get_lines()[1:]
+    assert np.array_equal(dots.get_xdata(), values)
+    assert list(bar.get_xdata()) == [test.difference.low, test.difference.high]
+    assert list(mean.get_xdata()) == [test.difference.mean]
 
 
 @pytest.mark.parametrize("name", ['"><script>alert(1)</script>', "<b>x</b> & y"])

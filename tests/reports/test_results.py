@@ -27,7 +27,9 @@ from taichinet.reports.document.markdown import document_markdown
 from taichinet.reports.paper_tables.differences import differences_from_paper
 from taichinet.reports.paper_tables.runs import find_summaries, find_trained_on_all
 from taichinet.reports.paper_tables.write import HEADER
-from taichinet.reports.results import results_document
+from taichinet.reports.results.all_runs import all_runs_document
+from taichinet.reports.results.pages import make_pages
+from taichinet.reports.results.trainings import trainings_document
 
 COMMIT = "3f2c1a9be012"
 
@@ -118,7 +120,11 @@ def tables(text: str) -> dict[str, list[dict[str, str]]]:
 
 def markdown(*summaries: dict[str, Any]) -> str:
     results = [StudyRecord.model_validate(summary) for summary in summaries]
-    return document_markdown(results_document(results), HEADER)
+    return document_markdown(all_runs_document(results), HEADER)
+
+
+def trainings(*summaries: dict[str, Any]) -> str:
+    return document_markdown(trainings_document([StudyRecord.model_validate(summary) for summary in summaries]), HEADER)
 
 
 def test_lesion_row_has_all_values_of_the_run() -> None:
@@ -132,6 +138,12 @@ def test_lesion_row_has_all_values_of_the_run() -> None:
         "DI native": "0.625 ± 0.012",
         "HD95 (px)": "21.3 ± 3.0",
         "ASSD (px)": "6.5",
+    }
+    (row,) = tables(trainings(content(cpu_taichinet())))["Cost"]
+    assert row == {
+        "Network": "TaiChiNet",
+        "Recipe": "`cpu-taichinet`",
+        "Folds": "5 folds, grouped",
         "Parameters": "4,590,000",
         "GFLOPs": "4.15",
         "Wall time": "2 h 16 min",
@@ -147,7 +159,7 @@ def test_incomplete_study_has_number_of_folds() -> None:
 
 def test_each_commit_of_a_study_is_listed_once() -> None:
     records = [{"fold": k, "commit": commit} for k, commit in enumerate(("aaa", "bbb", "aaa"))]
-    (row,) = tables(markdown(content(get_recipe("cpu-unet"), per_fold=records)))["Images with a lesion"]
+    (row,) = tables(trainings(content(get_recipe("cpu-unet"), per_fold=records)))["Cost"]
     assert row["Commit"] == "`aaa`, `bbb`"
 
 
@@ -155,7 +167,9 @@ def test_missing_values_are_empty_cells() -> None:
     summary = content(get_recipe("cpu-unet"), wall_seconds=None, commit=None, per_fold=[])
     summary["summary"]["groups"][0]["network"]["dice"] = {"mean": None, "std": None}
     (row,) = tables(markdown(summary))["Images with a lesion"]
-    assert (row["DI"], row["Wall time"], row["Commit"]) == ("", "", "")
+    assert row["DI"] == ""
+    (row,) = tables(trainings(summary))["Cost"]
+    assert (row["Wall time"], row["Commit"]) == ("", "")
     summary["summary"]["groups"] = []
     (row,) = tables(markdown(summary))["Images with a lesion"]
     assert (row["Images"], row["JA"], row["ASSD (px)"]) == ("", "", "")
@@ -182,35 +196,35 @@ def test_no_tables_of_normal_images_without_normal_images() -> None:
 def test_data_set_with_and_without_normal_images_has_two_sections() -> None:
     text = markdown(content(cpu_taichinet()), content(demo_taichinet()))
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        "## busi, without normal images",
-        "## busi, with normal images",
+        "## BUSI, without normal images",
+        "## BUSI, with normal images",
     ]
 
 
 def test_heading_omits_normal_images_for_data_sets_without_them() -> None:
     text = markdown(content(cpu_taichinet(), dataset="ddti"))
-    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## ddti"]
+    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## DDTI"]
 
 
 def test_data_sets_with_same_name_and_different_images_have_separate_sections() -> None:
     text = markdown(content(cpu_taichinet()), content(get_recipe("cpu-unet"), dataset_digest="d2"))
     assert [line for line in text.splitlines() if line.startswith("## ")] == [
-        "## busi, without normal images (images `d1`)",
-        "## busi, without normal images (images `d2`)",
+        "## BUSI, without normal images (images `d1`)",
+        "## BUSI, without normal images (images `d2`)",
     ]
 
 
 def test_recipes_of_the_paper_have_no_differences() -> None:
     assert differences_from_paper(busi_taichinet()) == []
     assert differences_from_paper(get_recipe("busi-unet")) == []
-    assert "- `busi-taichinet`, `busi-unet`: 1/8 of the training part held out for validation" in markdown(
-        content(busi_taichinet()), content(get_recipe("busi-unet"))
-    )
+    text = trainings(content(busi_taichinet()), content(get_recipe("busi-unet")))
+    assert "- All recipes: 1/8 of the training images held out for validation" in text
+    assert "- `busi-taichinet`, `busi-unet`: none further" in text
 
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_recipe_can_be_described(name: str) -> None:
-    assert f"`{name}`" in markdown(content(get_recipe(name)))
+    assert f"`{name}`" in trainings(content(get_recipe(name)))
 
 
 def test_summary_of_aggregate_is_read() -> None:
@@ -285,7 +299,11 @@ def test_command_writes_file_with_do_not_edit_header(tmp_path: Path) -> None:
     text = out.read_text(encoding="utf-8")
     assert text.splitlines()[0] == HEADER
     assert "Generated by `taichinet report`; do not edit" in HEADER
-    assert text == document_markdown(results_document(list(find_summaries(tmp_path / "runs").values())), HEADER)
+    pages = make_pages(tmp_path / "runs", out).documents
+    assert list(pages)[-1] == out
+    for path, document in pages.items():
+        assert path.read_text(encoding="utf-8") == document_markdown(document, HEADER)
+        assert path == out or f"]({path.name})" in text
 
 
 @pytest.mark.parametrize(
@@ -304,10 +322,9 @@ def test_network_for_use_is_listed_below_the_scores_of_its_folds(
     write(tmp_path / "runs", content(cpu_taichinet()))
     write_trained_on_all(write(tmp_path / "runs", content(recipe)), recipe, **changes)
     report(tmp_path / "runs", tmp_path / "results.md")
-    text = (tmp_path / "results.md").read_text(encoding="utf-8")
-    _, listed = text.split("Networks for use, trained on all images.")
-    before_machines, _ = listed.split("Machines:")
-    (point,) = (row for row in before_machines.splitlines() if row.startswith("- "))
+    text = (tmp_path / "results-trainings.md").read_text(encoding="utf-8")
+    _, listed = text.split("### Networks for use")
+    (point,) = (row for row in listed.splitlines() if row.startswith("- "))
     assert point.endswith(line)
 
 

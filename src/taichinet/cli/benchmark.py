@@ -21,8 +21,8 @@ def benchmark(
             "--weights",
             "-w",
             metavar="W",
-            help="Weights folder, or a study, each of whose networks is measured; default: the weights included in "
-            "taichinet.",
+            help="Weights folder, or the folder of a cross-validation, each of whose networks is measured; default: "
+            "the weights included in taichinet.",
         ),
     ] = None,
     images: Annotated[
@@ -39,8 +39,8 @@ def benchmark(
 ) -> None:
     """Measure the runtimes that can run these weights on this processor, and record the fastest for `predict`.
 
-    Compares plain and tuned PyTorch, the packaged graph and those that `taichinet export` stored with the weights:
-    first their masks, then their time per image. The fastest runtime whose masks agree with those of plain PyTorch is
+    Compares plain and tuned PyTorch, the packaged graph and those that `taichinet export` stored: first
+    their masks, then their time per image. The fastest runtime whose masks agree with those of plain PyTorch is
     recorded in your cache folder (TAICHINET_CACHE), and `predict --runtime auto` follows it. With ground truth, bf16
     and int8 may instead have other masks if they lose at most 0.005 Dice. Without a record, `auto` is always the
     default runtime of the weights; delete the file to return to it.

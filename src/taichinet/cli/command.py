@@ -25,6 +25,7 @@ KEPT = {
     "cost": _NO_FILES,
     "data bundle": _AT_THE_END,
     "data check": _AT_THE_END,
+    "data examples": "The images in {out} are complete, some may be missing. Run the same command again.",
     "data export": _AT_THE_END,
     "data list": _NO_FILES,
     "data verify-bundle": _NO_FILES,

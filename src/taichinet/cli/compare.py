@@ -88,7 +88,7 @@ def compare(
     cost_file: Annotated[Path | None, typer.Option("--cost", metavar="FILE", hidden=True)] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train and evaluate a grid of recipes x folds x protocols x seeds. Completed runs are skipped.
+    """Train and evaluate every combination of recipe, fold, protocol and seed. Completed runs are skipped.
 
     With --against, the baseline is trained, too, and the others are tested against it at the end.
 

@@ -82,7 +82,7 @@ def visible(entries: list[Entry], room: int) -> list[Entry]:
 def entries_table(entries: list[Entry]) -> Table:
     """A table with one row per entry."""
     table = Table()
-    for heading in ("cell", "state", "epoch", "elapsed", "remaining", "note"):
+    for heading in ("run", "state", "epoch", "elapsed", "remaining", "note"):
         table.add_column(heading, justify="right" if heading in ("epoch", "elapsed", "remaining") else "left")
     for entry in entries:
         state = f"[{COLOURS[entry.state]}]{WORDS.get(entry.state, entry.state)}[/]"

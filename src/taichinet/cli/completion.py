@@ -7,7 +7,7 @@ from __future__ import annotations
 
 SCALES = ("busi", "cpu", "short", "demo")
 PROTOCOLS = ("grouped", "paper", "official", "leave-one-dataset-out")
-RUNTIMES = ("auto", "eager", "tuned", "onnx", "openvino")
+RUNTIMES = ("auto", "eager", "tuned", "tuned-bf16", "onnx", "openvino")
 FORMATS = ("onnx", "openvino")
 SUITES = (*(f"table{number}" for number in range(1, 8)), "paper")
 

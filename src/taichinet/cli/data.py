@@ -1,4 +1,4 @@
-"""`taichinet data`: `list` in this file, the others in data_check.py, data_export.py and data_bundle.py."""
+"""`taichinet data`: `list` in this file, the others in files of their names, e.g. data_check.py."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import typer
 from taichinet.cli.command import HELP_OPTIONS, Command, Group
 from taichinet.cli.data_bundle import bundle, verify_bundle
 from taichinet.cli.data_check import check
+from taichinet.cli.data_examples import examples
 from taichinet.cli.data_export import export_data
 from taichinet.cli.options import AsJson
 
 data_app = typer.Typer(
     cls=Group,
-    help="List, check, export and bundle data sets.",
+    help="List, check, export and bundle data sets, and write example images.",
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings=HELP_OPTIONS,
@@ -43,6 +44,7 @@ def list_data(as_json: AsJson = False) -> None:
 
 
 data_app.command("check", cls=Command)(check)
+data_app.command("examples", cls=Command)(examples)
 data_app.command("export", cls=Command)(export_data)
 data_app.command("bundle", cls=Command)(bundle)
 data_app.command("verify-bundle", cls=Command)(verify_bundle)

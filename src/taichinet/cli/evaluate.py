@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def evaluate(
     weights: Annotated[
-        Path, typer.Argument(metavar="RUN|WEIGHTS", help="Study folder, run folder, weights folder, or best-lite.")
+        Path, typer.Argument(metavar="RUN|WEIGHTS", help="Cross-validation, run or weights folder, or best-lite.")
     ],
     data: TestedDataSets,
     normal: Annotated[

@@ -62,8 +62,8 @@ def export(
 ) -> None:
     """Export a network to one file. Input: uint8 image of any size; output: mask and probability of the same size.
 
-    Writes FILE, FILE.parity.json and FILE.parity.md. Also stores a graph in the weights folder for `taichinet predict
-    --runtime` and `taichinet benchmark`.
+    Writes FILE, FILE.parity.json and FILE.parity.md. Also stores a graph in the weights folder, or in your cache folder
+    (TAICHINET_CACHE) for weights in the package, for `taichinet predict --runtime` and `taichinet benchmark`.
     """
     import json
 
@@ -75,14 +75,14 @@ def export(
     from taichinet.inference.export.report import readable
     from taichinet.inference.runtimes.catalogue import export_formats
     from taichinet.inference.runtimes.choose import device_of_runtime
+    from taichinet.inference.runtimes.graph_folder import graph_file
     from taichinet.inference.shipped import shipped_weights
+    from taichinet.models.weights_folder import find_one_weights
 
     if form not in export_formats():
         raise unknown_name("export format", form, export_formats())
     if calibrate is not None and not int8:
-        raise SettingError(
-            "--calibration requires --int8: float32 needs no calibration. Add --int8 or omit --calibration."
-        )
+        raise SettingError("--calibration requires --int8: float32 needs none. Add --int8 or omit --calibration.")
     use_and_print(device_of_runtime(form, device))
     request = ExportRequest(
         weights=weights or shipped_weights(),
@@ -102,5 +102,6 @@ def export(
         return
     print(readable(report))
     print(f"Written: {output}, {output.name}.parity.json and {output.name}.parity.md")
-    for graph in report.kept:
-        print(f"Stored with the weights: {graph}, for `predict --runtime {form}`. `taichinet benchmark` measures it.")
+    for name in report.kept:
+        graph = graph_file(find_one_weights(request.weights), name)
+        print(f"Stored: {graph}, for `predict --runtime {form}`. `taichinet benchmark` measures it.")

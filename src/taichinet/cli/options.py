@@ -111,7 +111,7 @@ Settings = Annotated[
 Suites = Annotated[
     list[str],
     typer.Argument(
-        metavar="SUITE|RECIPE|FILE.py:CLASS",
+        metavar="TABLE|RECIPE|FILE.py:CLASS",
         help="table1 to table7, paper (all seven), or YAML files; recipes on the data sets of --data, with or without "
         "scale, e.g. unet or short-unet; networks in files, which are executed. One or more.",
         autocompletion=complete_suite,
@@ -120,7 +120,8 @@ Suites = Annotated[
 Shifts = Annotated[
     bool,
     typer.Option(
-        "--shifts", help="Also score the images after each change of a suite: gain, contrast, resolution, crop, marks."
+        "--shifts",
+        help="Also score the images after each of a list of changes: gain, contrast, resolution, crop, marks.",
     ),
 ]
 TestedDataSets = Annotated[
@@ -152,7 +153,7 @@ WeightsOrStudy = Annotated[
         "--weights",
         "-w",
         metavar="W",
-        help="Weights folder (model.safetensors and config.json), run folder, or study folder, whose networks are "
-        "averaged; default: best-lite, the weights included in taichinet.",
+        help="Weights folder (model.safetensors and config.json), run folder (one fold), or the folder of a "
+        "cross-validation, whose networks are averaged; default: best-lite, the weights included in taichinet.",
     ),
 ]

@@ -18,7 +18,7 @@ _Failures = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="Test images that failed, for the card of a study: a CSV with the columns key, class, remark.",
+        help="Test images that failed, for the card of a cross-validation: a CSV with the columns key, class, remark.",
     ),
 ]
 
@@ -33,8 +33,8 @@ _Evaluation = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="PATH",
-        help="Output folder of `evaluate STUDY` on another data set or with --shifts, for the card of a study; "
-        "repeatable. Those in the study folder are always included.",
+        help="Output folder of `evaluate FOLDS` on another data set or with --shifts, for the card of a "
+        "cross-validation; repeatable. Those in its folder are always included.",
     ),
 ]
 
@@ -43,9 +43,9 @@ def package_weights(
     run: Annotated[
         Path,
         typer.Argument(
-            metavar="STUDY|RUN",
-            help="Study folder with a training on all images (`train --all-images`), e.g. .../grouped, or the folder "
-            "of a completed fold, e.g. .../grouped/fold-0.",
+            metavar="FOLDS|RUN",
+            help="Folder of a cross-validation with a training on all images (`train --all-images`), e.g. "
+            ".../grouped, or the folder of a completed fold, e.g. .../grouped/fold-0.",
         ),
     ],
     out: Annotated[
@@ -63,8 +63,8 @@ def package_weights(
 ) -> None:
     """Write weights, configuration, ONNX graph and model card to one folder.
 
-    For a study, the weights are those of the network that was trained on all images, and the scores on the card are
-    those of the cross-validated networks.
+    For a cross-validation, the weights are those of the network that was trained on all images, and the scores on the
+    card are those of the networks of its folds.
     """
     import json
 
@@ -142,8 +142,8 @@ def _read(run: Path, evaluations: Sequence[Path], failures: Path | None, trust_c
         )
     if evaluations or failures is not None:
         raise SettingError(
-            f"--evaluation and --failures are for the card of a study, but {run} is not a study. Leave them out, or "
-            "give the folder that contains the folds."
+            f"--evaluation and --failures are for the card of a cross-validation, but {run} has no folds. Leave them "
+            "out, or give the folder that contains the folds."
         )
     model_card(run, 0.0, "")
     return run / "weights", lambda size, dtype: model_card(run, size, dtype)

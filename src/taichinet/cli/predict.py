@@ -50,8 +50,8 @@ def predict(
         typer.Option(
             metavar="RUNTIME",
             autocompletion=complete_runtime,
-            help="auto, eager, tuned, onnx or openvino. auto is the default of the weights, or the runtime that you "
-            "recorded with `taichinet benchmark` for these weights on this processor.",
+            help="auto, eager, tuned, tuned-bf16, onnx or openvino. auto is the default of the weights, or the runtime "
+            "that you recorded with `taichinet benchmark` for these weights on this processor.",
         ),
     ] = "auto",
     disagreement: Annotated[

@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # avoids slow imports that a command may not need
     from taichinet.evaluation.aggregate import Summary
     from taichinet.evaluation.detection_summary import Detection
     from taichinet.experiments.all_images import TrainedOnAll
-    from taichinet.experiments.cross_validate import Study
     from taichinet.experiments.records import ShiftScores, TrainingRecord
 
 POLICY_NAMES = {"paper": "empty ground truth scores 0", "correct-empty-is-1": "correct empty mask scores 1"}
@@ -154,27 +153,6 @@ def summary_table(summary: Summary) -> Table:
     for score, heading in (("dice", "DI, original resolution"), ("hd95", "HD95, original resolution")):
         table.add_row(heading, *(scored(group.score(score, "native"), digits_of(score)) for group in groups))
     return table
-
-
-def print_demo(page: Path, studies: list[Study], seconds: float, as_json: bool) -> None:
-    """Print the demo's scores side by side, and the path of its page."""
-    if as_json:
-        print(json.dumps({"page": str(page), "results": [study.folds[0].record.to_json_dict() for study in studies]}))
-        return
-    from taichinet.reports.document.format import SHORT, digits_of, scored
-
-    console = Console(soft_wrap=True)
-    table = Table(title="Test fold of the phantoms (lesion images, input resolution)")
-    shown = {score: heading for score, heading in SHORT.items() if score != "assd"}
-    for heading in ("network", "parameters", *shown.values()):
-        table.add_column(heading, justify="left" if heading == "network" else "right")
-    for study in studies:
-        record = study.folds[0].record
-        lesion = study.summary.lesion
-        cells = [scored(lesion.score(score), digits_of(score)) for score in shown]
-        table.add_row(escape(record.experiment.name), f"{record.parameters:,}", *cells)
-    print_table(table, console)
-    console.print(f"Done in {seconds:.0f} s. Page: {page}", markup=False)
 
 
 def print_data_report(report: DataReport, page: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""`taichinet report`: the paper's tables next to our results, as a folder of pages or as one Markdown file."""
+"""`taichinet report`: verdict, results and tables of the paper, as a folder of pages or as Markdown pages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def report(
             "--output",
             "-o",
             metavar="PATH",
-            help="Folder for the HTML page, Markdown, LaTeX and CSV; or one Markdown file with one line per recipe.",
+            help="Folder for the HTML page, Markdown, LaTeX and CSV; or a Markdown file for the verdict and one table, "
+            "with further pages beside it.",
         ),
     ],
     data: Annotated[
@@ -54,7 +55,7 @@ def report(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Write Tables I to VII, our results next to the paper's, from all runs in RUNS."""
+    """Compare the networks of all runs in RUNS, and write their results next to those of the paper's tables."""
     from rich.console import Console
 
     from taichinet.errors import SettingError
@@ -67,8 +68,7 @@ def report(
                 "--data, --pair, --against and --scores need the whole report. Give a folder as --output, not a .md "
                 "file."
             )
-        studies = _write_markdown(results, out, overwrite, console)
-        _print_json(as_json, out, results=studies)
+        _write_pages(results, out, overwrite, console, as_json)
         return
     from taichinet.reports.paper_tables.against import verdict_sentence
     from taichinet.reports.paper_tables.evaluations import read_evaluation
@@ -82,8 +82,19 @@ def report(
     for comparison in () if written.against is None else written.against.comparisons:
         console.print(verdict_sentence(comparison).replace("`", ""))
     rows = sum(len(block.filled) for block in written.blocks)
-    console.print(f"{rows} table rows filled by {len(written.methods)} recipes. Report: {out / 'index.html'}")
+    filled = f"{rows or 'no'} row{'s have' if rows != 1 else ' has'} a result"
+    console.print(f"{len(written.methods)} results read; in the paper's tables {filled}. Report: {out / 'index.html'}")
     _print_json(as_json, out, rows=rows, recipes=[method.name for method in written.methods])
+
+
+def _write_pages(runs: Path, out: Path, overwrite: bool, console: Console, as_json: bool) -> None:
+    """Write the Markdown pages, and print their names."""
+    from taichinet.reports.results.pages import write_pages
+
+    pages = write_pages(runs, out, overwrite)
+    *further, _ = (path.name for path in pages.documents)
+    console.print(f"{pages.runs} results. Verdict and table: {out}. Beside it: {', '.join(further)}.")
+    _print_json(as_json, out, results=pages.runs)
 
 
 def _print_json(wanted: bool, out: Path, **content: Any) -> None:
@@ -91,20 +102,3 @@ def _print_json(wanted: bool, out: Path, **content: Any) -> None:
 
     if wanted:
         print(json.dumps({"written": str(out), **content}))
-
-
-def _write_markdown(results: Path, out: Path, overwrite: bool, console: Console) -> int:
-    """Write one line per recipe; returns the number of results."""
-    from taichinet.reports.document.markdown import document_markdown
-    from taichinet.reports.paper_tables.runs import find_summaries, find_trained_on_all
-    from taichinet.reports.paper_tables.write import HEADER
-    from taichinet.reports.results import results_document
-    from taichinet.storage.atomic import write_text
-    from taichinet.storage.output_folder import refuse_foreign_page
-
-    refuse_foreign_page(out, HEADER, overwrite)
-    studies = find_summaries(results)
-    document = results_document(list(studies.values()), find_trained_on_all(studies))
-    write_text(out, document_markdown(document, HEADER))
-    console.print(f"{len(studies)} results written to {out}")
-    return len(studies)

@@ -58,7 +58,8 @@ _Start = Annotated[
     typer.Option(
         "--from",
         metavar="W",
-        help="Fine-tune: start from the weights of this weights folder or run, or from each fold of this study.",
+        help="Fine-tune: start from the weights of this weights folder or run, or, in each fold, from those of the "
+        "same fold of this cross-validation.",
     ),
 ]
 _Resume = Annotated[

@@ -173,7 +173,7 @@ def recognise(root: Path) -> Dataset:
         trees = trees_side_by_side(folder.DATASET.expected, top)
         raise DataError(
             f"{root} has the layout of no known data set ({', '.join(list_datasets())}). {_REMEDY} For your own "
-            f"images, the folder must have one of these layouts (see docs/compare/data.md):\n{trees}"
+            f"images, the folder must have one of these layouts (see docs/compare/own-folder.md):\n{trees}"
         )
     if len(likely) > 1:
         own = any(entry.own for entry in matching)

@@ -115,7 +115,8 @@ class Dataset:
     @property
     def remedy(self) -> str:
         """The sentence at the end of messages."""
-        return f"Pass the folder with {self.layout}, or its zip (see docs/compare/data.md)."
+        page = "own-folder" if self.own else "data"
+        return f"Pass the folder with {self.layout}, or its zip (see docs/compare/{page}.md)."
 
     def called(self, name: str) -> Dataset:
         """The entry of the user's own folder `name`."""

@@ -88,7 +88,10 @@ class FoldPlan:
         if validation_share <= 0:
             return Split(tuple(rest), (), test)
         parts = max(2, round(1 / validation_share))
-        inner = _assign(rest, labels, self.groups, self.protocol, parts, self.seed + 1000 * (fold + 1))
+        try:
+            inner = _assign(rest, labels, self.groups, self.protocol, parts, self.seed + 1000 * (fold + 1))
+        except FoldError as error:
+            raise FoldError(f"Training and validation images of fold {fold}: {error}") from error
         return Split(
             train=tuple(key for key in rest if inner[key] != 0),
             validation=tuple(key for key in rest if inner[key] == 0),
@@ -137,7 +140,7 @@ def _official_plan(manifest: Manifest, groups: tuple[tuple[str, ...], ...], seed
     """The split that the samples themselves carry: numbered folds, or the parts train, validation and test."""
     folds = {sample.fold for sample in manifest if sample.fold is not None}
     tests = any(sample.part == "test" for sample in manifest)
-    if tests:  # fixed parts; numbered folds only divide the training part
+    if tests:  # fixed parts; numbered folds only divide the training set
         fold_of = {sample.key: 0 if sample.part == "test" else NEVER_TESTED for sample in manifest}
         validation = tuple(sample.key for sample in manifest if sample.part == "validation")
         return FoldPlan(manifest.name, manifest.digest(), "official", seed, 1, groups, fold_of, validation)
@@ -254,6 +257,7 @@ def load_or_make_folds(
     protocol: Protocol,
     seed: int,
     count: int,
+    validation_share: float = 0.0,
 ) -> FoldPlan:
     """Read and verify the plan at `path`, or draw it and write it there.
 
@@ -264,6 +268,8 @@ def load_or_make_folds(
         protocol: See `FoldPlan`.
         seed: Seed of the draw.
         count: Number of folds.
+        validation_share: Share of the other folds for validation. A plan of which no fold can be divided so is not
+            written, because it would remain when images are added.
 
     Returns:
         The plan.
@@ -285,6 +291,8 @@ def load_or_make_folds(
             )
         return plan
     plan = make_folds(manifest, groups, protocol, seed, count)
+    for fold in range(plan.count):
+        plan.split(fold, manifest.strata, validation_share)
     write_folds(plan, path)
     return plan
 
@@ -306,8 +314,8 @@ def _assign(
             raise FoldError(
                 f"Class '{name}' has {size} images, too few for {count} parts. "
                 "In `train` and `compare`, set data.folds to fewer folds, data.validation_share to a larger share, or "
-                "data.include_normal to false, e.g. --set data.folds=3. In `data export`, use --fold-count or "
-                "--no-normal."
+                "data.include_normal to false, e.g. --set data.folds=3 --set data.validation_share=0.25. In "
+                "`data export`, use --fold-count or --no-normal."
             )
     group_of = {key: number for number, group in enumerate(groups) for key in group}
     names = np.array([group_of.get(key, len(groups) + i) for i, key in enumerate(keys)])

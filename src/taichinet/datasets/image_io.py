@@ -1,6 +1,6 @@
 """Reads and resizes pixels: image files as grey values or colours, mask files as True and False.
 
-The rule for formats, bit depths, orientation and limits is in docs/compare/data.md. It is implemented in
+The rule for formats, bit depths, orientation and limits is in docs/reference/image-files.md. It is implemented in
 `taichinet.runner`, which is used without the package as well, so that both read a file alike. Only the rule for masks
 is implemented here.
 `decoded.py` keeps what is read, so that a run decodes no file twice.
@@ -140,8 +140,8 @@ def _unknown_coding(source: Traversable, values: NDArray[Any]) -> DataError:
     if 1 < held[-1] < _MOST_LABELS and held[0] >= 0:
         return DataError(
             f"{source}: this mask has the values {some}: it is a label map. Declare their meaning with `labels` in a "
-            "datalist.json or dataset.json (--data monai=FILE or nnunet=FOLDER, see docs/compare/data.md), or save the "
-            "lesion as 255 and everything else as 0."
+            "datalist.json or dataset.json (--data monai=FILE or nnunet=FOLDER, see docs/compare/formats.md), or save "
+            "the lesion as 255 and everything else as 0."
         )
     return DataError(
         f"{source}: the greatest value of this mask is {held[-1]} (values: {some}), which is not a known coding (0 "

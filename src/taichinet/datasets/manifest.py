@@ -98,7 +98,7 @@ class Manifest:
 
     @property
     def strata(self) -> dict[str, str]:
-        """What a split is stratified by: the class of each key, and in joined data sets also the data set."""
+        """What a split is stratified by, i.e. the class of each key, and in joined data sets also the data set."""
         return {sample.key: "/".join(filter(None, (sample.dataset, sample.label))) for sample in self.samples}
 
     @property

@@ -85,7 +85,7 @@ class Prepared:
             DataError: The regions or probabilities belong to other images.
         """
         if regions is not None and regions.keys != self.keys:
-            raise DataError("Easy and hard regions belong to other images than the batch. Mine them for this fold.")
+            raise DataError("Easy and hard pixels belong to other images than the batch. Mine them for this fold.")
         if teacher_probability is not None and teacher_probability.keys != self.keys:
             raise DataError("The teacher's predictions belong to other images than the batch. Predict these with it.")
         return Batch(

@@ -127,7 +127,7 @@ class Summary(Record):
 
     @property
     def lesion(self) -> GroupScores:
-        """Scores of the images with a lesion: the main result."""
+        """Scores of the images with a lesion, the main result."""
         return self.groups[0]
 
 

@@ -1,6 +1,6 @@
 """Train one network on all images of a study, for use after cross-validation.
 
-It has no test part, so its scores are those of the folds, and its decision is the mean of theirs. The folder
+It has no test set, so its scores are those of the folds, and its decision is the mean of theirs. The folder
 `all-images`, beside those of the folds, contains experiment.yaml, history.csv, checkpoint.pt, weights/,
 seen.safetensors and, last, training.json.
 """
@@ -65,7 +65,7 @@ def train_on_all_images(
     on_note: Callable[[str], None] = lambda line: None,
     observers: tuple[Observe, ...] = (),
 ) -> TrainedOnAll:
-    """Train a recipe on all images, without validation part: the weights are those of the last epoch.
+    """Train a recipe on all images, without validation set: the weights are those of the last epoch.
 
     Args:
         recipe: The recipe.

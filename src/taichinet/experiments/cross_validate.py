@@ -2,7 +2,7 @@
 
 OUT/folds/<dataset>-<protocol>-...json            the fold plan, verified by every later run
 OUT/prepared/<identity>.safetensors               images and masks at input resolution, shared by all runs
-OUT/mining/<identity>/                            easy and hard regions, shared by all runs of the same training part
+OUT/mining/<identity>/                            easy and hard pixels, shared by all runs of the same training set
 OUT/<dataset>/<recipe>/<protocol>/fold-<k>/       one run folder per fold (see run.py)
 OUT/<dataset>/<recipe>/<protocol>/{scores.csv,summary.json}
 """
@@ -47,7 +47,14 @@ Existing = Literal["refuse", "resume", "overwrite"]
 
 @dataclass(frozen=True)
 class Study:
-    """Completed folds of one recipe and protocol, and their summary."""
+    """Completed folds of one recipe and protocol, and their summary.
+
+    Attributes:
+        folder: The study folder.
+        folds: The completed folds.
+        scores: One row per test image and region: `key`, `fold`, `dice` and the other scores.
+        summary: Means and standard deviations over folds.
+    """
 
     folder: Path
     folds: tuple[FoldResult, ...]

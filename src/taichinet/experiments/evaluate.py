@@ -96,7 +96,15 @@ class ScoredNetwork:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Per-image scores, their summary, a note on which images were scored, and the duration including reading."""
+    """Scores of trained weights on a data set.
+
+    Attributes:
+        scores: One row per image and region: `key`, `dice` and the other scores.
+        summary: Means and standard deviations.
+        note: Which images were scored.
+        networks: The networks that were scored.
+        seconds: Duration including reading.
+    """
 
     scores: pd.DataFrame
     summary: Summary

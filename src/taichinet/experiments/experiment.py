@@ -36,7 +36,7 @@ class DataSettings(Settings):
     folds: int = Field(default=5, ge=2, le=10_000, description="number of folds")
     fold_seed: int = Field(default=0, ge=0, lt=2**31, description="seed of the folds")
     validation_share: float = Field(
-        default=0.125, ge=0, le=0.5, description="share of the training part of the fold, rounded to 1/n"
+        default=0.125, ge=0, le=0.5, description="share of the training images of the fold, rounded to 1/n"
     )
     augmentation: AugmentationSettings = Field(
         default=AugmentationSettings(), description="random changes of the training images"
@@ -56,7 +56,7 @@ class Experiment(Settings):
     objective: ObjectiveSettings = Field(default=ObjectiveSettings(), description="loss terms and their weights")
     training: TrainingSettings = Field(default=TrainingSettings(), description="training")
     mining: MiningSettings = Field(
-        default=MiningSettings(), description="mining of the easy and hard parts of lesions, for easy-to-hard"
+        default=MiningSettings(), description="mining of the easy and hard pixels of lesions, for easy-to-hard"
     )
     decision: DecisionSettings = Field(default=DecisionSettings(), description="choice of the threshold")
     teacher: str | None = Field(

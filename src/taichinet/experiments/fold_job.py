@@ -32,9 +32,9 @@ class FoldJob:
     Attributes:
         experiment: The recipe.
         study: The data set and its folds.
-        fold: Index of the fold, from 0; ALL_IMAGES to train on all images, without validation and test part.
+        fold: Index of the fold, from 0; ALL_IMAGES to train on all images, without validation and test set.
         folder: The run folder.
-        mining_cache: Folder of the mined regions, shared by all runs of the same training part.
+        mining_cache: Folder of the mined regions, shared by all runs of the same training set.
         teacher: Run folder of the fold's teacher, for a recipe that has one.
         resume: Whether to read back a finished fold and to resume an interrupted one. Otherwise the fold is trained
             from the beginning, and what is in `folder` is replaced.

@@ -72,8 +72,8 @@ class InitialWeights:
         what = f"fold {fold}" if fold >= 0 else "a training on all images"
         names = ", ".join(folder.parent.name for folder in self.folders)
         raise WeightsError(
-            f"The study {self.study} has no weights for {what}, only for {names}. Train that fold of it first, or give "
-            "one weights folder."
+            f"The cross-validation {self.study} has no weights for {what}, only for {names}. Train that fold of it "
+            "first, or give one weights folder."
         )
 
 
@@ -169,7 +169,7 @@ def _refuse(folder: Path, seen: Iterable[str]) -> None:
         raise FoldError(
             f"{len(names)} held-out images of this fold took part in the training of the weights in {folder} "
             f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}), which would make the scores too good. Start "
-            "from weights that were trained on other images; from a study with the same folds (--from "
+            "from weights that were trained on other images; from a cross-validation with the same folds (--from "
             "RUNS/dataset/recipe/protocol), each fold starts from the same fold."
         )
 

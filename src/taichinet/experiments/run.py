@@ -46,9 +46,9 @@ from taichinet.training.loop import predict_batches
 
 
 def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) -> FoldResult:
-    """Train a recipe on the training part of a fold, score its test part, and write the run folder.
+    """Train a recipe on the training set of a fold, score its test set, and write the run folder.
 
-    The test images are read once, after the weights and, on the validation part, the decision have been chosen. Parts
+    The test images are read once, after the weights and, on the validation set, the decision have been chosen. Parts
     of the network that are only used in training (a second path that is not part of the output) are not scored, counted
     or saved.
 
@@ -75,7 +75,7 @@ def run_fold(job: FoldJob, on_epoch: OnEpoch = lambda phase, row, epochs: None) 
 
 
 def _score_and_record(job: FoldJob, trained: Trained) -> FoldResult:
-    """Score the test part and write scores, weights and, last, result.json, which marks the fold as complete."""
+    """Score the test set and write scores, weights and, last, result.json, which marks the fold as complete."""
     experiment, study, folder = job.experiment, job.study, job.folder
     network, fitted, mined = trained.network, trained.fitted, trained.mined
     operating_point = _choose_decision(job, network)
@@ -135,7 +135,7 @@ def _choose_decision(job: FoldJob, network: nn.Module) -> OperatingPoint | None:
 
 
 def _score(job: FoldJob, network: nn.Module, decision: Decision) -> tuple[ScoredImages, CalibrationRecord]:
-    """Scores of the test part, and the calibration on it."""
+    """Scores of the test set, and the calibration on it."""
     manifest = job.study.manifest
     confidences = ConfidenceKeeper(manifest.regions[0])
     test = job.study.prepared.subset(job.split.test)

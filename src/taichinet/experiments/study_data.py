@@ -142,7 +142,8 @@ def _open_own_folds(
             if bundled is not None and patients is None and not path.exists():  # it was drawn without `patients`
                 write_folds(bundled, path)
         groups = () if path.exists() else near_duplicate_groups(manifest)
-        return manifest, load_or_make_folds(path, manifest, groups, protocol, settings.fold_seed, settings.folds)
+        drawn = (protocol, settings.fold_seed, settings.folds, settings.validation_share)
+        return manifest, load_or_make_folds(path, manifest, groups, *drawn)
 
 
 def near_duplicate_groups(manifest: Manifest) -> tuple[tuple[str, ...], ...]:

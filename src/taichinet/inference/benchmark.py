@@ -20,12 +20,15 @@ from taichinet.inference.provenance import weights_name
 from taichinet.inference.runtimes.catalogue import RUNTIMES
 from taichinet.inference.runtimes.choose import fault_of_graph, path_of_graph
 from taichinet.inference.runtimes.eager import PLAIN, Eager, Tuned
-from taichinet.inference.runtimes.parity import PACKAGED_RECORD, RUNTIMES_FOLDER, processor, read_record
+from taichinet.inference.runtimes.graph_folder import graph_file, graph_folder
+from taichinet.inference.runtimes.parity import PACKAGED_RECORD, processor, read_record
 from taichinet.inference.runtimes.runtime import Runtime
 from taichinet.inference.runtimes.user_record import MeasuredRuntime, UserRecord
+from taichinet.models.upsampling import processor_has_bf16
 from taichinet.models.weights import load_weights
 from taichinet.models.weights_folder import WEIGHTS_FILE, LoadedWeights
 from taichinet.storage.digest import digest_file
+from taichinet.training.device import choose_device_config
 from taichinet.version import __version__
 
 PHANTOMS = 20
@@ -66,6 +69,8 @@ def measure_runtimes(
     plain = Predictor(loaded, PLAIN, runtime=Eager(loaded.network))
     digest = digest_file(folder / WEIGHTS_FILE)
     candidates = {"eager": _Candidate(plain.runtime), "tuned": _Candidate(Tuned(loaded.network))}
+    if processor_has_bf16():
+        candidates["tuned bf16"] = _Candidate(Tuned(loaded.network, choose_device_config("bf16")))
     candidates |= dict(_stored_graphs(loaded, folder, digest, report))
     with _cases(images, most_images) as cases:
         predictors = {name: Predictor(loaded, PLAIN, runtime=one.runtime) for name, one in candidates.items()}
@@ -98,10 +103,10 @@ def _stored_graphs(
 ) -> Iterator[tuple[str, _Candidate]]:
     """The packaged graph and those of `taichinet export` that can be opened, by the name of their record."""
     packaged = [folder / PACKAGED_RECORD] if (folder / PACKAGED_RECORD).is_file() else []
-    for file in (*packaged, *sorted((folder / RUNTIMES_FOLDER).glob("*.json"))):
+    for file in (*packaged, *sorted(graph_folder(folder).glob("*.json"))):
         try:
             record = read_record(file)
-            _, graph = path_of_graph(record, file)
+            graph = path_of_graph(record, file)
             fault = fault_of_graph(folder, record.runtime, graph, record.graph_digest)
             if record.weights_digest != digest:
                 fault = "it was exported from other weights"
@@ -111,7 +116,7 @@ def _stored_graphs(
             missing = spec.missing_packages()
             if missing:
                 raise WeightsError(f"the package {missing[0]} is not installed: pip install 'taichinet[export]'")
-            runtime = spec.open(loaded, folder / graph, record.precision, True)
+            runtime = spec.open(loaded, graph_file(folder, graph), record.precision, True)
         except TaiChiNetError as error:
             report(f"The graph of {file} is not measured: {error}.")
             continue

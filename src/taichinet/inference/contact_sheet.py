@@ -78,7 +78,8 @@ def _failed(rows: Sequence[Row]) -> Iterator[str]:
     if rows:
         yield '<h2 id="failed">Failed</h2>\n<ul class="failed">'
         for row in rows:
-            yield f"<li><b>{_text(row.name)}</b> {_text(str(row.error).removeprefix(f'{row.file}: '))}</li>"
+            file = (Path(row.name).parent / Path(row.file).name).as_posix()
+            yield f"<li><b>{_text(file)}</b> {_text(str(row.error).removeprefix(f'{row.file}: '))}</li>"
         yield "</ul>"
 
 

@@ -44,7 +44,7 @@ class MaskPrediction:
         mask: The mask of the decision of the weights, bool (H, W). Without one: pixels where the probability exceeds
             the threshold.
         probability: Probability of lesion after temperature, float32 (H, W) in [0, 1].
-        disagreement: |O_p - (1 - O_n)|, the difference between the lesion probabilities of both paths, float32 (H, W)
+        disagreement: `|O_p - (1 - O_n)|`, the difference of the lesion probabilities of both paths, float32 (H, W)
             in [0, 1]. None for one-path networks.
         lesion_pixels: Area of the mask in pixels.
         area_share: Area of the mask as a fraction of the image.
@@ -74,7 +74,7 @@ class MaskPrediction:
 
     @cached_property
     def entropy(self) -> NDArray[np.float32]:
-        """Entropy of the probability of each pixel in bits, float32 (H, W) in [0, 1]: 1 where it is 0.5."""
+        """Entropy of the probability of each pixel in bits, float32 (H, W) in [0, 1], which is 1 where it is 0.5."""
         return measurements.entropy(self.probability)
 
     @property
@@ -138,7 +138,7 @@ class MaskPrediction:
             folder: The folder; it is created. Files of an earlier `save` with the same name are replaced.
 
         Returns:
-            The files: NAME_mask.png, NAME_probability.png, NAME_disagreement.png for networks with two paths,
+            The files NAME_mask.png, NAME_probability.png, NAME_disagreement.png for networks with two paths,
             NAME_overlay.png if the image was kept, and NAME.json.
 
         Raises:

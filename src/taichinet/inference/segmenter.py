@@ -58,12 +58,12 @@ class Segmenter:
 
     @property
     def decision(self) -> Decision:
-        """How the mask follows from the probability: threshold, smallest component, presence threshold."""
+        """How the mask follows from the probability (threshold, smallest component, presence threshold)."""
         return self.predictor.decision
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        """Origin of the (first) weights: recipe, data set, folds, commit; without the lists of training images."""
+        """Recipe, data set, folds and commit of the (first) weights, without the lists of training images."""
         return {name: value for name, value in self.weights[0].config.provenance.items() if name not in LISTS}
 
     def predict(self, image: ImageLike, spacing: float | tuple[float, float] | None = None) -> MaskPrediction:
@@ -157,13 +157,13 @@ def load(
             networks are averaged.
         threshold: Probability threshold of the mask; None for that of the weights.
         presence_decision: Whether images whose presence score is too low get an empty mask.
-        runtime: "auto", or the name of a runtime: eager, tuned, onnx, openvino.
+        runtime: "auto", or the name of a runtime: eager, tuned, tuned-bf16, onnx, openvino.
         mirror: Whether to average with the prediction for the mirror image, at twice the time.
         device: auto, cpu, cuda, cuda:N or mps.
         trust_code: Whether the code of networks from outside the package, which is in the folder, may be executed.
 
     Returns:
-        The model: `model.predict(image)`.
+        The model, whose `predict(image)` segments an image.
 
     Raises:
         WeightsError: There are no weights, or they cannot be used.

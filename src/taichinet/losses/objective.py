@@ -44,7 +44,7 @@ class ObjectiveSettings(Settings):
         default=1.0, ge=0, description="of Dice loss + cross-entropy of the second path, if any"
     )
     complementary_weight: float = Field(default=1.0, ge=0, description="of L_C")
-    region_weight: float = Field(default=1.0, ge=0, description="of the easy or hard part of the lesion")
+    region_weight: float = Field(default=1.0, ge=0, description="of the easy or hard pixels of the lesion")
     region_rest: Literal["background", "ignored"] = Field(
         default="background",
         description="lesion pixels outside E_p or H_p in their terms: background, as in the paper, or ignored",

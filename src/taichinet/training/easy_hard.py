@@ -44,7 +44,7 @@ THRESHOLD = 0.5
 class MiningSettings(Settings):
     """Settings of the U-Net++ of the mining stage.
 
-    It is only trained on the training part of the fold, and the weights of the last epoch are used.
+    It is only trained on the training set of the fold, and the weights of the last epoch are used.
     """
 
     width: int = Field(default=32, ge=1, le=MAX_WIDTH, description="channels of the first level of the U-Net++")
@@ -209,9 +209,11 @@ def read_regions(folder: Path) -> MinedRegions:
             raise ValueError("regions.safetensors has another digest than provenance.json records")
         easy, hard = tensors["easy"], tensors["hard"]
         if easy.shape != hard.shape or len(easy) != len(provenance.keys) or bool((easy + hard > 1).any()):
-            raise ValueError("the regions do not fit the images, or overlap")
+            raise ValueError("the easy and hard pixels do not fit the images, or overlap")
     except Exception as error:  # safetensors raises its own undocumented types
-        raise WeightsError(f"The mined regions in {folder} cannot be read ({error}). Delete that folder.") from error
+        raise WeightsError(
+            f"The easy and hard pixels in {folder} cannot be read ({error}). Delete that folder."
+        ) from error
     return MinedRegions(Regions(provenance.keys, easy, hard), provenance)
 
 
@@ -220,7 +222,8 @@ def _read_from_cache(folder: Path) -> MinedRegions:
     mined = read_regions(folder)
     if mined.provenance.identity() != folder.name:
         raise WeightsError(
-            f"The mined regions in {folder} cannot be read (provenance.json describes others). Delete that folder."
+            f"The easy and hard pixels in {folder} cannot be read (provenance.json describes others). Delete that "
+            "folder."
         )
     return mined
 
@@ -230,9 +233,9 @@ def refuse_leakage(provenance: Provenance, held_out: Iterable[str]) -> None:
     leaked = sorted(set(provenance.keys) & set(held_out))
     if leaked:
         raise FoldError(
-            f"{len(leaked)} held-out images took part in mining the easy and hard regions "
+            f"{len(leaked)} held-out images took part in mining the easy and hard pixels "
             f"({', '.join(leaked[:3])}{', ...' if len(leaked) > 3 else ''}), which would bias the scores. Mine again "
-            "on the training part of this fold."
+            "on the training set of this fold."
         )
 
 

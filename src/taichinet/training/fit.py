@@ -189,7 +189,9 @@ def _start(
 ) -> tuple[Task, Checkpoint]:
     """Check the settings, load the checkpoint to resume from, and broadcast the task to the other ranks."""
     if settings.strategy == "easy-to-hard" and data.regions is None:
-        raise SettingError("training.strategy=easy-to-hard needs mined regions. Mine them, or train with 'plain'.")
+        raise SettingError(
+            "training.strategy=easy-to-hard needs easy and hard pixels. Mine them, or train with 'plain'."
+        )
     refuse_stopping_without_validation(settings, data.validation.keys)
     refuse_idle_ranks(settings, device_config)
     if device_config.device.type == "cpu":

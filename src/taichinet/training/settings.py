@@ -65,7 +65,7 @@ class TrainingSettings(Settings):
     )
     strategy: Literal["easy-to-hard", "plain"] = Field(
         default="easy-to-hard",
-        description="easy-to-hard (the easy part of lesions in the first epochs, then the hard part and the "
+        description="easy-to-hard (the easy pixels of lesions in the first epochs, then the hard pixels and the "
         "complementary loss), or plain",
     )
     easy_share: float = Field(default=0.25, ge=0, le=1, description="share of the epochs in the easy step")

@@ -51,8 +51,8 @@ def findings_of(
 FAULTS: dict[FindingKind, tuple[Callable[[], list[Pixels]], str]] = {
     "tiny mask": (lambda: [mask_of_boxes(Box(50, 50, 3, 4))], "12 pixels"),
     "inverted mask": (lambda: [mask_of_boxes(Box(1, 1, 98, 118))], "covers 96% of the image"),
-    "several parts": (lambda: [mask_of_boxes(Box(10, 10, 30, 30), Box(60, 60, 20, 20))], "2 parts"),
-    "specks": (lambda: [mask_of_boxes(Box(10, 10, 30, 30), Box(60, 60, 1, 2))], "1 stray part"),
+    "several parts": (lambda: [mask_of_boxes(Box(10, 10, 30, 30), Box(60, 60, 20, 20))], "2 components"),
+    "specks": (lambda: [mask_of_boxes(Box(10, 10, 30, 30), Box(60, 60, 1, 2))], "1 stray component"),
     "holes": (lambda: [lesion_with_hole()], "1 hole, 15 pixels in all"),
     "touches border": (lambda: [mask_of_boxes(Box(0, 10, 30, 25))], "top (25 pixels)"),
     "empty mask": (lambda: [mask_of_boxes()], "the mask of lesion is empty"),

@@ -14,9 +14,8 @@ from fakes.scores import lesion_row
 
 from taichinet.experiments.validation_card import WorstCase
 from taichinet.reports.document.markdown import document_markdown
-from taichinet.reports.paper_tables.runs import find_summaries
 from taichinet.reports.paper_tables.write import ReportOptions, write_report
-from taichinet.reports.results import results_document
+from taichinet.reports.results.pages import make_pages
 from taichinet.storage.markdown_text import escape_markdown, inline_markdown
 
 HOSTILE = "x<script>a|b [l](javascript:1)\n# h &lt;b> `c"
@@ -68,7 +67,8 @@ def test_reports_escape_names_of_data_sets_labels_and_commits(tmp_path: Path) ->
         (folder / "summary.json").write_text(summary.replace('"dataset": "folder"', '"dataset": "x<script>|"'))
     write_report(tmp_path / "runs", tmp_path / "report", ReportOptions(resamples=100))
     written = (tmp_path / "report/report.md").read_text(encoding="utf-8")
-    results = document_markdown(results_document(list(find_summaries(tmp_path / "runs").values())), "")
+    pages = make_pages(tmp_path / "runs", tmp_path / "results.md", resamples=100).documents.values()
+    results = "".join(document_markdown(page, "") for page in pages)
     for text in (written, results):
         assert "&lt;script" in text
         assert not LIVE.findall(re.sub("`[^`\n]*`", "", text))  # text in code spans is not interpreted

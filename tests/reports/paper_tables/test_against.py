@@ -108,7 +108,7 @@ def test_joint_and_single_training_are_not_compared(runs: Path) -> None:
     joint = write_run(runs, recipe("cpu-fat-net"), rows(), dataset="busi+folder")
     write_evaluation(joint, "busi", rows())
     assert {m.name: why for m, why in against(runs, "unet").refused} == {
-        "cpu-fat-net": "trained on busi+folder, the reference on BUSI"
+        "cpu-fat-net": "trained on BUSI + Own folder, the reference on BUSI"
     }
 
 

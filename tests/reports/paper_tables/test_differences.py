@@ -58,7 +58,7 @@ def test_another_full_recipe_can_be_given() -> None:
 def test_validation_share_and_channel_are_listed_for_paper_settings() -> None:
     assert differences_from_paper(busi_taichinet()) == []
     held_out, channel = choices_not_printed(busi_taichinet())
-    assert held_out.startswith("1/8 of the training part held out for validation")
+    assert held_out.startswith("1/8 of the training images held out for validation")
     assert channel.startswith("1 grey input channel")
     changed = vary(busi_taichinet(), {"data.validation_share": 0, "options.in_channels": 3})
     assert choices_not_printed(changed) == []

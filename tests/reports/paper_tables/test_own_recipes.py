@@ -48,7 +48,7 @@ def test_networks_of_two_data_sets_are_compared_on_each(tmp_path: Path) -> None:
     write_evaluation(joint, "busi", BETTER)
     assert [row[1:4] for row in rows_of(tmp_path)["Tested on BUSI"]] == [
         ("BUSI with normal images", "5", "0.550"),
-        ("busi+bus-uclm with normal images", "5", "0.850"),
+        ("BUSI + BUS-UCLM with normal images", "5", "0.850"),
     ]
 
 

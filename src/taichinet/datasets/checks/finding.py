@@ -101,7 +101,9 @@ KINDS: dict[FindingKind, KindInfo] = {
         "Lesion and background may be exchanged: 255 must be the lesion, 0 the background.",
     ),
     "several parts": KindInfo(
-        "Mask files of several parts", "warning", "Lesions are separate files elsewhere: check that no outline is torn."
+        "Mask files of several components",
+        "warning",
+        "Lesions are separate files elsewhere: check that no outline is torn.",
     ),
     "specks": KindInfo(
         "Masks with specks",

@@ -71,13 +71,14 @@ def _check_one(sample: Sample, mask: Mask, pixels: BoolMap) -> list[Finding]:
     if specks.any():
         areas = ", ".join(str(size) for size in sizes[specks][:5])
         more = ", ..." if specks.sum() > 5 else ""
-        message = (
-            f"{name}: {counted(int(specks.sum()), 'stray part')}, of {areas}{more} pixels beside {int(sizes.max())}."
-        )
+        stray = counted(int(specks.sum()), "stray component")
+        message = f"{name}: {stray}, of {areas}{more} pixels beside {int(sizes.max())}."
         where = tuple(box for box, speck in zip(boxes, specks, strict=True) if speck)
         findings.append(Finding("specks", key, message, float(specks.sum()), where))
     if (parts := int((~specks).sum())) > 1:
-        message = f"{name}: {parts} parts in one file, of {', '.join(str(size) for size in sizes[~specks][:6])} pixels."
+        message = (
+            f"{name}: {parts} components in one file, of {', '.join(str(size) for size in sizes[~specks][:6])} pixels."
+        )
         where = tuple(box for box, speck in zip(boxes, specks, strict=True) if not speck)
         findings.append(Finding("several parts", key, message, parts, where))
     holes = ndimage.binary_fill_holes(crop) & ~crop

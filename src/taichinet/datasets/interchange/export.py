@@ -46,9 +46,9 @@ def export_nnunet(
 ) -> Path:
     """Export a data set to the raw format of nnU-Net v2.
 
-    With a plan, every sample is a training case, and `val` of fold k in splits_final.json is the test part of fold k.
+    With a plan, every sample is a training case, and `val` of fold k in splits_final.json is the test set of fold k.
     Without one, or with an official one, samples of the part "test" are in imagesTs, and the splits are the official
-    folds or validation part, if any. The same samples give the same bytes.
+    folds or validation set, if any. The same samples give the same bytes.
 
     Source: documentation/dataset_format.md, region_based_training.md and manual_data_splits.md of nnU-Net v2.
 
@@ -78,7 +78,7 @@ def export_nnunet(
     train = [sample for sample in manifest if sample.key not in test]
     if not train:
         raise SettingError(
-            f"All samples of {manifest.name} are its test part: nnU-Net needs some to train. Give folds."
+            f"All samples of {manifest.name} are in its test set: nnU-Net needs some to train. Give folds."
         )
     splits = _splits(train, names, folds)
     with _replaced_folder(folder, NNUNET_INDEX, [SPLITS], overwrite) as partial:

@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from taichinet.datasets.phantoms.phantom import EIGHT_NEIGHBOURS, LABELS, Label, Phantom, check_size, make_phantom
+from taichinet.datasets.phantoms.phantom import (
+    EIGHT_NEIGHBOURS,
+    LABELS,
+    Label,
+    Phantom,
+    check_size,
+    make_phantom,
+    second_version,
+)
 from taichinet.errors import DataError, SettingError
 from taichinet.progress import report_progress
 from taichinet.storage.atomic import replacing, write_text
@@ -30,6 +38,7 @@ def write_phantom_busi(
     normal: int,
     seed: int,
     size: tuple[int, int] = (192, 256),
+    near_duplicates: int = 0,
 ) -> Path:
     """Write simulated images in the layout of BUSI.
 
@@ -43,6 +52,8 @@ def write_phantom_busi(
         normal: Number of images without a lesion.
         seed: Seed of all images.
         size: Height and width of the images in pixels.
+        near_duplicates: Number of images of each class with lesions that are written twice, see `second_version`. The
+            second versions follow the other images: see `known_duplicates`.
 
     Returns:
         `root`.
@@ -57,6 +68,7 @@ def write_phantom_busi(
     check_size(height, width)
     counts: dict[Label, int] = {"benign": benign, "malignant": malignant, "normal": normal}
     wanted: dict[str, int] = {"benign": benign, "malignant": malignant, "normal": normal, "seed": seed}
+    wanted |= {"near_duplicates": near_duplicates} if near_duplicates else {}
     for name, value in wanted.items():
         if value < 0:
             raise SettingError(f"Phantoms cannot be written with {name}={value}. Give 0 or more.")
@@ -69,20 +81,43 @@ def write_phantom_busi(
         path.unlink()
     root.mkdir(parents=True, exist_ok=True)
     _write_marker(root, {**wanted, "files": None})  # unfinished
-    total, done = sum(counts.values()), 0
-    for label, label_seed in zip(LABELS, np.random.SeedSequence(seed).spawn(len(LABELS)), strict=True):
-        (root / label).mkdir(exist_ok=True)
-        for number, image_seed in enumerate(label_seed.spawn(counts[label]), start=1):
-            phantom = make_phantom(np.random.default_rng(image_seed), label, height, width)
-            _write_one(phantom, root / label / f"{label} ({number})")
-            done += 1
-            report_progress("simulating phantoms", done, total)
+    _write_phantoms(root, counts, seed, size, near_duplicates)
     _write_marker(root, {**wanted, "files": len(_own_files(root))})
     return root
 
 
+def _write_phantoms(
+    root: Path, counts: Mapping[Label, int], seed: int, size: tuple[int, int], near_duplicates: int
+) -> None:
+    total, done = sum(counts.values()), 0  # a second version takes no time
+    for label, label_seed in zip(LABELS, np.random.SeedSequence(seed).spawn(len(LABELS)), strict=True):
+        (root / label).mkdir(exist_ok=True)
+        for number, image_seed in enumerate(label_seed.spawn(counts[label]), start=1):
+            rng = np.random.default_rng(image_seed)
+            phantom = make_phantom(rng, label, *size)
+            _write_one(phantom, root / label / _name(label, number))
+            if label != "normal" and number <= near_duplicates:
+                _write_one(second_version(rng, phantom), root / label / _name(label, counts[label] + number))
+            done += 1
+            report_progress("simulating phantoms", done, total)
+
+
+def known_duplicates(benign: int, malignant: int, near_duplicates: int) -> list[tuple[str, str]]:
+    """The keys of each image that `write_phantom_busi` wrote twice, and of its second version."""
+    counts: dict[Label, int] = {"benign": benign, "malignant": malignant}
+    return [
+        (_name(label, number), _name(label, count + number))
+        for label, count in counts.items()
+        for number in range(1, min(near_duplicates, count) + 1)
+    ]
+
+
+def _name(label: Label, number: int) -> str:
+    return f"{label} ({number})"
+
+
 def _write_one(phantom: Phantom, stem: Path) -> None:
-    """`stem.png`, and for each lesion `stem_mask.png`, `stem_mask_1.png`; a normal mask is black."""
+    """Write `stem.png`, and for each lesion `stem_mask.png`, `stem_mask_1.png`; a normal mask is black."""
     _write_png(phantom.image, stem.with_name(f"{stem.name}.png"))
     pieces, count = ndimage.label(phantom.lesion, EIGHT_NEIGHBOURS)
     for index in range(max(count, 1)):

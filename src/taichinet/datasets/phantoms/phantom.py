@@ -68,6 +68,16 @@ def make_phantom(rng: np.random.Generator, label: Label, height: int = 192, widt
     return Phantom(log_compress(rng, envelope), lesion, label)
 
 
+def second_version(rng: np.random.Generator, phantom: Phantom) -> Phantom:
+    """A near-duplicate as in BUSI, where many images are in the data set twice: another crop and other grey values."""
+    height, width = phantom.lesion.shape
+    top, bottom = (round(share * height) for share in rng.uniform(0.0, 0.06, 2))
+    left, right = (round(share * width) for share in rng.uniform(0.02, 0.08, 2))
+    rows, columns = slice(top, height - bottom), slice(left, width - right)
+    grey = 255 * (phantom.image[rows, columns] / 255) ** rng.uniform(0.75, 1.3)
+    return replace(phantom, image=np.rint(grey).astype(np.uint8), lesion=phantom.lesion[rows, columns].copy())
+
+
 def speckle_envelope(rng: np.random.Generator, echo_db: FloatMap, looks: int = 1) -> FloatMap:
     """Envelope (H, W) of random scatterers of strength `echo_db`: the mean power of `looks` images.
 

@@ -52,7 +52,7 @@ def _list_refuge(reading: Reading) -> Manifest:
     Images are Training400/{Glaucoma,Non-Glaucoma}/*.jpg, REFUGE-Validation400/*.jpg and Test400/*.jpg, masks *.bmp in
     Disc_Cup_Masks of Annotation-Training400/, REFUGE-Validation400-GT/ and REFUGE-Test-GT/; each zip may have been
     unpacked into its own folder. One mask shows both regions (see `RULES`). The class is the name of the folder of the
-    image or of its mask (G and N in the test part), otherwise "fundus". Missing parts are ignored; names do not
+    image or of its mask (G and N in the test set), otherwise "fundus". Missing parts are ignored; names do not
     identify patients.
     """
     samples = (sample for part in _REFUGE_PARTS for sample in _refuge_part(reading.folder, part, reading.problems))
@@ -114,10 +114,10 @@ def _is_drishti(folder: Traversable) -> bool:
 
 
 def _list_drishti(reading: Reading) -> Manifest:
-    """Drishti-GS1: training part, then test part; keys "drishtiGS_004".
+    """Drishti-GS1: training set, then test set; keys "drishtiGS_004".
 
     Each part has Images/.../drishtiGS_NNN.png and GT/drishtiGS_NNN/SoftMap/drishtiGS_NNN_ODsegSoftmap.png and
-    _cupsegSoftmap.png; some copies call the GT of the test part Test_GT. A map is the share of four annotators who
+    _cupsegSoftmap.png; some copies call the GT of the test set Test_GT. A map is the share of four annotators who
     marked a pixel (0, 64, 128, 191, 255), of whom at least two are required (> 127). If Images has the subfolders
     GLAUCOMA and NORMAL they are the class, otherwise "fundus"; NORMAL refers to the eye, not to an empty mask, and
     becomes "non-glaucoma". Missing parts are ignored; names do not identify patients.

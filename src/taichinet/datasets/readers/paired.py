@@ -132,11 +132,11 @@ DDTI = Dataset(
     folders=("DDTI",),
     thresholds=SCREEN,
 )
-# The training part: image/N.PNG, mask/N.PNG, keys "N"; CATE is 0 (benign) or 1 (malignant). The test part has no masks.
+# The training set: image/N.PNG, mask/N.PNG, keys "N"; CATE is 0 (benign) or 1 (malignant). The test set has no masks.
 _TN_SCUI2020_CLASSES = ClassTable("train.csv", "ID", "CATE", {"0": "benign", "1": "malignant"})
 TN_SCUI2020 = Dataset(
     name="tn-scui2020",
-    title="TN-SCUI2020 (training part)",
+    title="TN-SCUI2020 (training set)",
     list_samples=_paired_reader("tn-scui2020", "image", "mask", "nodule", (_TN_SCUI2020_CLASSES,)),
     recognises=_has_image_and_mask,
     layout="image and mask in it",

@@ -1,4 +1,4 @@
-"""TN3K, thyroid nodules, with the test part and the five folds of its authors."""
+"""TN3K, thyroid nodules, with the test set and the five folds of its authors."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ def plan_grid(
         for cell in made:
             if cells.setdefault(cell.folder, cell).key != cell.key:
                 raise SettingError(
-                    f"Two parts of the suite have the run folder {cell.folder} and different settings. Give one "
+                    f"Two recipes have the run folder {cell.folder} and different settings. Give one "
                     "another name: set: {name: ...} in a YAML file, or rename the class or function in FILE.py."
                 )
         for other in part.test_on:
@@ -240,7 +240,7 @@ def refuse_absent(suites: Sequence[Suite], data: Mapping[str, str]) -> None:
         find_dataset(name)
     if absent := sorted(wanted - set(data)):
         raise DataError(
-            f"The suite needs {', '.join(sorted(wanted))}; not given: {', '.join(absent)}. Add "
+            f"The runs need {', '.join(sorted(wanted))}; not given: {', '.join(absent)}. Add "
             + " ".join(f"--data {name}=FOLDER" for name in absent)
             + "."
         )

@@ -156,7 +156,7 @@ def estimate(
     total = total_cost(works)
     effective_tflops = assumptions.gpu_tflops * assumptions.utilisation
     return {
-        "what": "cost of training every cell of these suites once; identical cells and mining stages count once",
+        "what": "cost of every run once; identical runs and mining stages count once",
         "suites": [Path(name).name for name in names],
         "scales": sorted({suite.scale for suite in suites}),
         "trainings": total.trainings,
@@ -252,7 +252,7 @@ def published_works(suites: Sequence[Suite]) -> list[Work]:
             tested = round(images / recipe.data.folds)
             validated = round((images - tested) * recipe.data.validation_share)
             for protocol in suite.protocols_of(part):
-                folds = range(1 if protocol == "official" else recipe.data.folds)  # a test part is one fold
+                folds = range(1 if protocol == "official" else recipe.data.folds)  # a test set is one fold
                 for fold in suite.folds if suite.folds is not None else folds:
                     where = [dataset.name, protocol, fold, *_fold_settings(recipe)]
                     key = json.dumps([where, recipe.model_dump(mode="json", exclude={"name"})], sort_keys=True)

@@ -74,18 +74,18 @@ def find_suite(name: str) -> Suite:
     if path.suffix.lower() not in (".yaml", ".yml") and not path.is_file():
         if name not in tables:
             listing = f"{', '.join(tables)}; a YAML file; a recipe, e.g. unet or short-unet; or FILE.py:CLASS"
-            raise unknown_name("suite", name, (*tables, *list_rows(), *list_recipes()), listing, near=1)
+            raise unknown_name("table, recipe or file", name, (*tables, *list_rows(), *list_recipes()), listing, near=1)
         return table_suite(name)
-    raw = read_yaml(path, SettingError, "Give a YAML file as in docs/compare/cluster.md.")
+    raw = read_yaml(path, SettingError, "Give a YAML file as in docs/compare/many-networks.md.")
     try:
         suite = Suite.model_validate(raw)
     except ValidationError as error:
         details = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}" for e in error.errors())
-        raise SettingError(f"The suite {path} is not valid: {details}.") from error
+        raise SettingError(f"{path} is not valid: {details}.") from error
     files = [recipe for part in suite.parts for recipe in part.recipes if names_file(recipe)]
     if files:
         raise SettingError(
-            f"The suite {path} names '{files[0]}', whose code would be executed. Give it as an argument of the command."
+            f"{path} names '{files[0]}', whose code would be executed. Give it as an argument of the command."
         )
     return suite
 

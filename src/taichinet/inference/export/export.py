@@ -22,8 +22,8 @@ from taichinet.inference.export.report import ExportReport, write_report
 from taichinet.inference.predictor import Predictor
 from taichinet.inference.runtimes.catalogue import export_formats, find_runtime
 from taichinet.inference.runtimes.eager import PLAIN, Eager, Tuned
+from taichinet.inference.runtimes.graph_folder import RUNTIMES_FOLDER, graph_folder
 from taichinet.inference.runtimes.parity import (
-    RUNTIMES_FOLDER,
     ParityRecord,
     digest_graph,
     processor,
@@ -78,7 +78,7 @@ class ExportRequest:
 def export(request: ExportRequest, say: Callable[[str], None] = lambda line: None) -> ExportReport:
     """Export a network.
 
-    Writes the exported file and its parity reports, and to the weights folder the graph for `taichinet predict`.
+    Writes the exported file and its parity reports, and the graph for `taichinet predict` to `graph_folder`.
 
     Args:
         request: Options of the export.
@@ -203,15 +203,15 @@ def _resizing_difference(plain: Predictor, cases: Sequence[Case]) -> tuple[float
 
 
 def _store_graph(request: ExportRequest, built: Built, comparison: Comparison, digest: str) -> tuple[str, ...]:
-    """Write the network graph and its records to the weights folder. Returns () if the folder is not writable."""
+    """Write the network graph and its records to `graph_folder`. Returns () if it is not writable."""
     name = f"{request.form}-{request.precision}"
     rows: dict[Precision, str] = {request.precision: _IN_PREDICT}
     if built.bf16_runtime is not None:
         rows["bf16"] = _IN_PREDICT_BF16
     spec = find_runtime(request.form)
-    graph = request.weights / RUNTIMES_FOLDER / f"{name}{spec.suffix}"
+    graph = graph_folder(request.weights) / f"{name}{spec.suffix}"
     try:
-        graph.parent.mkdir(exist_ok=True)
+        graph.parent.mkdir(parents=True, exist_ok=True)
         for precision in rows:  # a record must never be next to a different graph
             (graph.parent / f"{request.form}-{precision}.json").unlink(missing_ok=True)
         with replacing_all(graph.parent) as temporary:

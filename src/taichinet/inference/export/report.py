@@ -31,7 +31,7 @@ class ExportReport:
         rows: Parity of the file and of each measured runtime, by name.
         seconds: Median seconds per image, by name.
         versions: Versions of the packages used.
-        kept: Graphs for `taichinet predict`, as paths in the weights folder.
+        kept: Graphs for `taichinet predict`, as `graph_file` expects them.
     """
 
     file: str

@@ -28,6 +28,7 @@ def register_runtime(spec: RuntimeSpec) -> None:
 
 register_runtime(pytorch.PLAIN_SPEC)
 register_runtime(pytorch.TUNED_SPEC)
+register_runtime(pytorch.TUNED_BF16_SPEC)
 register_runtime(onnx.SPEC)
 register_runtime(openvino.SPEC)
 

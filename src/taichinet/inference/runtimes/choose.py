@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from taichinet.errors import SettingError, WeightsError, unknown_name
 from taichinet.inference.runtimes.catalogue import AUTO, RUNTIMES
+from taichinet.inference.runtimes.graph_folder import RUNTIMES_FOLDER, graph_file, graph_folder
 from taichinet.inference.runtimes.parity import (
     PACKAGED_GRAPH,
     PACKAGED_RECORD,
-    RUNTIMES_FOLDER,
     ParityRecord,
     digest_graph,
     processor,
@@ -36,11 +36,12 @@ def open_runtime(
 
     `auto` is the default runtime of the weights, unless there is a record of `taichinet benchmark` for these weights on
     this processor, which names the fastest one. The default is the graph that was packaged with the weights, otherwise
-    tuned PyTorch; with a GPU, it is always tuned PyTorch. Runtimes with graph files (onnx and openvino) that are given
-    by name need a valid parity record of `taichinet export`, or the graph of `taichinet package-weights`.
+    tuned PyTorch in float32; with a GPU, it is always tuned PyTorch, in bf16 if the GPU supports it. Runtimes with
+    graph files (onnx and openvino) that are given by name need a valid parity record of `taichinet export`, or the
+    graph of `taichinet package-weights`.
 
     Args:
-        choice: "auto" or the name of a registered runtime: eager, tuned, onnx, openvino.
+        choice: "auto" or the name of a registered runtime: eager, tuned, tuned-bf16, onnx, openvino.
         loaded: Network and configuration.
         folder: The weights folder.
         disagreement: Whether to compute the disagreement of the two paths.
@@ -121,7 +122,7 @@ def _open_recorded(loaded: LoadedWeights, folder: Path, disagreement: bool) -> t
             f"The record of {record.date} in {file} names the runtime {one.runtime}, which cannot be used: {fault}. "
             "Measure again with `taichinet benchmark`, or delete the record."
         )
-    runtime = RUNTIMES[one.runtime].open(loaded, folder / one.graph, one.precision, disagreement)
+    runtime = RUNTIMES[one.runtime].open(loaded, graph_file(folder, one.graph), one.precision, disagreement)
     return runtime, f"following the record of {record.date} in {file}"
 
 
@@ -171,7 +172,7 @@ class _Graph(NamedTuple):
 
 def _exported(folder: Path, report: Callable[[str], None]) -> list[_Graph]:
     """The graphs that `taichinet export` wrote and verified on this processor, fastest first."""
-    files = sorted((_weights_folder(folder) / RUNTIMES_FOLDER).glob("*.json"))
+    files = sorted(graph_folder(_weights_folder(folder)).glob("*.json"))
     graphs = _usable(files, folder, report, f"taichinet export {folder}")
     return sorted(graphs, key=lambda graph: graph.record.seconds / graph.record.tuned_seconds)
 
@@ -201,7 +202,7 @@ def _usable(files: Sequence[Path], folder: Path, report: Callable[[str], None], 
         except WeightsError as error:
             report(str(error))
             continue
-        reason = _reason_not_to_use(record, file, digest)
+        reason = _reason_not_to_use(record, file, _weights_folder(folder), digest)
         if reason:
             report(f"The graph of {file} is not used: {reason}. Write it again: {remedy}.")
         else:
@@ -209,7 +210,7 @@ def _usable(files: Sequence[Path], folder: Path, report: Callable[[str], None], 
     return valid
 
 
-def _reason_not_to_use(record: ParityRecord, file: Path, weights_digest: str) -> str | None:
+def _reason_not_to_use(record: ParityRecord, file: Path, folder: Path, weights_digest: str) -> str | None:
     packaged = file.name == PACKAGED_RECORD
     if not record.holds:
         return "; ".join(record.parity.failures(record.precision))
@@ -219,15 +220,12 @@ def _reason_not_to_use(record: ParityRecord, file: Path, weights_digest: str) ->
         return f"it was measured on another processor ({record.processor})"
     if packaged and record.graph != PACKAGED_GRAPH:
         return f"its graph must be {PACKAGED_GRAPH}, and not {record.graph}"
-    folder, name = path_of_graph(record, file)
-    return fault_of_graph(folder, record.runtime, name, record.graph_digest)
+    return fault_of_graph(folder, record.runtime, path_of_graph(record, file), record.graph_digest)
 
 
-def path_of_graph(record: ParityRecord, file: Path) -> tuple[Path, str]:
-    """The weights folder of the record in `file`, and the path of its graph in this folder."""
-    if file.name == PACKAGED_RECORD:
-        return file.parent, record.graph
-    return file.parent.parent, f"{RUNTIMES_FOLDER}/{record.graph}"
+def path_of_graph(record: ParityRecord, file: Path) -> str:
+    """The path of the graph whose record is `file`, as `graph_file` expects it."""
+    return record.graph if file.name == PACKAGED_RECORD else f"{RUNTIMES_FOLDER}/{record.graph}"
 
 
 def fault_of_graph(folder: Path, runtime: str, name: str, digest: str) -> str | None:
@@ -236,16 +234,16 @@ def fault_of_graph(folder: Path, runtime: str, name: str, digest: str) -> str | 
     Args:
         folder: The weights folder.
         runtime: Name of the runtime.
-        name: Path of the graph in `folder`: PACKAGED_GRAPH, or a path in RUNTIMES_FOLDER.
+        name: Path of the graph, as `graph_file` expects it.
         digest: Its expected digest (`digest_graph`).
     """
     try:
         spec = RUNTIMES.get(runtime)
         if spec is None or not spec.suffix:
             return f"there is no graph for the runtime {runtime}"
-        runtimes, graph = (folder / RUNTIMES_FOLDER).resolve(), folder / name
-        if name != PACKAGED_GRAPH and not graph.resolve().is_relative_to(runtimes):
-            return f"its path {name} is outside of {folder / RUNTIMES_FOLDER}"
+        graph, stored = graph_file(folder, name), graph_folder(folder)
+        if name != PACKAGED_GRAPH and not graph.resolve().is_relative_to(stored.resolve()):
+            return f"its path {name} is outside of {stored}"
         if not digest:
             return "the record has no digest of the graph, so the graph is unverified"
         if digest != digest_graph(spec.files(graph)):

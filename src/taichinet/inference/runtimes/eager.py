@@ -1,6 +1,7 @@
 """PyTorch: plain, the network as it was trained; and tuned, with convolutions fused with BatchNorm and upsampling.
 
-Tuned PyTorch also has the channels-last layout where it is faster, and bf16 if the hardware supports it.
+Tuned PyTorch also has the channels-last layout where it is faster. It computes in float32 on a CPU, where bf16 changes
+the masks of some networks, and on a GPU in bf16 if the GPU supports it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from taichinet.inference.runtimes.runtime import Maps, RuntimeDescription
 from taichinet.models.taichinet.network import TaiChiNet
 from taichinet.models.two_paths import TwoPaths
 from taichinet.models.upsampling import leave_upsampling_plain, transpose_upsampling
-from taichinet.training.device import DeviceConfig, choose_device_config
+from taichinet.training.device import DeviceConfig, choose_device_config, chosen_device
 from taichinet.training.launch import Launch, to_device
 
 PLAIN = DeviceConfig(torch.device("cpu"), bf16=False, memory_format=torch.contiguous_format)
@@ -113,8 +114,9 @@ class Tuned(Eager):
     def __init__(
         self, network: nn.Module, device_config: DeviceConfig | None = None, disagreement: bool = True
     ) -> None:
-        """Copy and optimise `network`, which is not changed; `device_config` is chosen automatically if None."""
-        device_config = device_config or choose_device_config()
+        """Copy and optimise `network`, which is not changed; `device_config` is chosen by the device if None."""
+        if device_config is None:
+            device_config = choose_device_config("float32" if chosen_device().type == "cpu" else "auto")
         folded = fold_batch_norms(network)
         # The transposed form was not measured on a GPU.
         super().__init__(

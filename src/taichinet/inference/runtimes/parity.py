@@ -16,9 +16,6 @@ from taichinet.storage.atomic import write_json
 from taichinet.storage.digest import digest_bytes, digest_file
 from taichinet.storage.documents import read_json
 
-RUNTIMES_FOLDER = "runtimes"
-"""Folder in a weights folder for network graphs and their parity records."""
-
 PACKAGED_GRAPH = "model.onnx"
 """Graph beside packaged weights, whose tensors are those of the weights file. It is used on every processor."""
 
@@ -82,7 +79,7 @@ class ParityRecord:
     Attributes:
         runtime: Name of the runtime.
         precision: Precision of the runtime.
-        graph: Name of the graph in RUNTIMES_FOLDER.
+        graph: Name of the graph, which is beside the record.
         weights_digest: SHA-256 of the weights file.
         processor: Name and extensions of the CPU.
         parity: Comparison of the masks.

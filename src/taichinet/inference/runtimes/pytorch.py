@@ -1,4 +1,7 @@
-"""The runtimes eager and tuned. Their implementation in `eager.py` is imported when they are opened: it needs torch."""
+"""The runtimes eager, tuned and tuned-bf16.
+
+Their implementation in `eager.py` is imported when they are opened: it needs torch.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,15 @@ def _open_plain(loaded: LoadedWeights, graph: Path, precision: Precision, disagr
 
 def _open_tuned(loaded: LoadedWeights, graph: Path, precision: Precision, disagreement: bool) -> Runtime:
     from taichinet.inference.runtimes.eager import Tuned
+    from taichinet.training.device import choose_device_config
 
-    return Tuned(loaded.network, disagreement=disagreement)
+    return Tuned(loaded.network, choose_device_config("bf16") if precision == "bf16" else None, disagreement)
+
+
+def _open_tuned_bf16(loaded: LoadedWeights, graph: Path, precision: Precision, disagreement: bool) -> Runtime:
+    return _open_tuned(loaded, graph, "bf16", disagreement)
 
 
 PLAIN_SPEC = RuntimeSpec("eager", _open_plain, packages=("torch",), extra="train", uses_device=True)
 TUNED_SPEC = RuntimeSpec("tuned", _open_tuned, packages=("torch",), extra="train", uses_device=True)
+TUNED_BF16_SPEC = RuntimeSpec("tuned-bf16", _open_tuned_bf16, packages=("torch",), extra="train", uses_device=True)

@@ -39,7 +39,7 @@ class Maps:
 
     Attributes:
         lesion: Probability of lesion, float32 (B, S, S) in [0, 1].
-        disagreement: |O_p - (1 - O_n)|, float32 (B, S, S) in [0, 1]. None for one-path networks, or if not requested.
+        disagreement: `|O_p - (1 - O_n)|`, float32 (B, S, S) in [0, 1]. None for one-path networks, or if not requested.
     """
 
     lesion: NDArray[np.float32]

@@ -41,8 +41,9 @@ def heading_of(column: Column) -> str:
 
 
 def title_of(dataset: str) -> str:
-    """The title of a data set in the catalogue; any other name unchanged."""
-    return CATALOGUE[dataset].title if dataset in CATALOGUE else dataset
+    """The title of a data set in the catalogue, `BUSI + BUS-UCLM` for a joined one; any other name unchanged."""
+    parts = [dataset] if dataset in CATALOGUE else dataset.split("+")
+    return " + ".join(CATALOGUE[part].title if part in CATALOGUE else part for part in parts)
 
 
 def number(value: float | None, digits: int, empty: str = EMPTY) -> str:

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from taichinet.reports.document.model import Document, Heading, Note, Points, Table, TextBlock, cell_text, text_blocks
+from urllib.parse import quote
+
+from taichinet.reports.document.model import (
+    Document,
+    Heading,
+    Links,
+    Note,
+    Points,
+    Table,
+    TextBlock,
+    cell_text,
+    text_blocks,
+)
 from taichinet.storage.markdown_text import inline_markdown
 
 
@@ -33,6 +45,8 @@ def _block(block: TextBlock) -> list[str]:
             return [inline_markdown(text)]
         case Points(texts):
             return [f"- {inline_markdown(text)}" for text in texts]
+        case Links(items):
+            return [f"- [{inline_markdown(text)}]({quote(name)})" for name, text in items]
         case Table():
             rule = [":--" if column < block.words else "--:" for column in range(len(block.headings))]
             rows = [[cell_text(cell) for cell in row] for group in block.groups for row in group]

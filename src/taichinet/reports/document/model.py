@@ -44,6 +44,20 @@ class Points:
 
 
 @dataclass(frozen=True)
+class Links:
+    """A list of links to files beside the document, as (file name, text)."""
+
+    items: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Commands for a shell, one per line."""
+
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Facts:
     """A list of names and values."""
 
@@ -113,8 +127,8 @@ class Legend:
     items: tuple[LegendItem, ...]
 
 
-Block = Heading | Note | Points | Facts | Table | Figure | Images | Legend
-TextBlock = Heading | Note | Points | Table
+Block = Heading | Note | Points | Links | Commands | Facts | Table | Figure | Images | Legend
+TextBlock = Heading | Note | Points | Links | Table
 
 
 @dataclass(frozen=True)
@@ -146,10 +160,12 @@ class Document:
 
 
 def text_blocks(section: Section) -> Iterator[TextBlock]:
-    """The blocks of `section` for formats without figures: facts as a list, a figure as its text and table."""
+    """The blocks of `section` for formats without figures: facts and commands as lists, a figure as text and table."""
     for block in section.blocks:
         if isinstance(block, Facts):
             yield Points(tuple(f"{name}: {value}" for name, value in block.items))
+        elif isinstance(block, Commands):
+            yield Points(tuple(f"`{line}`" for line in block.lines))
         elif isinstance(block, Figure):
             yield Note(block.description)
             yield block.numbers

@@ -116,7 +116,7 @@ def compare_against(methods: Sequence[Tested], name: str, groups: KnownGroups, r
         if same is None:
             refused.append((method, str(reasons[0][1])))
         else:
-            comparisons += _compare_regions(method, same, groups, resamples)
+            comparisons += compare_regions(method, same, groups, resamples)
     if not comparisons:
         reasons_text = "".join(f"\n  - {method.name}: {reason}" for method, reason in refused)
         raise FoldError(
@@ -190,8 +190,8 @@ def _describe_folds(folds: frozenset[int] | None) -> str:
     return f"in fold{'s' * (len(folds) > 1)} {', '.join(map(str, sorted(folds)))}"
 
 
-def _compare_regions(method: Tested, reference: Tested, groups: KnownGroups, resamples: int) -> list[Comparison]:
-    """One comparison for each region."""
+def compare_regions(method: Tested, reference: Tested, groups: KnownGroups, resamples: int) -> list[Comparison]:
+    """One comparison for each region of `reference`, on the folds that both have completed, without correction."""
     folds = common_folds(method, reference)
     several = len(reference.regions) > 1
     comparisons = []

@@ -71,7 +71,7 @@ def choices_not_printed(experiment: Experiment) -> list[str]:
     """Our choices for what the paper does not specify, or what its numbers contradict, with all settings equal."""
     choices = []
     if share := experiment.data.validation_share:
-        choices.append(f"1/{1 / share:g} of the training part held out for validation (our choice: not printed)")
+        choices.append(f"1/{1 / share:g} of the training images held out for validation (our choice: not in the paper)")
     if experiment.channels == 1:
         choices.append("1 grey input channel (our choice: the paper's 18.33M parameters are those of 3)")
     return choices

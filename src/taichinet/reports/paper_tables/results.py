@@ -28,6 +28,7 @@ from taichinet.progress import tracked
 from taichinet.reports.paper_tables.comparisons import SEED, Against, compare_against, compare_methods
 from taichinet.reports.paper_tables.differences import all_differences
 from taichinet.reports.paper_tables.evaluations import Evaluated, refuse_repeated_names
+from taichinet.reports.paper_tables.overview import Overview, make_overview
 from taichinet.reports.paper_tables.runs import KnownGroups, Method, read_groups, read_methods
 from taichinet.reports.paper_tables.tested import Selection
 
@@ -117,6 +118,7 @@ class ComparisonResults:
         methods: All methods.
         groups: Near-duplicates and images of one patient.
         blocks: The tables of the paper, in order.
+        overview: The main networks and their comparisons.
         leakage: Recipes with results under both fold protocols.
         left_over: Methods that fill no row, with the reason.
         resamples: Number of bootstrap resamples of all intervals.
@@ -127,6 +129,7 @@ class ComparisonResults:
     methods: tuple[Method, ...]
     groups: KnownGroups
     blocks: tuple[Block, ...]
+    overview: Overview
     leakage: tuple[LeakageDelta, ...]
     left_over: tuple[tuple[Method, str], ...]
     resamples: int
@@ -162,6 +165,7 @@ def read_results(
         methods=tuple(methods),
         groups=groups,
         blocks=tuple(blocks),
+        overview=make_overview(methods, groups, resamples),
         leakage=tuple(leakage_deltas(methods, groups, resamples)),
         left_over=tuple((method, _reason(method)) for method in methods if id(method) not in used),
         resamples=resamples,
@@ -241,6 +245,8 @@ def make_blocks(
 ) -> list[Block]:
     """Return the blocks of `table`: for each part one per scale, protocol and study with a run, else an empty one."""
     blocks = []
+    recipes = list_recipes()
+    methods = [method for method in methods if method.name in recipes]
     for part in table.parts:
         filled = [
             block
@@ -284,7 +290,7 @@ def _row(part: PaperPart, scale: str, row: PaperRow, methods: Sequence[Method]) 
     same: list[Method] = []
     if methods:
         recipe = recipe_of(scale, row, part)
-        same = [m for m in methods if m.name in list_recipes() and not changed_settings(m, recipe)]
+        same = [m for m in methods if not changed_settings(m, recipe)]
     if not same:
         return BlockRow(row, None, (FoldScore(mean=None, std=None),) * len(part.columns))
     method = next((m for m in same if m.name == f"{scale}-{row.variation}"), same[0])

@@ -11,7 +11,7 @@ from functools import partial
 from taichinet.datasets.catalogue import find_dataset
 from taichinet.errors import SettingError
 from taichinet.evaluation.uncertainty import LEVEL
-from taichinet.experiments.paper import paper_tables
+from taichinet.experiments.paper import PaperPart, paper_tables
 from taichinet.models.catalogue import CATALOGUE
 from taichinet.reports.document.format import (
     PROTOCOLS,
@@ -35,13 +35,15 @@ from taichinet.reports.paper_tables.against import (
     paired_cells,
 )
 from taichinet.reports.paper_tables.detection import detection_blocks
+from taichinet.reports.paper_tables.evaluations import Evaluated
 from taichinet.reports.paper_tables.own_recipes import own_recipe_blocks
 from taichinet.reports.paper_tables.results import Block as TableBlock
 from taichinet.reports.paper_tables.results import BlockRow, ComparisonResults, LeakageDelta, common_and_own
 from taichinet.reports.paper_tables.runs import Method, Run
 from taichinet.reports.paper_tables.tested import Selection
+from taichinet.reports.paper_tables.verdict import table_blocks, verdict_blocks
 
-TITLE = "The paper's tables: our results beside the printed ones"
+TITLE = "Results, and the tables of the paper"
 MakeBlocks = Callable[[ComparisonResults], Sequence[Block]]
 
 
@@ -75,24 +77,33 @@ def register_report_section(name: str, heading: str, make_blocks: MakeBlocks) ->
 def make_document(results: ComparisonResults) -> Document:
     """Return the report with all registered sections."""
     sections = [Section(name, heading, tuple(make(results))) for name, (heading, make) in SECTIONS.items()]
-    return Document(TITLE, _lead(results), tuple(section for section in sections if section.blocks), contents=True)
+    return Document(TITLE, (LEAD,), tuple(section for section in sections if section.blocks), contents=True)
 
 
-def _lead(results: ComparisonResults) -> tuple[str, ...]:
-    return (
+LEAD = (
+    "Trained networks compared image by image on the same test images, and their scores beside those that the paper "
+    "reports."
+)
+
+
+def _how_to_read(results: ComparisonResults) -> list[Block]:
+    """How to read the tables of the paper; nothing if none of them has a result."""
+    if not any(block.filled for block in results.blocks):
+        return []
+    texts = (
         "Mean ± sample standard deviation over folds of the fold's mean. With several seeds, a fold's mean is the mean "
-        "over the seeds. All scores are at input resolution. The difference is our mean minus the printed mean. A cell "
-        "that was not run is empty.",
+        "over the seeds. All scores are at input resolution. The difference is our mean minus the paper's mean. A row "
+        "that was not run has the paper's values only.",
         "The differences of our recipes from the paper's are listed above each table; interpret differences in scores "
-        "in light of them. “Our default” is our choice where the paper does not print one.",
+        "in light of them. “Our default” is our choice where the paper does not specify one.",
         "Networks are compared by the Dice of each image that both were tested on. Brackets contain the "
         f"{LEVEL:.0%} interval of the mean difference (percentile bootstrap, {results.resamples} resamples of whole "
         "groups of near-duplicates or patients). p is the two-sided Wilcoxon signed-rank test, which treats images as "
         "independent, with Holm's correction over the rows of the table. The effect is the matched-pairs rank-biserial "
         "correlation, from −1 (worse on every image) to 1. These values describe the variation over images, not over "
         "trainings.",
-        *_unverified(results.methods),
     )
+    return [Points((*texts, *_unverified(results.methods)))]
 
 
 def _unverified(methods: Sequence[Method]) -> tuple[str, ...]:
@@ -116,21 +127,41 @@ def _names(runs: Sequence[Run]) -> str:
 
 
 def _table(name: str, results: ComparisonResults) -> list[Block]:
-    """The content of one table of the paper."""
-    return [part for block in results.blocks if block.table.name == name for part in _table_part(block, results)]
+    """The parts of one table of the paper with at least one result; nothing if there are none."""
+    filled = [block for block in results.blocks if block.table.name == name and block.filled]
+    return [part for block in filled for part in _table_part(block, results)]
 
 
-def _table_part(block: TableBlock, results: ComparisonResults) -> list[Block]:
-    part = block.part
+def _without_results(results: ComparisonResults) -> list[Block]:
+    """Which tables, or parts of tables, have no results, and the command that fills them."""
+    empty = [block for block in results.blocks if not block.filled]
+    if not empty:
+        return []
+    parts: dict[str, list[str]] = {}
+    for block in empty:
+        parts.setdefault(block.table.numeral, []).append(_data_of(block.part))
+    names = "; ".join(f"Table {numeral}: {' and '.join(data)}" for numeral, data in parts.items())
+    return [
+        Note(
+            f"No network of these has been trained with the settings of its recipe: {names}. `taichinet compare "
+            f"{empty[0].table.name} --data DATA -o RUNS` trains those of Table {empty[0].table.numeral}, with one "
+            "--data for each of its data sets; `--scale short` reduces the training."
+        )
+    ]
+
+
+def _data_of(part: PaperPart) -> str:
     data = title_of(part.tested_on)
     normal = ""
     if find_dataset(part.trained_on).has_normal:
         normal = " with normal images" if part.include_normal else " without normal images"
     if part.trained_on != part.tested_on:
-        data, normal = f"Trained on {title_of(part.trained_on)}{normal}, tested on {data}", ""
-    if block.scale is None or block.protocol is None:
-        return [Heading(f"{data}{normal}: not run"), _scores_table(block, "Results of the paper only.")]
-    heading = f"{data}{normal}, `{block.scale}` recipes, {PROTOCOLS[block.protocol]}"
+        return f"Trained on {title_of(part.trained_on)}{normal}, tested on {data}"
+    return f"{data}{normal}"
+
+
+def _table_part(block: TableBlock, results: ComparisonResults) -> list[Block]:
+    heading = f"{_data_of(block.part)}, `{block.scale}` recipes, {PROTOCOLS[str(block.protocol)]}"
     tables = [_scores_table(block, f"{heading}: ours, the paper's, the difference.")]
     if block.tests:
         tables.append(_tests_table(block, f"{heading}: compared with TaiChiNet."))
@@ -161,15 +192,20 @@ def _extent(method: Method) -> str:
 
 def _scores_table(block: TableBlock, caption: str) -> Table:
     columns = block.part.columns
-    groups = tuple(
-        (
-            (row.row.title, _ours(block, row), *(scored(score) for score in row.scores)),
-            ("", "paper", *(f"{figure.mean:.3f} ± {figure.std:.3f}" for figure in row.row.figures)),
-            ("", "difference", *(signed(row.difference(place)) for place in range(len(columns)))),
-        )
-        for row in block.rows
-    )
+    groups = tuple(_score_rows(block, row) for row in block.rows)
     return Table(("Method", "", *(heading_of(column) for column in columns)), groups, 2, caption)
+
+
+def _score_rows(block: TableBlock, row: BlockRow) -> tuple[tuple[str, ...], ...]:
+    """Our result, the paper's and the difference; a row that was not run has the paper's only."""
+    paper = tuple(f"{figure.mean:.3f} ± {figure.std:.3f}" for figure in row.row.figures)
+    if row.method is None:
+        return ((row.row.title, "paper", *paper),)
+    return (
+        (row.row.title, _ours(block, row), *(scored(score) for score in row.scores)),
+        ("", "paper", *paper),
+        ("", "difference", *(signed(row.difference(place)) for place in range(len(block.part.columns)))),
+    )
 
 
 def _ours(block: TableBlock, row: BlockRow) -> str:
@@ -207,8 +243,8 @@ def _leakage(results: ComparisonResults) -> list[Block]:
             Note("No recipe has results under both protocols. Train one under each, with --protocol paper and grouped.")
         ]
     note = Note(
-        "The same recipe on the paper's random folds, which put near-duplicates of test images into the training part, "
-        "and on grouped folds, which do not. Means over images; the difference is paper minus grouped."
+        "The same recipe on the paper's random folds, which put near-duplicates of test images into the training "
+        "images, and on grouped folds, which do not. Means over images; the difference is paper minus grouped."
     )
     return [note, *(block for entry in results.leakage for block in _delta_part(entry))]
 
@@ -268,9 +304,13 @@ def _empty_ground_truth(results: ComparisonResults) -> list[Block]:
 
 
 def _detection(results: ComparisonResults) -> list[Block]:
-    methods = [(_recipe(method), method.detection) for method in results.methods]
-    evaluations = [(evaluation_place(evaluation), evaluation.detection) for evaluation in results.evaluations]
-    return detection_blocks([*methods, *evaluations])
+    return detection_of(results.methods, results.evaluations)
+
+
+def detection_of(methods: Sequence[Method], evaluations: Sequence[Evaluated] = ()) -> list[Block]:
+    """The tables of detection of all methods and evaluations for which it was recorded; nothing if there are none."""
+    rows = [(_recipe(method), method.detection) for method in methods]
+    return detection_blocks([*rows, *((evaluation_place(entry), entry.detection) for entry in evaluations)])
 
 
 def _costs(results: ComparisonResults) -> list[Block]:
@@ -288,7 +328,7 @@ def _costs(results: ComparisonResults) -> list[Block]:
             {
                 **_recipe(method),
                 "Parameters": f"{file.parameters:,}",
-                "Printed": printed.get(method.name.partition("-")[2], ""),
+                "Parameters in the paper": printed.get(method.name.partition("-")[2], ""),
                 "GFLOPs": number(file.gflops, 2, ""),
                 "Training per fold": duration(method.seconds_per_fold),
                 "Inference per image": "" if seconds is None else f"{1000 * seconds:.1f} ms",
@@ -296,9 +336,9 @@ def _costs(results: ComparisonResults) -> list[Block]:
             }
         )
     note = (
-        "Parameters and GFLOPs are of the recipe's own width and size, the printed parameters of the paper's. Training "
-        "includes mining if the run did it itself. Inference is the median over batches of the test part, network "
-        "alone; older runs did not measure it. Times on shared machines are not reliable."
+        "Parameters and GFLOPs are of the recipe's own width and size; those in the paper are of its settings. "
+        "Training includes mining if the run did it itself. Inference is the median over batches of the test images, "
+        "network alone; older runs did not measure it. Times on shared machines are not reliable."
     )
     return [Points((note,)), table_of(rows, 2, "Parameters, GFLOPs and times.")]
 
@@ -317,12 +357,16 @@ def _recipe(method: Method) -> dict[str, str]:
     return {"Recipe": f"`{method.name}`", "Data": f"{data}{tested_on}, {method.file.protocol}"}
 
 
-# What was asked for with --against and --scores comes before the tables of the paper, of which all may be empty.
+# What was asked for with --against and --scores comes first.
 register_report_section("against", "Compared with the chosen baseline", against_blocks)
 register_report_section("evaluations", "Other predictions and evaluations", evaluation_blocks)
+register_report_section("verdict", "Verdict", lambda results: verdict_blocks(results.overview))
+register_report_section("overview", "The main networks", lambda results: table_blocks(results.overview))
+register_report_section("how-to-read", "How to read the tables of the paper", _how_to_read)
 for _paper_table in paper_tables().values():
     _heading = f"Table {_paper_table.numeral}: {_paper_table.caption}"
     register_report_section(_paper_table.name, _heading, partial(_table, _paper_table.name))
+register_report_section("without-results", "Tables without results", _without_results)
 register_report_section("own-recipes", "Our own recipes", own_recipe_blocks)
 register_report_section("leakage", "Leakage delta", _leakage)
 register_report_section("empty-truths", "Images without a lesion", _empty_ground_truth)

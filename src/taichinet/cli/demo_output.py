@@ -1,0 +1,96 @@
+"""What `taichinet demo` prints, and its next steps."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from taichinet.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from taichinet.reports.demo import DemoResults, Leaks, Segmented
+
+Steps = Sequence[tuple[str, Sequence[str]]]
+
+
+def next_steps(out: Path) -> Steps:
+    """Commands for three purposes, which can be run as printed after the demo wrote to `out`."""
+    examples, image = out / "examples", out / "examples" / "images" / "FLKA_003.png"
+    compare = [
+        "taichinet",
+        "compare",
+        f"{out / 'mynet.py'}:MyNet",
+        "--against",
+        "unet",
+        "--data",
+        str(out / "phantoms"),
+    ]
+    return (
+        (
+            "Segment my images",
+            (shlex.join(["taichinet", "predict", str(examples / "images"), "-o", "masks"]),),
+        ),
+        (
+            "Compare my network",
+            (shlex.join([*compare, "--scale", "demo", "--fold", "0"]),),
+        ),
+        (
+            "Ship a model",
+            (
+                shlex.join(["taichinet", "export", "-o", "lesion.onnx", "--images", str(examples)]),
+                shlex.join(["python", "-m", "taichinet.runner", "lesion.onnx", str(image), "-o", "out"]),
+            ),
+        ),
+    )
+
+
+class DemoPrinter:
+    """Prints the results as they are computed; with `quiet` nothing."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.console = Console(soft_wrap=True, markup=False, highlight=False, quiet=quiet)
+        self.quiet = quiet
+
+    def print_examples(self, segmented: Sequence[Segmented]) -> None:
+        """The Dice of the network in the package, beside that of networks that had not seen the image."""
+        from taichinet.reports.demo import SEEN
+
+        table = Table(box=SIMPLE_HEAD)
+        headings = ("image", "lesion", "trained on it (network in the package)", "not trained on it")
+        for heading in headings:
+            table.add_column(heading, justify="left" if heading in ("image", "lesion") else "right")
+        for one in segmented:
+            seen, unseen = one.texts()
+            table.add_row(one.example.image.name, "yes" if one.example.lesion else "no", seen, unseen)
+        self.console.print("1. Lesions outlined: Dice on 12 images of patients (0: no overlap, 1: identical)")
+        if not self.quiet:
+            print_table(table, self.console)
+        self.console.print(f"{SEEN} The last column is what to expect on new images of this scanner.\n")
+
+    def print_leaks(self, leaks: Leaks) -> None:
+        """The near-duplicates on both sides of a split."""
+        self.console.print(
+            f"2. Folds: {leaks.pairs} simulated images were written twice, {leaks.found} of these pairs were found. "
+            f"With {leaks.folds} random folds, {leaks.random} pairs have one image in training and the other in test; "
+            f"with grouped folds {leaks.grouped}.\n"
+        )
+
+    def print_comparison(self, results: DemoResults) -> None:
+        """The verdict."""
+        from taichinet.reports.demo import verdict_text
+
+        self.console.print(f"3. Comparison: {verdict_text(results.comparison, results.studies)}\n")
+
+    def print_end(self, page: Path, steps: Steps, seconds: float) -> None:
+        """The page and the next steps."""
+        self.console.print(f"Done in {seconds:.0f} s. Page: {page}\nNext:")
+        for purpose, commands in steps:
+            self.console.print(f"  {purpose}:")
+            for command in commands:
+                self.console.print(f"    {command}")

@@ -1,0 +1,347 @@
+"""The overview as text: sentences that answer the main questions from the numbers, and one table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from taichinet.evaluation.aggregate import FoldScore
+from taichinet.evaluation.rates import Rate
+from taichinet.evaluation.statistics import SIGNIFICANCE
+from taichinet.evaluation.uncertainty import LEVEL
+from taichinet.experiments.paper import Figure, paper_tables
+from taichinet.experiments.recipes.best import BEST
+from taichinet.experiments.recipes.catalogue import list_recipes
+from taichinet.reports.document.format import (
+    PROTOCOLS,
+    interval,
+    number,
+    percent,
+    probability,
+    rate,
+    scored,
+    signed,
+    title_of,
+)
+from taichinet.reports.document.model import Block, Cell, Heading, Note, Points, table_of
+from taichinet.reports.paper_tables.against import VERDICTS
+from taichinet.reports.paper_tables.comparisons import Comparison
+from taichinet.reports.paper_tables.differences import differences_from_paper
+from taichinet.reports.paper_tables.overview import Condition, Overview, has_scores, is_complete, regions_of
+from taichinet.reports.paper_tables.runs import Method
+from taichinet.reports.paper_tables.tested import Selection, Tested
+
+FOLD_WORDS = {"grouped": "grouped", "paper": "random"}
+NAMED = 4  # methods of one condition that a sentence lists by name
+LEFT_OUT_DATA = "leave-one-dataset-out"
+
+
+def verdict_blocks(overview: Overview) -> list[Block]:
+    """The answers to all questions for which there are results; one sentence if there are none."""
+    answers = {
+        "Which network is better?": _comparison_points(overview),
+        "What does the paper report?": _paper_points(overview),
+        "What happens on normal images?": _normal_points(overview),
+        "What happens on another data set?": _other_data_points(overview),
+    }
+    blocks: list[Block] = [Note(_summary(overview))]
+    for question, points in answers.items():
+        if points:
+            blocks += [Heading(question), Points(tuple(points))]
+    return blocks
+
+
+def table_blocks(overview: Overview) -> list[Block]:
+    """The main networks in one table, and which runs are not in it."""
+    rows = [
+        _row(condition, method, region)
+        for condition in overview.conditions
+        for method in condition.methods
+        for region in regions_of(method)
+    ]
+    blocks: list[Block] = [table_of(rows, 3, "The main networks."), Points(HOW_TO_READ)]
+    other = len(overview.methods) - len(overview.shown)
+    if other:
+        runs = "One further run is" if other == 1 else f"{other} further runs are"
+        what = "incomplete folds, ablations and variants" if all(map(is_complete, overview.shown)) else "variants"
+        blocks.append(Note(f"{runs} not in this table: {what}."))
+    missing = [f"`{method.name}`" for method in overview.shown if not has_scores(method)]
+    if missing:
+        blocks.append(Note(f"Not compared, because scores.csv is missing: {', '.join(dict.fromkeys(missing))}."))
+    return blocks
+
+
+HOW_TO_READ = (
+    "DI: Dice of the lesion images, mean ± sample standard deviation over folds, at input resolution; native: at "
+    "original resolution. HD95: 95 % Hausdorff distance in pixels of the original image.",
+    "The U-Net of a difference has the same data, folds, image size and epochs. The difference is that of the Dice of "
+    "the same lesion images at original resolution. "
+    f"Brackets contain the {LEVEL:.0%} interval of the mean difference (bootstrap; near-duplicates and images of one "
+    "patient are resampled together).",
+    "A difference is clear if the interval excludes 0 and Wilcoxon's paired test over images agrees (p below "
+    f"{SIGNIFICANCE:g} after Holm's correction over the comparisons with the same data and training, and the same "
+    "sign). “No clear difference” does not show that two networks are equal.",
+    "A result with one seed is of one training. The intervals do not include the variation over trainings.",
+)
+
+
+def _summary(overview: Overview) -> str:
+    """TaiChiNet compared with the U-Net in how many conditions, and with which verdicts."""
+    own = [condition for condition in overview.conditions if condition.methods[0].own_data]
+    found = [c for condition in own for c in condition.comparisons]
+    if not found:
+        return (
+            "No two networks were tested on the same images and folds with the same image size and number of epochs, "
+            "so none is called better. Train a second recipe with the same --data, --protocol and --output."
+        )
+    of_taichinet = [
+        c
+        for condition in own
+        for c in condition.comparisons
+        if c.method is condition.taichinet and c.reference is condition.baseline
+    ]
+    verdicts = [c.verdict for c in of_taichinet or found]
+    counts = Counter(verdicts)
+    pair = "TaiChiNet and the U-Net" if of_taichinet else "Two networks"
+    first = "TaiChiNet" if of_taichinet else "the first one below"
+    return (
+        f"{pair} of the same training were compared on the same images: {first} has a clearly higher Dice in "
+        f"{counts['higher']} of {len(verdicts)} comparisons and a clearly lower Dice in {counts['lower']}; there is no "
+        f"clear difference in {counts['unclear']}."
+    )
+
+
+def _comparison_points(overview: Overview) -> list[str]:
+    return [
+        f"{_place(condition)}: {' '.join(_sentences(condition))}"
+        for condition in overview.conditions
+        if condition.comparisons and condition.methods[0].own_data
+    ]
+
+
+def _sentences(condition: Condition) -> Iterator[str]:
+    """For each region the scores, and the comparisons of TaiChiNet; without one, those with the U-Net."""
+    subject = condition.taichinet
+    for region in regions_of(condition.methods[0]):
+        scores = [f"{_name(condition, m)} {number(_dice(m, region).mean, 3)}" for m in condition.methods]
+        yield f"Dice{f' of the {region}' if region else ''} {', '.join(scores)}."
+        for comparison in condition.comparisons:
+            if comparison.region == region and subject in (None, comparison.method):
+                names = (_name(condition, method) for method in (comparison.method, comparison.reference))
+                yield f"{' minus '.join(names)}: {interval(comparison.test.difference)}, {_reason(comparison)}."
+
+
+def _reason(comparison: Comparison) -> str:
+    """The verdict, and what the interval and the test show if they differ."""
+    test, verdict = comparison.test, VERDICTS[comparison.verdict]
+    p = probability(comparison.p_holm)
+    if not p:
+        return "equal on every image"
+    images = f"higher on {test.better} images, lower on {test.worse}, p {p}"
+    if not test.difference.bounded:
+        return f"{verdict}: no interval, with one group of images or the same difference in each"
+    if comparison.verdict == "unclear":
+        if test.difference.low > 0 or test.difference.high < 0:
+            mean = "higher" if test.difference.low > 0 else "lower"
+            return f"{verdict}: the mean is {mean}, but Wilcoxon's test does not confirm it ({images})"
+        if comparison.p_holm < SIGNIFICANCE:
+            more = "higher" if test.effect > 0 else "lower"
+            return f"{verdict}: {more} by Wilcoxon's test ({images}), but the interval of the mean includes 0"
+    return verdict
+
+
+def _place(condition: Condition) -> str:
+    """E.g. "BUSI at the paper's settings (224 px, 40 epochs), 5 grouped folds, 647 lesion images"."""
+    method = condition.methods[0]
+    scales = {other.name.partition("-")[0] for other in condition.methods}
+    if not any(differences_from_paper(other.experiment) for other in condition.methods):
+        settings = " at the paper's settings"
+    elif all(other.name in BEST for other in condition.methods):
+        settings = " with the training of our own recipes"
+    elif len(scales) == 1 and {other.name for other in condition.methods} <= {*list_recipes()}:
+        settings = f" with the smaller budget of the `{min(scales)}` recipes"
+    else:
+        settings = ""
+    images = method.images(Selection())
+    return f"{_data(method)}{settings} ({_training(method)}), {_folds(method)}, {images} lesion images"
+
+
+def _training(method: Method) -> str:
+    experiment = method.experiment
+    return f"{experiment.data.size} px, {experiment.training.epochs} epoch{'s' * (experiment.training.epochs > 1)}"
+
+
+def _dice(method: Method, region: str | None = None) -> FoldScore:
+    return method.score(_selection(region), "dice")
+
+
+def _selection(region: str | None) -> Selection:
+    return Selection() if region is None else Selection(region, region=region)
+
+
+def _name(condition: Condition, tested: Tested) -> str:
+    """The name of the network; with the recipe if several methods of the condition have it."""
+    method = next(other for other in condition.methods if other is tested)
+    same = [other for other in condition.methods if other.file.network == method.file.network]
+    title = method.file.network.partition("@")[0]  # without the digest of the code of an own network
+    return title if len(same) == 1 else f"{title} (`{method.name}`)"
+
+
+def _data(method: Method) -> str:
+    normal = method.experiment.data.include_normal and method.first.summary.normal_images.images
+    text = title_of(method.file.dataset) + (" with normal images" if normal else "")
+    return text if method.own_data else f"{text}, tested on {title_of(method.tested_on)}"
+
+
+def _folds(method: Method) -> str:
+    """`5 grouped folds`, `1 of 5 grouped folds`, `the authors' own split`."""
+    file, done = method.file, len(method.folds_done)
+    if method.protocol not in FOLD_WORDS:
+        return PROTOCOLS[method.protocol]
+    count = str(done) if done == file.folds else f"{done} of {file.folds}"
+    return f"{count} {FOLD_WORDS[method.protocol]} fold{'s' * (file.folds > 1)}"
+
+
+def _paper_points(overview: Overview) -> list[str]:
+    """What the paper reports for the networks that were trained with its settings."""
+    points = []
+    for condition in overview.conditions:
+        method = condition.methods[0]
+        found = [(other, printed) for other in condition.methods if (printed := _printed(other)) is not None]
+        if not found:
+            continue
+        names = [_name(condition, other) for other, _ in found]
+        theirs = ", ".join(
+            f"{name} {figure.mean:.3f} ± {figure.std:.3f}" for name, (_, figure) in zip(names, found, strict=True)
+        )
+        means = [(_dice(other).mean, figure) for other, figure in found]
+        ours = ", ".join(
+            f"{name} {number(mean, 3)} ({signed(None if mean is None else mean - figure.mean)})"
+            for name, (mean, figure) in zip(names, means, strict=True)
+        )
+        points.append(
+            f"{_data(method)}, Dice: the paper reports {theirs}, on random folds, which may put near-duplicates into "
+            f"training and test. Measured here on {_folds(method)}: {ours}."
+        )
+    return points
+
+
+def _printed(method: Method) -> Figure | None:
+    """The Dice in the paper's comparison of networks; None if the settings are not those of the paper."""
+    if not method.own_data or differences_from_paper(method.experiment):
+        return None
+    variation = method.name.partition("-")[2]
+    wanted = (method.file.dataset, method.tested_on, method.experiment.data.include_normal)
+    for table in reversed(paper_tables().values()):  # Tables IV to VII compare networks, I to III parts of TaiChiNet
+        for part in table.parts:
+            places = [place for place, column in enumerate(part.columns) if column.score == "dice"]
+            if (part.trained_on, part.tested_on, part.include_normal) == wanted and len(places) == 1:
+                for row in part.rows:
+                    if row.variation == variation:
+                        return row.figures[places[0]]
+    return None
+
+
+def _normal_points(overview: Overview) -> list[str]:
+    """The share of normal images with a prediction, by data, folds and training."""
+    members: dict[tuple[object, ...], list[Method]] = {}
+    for method in overview.methods:
+        settings = method.experiment
+        if method.own_data and method.first.summary.normal_images.images:
+            key = (method.first.study, settings.data.size, settings.training.epochs, method.folds_done)
+            members.setdefault(key, []).append(method)
+    points = []
+    for same in sorted(members.values(), key=lambda methods: not is_complete(methods[0])):
+        images = same[0].first.summary.normal_images.images
+        points.append(
+            f"{_data(same[0])} ({_training(same[0])}), {_folds(same[0])}, {images} normal images: a lesion is "
+            f"predicted on {_rates(same)}."
+        )
+    without = len([method for method in overview.shown if not method.first.summary.normal_images.images])
+    if without and points:
+        points.append(f"{without} of the {len(overview.shown)} results in the table were made without normal images.")
+    elif without:
+        points.append("No network was tested on normal images: how often one predicts a lesion there is not known.")
+    return points
+
+
+def _rates(methods: Sequence[Method]) -> str:
+    """The shares from the lowest, with interval; of many methods the extremes, U-Net and TaiChiNet."""
+
+    def rate_of(method: Method) -> Rate:
+        normal = method.first.summary.normal_images
+        return Rate.of(round((normal.false_positive_rate or 0) * normal.images), normal.images)
+
+    ordered = sorted(methods, key=lambda method: rate_of(method).share or 0)
+    selected = ordered
+    if len(ordered) > NAMED:
+        selected = [m for m in ordered if m in (ordered[0], ordered[-1]) or m.experiment.model in ("unet", "taichinet")]
+    texts = [f"{rate(rate_of(method))} with {method.file.network} (`{method.name}`)" for method in selected]
+    few = f" (U-Net, TaiChiNet, the lowest and the highest of {len(methods)} networks)"
+    return ", ".join(texts) + few * (len(selected) < len(ordered))
+
+
+def _other_data_points(overview: Overview) -> list[str]:
+    """Dice on data sets that the training has not seen, beside that on the own test folds."""
+    points = []
+    for condition in overview.conditions:
+        method = condition.methods[0]
+        if method.protocol == LEFT_OUT_DATA and method.own_data:
+            points += [_left_out_data(other, overview) for other in condition.methods]
+        elif not method.own_data and method.tested_on not in method.file.dataset.split("+"):
+            scores = ", ".join(
+                f"{_name(condition, other)} {scored(_dice(other))}" + _on_own_folds(other, overview)
+                for other in condition.methods
+            )
+            points.append(
+                f"Trained on {title_of(method.file.dataset)}, tested on {title_of(method.tested_on)} "
+                f"({_training(method)}): Dice {scores}."
+            )
+    return points
+
+
+def _on_own_folds(method: Method, overview: Overview) -> str:
+    same = (m for m in overview.methods if m.own_data and m.name == method.name and m.file == method.file)
+    own = next(same, None)
+    return "" if own is None else f" (test folds of {title_of(own.tested_on)}: {scored(_dice(own))})"
+
+
+def _left_out_data(method: Method, overview: Overview) -> str:
+    """Each data set tested with networks trained on the others, beside networks trained on all of them."""
+    parts = method.file.dataset.split("+")
+    joint = next(
+        (
+            m
+            for m in overview.methods
+            if m.own_data and m.protocol == "grouped" and (m.name, m.trained_on) == (method.name, method.trained_on)
+        ),
+        None,
+    )
+
+    def by_part(tested: Method) -> str:
+        return ", ".join(f"{title_of(part)} {scored(tested.score(Selection(part), 'dice'))}" for part in parts)
+
+    text = f"{method.file.network} (`{method.name}`), tested on the data set that was not used in training: Dice "
+    text += f"{by_part(method)}"
+    return text + ("." if joint is None else f". Trained on {title_of(method.file.dataset)}: {by_part(joint)}.")
+
+
+def _row(condition: Condition, method: Method, region: str | None) -> dict[str, str | Cell]:
+    normal, selection = method.first.summary.normal_images, _selection(region)
+    comparison = condition.compared(method, condition.baseline, region)
+    with_prediction = f"{percent(normal.false_positive_rate)} of {normal.images}" if normal.images else "not tested"
+    difference: str | Cell = ""
+    if comparison is not None:
+        difference = Cell(interval(comparison.test.difference), VERDICTS[comparison.verdict])
+    return {
+        "Network": Cell(method.file.network, f"`{method.name}`"),
+        "Data": _data(method) + (f", {region}" if region else ""),
+        "Training": _training(method),
+        "DI": scored(method.score(selection, "dice")),
+        "DI minus U-Net's": difference,
+        "DI native": scored(method.score(selection, "dice", "native")),
+        "HD95 native (px)": scored(method.score(selection, "hd95", "native"), 1),
+        "Normal images with a prediction": with_prediction,
+        "Images": str(method.images(selection)),
+        "Folds": _folds(method),
+    }
