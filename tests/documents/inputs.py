@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -111,8 +111,11 @@ KINDS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
 """What the pages call data: how it is made, and its names in the pages."""
 SHARED_FOLDS = ("runs/folds/FILE.json", "runs/folds/busi-lesions-grouped-5folds-seed0.json")
 """Names of fold files in the pages; here each is the file of two folds, as in `TINY`."""
-STUDY = re.compile(r"(runs)/(?P<data>[\w+-]+)/(?P<recipe>[\w+-]+)/(?P<protocol>grouped|paper)\b")
-DATA_OF_RUNS = {"busi": "Dataset_BUSI_with_GT", "bus-uclm": "BUS-UCLM"}
+STUDY = re.compile(r"runs/(?P<data>[\w+-]+)/(?P<recipe>[\w+-]+)/(?P<protocol>grouped|paper)\b")
+DATA_OF_RUNS = {"busi": "Dataset_BUSI_with_GT", "bus-uclm": "BUS-UCLM", "clinic": "my-folder"}
+WEIGHTS = "runs/busi/cpu-unet/grouped/fold-0/weights"
+STANDARD = ("cpu-unet", "own-MyNet")
+EXPORTED = ("lesion.onnx", "lesion.xml")
 
 
 class PageFolder:
@@ -135,33 +138,58 @@ class PageFolder:
         else:
             shutil.copy(source, target)
 
-    def provide(self, words: list[str]) -> None:
+    def provide(self, words: Iterable[str]) -> None:
         """Place what a command reads and no earlier command of the page has made: trainings, folds, weights, files."""
-        study = "runs/busi/cpu-unet/grouped"
         for word in words:
-            named = STUDY.search(word)
-            if (self.folder / (named[0] if named else word)).exists():
+            study = STUDY.search(word)
+            if (self.folder / (study[0] if study else word)).exists():
                 continue
-            if named:
-                self._place(self._trained(named["data"], named["recipe"], named["protocol"]) / named[0], named[0])
+            if study and (study["data"], study["protocol"]) == ("busi", "grouped") and study["recipe"] in STANDARD:
+                self._place(self._standard_runs() / study[0], study[0])
+            elif study:
+                self._place(self._trained(study["data"], study["recipe"], study["protocol"]) / study[0], study[0])
             elif word in SHARED_FOLDS:
-                (plan,) = (self._trained("busi", "cpu-unet", "grouped") / "runs/folds").glob("*.json")
+                (plan,) = (self._standard_runs() / "runs/folds").glob("*.json")
                 self._place(plan, word)
-            elif word == "WEIGHTS":
-                self._place(self._trained("busi", "cpu-unet", "grouped") / study / "fold-0/weights", word)
+            elif word in ("WEIGHTS", "weights"):
+                self._place(self._standard_runs() / WEIGHTS, word)
             elif word == "runs":
-                self._place(self._trained("busi", "cpu-unet", "grouped") / word, word)
+                self._place(self._standard_runs() / word, word)
+            elif word in EXPORTED:
+                for file in self._exported(word).iterdir():
+                    self._place(file, file.name)
             elif (ROOT / word).is_file():
                 self._place(ROOT / word, word)
+
+    def _standard_runs(self) -> Path:
+        """A folder with the `runs` of the U-Net and of an own network on the same folds."""
+
+        def train(folder: Path) -> None:
+            words = ["compare", "mynet.py:MyNet", "--against", "unet", "--data", "Dataset_BUSI_with_GT"]
+            run(*tiny([*words, "-o", str(folder / "runs")]))
+
+        return self._build_once("page-runs", train)
 
     def _trained(self, data: str, recipe: str, protocol: str) -> Path:
         """A folder with the `runs` of one recipe."""
 
         def train(folder: Path) -> None:
             given = [word for name in data.split("+") for word in ("--data", f"{name}={DATA_OF_RUNS[name]}")]
-            run(*tiny(["train", recipe, *given, "--protocol", protocol, "-o", str(folder / "runs")]))
+            network = "mynet.py:MyNet" if recipe == "own-MyNet" else recipe
+            run(*tiny(["train", network, *given, "--protocol", protocol, "-o", str(folder / "runs")]))
 
         return self._build_once(f"page-runs-{data}-{recipe}-{protocol}", train)
+
+    def _exported(self, name: str) -> Path:
+        """A folder with an exported network."""
+        given = ("--format", "openvino" if name.endswith(".xml") else "onnx", "--images", "Dataset_BUSI_with_GT")
+
+        def export(folder: Path) -> None:
+            folder.mkdir()
+            shutil.copytree(self._standard_runs() / WEIGHTS, folder.with_name(f"{folder.name}-weights"))
+            run("export", folder.with_name(f"{folder.name}-weights"), *given, "-o", folder / name)
+
+        return self._build_once(f"page-{name}", export)
 
     def names(self) -> dict[str, Any]:
         """The variables that snippets use without defining them."""

@@ -52,7 +52,7 @@ def test_commands_of_the_page_are_accepted(file: Path, tmp_path: Path, monkeypat
 
 def test_commands_in_sentences_and_messages_exist() -> None:
     found = [item for file in SENTENCES for item in fragments(file)]
-    assert {item.page.partition("/")[0] for item in found} >= {"README.md", "docs", "src"}
+    assert {item.page.partition("/")[0] for item in found} >= {"CONTRIBUTING.md", "docs", "src"}
     faults = faults_of(found, check_fragment)
     assert not faults, faults
 
@@ -79,7 +79,7 @@ def test_every_notebook_is_committed_without_outputs() -> None:
         ("taichinet train cpu-unet --data D --protocol random", "random is not one of"),
         ("taichinet train cpu-unet --data D --set training.epoch=1", "epoch"),
         ("taichinet train other.py:Net --data D", "no page has a file other.py"),
-        ("taichinet compare table9 --data D", "suite 'table9'"),
+        ("taichinet compare table9 --data D", "'table9'"),
         ("taichinet compare unet --against unett --data D", "'unett'"),
         ("for n in 1 2; do srun taichinet train demo-x$n --data D; done", "recipe 'demo-x2'"),
         ("python -m taichinet.runner lesion.onnx scan.png", "argparse"),

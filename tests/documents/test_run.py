@@ -8,7 +8,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import pairwise, takewhile
+from itertools import chain, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,22 @@ from taichinet import runner
 from taichinet.experiments.grid import suite
 from taichinet.models import catalogue
 
+COSTLY = ("train", "compare", "cost", "export", "benchmark")
+
 
 def form(item: Item) -> tuple[object, ...] | None:
-    """What a command that trains has in common with others: its options, the settings it changes, its kind of network.
+    """What a costly command has in common with others: its options, and whether it names recipes, files or tables.
 
-    None for other commands, all of which are run.
+    None for other commands, all of which are run. The values, e.g. of --set, are compared by test_parsed.py.
     """
     words = taichinet_arguments(list(item.words)) if item.kind == "command" and not exception_of(item) else None
-    if not words or words[0] not in ("train", "compare"):
+    if not words or words[0] not in COSTLY:
         return None
-    options = sorted(word for word in words if word.startswith("-"))
-    settings = sorted(word.partition("=")[0] for before, word in pairwise(words) if before == "--set")
+    options = {word for word in words if word.startswith("-")} - {"-o", "--output", "--format"}
+    formats = [word for before, word in pairwise(words) if before == "--format" and word != "onnx"]
     names = takewhile(lambda word: not word.startswith("-"), words[1:])
     kinds = {(Path(name.partition(":")[0]).suffix, name.startswith("table")) for name in names}
-    return (words[0], *options, *settings, *sorted(kinds))
+    return (words[0], words.count("--data"), *formats, *sorted(options), *sorted(kinds))
 
 
 @cache
@@ -51,7 +53,7 @@ def first_of_each_form() -> dict[tuple[object, ...], Item]:
 
 
 def is_run(item: Item) -> bool:
-    """Whether the test runs it: it is no exception, and no training of the form of another one."""
+    """Whether the test runs it: it is no exception, and no costly command of the form of another one."""
     key = form(item)
     return not exception_of(item) and (key is None or first_of_each_form()[key] is item)
 
@@ -61,15 +63,15 @@ PAGES = [file for file in page_files() if any(is_run(item) for item in items(fil
 
 @pytest.fixture(autouse=True)
 def _small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_graph: Callable[..., Any]) -> Iterator[None]:
-    """Two rows of each table, one conversion of each network, and no network of a file after the test."""
+    """One row and fold of each table, one conversion of each network, and no network of a file after the test."""
     find_suite = suite.find_suite
 
-    def two_rows(name: str) -> suite.Suite:
+    def one_row(name: str) -> suite.Suite:
         found = find_suite(name)
-        parts = [part.model_copy(update={"recipes": part.recipes[:2]}) for part in found.parts[:1]]
-        return found.model_copy(update={"parts": tuple(parts)})
+        parts = [part.model_copy(update={"recipes": part.recipes[:1]}) for part in found.parts[:1]]
+        return found.model_copy(update={"parts": tuple(parts), "folds": (0,)})
 
-    monkeypatch.setattr(suite, "find_suite", two_rows)
+    monkeypatch.setattr(suite, "find_suite", one_row)
     monkeypatch.setattr("taichinet.inference.export.graph.network_graph", shared_graph)
     monkeypatch.setenv("TAICHINET_CACHE", str(tmp_path / "cache"))
     yield
@@ -104,6 +106,7 @@ def execute(item: Item, inputs: PageFolder, names: dict[str, Any]) -> None:
     """Run a command or a snippet in this process; raises its error."""
     words = list(item.words)
     if item.kind == "python":
+        inputs.provide(re.findall(r"\"([^\"]+)\"", item.text))
         exec(compile(item.text, str(item), "exec"), names)  # noqa: S102 - the snippets are those of this repository
     elif item.kind == "file":
         if words[0].endswith(".py"):
@@ -114,7 +117,9 @@ def execute(item: Item, inputs: PageFolder, names: dict[str, Any]) -> None:
         for command in re.findall(r"(?:^  [\w ]+: +|with: )(taichinet .+)$", printed, re.MULTILINE):
             parse_taichinet(shlex.split(command.replace("KEY=VALUE", "training.epochs=1"))[1:])
     elif words[1:3] == ["-m", "taichinet.runner"]:
-        assert runner.main(words[3:]) == 0
+        inputs.provide(words)
+        paths = [sorted(map(str, Path().glob(word))) if "*" in word else [word] for word in words[3:]]
+        assert runner.main(list(chain.from_iterable(paths))) == 0
     elif words[0] in ("cd", "source", "."):
         return  # the folder and the environment are those of the test
     elif words[1] == "-c":
