@@ -40,6 +40,8 @@ def tiny(words: list[str]) -> list[str]:
 
     Pages show alternatives for one folder of runs: a training overwrites that of an earlier command.
     """
+    if words[:2] == ["data", "bundle"]:
+        return [*words, "--size", str(TINY["data.size"])]
     if words[0] not in ("train", "compare"):
         return words
     if words[0] == "train" and "--resume" not in words:
@@ -140,7 +142,7 @@ class PageFolder:
 
     def provide(self, words: Iterable[str]) -> None:
         """Place what a command reads and no earlier command of the page has made: trainings, folds, weights, files."""
-        for word in words:
+        for word in (word.rstrip("/") for word in words):
             study = STUDY.search(word)
             if (self.folder / (study[0] if study else word)).exists():
                 continue
@@ -155,6 +157,8 @@ class PageFolder:
                 self._place(self._standard_runs() / WEIGHTS, word)
             elif word == "runs":
                 self._place(self._standard_runs() / word, word)
+            elif word == "results-archive":
+                self._place(self._archived(), word)
             elif word in EXPORTED:
                 for file in self._exported(word).iterdir():
                     self._place(file, file.name)
@@ -179,6 +183,12 @@ class PageFolder:
             run(*tiny(["train", network, *given, "--protocol", protocol, "-o", str(folder / "runs")]))
 
         return self._build_once(f"page-runs-{data}-{recipe}-{protocol}", train)
+
+    def _archived(self) -> Path:
+        """The archive of the standard runs."""
+        return self._build_once(
+            "page-archive", lambda folder: run("archive", self._standard_runs() / "runs", "-o", folder)
+        )
 
     def _exported(self, name: str) -> Path:
         """A folder with an exported network."""

@@ -17,7 +17,7 @@ from cli.test_commands import run
 from conftest import BuildOnce
 
 from documents.exceptions import exception_of
-from documents.inputs import PageFolder, tiny
+from documents.inputs import EXPORTED, PageFolder, tiny
 from documents.pages import ROOT, Item, all_items, items, page_files
 from documents.parsing import parse_taichinet, taichinet_arguments
 from taichinet import runner
@@ -106,7 +106,7 @@ def execute(item: Item, inputs: PageFolder, names: dict[str, Any]) -> None:
     """Run a command or a snippet in this process; raises its error."""
     words = list(item.words)
     if item.kind == "python":
-        inputs.provide(re.findall(r"\"([^\"]+)\"", item.text))
+        inputs.provide(name for name in EXPORTED if name in item.text)
         exec(compile(item.text, str(item), "exec"), names)  # noqa: S102 - the snippets are those of this repository
     elif item.kind == "file":
         if words[0].endswith(".py"):
