@@ -36,7 +36,7 @@ TINY = {
 
 
 def tiny(words: list[str]) -> list[str]:
-    """The words of a command, with `TINY` if it trains, and in one process.
+    """The words of a command, with `TINY` if it trains, in one process, and with one fold if it compares.
 
     Pages show alternatives for one folder of runs: a training overwrites that of an earlier command.
     """
@@ -46,6 +46,8 @@ def tiny(words: list[str]) -> list[str]:
         return words
     if words[0] == "train" and "--resume" not in words:
         words = [*words, "--overwrite"]
+    elif words[0] == "compare" and "--fold" not in words:
+        words = [*words, "--fold", "0"]
     while "--jobs" in words:
         index = words.index("--jobs")
         words = [*words[:index], *words[index + 2 :]]
@@ -170,7 +172,7 @@ class PageFolder:
 
         def train(folder: Path) -> None:
             words = ["compare", "mynet.py:MyNet", "--against", "unet", "--data", "Dataset_BUSI_with_GT"]
-            run(*tiny([*words, "-o", str(folder / "runs")]))
+            run(*tiny([*words, "--fold", "0-1", "-o", str(folder / "runs")]))
 
         return self._build_once("page-runs", train)
 
