@@ -206,8 +206,8 @@ def verdict_text(comparison: Comparison, studies: Sequence[Study]) -> str:
 def _document(results: DemoResults, next_steps: Sequence[tuple[str, Sequence[str]]]) -> doc.Document:
     lead = (
         "`taichinet` outlines lesions in breast ultrasound images, compares segmentation networks on the same folds, "
-        f"and exports them for other programs. `taichinet demo` computed everything on this page in {results.seconds:.0f} "
-        "seconds on one computer."
+        "and exports them for other programs. `taichinet demo` computed everything on this page in "
+        f"{results.seconds:.0f} seconds on one computer."
     )
     sections = (
         doc.Section("lesions", "Lesions outlined", tuple(_lesion_blocks(results))),
