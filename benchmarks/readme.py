@@ -85,7 +85,7 @@ def score_table(found: dict[Row, Method], foreign: Method, groups: KnownGroups) 
         tests |= {row: _test(found[row], found[reference], groups) for row in others}
         adjusted |= dict(zip(others, holm([tests[row].p for row in others]), strict=True))
     lines = [
-        "| Network | Training | Dice | Dice minus that of the U-Net | Verdict | Normal images with a prediction | Paper's Dice |",
+        "| Network | Training | Dice | Dice minus U-Net's | Verdict | Normal images with a prediction | Paper's Dice |",
         "| :-- | :-- | --: | --: | :-- | --: | --: |",
     ]
     for row in ROWS:
@@ -126,9 +126,9 @@ def expectations(found: dict[Row, Method], methods: Sequence[Method], groups: Kn
         f"- **Not reproduced:** TaiChiNet's Dice of {scored(_figure(ROWS[0]))}. Here it is {scored(full)}, "
         f"{interval(test.difference)} more than U-Net's; its mask is better on {test.better} images and worse on "
         f"{test.worse}. {len(brief)} of the paper's {len(others)} other networks were only trained briefly.",
-        "- **Normal images:** networks that were trained on folds of BUSI with the recipe of the network in the package "
-        f"predict a lesion on {_false_alarms(lite)} of its normal images. After a short training of the paper's "
-        f"networks with normal images, TaiChiNet does so on {_false_alarms(brief_taichinet)} and U-Net on "
+        "- **Normal images:** networks of the recipe in the package, trained on folds of BUSI, "
+        f"predict a lesion on {_false_alarms(lite)} of the normal images that they were tested on. After a short "
+        f"training of the paper's networks with normal images, TaiChiNet does so on {_false_alarms(brief_taichinet)} and U-Net on "
         f"{_false_alarms(short['short-unet'])} of the {brief_taichinet.first.summary.normal_images.images} normal "
         f"images of {len(brief_taichinet.folds_done)} of {brief_taichinet.file.folds} folds.",
     ]
