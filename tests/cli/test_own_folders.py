@@ -29,6 +29,7 @@ def test_train_ends_with_the_scores_and_the_next_commands(folders: tuple[str, st
     assert printed.startswith(f"taichinet train short-unet --data {folders[0]} --set ")
     assert printed.endswith(f" --output {tmp_path} --fold 1")
     assert not any("--all-images" in line for line in first)
+    assert sum(line.count("lesion images") for line in first) == 1  # the only class is no second column
     last = train(tmp_path, "--data", folders[0], "--fold", 1).splitlines()
     assert any(f"taichinet predict -w {study} -o masks IMAGES" in line for line in last)
     assert any(line.endswith(f"--output {tmp_path} --all-images") for line in last)

@@ -134,14 +134,18 @@ def summary_table(summary: Summary) -> Table:
     """Mean ± standard deviation over folds: one column per group, one row per score.
 
     Scores are at the input resolution of the network; DI and HD95 are also at the original resolution. The group of all
-    images is shown only if there are normal images: without them it equals the group of lesion images.
+    images is shown only if there are normal images: without them it equals the group of lesion images. So does the
+    class "lesion" of a data set without classes.
     """
     from taichinet.reports.document.format import SHORT, digits_of, scored
 
     groups = [
         group
         for group in summary.groups
-        if group.images and (summary.normal_images.images or group.group != "all") and group.group != "normal"
+        if group.images
+        and (summary.normal_images.images or group.group != "all")
+        and group.group != "normal"
+        and (group is summary.lesion or group.group != "lesion")
     ]
     table = Table(title="Mean ± standard deviation over folds")
     table.add_column("")

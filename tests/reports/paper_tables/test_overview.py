@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fakes.runs import recipe, write_run
+from fakes.runs import recipe, write_evaluation, write_run
 from fakes.scores import lesion_row, normal_row
 
 from taichinet.reports.document.markdown import document_markdown
@@ -14,7 +14,7 @@ from taichinet.reports.paper_tables.overview import Overview, make_overview
 from taichinet.reports.paper_tables.results import read_results
 from taichinet.reports.paper_tables.runs import KnownGroups, read_methods
 from taichinet.reports.paper_tables.sections import make_document
-from taichinet.reports.paper_tables.verdict import table_blocks, verdict_blocks
+from taichinet.reports.paper_tables.verdict import answer_blocks, table_blocks, verdict_blocks
 from taichinet.reports.paper_tables.write import HEADER
 from taichinet.reports.results.pages import make_pages
 
@@ -83,12 +83,25 @@ def test_mean_and_rank_test_that_disagree_are_no_clear_difference(tmp_path: Path
     assert "no clear difference: the mean is higher, but Wilcoxon's test does not confirm it (higher on 10 " in text
 
 
+def test_networks_of_some_folds_on_another_data_set_are_counted(tmp_path: Path) -> None:
+    write_evaluation(write_run(tmp_path, recipe("cpu-taichinet"), images(0)), "ddti", images(0.1, folds=1))
+    write_evaluation(write_run(tmp_path, recipe("short-unet"), images(0)), "ddti", images(0.2))
+    overview = overview_of(tmp_path)
+    text = text_of(overview)
+    folds = {
+        line.split("`")[1]: line.split("|")[-2].strip() for line in text.splitlines() if "tested on DDTI |" in line
+    }
+    assert folds == {"cpu-taichinet": "1 of 5 grouped folds", "short-unet": "5 grouped folds"}
+    answers = document_markdown(Document("", (), (Section("", "", tuple(answer_blocks(overview))),)), "")
+    assert "Dice TaiChiNet 0.635, 1 of 5 grouped folds (test folds of BUSI: " in answers
+
+
 def test_single_incomplete_run_without_scores_has_a_table_and_no_verdict(tmp_path: Path) -> None:
     folder = write_run(tmp_path, recipe("short-unet"), images(0, folds=1))
     (folder / "scores.csv").unlink()
     text = text_of(overview_of(tmp_path))
     assert "No two networks were tested on the same images" in text
-    assert "| U-Net (`short-unet`) | BUSI | 128 px, 4 epochs | 0.535 |  | " in text
+    assert "| U-Net (`short-unet`) | BUSI | 128 px, 4 epochs | 0.535 | 0.485 |  | " in text
     assert "Not compared, because scores.csv is missing: `short-unet`." in text
 
 

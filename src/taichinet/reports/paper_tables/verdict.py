@@ -204,8 +204,12 @@ def _data(method: Method) -> str:
 
 
 def _folds(method: Method) -> str:
-    """`5 grouped folds`, `1 of 5 grouped folds`, `the authors' own split`."""
-    file, done = method.file, len(method.folds_done)
+    """`5 grouped folds`, `1 of 5 grouped folds`, `the authors' own split`.
+
+    On another data set, these are the folds whose networks were tested there.
+    """
+    file = method.file
+    done = len(method.folds_done if method.own_data else _dice(method).per_fold)
     if method.protocol not in FOLD_WORDS:
         return PROTOCOLS[method.protocol]
     count = str(done) if done == file.folds else f"{done} of {file.folds}"
@@ -300,7 +304,7 @@ def _other_data_points(overview: Overview) -> list[str]:
             points += [_left_out_data(other, overview) for other in condition.methods]
         elif not method.own_data and method.tested_on not in method.file.dataset.split("+"):
             scores = ", ".join(
-                f"{_name(condition, other)} {scored(_dice(other))}" + _on_own_folds(other, overview)
+                f"{_name(condition, other)} {scored(_dice(other))}{_some_folds(other)}{_on_own_folds(other, overview)}"
                 for other in condition.methods
             )
             points.append(
@@ -308,6 +312,11 @@ def _other_data_points(overview: Overview) -> list[str]:
                 f"({_training(method)}): Dice {scores}."
             )
     return points
+
+
+def _some_folds(method: Method) -> str:
+    """The folds, if not the networks of all of them were tested on the other data set."""
+    return "" if len(_dice(method).per_fold) == method.file.folds else f", {_folds(method)}"
 
 
 def _on_own_folds(method: Method, overview: Overview) -> str:
@@ -348,8 +357,8 @@ def _row(condition: Condition, method: Method, region: str | None) -> dict[str, 
         "Data": _data(method) + (f", {region}" if region else ""),
         "Training": _training(method),
         "DI": scored(method.score(selection, "dice")),
-        "DI minus U-Net's": difference,
         "DI native": scored(method.score(selection, "dice", "native")),
+        "DI native minus U-Net's": difference,
         "HD95 native (px)": scored(method.score(selection, "hd95", "native"), 1),
         "Normal images with a prediction": with_prediction,
         "Images": str(method.images(selection)),
