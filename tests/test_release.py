@@ -43,3 +43,10 @@ def test_workflows_only_call_make_targets_that_exist() -> None:
             target = command.split()[1]
             expanded = {target} if "$" not in target else {"test-lowest", "test-newest"}
             assert expanded <= known, (file.name, command)
+
+
+def test_licence_of_the_example_images_is_declared_and_included() -> None:
+    project = tomllib.loads(read("pyproject.toml"))["project"]
+    assert project["license"].split(" AND ") == ["Apache-2.0", "CC-BY-4.0"]
+    assert all((ROOT / name).is_file() for name in project["license-files"])
+    assert "CC BY 4.0" in read(project["license-files"][1])

@@ -13,6 +13,7 @@ import pytest
 from taichinet.cli import demo as demo_command
 from taichinet.cli.demo_output import next_steps
 from taichinet.datasets.examples import list_examples
+from taichinet.errors import StorageError
 
 
 def test_demo_writes_a_page_with_examples_leaks_and_a_verdict(
@@ -44,6 +45,16 @@ def test_demo_writes_a_page_with_examples_leaks_and_a_verdict(
             paths = [Path(word.split(":")[0]) for word in shlex.split(command) if word.startswith(str(out))]
             assert paths
             assert all(path.exists() for path in paths)
+    (out / "mynet.py").write_text("my network", encoding="utf-8")
     demo_command.demo(out=out, seed=4, as_json=True)  # other phantoms in the same folder
+    assert (out / "mynet.py").read_text(encoding="utf-8") == "my network"
     again = json.loads(capsys.readouterr().out)
     assert again["results"][0]["dataset_digest"] != printed["results"][0]["dataset_digest"]
+
+
+def test_demo_leaves_the_folds_of_other_runs(tmp_path: Path) -> None:
+    (tmp_path / "folds").mkdir()
+    (tmp_path / "folds" / "busi-grouped-5folds-seed0.json").touch()
+    with pytest.raises(StorageError, match=r"has other files \(folds\).*Give a new folder as --output"):
+        demo_command.demo(out=tmp_path)
+    assert [path.name for path in tmp_path.rglob("*.json")] == ["busi-grouped-5folds-seed0.json"]

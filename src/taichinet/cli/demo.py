@@ -68,6 +68,7 @@ def demo(
     use_and_print(device)
     console = Console(stderr=True, quiet=as_json, soft_wrap=True)
     printer = DemoPrinter(quiet=as_json)
+    _refuse_other_folder(out)
     write_examples(out / "examples")
     segmented, seconds = segment_examples()
     printer.print_examples(segmented)
@@ -78,12 +79,26 @@ def demo(
     elapsed = time.perf_counter() - start
     results = DemoResults(segmented, seconds, leaks, data.manifest, studies, comparison, machine, elapsed)
     printer.print_comparison(results)
-    write_text(out / "mynet.py", OWN_NETWORK)
+    if not (out / "mynet.py").exists():  # otherwise it may be the network of the user
+        write_text(out / "mynet.py", OWN_NETWORK)
     steps = next_steps(out)
     page = write_demo(out, results, steps)
     if as_json:
         print(json.dumps({"page": str(page), **results_json(results)}))
     printer.print_end(page, steps, time.perf_counter() - start)
+
+
+def _refuse_other_folder(out: Path) -> None:
+    """Raise StorageError if `out` has files and is not the folder of an earlier demo, whose folds are replaced."""
+    from taichinet.datasets.phantoms.folder import MARKER
+    from taichinet.errors import StorageError
+
+    first = ("examples", "phantoms")  # what a demo writes before anything else
+    other = [path.name for path in out.glob("[!.]*") if path.name not in first]
+    if other and not (out / "phantoms" / MARKER).is_file():
+        raise StorageError(
+            f"{out} has other files ({min(other)}), and the demo replaces its folder. Give a new folder as --output."
+        )
 
 
 def _fold_phantoms(out: Path, seed: int, console: Console) -> tuple[StudyData, Leaks]:

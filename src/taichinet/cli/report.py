@@ -93,7 +93,9 @@ def _write_pages(runs: Path, out: Path, overwrite: bool, console: Console, as_js
 
     pages = write_pages(runs, out, overwrite)
     *further, _ = (path.name for path in pages.documents)
-    console.print(f"{pages.runs} results. Verdict and table: {out}. Beside it: {', '.join(further)}.")
+    console.print(
+        f"{pages.runs} result{'s' * (pages.runs != 1)}. Verdict and table: {out}. Beside it: {', '.join(further)}."
+    )
     _print_json(as_json, out, results=pages.runs)
 
 

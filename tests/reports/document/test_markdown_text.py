@@ -14,6 +14,7 @@ from fakes.scores import lesion_row
 
 from taichinet.experiments.validation_card import WorstCase
 from taichinet.reports.document.markdown import document_markdown
+from taichinet.reports.document.model import Document, Links, Section
 from taichinet.reports.paper_tables.write import ReportOptions, write_report
 from taichinet.reports.results.pages import make_pages
 from taichinet.storage.markdown_text import escape_markdown, inline_markdown
@@ -80,3 +81,9 @@ def test_card_escapes_names() -> None:
     text = card_markdown(card(cohort=cohort, worst=worst, by_class=(group(HOSTILE, 0.7, 22),)))
     assert "&lt;script" in text
     assert not LIVE.findall(re.sub("`[^`\n]*`", "", text))
+
+
+def test_links_to_files_with_unusual_names() -> None:
+    links = Links((("a b#.md", "one"), ("x\udcff.md", "not UTF-8")))
+    text = document_markdown(Document("", (), (Section("", "", (links,)),)), "")
+    assert "- [one](a%20b%23.md)\n- [not UTF-8](x%FF.md)\n" in text

@@ -103,6 +103,11 @@ def test_single_incomplete_run_without_scores_has_a_table_and_no_verdict(tmp_pat
     assert "No two networks were tested on the same images" in text
     assert "| U-Net (`short-unet`) | BUSI | 128 px, 4 epochs | 0.535 | 0.485 |  | " in text
     assert "Not compared, because scores.csv is missing: `short-unet`." in text
+    folder = write_run(tmp_path, recipe("short-taichinet"), images(0.05, folds=1))
+    (folder / "scores.csv").unlink()
+    verdict = text_of(overview_of(tmp_path)).partition("|")[0]
+    assert "No two networks" not in verdict
+    assert "scores.csv, the scores of each image, is missing: `short-unet`, `short-taichinet`." in verdict
 
 
 def test_pages_of_the_documentation_are_those_of_the_results() -> None:

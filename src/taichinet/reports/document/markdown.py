@@ -46,7 +46,7 @@ def _block(block: TextBlock) -> list[str]:
         case Points(texts):
             return [f"- {inline_markdown(text)}" for text in texts]
         case Links(items):
-            return [f"- [{inline_markdown(text)}]({quote(name)})" for name, text in items]
+            return [f"- [{inline_markdown(text)}]({quote(name, errors='surrogateescape')})" for name, text in items]
         case Table():
             rule = [":--" if column < block.words else "--:" for column in range(len(block.headings))]
             rows = [[cell_text(cell) for cell in row] for group in block.groups for row in group]

@@ -75,10 +75,14 @@ def table_blocks(overview: Overview) -> list[Block]:
         runs = "One further run is" if other == 1 else f"{other} further runs are"
         what = "incomplete folds, ablations and variants" if all(map(is_complete, overview.shown)) else "variants"
         blocks.append(Note(f"{runs} not in this table: {what}."))
-    missing = [f"`{method.name}`" for method in overview.shown if not has_scores(method)]
-    if missing:
-        blocks.append(Note(f"Not compared, because scores.csv is missing: {', '.join(dict.fromkeys(missing))}."))
+    if missing := _without_scores(overview):
+        blocks.append(Note(f"Not compared, because scores.csv is missing: {missing}."))
     return blocks
+
+
+def _without_scores(overview: Overview) -> str:
+    """The recipes of the table whose scores.csv is missing."""
+    return ", ".join(dict.fromkeys(f"`{method.name}`" for method in overview.shown if not has_scores(method)))
 
 
 HOW_TO_READ = (
@@ -100,6 +104,9 @@ def _summary(overview: Overview) -> str:
     own = [condition for condition in overview.conditions if condition.methods[0].own_data]
     found = [c for condition in own for c in condition.comparisons]
     if not found:
+        missing = _without_scores(overview)
+        if missing and len(overview.shown) > 1:
+            return f"No network is called better, because scores.csv, the scores of each image, is missing: {missing}."
         return (
             "No two networks were tested on the same images and folds with the same image size and number of epochs, "
             "so none is called better. Train a second recipe with the same --data, --protocol and --output."
