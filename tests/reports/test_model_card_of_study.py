@@ -289,4 +289,4 @@ def test_faults_of_the_failures_are_reported(study: Path, tmp_path: Path, conten
 def test_options_of_studies_are_refused_for_a_fold(study: Path, tmp_path: Path) -> None:
     args = ("--failures", tmp_path / "failures.csv")
     refused(study / "fold-0", tmp_path / "packed", SettingError, "fold-0 has no folds", *args)
-    refused(tmp_path, tmp_path / "packed", WeightsError, "folder of one completed fold.*or a study")
+    refused(tmp_path, tmp_path / "packed", WeightsError, "folder of one completed fold.*or of a cross-validation")

@@ -35,7 +35,7 @@ def test_mining_without_easy_parts_is_reported(data: Path, manifest: Manifest, t
     train, held_out = halves(manifest)
     make_fake_run(tmp_path, manifest, "demo-taichinet", held_out)
     make_fake_mining(tmp_path, manifest, train, easy=False)
-    with pytest.raises(FoldError, match=r"of 9, 0 have an easy and 9 a hard one"):
+    with pytest.raises(FoldError, match=r"of 9, 0 have easy and 9 hard pixels"):
         FIGURES[7]((open_source(str(data), find_runs(tmp_path), tmp_path),), Request())
 
 

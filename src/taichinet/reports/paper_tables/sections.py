@@ -41,7 +41,7 @@ from taichinet.reports.paper_tables.results import Block as TableBlock
 from taichinet.reports.paper_tables.results import BlockRow, ComparisonResults, LeakageDelta, common_and_own
 from taichinet.reports.paper_tables.runs import Method, Run
 from taichinet.reports.paper_tables.tested import Selection
-from taichinet.reports.paper_tables.verdict import table_blocks, verdict_blocks
+from taichinet.reports.paper_tables.verdict import answer_blocks, table_blocks, verdict_blocks
 
 TITLE = "Results, and the tables of the paper"
 MakeBlocks = Callable[[ComparisonResults], Sequence[Block]]
@@ -362,6 +362,7 @@ register_report_section("against", "Compared with the chosen baseline", against_
 register_report_section("evaluations", "Other predictions and evaluations", evaluation_blocks)
 register_report_section("verdict", "Verdict", lambda results: verdict_blocks(results.overview))
 register_report_section("overview", "The main networks", lambda results: table_blocks(results.overview))
+register_report_section("answers", "All comparisons", lambda results: answer_blocks(results.overview))
 register_report_section("how-to-read", "How to read the tables of the paper", _how_to_read)
 for _paper_table in paper_tables().values():
     _heading = f"Table {_paper_table.numeral}: {_paper_table.caption}"

@@ -37,18 +37,28 @@ LEFT_OUT_DATA = "leave-one-dataset-out"
 
 
 def verdict_blocks(overview: Overview) -> list[Block]:
-    """The answers to all questions for which there are results; one sentence if there are none."""
+    """The summary, and the first answer to each question for which there are results."""
+    first = tuple(points[0] for points in _answers(overview).values())
+    return [Note(_summary(overview)), *([Points(first)] if first else [])]
+
+
+def answer_blocks(overview: Overview) -> list[Block]:
+    """All answers by question; nothing if the verdict has all of them."""
+    answers = _answers(overview)
+    if all(len(points) == 1 for points in answers.values()):
+        return []
+    return [block for question, points in answers.items() for block in (Heading(question), Points(tuple(points)))]
+
+
+def _answers(overview: Overview) -> dict[str, list[str]]:
+    """The answers to each question for which there are results, the most important one first."""
     answers = {
         "Which network is better?": _comparison_points(overview),
         "What does the paper report?": _paper_points(overview),
         "What happens on normal images?": _normal_points(overview),
         "What happens on another data set?": _other_data_points(overview),
     }
-    blocks: list[Block] = [Note(_summary(overview))]
-    for question, points in answers.items():
-        if points:
-            blocks += [Heading(question), Points(tuple(points))]
-    return blocks
+    return {question: points for question, points in answers.items() if points}
 
 
 def table_blocks(overview: Overview) -> list[Block]:
@@ -220,8 +230,8 @@ def _paper_points(overview: Overview) -> list[str]:
             for name, (mean, figure) in zip(names, means, strict=True)
         )
         points.append(
-            f"{_data(method)}, Dice: the paper reports {theirs}, on random folds, which may put near-duplicates into "
-            f"training and test. Measured here on {_folds(method)}: {ours}."
+            f"{_data(method)}, Dice: the paper reports {theirs}, on random folds, which can have near-duplicates in "
+            f"both training and test. Measured here on {_folds(method)}: {ours}."
         )
     return points
 

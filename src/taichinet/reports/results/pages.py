@@ -12,7 +12,7 @@ from taichinet.reports.document.model import Document, Links, Note, Section
 from taichinet.reports.paper_tables.overview import make_overview
 from taichinet.reports.paper_tables.runs import find_trained_on_all, read_groups, read_methods
 from taichinet.reports.paper_tables.sections import detection_of
-from taichinet.reports.paper_tables.verdict import table_blocks, verdict_blocks
+from taichinet.reports.paper_tables.verdict import answer_blocks, table_blocks, verdict_blocks
 from taichinet.reports.paper_tables.write import HEADER
 from taichinet.reports.results.all_runs import all_runs_document
 from taichinet.reports.results.trainings import trainings_document
@@ -77,6 +77,7 @@ def make_pages(runs: Path, out: Path, resamples: int = RESAMPLES) -> ResultPages
     sections = (
         Section("", "Verdict", tuple(verdict_blocks(overview))),
         Section("", "The main networks", tuple(table_blocks(overview))),
+        *([Section("", "All comparisons", tuple(answers))] if (answers := answer_blocks(overview)) else []),
         Section("", "Further pages", (links, Note(tables))),
     )
     found = detection_of(methods) or [Note("No run has recorded the detection of lesions. Evaluate it again.")]
