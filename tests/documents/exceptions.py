@@ -17,6 +17,7 @@ NOT_RUN = {
     r": docker ": "Docker is not installed where the tests run",
     r": python3? -m venv ": "the test has its own environment",
     r": python3? benchmarks/inference": "takes minutes; tests/benchmarks runs the scripts",
+    r": taichinet train best-lite|/best-lite/|--weights my-weights": "needs the extra pretrained",
     r"pydicom": "is not a dependency",
     r": torchrun ": "needs a process per GPU; tests/cli/test_torchrun.py runs it",
     r": nnUNetv2_|: sh benchmarks/nnunet/": "nnU-Net is not a dependency, and trains for hours",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +72,10 @@ def own(folder: Path) -> None:
 
 def images(folder: Path) -> None:
     """Two images without masks."""
+    source = write_phantom_busi(folder.with_name(f"{folder.name}-source"), 2, 0, 0, seed=3, size=(64, 80))
     folder.mkdir()
-    for number in (1, 2):
-        image(folder / f"scan{number}.png")
+    for number, file in enumerate(sorted(source.glob("*/*).png")), start=1):
+        shutil.copy(file, folder / f"scan{number}.png")
 
 
 def image(file: Path) -> None:
@@ -142,9 +144,10 @@ class PageFolder:
         else:
             shutil.copy(source, target)
 
-    def provide(self, words: Iterable[str]) -> None:
+    def provide(self, words: list[str]) -> None:
         """Place what a command reads and no earlier command of the page has made: trainings, folds, weights, files."""
-        for word in (word.rstrip("/") for word in words):
+        outputs = {after for word, after in pairwise(words) if word in ("-o", "--output")}
+        for word in (word.rstrip("/") for word in words if word not in outputs):
             study = STUDY.search(word)
             if (self.folder / (study[0] if study else word)).exists():
                 continue
@@ -153,6 +156,7 @@ class PageFolder:
             elif study:
                 self._place(self._trained(study["data"], study["recipe"], study["protocol"]) / study[0], study[0])
             elif word in SHARED_FOLDS:
+                self.provide(["runs"])
                 (plan,) = (self._standard_runs() / "runs/folds").glob("*.json")
                 self._place(plan, word)
             elif word in ("WEIGHTS", "weights"):
