@@ -170,7 +170,10 @@ def evaluate_weights(
             fold = 0
         notes.append(_note(check, own, fold, len(unseen)))
         if not unseen:
-            raise FoldError(f"All images of {manifest.name} were used in the training of {folder}. No image is left.")
+            raise FoldError(
+                f"All images of {manifest.name} were used in the training of {loaded.name}. No image is left. Give "
+                "other images, or the weights of a training without them."
+            )
         kept = ConfidenceKeeper(manifest.regions[0])
         networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), kept, check, mirrored))
         frames.append(_score(networks[-1], fold))
@@ -178,7 +181,8 @@ def evaluate_weights(
     if not all(foreign):
         _refuse_common_images(scores, folders, path, manifest.name)
     summary = aggregate(scores, repeated=all(foreign))
-    note = f"Scored {'; '.join(dict.fromkeys(notes))}{f', by each of {len(folders)} networks' * all(foreign)}."
+    by_each = f", by each of {len(folders)} networks" if all(foreign) and len(folders) > 1 else ""
+    note = f"Scored {'; '.join(dict.fromkeys(notes))}{by_each}."
     return Evaluation(scores, summary, note, tuple(networks), time.perf_counter() - began)
 
 
