@@ -129,13 +129,14 @@ def draw_compare(runs: Path, method: str, reference: str) -> Image.Image:
     titles = {found.name: network_title(found.experiment.model) for found in methods}
     first, second = titles[comparison.method.name], titles[comparison.reference.name]
     figure = draw_differences(differences, comparison.test, first, second, DARK)
-    figure.set_facecolor(np.array(PAPER) / 255)
+    red, green, blue = (value / 255 for value in PAPER)
+    figure.set_facecolor((red, green, blue))
     for axes in figure.axes:
         axes.set_facecolor("none")
     figure.set_dpi(WIDTH / figure.get_figwidth())
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    chart = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    canvas.draw()  # type: ignore[no-untyped-call]
+    chart = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
     verdict = {
         "higher": f"{first} has the higher Dice",
         "lower": f"{first} has the lower Dice",

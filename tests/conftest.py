@@ -51,6 +51,7 @@ SLOW = (
     "datasets/test_bundle.py",
     "datasets/test_phantom.py",
     "datasets/test_prepared.py",
+    "documents/test_run.py",
     "experiments/grid",
     "experiments/test_distillation.py",
     "experiments/test_initial_weights.py",

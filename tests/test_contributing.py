@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from documents.pages import ROOT, items
 from fakes.catalogue import FAKES
 from fakes.runs import recipe, write_run
 from fakes.scores import lesion_row
@@ -37,13 +38,7 @@ from taichinet.reports.paper_tables import sections
 from taichinet.reports.paper_tables.results import read_results
 from taichinet.reports.paper_tables.sections import make_document
 
-EXAMPLES = dict(
-    re.findall(
-        r"```python\n# (\w+)\.py\n(.*?)```",
-        (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8"),
-        re.DOTALL,
-    )
-)
+EXAMPLES = {Path(item.words[0]).stem: item.text for item in items(ROOT / "CONTRIBUTING.md") if item.kind == "file"}
 REGISTRIES: tuple[dict[str, Any], ...] = (
     datasets.CATALOGUE,
     models.CATALOGUE,

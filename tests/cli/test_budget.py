@@ -106,7 +106,7 @@ def test_the_command_packs_what_compare_packs(trained: Path, tmp_path: Path) -> 
     for name in ("archive.json", "runs-0001.part"):
         assert (tmp_path / "archive" / name).read_bytes() == (trained / "archive" / name).read_bytes()
     weights = run("archive", trained / "runs", "-o", tmp_path / "archive", "--with-weights")
-    assert weights.startswith("2 completed folds in 1 part(s)")
+    assert weights.startswith("2 completed folds in 1 file(s)")
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_examples_in_the_package_are_those_of_the_rule() -> None:
     for example in list_examples():
         with Image.open(example.image) as image, Image.open(example.mask) as mask:
             assert image.size == mask.size
-            assert (mask.convert("L").getextrema()[1] > 0) == example.lesion
+            assert (mask.convert("L").getbbox() is not None) == example.lesion
     assert sum(path.stat().st_size for path in FOLDER.rglob("*")) < 800_000
 
 

@@ -1,14 +1,14 @@
-"""Networks from outside the package: the code of docs/compare/own-networks.md and other-libraries.md is executed."""
+"""Networks from outside the package on the command line, with the files in the pages of docs."""
 
 from __future__ import annotations
 
 import json
-import re
 from importlib.util import find_spec
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from documents.pages import named_files
 from PIL import Image
 
 from cli.test_commands import run
@@ -17,9 +17,7 @@ from taichinet.errors import FoldError, SettingError, WeightsError
 from taichinet.models import catalogue
 from taichinet.storage.digest import digest_file
 
-DOCS = Path(__file__).parents[2] / "docs" / "compare"
-PAGE = "".join((DOCS / name).read_text(encoding="utf-8") for name in ("own-networks.md", "other-libraries.md"))
-EXAMPLES = dict(re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL))
+EXAMPLES = named_files()
 PACKAGES = {"smp_unet.py": "segmentation_models_pytorch", "monai_unet.py": "monai", "timm_fpn.py": "timm"}
 SETTINGS = ("data.size=64", "data.folds=2", "data.validation_share=0.25", "training.epochs=1")
 

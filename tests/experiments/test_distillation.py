@@ -116,7 +116,7 @@ def test_teacher_trained_on_held_out_images_is_rejected(runs: Runs, part: str, r
     if not rejected:
         predict_teacher(runs.teacher.folder, train, held_out, FLOAT32_CPU)
         return
-    with pytest.raises(FoldError, match="1 held-out images took part in training the teacher"):
+    with pytest.raises(FoldError, match="1 held-out images were used in training the teacher"):
         predict_teacher(runs.teacher.folder, train, held_out, FLOAT32_CPU)
 
 

@@ -76,7 +76,7 @@ def test_each_fold_starts_from_the_same_fold_of_a_study(first: Study, study: Stu
 
 def test_weights_that_have_seen_test_images_are_refused(first: Study, study: StudyData, tmp_path: Path) -> None:
     tuned, data = start(UNET, study, first.folder / "fold-0")
-    with pytest.raises(FoldError, match=r"held-out images of this fold took part.*each fold starts from the same fold"):
+    with pytest.raises(FoldError, match=r"held-out images of this fold were used.*each fold starts from the same fold"):
         train_folds(tuned, data, [0, 1], tmp_path)
     assert not (tmp_path / "busi").exists()  # also fold 0, which has not seen its test images, is not begun
     assert train_folds(tuned, data, [0], tmp_path).folds[0].record.fold == 0
@@ -85,7 +85,7 @@ def test_weights_that_have_seen_test_images_are_refused(first: Study, study: Stu
     loaded = load_weights(first.folder / "fold-0" / "weights")
     provenance = loaded.config.provenance | {"dataset_digest": "another"}
     save_weights(loaded.network, replace(loaded.config, provenance=provenance), weights)
-    with pytest.raises(FoldError, match="took part in the training"):
+    with pytest.raises(FoldError, match="were used in the training"):
         train_folds(*start(UNET, study, weights), [1], tmp_path / "content")
     # Weights without a record: a warning.
     unknown = {key: value for key, value in provenance.items() if not key.startswith("seen")}
@@ -104,7 +104,7 @@ def test_images_of_the_start_count_as_seen(first: Study, study: StudyData, tmp_p
     )
     assert set(earlier) < set(seen)
     # Back on the first data set, where test images of fold 1 were training images of the start.
-    with pytest.raises(FoldError, match="took part in the training"):
+    with pytest.raises(FoldError, match="were used in the training"):
         train_folds(*start(UNET, study, weights), [1], tmp_path / "back")
 
 

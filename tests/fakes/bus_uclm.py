@@ -14,14 +14,16 @@ KINDS = ((GREEN,), (RED,), (), (GREEN, RED))
 """The colours of the lesions in each patient's images, in turn."""
 
 
-def make_fake_bus_uclm(root: Path, seed: int = 0, size: tuple[int, int] = (48, 64)) -> Path:
-    """Write two patients of four images under `root`/BUS-UCLM and return that folder; mask ALWI_002 differs in size."""
+def make_fake_bus_uclm(
+    root: Path, seed: int = 0, size: tuple[int, int] = (48, 64), patients: tuple[str, ...] = ("ALWI", "ANFO")
+) -> Path:
+    """Write four images per patient under `root`/BUS-UCLM and return that folder; mask ALWI_002 differs in size."""
     rng = np.random.default_rng(seed)
     folder = root / "BUS-UCLM"
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
     lines = ["Image;Label"]
-    for patient in ("ALWI", "ANFO"):
+    for patient in patients:
         for number, colours in enumerate(KINDS):
             name = f"{patient}_{number:03}.png"
             lesions = [ellipse(size, rng, left_half=i == 0) for i in range(len(colours))]

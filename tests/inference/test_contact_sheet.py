@@ -58,7 +58,7 @@ def test_every_image_is_shown_with_its_measurements_and_links() -> None:
     assert "sub/d.png is <b>not</b> an image" in page.text
     assert [card[0] for card in page.cards] == ["b", "c", "a"], "highest uncertainty first"
     assert "no lesionpresence 0.20, lesion from 0.70uncertainty 0.0300" in page.cards[0]
-    assert "lesion: 12 % of the image, 2 parts" in page.cards[1]
+    assert "lesion: 12 % of the image, 2 components" in page.cards[1]
     kinds = ("overlay", "mask", "probability", "disagreement")
     assert {f"{name}_{kind}.png" for name in "abc" for kind in kinds} <= set(page.addresses)
     assert {"predictions.csv", "predictions.json", "#failed"} <= set(page.addresses)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
@@ -131,15 +132,17 @@ def test_recipes_of_a_registered_network_exist_at_every_scale() -> None:
 
 
 @pytest.fixture
-def entry_point(monkeypatch: pytest.MonkeyPatch) -> Any:
+def entry_point(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Makes an installed package with an entry point `plugin = VALUE`."""
 
     def install(value: str) -> None:
         points = EntryPoints([EntryPoint("plugin", value, entry_points.ENTRY_POINTS)])
         for module in (entry_points, own_network):
             monkeypatch.setattr(module, "entry_points", lambda **given: points.select(**given))
+        entry_points.entry_point_names.cache_clear()
 
-    return install
+    yield install
+    entry_points.entry_point_names.cache_clear()
 
 
 def test_network_of_an_installed_package_has_recipes_and_weights(entry_point: Any, tmp_path: Path) -> None:

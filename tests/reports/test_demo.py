@@ -95,8 +95,8 @@ def test_chart_of_differences_has_a_dot_per_image_and_the_interval() -> None:
     (axes,) = draw_differences(values.tolist(), test, "a", "b").axes
     dots, bar, mean = axes.get_lines()[1:]
     assert np.array_equal(dots.get_xdata(), values)
-    assert list(bar.get_xdata()) == [test.difference.low, test.difference.high]
-    assert list(mean.get_xdata()) == [test.difference.mean]
+    assert np.array_equal(bar.get_xdata(), [test.difference.low, test.difference.high])
+    assert np.array_equal(mean.get_xdata(), [test.difference.mean])
 
 
 @pytest.mark.parametrize("name", ['"><script>alert(1)</script>', "<b>x</b> & y"])

@@ -130,7 +130,7 @@ def train(folder: Path, epochs: int, resume: bool = False, **changes: Any) -> tu
 
 def test_average_is_validated_and_selected_and_weights_train_on(tmp_path: Path) -> None:
     plain, _ = train(tmp_path / "plain", 3, selection="last")
-    averaged, network = train(tmp_path / "averaged", 3, selection="last", average_decay=0.5)
+    averaged, network = train(tmp_path / "averaged", 3, selection="last", average_decay=0.8)
     assert [row["loss"] for row in averaged.history] == [row["loss"] for row in plain.history]
     assert [row["validation_dice"] for row in averaged.history] != [row["validation_dice"] for row in plain.history]
     checkpoint = load_checkpoint(tmp_path / "averaged", "identity")

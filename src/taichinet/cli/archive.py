@@ -36,10 +36,10 @@ def archive(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Pack completed runs into parts of at most 15 MB, or unpack them into the runs of another machine.
+    """Pack completed runs into files of at most 15 MB, or unpack them into the runs of another machine.
 
-    Packed are results, scores, histories, settings, summaries, evaluations and fold plans of complete folds and of
-    trainings on all images; checkpoints are not.
+    The archive contains results, scores, histories, settings, summaries, evaluations and fold plans of complete folds
+    and of trainings on all images, but no checkpoints.
     """
     from taichinet.errors import SettingError
     from taichinet.experiments.transport.pack import pack_runs
@@ -65,4 +65,4 @@ def archive(
 
 def describe(packed: Packed, out: Path) -> str:
     """Sentence on what was packed into the folder `out`."""
-    return f"{packed.folds} completed folds in {packed.parts} part(s), {packed.bytes / 1e6:.1f} MB, in {out}."
+    return f"{packed.folds} completed folds in {packed.parts} file(s), {packed.bytes / 1e6:.1f} MB, in {out}."

@@ -74,7 +74,7 @@ class DemoPrinter:
         self.console.print(f"{SEEN} The last column is what to expect on new images of this scanner.\n")
 
     def print_leaks(self, leaks: Leaks) -> None:
-        """The near-duplicates on both sides of a split."""
+        """The near-duplicates in both training and test set."""
         self.console.print(
             f"2. Folds: {leaks.pairs} simulated images were written twice, {leaks.found} of these pairs were found. "
             f"With {leaks.folds} random folds, {leaks.random} pairs have one image in training and the other in test; "

@@ -46,7 +46,7 @@ def predict_teacher(
     leaked = sorted((learned & {*split.validation, *split.test}) | (selected & set(split.test)))
     if leaked:
         raise FoldError(
-            f"{len(leaked)} held-out images took part in training the teacher in {run} ({', '.join(leaked[:3])}"
+            f"{len(leaked)} held-out images were used in training the teacher in {run} ({', '.join(leaked[:3])}"
             f"{', ...' if len(leaked) > 3 else ''}), which would bias the scores. Train it on the same folds."
         )
     regions = int(loaded.config.options.get("num_classes", 1))

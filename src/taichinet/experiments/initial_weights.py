@@ -137,7 +137,7 @@ def refuse_seen_images(folder: Path, manifest: Manifest, dataset_digest: str, sp
         A warning for the user; empty if the check was made and found nothing.
 
     Raises:
-        FoldError: Test images, or validation images as far as this is known, took part in the training of the weights.
+        FoldError: Test images, or validation images as far as this is known, were used in the training of the weights.
     """
     origin = open_weights(folder).config.provenance
     if not (split.test or split.validation):
@@ -158,7 +158,7 @@ def refuse_seen_images(folder: Path, manifest: Manifest, dataset_digest: str, sp
     _refuse(folder, seen & {*split.test})
     if validation := seen & {*split.validation}:
         return (
-            f"{len(validation)} validation images took part in the training or selection of the weights in {folder}: "
+            f"{len(validation)} validation images were used in the training or selection of the weights in {folder}: "
             "the validation Dice may be too good. The test scores are not affected."
         )
     return ""
@@ -167,7 +167,7 @@ def refuse_seen_images(folder: Path, manifest: Manifest, dataset_digest: str, sp
 def _refuse(folder: Path, seen: Iterable[str]) -> None:
     if names := sorted(seen):
         raise FoldError(
-            f"{len(names)} held-out images of this fold took part in the training of the weights in {folder} "
+            f"{len(names)} held-out images of this fold were used in the training of the weights in {folder} "
             f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}), which would make the scores too good. Start "
             "from weights that were trained on other images; from a cross-validation with the same folds (--from "
             "RUNS/dataset/recipe/protocol), each fold starts from the same fold."

@@ -76,7 +76,7 @@ def prepare_training(job: FoldJob, lock: Lock, on_epoch: OnEpoch) -> Training:
         The training, whose `arguments` are those of `fit`.
 
     Raises:
-        FoldError: The teacher has not finished the fold or does not fit it, or held-out images took part in its
+        FoldError: The teacher has not finished the fold or does not fit it, or held-out images were used in its
             training or in the mining.
         LockedError: Another process has taken over the lock; raised after an epoch.
         SettingError: The settings do not fit the data set.

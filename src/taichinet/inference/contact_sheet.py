@@ -134,8 +134,8 @@ def _card(row: Row, number: int, orders: dict[str, tuple[str, str, str, str]]) -
 
 def _measurements(row: Row) -> Iterator[str]:
     if row.lesion_pixels and row.area_share is not None:
-        parts = f", {row.components} parts" if row.components != 1 else ""
-        yield f"lesion: {100 * row.area_share:.2g} % of the image{parts}"
+        components = f", {row.components} components" if row.components != 1 else ""
+        yield f"lesion: {100 * row.area_share:.2g} % of the image{components}"
     else:
         yield '<span class="none">no lesion</span>'
     if row.presence is not None:

@@ -153,8 +153,8 @@ def load(
     """Load trained weights.
 
     Args:
-        weights: "best-lite", the weights in the package; a weights folder; a run folder; or a study folder, whose
-            networks are averaged.
+        weights: "best-lite", the weights in the package; a weights folder; a run folder; or that of a
+            cross-validation, whose networks are averaged.
         threshold: Probability threshold of the mask; None for that of the weights.
         presence_decision: Whether images whose presence score is too low get an empty mask.
         runtime: "auto", or the name of a runtime: eager, tuned, tuned-bf16, onnx, openvino.

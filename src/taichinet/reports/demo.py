@@ -205,13 +205,13 @@ def verdict_text(comparison: Comparison, studies: Sequence[Study]) -> str:
 
 def _document(results: DemoResults, next_steps: Sequence[tuple[str, Sequence[str]]]) -> doc.Document:
     lead = (
-        "`taichinet` outlines lesions in breast ultrasound images, compares segmentation networks on fair terms, and "
-        f"exports them for other programs. `taichinet demo` computed everything on this page in {results.seconds:.0f} "
-        "seconds on one computer."
+        "`taichinet` outlines lesions in breast ultrasound images, compares segmentation networks on the same folds, "
+        "and exports them for other programs. `taichinet demo` computed everything on this page in "
+        f"{results.seconds:.0f} seconds on one computer."
     )
     sections = (
         doc.Section("lesions", "Lesions outlined", tuple(_lesion_blocks(results))),
-        doc.Section("folds", "Near-duplicates stay on one side", tuple(_fold_blocks(results))),
+        doc.Section("folds", "Near-duplicates stay in one fold", tuple(_fold_blocks(results))),
         doc.Section("comparison", "Two networks compared", tuple(_comparison_blocks(results))),
         doc.Section("next", "Next steps", tuple(_next_blocks(next_steps))),
         doc.Section("settings", "Settings", (doc.Facts(_facts(results)),)),
@@ -225,8 +225,8 @@ def _lesion_blocks(results: DemoResults) -> list[doc.Block]:
     milliseconds = 1000 * results.seconds_per_image
     return [
         doc.Note(
-            f"{len(results.segmented)} images of as many patients, about {milliseconds:.0f} ms each on this computer. "
-            "The numbers are Dice, the overlap of the two outlines, from 0 (none) to 1 (identical)."
+            f"{len(results.segmented)} images of {len(results.segmented)} patients, about {milliseconds:.0f} ms each "
+            "on this computer. The numbers are Dice, the overlap of the two outlines, from 0 (none) to 1 (identical)."
         ),
         doc.Note(
             f"{SEEN} The second number is that of a network that was trained in the same way on other images, not on "
@@ -272,13 +272,14 @@ def _fold_blocks(results: DemoResults) -> list[doc.Block]:
         for which, key in zip(("first", "second"), leaks.shown, strict=True)
     ]
     rows = [
-        {"Folds": name, "Pairs on both sides": f"{count} of {leaks.pairs}"}
+        {"Folds": name, "Pairs in training and test": f"{count} of {leaks.pairs}"}
         for name, count in (("random", leaks.random), ("grouped, the default", leaks.grouped))
     ]
     return [
         doc.Note(
             "Public data sets have some scenes more than once, with another crop or brightness. If one version is in "
-            "training and the other in test, the network is tested on what it has learned, and the score is too high."
+            "training and the other in test, the network is tested on a scene that it was trained on, and the score is "
+            "too high."
         ),
         doc.Note(
             f"In this data set of simulated images, {leaks.pairs} images were written twice on purpose. `taichinet` "
@@ -286,7 +287,7 @@ def _fold_blocks(results: DemoResults) -> list[doc.Block]:
             f"version in training and the other in test, when the images are divided into {leaks.folds} folds and each "
             "fold is tested once."
         ),
-        doc.table_of(rows, caption="Near-duplicates on both sides of a split"),
+        doc.table_of(rows, caption="Near-duplicates in both the training and the test set"),
         doc.Images(tuple(shown), columns=4),
     ]
 
@@ -319,7 +320,9 @@ def _comparison_blocks(results: DemoResults) -> list[doc.Block]:
             )
         ),
         doc.Images(tuple(_phantom_images(results, pd.Series(differences, index=ours.index))), columns=4),
-        doc.Note("Simulated test images, from the one where the first network is worse by most to the opposite."),
+        doc.Note(
+            "Simulated test images at evenly spaced ranks of the difference in Dice, from the lowest to the highest."
+        ),
     ]
 
 

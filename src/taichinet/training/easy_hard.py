@@ -233,7 +233,7 @@ def refuse_leakage(provenance: Provenance, held_out: Iterable[str]) -> None:
     leaked = sorted(set(provenance.keys) & set(held_out))
     if leaked:
         raise FoldError(
-            f"{len(leaked)} held-out images took part in mining the easy and hard pixels "
+            f"{len(leaked)} held-out images were used in mining the easy and hard pixels "
             f"({', '.join(leaked[:3])}{', ...' if len(leaked) > 3 else ''}), which would bias the scores. Mine again "
             "on the training set of this fold."
         )

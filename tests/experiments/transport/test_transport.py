@@ -188,7 +188,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a part elsewhere": (change_index(lambda c: c["parts"][0].update(name="../x.part")), "not the name of a part"),
     "fewer files": (change_index(lambda c: c["files"].pop()), "other files than"),
     "a changed file": (change_index(lambda c: c["files"][0].update(sha256="0" * 64)), "is damaged"),
-    "no parts": (change_index(lambda c: c.update(parts=[])), "lists no parts"),
+    "no parts": (change_index(lambda c: c.update(parts=[])), "lists no archive files"),
 }
 
 

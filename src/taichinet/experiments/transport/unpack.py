@@ -97,7 +97,7 @@ def read_index(folder: Path) -> ArchiveIndex:
     path = folder / INDEX_FILE
     index = read_record(path, ArchiveIndex, remedy=COPY_AGAIN)
     if not index.parts:
-        raise DataError(f"{path} lists no parts. {PACK_AGAIN}")
+        raise DataError(f"{path} lists no archive files. {PACK_AGAIN}")
     for part in index.parts:
         if not is_part_name(part.name):
             raise DataError(f"{path}: '{part.name[:100]}' is not the name of a part. {PACK_AGAIN}")
@@ -115,7 +115,7 @@ def _open_parts(folder: Path, index: ArchiveIndex, whole: Path) -> Member:
     ]
     if absent or damaged:
         raise DataError(
-            f"{len(absent) + len(damaged)} of {len(index.parts)} parts in {folder} cannot be used. {COPY_AGAIN}",
+            f"{len(absent) + len(damaged)} of {len(index.parts)} files in {folder} cannot be used. {COPY_AGAIN}",
             [f"{name} is absent" for name in absent]
             + [f"{name} is damaged: its size or SHA-256 is not the recorded one" for name in damaged],
         )
@@ -132,7 +132,7 @@ def _verify_files(archive: Member, index: ArchiveIndex, folder: Path) -> None:
     """Check names, sizes and digests of all files in the zip."""
     names = [member.filename for member in archive.root.infolist()]  # `namelist` adds the folders
     if sorted(names) != sorted(file.name for file in index.files):
-        raise DataError(f"The parts in {folder} contain other files than {INDEX_FILE} lists. {PACK_AGAIN}")
+        raise DataError(f"The archive in {folder} contains other files than {INDEX_FILE} lists. {PACK_AGAIN}")
     problems = [
         f"'{file.name[:200]}' is not a file of a run"
         for file in index.files

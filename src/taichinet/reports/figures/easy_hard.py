@@ -1,4 +1,4 @@
-"""Fig. 7: the easy part E_p and the hard part H_p of lesions, as mined by U-Net++ (Sec. IV-C, Eq. 23-24)."""
+"""Fig. 7: the easy pixels E_p and the hard pixels H_p of lesions, as mined by U-Net++ (Sec. IV-C, Eq. 23-24)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROWS = 3
 
 
 def easy_hard_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
-    """One row per training image: the image, its easy part and its hard part."""
+    """One row per training image: the image, its easy pixels and its hard pixels."""
     source = sources[0]
     run = source.select_runs(["taichinet"])["taichinet"]
     identity, mined = _mined(run)
@@ -53,7 +53,7 @@ def easy_hard_figure(sources: tuple[Source, ...], request: Request) -> Sheet:
         number=7,
         caption=(
             f"Easy-to-hard strategy on training images of {source.name}, fold {run.fold}: (a) ultrasound image; (b) "
-            "easy part E_p; (c) hard part H_p. Parts of a lesion in neither were not found by the U-Net++ of the "
+            "easy pixels E_p; (c) hard pixels H_p. Pixels of a lesion in neither were not found by the U-Net++ of the "
             "mining stage. Red: ground truth."
         ),
         columns=("(a) Image", "(b) Easy part $E_p$", "(c) Hard part $H_p$"),
@@ -70,7 +70,7 @@ def _choose(source: Source, run: TrainedRun, mined: MinedRegions, request: Reque
         refuse_unknown_images([source], request.cases)
         if others := [key for key in request.cases if key not in keys]:
             raise FoldError(
-                f"'{others[0]}' has no easy and hard parts in fold {run.fold}: only training images are mined. Draw "
+                f"'{others[0]}' has no easy and hard pixels in fold {run.fold}: only training images are mined. Draw "
                 f"figure 7 alone (--figure 7) with a --case such as '{keys[0]}'."
             )
         return request.cases, NAMED_BY_USER
@@ -79,27 +79,27 @@ def _choose(source: Source, run: TrainedRun, mined: MinedRegions, request: Reque
     shares = sorted((h / (e + h), key) for e, h, key in zip(easy, hard, keys, strict=True) if e and h)
     if not shares:
         raise FoldError(
-            f"No training image of {run.recipe}, fold {run.fold}, has both parts: of {len(keys)}, "
-            f"{sum(map(bool, easy))} have an easy and {sum(map(bool, hard))} a hard one. Train with more "
+            f"No training image of {run.recipe}, fold {run.fold}, has both easy and hard pixels: of "
+            f"{len(keys)}, {sum(map(bool, easy))} have easy and {sum(map(bool, hard))} hard pixels. Train with more "
             "mining.epochs or a wider U-Net++ (mining.width), or name images with --case."
         )
     selected, quantiles = at_quantiles([key for _, key in shares], request.count or ROWS)
     return selected, (
-        "Training images with both parts, sorted by H_p as a fraction of E_p and H_p together, then by key; of these "
-        f"the images at the quantiles {quantiles}."
+        "Training images with easy and hard pixels, sorted by H_p as a fraction of E_p and H_p together, then by key; "
+        f"of these the images at the quantiles {quantiles}."
     )
 
 
 def _mined(run: TrainedRun) -> tuple[str, MinedRegions]:
     """Identity and content of the regions that `run` was trained with, from a mining folder in a parent folder."""
     if run.record.mining is None:
-        raise FoldError(f"{run.recipe} in {run.folder} was trained without easy and hard parts. Train a full recipe.")
+        raise FoldError(f"{run.recipe} in {run.folder} was trained without easy and hard pixels. Train a full recipe.")
     identity = run.record.mining.identity
     for parent in run.folder.parents:
         folder: Path = parent / "mining" / identity
         if (folder / "provenance.json").is_file():
             return identity, read_regions(folder)
     raise FoldError(
-        f"The easy and hard parts of {run.folder} are missing: there is no folder mining/{identity} above it. Restore "
+        f"The easy and hard pixels of {run.folder} are missing: there is no folder mining/{identity} above it. Restore "
         f"it, or train {run.recipe} again with --overwrite."
     )

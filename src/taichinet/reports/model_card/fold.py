@@ -29,7 +29,9 @@ def model_card(run: Path, megabytes: float, number_format: str) -> str:
     Raises:
         WeightsError: The fold is not completed, or its result.json cannot be read.
     """
-    remedy = "Give the folder of one completed fold, e.g. runs/busi/cpu-taichinet/grouped/fold-0, or a study."
+    remedy = (
+        "Give the folder of one completed fold, e.g. runs/busi/cpu-taichinet/grouped/fold-0, or of a cross-validation."
+    )
     result = read_record(run / RESULT_FILE, FoldRecord, WeightsError, remedy)
     experiment, selection = result.experiment, result.selection
     size = experiment.data.size

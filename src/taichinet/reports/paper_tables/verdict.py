@@ -230,8 +230,8 @@ def _paper_points(overview: Overview) -> list[str]:
             for name, (mean, figure) in zip(names, means, strict=True)
         )
         points.append(
-            f"{_data(method)}, Dice: the paper reports {theirs}, on random folds, which may put near-duplicates into "
-            f"training and test. Measured here on {_folds(method)}: {ours}."
+            f"{_data(method)}, Dice: the paper reports {theirs}, on random folds, which can have near-duplicates in "
+            f"both training and test. Measured here on {_folds(method)}: {ours}."
         )
     return points
 

@@ -17,8 +17,8 @@ OUTPUTS = {"positive": "DI of O_p", "second_path": "DI of the second path", "mea
 HOW_TO_READ = (
     "Mean ± sample standard deviation over folds of the fold's mean. All scores are at input resolution and distances "
     "in its pixels, except *DI native*, which is computed on the original mask. Protocol *grouped* keeps "
-    "near-duplicates together; protocol *paper* draws folds at random and may put near-duplicates into training and "
-    "test. An empty cell was not run, or was not measured."
+    "near-duplicates together; protocol *paper* draws folds at random, which can have near-duplicates in both "
+    "training and test. An empty cell was not run, or was not measured."
 )
 Images = tuple[str, bool, str]
 

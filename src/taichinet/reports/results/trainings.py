@@ -14,8 +14,8 @@ from taichinet.reports.results.all_runs import by_images, images_of, study_cells
 LEAD = (
     "How each network was trained. Differences are from the paper's recipe, or from our default if the paper does not "
     "specify a setting. The wall time is the sum over completed folds; mining counts for the run that did it, other "
-    "runs read its regions from the cache. GFLOPs are for one image at the recipe's size. An empty cell was not "
-    "measured."
+    "runs read its easy and hard pixels from the cache. GFLOPs are for one image at the recipe's size. An empty cell "
+    "was not measured."
 )
 
 
