@@ -51,6 +51,12 @@ def open_joined(data: Sequence[Path | str], include_normal: bool) -> Manifest:
     return manifests[0] if len(manifests) == 1 else join_manifests(manifests)
 
 
+_NO_IMAGE = (
+    "All images of {data} were used in the training of {weights}. No image is left. Give other images, or the weights of "
+    "a training without them."
+)
+
+
 @dataclass(frozen=True)
 class ScoredNetwork:
     """One network of an evaluation.
@@ -170,10 +176,7 @@ def evaluate_weights(
             fold = 0
         notes.append(_note(check, own, fold, len(unseen)))
         if not unseen:
-            raise FoldError(
-                f"All images of {manifest.name} were used in the training of {loaded.name}. No image is left. Give "
-                "other images, or the weights of a training without them."
-            )
+            raise FoldError(_NO_IMAGE.format(data=manifest.name, weights=loaded.name))
         kept = ConfidenceKeeper(manifest.regions[0])
         networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), kept, check, mirrored))
         frames.append(_score(networks[-1], fold))
