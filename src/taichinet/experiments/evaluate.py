@@ -52,8 +52,8 @@ def open_joined(data: Sequence[Path | str], include_normal: bool) -> Manifest:
 
 
 _NO_IMAGE = (
-    "All images of {data} were used in the training of {weights}. No image is left. Give other images, or the weights of "
-    "a training without them."
+    "All images of {data} were used in the training of {weights}. No image is left. Give other images, or the "
+    "weights of a training without them."
 )
 
 
