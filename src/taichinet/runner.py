@@ -38,6 +38,9 @@ MOST_PIXELS = 2**25
 MOST_BYTES = 2**28
 """Files with more bytes than this are refused."""
 
+DICOM_START = (b"DICM", 128)
+"""The bytes by which a DICOM file is recognised, and their offset."""
+
 _BLACK_IS_ONE = 0  # TIFF's PhotometricInterpretation "WhiteIsZero"
 _ORIENTATION = 274
 _PHOTOMETRIC, _SAMPLE_FORMAT = 262, 339  # tags of TIFF
@@ -60,7 +63,7 @@ def read_content(source: ImageFile) -> bytes:
     """
     with _faults_named(source, "cannot be read ({}); check that it exists, is complete and may be read."):
         if source.exists() and not source.is_file():
-            raise OSError("it is not a regular file")
+            raise OSError("it is a folder" if source.is_dir() else "it is not a regular file")
         with source.open("rb") as stream:
             content: bytes = stream.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
@@ -85,6 +88,8 @@ def open_image(source: ImageFile) -> Image.Image:
             image = Image.open(BytesIO(content), formats=FORMATS)
             pages = getattr(image, "is_animated", False)
     except UnidentifiedImageError as fault:
+        if content.startswith(*DICOM_START):
+            raise ImageError(f"{source}: is a DICOM file; convert it to PNG (docs/segment/dicom.md).") from fault
         raise ImageError(
             f"{source}: is not an image, or has an unknown format; save it as PNG, JPEG or TIFF, or remove it. "
             f"Supported formats: {', '.join(FORMATS)}."

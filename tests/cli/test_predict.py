@@ -261,6 +261,20 @@ def test_masks_hidden_and_other_files_are_skipped_and_reported(scans: Path, weig
     assert ".hidden.png" in result.stderr
 
 
+def test_dicom_files_are_named_with_the_remedy(scans: Path, weights: Path, tmp_path: Path) -> None:
+    random_image().save(scans / "a.png")
+    for name in ("1.2.840.7", "IM0001", "b.png"):
+        (scans / name).write_bytes(bytes(128) + b"DICM" + bytes(64))
+    (scans / "old.DCM").write_bytes(bytes(64))
+    with pytest.raises(PartialFailureError, match=r"b\.png: is a DICOM file; convert it to PNG"):
+        predict([scans], tmp_path / "out", weights)
+    (scans / "b.png").unlink()
+    result = run(scans, "-w", weights, "-o", tmp_path / "out")
+    line = next(line for line in result.stderr.splitlines() if line.startswith("Skipped"))
+    assert line.startswith("Skipped 3 files, DICOM, which has to be converted to PNG first")
+    assert line.endswith("1.2.840.7, IM0001, old.DCM")
+
+
 def test_masks_in_a_file_list_are_skipped_but_a_single_mask_is_predicted(
     scans: Path, weights: Path, tmp_path: Path
 ) -> None:
@@ -730,7 +744,7 @@ def test_maps_missing_from_the_new_table_are_reported(scans: Path, weights: Path
         random_image().save(scans / name)
     run(scans, "-w", weights, "-o", tmp_path / "out")
     result = run(scans / "a.png", "-w", weights, "-o", tmp_path / "out")
-    assert "keeps the maps of 1 images of an earlier run" in result.stderr
+    assert "keeps the maps of 1 image of an earlier run" in result.stderr
 
 
 def test_table_of_another_program_is_not_overwritten(scans: Path, weights: Path, tmp_path: Path) -> None:

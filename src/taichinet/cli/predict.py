@@ -34,6 +34,7 @@ _MASK = (
     "*_overlay.png)"
 )
 _SUBFOLDER = "only read with --recursive"
+_DICOM = "DICOM, which has to be converted to PNG first (docs/segment/dicom.md)"
 _LOCK = ".predictions.lock"
 
 
@@ -229,10 +230,28 @@ def _why_skipped(file: Path) -> str | None:
     if file.name.startswith("."):
         return "hidden"
     if file.suffix.lower() not in IMAGE_SUFFIXES:
-        return _SUBFOLDER if file.is_dir() else "not an image file type"
+        if file.is_dir():
+            return _SUBFOLDER
+        return _DICOM if _is_dicom(file) else "not an image file type"
     if file.exists() and not file.is_file():  # a broken link is reported when it is read
         return "a FIFO, device or socket, or a folder named like an image"
     return _MASK if _DERIVED.fullmatch(file.name) else None
+
+
+def _is_dicom(file: Path) -> bool:
+    """Whether the ending or the content is that of DICOM, whose files often have no ending or that of an identifier."""
+    from taichinet.runner import DICOM_START
+
+    if file.suffix.lower() in (".dcm", ".dicom"):
+        return True
+    mark, offset = DICOM_START
+    try:
+        if not file.is_file():  # a FIFO would block
+            return False
+        with file.open("rb") as stream:
+            return stream.read(offset + len(mark)).startswith(mark, offset)
+    except OSError:
+        return False
 
 
 def _derived_from_another(file: Path, inputs: Sequence[Path]) -> bool:
@@ -293,9 +312,8 @@ def _predict_all(run: _Run, names: Mapping[Path, str], output: Path, messages: C
     with Journal(output, run.settings, names) as journal:
         others = remove_earlier_run(output, names, journal.rows)
         if others:
-            messages.print(
-                f"{output} keeps the maps of {others} images of an earlier run; they are not in the new table."
-            )
+            images = "1 image" if others == 1 else f"{others} images"
+            messages.print(f"{output} keeps the maps of {images} of an earlier run, which the new table does not have.")
         if journal.rows:
             messages.print(
                 f"{len(journal.rows)} of {len(names)} images were completed by an earlier run and are skipped."

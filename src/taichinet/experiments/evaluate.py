@@ -51,6 +51,12 @@ def open_joined(data: Sequence[Path | str], include_normal: bool) -> Manifest:
     return manifests[0] if len(manifests) == 1 else join_manifests(manifests)
 
 
+_NO_IMAGE = (
+    "All images of {data} were used in the training of {weights}. No image is left. Give other images, or the "
+    "weights of a training without them."
+)
+
+
 @dataclass(frozen=True)
 class ScoredNetwork:
     """One network of an evaluation.
@@ -170,7 +176,7 @@ def evaluate_weights(
             fold = 0
         notes.append(_note(check, own, fold, len(unseen)))
         if not unseen:
-            raise FoldError(f"All images of {manifest.name} were used in the training of {folder}. No image is left.")
+            raise FoldError(_NO_IMAGE.format(data=manifest.name, weights=loaded.name))
         kept = ConfidenceKeeper(manifest.regions[0])
         networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), kept, check, mirrored))
         frames.append(_score(networks[-1], fold))
@@ -178,7 +184,8 @@ def evaluate_weights(
     if not all(foreign):
         _refuse_common_images(scores, folders, path, manifest.name)
     summary = aggregate(scores, repeated=all(foreign))
-    note = f"Scored {'; '.join(dict.fromkeys(notes))}{f', by each of {len(folders)} networks' * all(foreign)}."
+    by_each = f", by each of {len(folders)} networks" if all(foreign) and len(folders) > 1 else ""
+    note = f"Scored {'; '.join(dict.fromkeys(notes))}{by_each}."
     return Evaluation(scores, summary, note, tuple(networks), time.perf_counter() - began)
 
 

@@ -96,8 +96,10 @@ class LoadedWeights:
 
     @property
     def name(self) -> str:
-        """Name for messages: the folder that the weights were loaded from, or the name of the network."""
-        return self.config.model if self.folder is None else str(self.folder)
+        """Name for messages: that of weights in the package, the folder of others, or the name of the network."""
+        if self.folder is None:
+            return self.config.model
+        return self.folder.name if self.folder.parent == PACKAGED else str(self.folder)
 
     @property
     def channels(self) -> int:
