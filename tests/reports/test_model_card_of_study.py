@@ -144,7 +144,9 @@ def test_scores_are_means_over_folds_of_all_and_of_each_data_set(card: str) -> N
     # Fold 0: busi 0.8, bus-uclm 0.4. Fold 1: busi 0.6, bus-uclm 0.2 and 0.
     assert cells(card, "all data sets, 5 images", "Dice") == ["0.433 ± 0.236", "0.392 ± 0.224"]
     assert cells(card, "BUSI, 2 images", "Dice") == ["0.700 ± 0.141", "0.650 ± 0.141"]
-    assert cells(card, "BUS-UCLM, 3 images", "Dice") == ["0.250 ± 0.212", "0.213 ± 0.194"]
+    dice, native = cells(card, "BUS-UCLM, 3 images", "Dice")
+    assert dice == "0.250 ± 0.212"
+    assert native in ("0.212 ± 0.194", "0.213 ± 0.194")  # 0.2125, which other versions of NumPy round to either side
     assert cells(card, "BUS-UCLM, 3 images", "Dice without the presence decision") == ["", "0.275 ± 0.106"]
     assert len(cells(card, "BUSI, 2 images", "Sensitivity")) == 2
 
