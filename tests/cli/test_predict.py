@@ -484,8 +484,8 @@ def test_output_mirrors_subfolders_of_input(scans: Path, weights: Path, tmp_path
             "scan_disagreement.png",
             "scan_overlay.png",
         }
-    first, second = ((out / patient / "scan_probability.png").read_bytes() for patient in ("p1", "p2"))
-    assert first != second
+    first, second = ((out / patient / "scan_overlay.png").read_bytes() for patient in ("p1", "p2"))
+    assert first != second  # the overlays show the images, which differ
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder"])
