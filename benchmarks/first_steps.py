@@ -10,6 +10,7 @@ depends on the connection.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -64,7 +65,9 @@ def _seconds(command: str, folder: Path) -> dict[str, object]:
     print(f"$ {command}", file=sys.stderr, flush=True)
     activate = "if [ -f .venv/bin/activate ]; then source .venv/bin/activate; fi; "
     began = time.perf_counter()
-    subprocess.run(["bash", "-c", activate + command], cwd=folder, check=True, stdout=sys.stderr)
+    own = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    own["TAICHINET_CACHE"] = str(folder / "cache")  # not the record of this user
+    subprocess.run(["bash", "-c", activate + command], cwd=folder, env=own, check=True, stdout=sys.stderr)
     return {"command": command, "seconds": round(time.perf_counter() - began, 1)}
 
 
