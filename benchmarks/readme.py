@@ -8,6 +8,7 @@ that benchmarks/first_steps.py recorded.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ ROWS = (TAICHINET, REFERENCE, ATTENTION, PACKAGED)
 
 def main() -> None:
     """Write every part."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     for name, lines in parts().items():
         write_between(ROOT / "README.md", name, lines)
 
