@@ -7,7 +7,8 @@ import re
 from documents.pages import Item
 
 NOT_RUN = {
-    r": taichinet models --compute |: python -m taichinet\.experiments": "writes tables; tests compare them",
+    r": taichinet models (--compute|-o) |: taichinet report results ": "writes a page or table; tests compare it",
+    r": python -m taichinet\.experiments|: python benchmarks/readme": "writes files that tests compare",
     r"write\('phantoms', 90": "takes 9 s; inputs.py has fewer phantoms under this name",
     r": make ": "installs packages; the commands in the Makefile are run by other tests",
     r": pip |: python3? -m pip ": "needs a package index",

@@ -150,7 +150,9 @@ def parse_python(words: list[str]) -> None:
     else:
         file = ROOT / words[0]
         assert file.is_file(), f"there is no file {words[0]}"
-        if file.parent.name == "benchmarks":
+        if "ArgumentParser" not in file.read_text(encoding="utf-8"):  # its `main` would run
+            assert len(words) == 1, f"{words[0]} takes no arguments"
+        elif file.parent.name == "benchmarks":
             with pytest.MonkeyPatch.context() as patch:
                 patch.syspath_prepend(file.parent)
                 parse_arguments(import_module(file.stem).main, words[1:])

@@ -61,21 +61,29 @@ def is_run(item: Item) -> bool:
 PAGES = [file for file in page_files() if any(is_run(item) for item in items(file))]
 
 
+def repository_files() -> dict[Path, int]:
+    """The files that commands could write outside their folder, with the times of their last change."""
+    files = (file for name in ("src", "docs", "results") for file in (ROOT / name).rglob("*"))
+    return {file: file.stat().st_mtime_ns for file in files if "__pycache__" not in str(file) and file.is_file()}
+
+
 @pytest.fixture(autouse=True)
 def _small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared_graph: Callable[..., Any]) -> Iterator[None]:
-    """One row and fold of each table, one conversion of each network, and no network of a file after the test."""
-    find_suite = suite.find_suite
+    """One row and fold of each table, one conversion of each network; nothing is left in the repository."""
+    find_suite, before = suite.find_suite, repository_files()
 
     def one_row(name: str) -> suite.Suite:
         found = find_suite(name)
         parts = [part.model_copy(update={"recipes": part.recipes[-1:]}) for part in found.parts[:1]]
-        return found.model_copy(update={"parts": tuple(parts), "folds": (0,)})
+        few = {"folds": (0,), "protocols": found.protocols[:1], "seeds": found.seeds[:1]}
+        return found.model_copy(update={"parts": tuple(parts), **few})
 
     monkeypatch.setattr(suite, "find_suite", one_row)
     monkeypatch.setattr("taichinet.inference.export.graph.network_graph", shared_graph)
     monkeypatch.setattr("taichinet.reports.run_images.RunImages.completed", lambda *result: None)  # a third of the time
     monkeypatch.setenv("TAICHINET_CACHE", str(tmp_path / "cache"))
     yield
+    assert repository_files() == before, "a command has written outside the folder of the page"
     for model in [model for model in catalogue.CATALOGUE if "@" in model]:
         del catalogue.CATALOGUE[model]
 
