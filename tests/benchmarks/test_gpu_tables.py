@@ -237,8 +237,9 @@ def test_a_fold_is_split_once_for_all_recipes(data: Path, tmp_path: Path, monkey
         folds.append(fold)
         return split(plan, fold, *rest)
 
-    monkeypatch.setattr(FoldPlan, "split", counted)
     suite = vary_suite(gpu_tables.plan_stages()["table1"].suite, scale="short", set=TINY)
+    plan_grid([suite], name_data([str(data)]), tmp_path)  # draws the folds, and checks that each can be divided
+    monkeypatch.setattr(FoldPlan, "split", counted)
     grid = plan_grid([suite], name_data([str(data)]), tmp_path)
     assert len(grid.cells) == 8 * 2
     assert folds == [0, 1]

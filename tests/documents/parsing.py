@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import ast
 import re
+import runpy
 import shlex
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
-from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
 from typing import Any
@@ -155,7 +155,7 @@ def parse_python(words: list[str]) -> None:
         elif file.parent.name == "benchmarks":
             with pytest.MonkeyPatch.context() as patch:
                 patch.syspath_prepend(file.parent)
-                parse_arguments(import_module(file.stem).main, words[1:])
+                parse_arguments(runpy.run_path(str(file))["main"], words[1:])
 
 
 def parse_arguments(main: Callable[[], object], words: list[str]) -> None:
