@@ -144,7 +144,7 @@ def time_table(methods: Sequence[Method]) -> list[str]:
 
 def _times(record: Mapping[str, Any], name: str) -> str:
     machine, steps = record["machine"], record[name]
-    times = [duration(step["seconds"]) for step in steps]
+    times = ["less than 1 s" if step["seconds"] < 1 else duration(step["seconds"]) for step in steps]
     return f"Time on {machine['cores']} CPU cores: {', '.join(times[:-1])} and {times[-1]}."
 
 
