@@ -2,9 +2,9 @@
 # Check the size and the content of a wheel, install it into an empty environment, and use it outside of the repository.
 #   tools/try_wheel.sh WHEEL [PYTHON]
 set -euo pipefail
-cd "$(dirname "$0")/.."
 wheel=$(realpath "$1")
-python=${2:-python3}
+python=$(realpath --no-symlinks "$(command -v "${2:-python3}")")  # the link of an environment, not its target
+cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 fail() { echo "$(basename "$wheel"): $*" >&2; exit 1; }
