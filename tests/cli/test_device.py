@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo  # before the functions that it reads are replaced
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
