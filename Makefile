@@ -2,7 +2,7 @@
 #   make demo    installs into .venv, then runs the demo: example images, folds, a comparison of two networks
 #   make test    installs what the tests need, then runs them
 #   make docs    installs what the documentation needs, then builds it: build/docs/index.html
-#   make test-fast   runs the fast tests alone, in 90 s on two cores: without whole trainings, processes and exports
+#   make test-fast   runs the fast tests alone: without whole trainings, processes and exports
 #   make check   format, lint, types, import layers, and the files of .github and docker
 #   make wheel   builds dist/*.whl and tries it in an empty environment
 PYTHON ?= python3

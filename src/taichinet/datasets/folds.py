@@ -268,7 +268,7 @@ def load_or_make_folds(
         protocol: See `FoldPlan`.
         seed: Seed of the draw.
         count: Number of folds.
-        validation_share: Share of the other folds for validation. A plan of which no fold can be divided so is not
+        validation_share: Share of the other folds for validation. A plan with a fold that cannot be divided so is not
             written, because it would remain when images are added.
 
     Returns:

@@ -51,12 +51,6 @@ def open_joined(data: Sequence[Path | str], include_normal: bool) -> Manifest:
     return manifests[0] if len(manifests) == 1 else join_manifests(manifests)
 
 
-_NO_IMAGE = (
-    "All images of {data} were used in the training of {weights}. No image is left. Give other images, or the "
-    "weights of a training without them."
-)
-
-
 @dataclass(frozen=True)
 class ScoredNetwork:
     """One network of an evaluation.
@@ -176,7 +170,7 @@ def evaluate_weights(
             fold = 0
         notes.append(_note(check, own, fold, len(unseen)))
         if not unseen:
-            raise FoldError(_NO_IMAGE.format(data=manifest.name, weights=loaded.name))
+            raise _nothing_left(manifest.name, loaded.name)
         kept = ConfidenceKeeper(manifest.regions[0])
         networks.append(ScoredNetwork(folder, loaded, manifest, tuple(unseen), kept, check, mirrored))
         frames.append(_score(networks[-1], fold))
@@ -210,6 +204,13 @@ def _refuse_other_regions(folder: Path, loaded: LoadedWeights, manifest: Manifes
             f"The weights in {folder} have {regions} region(s), but {manifest.name} has {len(manifest.regions)} "
             f"({', '.join(manifest.regions)}). Use a data set with the same number of regions."
         )
+
+
+def _nothing_left(data: str, weights: str) -> FoldError:
+    return FoldError(
+        f"All images of {data} were used in the training of {weights}. No image is left. Give other images, or the "
+        "weights of a training without them."
+    )
 
 
 def _note(check: LeakCheck, own: bool, fold: int, images: int) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taichinet.evaluation.statistics import PairedTest
+from taichinet.evaluation.uncertainty import LEVEL
 from taichinet.reports.charts import DOTTED, FAINT, INK, LINES, style_axes, to_svg
 from taichinet.reports.document.format import interval, signed
 from taichinet.reports.document.model import Figure, table_of
@@ -35,15 +36,15 @@ def differences_figure(differences: Sequence[float], test: PairedTest, first: st
         f"{first} has the higher Dice on {test.better} of {test.images} test images, {second} on {test.worse}. Mean "
         f"difference {interval(test.difference)}."
     )
+    with_interval = f"mean with its {100 * LEVEL:.0f} % interval"
     caption = (
-        f"Dice of {first} minus Dice of {second}: each dot is a test image, the bar below is the mean with its 95 % "
-        "interval. "
-        f"An interval that contains 0 does not show which network is better."
+        f"Dice of {first} minus Dice of {second}: each dot is a test image, the bar below is the {with_interval}. "
+        "An interval that contains 0 does not show which network is better."
     )
     ordered = sorted(differences)
     named = {"smallest": ordered[0], "median": float(np.median(ordered)), "largest": ordered[-1]}
     rows = [{"Difference in Dice": name, "Value": signed(value)} for name, value in named.items()]
-    rows.append({"Difference in Dice": "mean with its 95 % interval", "Value": interval(test.difference)})
+    rows.append({"Difference in Dice": with_interval, "Value": interval(test.difference)})
 
     def draw() -> str:
         return to_svg(draw_differences(differences, test, first, second))
