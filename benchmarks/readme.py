@@ -123,8 +123,8 @@ def expectations(found: dict[Row, Method], methods: Sequence[Method], groups: Kn
         f"{interval(test.difference)} more than U-Net's; its mask is better on {test.better} images and worse on "
         f"{test.worse}. {len(brief)} of the paper's {len(others)} other networks were only trained briefly.",
         "- **Normal images:** networks trained as the one in the package predict a lesion on "
-        f"{_false_alarms(lite)} of the normal images of BUSI, which they had not seen. After a short training as in the "
-        "paper, with normal images, "
+        f"{_false_alarms(lite)} of the normal images of BUSI, which they had not seen. After a short training as in "
+        "the paper, with normal images, "
         f"TaiChiNet does so on {_false_alarms(brief_taichinet)} and U-Net on {_false_alarms(short['short-unet'])} of "
         f"{brief_taichinet.first.summary.normal_images.images} normal images of one fold.",
     ]
