@@ -473,7 +473,7 @@ def test_output_option_is_required(scans: Path) -> None:
 def test_output_mirrors_subfolders_of_input(scans: Path, weights: Path, tmp_path: Path) -> None:
     for seed, patient in enumerate(("p1", "p2")):
         (scans / patient).mkdir()
-        random_image(seed=seed).save(scans / patient / "scan.png")
+        random_image(height=20 + seed, seed=seed).save(scans / patient / "scan.png")  # sizes tell the maps apart
     out = tmp_path / "out"
     predict([scans], out, weights, recursive=True)
     assert [row["name"] for row in rows_in(out)] == ["p1/scan", "p2/scan"]
@@ -484,8 +484,13 @@ def test_output_mirrors_subfolders_of_input(scans: Path, weights: Path, tmp_path
             "scan_disagreement.png",
             "scan_overlay.png",
         }
-    first, second = ((out / patient / "scan_overlay.png").read_bytes() for patient in ("p1", "p2"))
-    assert first != second  # the overlays show the images, which differ
+        with (
+            Image.open(scans / patient / "scan.png") as scan,
+            Image.open(out / patient / "scan_probability.png") as map_,
+        ):
+            assert map_.size == scan.size
+    first, second = ((out / patient / "scan_probability.png").read_bytes() for patient in ("p1", "p2"))
+    assert first != second
 
 
 @pytest.mark.parametrize("kind", ["fifo", "device", "folder"])

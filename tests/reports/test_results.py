@@ -224,7 +224,7 @@ def test_recipes_of_the_paper_have_no_differences() -> None:
 
 @pytest.mark.parametrize("name", list_recipes())
 def test_every_recipe_can_be_described(name: str) -> None:
-    assert f"`{name}`" in trainings(content(get_recipe(name)))
+    assert all(f"`{name}`" in page(content(get_recipe(name))) for page in (markdown, trainings))
 
 
 def test_summary_of_aggregate_is_read() -> None:
