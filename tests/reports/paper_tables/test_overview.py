@@ -10,11 +10,12 @@ from fakes.scores import lesion_row, normal_row
 
 from taichinet.reports.document.markdown import document_markdown
 from taichinet.reports.document.model import Document, Section
+from taichinet.reports.paper_tables.main_networks import table_blocks
 from taichinet.reports.paper_tables.overview import Overview, make_overview
 from taichinet.reports.paper_tables.results import read_results
 from taichinet.reports.paper_tables.runs import KnownGroups, read_methods
 from taichinet.reports.paper_tables.sections import make_document
-from taichinet.reports.paper_tables.verdict import answer_blocks, table_blocks, verdict_blocks
+from taichinet.reports.paper_tables.verdict import answer_blocks, verdict_blocks
 from taichinet.reports.paper_tables.write import HEADER
 from taichinet.reports.results.pages import make_pages
 

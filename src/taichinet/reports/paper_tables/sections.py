@@ -36,12 +36,13 @@ from taichinet.reports.paper_tables.against import (
 )
 from taichinet.reports.paper_tables.detection import detection_blocks
 from taichinet.reports.paper_tables.evaluations import Evaluated
+from taichinet.reports.paper_tables.main_networks import table_blocks
 from taichinet.reports.paper_tables.own_recipes import own_recipe_blocks
 from taichinet.reports.paper_tables.results import Block as TableBlock
 from taichinet.reports.paper_tables.results import BlockRow, ComparisonResults, LeakageDelta, common_and_own
 from taichinet.reports.paper_tables.runs import Method, Run
 from taichinet.reports.paper_tables.tested import Selection
-from taichinet.reports.paper_tables.verdict import answer_blocks, table_blocks, verdict_blocks
+from taichinet.reports.paper_tables.verdict import answer_blocks, verdict_blocks
 
 TITLE = "Results, and the tables of the paper"
 MakeBlocks = Callable[[ComparisonResults], Sequence[Block]]

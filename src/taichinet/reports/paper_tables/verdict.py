@@ -1,37 +1,40 @@
-"""The overview as text: sentences that answer the main questions from the numbers, and one table."""
+"""The overview as text: sentences that answer the main questions from the numbers."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from taichinet.evaluation.aggregate import FoldScore
 from taichinet.evaluation.rates import Rate
 from taichinet.evaluation.statistics import SIGNIFICANCE
-from taichinet.evaluation.uncertainty import LEVEL
 from taichinet.experiments.paper import Figure, paper_tables
 from taichinet.experiments.recipes.best import BEST
 from taichinet.experiments.recipes.catalogue import list_recipes
 from taichinet.reports.document.format import (
-    PROTOCOLS,
     interval,
     number,
-    percent,
     probability,
     rate,
     scored,
     signed,
     title_of,
 )
-from taichinet.reports.document.model import Block, Cell, Heading, Note, Points, table_of
+from taichinet.reports.document.model import Block, Heading, Note, Points
 from taichinet.reports.paper_tables.against import VERDICTS
 from taichinet.reports.paper_tables.comparisons import Comparison
+from taichinet.reports.paper_tables.condition_text import (
+    data_text,
+    dice_of,
+    folds_text,
+    network_name,
+    training_text,
+    without_scores,
+)
 from taichinet.reports.paper_tables.differences import differences_from_paper
-from taichinet.reports.paper_tables.overview import Condition, Overview, has_scores, is_complete, regions_of
+from taichinet.reports.paper_tables.overview import Condition, Overview, is_complete, regions_of
 from taichinet.reports.paper_tables.runs import Method
-from taichinet.reports.paper_tables.tested import Selection, Tested
+from taichinet.reports.paper_tables.tested import Selection
 
-FOLD_WORDS = {"grouped": "grouped", "paper": "random"}
 NAMED = 4  # methods of one condition that a sentence lists by name
 LEFT_OUT_DATA = "leave-one-dataset-out"
 
@@ -61,50 +64,12 @@ def _answers(overview: Overview) -> dict[str, list[str]]:
     return {question: points for question, points in answers.items() if points}
 
 
-def table_blocks(overview: Overview) -> list[Block]:
-    """The main networks in one table, and which runs are not in it."""
-    rows = [
-        _row(condition, method, region)
-        for condition in overview.conditions
-        for method in condition.methods
-        for region in regions_of(method)
-    ]
-    blocks: list[Block] = [table_of(rows, 3, "The main networks."), Points(HOW_TO_READ)]
-    other = len(overview.methods) - len(overview.shown)
-    if other:
-        runs = "One further run is" if other == 1 else f"{other} further runs are"
-        what = "incomplete folds, ablations and variants" if all(map(is_complete, overview.shown)) else "variants"
-        blocks.append(Note(f"{runs} not in this table: {what}."))
-    if missing := _without_scores(overview):
-        blocks.append(Note(f"Not compared, because scores.csv is missing: {missing}."))
-    return blocks
-
-
-def _without_scores(overview: Overview) -> str:
-    """The recipes of the table whose scores.csv is missing."""
-    return ", ".join(dict.fromkeys(f"`{method.name}`" for method in overview.shown if not has_scores(method)))
-
-
-HOW_TO_READ = (
-    "DI: Dice of the lesion images, mean ± sample standard deviation over folds, at input resolution; native: at "
-    "original resolution. HD95: 95 % Hausdorff distance in pixels of the original image.",
-    "The U-Net of a difference has the same data, folds, image size and epochs. The difference is that of the Dice of "
-    "the same lesion images at original resolution. "
-    f"Brackets contain the {LEVEL:.0%} interval of the mean difference (bootstrap; near-duplicates and images of one "
-    "patient are resampled together).",
-    "A difference is clear if the interval excludes 0 and Wilcoxon's paired test over images agrees (p below "
-    f"{SIGNIFICANCE:g} after Holm's correction over the comparisons with the same data and training, and the same "
-    "sign). “No clear difference” does not show that two networks are equal.",
-    "A result with one seed is of one training. The intervals do not include the variation over trainings.",
-)
-
-
 def _summary(overview: Overview) -> str:
     """TaiChiNet compared with the U-Net in how many conditions, and with which verdicts."""
     own = [condition for condition in overview.conditions if condition.methods[0].own_data]
     found = [c for condition in own for c in condition.comparisons]
     if not found:
-        missing = _without_scores(overview)
+        missing = without_scores(overview)
         if missing and len(overview.shown) > 1:
             return f"No network is called better, because scores.csv, the scores of each image, is missing: {missing}."
         return (
@@ -140,11 +105,11 @@ def _sentences(condition: Condition) -> Iterator[str]:
     """For each region the scores, and the comparisons of TaiChiNet; without one, those with the U-Net."""
     subject = condition.taichinet
     for region in regions_of(condition.methods[0]):
-        scores = [f"{_name(condition, m)} {number(_dice(m, region).mean, 3)}" for m in condition.methods]
+        scores = [f"{network_name(condition, m)} {number(dice_of(m, region).mean, 3)}" for m in condition.methods]
         yield f"Dice{f' of the {region}' if region else ''} {', '.join(scores)}."
         for comparison in condition.comparisons:
             if comparison.region == region and subject in (None, comparison.method):
-                names = (_name(condition, method) for method in (comparison.method, comparison.reference))
+                names = (network_name(condition, method) for method in (comparison.method, comparison.reference))
                 yield f"{' minus '.join(names)}: {interval(comparison.test.difference)}, {_reason(comparison)}."
 
 
@@ -180,47 +145,7 @@ def _place(condition: Condition) -> str:
     else:
         settings = ""
     images = method.images(Selection())
-    return f"{_data(method)}{settings} ({_training(method)}), {_folds(method)}, {images} lesion images"
-
-
-def _training(method: Method) -> str:
-    experiment = method.experiment
-    return f"{experiment.data.size} px, {experiment.training.epochs} epoch{'s' * (experiment.training.epochs > 1)}"
-
-
-def _dice(method: Method, region: str | None = None) -> FoldScore:
-    return method.score(_selection(region), "dice")
-
-
-def _selection(region: str | None) -> Selection:
-    return Selection() if region is None else Selection(region, region=region)
-
-
-def _name(condition: Condition, tested: Tested) -> str:
-    """The name of the network; with the recipe if several methods of the condition have it."""
-    method = next(other for other in condition.methods if other is tested)
-    same = [other for other in condition.methods if other.file.network == method.file.network]
-    title = method.file.network.partition("@")[0]  # without the digest of the code of an own network
-    return title if len(same) == 1 else f"{title} (`{method.name}`)"
-
-
-def _data(method: Method) -> str:
-    normal = method.experiment.data.include_normal and method.first.summary.normal_images.images
-    text = title_of(method.file.dataset) + (" with normal images" if normal else "")
-    return text if method.own_data else f"{text}, tested on {title_of(method.tested_on)}"
-
-
-def _folds(method: Method) -> str:
-    """`5 grouped folds`, `1 of 5 grouped folds`, `the authors' own split`.
-
-    On another data set, these are the folds whose networks were tested there.
-    """
-    file = method.file
-    done = len(method.folds_done if method.own_data else _dice(method).per_fold)
-    if method.protocol not in FOLD_WORDS:
-        return PROTOCOLS[method.protocol]
-    count = str(done) if done == file.folds else f"{done} of {file.folds}"
-    return f"{count} {FOLD_WORDS[method.protocol]} fold{'s' * (file.folds > 1)}"
+    return f"{data_text(method)}{settings} ({training_text(method)}), {folds_text(method)}, {images} lesion images"
 
 
 def _paper_points(overview: Overview) -> list[str]:
@@ -231,18 +156,18 @@ def _paper_points(overview: Overview) -> list[str]:
         found = [(other, printed) for other in condition.methods if (printed := _printed(other)) is not None]
         if not found:
             continue
-        names = [_name(condition, other) for other, _ in found]
+        names = [network_name(condition, other) for other, _ in found]
         theirs = ", ".join(
             f"{name} {figure.mean:.3f} ± {figure.std:.3f}" for name, (_, figure) in zip(names, found, strict=True)
         )
-        means = [(_dice(other).mean, figure) for other, figure in found]
+        means = [(dice_of(other).mean, figure) for other, figure in found]
         ours = ", ".join(
             f"{name} {number(mean, 3)} ({signed(None if mean is None else mean - figure.mean)})"
             for name, (mean, figure) in zip(names, means, strict=True)
         )
         points.append(
-            f"{_data(method)}, Dice: the paper reports {theirs}, on random folds, which can have near-duplicates in "
-            f"both training and test. Measured here on {_folds(method)}: {ours}."
+            f"{data_text(method)}, Dice: the paper reports {theirs}, on random folds, which can have near-duplicates "
+            f"in both training and test. Measured here on {folds_text(method)}: {ours}."
         )
     return points
 
@@ -275,8 +200,8 @@ def _normal_points(overview: Overview) -> list[str]:
     for same in sorted(members.values(), key=lambda methods: not is_complete(methods[0])):
         images = same[0].first.summary.normal_images.images
         points.append(
-            f"{_data(same[0])} ({_training(same[0])}), {_folds(same[0])}, {images} normal images: a lesion is "
-            f"predicted on {_rates(same)}."
+            f"{data_text(same[0])} ({training_text(same[0])}), {folds_text(same[0])}, {images} normal images: a lesion "
+            f"is predicted on {_rates(same)}."
         )
     without = len([method for method in overview.shown if not method.first.summary.normal_images.images])
     if without and points:
@@ -311,25 +236,26 @@ def _other_data_points(overview: Overview) -> list[str]:
             points += [_left_out_data(other, overview) for other in condition.methods]
         elif not method.own_data and method.tested_on not in method.file.dataset.split("+"):
             scores = ", ".join(
-                f"{_name(condition, other)} {scored(_dice(other))}{_some_folds(other)}{_on_own_folds(other, overview)}"
+                f"{network_name(condition, other)} {scored(dice_of(other))}{_some_folds(other)}"
+                f"{_on_own_folds(other, overview)}"
                 for other in condition.methods
             )
             points.append(
                 f"Trained on {title_of(method.file.dataset)}, tested on {title_of(method.tested_on)} "
-                f"({_training(method)}): Dice {scores}."
+                f"({training_text(method)}): Dice {scores}."
             )
     return points
 
 
 def _some_folds(method: Method) -> str:
     """The folds, if not the networks of all of them were tested on the other data set."""
-    return "" if len(_dice(method).per_fold) == method.file.folds else f", {_folds(method)}"
+    return "" if len(dice_of(method).per_fold) == method.file.folds else f", {folds_text(method)}"
 
 
 def _on_own_folds(method: Method, overview: Overview) -> str:
     same = (m for m in overview.methods if m.own_data and m.name == method.name and m.file == method.file)
     own = next(same, None)
-    return "" if own is None else f" (test folds of {title_of(own.tested_on)}: {scored(_dice(own))})"
+    return "" if own is None else f" (test folds of {title_of(own.tested_on)}: {scored(dice_of(own))})"
 
 
 def _left_out_data(method: Method, overview: Overview) -> str:
@@ -350,24 +276,3 @@ def _left_out_data(method: Method, overview: Overview) -> str:
     text = f"{method.file.network} (`{method.name}`), tested on the data set that was not used in training: Dice "
     text += f"{by_part(method)}"
     return text + ("." if joint is None else f". Trained on {title_of(method.file.dataset)}: {by_part(joint)}.")
-
-
-def _row(condition: Condition, method: Method, region: str | None) -> dict[str, str | Cell]:
-    normal, selection = method.first.summary.normal_images, _selection(region)
-    comparison = condition.compared(method, condition.baseline, region)
-    with_prediction = f"{percent(normal.false_positive_rate)} of {normal.images}" if normal.images else "not tested"
-    difference: str | Cell = ""
-    if comparison is not None:
-        difference = Cell(interval(comparison.test.difference), VERDICTS[comparison.verdict])
-    return {
-        "Network": Cell(method.file.network, f"`{method.name}`"),
-        "Data": _data(method) + (f", {region}" if region else ""),
-        "Training": _training(method),
-        "DI": scored(method.score(selection, "dice")),
-        "DI native": scored(method.score(selection, "dice", "native")),
-        "DI native minus U-Net's": difference,
-        "HD95 native (px)": scored(method.score(selection, "hd95", "native"), 1),
-        "Normal images with a prediction": with_prediction,
-        "Images": str(method.images(selection)),
-        "Folds": _folds(method),
-    }

@@ -9,10 +9,11 @@ from taichinet.evaluation.uncertainty import RESAMPLES
 from taichinet.experiments.records import SUMMARY_FILE, StudyRecord
 from taichinet.reports.document.markdown import document_markdown
 from taichinet.reports.document.model import Document, Links, Note, Section
+from taichinet.reports.paper_tables.main_networks import table_blocks
 from taichinet.reports.paper_tables.overview import make_overview
 from taichinet.reports.paper_tables.runs import find_trained_on_all, read_groups, read_methods
 from taichinet.reports.paper_tables.sections import detection_of
-from taichinet.reports.paper_tables.verdict import answer_blocks, table_blocks, verdict_blocks
+from taichinet.reports.paper_tables.verdict import answer_blocks, verdict_blocks
 from taichinet.reports.paper_tables.write import HEADER
 from taichinet.reports.results.all_runs import all_runs_document
 from taichinet.reports.results.trainings import trainings_document
