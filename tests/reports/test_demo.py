@@ -13,7 +13,7 @@ import pytest
 
 from taichinet.evaluation.statistics import compare_pairs
 from taichinet.reports.charts import CSS_VARIABLES, LearningCurve, curves_figure
-from taichinet.reports.demo import scores_table
+from taichinet.reports.demo.page import scores_table
 from taichinet.reports.differences import differences_figure, draw_differences, stack
 from taichinet.reports.document.html import document_html
 from taichinet.reports.document.model import Cell, Document, Section, cell_text

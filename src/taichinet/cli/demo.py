@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from taichinet.experiments.cross_validate import Study
     from taichinet.experiments.study_data import StudyData
-    from taichinet.reports.demo import Leaks
+    from taichinet.reports.demo.results import Leaks
     from taichinet.reports.paper_tables.comparisons import Comparison
 
 PHANTOMS = {"benign": 48, "malignant": 32, "normal": 15}
@@ -61,7 +61,8 @@ def demo(
     from taichinet.cli.demo_output import DemoPrinter, next_steps
     from taichinet.datasets.examples import write_examples
     from taichinet.experiments.provenance import describe_machine
-    from taichinet.reports.demo import DemoResults, results_json, segment_examples, write_demo
+    from taichinet.reports.demo.page import write_demo
+    from taichinet.reports.demo.results import DemoResults, results_json, segment_examples
     from taichinet.storage.atomic import write_text
 
     start = time.perf_counter()
@@ -108,7 +109,7 @@ def _fold_phantoms(out: Path, seed: int, console: Console) -> tuple[StudyData, L
     from taichinet.experiments.experiment import vary
     from taichinet.experiments.recipes.catalogue import get_recipe
     from taichinet.experiments.study_data import open_study_data
-    from taichinet.reports.demo import count_leaks
+    from taichinet.reports.demo.results import count_leaks
 
     console.print("simulating images, finding near-duplicates, drawing folds")
     benign, malignant, normal = PHANTOMS.values()

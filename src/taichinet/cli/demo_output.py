@@ -14,7 +14,7 @@ from rich.table import Table
 from taichinet.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from taichinet.reports.demo import DemoResults, Leaks, Segmented
+    from taichinet.reports.demo.results import DemoResults, Leaks, Segmented
 
 Steps = Sequence[tuple[str, Sequence[str]]]
 
@@ -59,7 +59,7 @@ class DemoPrinter:
 
     def print_examples(self, segmented: Sequence[Segmented]) -> None:
         """The Dice of the network in the package, beside that of networks that had not seen the image."""
-        from taichinet.reports.demo import SEEN
+        from taichinet.reports.demo.results import SEEN
 
         table = Table(box=SIMPLE_HEAD)
         headings = ("image", "lesion", "trained on it (network in the package)", "not trained on it")
@@ -83,7 +83,7 @@ class DemoPrinter:
 
     def print_comparison(self, results: DemoResults) -> None:
         """The verdict."""
-        from taichinet.reports.demo import verdict_text
+        from taichinet.reports.demo.results import verdict_text
 
         self.console.print(f"3. Comparison: {verdict_text(results.comparison, results.studies)}\n")
 

@@ -1,12 +1,10 @@
-"""The page of `taichinet demo`: example images, folds, a comparison of two networks, next steps; and its results."""
+"""The page of `taichinet demo`: example images, folds, a comparison of two networks, next steps."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,24 +12,27 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from taichinet.datasets.decoded import united_mask
-from taichinet.datasets.examples import CREDIT, Example, list_examples, population
-from taichinet.datasets.folds import FoldPlan
+from taichinet.datasets.examples import CREDIT, population
 from taichinet.datasets.image_io import read_grey
-from taichinet.datasets.manifest import Manifest
 from taichinet.evaluation.metrics import dice_score
 from taichinet.experiments.cross_validate import Study
-from taichinet.experiments.records import network_title
-from taichinet.inference.ensemble import PredictorChoices, open_predictor
 from taichinet.inference.predictor import Predictor
-from taichinet.inference.shipped import shipped_weights
 from taichinet.models.weights import load_weights
 from taichinet.reports.charts import LearningCurve, curves_figure
+from taichinet.reports.demo.results import (
+    SEEN,
+    DemoResults,
+    Segmented,
+    results_json,
+    title_of_study,
+    verdict_text,
+)
 from taichinet.reports.differences import differences_figure
 from taichinet.reports.document import model as doc
-from taichinet.reports.document.format import EMPTY, LONG, digits_of, duration, interval, number, probability
+from taichinet.reports.document.format import EMPTY, LONG, digits_of, duration, number
 from taichinet.reports.document.html import document_html, jpeg_bytes
 from taichinet.reports.overlay import PREDICTION, SECOND, TRUTH, outline, overlay
-from taichinet.reports.paper_tables.comparisons import SCORE, Comparison
+from taichinet.reports.paper_tables.comparisons import SCORE
 from taichinet.reports.paper_tables.tested import Selection
 from taichinet.storage.atomic import write_json, write_text
 from taichinet.training.device import choose_device_config
@@ -41,109 +42,6 @@ PHANTOMS_SHOWN = 4
 JPEG_QUALITY = 82
 WIDTH_SHOWN = 768  # pixels of an image in the page, which shows it at about half of this width
 LINE = 1.7  # factor of the width of contours at this size
-SEEN = "The network in the package was trained on these 12 images: its Dice here is not a test result."
-
-
-@dataclass(frozen=True)
-class Segmented:
-    """An example image with the mask of the network in the package; `dice` is None for a normal image."""
-
-    example: Example
-    image: NDArray[np.uint8]
-    truth: NDArray[np.bool_]
-    mask: NDArray[np.bool_]
-    dice: float | None
-
-    def texts(self) -> tuple[str, str]:
-        """The result in words, and that of the network that had not seen the image."""
-        example = self.example
-        if self.dice is None or example.unseen_dice is None:
-            outlined = (bool(self.mask.any()), example.unseen_prediction)
-            return "one outlined" if outlined[0] else "none outlined", "one outlined" if outlined[
-                1
-            ] else "none outlined"
-        seen = f"{self.dice:.2f}" if self.mask.any() else "missed"
-        return seen, f"{example.unseen_dice:.2f}" if example.unseen_prediction else "missed"
-
-    def to_json_dict(self) -> dict[str, Any]:
-        """The result without pixels."""
-        return {
-            "file": self.example.image.name,
-            "lesion": self.example.lesion,
-            "dice": self.dice,
-            "prediction": bool(self.mask.any()),
-            "unseen_dice": self.example.unseen_dice,
-            "unseen_prediction": self.example.unseen_prediction,
-        }
-
-
-@dataclass(frozen=True)
-class Leaks:
-    """How fold protocols treat near-duplicates that are known, because the phantoms were written twice.
-
-    Attributes:
-        pairs: Number of known pairs.
-        found: Number of those that the search for near-duplicates found.
-        folds: Number of folds.
-        random: Number of pairs whose images are in different folds with random folds.
-        grouped: The same number with grouped folds.
-        shown: Keys of the pair that the page shows.
-    """
-
-    pairs: int
-    found: int
-    folds: int
-    random: int
-    grouped: int
-    shown: tuple[str, str]
-
-
-@dataclass(frozen=True)
-class DemoResults:
-    """What the demo computed."""
-
-    segmented: Sequence[Segmented]
-    seconds_per_image: float
-    leaks: Leaks
-    manifest: Manifest
-    studies: Sequence[Study]
-    comparison: Comparison
-    machine: Mapping[str, Any]
-    seconds: float
-
-
-def segment_examples() -> tuple[list[Segmented], float]:
-    """Segment the examples with the network in the package.
-
-    Returns:
-        The results in the order of `list_examples`, and the median time per image in seconds.
-    """
-    predictor, _ = open_predictor(shipped_weights(), PredictorChoices(disagreement=False))
-    results, seconds = [], []
-    for example in list_examples():
-        image, truth = read_grey(example.image), read_grey(example.mask) > 0
-        start = time.perf_counter()
-        mask = predictor.predict(image).mask
-        seconds.append(time.perf_counter() - start)
-        results.append(Segmented(example, image, truth, mask, dice_score(mask, truth) if example.lesion else None))
-    return results, float(np.median(seconds))
-
-
-def count_leaks(known: Sequence[tuple[str, str]], random: FoldPlan, grouped: FoldPlan) -> Leaks:
-    """Count the known pairs that were found, and those whose images are in different folds of two plans."""
-    group_of = {key: number for number, group in enumerate(grouped.groups) for key in group}
-    separated = {
-        plan.protocol: [pair for pair in known if plan.fold_of[pair[0]] != plan.fold_of[pair[1]]]
-        for plan in (random, grouped)
-    }
-    return Leaks(
-        len(known),
-        sum(first in group_of and group_of[first] == group_of.get(second) for first, second in known),
-        random.count,
-        len(separated[random.protocol]),
-        len(separated[grouped.protocol]),
-        (separated[random.protocol] or list(known))[0],
-    )
 
 
 def write_demo(folder: Path, results: DemoResults, next_steps: Sequence[tuple[str, Sequence[str]]]) -> Path:
@@ -161,46 +59,6 @@ def write_demo(folder: Path, results: DemoResults, next_steps: Sequence[tuple[st
     write_text(page, document_html(_document(results, next_steps)))
     write_json(folder / "results.json", results_json(results))
     return page
-
-
-def results_json(results: DemoResults) -> dict[str, Any]:
-    """The results as values of JSON."""
-    test = results.comparison.test
-    return {
-        "examples": [segmented.to_json_dict() for segmented in results.segmented],
-        "folds": asdict(results.leaks),
-        "comparison": {
-            "images": test.images,
-            "difference": test.difference.mean,
-            "interval": [test.difference.low, test.difference.high] if test.difference.bounded else None,
-            "p": None if np.isnan(test.p) else test.p,
-            "verdict": results.comparison.verdict,
-        },
-        "results": [study.folds[0].record.to_json_dict() for study in results.studies],
-    }
-
-
-def verdict_text(comparison: Comparison, studies: Sequence[Study]) -> str:
-    """What the comparison shows and does not show, in plain words."""
-    first, second = (_title(study) for study in studies)
-    record = studies[0].folds[0].record
-    difference = interval(comparison.test.difference)
-    p = probability(comparison.p_holm)
-    of = f"mean difference in Dice {difference}{f', p {p}' if p else ''}"
-    size = (
-        f"Both were trained for {record.experiment.training.epochs} epochs on {record.images.train} simulated images "
-        f"of {record.experiment.data.size} × {record.experiment.data.size} pixels"
-    )
-    if comparison.verdict == "unclear":
-        return (
-            f"No difference between {first} and {second} can be shown on these {comparison.test.images} test images: "
-            f"{of}. {size}. That is far too little to rank them, and it does not show that they are equal."
-        )
-    better = first if comparison.verdict == "higher" else second
-    return (
-        f"{better} has the higher Dice on these {comparison.test.images} test images: {of}. {size}. This holds for "
-        "these two short trainings, not for the networks in general and not for images of patients."
-    )
 
 
 def _document(results: DemoResults, next_steps: Sequence[tuple[str, Sequence[str]]]) -> doc.Document:
@@ -293,7 +151,7 @@ def _fold_blocks(results: DemoResults) -> list[doc.Block]:
 
 
 def _comparison_blocks(results: DemoResults) -> list[doc.Block]:
-    first, second = (_title(study) for study in results.studies)
+    first, second = (title_of_study(study) for study in results.studies)
     ours, theirs = (
         method.per_image(Selection(), SCORE, results.comparison.folds)
         for method in (results.comparison.method, results.comparison.reference)
@@ -340,7 +198,8 @@ def _phantom_images(results: DemoResults, differences: pd.Series[float]) -> list
         image, truth = read_grey(samples[str(key)].image), united_mask(samples[str(key)])
         masks = [predictor.predict(image).mask for predictor in predictors]
         dice = [
-            f"{_title(study)} {dice_score(mask, truth):.2f}" for study, mask in zip(results.studies, masks, strict=True)
+            f"{title_of_study(study)} {dice_score(mask, truth):.2f}"
+            for study, mask in zip(results.studies, masks, strict=True)
         ]
         scale = max(1, round(480 / image.shape[1]))
         shown.append((f"Dice: {', '.join(dice)}", _jpeg(overlay(image, truth, masks[0], masks[1], scale))))
@@ -386,7 +245,7 @@ def scores_table(studies: Sequence[Study]) -> doc.Table:
         record = study.folds[0].record
         scores = {heading: cells[place] for heading, cells in columns.items()}
         costs = {"Parameters": f"{record.parameters:,}", "Training": duration(record.wall_seconds, EMPTY)}
-        rows.append({"Network": _title(study), **scores, **costs})
+        rows.append({"Network": title_of_study(study), **scores, **costs})
     return doc.table_of(rows, caption="Scores of the test fold")
 
 
@@ -400,15 +259,11 @@ def _mark_best(values: Sequence[float | None], digits: int, lower_is_better: boo
     return [doc.Cell(text, best=text == f"{best:.{digits}f}") for text in texts]
 
 
-def _title(study: Study) -> str:
-    return network_title(study.folds[0].record.experiment.model)
-
-
 def _curve(study: Study) -> LearningCurve:
     history = pd.read_csv(study.folds[0].folder / "history.csv")
     hard = history.index[history["step"] == "hard"]
     return LearningCurve(
-        network=_title(study),
+        network=title_of_study(study),
         validation_dice=tuple(map(float, history["validation_dice"])),
         hard_from=int(hard[0]) + 1 if len(hard) else None,
         selected=study.folds[0].record.selection.epoch,
