@@ -21,33 +21,22 @@ Steps = Sequence[tuple[str, Sequence[str]]]
 
 def next_steps(out: Path) -> Steps:
     """Commands for three purposes, which can be run as printed after the demo wrote to `out`."""
-    examples, image = out / "examples", out / "examples" / "images" / "FLKA_003.png"
-    compare = [
-        "taichinet",
-        "compare",
-        f"{out / 'mynet.py'}:MyNet",
-        "--against",
-        "unet",
-        "--data",
-        str(out / "phantoms"),
-    ]
+    examples, network, phantoms = out / "examples", out / "mynet.py", out / "phantoms"
+    image = examples / "images" / "FLKA_003.png"  # a lesion that the network in the package finds
+    predict = f"taichinet predict {_quote(examples / 'images')} -o masks"
+    compare = f"taichinet compare {_quote(f'{network}:MyNet')} --against unet --data {_quote(phantoms)}"
+    export = f"taichinet export -o lesion.onnx --images {_quote(examples)}"
+    run = f"python -m taichinet.runner lesion.onnx {_quote(image)} -o out"
     return (
-        (
-            "Segment my images",
-            (shlex.join(["taichinet", "predict", str(examples / "images"), "-o", "masks"]),),
-        ),
-        (
-            "Compare my network",
-            (shlex.join([*compare, "--scale", "demo", "--fold", "0"]),),
-        ),
-        (
-            "Ship a model",
-            (
-                shlex.join(["taichinet", "export", "-o", "lesion.onnx", "--images", str(examples)]),
-                shlex.join(["python", "-m", "taichinet.runner", "lesion.onnx", str(image), "-o", "out"]),
-            ),
-        ),
+        ("Segment my images", (predict,)),
+        ("Compare my network", (f"{compare} --scale demo --fold 0",)),
+        ("Ship a model", (export, run)),
     )
+
+
+def _quote(path: Path | str) -> str:
+    """The path as a word of a shell."""
+    return shlex.quote(str(path))
 
 
 class DemoPrinter:
